@@ -1,0 +1,1 @@
+"""Nouns: datasets, questions, answers and the Parquet store that keeps them."""

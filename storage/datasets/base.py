@@ -1,0 +1,61 @@
+"""What every dataset is: an ordered list of labelled images whose bytes can be read by id."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+class DatasetInvalid(ValueError):
+    """The dataset cannot be used as it is; the message says what, where and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord:
+    """One image. `image_id` is its path relative to the dataset's root, with forward slashes, and never changes."""
+
+    image_id: str
+    split: str
+    label: int
+    label_name: str
+
+
+class ImageDataset(Protocol):
+    """Images in a fixed order; `label` indexes `class_names`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def class_names(self) -> Sequence[str]: ...
+
+    @property
+    def records(self) -> Sequence[ImageRecord]: ...
+
+    def read(self, image_id: str) -> bytes:
+        """The encoded file. Raises OSError where it cannot be read, KeyError for an unknown id."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileDataset:
+    """A dataset whose images are files on this machine; `paths` maps every image_id to its file."""
+
+    name: str
+    class_names: Sequence[str]
+    records: Sequence[ImageRecord]
+    paths: Mapping[str, Path] = field(repr=False)
+
+    def read(self, image_id: str) -> bytes:
+        return self.paths[image_id].read_bytes()
+
+
+def select(dataset: ImageDataset, splits: Collection[str]) -> list[ImageRecord]:
+    """The records of `splits` in the dataset's order. Raises DatasetInvalid for a split that it does not have."""
+    known = list(dict.fromkeys(record.split for record in dataset.records))
+    for split in splits:
+        if split not in known:
+            raise DatasetInvalid(f"dataset '{dataset.name}' has no split '{split}'; it has {', '.join(known)}")
+    return [record for record in dataset.records if record.split in splits]

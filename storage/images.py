@@ -1,0 +1,62 @@
+"""Encoded image bytes to pixels, with every way a file can be unreadable reported as one error."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MAX_PIXELS = 178_956_970  # Pillow's own bound against decompression bombs, made an error here instead of a warning
+
+
+class ImageUnreadable(ValueError):
+    """The bytes are no image that can be used; the message says why."""
+
+
+def decode_image(data: bytes) -> Image.Image:
+    """The picture in `data` as RGB, upright (EXIF orientation applied), transparency on white.
+
+    Raises ImageUnreadable for empty, truncated, unknown or oversized files.
+    """
+    if not data:
+        raise ImageUnreadable("file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ImageUnreadable(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS} allowed")
+                image.load()
+                return _to_rgb(ImageOps.exif_transpose(image))
+    except ImageUnreadable:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageUnreadable(f"too many pixels: {error}") from error
+    except UnidentifiedImageError as error:
+        raise ImageUnreadable("not an image that Pillow knows") from error
+    # Pillow's decoders report damage with whatever they stumble over.
+    except (OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, EOFError, MemoryError) as error:
+        raise ImageUnreadable(f"damaged: {error}") from error
+
+
+def shrink(image: Image.Image, max_pixels: int | None) -> Image.Image:
+    """`image` scaled down, aspect ratio kept, until it has at most `max_pixels` pixels; None leaves it alone."""
+    if max_pixels is None or image.width * image.height <= max_pixels:
+        return image
+    scale = (max_pixels / (image.width * image.height)) ** 0.5
+    size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
+    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        white = Image.new("RGBA", layered.size, "white")
+        return Image.alpha_composite(white, layered).convert("RGB")
+    if image.mode.startswith("I;16") or image.mode == "I":
+        # Pillow clips 16-bit greyscale at 255 instead of scaling it.
+        return image.point(lambda value: value / 256).convert("L").convert("RGB")
+    return image.convert("RGB")

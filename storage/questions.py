@@ -1,0 +1,103 @@
+"""Yes/no questions about the classes: read from YAML, checked, fingerprinted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# Columns of every shard: a question must not hide one of them.
+RESERVED_KEYS = frozenset({"image_id", "image_sha256", "split", "label", "label_name", "error"})
+KEY_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class QuestionsInvalid(ValueError):
+    """A question set cannot be used as it is; the message says what, where and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AspectQuestion:
+    """One yes/no question. `key` names its Parquet column, so it never changes."""
+
+    key: str
+    text: str
+    group: str | None = None
+    negation: str | None = None
+
+    def __post_init__(self) -> None:
+        if not KEY_PATTERN.fullmatch(self.key) or self.key in RESERVED_KEYS:
+            raise QuestionsInvalid(f"key {self.key!r} is no free column name; use snake_case, e.g. 'has_stripes'")
+        if not self.text.strip():
+            raise QuestionsInvalid(f"question '{self.key}' has no text; write one, e.g. 'Does it have stripes?'")
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionSet:
+    """Questions in a fixed order, with keys and texts that occur once each."""
+
+    questions: tuple[AspectQuestion, ...]
+
+    def __post_init__(self) -> None:
+        if not self.questions:
+            raise QuestionsInvalid("the question set is empty; add at least one question")
+        _refuse_repeats("key", [question.key for question in self.questions])
+        _refuse_repeats("text", [question.text.strip().casefold() for question in self.questions])
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(question.key for question in self.questions)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(question.text for question in self.questions)
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits of the ordered keys and texts: what decides columns and answers. Groups do neither."""
+        asked = [[question.key, question.text] for question in self.questions]
+        return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()[:12]
+
+
+def load_questions(path: Path) -> QuestionSet:
+    """The question set in a YAML file: a list under `questions`, each with `key` and `text`, optional `group` and
+    `negation`. Raises QuestionsInvalid, naming the file, for anything else."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise QuestionsInvalid(f"cannot read question set {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = " ".join(str(error).split())
+        raise QuestionsInvalid(f"{path} is no valid YAML ({where}); put every question text in quotes") from error
+    entries = document.get("questions") if isinstance(document, dict) else document
+    if not isinstance(entries, list):
+        raise QuestionsInvalid(f"{path} has no list 'questions'; each entry needs 'key' and 'text'")
+    try:
+        return QuestionSet(tuple(_parse(number, entry) for number, entry in enumerate(entries, start=1)))
+    except QuestionsInvalid as error:
+        raise QuestionsInvalid(f"{path}: {error}") from error
+
+
+def _parse(number: int, entry: Any) -> AspectQuestion:
+    known = ("key", "text", "group", "negation")
+    if not isinstance(entry, dict) or not {"key", "text"} <= entry.keys():
+        raise QuestionsInvalid(f"entry {number} needs 'key' and 'text', e.g. {{key: has_stripes, text: ...}}")
+    if unknown := sorted(str(name) for name in entry.keys() - set(known)):
+        raise QuestionsInvalid(f"entry {number} has unknown field '{unknown[0]}'; known are {', '.join(known)}")
+    for name, value in entry.items():
+        if not isinstance(value, str):
+            raise QuestionsInvalid(f"entry {number}: '{name}' is {value!r}, not a string; put it in quotes")
+    return AspectQuestion(**entry)
+
+
+def _refuse_repeats(what: str, values: list[str]) -> None:
+    repeated = sorted({value for value in values if values.count(value) > 1})
+    if repeated:
+        raise QuestionsInvalid(f"{what} {repeated[0]!r} occurs more than once; each question needs its own {what}")

@@ -1,0 +1,1 @@
+"""Trains small classifiers that learn the labels and the answers together."""

@@ -1,0 +1,1 @@
+"""Asks a vision-language model every question about every image."""
