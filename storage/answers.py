@@ -1,0 +1,169 @@
+"""Reading answers: as arrays for training, and in long form for people with Polars."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from storage.filesystem import read_file
+from storage.questions import QuestionSet
+from storage.schema import AnswerHeader, ShardAnswers
+from storage.store import AnswerDirectory, AnswersMissing, answer_directories
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """All answers of one directory, I images in the store's order and Q questions in the set's.
+
+    `yes` and `no` are log-probabilities in nats, float32 [I, Q]; NaN where `errors` says why there is none.
+    """
+
+    dataset: str
+    teacher: str
+    questions: QuestionSet
+    image_ids: tuple[str, ...]
+    image_sha256: tuple[str | None, ...]
+    splits: tuple[str, ...]
+    label_names: tuple[str, ...]
+    errors: tuple[str | None, ...]
+    yes: NDArray[np.float32]
+    no: NDArray[np.float32]
+
+    @property
+    def p_yes(self) -> NDArray[np.float32]:
+        """p(yes) of yes and no alone, float32 [I, Q]: sigmoid(yes - no)."""
+        # tanh does not overflow where exp would.
+        return (0.5 + 0.5 * np.tanh(0.5 * (self.yes - self.no))).astype(np.float32)
+
+
+def load_answers(directory: str) -> Answers:
+    """The answers in a complete `.../dataset=/teacher=/questions=` directory (path or URI).
+
+    Raises AnswersMissing where the directory is not complete or a shard of its manifest is damaged.
+    """
+    return read_answers(AnswerDirectory.at(directory))
+
+
+def read_answers(directory: AnswerDirectory) -> Answers:
+    """As `load_answers`, of a directory already found."""
+    manifest = directory.manifest()
+    if manifest is None:
+        raise AnswersMissing(f"no complete answers in {directory.path}; run 'aspects extract' again to finish them")
+    parts: list[ShardAnswers] = []
+    for name in manifest["shards"]:
+        try:
+            parts.append(directory.read_shard(name)[1])
+        except (OSError, ValueError, KeyError) as error:
+            raise AnswersMissing(
+                f"shard {directory.path}/{name} is damaged ({error}); run 'aspects extract' again to replace it"
+            ) from error
+    return join_shards(AnswerHeader.from_json(manifest), parts)
+
+
+def join_shards(header: AnswerHeader, parts: list[ShardAnswers]) -> Answers:
+    """The rows of `parts` one after the other."""
+    records = [record for part in parts for record in part.records]
+    return Answers(
+        dataset=header.dataset,
+        teacher=header.teacher_fingerprint,
+        questions=header.questions,
+        image_ids=tuple(record.image_id for record in records),
+        image_sha256=tuple(digest for part in parts for digest in part.image_sha256),
+        splits=tuple(record.split for record in records),
+        label_names=tuple(record.label_name for record in records),
+        errors=tuple(error for part in parts for error in part.errors),
+        yes=np.concatenate([part.yes for part in parts]),
+        no=np.concatenate([part.no for part in parts]),
+    )
+
+
+def find_answers(
+    store: str, dataset: str, *, teacher: str | None = None, questions: QuestionSet | None = None
+) -> AnswerDirectory:
+    """The one complete directory for `dataset`, narrowed by teacher fingerprint and question set where given.
+
+    Raises AnswersMissing where there is none, or more than one.
+    """
+    found = [
+        directory
+        for directory in answer_directories(store, dataset)
+        if directory.manifest() is not None
+        and (teacher is None or f"/teacher={teacher}/" in directory.path)
+        and (questions is None or directory.path.endswith(f"/questions={questions.fingerprint}"))
+    ]
+    if not found:
+        raise AnswersMissing(f"store {store} has no complete answers for dataset '{dataset}'; run 'aspects extract'")
+    if len(found) > 1:
+        names = ", ".join("/".join(directory.path.split("/")[-2:]) for directory in found)
+        raise AnswersMissing(f"store {store} has several answers for '{dataset}' ({names}); choose one by --teacher")
+    return found[0]
+
+
+def scan_answers(
+    store: str, *, dataset: str | None = None, teacher: str | None = None, questions: str | None = None
+) -> pl.LazyFrame:
+    """Every answer of complete directories in long form, one row per image and question.
+
+    Columns: dataset, teacher, questions (fingerprints), image_id, split, label, label_name, key, text, group, p_yes
+    (float32, null where there is no answer), yes, no (log-probabilities, nats), error. Narrow by dataset name, teacher
+    fingerprint and question set fingerprint. Raises AnswersMissing where nothing fits.
+    """
+    frames = []
+    for directory in answer_directories(store, dataset):
+        manifest = directory.manifest()
+        if manifest is None:
+            continue
+        header = AnswerHeader.from_json(manifest)
+        if teacher in (None, header.teacher_fingerprint) and questions in (None, header.questions.fingerprint):
+            frames.append(_long_form(directory, header, list(manifest["shards"])))
+    if not frames:
+        raise AnswersMissing(f"no complete answers in store {store} fit; 'aspects show --store {store}' lists it")
+    return pl.concat(frames)
+
+
+def _long_form(directory: AnswerDirectory, header: AnswerHeader, shards: list[str]) -> pl.LazyFrame:
+    if directory.filesystem.type_name == "local":
+        wide = pl.scan_parquet([f"{directory.path}/{name}" for name in shards], hive_partitioning=False)
+    else:
+        files = [read_file(directory.filesystem, f"{directory.path}/{name}") for name in shards]
+        wide = pl.concat([pl.scan_parquet(file) for file in files])
+    image_columns = ["image_id", "split", "label", "label_name", "error"]
+    texts = {question.key: question.text for question in header.questions.questions}
+    groups = {question.key: question.group for question in header.questions.questions}
+    answer = pl.col("answer").struct
+    return (
+        wide.select(*image_columns, *header.questions.keys)
+        .unpivot(index=image_columns, on=list(header.questions.keys), variable_name="key", value_name="answer")
+        .select(
+            pl.lit(header.dataset).alias("dataset"),
+            pl.lit(header.teacher_fingerprint).alias("teacher"),
+            pl.lit(header.questions.fingerprint).alias("questions"),
+            *image_columns[:-1],
+            "key",
+            pl.col("key").replace_strict(texts, return_dtype=pl.String).alias("text"),
+            pl.col("key").replace_strict(groups, return_dtype=pl.String).alias("group"),
+            (1 / (1 + (answer.field("no") - answer.field("yes")).exp())).cast(pl.Float32).alias("p_yes"),
+            answer.field("yes").alias("yes"),
+            answer.field("no").alias("no"),
+            "error",
+        )
+    )
+
+
+def describe(directory: AnswerDirectory) -> dict[str, object]:
+    """Header of a directory that may still be incomplete, from its manifest or its first readable shard."""
+    manifest = directory.manifest()
+    if manifest is not None:
+        return {**manifest, "complete": True}
+    for name in directory.shard_files():
+        try:
+            header, _ = directory.read_shard(name)
+        except (OSError, ValueError, KeyError, pa.ArrowException, json.JSONDecodeError):
+            continue
+        return {**header.to_json(), "shards": directory.shard_files(), "complete": False}
+    return {"complete": False, "shards": []}

@@ -1,0 +1,141 @@
+"""What decides a teacher's answers, and its fingerprint."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+TINY_MODEL = Path(__file__).parent / "tiny" / "model"
+DEFAULT_PROMPT = "{question}\nAnswer with Yes or No and nothing else."
+# Files of a model folder that change its answers.
+ANSWERING_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class TeacherInvalid(ValueError):
+    """The teacher cannot be used as it is configured; the message says what, where and what to do."""
+
+
+class AnswerTokenMissing(TeacherInvalid):
+    """The tokenizer has no single token for yes or for no."""
+
+
+class ChatTemplateMissing(TeacherInvalid):
+    """The model comes without a chat template, so nobody knows how to put a question to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherConfig:
+    """Everything that changes an answer.
+
+    `model` is a folder or a Hugging Face model name, `revision` its branch, tag or commit. `prompt` is the user's
+    message with `{question}` in it; the image always comes before it. `yes_words` and `no_words` count in every
+    spelling (case, leading space) that the tokenizer has as a single token. Photos with more than `max_pixels` pixels
+    are scaled down first; None leaves that to the model's own processor.
+    """
+
+    model: str
+    revision: str | None = None
+    prompt: str = DEFAULT_PROMPT
+    yes_words: tuple[str, ...] = ("Yes",)
+    no_words: tuple[str, ...] = ("No",)
+    dtype: Dtype = "bfloat16"
+    max_pixels: int | None = 1_048_576
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        if "{question}" not in self.prompt:
+            raise TeacherInvalid(f"prompt {self.prompt!r} has no '{{question}}'; put it where the question belongs")
+        if self.max_pixels is not None and self.max_pixels < 1:
+            raise TeacherInvalid(f"max_pixels is {self.max_pixels}; it must be at least 1")
+
+    def message(self, question: str) -> str:
+        """The user's message for one question."""
+        return self.prompt.replace("{question}", question)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """What changes only the speed: never part of the fingerprint. `arguments` go to `vllm.LLM` as they are."""
+
+    batch_size: int = 32
+    gpu_memory_utilization: float = 0.9
+    max_model_len: int | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedTeacher:
+    """A teacher whose weights have been found: `path` is a local folder, `weights` identifies its contents."""
+
+    config: TeacherConfig
+    path: Path
+    weights: str
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits of everything that changes an answer; where the model lies and how fast it runs do not."""
+        return fingerprint(self.description)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """For people: the configuration, and the weights' digest or commit."""
+        described = dataclasses.asdict(self.config)
+        # A commit or digest says more than the branch it was asked for by.
+        described.pop("revision")
+        return {**described, "weights": self.weights}
+
+
+def fingerprint(description: Mapping[str, Any]) -> str:
+    """12 hex digits of a teacher's description. `model` is only a name for what `weights` identifies."""
+    decisive = {name: value for name, value in description.items() if name not in ("model", "trust_remote_code")}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=list).encode()).hexdigest()[:12]
+
+
+def tiny_teacher() -> TeacherConfig:
+    """The bundled teacher: runs anywhere, knows rendered scenes only."""
+    return TeacherConfig(model=str(TINY_MODEL), dtype="float32", max_pixels=None)
+
+
+def resolve(config: TeacherConfig) -> ResolvedTeacher:
+    """Find the model's folder, downloading it where it is a name that the local cache does not have.
+
+    Raises TeacherInvalid where there is no such folder or model.
+    """
+    folder = Path(config.model).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise TeacherInvalid(f"no config.json in {folder}; point to a folder that holds a Hugging Face model")
+        return ResolvedTeacher(config=config, path=folder.resolve(), weights=f"sha256:{digest_folder(folder)}")
+    if config.model.startswith(("/", "./", "../", "~")) or config.model.count("/") != 1:
+        raise TeacherInvalid(
+            f"no model at {config.model}; give a folder, a Hugging Face name such as Qwen/Qwen3-VL-8B-Instruct, or tiny"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        snapshot = Path(snapshot_download(config.model, revision=config.revision))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TeacherInvalid(
+            f"cannot get model {config.model} ({reason}); check the name and the network, or give a local folder"
+        ) from error
+    return ResolvedTeacher(config=config, path=snapshot, weights=f"commit:{snapshot.name}")
+
+
+def digest_folder(folder: Path) -> str:
+    """SHA-256 over names and contents of the files that change answers, in order of their names."""
+    digest = hashlib.sha256()
+    names = sorted({path.name for pattern in ANSWERING_FILES for path in folder.glob(pattern)})
+    for name in names:
+        digest.update(name.encode() + b"\0")
+        with (folder / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,288 @@
+"""Answers that somebody else has already computed, brought into the store.
+
+Three kinds: the JSON of the official MaKD code (per image), the JSON of LaViD (per class, multiple choice) and tables
+of human or other attributes (per image or per class). All come as probabilities: yes = log p, no = log(1 - p).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from storage.datasets.base import ImageDataset, ImageRecord, select
+from storage.questions import AspectQuestion, QuestionSet
+from storage.schema import AnswerHeader, ShardAnswers
+from storage.store import AnswerDirectory, cut_shards
+from teacher.config import TeacherInvalid, fingerprint
+from teacher.extract import SHARD_SIZE, finish_directory, read_image
+
+# The smallest distance of a probability from 0 and 1, so that both logarithms stay finite.
+SMALLEST = 1e-7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecomputedAnswers:
+    """A file of answers that has been read: `lookup` gives p(yes) [Q] for an image, None where the file has none.
+
+    `entries` are the names (files or classes) that the file has answers for; `name_of` the one that an image looks up.
+    """
+
+    format: str
+    source: Path
+    questions: QuestionSet
+    probabilities: Mapping[str, NDArray[np.float64]]
+    name_of: Callable[[ImageRecord], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportSummary:
+    """What an import did: the directory, images with answers, images without, entries of the file nobody asked for."""
+
+    directory: str
+    images: int
+    without_answers: Mapping[str, str] = field(default_factory=dict)
+    unused_entries: Sequence[str] = ()
+
+
+def read_makd(path: Path, questions: QuestionSet | None = None) -> PrecomputedAnswers:
+    """The official MaKD layout `{file name: [p(yes) of each question]}`; files are found by their name alone.
+
+    Without `questions` the keys are aspect_01, aspect_02, ... . Raises TeacherInvalid for another layout or count.
+    """
+    document = _read_json(path)
+    expected = 'expected {"image.jpg": [0.9, 0.1, ...], ...}'
+    try:
+        probabilities = {str(name): np.asarray(values, np.float64) for name, values in document.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise TeacherInvalid(f"{path} is no MaKD answer file; {expected}") from error
+    _check_shapes(path, probabilities, 1, expected)
+    # Several folders may be involved on either side, but only the file's own name is the same everywhere.
+    by_name = {PurePosixPath(name).name: values for name, values in probabilities.items()}
+    if len(by_name) < len(probabilities):
+        raise TeacherInvalid(f"{path} has several images of one file name; give each its own name")
+    count = len(next(iter(by_name.values())))
+    return PrecomputedAnswers(
+        format="makd",
+        source=path,
+        questions=_matching(questions, count, path),
+        probabilities=by_name,
+        name_of=lambda record: PurePosixPath(record.image_id).name,
+    )
+
+
+def read_lavid(path: Path, questions: Path, aliases: Mapping[str, str] | None = None) -> PrecomputedAnswers:
+    """LaViD's layout `{class name: [question][option]}` with its multiple-choice questions in a text file.
+
+    Every option becomes an aspect `q01_1`, with the question's number as its group. Class names are compared without
+    case, punctuation, leading numbers and plural s; `aliases` maps class names of the dataset to names of the file.
+    Raises TeacherInvalid where the two files do not fit.
+    """
+    document = _read_json(path)
+    expected = 'expected {"class name": [[p(option 1), p(option 2), ...], ...], ...}'
+    try:
+        tables = {str(name): np.asarray(values, np.float64) for name, values in document.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise TeacherInvalid(f"{path} is no LaViD answer file; {expected}") from error
+    _check_shapes(path, tables, 2, expected)
+    asked = read_multiple_choice(questions)
+    shape = next(iter(tables.values())).shape
+    if shape != (len(asked), len(asked[0][1])):
+        raise TeacherInvalid(
+            f"{path} answers {shape[0]} questions of {shape[1]} options, but {questions} has {len(asked)} questions of "
+            f"{len(asked[0][1])}; give the question file that the answers were made with"
+        )
+    aspects = [
+        AspectQuestion(key=f"q{number:02d}_{place}", text=f"{question} {option}", group=f"q{number:02d}")
+        for number, (question, options) in enumerate(asked, start=1)
+        for place, option in enumerate(options, start=1)
+    ]
+    renamed = {comparable(ours): comparable(theirs) for ours, theirs in (aliases or {}).items()}
+    names = {comparable(name): table.reshape(-1) for name, table in tables.items()}
+    return PrecomputedAnswers(
+        format="lavid",
+        source=path,
+        questions=QuestionSet(tuple(aspects)),
+        probabilities=names,
+        name_of=lambda record: renamed.get(comparable(record.label_name), comparable(record.label_name)),
+    )
+
+
+def read_attributes(path: Path, questions: QuestionSet | None = None) -> PrecomputedAnswers:
+    """A CSV or Parquet table with a column `image_id` or `label_name` and a column of p(yes) in 0..1 per attribute.
+
+    Without `questions` the attributes' names are keys, and the texts ask for them. Raises TeacherInvalid for a table
+    without either column, for values outside 0..1 and for questions that are no column.
+    """
+    try:
+        table = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise TeacherInvalid(f"cannot read {path} as a table ({_first_line(error)}); give CSV or Parquet") from error
+    names = [name for name in ("image_id", "label_name") if name in table.columns]
+    if not names:
+        raise TeacherInvalid(f"{path} has no column 'image_id' or 'label_name'; it has {', '.join(table.columns)}")
+    name = names[0]
+    keys = list(questions.keys) if questions else [column for column in table.columns if column not in names]
+    if unknown := [key for key in keys if key not in table.columns]:
+        raise TeacherInvalid(f"{path} has no column for question '{unknown[0]}'; it has {', '.join(table.columns)}")
+    if repeated := table.filter(pl.col(name).is_duplicated())[name].to_list():
+        raise TeacherInvalid(f"{path} has several rows for {name} '{repeated[0]}'; keep one")
+    try:
+        values = table.select(pl.col(key).cast(pl.Float64) for key in keys).to_numpy()
+    except pl.exceptions.PolarsError as error:
+        raise TeacherInvalid(f"{path} has attributes that are no numbers ({_first_line(error)}); use 0..1") from error
+    probabilities = dict(zip(table[name].cast(pl.String).to_list(), values, strict=True))
+    _check_shapes(path, probabilities, 1, f"expected columns {name}, attribute, attribute, ...")
+    described = questions or QuestionSet(
+        tuple(AspectQuestion(key=_as_key(key), text=f"Does '{key}' hold?") for key in keys)
+    )
+    return PrecomputedAnswers(
+        format="attributes",
+        source=path,
+        questions=described,
+        probabilities=probabilities,
+        name_of=lambda record: record.image_id if name == "image_id" else record.label_name,
+    )
+
+
+def import_answers(
+    answers: PrecomputedAnswers, dataset: ImageDataset, splits: Sequence[str], store: str
+) -> ImportSummary:
+    """Write the answers for the images of `splits` into the store, as one more teacher of the dataset.
+
+    Images that the file does not answer get a row with the reason and no answers. Raises TeacherInvalid where not a
+    single image is answered.
+    """
+    records = select(dataset, splits)
+    answered = sum(answers.name_of(record) in answers.probabilities for record in records)
+    if not answered:
+        theirs, ours = next(iter(answers.probabilities)), answers.name_of(records[0])
+        raise TeacherInvalid(
+            f"{answers.source} answers none of the {len(records)} images of '{dataset.name}': it has names like "
+            f"'{theirs}', the dataset's are like '{ours}'"
+        )
+    description = {
+        "model": answers.source.name,
+        "format": answers.format,
+        "weights": f"sha256:{hashlib.sha256(answers.source.read_bytes()).hexdigest()}",
+    }
+    header = AnswerHeader(
+        dataset=dataset.name,
+        teacher_fingerprint=fingerprint(description),
+        teacher=description,
+        questions=answers.questions,
+        libraries={},
+    )
+    directory = AnswerDirectory.locate(store, dataset.name, header.teacher_fingerprint, answers.questions.fingerprint)
+    directory.reopen()
+    shards = cut_shards(records, SHARD_SIZE)
+    for shard in shards:
+        directory.write_shard(shard, header, _shard_answers(answers, dataset, shard.records))
+    failures = finish_directory(directory, header, shards, {})
+    used = {answers.name_of(record) for record in records}
+    return ImportSummary(
+        directory=directory.path,
+        images=len(records) - len(failures),
+        without_answers=failures,
+        unused_entries=[name for name in answers.probabilities if name not in used],
+    )
+
+
+def read_multiple_choice(path: Path) -> list[tuple[str, list[str]]]:
+    """Questions and their options from LaViD's text file: a line for the question, then one numbered line an option."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise TeacherInvalid(f"cannot read questions {path}: {_first_line(error)}") from error
+    asked: list[tuple[str, list[str]]] = []
+    for line in lines:
+        option = re.fullmatch(r"\d+[.)]\s+(.*)", line)
+        if option is None:
+            asked.append((line, []))
+        elif not asked:
+            raise TeacherInvalid(f"{path} begins with an option ('{line}'); put the question's line above it")
+        else:
+            asked[-1][1].append(option[1])
+    if not asked or len({len(options) for _, options in asked}) != 1 or not asked[0][1]:
+        raise TeacherInvalid(f"{path} needs the same number of options under every question, e.g. '1. Red'")
+    return asked
+
+
+def comparable(class_name: str) -> str:
+    """A class name reduced to what spellings share: no leading number, case, punctuation, spaces or plural s."""
+    letters = re.sub(r"[\W_]+", "", re.sub(r"^\d+[._ ]", "", class_name).casefold())
+    return letters.removesuffix("s")
+
+
+def _shard_answers(answers: PrecomputedAnswers, dataset: ImageDataset, records: Sequence[ImageRecord]) -> ShardAnswers:
+    p_yes = np.full((len(records), len(answers.questions)), np.nan)
+    errors: list[str | None] = []
+    digests: list[str | None] = []
+    for row, record in enumerate(records):
+        # Read all the same: training relies on digests and on damaged photos being known.
+        image = read_image(dataset, record, None)
+        found = answers.probabilities.get(answers.name_of(record))
+        digests.append(image.sha256)
+        errors.append(image.error)
+        if found is None:
+            errors[-1] = image.error or f"no answer for '{answers.name_of(record)}' in {answers.source.name}"
+        elif image.error is None:
+            p_yes[row] = found.clip(SMALLEST, 1 - SMALLEST)
+    return ShardAnswers(
+        records=records,
+        image_sha256=digests,
+        errors=errors,
+        yes=np.log(p_yes).astype(np.float32),
+        no=np.log1p(-p_yes).astype(np.float32),
+    )
+
+
+def _matching(questions: QuestionSet | None, count: int, path: Path) -> QuestionSet:
+    if questions is None:
+        numbers = range(1, count + 1)
+        return QuestionSet(
+            tuple(
+                AspectQuestion(key=f"aspect_{number:02d}", text=f"Aspect {number} of {path.name}") for number in numbers
+            )
+        )
+    if len(questions) != count:
+        raise TeacherInvalid(f"{path} answers {count} questions, but the question set has {len(questions)}")
+    return questions
+
+
+def _check_shapes(path: Path, probabilities: Mapping[str, NDArray[np.float64]], dimensions: int, expected: str) -> None:
+    if not probabilities:
+        raise TeacherInvalid(f"{path} has no answers; {expected}")
+    shape = next(iter(probabilities.values())).shape
+    for name, values in probabilities.items():
+        if values.ndim != dimensions or values.shape != shape or 0 in values.shape:
+            raise TeacherInvalid(f"{path}: '{name}' has answers of shape {values.shape}, others {shape}; {expected}")
+        # LaViD's own sums of options overshoot 1 by rounding.
+        if not ((values >= 0) & (values <= 1.01)).all():
+            raise TeacherInvalid(f"{path}: '{name}' has a value outside 0..1; give probabilities")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise TeacherInvalid(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise TeacherInvalid(f"{path} is no valid JSON ({error})") from error
+
+
+def _as_key(name: str) -> str:
+    key = re.sub(r"\W+", "_", name.casefold()).strip("_")
+    return key if key[:1].isalpha() else f"attribute_{key}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,68 @@
+"""From a question to the model's prompt, and from the tokenizer to the tokens that mean yes and no."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from teacher.config import AnswerTokenMissing, ChatTemplateMissing, TeacherConfig
+
+# Marks of a word's beginning in byte-level BPE, SentencePiece and plain vocabularies.
+WORD_STARTS = "\u0120\u2581 "
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTokens:
+    """Token ids whose log-probabilities are summed to the answer's."""
+
+    yes: tuple[int, ...]
+    no: tuple[int, ...]
+
+
+def render_prompt(processor: Any, config: TeacherConfig, question: str) -> str:
+    """The chat prompt for one image and one question, image first, ending where the answer's first token belongs.
+
+    `processor` is a transformers processor. Raises ChatTemplateMissing where the model has no template.
+    """
+    if not getattr(processor, "chat_template", None):
+        raise ChatTemplateMissing(
+            f"model {config.model} has no chat template; choose an instruction-tuned model such as "
+            "Qwen/Qwen3-VL-8B-Instruct, or add a chat_template.jinja to its folder"
+        )
+    content = [{"type": "image"}, {"type": "text", "text": config.message(question)}]
+    # Models that think before they answer would put a thought where the answer is read.
+    prompt = processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False, enable_thinking=False
+    )
+    return str(prompt)
+
+
+def find_answer_tokens(tokenizer: Any, config: TeacherConfig) -> AnswerTokens:
+    """Every single token that spells one of the answer words, whatever its case and with or without a leading space.
+
+    Raises AnswerTokenMissing where yes or no has none.
+    """
+    vocabulary = tokenizer.get_vocab()
+    return AnswerTokens(
+        yes=_spellings(tokenizer, vocabulary, config.yes_words, "yes_words", config.model),
+        no=_spellings(tokenizer, vocabulary, config.no_words, "no_words", config.model),
+    )
+
+
+def _spellings(
+    tokenizer: Any, vocabulary: dict[str, int], words: Sequence[str], setting: str, model: str
+) -> tuple[int, ...]:
+    wanted = {word.casefold() for word in words}
+    found = {token_id for token, token_id in vocabulary.items() if token.lstrip(WORD_STARTS).casefold() in wanted}
+    # Vocabularies store words outside ASCII in byte form: ask the tokenizer itself about the words as they are given.
+    for word in words:
+        token_ids = tokenizer.encode(word, add_special_tokens=False)
+        if len(token_ids) == 1 and token_ids[0] != tokenizer.unk_token_id:
+            found.add(token_ids[0])
+    if not found:
+        raise AnswerTokenMissing(
+            f"tokenizer of {model} has no single token for '{words[0]}'; set TeacherConfig.{setting} "
+            f"(--{setting.replace('_', '-')}) to words that it has"
+        )
+    return tuple(sorted(found))
