@@ -9,8 +9,9 @@ from pathlib import Path
 
 from storage.datasets.base import DatasetInvalid, FileDataset, ImageRecord
 
-# HEIC is no format that Pillow reads: listed so that a phone's photos show up as unreadable instead of not at all.
-IMAGE_SUFFIXES = frozenset(".avif .bmp .gif .heic .heif .jfif .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split())
+PHOTOS = frozenset({".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+# Pillow does not read HEIC: listed so that a phone's photos show up as unreadable instead of not at all.
+IMAGE_SUFFIXES = PHOTOS | {".heic", ".heif", ".pgm", ".ppm"}
 SPLIT_ORDER = ("train", "val", "valid", "validation", "test")
 EXPECTED = "expected SPLIT/CLASS/FILE, e.g. train/daisy/001.jpg"
 
