@@ -31,11 +31,10 @@ def render_prompt(processor: Any, config: TeacherConfig, question: str) -> str:
             "Qwen/Qwen3-VL-8B-Instruct, or add a chat_template.jinja to its folder"
         )
     content = [{"type": "image"}, {"type": "text", "text": config.message(question)}]
+    messages = [{"role": "user", "content": content}]
     # Models that think before they answer would put a thought where the answer is read.
-    prompt = processor.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False, enable_thinking=False
-    )
-    return str(prompt)
+    switches = {"enable_thinking": False} if "enable_thinking" in str(processor.chat_template) else {}
+    return str(processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **switches))
 
 
 def find_answer_tokens(tokenizer: Any, config: TeacherConfig) -> AnswerTokens:

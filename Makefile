@@ -1,0 +1,28 @@
+# Everything from a fresh clone: `make demo` and `make test` install what they need into .venv first.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+SEEDS ?= 0,1,2
+# Where the demo puts its pictures, answers and students.
+DEMO ?= runs/demo
+
+.PHONY: install demo test check clean
+
+install:
+	@$(PYTHON) install.py
+
+demo: install
+	@$(BIN)/aspects scenes $(DEMO)/scenes
+	@$(BIN)/aspects run --dataset $(DEMO)/scenes --questions questions/scenes.yaml --teacher tiny \
+		--store $(DEMO)/store --runs $(DEMO)/students --recipe demo --seeds $(SEEDS)
+
+test: install
+	@$(BIN)/python -m pytest
+
+check: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/flows/test_imports.py
+
+clean:
+	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache
