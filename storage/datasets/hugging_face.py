@@ -70,9 +70,8 @@ def hugging_face_dataset(source: str, *, name: str | None = None, cache: Path | 
         for row, (image_id, number) in enumerate(zip(image_ids, labels[split], strict=True)):
             records.append(ImageRecord(image_id=image_id, split=split, label=number, label_name=class_names[number]))
             rows[image_id] = (split, row)
-    return TableDataset(
-        name=name or Path(where.rstrip("/")).stem, class_names=class_names, records=records, tables=tables, rows=rows
-    )
+    own_name = Path(where).name.removesuffix(".parquet")
+    return TableDataset(name=name or own_name, class_names=class_names, records=records, tables=tables, rows=rows)
 
 
 def _load(where: str, options: Mapping[str, str], cache: Path | None) -> datasets.DatasetDict:

@@ -80,8 +80,8 @@ def _construct(key: str, base: Path, source: Source, arguments: dict[str, Any]) 
 
     try:
         return getattr(torchvision.datasets, key)(**arguments)
-    # torchvision reports missing, damaged and undownloadable files with all of these.
-    except (RuntimeError, ValueError, KeyError, OSError) as error:
+    # torchvision reports missing, damaged and undownloadable files, and a missing SciPy, with all of these.
+    except (RuntimeError, ValueError, KeyError, OSError, ImportError) as error:
         reason = " ".join(str(error).split())
         raise DatasetInvalid(f"cannot open {key} at {base} ({reason}); {source.how_to_get}") from error
 
@@ -121,7 +121,7 @@ def _category_folders(opened: Any) -> list[Labelled]:
     return [(path, label) for label, folder in enumerate(folders) for path in folder.glob("*.jpg")]
 
 
-DOWNLOAD = "ask for it with --download, or set --data-root to the folder that holds it"
+DOWNLOAD = "ask for it with --download, or set --root to the folder that holds it"
 SOURCES = {
     "StanfordCars": Source(
         folder="stanford_cars",

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from storage.datasets.base import DatasetInvalid
+from storage.datasets.cub import cub_200_2011
+from tests.storage.datasets.pictures import draw, write
+
+CLASSES = ("001.Black_footed_Albatross", "002.Laysan_Albatross")
+FILES = (f"{CLASSES[1]}/b.jpg", f"{CLASSES[0]}/a.jpg", f"{CLASSES[0]}/c.jpg")
+
+
+def make_cub(root: Path) -> Path:
+    for number, file in enumerate(FILES):
+        draw(root / "images" / file, shade=number)
+    write(root / "images.txt", "".join(f"{number} {file}\n" for number, file in enumerate(FILES, start=1)))
+    write(root / "classes.txt", "".join(f"{number} {name}\n" for number, name in enumerate(CLASSES, start=1)))
+    write(root / "image_class_labels.txt", "1 2\n2 1\n3 1\n")
+    write(root / "train_test_split.txt", "1 1\n2 0\n3 1\n")
+    return root
+
+
+def test_official_split_and_readable_classes(tmp_path: Path):
+    dataset = cub_200_2011(make_cub(tmp_path))
+    assert dataset.name == "CUB_200_2011"
+    assert dataset.class_names == ("Black footed Albatross", "Laysan Albatross")
+    assert [(r.split, r.label, r.label_name, r.image_id) for r in dataset.records] == [
+        ("train", 0, "Black footed Albatross", f"images/{FILES[2]}"),
+        ("train", 1, "Laysan Albatross", f"images/{FILES[0]}"),
+        ("test", 0, "Black footed Albatross", f"images/{FILES[1]}"),
+    ]
+    assert dataset.read(f"images/{FILES[0]}") == (tmp_path / "images" / FILES[0]).read_bytes()
+
+
+def test_the_folder_that_the_archive_was_unpacked_in(tmp_path: Path):
+    make_cub(tmp_path / "CUB_200_2011")
+    assert cub_200_2011(tmp_path).records == cub_200_2011(tmp_path / "CUB_200_2011").records
+
+
+def test_a_missing_list(tmp_path: Path):
+    (make_cub(tmp_path) / "classes.txt").unlink()
+    with pytest.raises(DatasetInvalid, match=r"classes.txt is missing; unpack CUB_200_2011.tgz"):
+        cub_200_2011(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("train_test_split.txt", "1 1\n2 0\n", "train_test_split.txt and images.txt differ about image 3"),
+        ("train_test_split.txt", "1 1\n2 0\n3 7\n", "gives image 3 .* no known class or split"),
+        ("image_class_labels.txt", "1 2\n2 1\n3 9\n", "gives image 3 .* no known class or split"),
+        ("image_class_labels.txt", "1 2\n2 x\n3 1\n", "image_class_labels.txt has 'x' where a number should be"),
+        ("images.txt", "one a.jpg\n", "images.txt has 'one' where a number should be"),
+    ],
+)
+def test_damaged_lists(tmp_path: Path, file: str, content: str, reason: str):
+    write(make_cub(tmp_path) / file, content)
+    with pytest.raises(DatasetInvalid, match=reason):
+        cub_200_2011(tmp_path)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from storage.datasets import DatasetInvalid, open_dataset
+from tests.storage.datasets.pictures import draw, write
+from tests.storage.datasets.test_cub import make_cub
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    draw(tmp_path / "photos" / "train" / "daisy" / "1.png")
+    return tmp_path / "photos"
+
+
+def test_a_folder(photos: Path):
+    dataset = open_dataset(str(photos))
+    assert (dataset.name, len(dataset.records)) == ("photos", 1)
+    assert open_dataset(str(photos), name="mine").name == "mine"
+
+
+def test_a_folder_below_home(photos: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(photos.parent))
+    assert open_dataset("~/photos").name == "photos"
+
+
+def test_a_folder_with_a_colon_in_its_name(tmp_path: Path):
+    draw(tmp_path / "set:one" / "train" / "daisy" / "1.png")
+    assert len(open_dataset(os.path.join(tmp_path, "set:one"), name="one").records) == 1
+
+
+def test_cub_is_recognised(tmp_path: Path):
+    make_cub(tmp_path)
+    assert open_dataset(str(tmp_path)).records == open_dataset(f"cub:{tmp_path}").records
+    assert open_dataset(str(tmp_path)).name == "CUB_200_2011"
+
+
+def test_a_plain_folder_does_not_need_torchvision_or_datasets(photos: Path):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from storage.datasets import open_dataset; open_dataset(sys.argv[1]); "
+        "print(sorted({'torch', 'torchvision', 'datasets'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(photos)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("torchvison:DTD", "'torchvison:DTD' is of no known kind 'torchvison:'; expected a folder, torchvision:NAME"),
+        ("torchvision:", "names nothing after 'torchvision:'"),
+        ("cub:", "names nothing after 'cub:'"),
+        ("hf:", "names nothing after 'hf:'"),
+        ("no/such/folder", "no folder at no/such/folder"),
+    ],
+)
+def test_what_is_no_dataset(source: str, reason: str):
+    with pytest.raises(DatasetInvalid, match=reason):
+        open_dataset(source)
+
+
+@pytest.mark.parametrize("name", ["a/b", "a=b", "50%", "..", ".hidden"])
+def test_a_name_that_would_bend_the_stores_path(photos: Path, name: str):
+    with pytest.raises(DatasetInvalid, match="cannot name a folder"):
+        open_dataset(str(photos), name=name)
+
+
+def test_root_is_where_torchvision_looks(tmp_path: Path):
+    with pytest.raises(DatasetInvalid, match=f"no DTD at {tmp_path}/dtd .*--root"):
+        open_dataset("torchvision:DTD", root=tmp_path)
+    with pytest.raises(DatasetInvalid, match="no DTD at data/dtd"):
+        open_dataset("torchvision:DTD")
+
+
+def test_a_file_is_no_folder(tmp_path: Path):
+    write(tmp_path / "list.csv", "a,b")
+    with pytest.raises(DatasetInvalid, match="no folder at"):
+        open_dataset(str(tmp_path / "list.csv"))
