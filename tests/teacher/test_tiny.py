@@ -1,0 +1,177 @@
+"""The bundled teacher, asked through plain transformers: it sees, it reads, and it is small."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from storage.questions import QuestionSet, load_questions
+from storage.scenes import ground_truth, render, sample_scene
+from teacher.tiny.phrases import PROMPT, all_phrases
+from teacher.tiny.train import auroc, tokenize
+from teacher.tiny.train import p_yes as packed_p_yes
+from teacher.tiny.world import PATCH_LABELS, render_world
+
+PROJECT = Path(__file__).parents[2]
+MODEL = PROJECT / "teacher" / "tiny" / "model"
+SCENES = 300
+
+
+@pytest.fixture(scope="module")
+def questions() -> QuestionSet:
+    return load_questions(PROJECT / "questions" / "scenes.yaml")
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return AutoProcessor.from_pretrained(MODEL)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return AutoModelForImageTextToText.from_pretrained(MODEL, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="module")
+def prompts(questions: QuestionSet, processor):
+    phrases = [phrase for phrase in all_phrases(questions) if phrase.weight == 0.5]
+    assert [phrase.key for phrase in phrases] == list(questions.keys)
+    return tokenize(processor, phrases, questions)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return render_world(SCENES, seed=987_654)
+
+
+def _chat(processor, image: Image.Image, questions: list[str]):
+    """The processor's own tensors for one picture and several questions: what any user of transformers would do."""
+    texts = [
+        processor.apply_chat_template(
+            [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": PROMPT.format(question=text)}]}],
+            add_generation_prompt=True,
+        )
+        for text in questions
+    ]
+    return processor(images=[image] * len(texts), text=texts, padding=True, return_tensors="pt")
+
+
+@torch.no_grad()
+def _log_probabilities(model, processor, image: Image.Image, questions: list[str]) -> np.ndarray:
+    """[Q, 2]: of the first answer token being Yes and No."""
+    logits = model(**_chat(processor, image, questions)).logits[:, -1]
+    words = processor.tokenizer.convert_tokens_to_ids(["Yes", "No"])
+    return logits.log_softmax(dim=-1)[:, words].numpy()
+
+
+def test_the_weights_are_small_and_finite() -> None:
+    assert os.path.getsize(MODEL / "model.safetensors") <= 6_000_000
+    with safe_open(MODEL / "model.safetensors", framework="pt") as weights:
+        for name in weights.keys():  # noqa: SIM118 - a safetensors file is no mapping
+            assert weights.get_tensor(name).dtype == torch.float16
+            assert weights.get_tensor(name).isfinite().all()
+
+
+def test_it_sees_through_plain_transformers(model, processor, questions: QuestionSet) -> None:
+    rng = np.random.default_rng(123_456)
+    scenes = [sample_scene(rng) for _ in range(SCENES)]
+    truth = np.array([list(ground_truth(scene).values()) for scene in scenes])
+    p = []
+    for scene in scenes:
+        yes, no = _log_probabilities(model, processor, render(scene, rng), list(questions.texts)).T
+        assert np.exp(np.logaddexp(yes, no)).min() > 0.99, "all of the probability belongs to Yes and No"
+        p.append(1 / (1 + np.exp(no - yes)))
+    areas = [auroc(np.array(p)[:, i], truth[:, i]) for i in range(len(questions))]
+    assert np.mean(areas) >= 0.95
+    assert sum(area >= 0.95 for area in areas) >= 24
+
+
+def test_a_blank_picture_tells_it_nothing(model, prompts, world) -> None:
+    """Right answers need the picture: asked about grey instead, it is no better than a coin."""
+    p = packed_p_yes(model, world.pixels, prompts)
+    grey = packed_p_yes(model, np.full_like(world.pixels, 128), prompts)
+    columns = range(world.truth.shape[1])
+    assert np.mean([auroc(p[:, i], world.truth[:, i]) for i in columns]) >= 0.95
+    assert np.mean([auroc(grey[:, i].round(5), world.truth[:, i]) for i in columns]) == pytest.approx(0.5, abs=0.01)
+
+
+def test_another_picture_of_the_batch_does_not_help(model, prompts, world) -> None:
+    """With the pictures swapped around the answers no longer fit: it is the picture that decides."""
+    p = np.roll(packed_p_yes(model, world.pixels, prompts), 1, axis=0)
+    assert abs(np.mean([auroc(p[:, i], world.truth[:, i]) for i in range(world.truth.shape[1])]) - 0.5) < 0.05
+
+
+def test_its_probabilities_mean_what_they_say(model, prompts, world) -> None:
+    p = packed_p_yes(model, world.pixels, prompts)
+    for low in (0.0, 0.2, 0.4, 0.6, 0.8):
+        chosen = (p >= low) & (p <= low + 0.2)
+        assert abs(p[chosen].mean() - world.truth[chosen].mean()) < 0.1
+
+
+def test_asking_one_by_one_and_all_at_once_is_the_same(model, processor, prompts, questions: QuestionSet) -> None:
+    world = render_world(2, seed=5)
+    packed = packed_p_yes(model, world.pixels, prompts)
+    for pixels, expected in zip(world.pixels, packed, strict=True):
+        yes, no = _log_probabilities(model, processor, Image.fromarray(pixels), list(questions.texts)).T
+        np.testing.assert_allclose(1 / (1 + np.exp(no - yes)), expected, atol=1e-4)
+
+
+def test_it_reads_other_words_and_any_case(model, processor, questions: QuestionSet) -> None:
+    rng = np.random.default_rng(7)
+    asked = {
+        "has_red": "cAn An obJect that is RED be seen here?",
+        "has_star": "Do you see a star shape?",
+        "more_than_two": "Are there at least three objects?",
+        "on_grass": "Is there a meadow?",
+    }
+    scenes = [sample_scene(rng) for _ in range(100)]
+    found = [_log_probabilities(model, processor, render(scene, rng), list(asked.values())) for scene in scenes]
+    for i, key in enumerate(asked):
+        truth = np.array([ground_truth(scene)[key] for scene in scenes])
+        assert auroc(np.array([one[i, 0] - one[i, 1] for one in found]), truth) > 0.9, key
+
+
+@pytest.mark.parametrize("text", ["", "ZEBRA", "Ist da Müsli?", "これは何ですか", "🦓\x00\t<div>"])
+def test_any_text_tokenises_and_comes_back(processor, text: str) -> None:
+    tokens = processor.tokenizer(text)["input_ids"]
+    assert processor.tokenizer.decode(tokens) == text.lower()
+
+
+def test_any_photo_becomes_one_tile(processor) -> None:
+    for size in ((64, 64), (640, 480), (3, 500)):
+        inputs = _chat(processor, Image.new("RGB", size, "red"), ["Is there a circle?"])
+        assert inputs["pixel_values"].shape == (1, 3, 64, 64)
+        assert (inputs["input_ids"] == processor.image_token_id).sum() == 16
+
+
+def test_an_answer_begins_with_yes_or_no(model, processor) -> None:
+    inputs = _chat(processor, Image.new("RGB", (64, 64), "blue"), ["Is the ground or background blue?"])
+    tokens = model.generate(**inputs, max_new_tokens=1)[0, inputs["input_ids"].shape[1] :]
+    assert processor.tokenizer.decode(tokens) in ("Yes", "No")
+
+
+def test_the_same_seed_renders_the_same_world() -> None:
+    one, two, other = render_world(12, seed=1), render_world(12, seed=1), render_world(12, seed=2)
+    assert (one.pixels == two.pixels).all()
+    assert (one.pixels != other.pixels).any()
+    assert one.patches.shape == (12, 64, len(PATCH_LABELS))
+
+
+@pytest.mark.parametrize(("scores", "area"), [([0.1, 0.2, 0.8, 0.9], 1.0), ([0.5] * 4, 0.5), ([0.9, 0.8, 0.2, 0.1], 0)])
+def test_auroc_of_known_rankings(scores: list[float], area: float) -> None:
+    assert auroc(np.array(scores), np.array([False, False, True, True])) == area
+
+
+def test_the_record_of_the_training_says_how(questions: QuestionSet) -> None:
+    record = json.loads((MODEL / "training.json").read_text())
+    assert record["command"].startswith("python -m teacher.tiny.train --seed")
+    assert set(record["auroc"]) == set(questions.keys)
+    assert record["mean_auroc"] == pytest.approx(np.mean(list(record["auroc"].values())), abs=1e-3)

@@ -1,0 +1,103 @@
+"""The vLLM engine, in a process of its own, keeps the contract and agrees with transformers."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from storage.datasets import image_folder
+from storage.images import decode_image
+from teacher.config import EngineOptions, TeacherConfig, TeacherInvalid, resolve, tiny_teacher
+from teacher.process import EngineProcess, TeacherDied
+from teacher.transformers_engine import TransformersEngine
+from tests.teacher.contract import QUESTIONS, EngineContract, pictures
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("vllm") is None, reason="vLLM has no packages for this machine; see install.py"
+)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[EngineProcess]:
+    engine = EngineProcess("vllm", resolve(tiny_teacher()), EngineOptions())
+    yield engine
+    engine.close()
+
+
+class TestVllmEngine(EngineContract):
+    pass
+
+
+def test_vllm_agrees_with_transformers_in_float32(engine: EngineProcess) -> None:
+    reference = TransformersEngine(resolve(tiny_teacher()), EngineOptions())
+    yes, no = engine.answer(pictures(), QUESTIONS)
+    expected_yes, expected_no = reference.answer(pictures(), QUESTIONS)
+    np.testing.assert_allclose(yes, expected_yes, atol=1e-4)
+    np.testing.assert_allclose(no, expected_no, atol=1e-4)
+
+
+def test_vllm_agrees_with_transformers_on_real_photos(engine: EngineProcess, shared_data: Path) -> None:
+    photos = image_folder(shared_data / "flowers102_64")
+    images = [decode_image(photos.read(record.image_id)) for record in photos.records[::800]]
+    reference = TransformersEngine(resolve(tiny_teacher()), EngineOptions())
+    for ours, expected in zip(engine.answer(images, QUESTIONS), reference.answer(images, QUESTIONS), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+def test_a_closed_engine_leaves_no_process() -> None:
+    engine = EngineProcess("transformers", resolve(tiny_teacher()), EngineOptions())
+    pid = engine._process.pid
+    assert psutil.pid_exists(pid)
+    engine.close()
+    assert not psutil.pid_exists(pid)
+    assert not engine.log.exists()
+
+
+def test_a_killed_engine_is_reported_as_dead() -> None:
+    engine = EngineProcess("transformers", resolve(tiny_teacher()), EngineOptions())
+    os.kill(engine._process.pid, signal.SIGKILL)
+    with pytest.raises(TeacherDied, match="code -9"):
+        engine.answer(pictures(), QUESTIONS)
+    assert not engine.alive
+    engine.close()
+
+
+def test_an_unusable_model_is_an_error_in_the_parent(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(TeacherInvalid, match=r"transformers cannot load|no chat template"):
+        EngineProcess("transformers", resolve(TeacherConfig(model=str(tmp_path))), EngineOptions())
+
+
+OWNER = """
+import sys, time
+from teacher.config import EngineOptions, resolve, tiny_teacher
+from teacher.process import EngineProcess
+if __name__ == "__main__":
+    engine = EngineProcess("transformers", resolve(tiny_teacher()), EngineOptions())
+    print(engine._process.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_engine_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "owner.py"
+    script.write_text(OWNER)
+    owner = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    pid = int(owner.stdout.readline())
+    owner.kill()
+    owner.wait()
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, f"engine process {pid} outlives its owner"
+        time.sleep(0.2)
