@@ -37,7 +37,7 @@ def main() -> None:
     questions = load_questions(PROJECT / "questions" / "scenes.yaml").texts
     images = scenes(options.images) + photos(options.images)
     reference = ask("transformers", config, images, questions)
-    line: dict[str, object] = {
+    line: dict[str, object] = {"images": len(images), "questions": len(questions)}
         "images": len(images),
         "questions": len(questions),
         "pairs": len(images) * len(questions),

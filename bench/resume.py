@@ -1,4 +1,4 @@
-"""Extract answers for many photos, kill the run half-way with SIGKILL, run it again, and check the store. One JSON line.
+"""Extract answers for many photos, kill the run half-way, run it again, and check the store. One JSON line.
 
 python bench/resume.py --dataset ../shared/data/flowers102_64 --splits train,test
 """
