@@ -38,10 +38,6 @@ def main() -> None:
     images = scenes(options.images) + photos(options.images)
     reference = ask("transformers", config, images, questions)
     line: dict[str, object] = {"images": len(images), "questions": len(questions)}
-        "images": len(images),
-        "questions": len(questions),
-        "pairs": len(images) * len(questions),
-    }
     for dtype in ("float32", "bfloat16"):
         answers = ask("vllm", dataclasses.replace(config, dtype=dtype), images, questions)
         line[f"vllm_{dtype}"] = compare(answers, reference)
