@@ -1,0 +1,333 @@
+"""The command `aspects`: one command for each thing a user does. What is heavy is imported inside the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import typer
+
+from flows import options
+from flows.errors import USERS_MISTAKE, explain, wants_traceback
+
+if TYPE_CHECKING:
+    from flows.extraction import ExtractionSummary
+
+INTERRUPTED = 130
+# Typer brings its own copy of click in some releases: these are the classes that it really raises.
+ClickException = typer.BadParameter.__mro__[2]
+# For flows that this process runs itself. Whoever sets one of them decides otherwise.
+DIRECT_RUN = {
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # Only what goes to the terminal, where the progress bar is: a server gets every line all the same.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    # The engine ends at once and leaves a lock of tqdm behind, which Python would report last of all.
+    "PYTHONWARNINGS": "ignore:resource_tracker",
+}
+
+app = typer.Typer(
+    name="aspects",
+    help="Teach small image classifiers what a multimodal LLM knows.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def configure(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and Prefect's log.")] = False,
+) -> None:
+    """Teach small image classifiers what a multimodal LLM knows."""
+    if debug:
+        os.environ["ASPECTS_DEBUG"] = "1"
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "DEBUG")
+
+
+@app.command(epilog="Example: aspects scenes data/scenes")
+def scenes(
+    folder: Annotated[Path, typer.Argument(help="Folder to fill with train/ and test/.", metavar="DIR")],
+    train: Annotated[int, typer.Option(help="Training images of each class.", min=1)] = 20,
+    test: Annotated[int, typer.Option(help="Test images of each class.", min=1)] = 40,
+    seed: Annotated[int, typer.Option(help="Another seed draws other scenes.", min=0)] = 0,
+) -> None:
+    """Draw the demo dataset: little scenes whose classes differ in combinations of aspects."""
+    from storage.scenes import write_scenes
+
+    if folder.exists() and any(folder.iterdir()) and not (folder / "ground_truth.parquet").exists():
+        raise options.OptionInvalid(f"folder {folder} holds something else; choose one that is new or empty")
+    write_scenes(folder, train_per_class=train, test_per_class=test, seed=seed)
+    typer.echo(f"{len(list(folder.glob('*/*/*.png')))} scenes: {folder}")
+
+
+@app.command(epilog="Example: aspects extract -d data/scenes -q questions/scenes.yaml -s store --splits train,test")
+def extract(
+    dataset: options.Dataset,
+    questions: options.Questions,
+    store: options.Store = "store",
+    splits: options.Splits = "train",
+    name: options.Name = None,
+    root: options.Root = None,
+    download: options.Download = False,
+    teacher: options.Teacher = "tiny",
+    revision: options.Revision = None,
+    engine: options.Engine = None,
+    dtype: options.Dtype = None,
+    max_pixels: options.MaxPixels = None,
+    prompt: options.Prompt = None,
+    yes_words: options.YesWords = None,
+    no_words: options.NoWords = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    engine_batch: options.BatchSize = 32,
+    gpu_memory: options.GpuMemory = 0.9,
+    max_model_len: options.MaxModelLen = None,
+    vllm: options.VllmSettings = None,
+    shard_size: options.ShardSize = 256,
+) -> None:
+    """Ask the teacher every question about every photo, and keep the answers as Parquet.
+
+    Killed half-way? Start it again: finished shards are kept. Other questions or photos? Only what is new is asked.
+    """
+    _run_extraction(locals())
+
+
+@app.command(
+    epilog="Example: aspects run -d data/scenes -q questions/scenes.yaml --recipe small --seeds 0,1,2 --runs runs/demo"
+)
+def run(
+    dataset: options.Dataset,
+    questions: options.Questions,
+    store: options.Store = "store",
+    splits: options.Splits = "train",
+    name: options.Name = None,
+    root: options.Root = None,
+    download: options.Download = False,
+    teacher: options.Teacher = "tiny",
+    revision: options.Revision = None,
+    engine: options.Engine = None,
+    dtype: options.Dtype = None,
+    max_pixels: options.MaxPixels = None,
+    prompt: options.Prompt = None,
+    yes_words: options.YesWords = None,
+    no_words: options.NoWords = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    engine_batch: options.BatchSize = 32,
+    gpu_memory: options.GpuMemory = 0.9,
+    max_model_len: options.MaxModelLen = None,
+    vllm: options.VllmSettings = None,
+    shard_size: options.ShardSize = 256,
+    recipe: options.Recipe = "small",
+    seeds: options.Seeds = "0,1,2",
+    runs: options.Runs = Path("runs"),
+    backbone: options.Backbone = None,
+    epochs: options.Epochs = None,
+    image_size: options.ImageSize = None,
+    alpha: options.Alpha = None,
+    settings: options.Settings = None,
+) -> None:
+    """All of it: ask the teacher, train students with and without its answers, and compare them.
+
+    Start it again at any time: answers and finished students are kept.
+    """
+    given = locals()
+    student = options.student_parameters(
+        recipe, seeds, runs, settings, backbone=backbone, epochs=epochs, image_size=image_size, alpha=alpha
+    )
+    summary = _run_extraction(given, student=student, train=True)
+    assert summary.results is not None
+    _print_results(summary.results)
+
+
+@app.command(epilog="Example: aspects train -d data/scenes -s store --recipe small --epochs 60 --seeds 0,1,2")
+def train(
+    dataset: options.Dataset,
+    store: options.Store = "store",
+    questions: options.AnyQuestions = None,
+    teacher: options.AnswersBy = None,
+    name: options.Name = None,
+    root: options.Root = None,
+    download: options.Download = False,
+    recipe: options.Recipe = "small",
+    seeds: options.Seeds = "0,1,2",
+    runs: options.Runs = Path("runs"),
+    backbone: options.Backbone = None,
+    epochs: options.Epochs = None,
+    image_size: options.ImageSize = None,
+    alpha: options.Alpha = None,
+    settings: options.Settings = None,
+) -> None:
+    """Train students with and without the store's answers, seed by seed, and compare them on the test split."""
+    _direct_run()
+    from flows.training import train_student
+
+    comparison = train_student(
+        dataset=options.dataset_parameters(dataset, name, root, download),
+        store=store,
+        teacher=teacher,
+        questions=str(questions) if questions else None,
+        student=options.student_parameters(
+            recipe, seeds, runs, settings, backbone=backbone, epochs=epochs, image_size=image_size, alpha=alpha
+        ),
+    )
+    _print_results(comparison)
+
+
+@app.command(epilog="Example: aspects evaluate runs/seed-0/distilled -d data/scenes -s store")
+def evaluate(
+    run: options.RunDir,
+    dataset: options.Dataset,
+    split: Annotated[str, typer.Option(help="The split to evaluate on.")] = "test",
+    store: Annotated[str | None, typer.Option("--store", "-s", help="Score the aspects too, on these answers.")] = None,
+    questions: options.AnyQuestions = None,
+    teacher: options.AnswersBy = None,
+    name: options.Name = None,
+    root: options.Root = None,
+    download: options.Download = False,
+) -> None:
+    """Accuracy of one trained student, per class as well, and how well it repeats its teacher."""
+    from flows.report import print_evaluation
+    from flows.training import find_teacher_answers
+    from student.config import present_accelerator
+    from student.evaluate import evaluate as evaluate_run
+
+    images = options.dataset_parameters(dataset, name, root, download).open()
+    asked = str(questions) if questions else None
+    answers = find_teacher_answers(store, images.name, teacher, asked) if store else None
+    print_evaluation(
+        evaluate_run(run, images, answers, split, accelerator=present_accelerator(), progress=sys.stderr.isatty())
+    )
+
+
+@app.command(epilog="Example: aspects export runs/seed-0/distilled exported --format safetensors --format onnx")
+def export(
+    run: options.RunDir,
+    out: Annotated[Path, typer.Argument(help="Folder to write.", metavar="DIR")],
+    formats: Annotated[list[str] | None, typer.Option("--format", help="safetensors or onnx; may be repeated.")] = None,
+    keep_aspects: Annotated[bool, typer.Option("--keep-aspects", help="Keep the aspect outputs too.")] = False,
+) -> None:
+    """Write a trained student as safetensors with its timm config, and as ONNX (checked with onnxruntime)."""
+    from student.export import export as export_run
+
+    for path in export_run(run, out, formats=tuple(formats or ("safetensors", "onnx")), keep_aspects=keep_aspects):
+        typer.echo(path)
+
+
+@app.command(
+    name="import-answers",
+    epilog="Example: aspects import-answers internvl2.json --format makd -d data/flowers -s store",
+)
+def import_answers(
+    file: Annotated[Path, typer.Argument(help="The answers: JSON, or a CSV or Parquet table.", metavar="FILE")],
+    format: Annotated[Literal["makd", "lavid", "attributes"], typer.Option(help="What the file holds.")],
+    dataset: options.Dataset,
+    store: options.Store = "store",
+    splits: options.Splits = "train",
+    questions: Annotated[
+        Path | None, typer.Option("--questions", "-q", help="Question set (YAML); for lavid its text file.")
+    ] = None,
+    alias: Annotated[
+        list[str] | None, typer.Option("--alias", help="DATASET_CLASS=FILE_CLASS for lavid; may be repeated.")
+    ] = None,
+    name: options.Name = None,
+    root: options.Root = None,
+    download: options.Download = False,
+) -> None:
+    """Bring answers into the store that somebody else has computed: MaKD, LaViD or human attributes."""
+    from flows.imports import read_answers_file
+    from flows.report import import_lines
+    from teacher.precomputed import import_answers as import_into_store
+
+    answers = read_answers_file(file, format, questions, alias)
+    images = options.dataset_parameters(dataset, name, root, download).open()
+    for line in import_lines(import_into_store(answers, images, options.words(splits), store)):
+        typer.echo(line)
+
+
+@app.command(epilog="Example: aspects show --store store --dataset scenes")
+def show(
+    store: options.Store = "store",
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Only the dataset of this name.")] = None,
+    questions: Annotated[int, typer.Option(help="How many of the most and least informative questions.", min=0)] = 3,
+) -> None:
+    """What a store holds: datasets, teachers, questions, what is missing, and which questions tell classes apart."""
+    from flows.show import show_store
+
+    show_store(store, dataset, questions)
+
+
+def _run_extraction(given: dict[str, Any], **training: Any) -> ExtractionSummary:
+    """`given` are the options of `extract`."""
+    _direct_run()
+    from flows.extraction import extract_aspects
+    from flows.parameters import EngineParameters, TeacherParameters
+
+    return extract_aspects(
+        dataset=options.dataset_parameters(given["dataset"], given["name"], given["root"], given["download"]),
+        questions=str(given["questions"]),
+        splits=options.words(given["splits"]),
+        teacher=TeacherParameters(
+            model=given["teacher"],
+            yes_words=options.words(given["yes_words"]) or None,
+            no_words=options.words(given["no_words"]) or None,
+            **{name: given[name] for name in ("revision", "prompt", "dtype", "max_pixels", "trust_remote_code")},
+        ),
+        engine=EngineParameters(
+            name=given["engine"],
+            batch_size=given["engine_batch"],
+            gpu_memory_utilization=given["gpu_memory"],
+            max_model_len=given["max_model_len"],
+            arguments=options.assignments("--vllm", given["vllm"]),
+        ),
+        store=given["store"],
+        shard_size=given["shard_size"],
+        **{"train": False, **training},
+    )
+
+
+def _direct_run() -> None:
+    """Get ready to run a flow in this process, and to show it on the terminal."""
+    for variable, value in DIRECT_RUN.items():
+        os.environ.setdefault(variable, value)
+    from rich.console import Console
+
+    from flows.terminal import attach
+
+    attach(Console(stderr=True))
+
+
+def _print_results(comparison: Any) -> None:
+    from flows.report import print_comparison
+
+    print_comparison(comparison)
+
+
+def main() -> None:
+    """The entry point: whatever goes wrong becomes one line on standard error and an exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; the same command again goes on where this one stopped", INTERRUPTED)
+    except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help is on the terminal already
+            sys.exit(USERS_MISTAKE)
+        if isinstance(error, ClickException):
+            _fail(_usage(error), USERS_MISTAKE)
+        if wants_traceback() or (explained := explain(error)) is None:
+            raise
+        _fail(*explained)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    message = " ".join(error.format_message().split()).rstrip(".")
+    return f"{message}; see {context.command_path if context else 'aspects'} --help"
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,32 @@
+"""From an exception to what a user reads: one line and an exit code, or a traceback where only we can mend it."""
+
+from __future__ import annotations
+
+import os
+
+OURS = frozenset({"storage", "teacher", "student", "flows"})
+USERS_MISTAKE = 2
+FAILED = 1
+
+
+def explain(error: BaseException) -> tuple[str, int] | None:
+    """The line to print and the exit code; None for an error that nobody outside this project can do anything about."""
+    if isinstance(error, ValueError) and type(error).__module__.split(".")[0] in OURS:
+        return _one_line(str(error)), USERS_MISTAKE
+    kind = type(error).__name__
+    if kind in ("ParameterTypeError", "ParameterBindError", "SignatureMismatchError"):
+        return _one_line(str(error)), USERS_MISTAKE
+    if kind in ("TeacherDied", "ShardMissing"):
+        return _one_line(str(error)), FAILED
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; check the path, its permissions and the free space", USERS_MISTAKE
+    return None
+
+
+def wants_traceback() -> bool:
+    return os.environ.get("ASPECTS_DEBUG", "") not in ("", "0")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

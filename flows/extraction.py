@@ -1,0 +1,239 @@
+"""The flow `extract-aspects`: dataset and questions in, answers in the store out, then students trained on them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import flow, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
+from prefect.futures import as_completed
+from prefect.logging import get_run_logger
+from prefect.states import State
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.tasks import Task, exponential_backoff
+from pydantic import Field
+
+from flows.holder import EngineHolder
+from flows.parameters import (
+    SMALL_STUDENT,
+    DatasetParameters,
+    EngineParameters,
+    StudentParameters,
+    TeacherParameters,
+)
+from flows.report import listed
+from flows.terminal import AnswerBar, say, working
+from flows.training import train_student
+from storage.datasets.base import ImageDataset
+from storage.questions import load_questions
+from storage.reuse import KnownAnswers, known_answers
+from teacher.config import ResolvedTeacher, resolve
+from teacher.extract import (
+    SHARD_SIZE,
+    ExtractionPlan,
+    Progress,
+    ShardSummary,
+    ask_shard,
+    finish_directory,
+    plan_extraction,
+)
+from teacher.process import EngineProcess
+
+if TYPE_CHECKING:
+    from student.compare import Comparison
+
+# One shard is read and decoded while another is asked; the engine takes one of them at a time.
+SHARDS_AT_ONCE = 2
+# What the flow's pages show as defaults.
+TRAINING_SPLIT = ["train"]
+TINY_TEACHER = TeacherParameters()
+PRESENT_ENGINE = EngineParameters()
+# Errors of the file system that trying again does not cure.
+LASTING = (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionSummary:
+    """What an extraction found and did: answers `asked` of the teacher, `reused` from other directories, and the
+    reason of each image that has none. `results` are the students, where any were trained."""
+
+    directory: str
+    images: int
+    questions: int
+    shards: int
+    shards_kept: int
+    asked: int
+    reused: int
+    failures: Mapping[str, str]
+    results: Comparison | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningExtraction:
+    """What the shards of one flow run share. Tasks look it up by key: Prefect would hash it as an input."""
+
+    dataset: ImageDataset
+    plan: ExtractionPlan
+    teacher: ResolvedTeacher
+    known: KnownAnswers
+    holder: EngineHolder
+    progress: Progress
+
+
+_running: dict[int, RunningExtraction] = {}
+_keys = itertools.count()
+
+
+@contextmanager
+def _held(extraction: RunningExtraction) -> Iterator[int]:
+    """The key of `extraction`; at the end the engine's process is gone, and its GPU memory with it."""
+    key = next(_keys)
+    _running[key] = extraction
+    try:
+        yield key
+    finally:
+        extraction.holder.close()
+        del _running[key]
+
+
+def _is_worth_retrying(task: Task[..., object], task_run: TaskRun, state: State) -> bool:
+    """A dead engine or a store out of reach may be well again; a user's mistake stays one."""
+    return not isinstance(state.data, (ValueError, *LASTING))
+
+
+@task(
+    name="ask-shard",
+    task_run_name="shard-{shard}",
+    retries=3,
+    retry_delay_seconds=exponential_backoff(backoff_factor=4),
+    retry_condition_fn=_is_worth_retrying,
+    # The store says what is done, not Prefect: its cache would go on saying so after the file is gone.
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def ask_one_shard(extraction: int, shard: int) -> ShardSummary:
+    """Answer shard number `shard` of a running extraction and write its file."""
+    running = _running[extraction]
+    place = next(missing for missing in running.plan.missing if missing.index == shard)
+    return ask_shard(
+        place,
+        running.plan,
+        running.dataset,
+        running.teacher,
+        running.holder.engine,
+        running.known,
+        running.progress,
+    )
+
+
+@flow(
+    name="extract-aspects",
+    task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE),  # type: ignore[arg-type]
+    persist_result=False,
+    description="Ask a multimodal LLM yes/no questions about every photo; keep the answers as Parquet; train on them.",
+)
+def extract_aspects(
+    dataset: DatasetParameters,
+    questions: str,
+    splits: list[str] = TRAINING_SPLIT,
+    teacher: TeacherParameters = TINY_TEACHER,
+    engine: EngineParameters = PRESENT_ENGINE,
+    store: str = "store",
+    shard_size: int = Field(SHARD_SIZE, ge=1),
+    train: bool = True,
+    student: StudentParameters = SMALL_STUDENT,
+) -> ExtractionSummary:
+    """Ask what nobody has asked yet, then train base and distilled students side by side unless told not to.
+
+    Safe to start again at any time: finished shards are kept, and where nothing is missing no model is loaded.
+    `questions` is a YAML file, `store` a folder or an address such as s3://bucket/path.
+    """
+    if train:
+        student.config()  # a wrong setting must not show only after hours of asking
+    asked_questions = load_questions(Path(questions).expanduser())
+    with working("reading the dataset"):
+        images = dataset.open()
+        resolved = resolve(teacher.config())
+    with working(f"comparing {len(images.records)} images with the store"):
+        plan = plan_extraction(images, splits, asked_questions, resolved, store, shard_size=shard_size)
+    done = _ask_missing(plan, images, resolved, engine, store) if plan.missing else []
+    failures = finish_directory(plan.directory, plan.header, plan.shards, {})
+    summary = ExtractionSummary(
+        directory=plan.directory.path,
+        images=plan.images,
+        questions=len(asked_questions),
+        shards=len(plan.shards),
+        shards_kept=len(plan.shards) - len(plan.missing),
+        asked=sum(shard.asked for shard in done),
+        reused=sum(shard.reused for shard in done),
+        failures=failures,
+    )
+    for line in describe(summary):
+        say(line)
+    if not train:
+        return summary
+    results = train_student(
+        dataset=dataset, store=store, teacher=plan.header.teacher_fingerprint, questions=questions, student=student
+    )
+    return ExtractionSummary(**{**vars(summary), "results": results})
+
+
+def _ask_missing(
+    plan: ExtractionPlan, dataset: ImageDataset, teacher: ResolvedTeacher, engine: EngineParameters, store: str
+) -> list[ShardSummary]:
+    """One task for every missing shard. Raises the first error once every shard has had its chances."""
+    name, why = engine.choose()
+    options = engine.options()
+    images = sum(len(shard.records) for shard in plan.missing)
+    say(f"teacher {teacher.config.model} ({plan.header.teacher_fingerprint}) by engine {name} ({why})")
+    kept = len(plan.shards) - len(plan.missing)
+    say(f"{images} images x {len(plan.header.questions)} questions in {len(plan.missing)} shards, {kept} shards kept")
+    plan.directory.reopen()
+    artifact: Any = create_progress_artifact(0.0, key="extraction", description=f"answers for {plan.header.dataset}")
+    done: list[ShardSummary] = []
+    errors: list[Exception] = []
+    with AnswerBar(images, len(plan.header.questions)) as bar:
+
+        def start() -> EngineProcess:
+            process = EngineProcess(name, teacher, options)
+            bar.ready()
+            return process
+
+        extraction = RunningExtraction(
+            dataset=dataset,
+            plan=plan,
+            teacher=teacher,
+            known=known_answers(store, dataset.name, plan.header.teacher_fingerprint),
+            holder=EngineHolder(start),
+            progress=bar.advance,
+        )
+        with _held(extraction) as key:
+            futures = [ask_one_shard.submit(key, shard.index) for shard in plan.missing]
+            for future in as_completed(futures):
+                try:
+                    done.append(future.result())
+                except Exception as error:  # every shard's error counts; the first is raised below
+                    errors.append(error)
+                update_progress_artifact(artifact, 100 * len(done) / len(futures))
+    if errors:
+        if len(errors) > 1:
+            get_run_logger().error("%d of %d shards failed; the first error follows", len(errors), len(futures))
+        raise errors[0]
+    return done
+
+
+def describe(summary: ExtractionSummary) -> list[str]:
+    """The summary in lines for people."""
+    return [
+        f"{summary.images} images x {summary.questions} questions: {summary.asked} answers asked, "
+        f"{summary.reused} reused, {summary.shards_kept} of {summary.shards} shards were already there",
+        f"answers: {summary.directory}",
+        *listed("images without answers", dict(summary.failures)),
+    ]

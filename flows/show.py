@@ -1,0 +1,145 @@
+"""`aspects show`: what a store holds, unfinished directories included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from storage.answers import Answers, join_shards
+from storage.information import class_information
+from storage.schema import AnswerHeader
+from storage.store import AnswerDirectory, AnswersMissing, answer_directories
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holding:
+    """One directory: what its shards say as far as they can be read. `damaged` names those that cannot."""
+
+    directory: AnswerDirectory
+    header: AnswerHeader
+    answers: Answers
+    complete: bool
+    damaged: tuple[str, ...]
+
+
+def read_holding(directory: AnswerDirectory) -> Holding | None:
+    """None where not a single shard can be read."""
+    manifest = directory.manifest()
+    listed = list(manifest["shards"]) if manifest else directory.shard_files()
+    parts, damaged, header = [], [], None
+    for name in listed:
+        try:
+            header, shard = directory.read_shard(name)
+        except (OSError, ValueError, KeyError, pa.ArrowException):
+            damaged.append(name)
+            continue
+        parts.append(shard)
+    if header is None:
+        return None
+    return Holding(
+        directory=directory,
+        header=header,
+        answers=join_shards(header, parts),
+        complete=manifest is not None and not damaged,
+        damaged=tuple(damaged),
+    )
+
+
+def show_store(store: str, dataset: str | None, questions: int) -> None:
+    """Print every directory, and its `questions` most and least informative questions.
+
+    Raises AnswersMissing where the store has nothing (for this dataset).
+    """
+    directories = answer_directories(store, dataset)
+    if not directories:
+        wanted = f" for dataset '{dataset}'" if dataset else ""
+        raise AnswersMissing(f"store {store} holds no answers{wanted}; run 'aspects extract' or check --store")
+    console = Console(highlight=False)
+    holdings = [(directory, read_holding(directory)) for directory in directories]
+    table = Table(title=f"store {store}", title_justify="left")
+    for column in ("dataset", "teacher", "model", "question set"):
+        table.add_column(column, overflow="fold")
+    for column in ("images", "questions", "complete", "errors", "mean p(yes)"):
+        table.add_column(column, justify="right")
+    for directory, holding in holdings:
+        table.add_row(*(_row(holding) if holding else _unreadable(directory)))
+    console.print(table)
+    for _, holding in holdings:
+        if holding is not None:
+            for line in _details(holding):
+                console.print(line)
+            if questions:
+                console.print(_informative(holding, questions))
+
+
+def _row(holding: Holding) -> tuple[str, ...]:
+    answers, header = holding.answers, holding.header
+    failed = sum(error is not None for error in answers.errors)
+    return (
+        answers.dataset,
+        answers.teacher,
+        _short(str(header.teacher.get("model", "?"))),
+        header.questions.fingerprint,
+        str(len(answers.image_ids)),
+        str(len(answers.questions)),
+        "yes" if holding.complete else "no",
+        str(failed),
+        f"{np.nanmean(answers.p_yes):.3f}" if failed < len(answers.errors) else "-",
+    )
+
+
+def _unreadable(directory: AnswerDirectory) -> tuple[str, ...]:
+    names = [part.partition("=")[2] for part in directory.path.split("/")[-3:]]
+    return (names[0], names[1], "?", names[2], "0", "?", "no", "0", "-")
+
+
+def _details(holding: Holding) -> list[str]:
+    answers = holding.answers
+    splits = {split: answers.splits.count(split) for split in dict.fromkeys(answers.splits)}
+    lines = [
+        f"\n{holding.directory.path}",
+        f"  splits: {_listed(splits)}; classes: {len(set(answers.label_names))}",
+    ]
+    if holding.damaged:
+        lines.append(f"  damaged shards: {', '.join(holding.damaged)}; 'aspects extract' asks them again")
+    elif not holding.complete:
+        lines.append("  not complete: run the same 'aspects extract' again to finish it")
+    reasons: dict[str, int] = {}
+    for error in answers.errors:
+        if error is not None:
+            reasons[error] = reasons.get(error, 0) + 1
+    if reasons:
+        lines.append(f"  errors: {_listed(dict(sorted(reasons.items(), key=lambda pair: -pair[1])[:3]))}")
+    return lines
+
+
+def _informative(holding: Holding, count: int) -> Table:
+    answers = holding.answers
+    bits = class_information(answers.p_yes, answers.label_names)
+    order = [place for place in np.argsort(-bits, kind="stable") if not np.isnan(bits[place])]
+    table = Table(
+        "bits", "key", "question", "yes %", title="what a yes or no says about the class (mutual information)"
+    )
+    table.title_justify = "left"
+    shares = np.nanmean(answers.p_yes, axis=0) if order else bits
+    most = order[:count]
+    least = order[max(count, len(order) - count) :]
+    for number, place in enumerate([*most, *least]):
+        question = answers.questions.questions[place]
+        last = number == len(most) - 1 and bool(least)
+        table.add_row(f"{bits[place]:.3f}", question.key, question.text, f"{100 * shares[place]:.0f}", end_section=last)
+    return table
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _short(model: str) -> str:
+    # A folder's own name says enough; the fingerprint beside it identifies the teacher.
+    return model.rstrip("/").rpartition("/")[2] if model.startswith(("/", ".", "~")) else model
