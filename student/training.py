@@ -1,0 +1,335 @@
+"""Train one student: from photos, labels and answers to the weights of its best epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from PIL import Image
+from timm.optim import param_groups_weight_decay
+from timm.scheduler import create_scheduler_v2
+from timm.scheduler.scheduler import Scheduler
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.tensorboard import SummaryWriter
+
+from storage.answers import Answers
+from storage.datasets.base import ImageDataset, select
+from student.augment import Augmenter, normalize_pixels
+from student.config import ConfigInvalid, StudentConfig
+from student.examples import Examples, digest_of, join_examples
+from student.images import ImageCache, training_cache, view_for_evaluation
+from student.losses import student_losses
+from student.model import Student, build_student, channels_last
+from student.progress import ImageBar
+from student.runs import (
+    EpochLog,
+    RunDescription,
+    TrainedStudent,
+    is_finished,
+    load_run,
+    open_run,
+    read_checkpoint,
+    write_checkpoint,
+    write_json,
+    write_weights,
+)
+
+# What the random numbers of an epoch are for: each purpose has its own, so that none shifts another's.
+ORDER, CROPS, NETWORK = range(3)
+VALIDATION_BATCH = 256
+
+
+class TrainingDiverged(ValueError):
+    """The loss stopped being a number; the message says when and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What every rank needs; small, because the pixels stay in the cache's file."""
+
+    description: RunDescription
+    examples: Examples
+    photos: ImageCache
+    run_dir: Path
+    progress: bool
+    on_epoch: Callable[[EpochLog], None] | None
+
+
+def train(
+    config: StudentConfig,
+    dataset: ImageDataset,
+    answers: Answers | None,
+    run_dir: Path,
+    *,
+    progress: bool = True,
+    on_epoch: Callable[[EpochLog], None] | None = None,
+    photos: ImageCache | None = None,
+) -> TrainedStudent:
+    """Train on the dataset's split `train` in `run_dir`, going on from what is there; a finished run returns at once.
+
+    A student without aspects is trained where `answers` is None or `config.alpha` is 0. `photos` are the training
+    photos where somebody has decoded them already. Raises ValueErrors of one line: settings that cannot work here,
+    images or answers that are missing, a run folder of another run, a loss that is no number any more.
+    """
+    config = config if answers is not None else config.replace(alpha=0.0)
+    _require_devices(config)
+    records = select(dataset, ("train",))
+    description = RunDescription.of(config, dataset, answers, digest_of(dataset, records, answers))
+    open_run(run_dir, description)
+    if is_finished(run_dir):
+        return load_run(run_dir)
+    decoded = training_cache(config, dataset, records, run_dir, progress=progress)
+    with decoded if photos is None else nullcontext(photos) as photos, _relay(on_epoch, config) as on_epoch:
+        examples = join_examples(config, dataset, photos.records, answers)
+        job = Job(
+            description=description,
+            examples=examples,
+            photos=photos,
+            run_dir=run_dir,
+            progress=progress,
+            on_epoch=on_epoch,
+        )
+        # Spawned, not relaunched from the command line: this may be a worker's process, whose command is not ours.
+        strategy = "ddp_spawn" if config.devices > 1 else "auto"
+        fabric = Fabric(
+            accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=config.precision
+        )
+        with torch.random.fork_rng():
+            fabric.launch(partial(train_on_rank, job=job))
+    return load_run(run_dir)
+
+
+def train_on_rank(fabric: Fabric, job: Job) -> None:
+    """All epochs on one device. Every epoch draws its random numbers from the seed and its own number alone, so going
+    on after a checkpoint needs no generator's state and gives the same weights as never having stopped."""
+    config, examples, run_dir = job.description.config, job.examples, job.run_dir
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    student = build_student(config, classes=len(job.description.class_names), aspects=examples.yes_prob_NQ.shape[1])
+    student = channels_last(student)
+    optimizer = build_optimizer(config, student)
+    steps = max(1, len(examples.train_indices) // config.batch_size)
+    scheduler = build_scheduler(config, optimizer, steps)
+    augment = Augmenter(config, student.mean, student.std)
+    logs: list[EpochLog] = []
+    if (checkpoint := read_checkpoint(run_dir)) is not None:
+        student.load_state_dict(checkpoint["student"])
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        logs = [EpochLog(**log) for log in checkpoint["epochs"]]
+    model, fabric_optimizer = fabric.setup(student, optimizer)
+    writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=len(logs) + 1) if fabric.is_global_zero else None
+    images = steps * min(config.batch_size, len(examples.train_indices))
+    bar = ImageBar(
+        "training", images * config.epochs, done=images * len(logs), shown=job.progress and fabric.is_global_zero
+    )
+    with bar:
+        for epoch in range(len(logs) + 1, config.epochs + 1):
+            started = time.perf_counter()
+            model.train()
+            torch.manual_seed(stream(config.seed, epoch, NETWORK, fabric.global_rank))
+            crops = torch.Generator().manual_seed(stream(config.seed, epoch, CROPS, fabric.global_rank))
+            sums = torch.zeros(3, device=fabric.device)
+            for step, batch in enumerate(batches(config, examples.train_indices, epoch, steps)):
+                mine = batch[fabric.global_rank :: fabric.world_size]
+                scheduler.step_update((epoch - 1) * steps + step)
+                pixels = augment([job.photos.image(index) for index in mine.tolist()], crops, fabric.device)
+                logits = model(pixels.contiguous(memory_format=torch.channels_last))
+                losses = student_losses(
+                    logits,
+                    examples.labels_N[mine].to(fabric.device),
+                    examples.yes_prob_NQ[mine].to(fabric.device),
+                    alpha=config.alpha,
+                    label_smoothing=config.label_smoothing,
+                )
+                fabric.backward(losses["loss"])
+                fabric_optimizer.step()
+                fabric_optimizer.zero_grad()
+                sums += len(mine) * torch.stack([losses[name].detach() for name in LOSSES])
+                bar.advance(len(batch))
+            total = fabric.all_reduce(sums, reduce_op="sum")
+            assert isinstance(total, Tensor)
+            loss, classification, aspects = (total / images).tolist()
+            if not np.isfinite(loss):
+                raise TrainingDiverged(f"the loss became {loss} in epoch {epoch} of {run_dir}; lower lr ({config.lr})")
+            seconds = time.perf_counter() - started
+            if writer is not None:
+                val_top1, val_loss = validate(config, student, job, fabric.device)
+                log = EpochLog(
+                    epoch=epoch,
+                    loss=loss,
+                    classification=classification,
+                    aspects=aspects,
+                    lr=optimizer.param_groups[0]["lr"],
+                    val_top1=val_top1,
+                    val_loss=val_loss,
+                    images_per_second=images / seconds,
+                    seconds=seconds,
+                )
+                logs.append(log)
+                if best_epoch(logs) == epoch:
+                    write_weights(run_dir, student.state_dict())
+                if epoch % config.checkpoint_every == 0 and epoch < config.epochs:
+                    state = {"student": student.state_dict(), "optimizer": optimizer.state_dict()}
+                    write_checkpoint(run_dir, state | {"epochs": [dataclasses.asdict(log) for log in logs]})
+                write_curves(writer, log)
+                bar.describe(describe(log, config.epochs))
+                if job.on_epoch is not None:
+                    job.on_epoch(log)
+            fabric.barrier()
+    if writer is not None:
+        writer.close()
+        finish(job, logs)
+
+
+LOSSES = ("loss", "classification", "aspects")
+
+
+def finish(job: Job, logs: list[EpochLog]) -> None:
+    """Write the result, which makes the run a finished one, and drop the checkpoint that nobody needs any more."""
+    result = {
+        "epochs": [dataclasses.asdict(log) for log in logs],
+        "best_epoch": best_epoch(logs),
+        "train_images": len(job.examples.train_indices),
+        "val_images": len(job.examples.val_indices),
+        "dropped_images": _dropped(job),
+    }
+    write_json(job.run_dir / "result.json", result)
+    (job.run_dir / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def batches(config: StudentConfig, indices: Tensor, epoch: int, steps: int) -> Iterator[Tensor]:
+    """`steps` batches of image indices in this epoch's order; what does not fill a batch waits for another epoch."""
+    generator = torch.Generator().manual_seed(stream(config.seed, epoch, ORDER))
+    order = indices[torch.randperm(len(indices), generator=generator)]
+    for step in range(steps):
+        yield order[step * config.batch_size : (step + 1) * config.batch_size]
+
+
+def stream(*numbers: int) -> int:
+    """A seed for one purpose, unrelated to the seeds of other numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def build_optimizer(config: StudentConfig, student: Student) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            student.parameters(),
+            lr=config.lr,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+            weight_decay=config.weight_decay,
+        )
+    # Decoupled decay would pull norms and biases to zero, so they are spared, as timm does.
+    return torch.optim.AdamW(param_groups_weight_decay(student, config.weight_decay), lr=config.lr)
+
+
+def build_scheduler(config: StudentConfig, optimizer: torch.optim.Optimizer, steps: int) -> Scheduler:
+    """timm's schedule, a function of the number of updates alone: it has no state to save."""
+    scheduler, _ = create_scheduler_v2(
+        optimizer,
+        sched=config.schedule,
+        num_epochs=config.epochs,
+        decay_milestones=list(config.milestones),
+        decay_rate=config.decay_rate,
+        warmup_epochs=config.warmup,
+        warmup_lr=config.lr / 100,
+        step_on_epochs=False,
+        updates_per_epoch=steps,
+    )
+    assert scheduler is not None, f"timm has no schedule {config.schedule}"
+    return scheduler
+
+
+@torch.no_grad()
+def validate(
+    config: StudentConfig, student: Student, job: Job, device: torch.device
+) -> tuple[float, float] | tuple[None, None]:
+    """Top-1 (0..1) and cross-entropy on the validation images; Nones where there are none."""
+    indices = job.examples.val_indices
+    if len(indices) == 0:
+        return None, None
+    student.eval()
+    correct, loss = 0.0, 0.0
+    for chunk in indices.split(VALIDATION_BATCH):
+        views = [_evaluation_view(config, job.photos.image(index)) for index in chunk.tolist()]
+        pixels = normalize_pixels(torch.stack(views).to(device), student.mean, student.std)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
+            logits = student(pixels.contiguous(memory_format=torch.channels_last)).class_logits_BC.float()
+        labels = job.examples.labels_N[chunk].to(device)
+        correct += (logits.argmax(dim=1) == labels).sum().item()
+        loss += functional.cross_entropy(logits, labels, reduction="sum").item()
+    return correct / len(indices), loss / len(indices)
+
+
+def best_epoch(logs: list[EpochLog]) -> int:
+    """The epoch with the highest validation top-1, the later of equals; the last one where nothing is validated."""
+    return max(logs, key=lambda log: (log.val_top1 or 0.0, log.epoch)).epoch
+
+
+def write_curves(writer: SummaryWriter, log: EpochLog) -> None:
+    for name, value in dataclasses.asdict(log).items():
+        if value is not None and name != "epoch":
+            writer.add_scalar(name, value, log.epoch)
+    writer.flush()
+
+
+def describe(log: EpochLog, epochs: int) -> str:
+    val = "" if log.val_top1 is None else f", val top-1 {100 * log.val_top1:.1f} %"
+    return f"epoch {log.epoch}/{epochs}: loss {log.loss:.3f}{val}"
+
+
+def _evaluation_view(config: StudentConfig, image: Tensor) -> Tensor:
+    """uint8 [3, H, W] from the training cache -> uint8 [size, size, 3]."""
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+    view = view_for_evaluation(picture, resize_size=config.shown_size, image_size=config.image_size)
+    return torch.from_numpy(np.array(view))
+
+
+def _dropped(job: Job) -> int:
+    used = len(job.examples.train_indices) + len(job.examples.val_indices)
+    return len(job.photos) - used + len(job.photos.dropped)
+
+
+def _require_devices(config: StudentConfig) -> None:
+    if config.accelerator == "mps" and not torch.backends.mps.is_available():
+        raise ConfigInvalid("accelerator 'mps' is not on this machine; set accelerator to cpu")
+    if config.accelerator == "cuda" and torch.cuda.device_count() < config.devices:
+        raise ConfigInvalid(
+            f"{config.devices} CUDA device(s) asked for, but torch sees {torch.cuda.device_count()}; "
+            f"set accelerator to cpu, or check nvidia-smi and that torch is a CUDA build"
+        )
+
+
+@contextmanager
+def _relay(
+    on_epoch: Callable[[EpochLog], None] | None, config: StudentConfig
+) -> Iterator[Callable[[EpochLog], Any] | None]:
+    """What rank 0 calls so that `on_epoch` runs in this process, where it may be any function."""
+    if on_epoch is None or config.devices == 1:
+        yield on_epoch
+        return
+    queue = multiprocessing.get_context("spawn").SimpleQueue()
+
+    def deliver() -> None:
+        while (log := queue.get()) is not None:
+            on_epoch(log)
+
+    thread = threading.Thread(target=deliver)
+    thread.start()
+    try:
+        yield queue.put
+    finally:
+        queue.put(None)
+        thread.join()
