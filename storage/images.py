@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import warnings
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-MAX_PIXELS = 178_956_970  # Pillow's own bound against decompression bombs, made an error here instead of a warning
+MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs: an error here
 
 
 class ImageUnreadable(ValueError):
@@ -22,13 +21,12 @@ def decode_image(data: bytes) -> Image.Image:
     if not data:
         raise ImageUnreadable("file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise ImageUnreadable(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS} allowed")
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
+        # Pillow's warning of large images stays a warning: turning it into an error is not safe between threads.
+        with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageUnreadable(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS} allowed")
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
     except ImageUnreadable:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -45,7 +43,10 @@ def shrink(image: Image.Image, max_pixels: int | None) -> Image.Image:
     if max_pixels is None or image.width * image.height <= max_pixels:
         return image
     scale = (max_pixels / (image.width * image.height)) ** 0.5
-    size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
+    width = max(1, int(image.width * scale))
+    # A side that was rounded up to one pixel leaves less for the other.
+    height = max(1, min(int(image.height * scale), max_pixels // width))
+    size = (min(width, max_pixels // height), height)
     return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 

@@ -34,6 +34,8 @@ class AspectQuestion:
             raise QuestionsInvalid(f"key {self.key!r} is no free column name; use snake_case, e.g. 'has_stripes'")
         if not self.text.strip():
             raise QuestionsInvalid(f"question '{self.key}' has no text; write one, e.g. 'Does it have stripes?'")
+        if self.negation is not None and self.negation.strip() in ("", self.text.strip()):
+            raise QuestionsInvalid(f"negation of question '{self.key}' asks nothing new; reword it, else leave it out")
 
 
 @dataclass(frozen=True, slots=True)

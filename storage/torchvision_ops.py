@@ -30,13 +30,16 @@ _registrations: list[torch.library.Library] = []  # a registered operator lives 
 class CompanionFinder(importlib.abc.MetaPathFinder):
     """Finds nothing itself: sees imports before they happen and prepares what they need."""
 
+    def __init__(self) -> None:
+        self._prepared = False
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname in ("torch", "transformers"):
             hide_unusable()
-        elif fullname == "torchvision":
-            sys.meta_path.remove(self)
+        elif fullname == "torchvision" and not self._prepared:
+            self._prepared = True  # before the next line, which asks for torchvision's spec again
             define_missing_operators()
         return None
 
