@@ -33,8 +33,8 @@ def decode_image(data: bytes) -> Image.Image:
         raise ImageUnreadable(f"too many pixels: {error}") from error
     except UnidentifiedImageError as error:
         raise ImageUnreadable("not an image that Pillow knows") from error
-    # Pillow's decoders report damage with whatever they stumble over.
-    except (OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, EOFError, MemoryError) as error:
+    # Pillow's decoders report damage with whatever they stumble over, struct.error and RuntimeError among it.
+    except Exception as error:
         raise ImageUnreadable(f"damaged: {error}") from error
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from storage import images
 from storage.images import ImageUnreadable, decode_image, shrink
@@ -86,6 +86,15 @@ def test_damage_in_the_middle_never_escapes_as_another_error():
             except ImageUnreadable:
                 refused += 1
     assert refused > 40
+
+
+def test_truncated_avif_whose_decoder_raises_runtime_errors():
+    if not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    data = encoded(noise(), "AVIF")
+    for length in range(1, len(data), 7):
+        with pytest.raises(ImageUnreadable):
+            decode_image(data[:length])
 
 
 @pytest.mark.parametrize(("width", "height"), [(10_000, 10_000), (14_000, 14_000), (60_000, 60_000)])
