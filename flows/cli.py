@@ -137,6 +137,7 @@ def run(
     student = options.student_parameters(
         recipe, seeds, runs, settings, backbone=backbone, epochs=epochs, image_size=image_size, alpha=alpha
     )
+    student.config()
     summary = _run_extraction(given, student=student, train=True)
     assert summary.results is not None
     _print_results(summary.results)
@@ -161,19 +162,18 @@ def train(
     settings: options.Settings = None,
 ) -> None:
     """Train students with and without the store's answers, seed by seed, and compare them on the test split."""
-    _direct_run()
-    from flows.training import train_student
-
-    comparison = train_student(
-        dataset=options.dataset_parameters(dataset, name, root, download),
-        store=store,
-        teacher=teacher,
-        questions=str(questions) if questions else None,
-        student=options.student_parameters(
-            recipe, seeds, runs, settings, backbone=backbone, epochs=epochs, image_size=image_size, alpha=alpha
-        ),
+    student = options.student_parameters(
+        recipe, seeds, runs, settings, backbone=backbone, epochs=epochs, image_size=image_size, alpha=alpha
     )
-    _print_results(comparison)
+    images = options.dataset_parameters(dataset, name, root, download)
+    asked = str(questions) if questions else None
+    _direct_run()
+    from flows.training import find_teacher_answers, train_student
+
+    # Prefect takes seconds to start; a typing mistake should not.
+    student.config()
+    find_teacher_answers(store, images.open().name, teacher, asked)
+    _print_results(train_student(dataset=images, store=store, teacher=teacher, questions=asked, student=student))
 
 
 @app.command(epilog="Example: aspects evaluate runs/seed-0/distilled -d data/scenes -s store")
@@ -212,8 +212,11 @@ def export(
     """Write a trained student as safetensors with its timm config, and as ONNX (checked with onnxruntime)."""
     from student.export import export as export_run
 
-    for path in export_run(run, out, formats=tuple(formats or ("safetensors", "onnx")), keep_aspects=keep_aspects):
-        typer.echo(path)
+    written = export_run(run, out, tuple(formats or ("safetensors", "onnx")), keep_aspects)
+    for file in written.files:
+        typer.echo(written.folder / file)
+    if written.onnx_difference is not None:
+        typer.echo(f"onnxruntime and torch differ by at most {written.onnx_difference:.1g} in a logit")
 
 
 @app.command(
@@ -243,7 +246,7 @@ def import_answers(
 
     answers = read_answers_file(file, format, questions, alias)
     images = options.dataset_parameters(dataset, name, root, download).open()
-    for line in import_lines(import_into_store(answers, images, options.words(splits), store)):
+    for line in import_lines(import_into_store(answers, images, options.split_names(splits), store)):
         typer.echo(line)
 
 
@@ -262,26 +265,34 @@ def show(
 def _run_extraction(given: dict[str, Any], **training: Any) -> ExtractionSummary:
     """`given` are the options of `extract`."""
     _direct_run()
-    from flows.extraction import extract_aspects
+    from flows.extraction import check_inputs, extract_aspects
     from flows.parameters import EngineParameters, TeacherParameters
+    from flows.terminal import working
 
+    dataset = options.dataset_parameters(given["dataset"], given["name"], given["root"], given["download"])
+    questions, splits = str(given["questions"]), options.split_names(given["splits"])
+    teacher = TeacherParameters(
+        model=given["teacher"],
+        yes_words=options.words(given["yes_words"]) or None,
+        no_words=options.words(given["no_words"]) or None,
+        **{name: given[name] for name in ("revision", "prompt", "dtype", "max_pixels", "trust_remote_code")},
+    )
+    engine = EngineParameters(
+        name=given["engine"],
+        batch_size=given["engine_batch"],
+        gpu_memory_utilization=given["gpu_memory"],
+        max_model_len=given["max_model_len"],
+        arguments=options.assignments("--vllm", given["vllm"]),
+    )
+    # Prefect takes seconds to start; a typing mistake should not.
+    with working("checking dataset and questions"):
+        check_inputs(dataset, questions, splits, teacher, engine)
     return extract_aspects(
-        dataset=options.dataset_parameters(given["dataset"], given["name"], given["root"], given["download"]),
-        questions=str(given["questions"]),
-        splits=options.words(given["splits"]),
-        teacher=TeacherParameters(
-            model=given["teacher"],
-            yes_words=options.words(given["yes_words"]) or None,
-            no_words=options.words(given["no_words"]) or None,
-            **{name: given[name] for name in ("revision", "prompt", "dtype", "max_pixels", "trust_remote_code")},
-        ),
-        engine=EngineParameters(
-            name=given["engine"],
-            batch_size=given["engine_batch"],
-            gpu_memory_utilization=given["gpu_memory"],
-            max_model_len=given["max_model_len"],
-            arguments=options.assignments("--vllm", given["vllm"]),
-        ),
+        dataset=dataset,
+        questions=questions,
+        splits=splits,
+        teacher=teacher,
+        engine=engine,
         store=given["store"],
         shard_size=given["shard_size"],
         **{"train": False, **training},

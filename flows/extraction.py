@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from prefect import flow, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -31,7 +31,7 @@ from flows.parameters import (
 from flows.report import listed
 from flows.terminal import AnswerBar, say, working
 from flows.training import train_student
-from storage.datasets.base import ImageDataset
+from storage.datasets.base import ImageDataset, select
 from storage.questions import load_questions
 from storage.reuse import KnownAnswers, known_answers
 from teacher.config import ResolvedTeacher, resolve
@@ -142,11 +142,11 @@ def ask_one_shard(extraction: int, shard: int) -> ShardSummary:
 def extract_aspects(
     dataset: DatasetParameters,
     questions: str,
-    splits: list[str] = TRAINING_SPLIT,
+    splits: Annotated[list[str], Field(min_length=1)] = TRAINING_SPLIT,
     teacher: TeacherParameters = TINY_TEACHER,
     engine: EngineParameters = PRESENT_ENGINE,
     store: str = "store",
-    shard_size: int = Field(SHARD_SIZE, ge=1),
+    shard_size: Annotated[int, Field(ge=1)] = SHARD_SIZE,
     train: bool = True,
     student: StudentParameters = SMALL_STUDENT,
 ) -> ExtractionSummary:
@@ -183,6 +183,20 @@ def extract_aspects(
         dataset=dataset, store=store, teacher=plan.header.teacher_fingerprint, questions=questions, student=student
     )
     return ExtractionSummary(**{**vars(summary), "results": results})
+
+
+def check_inputs(
+    dataset: DatasetParameters,
+    questions: str,
+    splits: list[str],
+    teacher: TeacherParameters,
+    engine: EngineParameters,
+) -> None:
+    """Raise what the flow would raise about its inputs, as far as that is found out without reading photos."""
+    load_questions(Path(questions).expanduser())
+    select(dataset.open(), splits)
+    teacher.config()
+    engine.choose()
 
 
 def _ask_missing(

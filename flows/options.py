@@ -48,7 +48,7 @@ MaxModelLen = Annotated[int | None, typer.Option(help="Longest prompt in tokens 
 VllmSettings = Annotated[
     list[str] | None, typer.Option("--vllm", help="Argument of vllm.LLM, NAME=VALUE; may be repeated.")
 ]
-ShardSize = Annotated[int, typer.Option(help="Images in one Parquet file: what a kill can cost at most, twice.")]
+ShardSize = Annotated[int, typer.Option(min=1, help="Images in one Parquet file: what a kill can cost at most, twice.")]
 
 Recipe = Annotated[str, typer.Option(help="Settings to start from: small, paper, finetune, ...")]
 Backbone = Annotated[str | None, typer.Option(help="Any model of timm, e.g. resnet18.")]
@@ -96,6 +96,12 @@ def student_parameters(
     return StudentParameters(
         recipe=recipe, seeds=numbers, runs=str(runs), settings={**assignments("--set", settings), **given}
     )
+
+
+def split_names(text: str) -> list[str]:
+    if not (names := words(text)):
+        raise OptionInvalid(f"--splits {text!r} names none; write e.g. --splits train,test")
+    return names
 
 
 def words(text: str | None) -> list[str]:

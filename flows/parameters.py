@@ -23,6 +23,10 @@ if TYPE_CHECKING:  # torch and timm take seconds, and an extraction does without
 TINY = "tiny"
 
 
+class SettingInvalid(ValueError):
+    """A student's setting is no number, word or list where it should be one."""
+
+
 class Parameters(BaseModel):
     """A group of parameters; a misspelt one is an error, not a default."""
 
@@ -103,7 +107,11 @@ class StudentParameters(Parameters):
     def config(self) -> StudentConfig:
         from student.config import present_accelerator, recipe
 
-        return recipe(self.recipe, **{"accelerator": present_accelerator(), **self.settings})
+        try:
+            return recipe(self.recipe, **{"accelerator": present_accelerator(), **self.settings})
+        except TypeError as error:
+            given = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+            raise SettingInvalid(f"a student setting has a value of the wrong kind: {given} ({error})") from error
 
 
 SMALL_STUDENT = StudentParameters()

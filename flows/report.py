@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -56,7 +57,7 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 def print_comparison(comparison: Comparison) -> None:
     rows = comparison_rows(comparison)
-    table = Table(title=comparison_title(comparison), title_justify="left")
+    table = Table(title=comparison_title(comparison), title_justify="left", box=box.SIMPLE_HEAD)
     for name in rows[0]:
         table.add_column(name, justify="left" if name == "metric" else "right")
     for row in rows:
@@ -76,7 +77,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
         console.print(f"{'aspect ECE':>16}: {evaluation.aspect_ece:.3f}")
     scored = [(score.top1, score) for score in evaluation.per_class if score.top1 is not None]
     worst = sorted(scored, key=lambda pair: (pair[0], pair[1].class_name))[:WORST_CLASSES]
-    table = Table("class", "images", "top-1 %", title="hardest classes", title_justify="left")
+    table = Table("class", "images", "top-1 %", title="hardest classes", title_justify="left", box=box.SIMPLE_HEAD)
     for top1, score in worst:
         table.add_row(score.class_name, str(score.images), _percent(top1))
     console.print(table)

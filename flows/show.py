@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -61,10 +62,11 @@ def show_store(store: str, dataset: str | None, questions: int) -> None:
         raise AnswersMissing(f"store {store} holds no answers{wanted}; run 'aspects extract' or check --store")
     console = Console(highlight=False)
     holdings = [(directory, read_holding(directory)) for directory in directories]
-    table = Table(title=f"store {store}", title_justify="left")
-    for column in ("dataset", "teacher", "model", "question set"):
-        table.add_column(column, overflow="fold")
-    for column in ("images", "questions", "complete", "errors", "mean p(yes)"):
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("dataset", overflow="fold")
+    for column in ("teacher", "questions"):
+        table.add_column(column, overflow="fold", min_width=12)
+    for column in ("images", "errors", "p(yes)", "complete"):
         table.add_column(column, justify="right")
     for directory, holding in holdings:
         table.add_row(*(_row(holding) if holding else _unreadable(directory)))
@@ -82,20 +84,18 @@ def _row(holding: Holding) -> tuple[str, ...]:
     failed = sum(error is not None for error in answers.errors)
     return (
         answers.dataset,
-        answers.teacher,
-        _short(str(header.teacher.get("model", "?"))),
-        header.questions.fingerprint,
+        f"{answers.teacher}\n{_short(str(header.teacher.get('model', '?')))}",
+        f"{header.questions.fingerprint}\n{len(answers.questions)} questions",
         str(len(answers.image_ids)),
-        str(len(answers.questions)),
-        "yes" if holding.complete else "no",
         str(failed),
         f"{np.nanmean(answers.p_yes):.3f}" if failed < len(answers.errors) else "-",
+        "yes" if holding.complete else "no",
     )
 
 
 def _unreadable(directory: AnswerDirectory) -> tuple[str, ...]:
     names = [part.partition("=")[2] for part in directory.path.split("/")[-3:]]
-    return (names[0], names[1], "?", names[2], "0", "?", "no", "0", "-")
+    return (*names, "0", "0", "-", "no")
 
 
 def _details(holding: Holding) -> list[str]:
@@ -122,10 +122,8 @@ def _informative(holding: Holding, count: int) -> Table:
     answers = holding.answers
     bits = class_information(answers.p_yes, answers.label_names)
     order = [place for place in np.argsort(-bits, kind="stable") if not np.isnan(bits[place])]
-    table = Table(
-        "bits", "key", "question", "yes %", title="what a yes or no says about the class (mutual information)"
-    )
-    table.title_justify = "left"
+    table = Table("bits", "key", "question", "yes %", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    table.title = "what a yes or no says about the class (mutual information)"
     shares = np.nanmean(answers.p_yes, axis=0) if order else bits
     most = order[:count]
     least = order[max(count, len(order) - count) :]

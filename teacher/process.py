@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -69,8 +70,16 @@ class EngineProcess:
         return yes, no
 
     def close(self) -> None:
-        """End the process and wait until it is gone, and its GPU memory with it."""
+        """End the process and wait until it is gone, and its GPU memory with it.
+
+        A thread that is still waiting for an answer gets TeacherDied.
+        """
+        if not self._turn.acquire(blocking=False):
+            # Closing a connection under the thread that reads from it would leave that thread waiting for ever.
+            self._process.kill()
+            self._turn.acquire()
         self._connection.close()
+        self._turn.release()
         self._process.join(timeout=10)
         if self._process.is_alive():
             self._process.kill()
@@ -99,6 +108,8 @@ def _serve(
 ) -> None:
     """The process's life: load, say so, then answer until the other end closes."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    # Ctrl-C reaches every process of the terminal; this one is ended by its parent.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     output = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(output, sys.stdout.fileno())
     os.dup2(output, sys.stderr.fileno())
