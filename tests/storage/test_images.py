@@ -71,30 +71,24 @@ def test_truncated(kind: str, share: float):
     assert str(caught.value)
 
 
-@pytest.mark.filterwarnings("ignore:.*Skipping tag")
-def test_damage_in_the_middle_never_escapes_as_another_error():
-    random = np.random.default_rng(0)
-    refused = 0
-    for kind in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"):
-        data = encoded(noise(), kind)
-        for _ in range(40):
-            damaged = bytearray(data)
-            for place in random.integers(0, len(data), 8):
-                damaged[place] = random.integers(0, 256)
-            try:
-                assert decode_image(bytes(damaged)).mode == "RGB"
-            except ImageUnreadable:
-                refused += 1
-    assert refused > 40
-
-
-def test_truncated_avif_whose_decoder_raises_runtime_errors():
-    if not features.check("avif"):
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"])
+def test_damage_anywhere_never_escapes_as_another_error(kind: str):
+    if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow reads no AVIF")
-    data = encoded(noise(), "AVIF")
-    for length in range(1, len(data), 7):
-        with pytest.raises(ImageUnreadable):
-            decode_image(data[:length])
+    random = np.random.default_rng(0)
+    data = encoded(noise(), kind)
+    refused = 0
+    for _ in range(100):
+        damaged = bytearray(data)
+        # Half of the damage in the first bytes, where the headers are.
+        for place in (*random.integers(0, len(data), 4), *random.integers(0, 200, 4)):
+            damaged[place] = random.integers(0, 256)
+        try:
+            assert decode_image(bytes(damaged)).mode == "RGB"
+        except ImageUnreadable:
+            refused += 1
+    assert refused > 5
 
 
 @pytest.mark.parametrize(("width", "height"), [(10_000, 10_000), (14_000, 14_000), (60_000, 60_000)])
