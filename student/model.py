@@ -95,13 +95,16 @@ def create_network(config: StudentConfig, *, outputs: int) -> nn.Module:
         torch.manual_seed(config.seed)
         try:
             network: nn.Module = timm.create_model(config.backbone, pretrained=config.pretrained, **options)
+            # Many an image size that does not fit is only noticed on the way through.
+            with torch.no_grad():
+                network.eval()(torch.zeros(1, 3, config.image_size, config.image_size))
         except Exception as error:  # timm and its models raise whatever they stumble over, downloads included
             why = " ".join(str(error).split())[:200]
             raise ConfigInvalid(
                 f"timm cannot build backbone '{config.backbone}' for {config.image_size} px "
                 f"(pretrained={config.pretrained}): {type(error).__name__}: {why}"
             ) from error
-    return network
+    return network.train()
 
 
 def _copy_into(source: Mapping[str, Tensor], wide: nn.Module, *, classes: int, aspects: int) -> None:

@@ -1,0 +1,237 @@
+"""A trained student as files that others read: safetensors and config for timm, ONNX for everything else.
+
+model.safetensors, config.json    timm.create_model(..., checkpoint_path=...) or "local-dir:FOLDER"
+model.onnx                        input `images` [B, 3, H, W], output `class_logits` (and `aspect_logits`)
+preprocessing.json                sizes, mean, std, class names, aspect keys: what a user of either needs
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import onnxruntime
+import safetensors.torch
+import timm
+import torch
+from torch import Tensor, nn
+
+from storage.images import ImageUnreadable, decode_image
+from student.augment import normalize_pixels
+from student.config import StudentConfig
+from student.images import PhotosInvalid, view_for_evaluation
+from student.model import Student, create_network, without_aspects
+from student.runs import RunDescription, load_run, read_description, write_bytes, write_json
+
+Format = Literal["safetensors", "onnx"]
+OPSET = 18
+# onnxruntime adds up in another order than torch; more than this is another function.
+TOLERANCE = 1e-4
+
+
+class ExportInvalid(ValueError):
+    """The export cannot be made or used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What was written. `onnx_difference` is the largest difference of a logit from torch's, None without ONNX."""
+
+    folder: Path
+    files: tuple[str, ...]
+    onnx_difference: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The likeliest classes of one photo with their probabilities, best first, and p(yes) of each aspect."""
+
+    path: Path
+    classes: tuple[tuple[str, float], ...]
+    aspects: dict[str, float]
+
+
+def export(
+    run_dir: Path,
+    out_dir: Path,
+    formats: Sequence[str] = ("safetensors", "onnx"),
+    keep_aspects: bool = False,
+) -> Export:
+    """Write the best epoch of the finished run in `run_dir` to `out_dir`, without its aspect outputs unless kept.
+
+    Kept aspects follow the classes in the timm model's outputs and have an output of their own in ONNX. Raises
+    ExportInvalid for an unknown format and for a model that onnxruntime computes differently.
+    """
+    for name in formats:
+        if name not in get_args(Format):
+            raise ExportInvalid(f"export format '{name}' is unknown; use {' or '.join(get_args(Format))}")
+    run = load_run(run_dir)
+    description = run.description
+    student = run.load()
+    if not keep_aspects and student.aspects:
+        student = without_aspects(student, description.config)
+    aspect_keys = description.aspect_keys if keep_aspects else ()
+    written = ["preprocessing.json"]
+    write_json(out_dir / "preprocessing.json", describe_use(description, student, aspect_keys))
+    difference = None
+    if "safetensors" in formats:
+        state = {name: tensor.contiguous() for name, tensor in student.network.state_dict().items()}
+        write_bytes(out_dir / "model.safetensors", safetensors.torch.save(state, metadata={"format": "pt"}))
+        write_json(out_dir / "config.json", timm_config(description, student, aspect_keys))
+        written += ["model.safetensors", "config.json"]
+    if "onnx" in formats:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        difference = write_onnx(student, out_dir / "model.onnx", description.config.image_size)
+        written.append("model.onnx")
+    return Export(folder=out_dir, files=tuple(written), onnx_difference=difference)
+
+
+def describe_use(description: RunDescription, student: Student, aspect_keys: Sequence[str]) -> dict[str, Any]:
+    """How to feed the model and read it, in plain values."""
+    config = description.config
+    return {
+        "resize_short_side": config.shown_size,
+        "center_crop": config.image_size,
+        "interpolation": "bilinear",
+        "mean": list(student.mean),
+        "std": list(student.std),
+        "class_names": list(description.class_names),
+        "aspect_keys": list(aspect_keys),
+        "config": config.to_dict(),
+    }
+
+
+def timm_config(description: RunDescription, student: Student, aspect_keys: Sequence[str]) -> dict[str, Any]:
+    """The config.json that timm reads beside weights, from a folder or from the Hugging Face hub."""
+    config = description.config
+    outputs = student.classes + len(aspect_keys)
+    fixed = timm.get_pretrained_cfg_value(config.backbone, "fixed_input_size")
+    return {
+        "architecture": config.backbone.partition(".")[0],
+        "num_classes": outputs,
+        "num_features": getattr(student.network, "num_features", None),
+        "label_names": [*description.class_names, *aspect_keys],
+        "model_args": {"img_size": config.image_size} if fixed else {},
+        "pretrained_cfg": {
+            "tag": "aspects",
+            "custom_load": False,
+            "input_size": [3, config.image_size, config.image_size],
+            "fixed_input_size": bool(fixed),
+            "interpolation": "bilinear",
+            "crop_pct": config.image_size / config.shown_size,
+            "crop_mode": "center",
+            "mean": list(student.mean),
+            "std": list(student.std),
+            "num_classes": outputs,
+            "pool_size": None,
+            "first_conv": student.network.pretrained_cfg.get("first_conv"),  # type: ignore[union-attr, operator]
+            "classifier": student.network.pretrained_cfg.get("classifier"),  # type: ignore[union-attr, operator]
+        },
+    }
+
+
+def write_onnx(student: Student, path: Path, image_size: int) -> float:
+    """Write `student` and compare onnxruntime with torch on random images; the largest difference of a logit.
+
+    Raises ExportInvalid, leaving no file, where it is above the tolerance.
+    """
+    # The exporter gives the outermost module its mode back, and everything in it with it.
+    outputs = OnnxOutputs(student.cpu()).eval()
+    example = torch.randn(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    names = ["class_logits", "aspect_logits"][: 2 if student.aspects else 1]
+    beside = path.with_suffix(".unfinished")
+    axes = {name: {0: "batch"} for name in ("images", *names)}
+    # The tracing exporter: every timm model goes through it, and it needs no package beyond onnx.
+    torch.onnx.export(
+        outputs,
+        (example,),
+        str(beside),
+        input_names=["images"],
+        output_names=names,
+        dynamic_axes=axes,
+        opset_version=OPSET,
+        dynamo=False,
+    )
+    try:
+        session = onnxruntime.InferenceSession(str(beside), providers=["CPUExecutionProvider"])
+        difference = max(_difference(session, outputs, batch) for batch in (example, example[:1]))
+        if not difference <= TOLERANCE:
+            raise ExportInvalid(
+                f"onnxruntime's logits of backbone in {path} differ from torch's by {difference:.2g}, more than "
+                f"{TOLERANCE}; export safetensors alone"
+            )
+        write_bytes(path, beside.read_bytes())
+    finally:
+        beside.unlink(missing_ok=True)
+    return difference
+
+
+class OnnxOutputs(nn.Module):
+    """A student whose outputs are those that exist, under their own names."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
+        logits = self.student(images_BCHW)
+        return tuple(logits) if self.student.aspects else (logits.class_logits_BC,)
+
+
+def predict(folder: Path, paths: Sequence[Path], *, top: int = 5) -> list[Prediction]:
+    """What the exported student or finished run in `folder` sees on the photos at `paths`, in their order.
+
+    Raises PhotosInvalid, naming the file, where one cannot be read.
+    """
+    student, use = _load_any(folder)
+    config_names, aspect_keys = use["class_names"], use["aspect_keys"]
+    views = [_view(path, use) for path in paths]
+    if not views:
+        return []
+    with torch.no_grad():
+        logits = student(normalize_pixels(torch.stack(views), use["mean"], use["std"]))
+    predictions = []
+    for path, class_probs, yes_probs in zip(
+        paths, logits.class_logits_BC.softmax(dim=1), logits.aspect_logits_BQ.sigmoid(), strict=True
+    ):
+        best = class_probs.topk(min(top, len(config_names)))
+        classes = tuple((config_names[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True))
+        predictions.append(
+            Prediction(path=path, classes=classes, aspects=dict(zip(aspect_keys, yes_probs.tolist(), strict=True)))
+        )
+    return predictions
+
+
+def _load_any(folder: Path) -> tuple[Student, dict[str, Any]]:
+    if (folder / "run.json").exists():
+        description = read_description(folder)
+        student = load_run(folder).load()
+        return student, describe_use(description, student, description.aspect_keys)
+    if not (folder / "preprocessing.json").exists() or not (folder / "model.safetensors").exists():
+        raise ExportInvalid(f"no run and no safetensors export in {folder}; make one with 'aspects export'")
+    use = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
+    classes, aspects = len(use["class_names"]), len(use["aspect_keys"])
+    config = StudentConfig.from_dict(use["config"]).replace(pretrained=False)
+    network = create_network(config, outputs=classes + aspects)
+    network.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
+    return Student(network.eval(), classes=classes, aspects=aspects), use
+
+
+def _view(path: Path, use: dict[str, Any]) -> Tensor:
+    try:
+        image = decode_image(path.read_bytes())
+    except (OSError, ImageUnreadable) as error:
+        raise PhotosInvalid(f"{path} cannot be read ({error}); leave it out or repair it") from error
+    view = view_for_evaluation(image, resize_size=use["resize_short_side"], image_size=use["center_crop"])
+    return torch.from_numpy(np.array(view))
+
+
+def _difference(session: onnxruntime.InferenceSession, outputs: OnnxOutputs, batch: Tensor) -> float:
+    with torch.no_grad():
+        wanted = outputs(batch)
+    found = session.run(None, {"images": batch.numpy()})
+    return max(float(np.abs(a.numpy() - b).max()) for a, b in zip(wanted, found, strict=True))

@@ -1,0 +1,49 @@
+import pytest
+import torch
+
+from student.config import ConfigInvalid, StudentConfig
+from student.model import build_student, without_aspects
+
+FAMILIES = ["test_resnet", "test_vit", "test_efficientnet", "test_convnext"]
+
+
+def config_of(backbone: str, seed: int = 0) -> StudentConfig:
+    return StudentConfig(backbone=backbone, image_size=32, epochs=1, seed=seed)
+
+
+@pytest.mark.parametrize("backbone", FAMILIES)
+def test_base_and_distilled_of_one_seed_start_alike(backbone: str):
+    base = build_student(config_of(backbone), classes=5, aspects=0).eval()
+    distilled = build_student(config_of(backbone), classes=5, aspects=3).eval()
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(base(images).class_logits_BC, distilled(images).class_logits_BC)
+    assert distilled(images).aspect_logits_BQ.shape == (2, 3)
+    narrow = base.state_dict()
+    for name, tensor in distilled.state_dict().items():
+        assert torch.equal(tensor[: len(narrow[name])] if tensor.dim() else tensor, narrow[name]), name
+
+
+def test_other_seeds_start_elsewhere_and_torchs_generator_is_left_alone():
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    first = build_student(config_of("test_resnet", seed=0), classes=5, aspects=3).state_dict()
+    assert torch.equal(torch.rand(1), expected)
+    second = build_student(config_of("test_resnet", seed=1), classes=5, aspects=3).state_dict()
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("backbone", FAMILIES)
+def test_dropping_the_aspects_keeps_the_class_logits(backbone: str):
+    config = config_of(backbone)
+    student = build_student(config, classes=5, aspects=3).eval()
+    images = torch.randn(2, 3, 32, 32)
+    narrow = without_aspects(student, config)
+    assert narrow(images).aspect_logits_BQ.shape == (2, 0)
+    torch.testing.assert_close(narrow(images).class_logits_BC, student(images).class_logits_BC)
+
+
+def test_a_backbone_that_cannot_be_built_is_one_line():
+    with pytest.raises(ConfigInvalid, match="cannot build backbone 'test_vit' for 33 px") as caught:
+        build_student(StudentConfig(backbone="test_vit", image_size=33, epochs=1), classes=5, aspects=0)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,211 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from storage.answers import Answers
+from storage.datasets import FileDataset, image_folder
+from student.config import ConfigInvalid, StudentConfig
+from student.examples import ExamplesInvalid
+from student.model import build_student
+from student.runs import EpochLog, RunInvalid, load_run
+from student.training import TrainingDiverged, batches, best_epoch, build_optimizer, build_scheduler, train
+from tests.student.conftest import answers_for
+
+PROJECT = Path(__file__).parents[2]
+
+# Trains in a process of its own until somebody kills it.
+TRAIN_SCRIPT = """
+import json, sys, torch
+from pathlib import Path
+from storage.datasets import image_folder
+from student.config import StudentConfig
+from student.training import train
+from tests.student.conftest import answers_for
+torch.set_num_threads(1)
+dataset = image_folder(Path(sys.argv[1]), name="colours")
+config = StudentConfig.from_dict(json.loads(sys.argv[3]))
+train(config, dataset, answers_for(dataset), Path(sys.argv[2]), progress=False)
+"""
+
+
+class Stopped(Exception):
+    pass
+
+
+def weights_of(run_dir: Path) -> dict[str, torch.Tensor]:
+    return load_run(run_dir).load().state_dict()
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    expected, found = weights_of(one), weights_of(other)
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd", "val_fraction": 0.0},
+        {"optimizer": "adamw", "lr": 0.002, "policy": "trivial", "precision": "bf16-mixed", "val_fraction": 0.0},
+    ],
+)
+def test_a_stopped_run_goes_on_to_the_same_bits(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path, changes: dict[str, object]
+):
+    config = config.replace(**changes)
+
+    def stop_after_two(log: EpochLog) -> None:
+        if log.epoch == 2:
+            raise Stopped
+
+    whole = train(config, dataset, answers, tmp_path / "whole", progress=False)
+    with pytest.raises(Stopped):
+        train(config, dataset, answers, tmp_path / "stopped", progress=False, on_epoch=stop_after_two)
+    torch.manual_seed(99)  # what the process did in between is of no account
+    epochs: list[int] = []
+    went_on = train(
+        config, dataset, answers, tmp_path / "stopped", progress=False, on_epoch=lambda log: epochs.append(log.epoch)
+    )
+    assert epochs == [3]
+    assert_same_weights(tmp_path / "whole", tmp_path / "stopped")
+    assert [log.loss for log in went_on.epochs] == [log.loss for log in whole.epochs]
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(
+    config: StudentConfig, photos_root: Path, dataset: FileDataset, answers: Answers, tmp_path: Path
+):
+    config = config.replace(epochs=40, val_fraction=0.0)
+    arguments = [sys.executable, "-c", TRAIN_SCRIPT, str(photos_root), str(tmp_path / "killed")]
+    process = subprocess.Popen([*arguments, json.dumps(config.to_dict())], cwd=PROJECT, env=os.environ)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "killed" / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "result.json").exists()
+    train(config, dataset, answers, tmp_path / "killed", progress=False)
+    train(config, dataset, answers, tmp_path / "whole", progress=False)
+    assert_same_weights(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_finished_run_returns_at_once(config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path):
+    first = train(config, dataset, answers, tmp_path, progress=False)
+    before = (tmp_path / "student.safetensors").stat().st_mtime_ns
+    again = train(config, dataset, answers, tmp_path, progress=False, on_epoch=lambda log: pytest.fail("trained again"))
+    assert again == first
+    assert (tmp_path / "student.safetensors").stat().st_mtime_ns == before
+    assert not list(tmp_path.glob("*.uint8"))
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+
+
+def test_it_learns_the_colours_and_the_aspects(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+):
+    run = train(config.replace(epochs=8), dataset, answers, tmp_path, progress=False)
+    assert run.epochs[-1].classification < run.epochs[0].classification
+    assert run.epochs[-1].aspects < run.epochs[0].aspects
+    assert run.val_top1 == 1.0
+    assert (run.train_images, run.val_images, run.dropped_images) == (18, 6, 0)
+
+
+def test_base_and_distilled_of_one_seed_see_the_same_batches(config: StudentConfig):
+    def order(config: StudentConfig, epoch: int) -> list[list[int]]:
+        return [batch.tolist() for batch in batches(config, torch.arange(20), epoch, steps=3)]
+
+    assert order(config, 1) == order(config.replace(alpha=0.0), 1)
+    assert order(config, 1) != order(config, 2)
+    assert order(config, 1) != order(config.replace(seed=1), 1)
+    assert len({index for batch in order(config, 1) for index in batch}) == 18
+
+
+def test_without_answers_or_alpha_there_are_no_aspects(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+):
+    config = config.replace(epochs=2, warmup=0)
+    train(config, dataset, None, tmp_path / "none", progress=False)
+    train(config.replace(alpha=0.0), dataset, answers, tmp_path / "zero", progress=False)
+    assert load_run(tmp_path / "none").load().aspects == 0
+    assert_same_weights(tmp_path / "none", tmp_path / "zero")
+
+
+def test_images_without_answers_are_refused_or_dropped(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+):
+    yes = answers.yes.copy()
+    yes[[0, 9]] = float("nan")
+    partly = dataclasses.replace(answers, yes=yes)
+    with pytest.raises(ExamplesInvalid, match=r"2 of 24 training images of dataset 'colours' have no answer"):
+        train(config, dataset, partly, tmp_path / "refused", progress=False)
+    run = train(config.replace(missing_answers="drop"), dataset, partly, tmp_path / "dropped", progress=False)
+    assert run.dropped_images == 2
+
+
+def test_another_run_in_the_folder_is_refused(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+):
+    train(config.replace(epochs=1, warmup=0), dataset, answers, tmp_path, progress=False)
+    with pytest.raises(RunInvalid, match=r"holds a run with lr 0\.05, not 0\.1; choose another folder"):
+        train(config.replace(epochs=1, warmup=0, lr=0.1), dataset, answers, tmp_path, progress=False)
+    others = dataclasses.replace(answers, yes=answers.no, no=answers.yes)
+    with pytest.raises(RunInvalid, match="on other images, labels or answers"):
+        train(config.replace(epochs=1, warmup=0), dataset, others, tmp_path, progress=False)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+):
+    with pytest.raises(TrainingDiverged, match=r"the loss became nan in epoch \d.*lower lr"):
+        train(config.replace(lr=1e30, warmup=0), dataset, answers, tmp_path, progress=False)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_one_line(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+):
+    with pytest.raises(ConfigInvalid, match=r"1 CUDA device\(s\) asked for, but torch sees 0"):
+        train(config.replace(accelerator="cuda"), dataset, answers, tmp_path, progress=False)
+
+
+def test_two_processes_train_one_student(photos_root: Path, tmp_path: Path, config: StudentConfig):
+    dataset = image_folder(photos_root, name="colours")
+    seen: list[int] = []
+    run = train(
+        config.replace(devices=2, threads=1, epochs=2),
+        dataset,
+        answers_for(dataset),
+        tmp_path,
+        progress=False,
+        on_epoch=lambda log: seen.append(log.epoch),
+    )
+    assert seen == [1, 2]
+    assert len(run.epochs) == 2
+    assert not list(tmp_path.glob("*.uint8"))
+
+
+def test_schedules_are_timms(config: StudentConfig):
+    config = config.replace(schedule="multistep", milestones=(2, 4), epochs=6, warmup=0, lr=1.0)
+    optimizer = build_optimizer(config, build_student(config, classes=2, aspects=0))
+    scheduler = build_scheduler(config, optimizer, 10)
+    rates = []
+    for update in (0, 18, 20, 38, 40, 59):  # timm changes over one update early
+        scheduler.step_update(update)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_the_best_epoch_is_validations_or_the_last():
+    def log(epoch: int, val_top1: float | None) -> EpochLog:
+        return EpochLog(
+            epoch=epoch, loss=0, classification=0, aspects=0, lr=0, val_top1=val_top1, val_loss=None,
+            images_per_second=0, seconds=0,
+        )  # fmt: skip
+
+    assert best_epoch([log(1, 0.5), log(2, 0.7), log(3, 0.7), log(4, 0.6)]) == 3
+    assert best_epoch([log(1, None), log(2, None)]) == 2
