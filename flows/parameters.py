@@ -102,7 +102,10 @@ class StudentParameters(Parameters):
     recipe: str = "small"
     settings: dict[str, Any] = Field(default_factory=dict, description="fields of StudentConfig, e.g. {'epochs': 60}")
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
-    runs: str = Field(default="runs", description="the folder that gets the trained students")
+    runs: str = Field(
+        default="runs",
+        description="folder of the trained students; {answers} in it stands for the training images and answers",
+    )
 
     def config(self) -> StudentConfig:
         from student.config import present_accelerator, recipe

@@ -13,11 +13,14 @@ from flows.parameters import SMALL_STUDENT, DatasetParameters, StudentParameters
 from flows.report import comparison_markdown, comparison_rows, comparison_title
 from flows.terminal import attached, say
 from storage.answers import Answers, find_answers, read_answers
+from storage.datasets.base import select
 from storage.questions import load_questions
 
 if TYPE_CHECKING:  # torch takes seconds, and an extraction imports this file too
     from student.compare import Comparison
     from student.runs import EpochLog
+
+ANSWERS_PLACE = "{answers}"
 
 
 @flow(
@@ -37,6 +40,7 @@ def train_student(
     `teacher` (a fingerprint, see `aspects show`) and `questions` (the YAML file) choose where there are several.
     """
     from student.compare import compare
+    from student.examples import digest_of
 
     config = student.config()
     images = dataset.open()
@@ -49,7 +53,8 @@ def train_student(
         val_top1 = "" if log.val_top1 is None else f", val top-1 {100 * log.val_top1:.1f} %"
         logger.info("seed %d %s: epoch %d/%d, loss %.3f%s", seed, kind, log.epoch, config.epochs, log.loss, val_top1)
 
-    runs = Path(student.runs).expanduser()
+    digest = digest_of(images, select(images, ("train",)), answers)
+    runs = Path(student.runs.replace(ANSWERS_PLACE, digest)).expanduser()
     comparison = compare(config, images, answers, student.seeds, runs, progress=attached(), on_epoch=log_epoch)
     create_table_artifact(comparison_rows(comparison), key="results", description=comparison_title(comparison))
     report = comparison_markdown(comparison)

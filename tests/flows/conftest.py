@@ -1,0 +1,52 @@
+"""What the flow tests share: scenes to ask about, a small question set, and a Prefect server for the session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from storage.scenes import write_scenes
+from tests.conftest import PROJECT
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo dataset with two training images and one test image a class."""
+    folder = tmp_path_factory.mktemp("data") / "scenes"
+    write_scenes(folder, train_per_class=2, test_per_class=1, seed=7)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few_questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first four questions about scenes, as a question set of their own."""
+    document = yaml.safe_load((PROJECT / "questions" / "scenes.yaml").read_text(encoding="utf-8"))
+    path = tmp_path_factory.mktemp("questions") / "few.yaml"
+    path.write_text(yaml.safe_dump({"questions": document["questions"][:4]}), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Prefect of its own for commands that are started as processes; its database is made only once."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="session")
+def environment(prefect_home: Path) -> Mapping[str, str]:
+    """For processes that run flows: no server but their own, one thread each."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ASPECTS_"))}
+    return {**inherited, "PREFECT_HOME": str(prefect_home), "OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1"}
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """Flows of this process run against a server with a database of their own."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield

@@ -1,0 +1,117 @@
+"""The project's own prefect.yaml on a real server with a real worker, as docs/deployments.md says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from storage.datasets.folder import image_folder
+from tests.conftest import PROJECT
+from tests.flows.processes import free_port, started, wait_until
+
+PREFECT = [sys.executable, "-m", "prefect"]
+START = 180  # seconds; a minute is enough on two idle cores
+
+
+@pytest.fixture(scope="module")
+def served(environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """Environment of a running server with its own database, and of a worker on the pool `aspects`."""
+    folder = tmp_path_factory.mktemp("server")
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/api"
+    settings = {
+        **environment,
+        "PREFECT_HOME": str(folder / "home"),
+        "PREFECT_API_URL": address,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+    }
+    server = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    with started(server, folder / "server.log", settings, folder) as process:
+        wait_until(lambda: answers(f"{address}/health"), START, "the server's start", process)
+        prefect(settings, "work-pool", "create", "aspects", "--type", "process")
+        prefect(settings, "deploy", "--all")
+        with started([*PREFECT, "worker", "start", "--pool", "aspects"], folder / "worker.log", settings, PROJECT):
+            yield settings
+
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def prefect(environment: Mapping[str, str], *arguments: str) -> str:
+    """A command of Prefect, in the project's folder; fails with what it printed."""
+    done = subprocess.run(
+        [*PREFECT, "--no-prompt", *arguments],
+        env=environment,
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def request(environment: Mapping[str, str], path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    call = urllib.request.Request(
+        f"{environment['PREFECT_API_URL']}/{path}",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(call, timeout=30) as response:
+        return list(json.loads(response.read()))
+
+
+def test_both_flows_are_deployed_with_parameters_that_they_accept(served: Mapping[str, str]) -> None:
+    deployments = {found["name"]: found for found in request(served, "deployments/filter", {})}
+    assert set(deployments) == {"extract-aspects", "train-student"}
+    from flows.extraction import extract_aspects
+    from flows.training import train_student
+
+    for flow, name in ((extract_aspects, "extract-aspects"), (train_student, "train-student")):
+        flow.validate_parameters(deployments[name]["parameters"])
+    assert (PROJECT / deployments["extract-aspects"]["parameters"]["questions"]).is_file()
+
+
+def test_a_deployment_run_writes_its_shards_and_its_results(
+    served: Mapping[str, str], scenes: Path, few_questions: Path, tmp_path: Path
+) -> None:
+    settings = {"epochs": 1, "warmup": 0, "image_size": 32, "cache_size": 32, "val_fraction": 0.0, "threads": 1}
+    parameters = {
+        "dataset": {"source": str(scenes)},
+        "questions": str(few_questions),
+        "engine": {"name": "transformers"},
+        "store": str(tmp_path / "store"),
+        "shard_size": 16,
+        "student": {"settings": settings, "seeds": [0], "runs": str(tmp_path / "runs")},
+    }
+    given = [f"--param={name}={json.dumps(value)}" for name, value in parameters.items()]
+    prefect(served, "deployment", "run", "extract-aspects/extract-aspects", "--watch", *given)
+
+    states = {run["state"]["name"] for run in request(served, "flow_runs/filter", {})}
+    assert states == {"Completed"}
+    training = [record.image_id for record in image_folder(scenes).records if record.split == "train"]
+    shards = sorted(tmp_path.glob("store/answers/*/*/*/*.parquet"))
+    assert [path.name for path in shards] == [f"part-{number:05}.parquet" for number in range(3)]
+    table = pl.read_parquet(shards)
+    assert table["image_id"].to_list() == training
+    assert table[table.columns[-1]].struct.field("yes").null_count() == 0
+    artifacts = {found["key"]: found for found in request(served, "artifacts/latest/filter", {})}
+    assert artifacts["extraction"]["data"] == 100
+    assert {row["metric"] for row in json.loads(artifacts["results"]["data"])} >= {"top-1", "top-5"}
+    tasks = request(served, "task_runs/filter", {})
+    assert sorted(task["name"] for task in tasks) == ["shard-0", "shard-1", "shard-2"]

@@ -1,0 +1,202 @@
+"""The flow itself, with the bundled teacher on the transformers engine; vLLM runs it in test_kill.py."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+from prefect.artifacts import Artifact
+
+from flows import extraction
+from flows.extraction import ExtractionSummary, extract_aspects
+from flows.parameters import DatasetParameters, EngineParameters, StudentParameters, TeacherParameters
+from storage.datasets.folder import image_folder
+from teacher.config import TINY_MODEL, ChatTemplateMissing
+from teacher.process import EngineProcess
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+SHARD_SIZE = 10
+Extract = Callable[..., ExtractionSummary]
+
+
+@pytest.fixture(scope="module")
+def extract(scenes: Path, few_questions: Path) -> Extract:
+    """The flow on the training scenes; keyword arguments replace its parameters."""
+
+    def run(store: Path, **changes: Any) -> ExtractionSummary:
+        parameters = {
+            "dataset": DatasetParameters(source=str(scenes)),
+            "questions": str(few_questions),
+            "engine": EngineParameters(name="transformers"),
+            "store": str(store),
+            "shard_size": SHARD_SIZE,
+            "train": False,
+        }
+        return extract_aspects(**{**parameters, **changes})
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def extracted(extract: Extract, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ExtractionSummary]:
+    """A store with all answers for the training scenes, and what the run said that made it."""
+    store = tmp_path_factory.mktemp("extracted")
+    return store, extract(store)
+
+
+@pytest.fixture
+def store(extracted: tuple[Path, ExtractionSummary], tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(extracted[0], tmp_path / "store"))
+
+
+@pytest.fixture
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*arguments: object) -> EngineProcess:
+        raise AssertionError("a teacher was started")
+
+    monkeypatch.setattr(extraction, "EngineProcess", start)
+
+
+def shards(store: Path) -> dict[str, Path]:
+    return {path.name: path for path in sorted(store.glob("answers/*/*/*/*.parquet"))}
+
+
+def stamps(store: Path) -> dict[str, tuple[int, int]]:
+    return {name: (path.stat().st_ino, path.stat().st_mtime_ns) for name, path in shards(store).items()}
+
+
+def rows(store: Path) -> pl.DataFrame:
+    return pl.read_parquet(list(shards(store).values()))
+
+
+def test_every_photo_gets_every_answer_in_the_datasets_order(
+    extracted: tuple[Path, ExtractionSummary], scenes: Path
+) -> None:
+    store, summary = extracted
+    training = [record.image_id for record in image_folder(scenes).records if record.split == "train"]
+    table = rows(store)
+    assert table["image_id"].to_list() == training
+    assert table["has_red"].struct.field("yes").null_count() == 0
+    assert summary.asked == 4 * len(training)
+    assert (summary.reused, summary.shards_kept, dict(summary.failures)) == (0, 0, {})
+    assert len(shards(store)) == -(-len(training) // SHARD_SIZE)
+
+
+def test_the_answers_are_the_bundled_teachers_own(extracted: tuple[Path, ExtractionSummary], scenes: Path) -> None:
+    answer = rows(extracted[0])["has_red"].struct
+    p_yes = 1 / (1 + np.exp(answer.field("no").to_numpy() - answer.field("yes").to_numpy()))
+    truth = pl.read_parquet(scenes / "ground_truth.parquet").select("image_id", "has_red")
+    red = rows(extracted[0]).join(truth.rename({"has_red": "red"}), on="image_id", how="left")["red"].to_numpy()
+    assert p_yes[red].mean() > p_yes[~red].mean() + 0.3
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_a_second_run_starts_no_teacher_and_touches_no_shard(extract: Extract, store: Path) -> None:
+    before = stamps(store)
+    summary = extract(store)
+    assert (summary.asked, summary.shards_kept) == (0, len(before))
+    assert stamps(store) == before
+
+
+def test_only_a_deleted_shard_is_asked_again(extract: Extract, store: Path) -> None:
+    before, table = stamps(store), rows(store)
+    shards(store)["part-00001.parquet"].unlink()
+    summary = extract(store)
+    assert summary.asked == 4 * SHARD_SIZE
+    after = stamps(store)
+    assert after.pop("part-00001.parquet") != before.pop("part-00001.parquet")
+    assert after == before
+    assert rows(store)["image_id"].to_list() == table["image_id"].to_list()
+
+
+def test_a_dead_teacher_is_replaced_and_its_shard_asked_again(
+    extract: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    class Mortal(EngineProcess):
+        """The first one is killed when it is asked for the second time."""
+
+        asked = 0
+
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            assert self._process.pid is not None
+            started.append(self._process.pid)
+
+        def answer(self, images: Sequence[Image.Image], questions: Sequence[str]) -> Any:
+            self.asked += 1
+            if len(started) == 1 and self.asked == 2:
+                os.kill(started[0], signal.SIGKILL)
+            return super().answer(images, questions)
+
+    monkeypatch.setattr(extraction, "EngineProcess", Mortal)
+    summary = extract(tmp_path)
+    assert len(started) == 2
+    assert summary.asked == 4 * summary.images
+    assert rows(tmp_path)["has_red"].struct.field("yes").null_count() == 0
+    for pid in started:
+        assert not Path(f"/proc/{pid}").exists()
+
+
+def test_an_unusable_teacher_is_not_tried_again(
+    extract: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Path(shutil.copytree(TINY_MODEL, tmp_path / "model"))
+    (model / "chat_template.jinja").unlink()
+    starts: list[int] = []
+
+    def start(*arguments: Any) -> EngineProcess:
+        starts.append(1)
+        return EngineProcess(*arguments)
+
+    monkeypatch.setattr(extraction, "EngineProcess", start)
+    with pytest.raises(ChatTemplateMissing, match="no chat template"):
+        extract(tmp_path / "store", teacher=TeacherParameters(model=str(model), dtype="float32"))
+    assert len(starts) == 1
+    assert shards(tmp_path / "store") == {}
+
+
+def test_photos_that_cannot_be_read_are_counted_and_named(
+    extract: Extract, store: Path, scenes: Path, tmp_path: Path
+) -> None:
+    photos = Path(shutil.copytree(scenes, tmp_path / "scenes"))
+    damaged = sorted(photos.glob("train/*/*.png"))[:2]
+    damaged[0].write_bytes(b"")
+    damaged[1].write_bytes(damaged[1].read_bytes()[:40])
+    summary = extract(store, dataset=DatasetParameters(source=str(photos)))
+    assert list(summary.failures) == [path.relative_to(photos).as_posix() for path in damaged]
+    table = rows(store).filter(pl.col("error").is_not_null())
+    assert table["error"][0] == "file is empty"
+    assert table["has_red"].null_count() == 2
+    # Everything else was known already.
+    assert summary.asked == 0
+
+
+def test_no_engine_is_left_after_a_run(extracted: tuple[Path, ExtractionSummary]) -> None:
+    assert extraction._running == {}
+
+
+def test_students_are_trained_on_the_answers_and_compared(extract: Extract, store: Path, tmp_path: Path) -> None:
+    settings = {"epochs": 1, "warmup": 0, "image_size": 32, "cache_size": 32, "val_fraction": 0.0, "threads": 1}
+    student = StudentParameters(settings=settings, seeds=[3], runs=str(tmp_path / "runs"))
+    results = extract(store, train=True, student=student).results
+    assert results is not None
+    assert [(row.seed, row.student) for row in results.rows] == [(3, "base"), (3, "distilled")]
+    table = Artifact.get("results")
+    assert table is not None
+    assert '"metric": "top-1"' in str(table.data)
+    assert "| metric | seed | base | distilled | gain |" in (tmp_path / "runs" / "report.md").read_text()
+    progress = Artifact.get("extraction")
+    assert progress is not None
+    assert progress.data == 100

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from flows.holder import STARTS, EngineHolder, LivingEngine
+from teacher.config import TeacherInvalid
+from teacher.process import TeacherDied
+
+
+class Engine:
+    alive = True
+
+    def answer(self, images: object, questions: object) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
+
+    def close(self) -> None:
+        self.alive = False
+
+
+def counted(outcomes: list[LivingEngine | Exception]) -> tuple[Callable[[], LivingEngine], list[int]]:
+    """A start that goes through `outcomes`, the last one for ever, and how often it was called."""
+    calls: list[int] = []
+
+    def start() -> LivingEngine:
+        outcome = outcomes[min(len(calls), len(outcomes) - 1)]
+        calls.append(1)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    return start, calls
+
+
+def test_one_engine_serves_all_calls() -> None:
+    start, calls = counted([Engine()])
+    holder = EngineHolder(start)
+    assert holder.engine() is holder.engine()
+    assert len(calls) == 1
+
+
+def test_nothing_is_started_before_it_is_needed() -> None:
+    start, calls = counted([Engine()])
+    EngineHolder(start).close()
+    assert calls == []
+
+
+def test_a_dead_engine_is_replaced() -> None:
+    first, second = Engine(), Engine()
+    holder = EngineHolder(counted([first, second])[0])
+    assert holder.engine() is first
+    first.alive = False
+    assert holder.engine() is second
+
+
+def test_an_unusable_model_is_not_loaded_again() -> None:
+    start, calls = counted([TeacherInvalid("no chat template")])
+    holder = EngineHolder(start)
+    for _ in range(3):
+        with pytest.raises(TeacherInvalid, match="no chat template"):
+            holder.engine()
+    assert len(calls) == 1
+
+
+def test_starting_is_given_up_after_several_deaths() -> None:
+    start, calls = counted([TeacherDied("out of memory")])
+    holder = EngineHolder(start)
+    for _ in range(STARTS + 2):
+        with pytest.raises(TeacherDied, match="out of memory"):
+            holder.engine()
+    assert len(calls) == STARTS
+
+
+def test_a_closed_holder_ends_its_engine_and_starts_no_other() -> None:
+    engine = Engine()
+    start, calls = counted([engine])
+    holder = EngineHolder(start)
+    holder.engine()
+    holder.close()
+    assert not engine.alive
+    with pytest.raises(TeacherDied, match="over"):
+        holder.engine()
+    assert len(calls) == 1
