@@ -32,7 +32,7 @@ RECIPE = StudentConfig(
     backbone="resnet18",
     image_size=64,
     cache_size=64,
-    epochs=24,
+    epochs=30,
     batch_size=64,
     optimizer="sgd",
     lr=0.1,
@@ -41,8 +41,8 @@ RECIPE = StudentConfig(
     weight_decay=5e-4,
     schedule="cosine",
     warmup=2,
-    crop_scale=(0.6, 1.0),
-    alpha=50.0,
+    crop_scale=(0.8, 1.0),
+    alpha=30.0,
     precision="bf16-mixed",
 )
 

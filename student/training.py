@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import multiprocessing
 import threading
 import time
@@ -101,6 +102,8 @@ def train(
             progress=progress,
             on_epoch=on_epoch,
         )
+        # Its notes about precision would break the progress bar.
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         # Spawned, not relaunched from the command line: this may be a worker's process, whose command is not ours.
         strategy = "ddp_spawn" if config.devices > 1 else "auto"
         fabric = Fabric(
