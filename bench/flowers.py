@@ -44,6 +44,7 @@ RECIPE = StudentConfig(
     crop_scale=(0.8, 1.0),
     alpha=30.0,
     precision="bf16-mixed",
+    checkpoint_every=3,
 )
 
 
