@@ -321,7 +321,7 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; the same command again goes on where this one stopped", INTERRUPTED)
+        code = INTERRUPTED
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # the help is on the terminal already
             sys.exit(USERS_MISTAKE)
@@ -330,6 +330,8 @@ def main() -> None:
         if wants_traceback() or (explained := explain(error)) is None:
             raise
         _fail(*explained)
+    if code == INTERRUPTED:
+        _fail("interrupted; the same command again goes on where this one stopped", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task, exponential_backoff
 from pydantic import Field
 
-from flows.holder import EngineHolder
+from flows.holder import EngineHolder, TeacherGivenUp
 from flows.parameters import (
     SMALL_STUDENT,
     DatasetParameters,
@@ -44,7 +45,7 @@ from teacher.extract import (
     finish_directory,
     plan_extraction,
 )
-from teacher.process import EngineProcess
+from teacher.process import EngineProcess, TeacherDied
 
 if TYPE_CHECKING:
     from student.compare import Comparison
@@ -105,7 +106,7 @@ def _held(extraction: RunningExtraction) -> Iterator[int]:
 
 def _is_worth_retrying(task: Task[..., object], task_run: TaskRun, state: State) -> bool:
     """A dead engine or a store out of reach may be well again; a user's mistake stays one."""
-    return not isinstance(state.data, (ValueError, *LASTING))
+    return not isinstance(state.data, (ValueError, TeacherGivenUp, *LASTING))
 
 
 @task(
@@ -120,17 +121,22 @@ def _is_worth_retrying(task: Task[..., object], task_run: TaskRun, state: State)
 )
 def ask_one_shard(extraction: int, shard: int) -> ShardSummary:
     """Answer shard number `shard` of a running extraction and write its file."""
-    running = _running[extraction]
+    running = _running.get(extraction)
+    if running is None:  # interrupted: what still waits in the queue must not begin
+        raise TeacherGivenUp("the flow run is over")
     place = next(missing for missing in running.plan.missing if missing.index == shard)
-    return ask_shard(
-        place,
-        running.plan,
-        running.dataset,
-        running.teacher,
-        running.holder.engine,
-        running.known,
-        running.progress,
-    )
+    try:
+        return ask_shard(
+            place,
+            running.plan,
+            running.dataset,
+            running.teacher,
+            running.holder.engine,
+            running.known,
+            running.progress,
+        )
+    except TeacherDied as error:
+        raise running.holder.refusal or error from error
 
 
 @flow(
@@ -215,8 +221,8 @@ def _ask_missing(
     errors: list[Exception] = []
     with AnswerBar(images, len(plan.header.questions)) as bar:
 
-        def start() -> EngineProcess:
-            process = EngineProcess(name, teacher, options)
+        def start(cancelled: threading.Event) -> EngineProcess:
+            process = EngineProcess(name, teacher, options, cancelled)
             bar.ready()
             return process
 

@@ -12,6 +12,10 @@ from teacher.process import TeacherDied
 STARTS = 3  # in a row that may fail before nobody tries again
 
 
+class TeacherGivenUp(RuntimeError):
+    """No engine is started any more; trying again is of no use."""
+
+
 class LivingEngine(TeacherEngine, Protocol):
     """An engine in a process of its own, which may have died."""
 
@@ -26,15 +30,17 @@ class EngineHolder:
     or the holder is closed - every later call raises the same error at once, instead of loading for nothing again.
     """
 
-    def __init__(self, start: Callable[[], LivingEngine]) -> None:
+    def __init__(self, start: Callable[[threading.Event], LivingEngine]) -> None:
+        """`start` loads an engine; the event that it is given says when to stop loading."""
         self._start = start
+        self._closing = threading.Event()
         self._turn = threading.Lock()
         self._engine: LivingEngine | None = None
         self._failed_starts = 0
         self.refusal: Exception | None = None
 
     def engine(self) -> LivingEngine:
-        """A living engine. Raises TeacherInvalid or TeacherDied."""
+        """A living engine. Raises TeacherInvalid, TeacherDied or TeacherGivenUp."""
         with self._turn:
             if self._engine is not None and not self._engine.alive:
                 self._engine.close()
@@ -47,22 +53,23 @@ class EngineHolder:
 
     def _new_engine(self) -> LivingEngine:
         try:
-            engine = self._start()
+            engine = self._start(self._closing)
         except ValueError as error:
             self.refusal = error
             raise
         except TeacherDied as error:
             self._failed_starts += 1
             if self._failed_starts >= STARTS:
-                self.refusal = error
-            raise
+                self.refusal = self.refusal or TeacherGivenUp(f"{error} (after {STARTS} starts)")
+            raise self.refusal or error from error
         self._failed_starts = 0
         return engine
 
     def close(self) -> None:
         """End the engine for good; who still waits for an answer gets TeacherDied."""
         # Set before the turn is taken: a thread whose engine is ended here must not start another.
-        self.refusal = self.refusal or TeacherDied("the flow run is over; no engine is started any more")
+        self.refusal = self.refusal or TeacherGivenUp("the flow run is over; no engine is started any more")
+        self._closing.set()
         with self._turn:
             if self._engine is not None:
                 self._engine.close()

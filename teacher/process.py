@@ -31,10 +31,17 @@ class TeacherDied(RuntimeError):
 class EngineProcess:
     """A `TeacherEngine` whose model lives in another process. Safe to use from several threads, one at a time.
 
-    The process ends with its parent, even when that is killed. What the engine prints goes to `log`.
+    The process ends with its parent, even when that is killed. What the engine prints goes to `log`. Loading can take
+    minutes: TeacherDied as soon as `cancelled` is set meanwhile.
     """
 
-    def __init__(self, name: EngineName, teacher: ResolvedTeacher, options: EngineOptions) -> None:
+    def __init__(
+        self,
+        name: EngineName,
+        teacher: ResolvedTeacher,
+        options: EngineOptions,
+        cancelled: threading.Event | None = None,
+    ) -> None:
         # A fresh interpreter: a fork would inherit threads, and CUDA does not survive it.
         context = multiprocessing.get_context("spawn")
         handle, log = tempfile.mkstemp(prefix="aspects-teacher-", suffix=".log")
@@ -48,6 +55,10 @@ class EngineProcess:
         self._process.start()
         theirs.close()
         try:
+            while cancelled is not None and not self._connection.poll(0.2):
+                if cancelled.is_set():
+                    self._process.kill()
+                    raise TeacherDied("teacher process was ended before it had loaded")
             self._receive()
         except BaseException:
             self.close()

@@ -113,5 +113,5 @@ def test_a_deployment_run_writes_its_shards_and_its_results(
     artifacts = {found["key"]: found for found in request(served, "artifacts/latest/filter", {})}
     assert artifacts["extraction"]["data"] == 100
     assert {row["metric"] for row in json.loads(artifacts["results"]["data"])} >= {"top-1", "top-5"}
-    tasks = request(served, "task_runs/filter", {})
-    assert sorted(task["name"] for task in tasks) == ["shard-0", "shard-1", "shard-2"]
+    tasks = {task["name"] for task in request(served, "task_runs/filter", {})}
+    assert {"shard-0", "shard-1", "shard-2"} < tasks

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from flows.holder import STARTS, EngineHolder, LivingEngine
+from flows.holder import STARTS, EngineHolder, LivingEngine, TeacherGivenUp
 from teacher.config import TeacherInvalid
 from teacher.process import TeacherDied
 
@@ -20,11 +21,14 @@ class Engine:
         self.alive = False
 
 
-def counted(outcomes: list[LivingEngine | Exception]) -> tuple[Callable[[], LivingEngine], list[int]]:
+Start = Callable[[threading.Event], LivingEngine]
+
+
+def counted(outcomes: list[LivingEngine | Exception]) -> tuple[Start, list[int]]:
     """A start that goes through `outcomes`, the last one for ever, and how often it was called."""
     calls: list[int] = []
 
-    def start() -> LivingEngine:
+    def start(cancelled: threading.Event) -> LivingEngine:
         outcome = outcomes[min(len(calls), len(outcomes) - 1)]
         calls.append(1)
         if isinstance(outcome, Exception):
@@ -67,8 +71,11 @@ def test_an_unusable_model_is_not_loaded_again() -> None:
 def test_starting_is_given_up_after_several_deaths() -> None:
     start, calls = counted([TeacherDied("out of memory")])
     holder = EngineHolder(start)
-    for _ in range(STARTS + 2):
+    for _ in range(STARTS - 1):
         with pytest.raises(TeacherDied, match="out of memory"):
+            holder.engine()
+    for _ in range(3):
+        with pytest.raises(TeacherGivenUp, match="out of memory"):
             holder.engine()
     assert len(calls) == STARTS
 
@@ -80,6 +87,31 @@ def test_a_closed_holder_ends_its_engine_and_starts_no_other() -> None:
     holder.engine()
     holder.close()
     assert not engine.alive
-    with pytest.raises(TeacherDied, match="over"):
+    with pytest.raises(TeacherGivenUp, match="over"):
         holder.engine()
     assert len(calls) == 1
+
+
+def test_closing_stops_an_engine_that_is_still_loading() -> None:
+    loading = threading.Event()
+
+    def start(cancelled: threading.Event) -> LivingEngine:
+        loading.set()
+        assert cancelled.wait(timeout=30)
+        raise TeacherDied("ended before it had loaded")
+
+    holder = EngineHolder(start)
+    errors: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            holder.engine()
+        except TeacherGivenUp as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert loading.wait(timeout=30)
+    holder.close()
+    thread.join(timeout=30)
+    assert [str(error) for error in errors] == ["the flow run is over; no engine is started any more"]
