@@ -28,8 +28,8 @@ class Examples:
 
     train_indices: Tensor
     val_indices: Tensor
-    labels_N: Tensor  # noqa: N815
-    yes_prob_NQ: Tensor  # noqa: N815
+    labels_N: Tensor
+    yes_prob_NQ: Tensor
 
 
 def join_examples(

@@ -17,8 +17,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Logits(NamedTuple):
     """What a student says about a batch. Only the class logits may reach an argmax."""
 
-    class_logits_BC: Tensor  # noqa: N815
-    aspect_logits_BQ: Tensor  # noqa: N815
+    class_logits_BC: Tensor
+    aspect_logits_BQ: Tensor
 
 
 class Student(nn.Module):

@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid
-
 EngineName = Literal["vllm", "transformers"]
 
 
@@ -42,19 +40,6 @@ class TeacherEngine(Protocol):
     def close(self) -> None:
         """Free the model's memory; the engine answers no more."""
         ...
-
-
-def load_engine(name: EngineName, teacher: ResolvedTeacher, options: EngineOptions) -> TeacherEngine:
-    """Load a teacher in this process. Raises TeacherInvalid for a model that cannot be used."""
-    if name == "vllm":
-        from teacher.vllm_engine import VllmEngine
-
-        return VllmEngine(teacher, options)
-    if name == "transformers":
-        from teacher.transformers_engine import TransformersEngine
-
-        return TransformersEngine(teacher, options)
-    raise TeacherInvalid(f"no engine '{name}'; choose vllm or transformers")
 
 
 def log_sum_exp(logprobs: Sequence[float]) -> float:

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from teacher.config import EngineOptions, ResolvedTeacher
-from teacher.engine import EngineName, load_engine
+from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid
+from teacher.engine import EngineName, TeacherEngine
 
 LAST_WORDS = 3  # lines of a dead engine's log that go into the error
 
@@ -112,6 +112,19 @@ class EngineProcess:
         return TeacherDied(
             f"teacher process ended with code {self._process.exitcode}: {' | '.join(words) or 'no output'}"
         )
+
+
+def load_engine(name: EngineName, teacher: ResolvedTeacher, options: EngineOptions) -> TeacherEngine:
+    """Load a teacher in this process. Raises TeacherInvalid for a model that cannot be used."""
+    if name == "vllm":
+        from teacher.vllm_engine import VllmEngine
+
+        return VllmEngine(teacher, options)
+    if name == "transformers":
+        from teacher.transformers_engine import TransformersEngine
+
+        return TransformersEngine(teacher, options)
+    raise TeacherInvalid(f"no engine '{name}'; choose vllm or transformers")
 
 
 def _serve(
