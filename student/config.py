@@ -165,6 +165,23 @@ RECIPES: dict[str, dict[str, Any]] = {
         "decay_rate": 0.1,
         "alpha": 4.0,
     },
+    # Half a minute on two CPU cores for the few hundred rendered scenes of the demo.
+    "demo": {
+        "backbone": "resnet10t",
+        "image_size": 64,
+        "cache_size": 64,
+        "epochs": 30,
+        "batch_size": 32,
+        "optimizer": "adamw",
+        "lr": 2e-3,
+        "weight_decay": 0.05,
+        "schedule": "cosine",
+        "warmup": 3,
+        "crop_scale": (0.8, 1.0),
+        "alpha": 10.0,
+        "val_fraction": 0.0,
+        "precision": "bf16-mixed",
+    },
     # Minutes on two CPU cores for a few thousand small photos.
     "small": {
         "backbone": "resnet18",

@@ -1,0 +1,372 @@
+"""Train the tiny teacher from nothing: `python -m teacher.tiny.train --seed 0`.
+
+1. Seeing: the vision tower learns what lies under each patch, and its tokens what is true of the whole picture.
+2. Reading: the tower stays as it is and its features are kept, so that all effort goes into the language model, which
+   learns to answer: many questions about each picture, cross-entropy on the first answer token.
+
+Then the weights are rounded to what is stored, and the stored model is examined on scenes that it has not seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import InternVLForConditionalGeneration, InternVLProcessor
+
+from storage.questions import QuestionSet, load_questions
+from teacher.tiny import architecture
+from teacher.tiny.architecture import ANSWERS, IMAGE_SIZE, IMAGE_TOKENS, PATCH_SIZE
+from teacher.tiny.phrases import PROMPT, Phrase, all_phrases
+from teacher.tiny.reader import Prompts, answer_logits, see
+from teacher.tiny.world import PATCH_LABELS, PATCH_NAMES, World, render_world
+
+HERE = Path(__file__).parent
+QUESTIONS = HERE.parents[1] / "questions" / "scenes.yaml"
+YES, NO = ANSWERS
+LONGEST = 30  # tokens of a phrase and of the rest of its prompt
+USUAL = 26  # most phrases are no longer, and batches of them need no more room
+PATCHES_PER_SIDE = IMAGE_SIZE // PATCH_SIZE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides the weights."""
+
+    seed: int
+    scenes: int
+    see_steps: int
+    read_steps: int
+    see_batch: int = 128
+    read_batch: int = 64
+    questions_per_image: int = 16
+    first_steps: int = 250  # of reading, on the questions' own words alone
+    see_rate: float = 1.5e-3
+    see_decay: float = 0.05
+    read_rate: float = 2e-3
+
+
+def tokenize(processor: InternVLProcessor, phrases: list[Phrase], questions: QuestionSet) -> Prompts:
+    """All phrases through the real chat template; the few long ones, which would slow down all, are left out."""
+    tokens = [_prompt_tokens(processor, phrase.text) for phrase in phrases]
+    newline = tokens[0].index(processor.end_image_token_id) + 2
+    prefix = tokens[0][:newline]
+    assert all(line[:newline] == prefix for line in tokens), "the question changes the tokens before it"
+    rest = [line[newline:] for line in tokens]
+    phrases = [phrase for phrase, line in zip(phrases, rest, strict=True) if len(line) <= LONGEST]
+    rest = [line for line in rest if len(line) <= LONGEST]
+    assert {phrase.key for phrase in phrases} == set(questions.keys), "a question in its own words is too long"
+    width = max(map(len, rest))
+    pad = processor.tokenizer.pad_token_id
+    weights = np.array([phrase.weight for phrase in phrases])
+    return Prompts(
+        prefix=torch.tensor(prefix),
+        blocks=torch.tensor([line + [pad] * (width - len(line)) for line in rest]),
+        last=torch.tensor([len(line) - 1 for line in rest]),
+        keys=torch.tensor([questions.keys.index(phrase.key) for phrase in phrases]),
+        negated=torch.tensor([phrase.negated for phrase in phrases]),
+        weights=weights / weights.sum(),
+    )
+
+
+def _prompt_tokens(processor: InternVLProcessor, text: str) -> list[int]:
+    content = [{"type": "image"}, {"type": "text", "text": text}]
+    conversation: list[dict] = [{"role": "user", "content": content}]
+    prompt = processor.apply_chat_template(conversation, add_generation_prompt=True)
+    image = processor.image_token
+    shown = f"{processor.start_image_token}{image * IMAGE_TOKENS}{processor.end_image_token}"
+    return processor.tokenizer(prompt.replace(image, shown))["input_ids"]
+
+
+def to_input(pixels: np.ndarray) -> Tensor:
+    """uint8 [B, 64, 64, 3] to what the image processor makes of it, [B, 3, 64, 64]."""
+    mean, std = architecture.MEAN_STD
+    scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    return (scaled - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+
+
+class SeeingHeads(nn.Module):
+    """Thrown away after training: reads from the vision tower what it should see."""
+
+    def __init__(self, vision_width: int, text_width: int, questions: int) -> None:
+        super().__init__()
+        self.sizes = [1 + len(PATCH_NAMES[name]) for name in PATCH_LABELS]
+        self.patch = nn.Linear(vision_width, sum(self.sizes))
+        self.whole = nn.Sequential(
+            nn.LayerNorm(vision_width), nn.Linear(vision_width, 256), nn.GELU(), nn.Linear(256, questions)
+        )
+        # What the language model gets must tell the truth in the simplest way: then reading is quickly learnt.
+        self.tokens = nn.Linear(text_width, questions)
+
+    def losses(self, features: Tensor, tokens: Tensor, truth: Tensor, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cross-entropy of the patches' labels [B, 64, 4], and of the questions' answers [B, Q] told from the mean of
+        the patches' features and from that of the tokens."""
+        logits = self.patch(features[:, 1:]).split(self.sizes, dim=-1)
+        each = [functional.cross_entropy(one.flatten(0, 1), patches[..., i].flatten()) for i, one in enumerate(logits)]
+        return torch.stack(each).sum(), self.told_by_patches(features, truth), self.told_by_tokens(tokens, truth)
+
+    def told_by_patches(self, features: Tensor, truth: Tensor) -> Tensor:
+        logits = self.whole(features[:, 1:].mean(dim=1))
+        return functional.binary_cross_entropy_with_logits(logits, truth.float())
+
+    def told_by_tokens(self, tokens: Tensor, truth: Tensor) -> Tensor:
+        logits = self.tokens(tokens.mean(dim=1))
+        return functional.binary_cross_entropy_with_logits(logits, truth.float())
+
+
+def batches(world: World, size: int, steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Images, truth and patch labels; half of them mirrored, which changes no answer."""
+    rng = np.random.default_rng(seed)
+    order = np.empty(0, dtype=int)
+    for _ in range(steps):
+        if len(order) < size:
+            order = rng.permutation(len(world.pixels))
+        chosen, order = order[:size], order[size:]
+        pixels, patches = world.pixels[chosen], world.patches[chosen]
+        mirrored = rng.random(len(chosen)) < 0.5
+        pixels[mirrored] = pixels[mirrored, :, ::-1]
+        grid = patches.reshape(-1, PATCHES_PER_SIDE, PATCHES_PER_SIDE, len(PATCH_LABELS))
+        grid[mirrored] = grid[mirrored, :, ::-1]
+        labels = torch.from_numpy(grid.reshape(patches.shape).astype(np.int64))
+        yield to_input(pixels), torch.from_numpy(world.truth[chosen]), labels
+
+
+def learn_to_see(
+    model: InternVLForConditionalGeneration, heads: SeeingHeads, world: World, config: TrainConfig
+) -> None:
+    """Stage 1: vision tower and projector, AdamW with decay on matrices only."""
+    trained = [
+        *model.model.vision_tower.parameters(),
+        *model.model.multi_modal_projector.parameters(),
+        *heads.parameters(),
+    ]
+    groups = [
+        {"params": [p for p in trained if p.ndim == 2], "weight_decay": config.see_decay},
+        {"params": [p for p in trained if p.ndim != 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=config.see_rate, betas=(0.9, 0.98), fused=True)
+    schedule = _cosine(optimizer, config.see_steps, warm=max(1, config.see_steps // 20))
+    started = time.monotonic()
+    for step, (images, truth, patches) in enumerate(batches(world, config.see_batch, config.see_steps, config.seed)):
+        with torch.autocast("cpu", torch.bfloat16):
+            features, tokens = see(model, images)
+        patch_loss, whole_loss, token_loss = heads.losses(features.float(), tokens.float(), truth, patches)
+        _step([optimizer], [schedule], patch_loss + 3 * whole_loss + 3 * token_loss, trained)
+        _log("see", step, config.see_steps, started, patches=patch_loss, whole=whole_loss, tokens=token_loss)
+
+
+def learn_to_read(
+    model: InternVLForConditionalGeneration, heads: SeeingHeads, world: World, prompts: Prompts, config: TrainConfig
+) -> None:
+    """Stage 2: projector and language model on the kept features of the tower, Muon for the layers' matrices."""
+    projector = model.model.multi_modal_projector
+    features, truth = keep_features(model, world.pixels), torch.from_numpy(world.truth)
+    trained = [p for name, p in model.named_parameters() if "vision_tower" not in name]
+    matrices = [p for p in model.model.language_model.layers.parameters() if p.ndim == 2]
+    rest = [p for p in trained if not any(p is matrix for matrix in matrices)] + list(heads.tokens.parameters())
+    rate = config.read_rate
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True),
+        torch.optim.Muon(matrices, lr=2 * rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+    ]
+    schedules = [_cosine(optimizer, config.read_steps, warm=60, floor=0.02) for optimizer in optimizers]
+    rng = np.random.default_rng(config.seed + 1)
+    yes, no = model_answers(model)
+    pools = _pools(prompts)
+    started = time.monotonic()
+    for step in range(config.read_steps):
+        chosen = torch.from_numpy(rng.integers(len(features), size=config.read_batch))
+        length, pool = pools[int(rng.random() >= pools[0][1].sum())]
+        if step < config.first_steps:
+            length, pool = pools[2]
+        shape = (config.read_batch, config.questions_per_image)
+        asked = torch.from_numpy(rng.choice(np.flatnonzero(pool), size=shape, p=pool[pool > 0] / pool.sum()))
+        right = truth[chosen].gather(1, prompts.keys[asked]) ^ prompts.negated[asked]
+        cut = Prompts(**{**vars(prompts), "blocks": prompts.blocks[:, :length]})
+        with torch.autocast("cpu", torch.bfloat16):
+            tokens = projector(features[chosen])
+            logits = answer_logits(model, tokens, cut, asked, compiled=True)
+        target = torch.where(right.flatten(), yes, no)
+        answer_loss = functional.cross_entropy(logits.float().flatten(0, 1), target)
+        token_loss = heads.told_by_tokens(tokens.float(), truth[chosen])
+        _step(optimizers, schedules, answer_loss + 0.5 * token_loss, trained)
+        _log("read", step, config.read_steps, started, answer=answer_loss, tokens=token_loss)
+
+
+def _pools(prompts: Prompts) -> list[tuple[int, np.ndarray]]:
+    """Tokens to make room for, and weights [P] of the phrases that fit (0: another pool's): the shorter ones, the
+    longer ones, and each question in its own words."""
+    lengths = prompts.last.numpy() + 1
+    short = lengths <= USUAL
+    own = prompts.weights > 0.4 * prompts.weights.max()
+    return [
+        (int(lengths[chosen].max()) if name != "short" else USUAL, np.where(chosen, prompts.weights, 0.0))
+        for name, chosen in (("short", short), ("long", ~short), ("own", own))
+    ]
+
+
+@torch.no_grad()
+def keep_features(model: InternVLForConditionalGeneration, pixels: np.ndarray) -> Tensor:
+    """bfloat16 [N, 16, 4V]: what the projector makes tokens of, for every picture; 25 kB each."""
+    kept = []
+    for start in range(0, len(pixels), 256):
+        with torch.autocast("cpu", torch.bfloat16):
+            features = model.model.vision_tower(pixel_values=to_input(pixels[start : start + 256])).last_hidden_state
+        grid = features[:, 1:].unflatten(1, (PATCHES_PER_SIDE, PATCHES_PER_SIDE))
+        merged = model.model.pixel_shuffle(grid, scale_factor=model.config.downsample_ratio)
+        kept.append(merged.flatten(1, 2).bfloat16())
+    return torch.cat(kept)
+
+
+def model_answers(model: InternVLForConditionalGeneration) -> list[int]:
+    """Token ids of Yes and No: the last two of the vocabulary."""
+    size = model.config.get_text_config().vocab_size
+    return [size - 2, size - 1]
+
+
+def _cosine(
+    optimizer: torch.optim.Optimizer, steps: int, *, warm: int, floor: float = 0.0
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """A short warm-up, then a cosine down to `floor`."""
+
+    def factor(step: int) -> float:
+        return min((step + 1) / warm, max(floor, 0.5 + 0.5 * math.cos(math.pi * step / max(1, steps))))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _step(
+    optimizers: list[torch.optim.Optimizer],
+    schedules: list[torch.optim.lr_scheduler.LRScheduler],
+    loss: Tensor,
+    parameters: list[nn.Parameter],
+) -> None:
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(parameters, 1.0)
+    for stepped in (*optimizers, *schedules):
+        stepped.step()
+
+
+def _log(stage: str, step: int, steps: int, started: float, **losses: Tensor) -> None:
+    if step % 50 == 0 or step == steps - 1:
+        seconds = time.monotonic() - started
+        shown = "  ".join(f"{name} {loss.item():.3f}" for name, loss in losses.items())
+        print(f"{stage} {step:5d}/{steps}  {seconds:5.0f} s  {shown}", flush=True)
+
+
+@torch.no_grad()
+def p_yes(model: InternVLForConditionalGeneration, pixels: np.ndarray, prompts: Prompts) -> np.ndarray:
+    """[N, P] float32: the probability of Yes against No, for every picture and every phrase of `prompts`."""
+    yes, no = model_answers(model)
+    asked = torch.arange(len(prompts.keys))
+    found = []
+    for part in np.array_split(pixels, max(1, len(pixels) // 32)):
+        logits = answer_logits(model, see(model, to_input(part))[1], prompts, asked.expand(len(part), -1))
+        found.append(torch.sigmoid(logits[..., yes] - logits[..., no]))
+    return torch.cat(found).numpy()
+
+
+def auroc(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Area under the ROC curve by ranks (Mann-Whitney U); ties count half."""
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    positive = int(truth.sum())
+    negative = len(truth) - positive
+    return float((ranks[truth].sum() - positive * (positive + 1) / 2) / (positive * negative))
+
+
+def examine(model: InternVLForConditionalGeneration, prompts: Prompts, world: World, keys: tuple[str, ...]) -> dict:
+    """AUROC, accuracy and expected calibration error (10 equal bins) on `world`, and AUROC on a blank picture."""
+    p = p_yes(model, world.pixels, prompts)
+    per_question = {key: round(auroc(p[:, i], world.truth[:, i]), 4) for i, key in enumerate(keys)}
+    blank = p_yes(model, np.full_like(world.pixels[:1], 128), prompts).repeat(len(p), axis=0)
+    bins = np.minimum((p * 10).astype(int), 9).ravel()
+    weight = np.bincount(bins, minlength=10)
+    gap = np.bincount(bins, p.ravel(), 10) - np.bincount(bins, world.truth.ravel(), 10)
+    return {
+        "scenes": len(p),
+        "mean_auroc": round(float(np.mean(list(per_question.values()))), 4),
+        "worst_auroc": min(per_question.values()),
+        "accuracy": round(float(((p > 0.5) == world.truth).mean()), 4),
+        "calibration_error": round(float(np.abs(gap).sum() / weight.sum()), 4),
+        "blank_mean_auroc": round(float(np.mean([auroc(blank[:, i], world.truth[:, i]) for i in range(len(keys))])), 4),
+        "auroc": per_question,
+    }
+
+
+def train(config: TrainConfig, folder: Path, *, workers: int) -> dict:
+    """Train, write the model to `folder` and say what was measured. After the first stage the model's state lies in
+    `folder` too, and a later start goes on from it."""
+    torch.manual_seed(config.seed)
+    questions = load_questions(QUESTIONS)
+    phrases = all_phrases(questions)
+    processor = architecture.build_processor(architecture.build_tokenizer([phrase.text for phrase in phrases]))
+    prompts = tokenize(processor, phrases, questions)
+    model = architecture.build_model(processor.tokenizer)
+    heads = SeeingHeads(model.config.vision_config.hidden_size, model.config.text_config.hidden_size, len(questions))
+    assert model_answers(model) == processor.tokenizer.convert_tokens_to_ids([YES, NO])
+    started = time.monotonic()
+    world = render_world(config.scenes, seed=config.seed + 1000, workers=workers)
+    print(f"rendered {config.scenes} scenes in {time.monotonic() - started:.0f} s", flush=True)
+    # PyTorch's fused attention is slow backwards on a CPU; compiled, plain attention is twice as fast.
+    model.set_attn_implementation("eager")
+    for layer in model.model.vision_tower.encoder.layer:
+        layer.compile()
+    trained = time.monotonic()
+    seeing = folder / "seeing.pt"
+    if seeing.exists():
+        state = torch.load(seeing, weights_only=True)
+        model.load_state_dict(state["model"])
+        heads.load_state_dict(state["heads"])
+    else:
+        learn_to_see(model, heads, world, config)
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save({"model": model.state_dict(), "heads": heads.state_dict()}, seeing)
+    learn_to_read(model, heads, world, prompts, config)
+    seconds = time.monotonic() - trained
+    architecture.save(model, processor, folder)
+    seeing.unlink()
+    model = InternVLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    fresh = render_world(2000, seed=config.seed + 2000, workers=workers)
+    asked = [Phrase(key=q.key, text=PROMPT.format(question=q.text), weight=1.0) for q in questions.questions]
+    return {
+        "command": f"python -m teacher.tiny.train {' '.join(sys.argv[1:])}",
+        "config": asdict(config),
+        "training_seconds": round(seconds),
+        "torch": torch.__version__,
+        **examine(model, tokenize(processor, asked, questions), fresh, questions.keys),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--scenes", type=int, default=120_000, help="scenes to render for training")
+    parser.add_argument("--see-steps", type=int, default=2200, help="steps of learning to see")
+    parser.add_argument("--read-steps", type=int, default=1500, help="steps of learning to read")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=HERE / "model", help="folder for the model")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    config = TrainConfig(
+        seed=options.seed, scenes=options.scenes, see_steps=options.see_steps, read_steps=options.read_steps
+    )
+    report = train(config, options.out, workers=options.threads)
+    (options.out / "training.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps({name: value for name, value in report.items() if name != "auroc"}))
+
+
+if __name__ == "__main__":
+    main()
