@@ -51,7 +51,7 @@ def configure(
 @app.command(epilog="Example: aspects scenes data/scenes")
 def scenes(
     folder: Annotated[Path, typer.Argument(help="Folder to fill with train/ and test/.", metavar="DIR")],
-    train: Annotated[int, typer.Option(help="Training images of each class.", min=1)] = 20,
+    train: Annotated[int, typer.Option(help="Training images of each class.", min=1)] = 24,
     test: Annotated[int, typer.Option(help="Test images of each class.", min=1)] = 40,
     seed: Annotated[int, typer.Option(help="Another seed draws other scenes.", min=0)] = 0,
 ) -> None:

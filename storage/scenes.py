@@ -80,19 +80,21 @@ def sample_scene(
     shape: str | None = None,
     colour: str | None = None,
     texture: str | None = None,
-    max_count: int = 4,
+    kind: str | None = None,
+    counts: Sequence[int] = (1, 2, 3, 4),
 ) -> Scene:
-    """A random scene; what is given holds for all of its objects.
+    """A random scene; what is given holds for all of its objects, for its background, and for their number.
 
     Colours that would not stand out are never put on a background: with `colour` given, the background gives way.
+    `colour` and `kind` must go together: nothing red stands out on bricks.
     """
     while True:
-        setting = _sample_setting(rng)
+        setting = _sample_setting(rng, kind)
         colours = _visible_colours(setting)
         if colour is None or colour in colours:
             break
-    shares = np.array(COUNT_SHARES[:max_count])
-    count = 1 + int(rng.choice(max_count, p=shares / shares.sum()))
+    shares = np.array([COUNT_SHARES[count - 1] for count in counts])
+    count = int(rng.choice(counts, p=shares / shares.sum()))
     # Objects of a picture often have something in common; without this hardly any two would look alike.
     alike = {name: rng.random() < 0.35 for name in ("shape", "colour", "texture", "size")}
     common = (_pick(rng, SHAPES), _pick(rng, colours), _pick(rng, TEXTURES), _pick(rng, tuple(SIZES)))
@@ -109,9 +111,9 @@ def sample_scene(
     return replace(setting, objects=_place(rng, described))
 
 
-def _sample_setting(rng: np.random.Generator) -> Scene:
+def _sample_setting(rng: np.random.Generator, kind: str | None) -> Scene:
     """A scene that has no objects yet."""
-    kind = _pick(rng, KINDS)
+    kind = kind or _pick(rng, KINDS)
     tone = _pick(rng, KIND_TONES.get(kind, tuple(TONES)))
     return Scene(
         objects=(),
@@ -182,38 +184,36 @@ def _pick(rng: np.random.Generator, names: Sequence[str]) -> str:
     return names[int(rng.integers(len(names)))]
 
 
-def _demo_classes() -> tuple[tuple[str, str, str], ...]:
-    """24 of the 64 combinations: each texture, colour and shape in six, each pair of them in one or two."""
-    textures, colours = ("striped", "dotted", "checkered", "solid"), ("red", "yellow", "blue", "purple")
-    shapes = ("triangle", "heart", "star", "cross")
-    chosen = []
-    for t, texture in enumerate(textures):
-        for c, colour in enumerate(colours):
-            for s, shape in enumerate(shapes):
-                if (t + c + s) % 4 == 0 or ((t + c + s) % 4 == 1 and (c - t) % 4 < 2):
-                    chosen.append((texture, colour, shape))
-    return tuple(sorted(chosen))
+# The classes of the demo dataset are clans in company. A clan shows itself in four forms, each a colour on a ground:
+# amber is red on grass, yellow in front of a gradient, blue on a plain ground, purple at night. Every colour and every
+# ground occurs in every clan, so neither tells it alone: a student must see both, and how many objects there are.
+CLANS = ("amber", "birch", "cedar", "damson")
+FORM_COLOURS = ("red", "yellow", "blue", "purple")
+FORM_KINDS = ("grass", "night", "plain", "gradient")
+COMPANIES = {"single": (1,), "pair": (2,), "group": (3, 4)}
+DEMO_CLASSES = tuple((clan, company) for clan in CLANS for company in COMPANIES)
 
 
-# What decides a class of the demo dataset: texture, colour and shape. No single one of them tells a class.
-DEMO_CLASSES = _demo_classes()
+def sample_form(rng: np.random.Generator, clan: str, company: str, form: int) -> Scene:
+    """A scene of one class of the demo dataset in its form number 0..3; shapes, patterns, sizes, weather are random."""
+    kind = FORM_KINDS[(CLANS.index(clan) - form) % len(FORM_KINDS)]
+    return sample_scene(rng, colour=FORM_COLOURS[form], kind=kind, counts=COMPANIES[company])
 
 
 def write_scenes(root: Path, *, train_per_class: int, test_per_class: int, seed: int) -> None:
-    """An image folder of rendered scenes: `root/split/class/number.png`, classes such as `striped_red_star`.
+    """An image folder of rendered scenes: `root/split/class/number.png`, classes such as `amber_pair`.
 
-    All objects of a picture have the class's texture, colour and shape; the rest is left to chance. The right answers
-    are in `root/ground_truth.parquet` (image_id and a bool column per question), which is written last: where it
-    exists, everything does. The same arguments give the same pixels.
+    The right answers are in `root/ground_truth.parquet` (image_id and a bool column per question), which is written
+    last: where it exists, everything does. The same arguments give the same pixels.
     """
     answers = []
     for split_number, (split, count) in enumerate((("train", train_per_class), ("test", test_per_class))):
-        for class_number, (texture, colour, shape) in enumerate(DEMO_CLASSES):
-            folder = root / split / f"{texture}_{colour}_{shape}"
+        for class_number, (clan, company) in enumerate(DEMO_CLASSES):
+            folder = root / split / f"{clan}_{company}"
             folder.mkdir(parents=True, exist_ok=True)
             for number in range(count):
                 rng = np.random.default_rng((seed, split_number, class_number, number))
-                scene = sample_scene(rng, shape=shape, colour=colour, texture=texture)
+                scene = sample_form(rng, clan, company, number % len(FORM_COLOURS))
                 path = folder / f"{number:04}.png"
                 render(scene, rng).save(path)
                 answers.append({"image_id": path.relative_to(root).as_posix(), **ground_truth(scene)})

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import InternVLForConditionalGeneration, InternVLProcessor
+from transformers import InternVLForConditionalGeneration, InternVLProcessor, PreTrainedConfig
 
 from storage.questions import QuestionSet, load_questions
 from teacher.tiny import architecture
@@ -255,8 +255,9 @@ def _step(
         optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(parameters, 1.0)
-    for stepped in (*optimizers, *schedules):
-        stepped.step()
+    for optimizer, schedule in zip(optimizers, schedules, strict=True):
+        optimizer.step()
+        schedule.step()
 
 
 def _log(stage: str, step: int, steps: int, started: float, **losses: Tensor) -> None:
@@ -315,7 +316,10 @@ def train(config: TrainConfig, folder: Path, *, workers: int) -> dict:
     processor = architecture.build_processor(architecture.build_tokenizer([phrase.text for phrase in phrases]))
     prompts = tokenize(processor, phrases, questions)
     model = architecture.build_model(processor.tokenizer)
-    heads = SeeingHeads(model.config.vision_config.hidden_size, model.config.text_config.hidden_size, len(questions))
+    vision, text = model.config.vision_config, model.config.text_config
+    assert isinstance(vision, PreTrainedConfig)
+    assert isinstance(text, PreTrainedConfig)
+    heads = SeeingHeads(vision.hidden_size, text.hidden_size, len(questions))
     assert model_answers(model) == processor.tokenizer.convert_tokens_to_ids([YES, NO])
     started = time.monotonic()
     world = render_world(config.scenes, seed=config.seed + 1000, workers=workers)

@@ -13,8 +13,11 @@ from storage.datasets.folder import image_folder
 from storage.images import decode_image
 from storage.questions import QuestionSet, load_questions
 from storage.scenes import (
+    CLANS,
     COLOURS,
     DEMO_CLASSES,
+    FORM_COLOURS,
+    FORM_KINDS,
     MIDDLE,
     SHAPES,
     SIZE,
@@ -23,6 +26,7 @@ from storage.scenes import (
     SceneObject,
     ground_truth,
     render,
+    sample_form,
     sample_scene,
     write_scenes,
 )
@@ -149,30 +153,37 @@ def test_everything_asked_about_can_be_seen(changes: dict[str, object]) -> None:
 def test_given_aspects_hold_for_all_objects() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
-        scene = sample_scene(rng, shape="heart", colour="white", texture="dotted", max_count=2)
-        assert len(scene.objects) <= 2
+        scene = sample_scene(rng, shape="heart", colour="white", texture="dotted", kind="sand", counts=(2, 3))
+        assert len(scene.objects) in (2, 3)
+        assert scene.kind == "sand"
         assert {(thing.shape, thing.colour, thing.texture) for thing in scene.objects} == {("heart", "white", "dotted")}
         assert scene.tone != "bright", "white would not stand out"
 
 
-def test_no_single_aspect_tells_a_demo_class() -> None:
-    assert len(DEMO_CLASSES) == 24
-    for place in range(3):
-        values = [description[place] for description in DEMO_CLASSES]
-        assert {values.count(value) for value in values} == {6}
+def test_no_single_aspect_tells_a_clan() -> None:
+    rng = np.random.default_rng(0)
+    for clan in CLANS:
+        scenes = [sample_form(rng, clan, "pair", form) for form in range(4)]
+        assert [scene.objects[0].colour for scene in scenes] == list(FORM_COLOURS)
+        assert sorted(scene.kind for scene in scenes) == sorted(FORM_KINDS)
+        assert {len(scene.objects) for scene in scenes} == {2}
+    forms = {(FORM_COLOURS[form], sample_form(rng, clan, "single", form).kind) for clan in CLANS for form in range(4)}
+    assert len(forms) == 16, "a colour on a ground belongs to one clan"
 
 
 def test_the_demo_dataset_is_an_image_folder_with_its_right_answers(questions: QuestionSet, tmp_path: Path) -> None:
-    write_scenes(tmp_path / "scenes", train_per_class=2, test_per_class=1, seed=3)
+    write_scenes(tmp_path / "scenes", train_per_class=4, test_per_class=1, seed=3)
     dataset = image_folder(tmp_path / "scenes")
     truth = pl.read_parquet(tmp_path / "scenes" / "ground_truth.parquet")
     assert truth.columns == ["image_id", *questions.keys]
     assert sorted(truth["image_id"]) == sorted(record.image_id for record in dataset.records)
-    assert len(dataset.class_names) == 24
-    assert [record.split for record in dataset.records] == ["train"] * 48 + ["test"] * 24
-    stripes = truth.filter(pl.col("has_stripes"))["image_id"]
-    assert all("/striped_" in image_id for image_id in stripes)
-    assert len(stripes) == 18
+    assert len(dataset.class_names) == len(DEMO_CLASSES) == 12
+    assert [record.split for record in dataset.records] == ["train"] * 48 + ["test"] * 12
+    train = truth.filter(pl.col("image_id").str.starts_with("train/"))
+    assert [train[key].sum() for key in ("has_red", "has_yellow", "has_blue", "has_purple", "on_grass")] == [12] * 5
+    single = train.filter(pl.col("is_single"))["image_id"]
+    assert len(single) == 16
+    assert all("_single/" in image_id for image_id in single)
     write_scenes(tmp_path / "again", train_per_class=1, test_per_class=0, seed=3)
     again = image_folder(tmp_path / "again")
     for record in again.records:
