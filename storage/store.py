@@ -98,6 +98,17 @@ class AnswerDirectory:
         names = [info.base_name for info in list_folder(self.filesystem, self.path)]
         return [name for name in names if name.startswith("part-") and name.endswith(".parquet")]
 
+    def splits(self) -> list[str]:
+        """The splits that the shards here belong to, whether or not the directory is complete."""
+        found: dict[str, None] = {}
+        for name in self.shard_files():
+            try:
+                file = pa.BufferReader(read_file(self.filesystem, f"{self.path}/{name}"))
+                found.update(dict.fromkeys(pq.read_table(file, columns=["split"])["split"].to_pylist()))
+            except (OSError, ValueError, KeyError):
+                continue  # a damaged shard is asked again, with the splits that are asked for
+        return list(found)
+
     def manifest(self) -> dict[str, Any] | None:
         """What `complete` wrote; None while the directory is not complete."""
         try:

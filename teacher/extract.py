@@ -91,9 +91,9 @@ def plan_extraction(
         questions=questions,
         libraries=_installed(LIBRARIES),
     )
-    manifest = directory.manifest() or {}
     known_splits = {record.split for record in dataset.records}
-    wanted = [*splits, *(split for split in manifest.get("splits", ()) if split in known_splits)]
+    # From the shards, not the manifest: a run that was killed has none, and must not lose what was asked before it.
+    wanted = [*splits, *(split for split in directory.splits() if split in known_splits)]
     shards = cut_shards(select(dataset, wanted), shard_size)
     with ThreadPoolExecutor(READERS) as readers:
         missing = [shard for shard in shards if not _is_answered(shard, directory, header, dataset, readers)]
