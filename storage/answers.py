@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from storage.filesystem import read_file
@@ -153,17 +151,3 @@ def _long_form(directory: AnswerDirectory, header: AnswerHeader, shards: list[st
             "error",
         )
     )
-
-
-def describe(directory: AnswerDirectory) -> dict[str, object]:
-    """Header of a directory that may still be incomplete, from its manifest or its first readable shard."""
-    manifest = directory.manifest()
-    if manifest is not None:
-        return {**manifest, "complete": True}
-    for name in directory.shard_files():
-        try:
-            header, _ = directory.read_shard(name)
-        except (OSError, ValueError, KeyError, pa.ArrowException, json.JSONDecodeError):
-            continue
-        return {**header.to_json(), "shards": directory.shard_files(), "complete": False}
-    return {"complete": False, "shards": []}

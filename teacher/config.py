@@ -123,9 +123,9 @@ def resolve(config: TeacherConfig) -> ResolvedTeacher:
     try:
         snapshot = Path(snapshot_download(config.model, revision=config.revision))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
         raise TeacherInvalid(
-            f"cannot get model {config.model} ({reason}); check the name and the network, or give a local folder"
+            f"cannot get model {config.model} ({first_line(error)}); "
+            "check the name and the network, or give a local folder"
         ) from error
     return ResolvedTeacher(config=config, path=snapshot, weights=f"commit:{snapshot.name}")
 
@@ -139,3 +139,8 @@ def digest_folder(folder: Path) -> str:
         with (folder / name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line: the libraries' own messages often go on for pages."""
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,7 +21,7 @@ from storage.datasets.base import ImageDataset, ImageRecord, select
 from storage.questions import AspectQuestion, QuestionSet
 from storage.schema import AnswerHeader, ShardAnswers
 from storage.store import AnswerDirectory, cut_shards
-from teacher.config import TeacherInvalid, fingerprint
+from teacher.config import TeacherInvalid, fingerprint, first_line
 from teacher.extract import SHARD_SIZE, finish_directory, read_image
 
 # The smallest distance of a probability from 0 and 1, so that both logarithms stay finite.
@@ -58,13 +57,7 @@ def read_makd(path: Path, questions: QuestionSet | None = None) -> PrecomputedAn
 
     Without `questions` the keys are aspect_01, aspect_02, ... . Raises TeacherInvalid for another layout or count.
     """
-    document = _read_json(path)
-    expected = 'expected {"image.jpg": [0.9, 0.1, ...], ...}'
-    try:
-        probabilities = {str(name): np.asarray(values, np.float64) for name, values in document.items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise TeacherInvalid(f"{path} is no MaKD answer file; {expected}") from error
-    _check_shapes(path, probabilities, 1, expected)
+    probabilities = _read_probabilities(path, "MaKD", 1, 'expected {"image.jpg": [0.9, 0.1, ...], ...}')
     # Several folders may be involved on either side, but only the file's own name is the same everywhere.
     by_name = {PurePosixPath(name).name: values for name, values in probabilities.items()}
     if len(by_name) < len(probabilities):
@@ -86,13 +79,8 @@ def read_lavid(path: Path, questions: Path, aliases: Mapping[str, str] | None = 
     case, punctuation, leading numbers and plural s; `aliases` maps class names of the dataset to names of the file.
     Raises TeacherInvalid where the two files do not fit.
     """
-    document = _read_json(path)
     expected = 'expected {"class name": [[p(option 1), p(option 2), ...], ...], ...}'
-    try:
-        tables = {str(name): np.asarray(values, np.float64) for name, values in document.items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise TeacherInvalid(f"{path} is no LaViD answer file; {expected}") from error
-    _check_shapes(path, tables, 2, expected)
+    tables = _read_probabilities(path, "LaViD", 2, expected)
     asked = read_multiple_choice(questions)
     shape = next(iter(tables.values())).shape
     if shape != (len(asked), len(asked[0][1])):
@@ -125,7 +113,7 @@ def read_attributes(path: Path, questions: QuestionSet | None = None) -> Precomp
     try:
         table = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise TeacherInvalid(f"cannot read {path} as a table ({_first_line(error)}); give CSV or Parquet") from error
+        raise TeacherInvalid(f"cannot read {path} as a table ({first_line(error)}); give CSV or Parquet") from error
     names = [name for name in ("image_id", "label_name") if name in table.columns]
     if not names:
         raise TeacherInvalid(f"{path} has no column 'image_id' or 'label_name'; it has {', '.join(table.columns)}")
@@ -138,7 +126,7 @@ def read_attributes(path: Path, questions: QuestionSet | None = None) -> Precomp
     try:
         values = table.select(pl.col(key).cast(pl.Float64) for key in keys).to_numpy()
     except pl.exceptions.PolarsError as error:
-        raise TeacherInvalid(f"{path} has attributes that are no numbers ({_first_line(error)}); use 0..1") from error
+        raise TeacherInvalid(f"{path} has attributes that are no numbers ({first_line(error)}); use 0..1") from error
     probabilities = dict(zip(table[name].cast(pl.String).to_list(), values, strict=True))
     _check_shapes(path, probabilities, 1, f"expected columns {name}, attribute, attribute, ...")
     described = questions or QuestionSet(
@@ -201,7 +189,7 @@ def read_multiple_choice(path: Path) -> list[tuple[str, list[str]]]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise TeacherInvalid(f"cannot read questions {path}: {_first_line(error)}") from error
+        raise TeacherInvalid(f"cannot read questions {path}: {first_line(error)}") from error
     asked: list[tuple[str, list[str]]] = []
     for line in lines:
         option = re.fullmatch(r"\d+[.)]\s+(.*)", line)
@@ -270,19 +258,22 @@ def _check_shapes(path: Path, probabilities: Mapping[str, NDArray[np.float64]], 
             raise TeacherInvalid(f"{path}: '{name}' has a value outside 0..1; give probabilities")
 
 
-def _read_json(path: Path) -> Any:
+def _read_probabilities(path: Path, kind: str, dimensions: int, expected: str) -> dict[str, NDArray[np.float64]]:
+    """A JSON object of names and (nested) lists of probabilities, checked."""
     try:
-        return json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes())
     except OSError as error:
         raise TeacherInvalid(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise TeacherInvalid(f"{path} is no valid JSON ({error})") from error
+    try:
+        probabilities = {str(name): np.asarray(values, np.float64) for name, values in document.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise TeacherInvalid(f"{path} is no {kind} answer file; {expected}") from error
+    _check_shapes(path, probabilities, dimensions, expected)
+    return probabilities
 
 
 def _as_key(name: str) -> str:
     key = re.sub(r"\W+", "_", name.casefold()).strip("_")
     return key if key[:1].isalpha() else f"attribute_{key}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

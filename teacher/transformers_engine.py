@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid
+from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first_line
 from teacher.engine import ImageRefused
 from teacher.prompt import find_answer_tokens, render_prompt
 
@@ -35,7 +35,7 @@ class TransformersEngine:
             )
         except (ValueError, OSError, KeyError) as error:
             raise TeacherInvalid(
-                f"transformers cannot load {teacher.path} as a model for images and text ({_first_line(error)})"
+                f"transformers cannot load {teacher.path} as a model for images and text ({first_line(error)})"
             ) from error
         self.model = model.to(self.device).eval()
         self.tokens = find_answer_tokens(self.processor.tokenizer, self.config)
@@ -69,7 +69,7 @@ class TransformersEngine:
         try:
             inputs = self.processor(images=[[image]] * len(prompts), text=list(prompts), return_tensors="pt")
         except (ValueError, TypeError, ZeroDivisionError, RuntimeError) as error:
-            raise ImageRefused(row, _first_line(error)) from error
+            raise ImageRefused(row, first_line(error)) from error
         inputs = inputs.to(self.device, dtype=self.model.dtype)
         logits = self.model(**inputs, logits_to_keep=1, use_cache=False).logits
         return torch.log_softmax(logits[:, -1].float(), dim=-1)
@@ -85,7 +85,3 @@ def _float32_logits(head: torch.nn.Linear, inputs: tuple[torch.Tensor], output: 
         return output
     bias = None if head.bias is None else head.bias.float()
     return torch.nn.functional.linear(inputs[0].float(), head.weight.float(), bias)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid
+from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first_line
 from teacher.engine import ImageRefused, log_sum_exp
 from teacher.prompt import find_answer_tokens, render_prompt
 
@@ -81,7 +81,7 @@ class VllmEngine:
             self.engine: Any = self.llm.llm_engine
             self.numbers = itertools.count()
         except (ValueError, OSError, KeyError) as error:
-            raise TeacherInvalid(f"vLLM cannot load {teacher.path}: {_reason(error)}") from error
+            raise TeacherInvalid(f"vLLM cannot load {teacher.path}: {first_line(error)}") from error
 
     def answer(
         self, images: Sequence[Image.Image], questions: Sequence[str]
@@ -111,7 +111,7 @@ class VllmEngine:
         try:
             (first,) = self.llm.renderer.render_cmpl([request], skip_mm_cache=True)
         except (ValueError, TypeError, ZeroDivisionError, RuntimeError) as error:
-            raise ImageRefused(index, _reason(error)) from error
+            raise ImageRefused(index, first_line(error)) from error
         tokens = list(first["prompt_token_ids"])
         shared = len(tokens) - len(endings[0])
         image_end = max(place.offset + place.length for places in first["mm_placeholders"].values() for place in places)
@@ -148,7 +148,3 @@ def _endings(prompts: Sequence[list[int]]) -> list[list[int]]:
             break
         shared += 1
     return [prompt[shared:] for prompt in prompts]
-
-
-def _reason(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
