@@ -358,7 +358,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--scenes", type=int, default=120_000, help="scenes to render for training")
-    parser.add_argument("--see-steps", type=int, default=2200, help="steps of learning to see")
+    parser.add_argument("--see-steps", type=int, default=4000, help="steps of learning to see")
     parser.add_argument("--read-steps", type=int, default=1500, help="steps of learning to read")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=HERE / "model", help="folder for the model")
