@@ -1,0 +1,307 @@
+"""A teacher that a server runs: any that speaks OpenAI's chat completions and returns log-probabilities."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import math
+import os
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI, Timeout
+from openai.types.chat import ChatCompletion
+from PIL import Image
+
+from teacher.config import EngineOptions, ResolvedTeacher, TeacherConfig, TeacherInvalid, first_line
+from teacher.engine import EngineUsage, ImageRefused, TeacherUnreachable
+from teacher.prompt import WORD_STARTS
+
+CONNECT_SECONDS = 30.0  # a busy server takes its time even to accept a connection
+REFUSED = frozenset({400, 413, 422})  # HTTP states: this request cannot be answered, another might be
+TRANSIENT = frozenset({408, 409, 429})  # and 500 or more: the same request may be answered later
+# What OpenAI's newer models call the length limit. The old name goes first: a server that does not know a name may
+# leave it out of account, and answer at length for money.
+LENGTH_LIMITS = ("max_tokens", "max_completion_tokens")
+SAMPLE_QUESTION = "Is this a picture?"
+ROUNDING = 1e-6  # of a sum of probabilities that were float32 logarithms
+
+Listed = Sequence[tuple[str, float]]
+
+
+class RequestRefused(Exception):
+    """The server understands the request and will not answer it."""
+
+
+class OpenAIEngine:
+    """Asks a server, `options.concurrency` requests at a time. Follows the contract of `TeacherEngine`.
+
+    A server lists the likeliest tokens only, `options.top_logprobs` of them. The spellings of yes and of no among
+    them are summed; others would add next to nothing. Where yes or no is not listed at all, the value is a bound, the
+    largest that an unlisted token can have (`read_answer`): the certainty of the answer that was listed is then a lower
+    bound. `usage.bounded` counts the answers with such a value; where neither is listed, both values are the bound,
+    and the answer says nothing.
+
+    Loading asks one question about a grey picture, so that an address, key, model or setting that is wrong shows before
+    any photo is sent. Raises TeacherInvalid for those, and TeacherUnreachable, here and in `answer`, where requests
+    still fail for reasons that pass (rate limit, failure, silence) after `options.max_retries` more attempts.
+    """
+
+    # While the last requests of one call are on their way, the next call keeps the server busy.
+    calls_at_once = 2
+    slow_because: str | None = None
+
+    def __init__(self, teacher: ResolvedTeacher, options: EngineOptions) -> None:
+        if not (options.base_url or "").startswith(("http://", "https://")):
+            raise TeacherInvalid(
+                f"the teacher's server has the address {options.base_url!r}; set EngineOptions.base_url (--base-url), "
+                "e.g. http://localhost:8000/v1"
+            )
+        self.config = teacher.config
+        self.options = options
+        self.usage = EngineUsage()
+        self._client = AsyncOpenAI(
+            base_url=options.base_url,
+            # The client insists on a key; a server without keys does not look at it.
+            api_key=os.environ.get(options.api_key_variable) or "none",
+            timeout=Timeout(options.timeout, connect=CONNECT_SECONDS),
+            max_retries=options.max_retries,
+        )
+        self._slots = asyncio.Semaphore(options.concurrency)
+        self._length_limit = LENGTH_LIMITS[0]
+        self._sample = _data_url(Image.new("RGB", (64, 64), "gray"))
+        # Beside the loop, and one image after the other: the first are asked about while the next are encoded.
+        self._encoder = ThreadPoolExecutor(1, "png")
+        # One loop for good: connections stay open between calls, and belong to the loop that opened them.
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="openai-engine", daemon=True)
+        self._thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(self._check(), self._loop).result()
+        except BaseException:
+            self.close()
+            raise
+
+    def answer(
+        self, images: Sequence[Image.Image], questions: Sequence[str]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return asyncio.run_coroutine_threadsafe(self._answer(images, questions), self._loop).result()
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._encoder.shutdown()
+
+    async def _answer(
+        self, images: Sequence[Image.Image], questions: Sequence[str]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        started = time.perf_counter()
+        scores_IQ2 = np.empty((len(images), len(questions), 2), np.float32)
+
+        async def ask(row: int, column: int, url: str) -> None:
+            scores_IQ2[row, column] = await self._ask_pair(row, url, questions[column])
+
+        async def ask_all(row: int) -> None:
+            url = await self._loop.run_in_executor(self._encoder, self._encode, images[row])
+            # One question ahead: a server with a prefix cache has the image in it for the others, and an image that
+            # is refused costs one request.
+            await ask(row, 0, url)
+            self.usage.images += 1
+            for column in range(1, len(questions)):
+                group.create_task(ask(row, column, url))
+
+        try:
+            async with asyncio.TaskGroup() as group:  # the first error cancels what else is on its way
+                for row in range(len(images)):
+                    group.create_task(ask_all(row))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+        self.usage.engine_seconds += time.perf_counter() - started
+        return scores_IQ2[..., 0], scores_IQ2[..., 1]
+
+    def _encode(self, image: Image.Image) -> str:
+        started = time.perf_counter()
+        url = _data_url(image)
+        self.usage.render_seconds += time.perf_counter() - started
+        return url
+
+    async def _ask_pair(self, row: int, url: str, question: str) -> tuple[float, float]:
+        """Log-probabilities of yes and no. Raises ImageRefused, TeacherInvalid, TeacherUnreachable."""
+        try:
+            completion = await self._ask(url, question)
+        except RequestRefused as refusal:
+            await self._check_question(question)
+            raise ImageRefused(row, str(refusal)) from refusal
+        listed = listed_tokens(completion)
+        if not listed:  # it does return log-probabilities, or the engine would not have been loaded
+            raise ImageRefused(row, f"no log-probabilities in its answer ({completion.choices[0].finish_reason})")
+        yes, no, bounded = read_answer(listed, self.config)
+        self._count(completion, bounded)
+        return yes, no
+
+    async def _ask(self, url: str, question: str) -> ChatCompletion:
+        """One request. Raises RequestRefused, TeacherInvalid, TeacherUnreachable."""
+        try:
+            async with self._slots:
+                completion = await self._client.chat.completions.create(
+                    model=self.config.model,
+                    messages=[
+                        {
+                            "role": "user",
+                            "content": [
+                                {"type": "image_url", "image_url": {"url": url}},
+                                {"type": "text", "text": self.config.message(question)},
+                            ],
+                        }
+                    ],
+                    temperature=0,
+                    logprobs=True,
+                    top_logprobs=self.options.top_logprobs,
+                    extra_body={self._length_limit: 1, **self.options.arguments},
+                )
+        except APIError as error:
+            raise self._explain(error) from error
+        # The client takes whatever comes with a good state, a web page too.
+        if not isinstance(completion, ChatCompletion) or not completion.choices:
+            raise TeacherInvalid(
+                f"what answers at {self.options.base_url} is no server of chat completions; check --base-url, "
+                "which often ends in /v1"
+            )
+        return completion
+
+    async def _check(self) -> None:
+        """Raises TeacherInvalid, TeacherUnreachable."""
+        try:
+            # Without retries: a mistyped address shows at once. Many servers have no such list; any answer will do.
+            hasty = self._client.with_options(max_retries=0, timeout=CONNECT_SECONDS)
+            await hasty.get("/models", cast_to=object)
+        except APIConnectionError as error:
+            raise TeacherInvalid(
+                f"no server at {self.options.base_url} ({first_line(error.__cause__ or error)}); check --base-url, "
+                "and that the server runs"
+            ) from error
+        except APIStatusError:
+            pass  # whatever is wrong, the question below shows it
+        listed = listed_tokens(await self._ask_sample())
+        if not listed:
+            raise TeacherInvalid(
+                f"{self._model} returns no log-probabilities, and answers without them are of no use here; choose "
+                "another model or server: vLLM's returns them for every model"
+            )
+        if all(_matching(listed, words) is None for words in (self.config.yes_words, self.config.no_words)):
+            tokens = [token for token, _ in listed]
+            if all(token.startswith("token_id:") for token in tokens):
+                remedy = "start it without --return-tokens-as-token-ids"
+            else:
+                remedy = (
+                    "set --prompt, --yes-words and --no-words to its language, or let it not think first: "
+                    "--request 'chat_template_kwargs={enable_thinking: false}' with vLLM"
+                )
+            raise TeacherInvalid(
+                f"{self._model} begins its answer with {', '.join(map(repr, tokens[:3]))}, and neither yes nor no is "
+                f"among its {len(tokens)} likeliest tokens; {remedy}"
+            )
+
+    async def _ask_sample(self) -> ChatCompletion:
+        """Ask about the grey picture, and find out how the server calls the length limit."""
+        refusals: dict[str, None] = {}
+        for self._length_limit in LENGTH_LIMITS:
+            try:
+                return await self._ask(self._sample, SAMPLE_QUESTION)
+            except RequestRefused as refusal:
+                refusals[str(refusal)] = None
+        reasons = "; ".join(refusals)
+        remedy = (
+            "set --top-logprobs to what it allows (often 5), or choose a model that returns log-probabilities"
+            if "logprob" in reasons
+            else "--request NAME=VALUE adds fields to requests or replaces them"
+        )
+        raise TeacherInvalid(f"{self._model} refuses every request ({reasons}); {remedy}")
+
+    async def _check_question(self, question: str) -> None:
+        """Raises TeacherInvalid where the question is refused with an image that is known to be taken."""
+        try:
+            await self._ask(self._sample, question)
+        except RequestRefused as refusal:
+            raise TeacherInvalid(f"{self._model} refuses the question {question!r} ({refusal}); reword it") from refusal
+
+    def _explain(self, error: APIError) -> RequestRefused | TeacherInvalid | TeacherUnreachable:
+        """What an error means for the caller, in words for the user."""
+        url = self.options.base_url
+        status = error.status_code if isinstance(error, APIStatusError) else None
+        body = error.body if isinstance(error.body, dict) else {}
+        said = " ".join(str(body.get("message") or str(error.__cause__ or "") or error.message).split())[:300]
+        if status is None or status in TRANSIENT or status >= 500:
+            return TeacherUnreachable(
+                f"{self._model} gave no answer in up to {self.options.max_retries + 1} attempts ({said}); start again "
+                "later, perhaps with a lower --concurrency"
+            )
+        if status in REFUSED:
+            return RequestRefused(said)
+        if status == 401:  # some servers repeat the key in their message
+            return TeacherInvalid(
+                f"{url} does not take the key; put yours into the environment variable "
+                f"{self.options.api_key_variable}, or name another one with --api-key-variable"
+            )
+        if status == 404:
+            return TeacherInvalid(
+                f"{url} has no model {self.config.model} ({said}); check --teacher, and --base-url, which often ends "
+                "in /v1"
+            )
+        return TeacherInvalid(f"{self._model} is not to be used ({status}: {said}); see its operator's documentation")
+
+    @property
+    def _model(self) -> str:
+        return f"model {self.config.model} at {self.options.base_url}"
+
+    def _count(self, completion: ChatCompletion, bounded: bool) -> None:
+        self.usage.bounded += bounded
+        self.usage.questions += 1
+        if completion.usage:
+            self.usage.prompt_tokens += completion.usage.prompt_tokens
+            details = completion.usage.prompt_tokens_details
+            self.usage.cached_tokens += (details and details.cached_tokens) or 0
+
+
+def read_answer(listed: Listed, config: TeacherConfig) -> tuple[float, float, bool]:
+    """Log-probabilities (nats) of yes and of no from the likeliest tokens, and whether one of them is only a bound.
+
+    A token that is not listed is no likelier than the last one listed, nor than all unlisted ones together.
+    """
+    logprobs = [logprob for _, logprob in listed]
+    unlisted = max(1 - sum(map(math.exp, logprobs)), ROUNDING)
+    bound = min(*logprobs, math.log(unlisted))
+    yes, no = _matching(listed, config.yes_words), _matching(listed, config.no_words)
+    return bound if yes is None else yes, bound if no is None else no, yes is None or no is None
+
+
+def listed_tokens(completion: ChatCompletion) -> Listed:
+    """The likeliest first tokens of an answer with their log-probabilities; empty where the server gives none."""
+    logprobs = completion.choices[0].logprobs
+    tokens = (logprobs.content or logprobs.refusal) if logprobs else None
+    likeliest = (tokens[0].top_logprobs if tokens else None) or []
+    # Tokens outside ASCII come in a notation of the server's own; bytes are the same everywhere.
+    return [
+        (bytes(token.bytes).decode(errors="replace") if token.bytes else token.token, token.logprob)
+        for token in likeliest
+    ]
+
+
+def _matching(listed: Listed, words: Sequence[str]) -> float | None:
+    """log of the summed probabilities of all spellings of `words`, as `find_answer_tokens` knows them; None: none."""
+    wanted = {word.casefold() for word in words}
+    found = [logprob for token, logprob in listed if token.strip().lstrip(WORD_STARTS).casefold() in wanted]
+    return float(np.logaddexp.reduce(found)) if found else None
+
+
+def _data_url(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, "PNG")  # pixels arrive as they are
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
