@@ -1,0 +1,118 @@
+"""Models of several families, cutting photos into tiles each in its own way: every engine gives the same answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from storage.images import decode_image
+from teacher.config import EngineOptions, ResolvedTeacher, TeacherConfig, resolve
+from teacher.engine import TeacherEngine
+from teacher.process import EngineProcess
+from teacher.transformers_engine import TransformersEngine
+from tests.teacher.contract import QUESTIONS
+from tests.teacher.families import FAMILIES, build_family
+
+
+def photos() -> list[Image.Image]:
+    """Noise: square, wide, tall, tiny, huge, extreme; of one colour, and the same shape again; files of other kinds."""
+    random = np.random.default_rng(0)
+    sizes = [(64, 64), (48, 120), (120, 48), (5, 7), (1100, 1500), (1500, 1100), (33, 400)]
+    noise = [Image.fromarray(random.integers(0, 256, (*size, 3), np.uint8)) for size in sizes]
+    sideways = Image.Exif()
+    sideways[ExifTags.Base.Orientation] = 6
+    files = [
+        encoded(noise[1].convert("L"), "PNG"),
+        encoded(noise[2].rotate(180).convert("CMYK"), "JPEG"),
+        encoded(noise[0].rotate(180).convert("RGBA"), "PNG"),
+        encoded(noise[1].rotate(180), "JPEG", exif=sideways),
+    ]
+    return [*noise, Image.new("RGB", (200, 150), "red"), noise[0].rotate(90), *map(decode_image, files)]
+
+
+def encoded(image: Image.Image, kind: str, **settings: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **settings)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def teacher(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ResolvedTeacher:
+    folder = build_family(request.param, tmp_path_factory.mktemp(request.param))
+    return resolve(TeacherConfig(model=str(folder), dtype="float32"))
+
+
+@pytest.fixture(scope="module")
+def reference(teacher: ResolvedTeacher) -> np.ndarray:
+    """Log-probabilities [2, I, Q] from plain forward passes, a question each."""
+    return np.stack(TransformersEngine(teacher, EngineOptions(plain=True, batch_size=1)).answer(photos(), QUESTIONS))
+
+
+def test_answers_differ_between_images_and_between_questions(reference: np.ndarray) -> None:
+    spread = np.abs(reference[:, :, None] - reference[:, None]).max((0, 3))
+    assert spread[~np.eye(len(spread), dtype=bool)].min() > 0.05
+    assert np.ptp(reference, axis=2).min() > 0.05
+
+
+def test_packed_answers_are_plain_ones(teacher: ResolvedTeacher, reference: np.ndarray) -> None:
+    engine = TransformersEngine(teacher, EngineOptions())
+    assert engine.slow_because is None
+    assert_same_in_any_order(engine, reference)
+
+
+@pytest.mark.parametrize(("row", "tokens"), [(40, 100), (100, 20_000), (4000, 20_000)])
+def test_packed_answers_do_not_depend_on_the_batches(
+    teacher: ResolvedTeacher, reference: np.ndarray, monkeypatch: pytest.MonkeyPatch, row: int, tokens: int
+) -> None:
+    monkeypatch.setattr("teacher.packed.ROW_TOKENS", {"cpu": row, "cuda": row})
+    monkeypatch.setattr("teacher.packed.PASS_TOKENS", {"cpu": tokens, "cuda": tokens})
+    answers = TransformersEngine(teacher, EngineOptions()).answer(photos(), QUESTIONS)
+    np.testing.assert_allclose(answers, reference, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def vllm(teacher: ResolvedTeacher) -> Iterator[EngineProcess]:
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vLLM has no packages for this machine; see install.py")
+    engine = EngineProcess("vllm", teacher, EngineOptions())
+    yield engine
+    engine.close()
+
+
+def test_vllm_agrees_with_transformers(vllm: EngineProcess, reference: np.ndarray) -> None:
+    assert_same_in_any_order(vllm, reference)
+
+
+def test_settings_of_the_image_processor_reach_every_engine(tmp_path: Path) -> None:
+    folder = build_family("internvl", tmp_path)
+    config = TeacherConfig(model=str(folder), dtype="float32")
+    one_tile = resolve(dataclasses.replace(config, processor={"max_patches": 1}))
+    wide = photos()[4:6]
+    plain = TransformersEngine(one_tile, EngineOptions(plain=True))
+    expected = plain.answer(wide, QUESTIONS)
+    tiled = TransformersEngine(resolve(config), EngineOptions())
+    tiled.answer(wide, QUESTIONS)
+    assert tiled.usage.prefix_tokens > plain.usage.prefix_tokens
+    packed = TransformersEngine(one_tile, EngineOptions())
+    np.testing.assert_allclose(packed.answer(wide, QUESTIONS), expected, atol=1e-4)
+    if importlib.util.find_spec("vllm") is not None:
+        vllm = EngineProcess("vllm", one_tile, EngineOptions())
+        np.testing.assert_allclose(vllm.answer(wide, QUESTIONS), expected, atol=1e-4)
+        vllm.close()
+
+
+def assert_same_in_any_order(engine: TeacherEngine, reference: np.ndarray) -> None:
+    """`engine` answers as `reference` says, whatever order images and questions come in."""
+    np.testing.assert_allclose(engine.answer(photos(), QUESTIONS), reference, atol=1e-4)
+    random = np.random.default_rng(1)
+    images, questions = random.permutation(len(photos())), random.permutation(len(QUESTIONS))
+    shuffled = engine.answer([photos()[image] for image in images], [QUESTIONS[question] for question in questions])
+    np.testing.assert_allclose(shuffled, reference[:, images][:, :, questions], atol=1e-4)
