@@ -76,16 +76,25 @@ def extract(
     teacher: options.Teacher = "tiny",
     revision: options.Revision = None,
     engine: options.Engine = None,
+    base_url: options.BaseUrl = None,
+    api_key_variable: options.ApiKeyVariable = "OPENAI_API_KEY",
+    concurrency: options.Concurrency = 32,
+    top_logprobs: options.TopLogprobs = 20,
+    request: options.RequestSettings = None,
     dtype: options.Dtype = None,
     max_pixels: options.MaxPixels = None,
+    processor: options.ProcessorSettings = None,
+    quantization: options.Quantization = None,
     prompt: options.Prompt = None,
     yes_words: options.YesWords = None,
     no_words: options.NoWords = None,
     trust_remote_code: options.TrustRemoteCode = False,
+    workers: options.Workers = None,
     engine_batch: options.BatchSize = 32,
     gpu_memory: options.GpuMemory = 0.9,
     max_model_len: options.MaxModelLen = None,
     vllm: options.VllmSettings = None,
+    gpu_price: options.PricePerGpuHour = None,
     shard_size: options.ShardSize = 256,
 ) -> None:
     """Ask the teacher every question about every photo, and keep the answers as Parquet.
@@ -109,16 +118,25 @@ def run(
     teacher: options.Teacher = "tiny",
     revision: options.Revision = None,
     engine: options.Engine = None,
+    base_url: options.BaseUrl = None,
+    api_key_variable: options.ApiKeyVariable = "OPENAI_API_KEY",
+    concurrency: options.Concurrency = 32,
+    top_logprobs: options.TopLogprobs = 20,
+    request: options.RequestSettings = None,
     dtype: options.Dtype = None,
     max_pixels: options.MaxPixels = None,
+    processor: options.ProcessorSettings = None,
+    quantization: options.Quantization = None,
     prompt: options.Prompt = None,
     yes_words: options.YesWords = None,
     no_words: options.NoWords = None,
     trust_remote_code: options.TrustRemoteCode = False,
+    workers: options.Workers = None,
     engine_batch: options.BatchSize = 32,
     gpu_memory: options.GpuMemory = 0.9,
     max_model_len: options.MaxModelLen = None,
     vllm: options.VllmSettings = None,
+    gpu_price: options.PricePerGpuHour = None,
     shard_size: options.ShardSize = 256,
     recipe: options.Recipe = "small",
     seeds: options.Seeds = "0,1,2",
@@ -262,6 +280,14 @@ def show(
     show_store(store, dataset, questions)
 
 
+@app.command(epilog="Example: aspects teachers")
+def teachers() -> None:
+    """Teachers that have a short name here, and their settings. Any other vision-language model works as well."""
+    from flows.report import print_teachers
+
+    print_teachers()
+
+
 def _run_extraction(given: dict[str, Any], **training: Any) -> ExtractionSummary:
     """`given` are the options of `extract`."""
     _direct_run()
@@ -275,14 +301,22 @@ def _run_extraction(given: dict[str, Any], **training: Any) -> ExtractionSummary
         model=given["teacher"],
         yes_words=options.words(given["yes_words"]) or None,
         no_words=options.words(given["no_words"]) or None,
-        **{name: given[name] for name in ("revision", "prompt", "dtype", "max_pixels", "trust_remote_code")},
+        processor=options.assignments("--processor", given["processor"]) or None,
+        **{name: given[name] for name in ("revision", "prompt", "dtype", "max_pixels", "quantization")},
+        trust_remote_code=given["trust_remote_code"],
     )
     engine = EngineParameters(
         name=given["engine"],
+        workers=given["workers"],
+        price_per_gpu_hour=given["gpu_price"],
         batch_size=given["engine_batch"],
         gpu_memory_utilization=given["gpu_memory"],
         max_model_len=given["max_model_len"],
-        arguments=options.assignments("--vllm", given["vllm"]),
+        arguments={
+            **options.assignments("--vllm", given["vllm"]),
+            **options.assignments("--request", given["request"]),
+        },
+        **{name: given[name] for name in ("base_url", "api_key_variable", "concurrency", "top_logprobs")},
     )
     # Prefect takes seconds to start; a typing mistake should not.
     with working("checking dataset and questions"):

@@ -23,7 +23,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     kind = type(error).__name__
     if kind in ("ParameterTypeError", "ParameterBindError", "SignatureMismatchError"):
         return _one_line(str(error)), USERS_MISTAKE
-    if kind in ("TeacherDied", "TeacherGivenUp", "ShardMissing"):
+    if kind in ("TeacherDied", "TeacherGivenUp", "TeacherUnreachable", "ShardMissing"):
         return _one_line(str(error)), FAILED
     if isinstance(error, RuntimeError) and str(error).startswith("Failed to reach API at"):
         return f"{error}; start that Prefect server, or unset PREFECT_API_URL to do without one", USERS_MISTAKE

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from prefect import flow, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
-from prefect.futures import as_completed
+from prefect.futures import PrefectFuture, as_completed
 from prefect.logging import get_run_logger
 from prefect.states import State
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task, exponential_backoff
 from pydantic import Field
 
-from flows.holder import EngineHolder, TeacherGivenUp
+from flows.holder import EnginePool, TeacherGivenUp
 from flows.parameters import (
     SMALL_STUDENT,
     DatasetParameters,
@@ -35,7 +37,7 @@ from flows.training import train_student
 from storage.datasets.base import ImageDataset, select
 from storage.questions import load_questions
 from storage.reuse import KnownAnswers, known_answers
-from teacher.config import ResolvedTeacher, resolve
+from teacher.config import ResolvedTeacher
 from teacher.extract import (
     SHARD_SIZE,
     ExtractionPlan,
@@ -45,13 +47,15 @@ from teacher.extract import (
     finish_directory,
     plan_extraction,
 )
+from teacher.ledger import Ledger, add_up
 from teacher.process import EngineProcess, TeacherDied
 
 if TYPE_CHECKING:
     from student.compare import Comparison
 
-# One shard is read and decoded while another is asked; the engine takes one of them at a time.
+# For each worker: one shard's photos are read, decoded and rendered while the model is busy with the other's.
 SHARDS_AT_ONCE = 2
+MAX_WORKERS = 64
 # What the flow's pages show as defaults.
 TRAINING_SPLIT = ["train"]
 TINY_TEACHER = TeacherParameters()
@@ -62,18 +66,29 @@ LASTING = (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryErr
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionSummary:
-    """What an extraction found and did: answers `asked` of the teacher, `reused` from other directories, and the
-    reason of each image that has none. `results` are the students, where any were trained."""
+    """What an extraction found and did, and the reason of each image that has no answers.
+
+    `ledger` is None where nothing was to be asked. `results` are the students, where any were trained.
+    """
 
     directory: str
     images: int
     questions: int
     shards: int
     shards_kept: int
-    asked: int
-    reused: int
     failures: Mapping[str, str]
+    ledger: Ledger | None = None
     results: Comparison | None = None
+
+    @property
+    def asked(self) -> int:
+        """Answers that the teacher was asked for."""
+        return self.ledger.questions if self.ledger else 0
+
+    @property
+    def reused(self) -> int:
+        """Answers that other directories of the store had."""
+        return self.ledger.reused if self.ledger else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +99,7 @@ class RunningExtraction:
     plan: ExtractionPlan
     teacher: ResolvedTeacher
     known: KnownAnswers
-    holder: EngineHolder
+    engines: EnginePool
     progress: Progress
 
 
@@ -100,7 +115,7 @@ def _held(extraction: RunningExtraction) -> Iterator[int]:
     try:
         yield key
     finally:
-        extraction.holder.close()
+        extraction.engines.close()
         del _running[key]
 
 
@@ -125,23 +140,18 @@ def ask_one_shard(extraction: int, shard: int) -> ShardSummary:
     if running is None:  # interrupted: what still waits in the queue must not begin
         raise TeacherGivenUp("the flow run is over")
     place = next(missing for missing in running.plan.missing if missing.index == shard)
-    try:
-        return ask_shard(
-            place,
-            running.plan,
-            running.dataset,
-            running.teacher,
-            running.holder.engine,
-            running.known,
-            running.progress,
-        )
-    except TeacherDied as error:
-        raise running.holder.refusal or error from error
+    with running.engines.lease() as holder:
+        try:
+            return ask_shard(
+                place, running.plan, running.dataset, running.teacher, holder.engine, running.known, running.progress
+            )
+        except TeacherDied as error:
+            raise holder.refusal or error from error
 
 
 @flow(
     name="extract-aspects",
-    task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE),  # type: ignore[arg-type]
+    task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE * MAX_WORKERS),  # type: ignore[arg-type]
     persist_result=False,
     description="Ask a multimodal LLM yes/no questions about every photo; keep the answers as Parquet; train on them.",
 )
@@ -166,23 +176,27 @@ def extract_aspects(
     asked_questions = load_questions(Path(questions).expanduser())
     with working("reading the dataset"):
         images = dataset.open()
-        resolved = resolve(teacher.config())
+        resolved = teacher.resolve(engine.choose()[0])
     with working(f"comparing {len(images.records)} images with the store"):
         plan = plan_extraction(images, splits, asked_questions, resolved, store, shard_size=shard_size)
-    done = _ask_missing(plan, images, resolved, engine, store) if plan.missing else []
-    failures = finish_directory(plan.directory, plan.header, plan.shards, {})
+    accounts = (plan.directory.manifest() or {}).get("runs", [])
+    ledger = _ask_missing(plan, images, resolved, engine, store) if plan.missing else None
+    if ledger is not None:
+        accounts = [*accounts, ledger.to_json()]
+    failures = finish_directory(plan.directory, plan.header, plan.shards, {"runs": accounts})
     summary = ExtractionSummary(
         directory=plan.directory.path,
         images=plan.images,
         questions=len(asked_questions),
         shards=len(plan.shards),
         shards_kept=len(plan.shards) - len(plan.missing),
-        asked=sum(shard.asked for shard in done),
-        reused=sum(shard.reused for shard in done),
         failures=failures,
+        ledger=ledger,
     )
     for line in describe(summary):
         say(line)
+    if ledger is not None:
+        create_table_artifact([ledger.to_json()], key="ledger", description=f"cost of {plan.header.dataset}")
     if not train:
         return summary
     results = train_student(
@@ -203,14 +217,17 @@ def check_inputs(
     select(dataset.open(), splits)
     teacher.config()
     engine.choose()
+    engine.devices()
 
 
 def _ask_missing(
     plan: ExtractionPlan, dataset: ImageDataset, teacher: ResolvedTeacher, engine: EngineParameters, store: str
-) -> list[ShardSummary]:
-    """One task for every missing shard. Raises the first error once every shard has had its chances."""
+) -> Ledger:
+    """One task for every missing shard, and the account of it all. Raises the first error once every shard has had its
+    chances."""
     name, why = engine.choose()
-    options = engine.options()
+    devices = engine.devices()
+    options = engine.options(devices.workers_per_gpu)
     images = sum(len(shard.records) for shard in plan.missing)
     say(f"teacher {teacher.config.model} ({plan.header.teacher_fingerprint}) by engine {name} ({why})")
     kept = len(plan.shards) - len(plan.missing)
@@ -219,11 +236,16 @@ def _ask_missing(
     artifact: Any = create_progress_artifact(0.0, key="extraction", description=f"answers for {plan.header.dataset}")
     done: list[ShardSummary] = []
     errors: list[Exception] = []
+    ready: list[float] = []
+    started = time.monotonic()
     with AnswerBar(images, len(plan.header.questions)) as bar:
 
-        def start(cancelled: threading.Event) -> EngineProcess:
-            process = EngineProcess(name, teacher, options, cancelled)
+        def start(worker: int, cancelled: threading.Event) -> EngineProcess:
+            process = EngineProcess(name, teacher, options, cancelled, devices.environments[worker])
+            if process.slow_because and not ready:
+                say(f"slower than it could be: {process.slow_because}")
             bar.ready()
+            ready.append(time.monotonic())
             return process
 
         extraction = RunningExtraction(
@@ -231,22 +253,35 @@ def _ask_missing(
             plan=plan,
             teacher=teacher,
             known=known_answers(store, dataset.name, plan.header.teacher_fingerprint),
-            holder=EngineHolder(start),
+            engines=EnginePool(start, len(devices)),
             progress=bar.advance,
         )
         with _held(extraction) as key:
-            futures = [ask_one_shard.submit(key, shard.index) for shard in plan.missing]
-            for future in as_completed(futures):
+            waiting = deque(shard.index for shard in plan.missing)
+            asking: list[PrefectFuture[ShardSummary]] = []
+            while waiting or asking:
+                while waiting and len(asking) < SHARDS_AT_ONCE * len(devices):
+                    asking.append(ask_one_shard.submit(key, waiting.popleft()))
+                asking.remove(future := next(as_completed(asking)))
                 try:
                     done.append(future.result())
                 except Exception as error:  # every shard's error counts; the first is raised below
                     errors.append(error)
-                update_progress_artifact(artifact, 100 * len(done) / len(futures))
+                update_progress_artifact(artifact, 100 * len(done) / len(plan.missing))
+            finished = time.monotonic()
     if errors:
         if len(errors) > 1:
-            get_run_logger().error("%d of %d shards failed; the first error follows", len(errors), len(futures))
+            get_run_logger().error("%d of %d shards failed; the first error follows", len(errors), len(plan.missing))
         raise errors[0]
-    return done
+    return add_up(
+        done,
+        extraction.engines.usages,
+        seconds=finished - started,
+        start_seconds=min(ready, default=started) - started,
+        workers=len(devices),
+        gpus=devices.gpus,
+        **engine.prices(),
+    )
 
 
 def describe(summary: ExtractionSummary) -> list[str]:
@@ -254,6 +289,7 @@ def describe(summary: ExtractionSummary) -> list[str]:
     return [
         f"{summary.images} images x {summary.questions} questions: {summary.asked} answers asked, "
         f"{summary.reused} reused, {summary.shards_kept} of {summary.shards} shards were already there",
+        *(summary.ledger.lines() if summary.ledger else []),
         f"answers: {summary.directory}",
         *listed("images without answers", dict(summary.failures)),
     ]

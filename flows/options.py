@@ -11,6 +11,12 @@ import yaml
 if TYPE_CHECKING:
     from flows.parameters import DatasetParameters, StudentParameters
 
+# Headings of --help.
+TEACHER = "Teacher: what its answers depend on"
+ENGINE = "Engine: how it is asked"
+SERVER = "A teacher on a server"
+STUDENT = "Students"
+
 Dataset = Annotated[
     str, typer.Option("--dataset", "-d", help="Folder SPLIT/CLASS/FILE, torchvision:NAME, cub:FOLDER or hf:NAME.")
 ]
@@ -25,41 +31,133 @@ Store = Annotated[str, typer.Option("--store", "-s", help="Folder of the answers
 Splits = Annotated[str, typer.Option(help="Splits to ask about, separated by commas.")]
 Teacher = Annotated[
     str,
-    typer.Option("--teacher", "-t", help="Model folder, Hugging Face name, or 'tiny' (bundled, knows scenes only)."),
+    typer.Option(
+        "--teacher",
+        "-t",
+        help="Name of `aspects teachers`, model folder or Hugging Face name; tiny is bundled.",
+        rich_help_panel=TEACHER,
+    ),
 ]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hugging Face model.")]
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of a Hugging Face model.", rich_help_panel=TEACHER)
+]
 Engine = Annotated[
-    str | None, typer.Option(help="vllm or transformers; default: vllm where it is installed.", metavar="NAME")
+    str | None,
+    typer.Option(
+        help="vllm, transformers or openai (a server); default: vllm where it is installed.",
+        metavar="NAME",
+        rich_help_panel=ENGINE,
+    ),
 ]
 Dtype = Annotated[
-    str | None, typer.Option(help="float32, bfloat16 or float16; default: bfloat16, float32 for tiny.", metavar="NAME")
+    str | None,
+    typer.Option(
+        help="float32, bfloat16 or float16; default: bfloat16, float32 for tiny.",
+        metavar="NAME",
+        rich_help_panel=TEACHER,
+    ),
 ]
 MaxPixels = Annotated[
     int | None,
-    typer.Option(help="Scale larger photos down first; default: a megapixel, the model's own size for tiny."),
+    typer.Option(
+        help="Scale larger photos down first; default: a megapixel, the model's own size for tiny.",
+        rich_help_panel=TEACHER,
+    ),
 ]
-Prompt = Annotated[str | None, typer.Option(help="What the teacher is told, with {question} in it.")]
-YesWords = Annotated[str | None, typer.Option(help="Words that mean yes, separated by commas.")]
-NoWords = Annotated[str | None, typer.Option(help="Words that mean no, separated by commas.")]
-TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
-BatchSize = Annotated[int, typer.Option("--engine-batch", help="Questions at once in the transformers engine.")]
-GpuMemory = Annotated[float, typer.Option("--gpu-memory", help="Share of the GPU's memory that vLLM takes.")]
-MaxModelLen = Annotated[int | None, typer.Option(help="Longest prompt in tokens that vLLM reserves memory for.")]
+ProcessorSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--processor", help="Setting of the model's image processor, NAME=VALUE; repeatable.", rich_help_panel=TEACHER
+    ),
+]
+Quantization = Annotated[
+    str | None, typer.Option(help="Weights made smaller by vLLM: fp8, ...", metavar="NAME", rich_help_panel=TEACHER)
+]
+Prompt = Annotated[
+    str | None, typer.Option(help="What the teacher is told, with {question} in it.", rich_help_panel=TEACHER)
+]
+YesWords = Annotated[
+    str | None, typer.Option(help="Words that mean yes, separated by commas.", rich_help_panel=TEACHER)
+]
+NoWords = Annotated[str | None, typer.Option(help="Words that mean no, separated by commas.", rich_help_panel=TEACHER)]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.", rich_help_panel=TEACHER)
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of an OpenAI-compatible server that runs the teacher.", metavar="URL", rich_help_panel=SERVER
+    ),
+]
+ApiKeyVariable = Annotated[
+    str, typer.Option(help="Environment variable that holds the server's key.", metavar="NAME", rich_help_panel=SERVER)
+]
+Concurrency = Annotated[
+    int, typer.Option(min=1, help="Requests on their way to the server at a time.", rich_help_panel=SERVER)
+]
+TopLogprobs = Annotated[
+    int, typer.Option(min=1, help="Likeliest tokens that the server is asked for.", rich_help_panel=SERVER)
+]
+RequestSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--request", help="Field of every request to the server, NAME=VALUE; repeatable.", rich_help_panel=SERVER
+    ),
+]
+BatchSize = Annotated[
+    int,
+    typer.Option(
+        "--engine-batch", help="Questions at once where transformers cannot pack them.", rich_help_panel=ENGINE
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Engine processes; default: one for each GPU, one on a CPU.", rich_help_panel=ENGINE),
+]
+PricePerGpuHour = Annotated[
+    float | None,
+    typer.Option(
+        "--gpu-price", min=0, help="Price of a GPU for an hour: the summary then says the cost.", rich_help_panel=ENGINE
+    ),
+]
+GpuMemory = Annotated[
+    float, typer.Option("--gpu-memory", help="Share of the GPU's memory that vLLM takes.", rich_help_panel=ENGINE)
+]
+MaxModelLen = Annotated[
+    int | None, typer.Option(help="Longest prompt in tokens that vLLM reserves memory for.", rich_help_panel=ENGINE)
+]
 VllmSettings = Annotated[
-    list[str] | None, typer.Option("--vllm", help="Argument of vllm.LLM, NAME=VALUE; may be repeated.")
+    list[str] | None,
+    typer.Option("--vllm", help="Argument of vllm.LLM, NAME=VALUE; may be repeated.", rich_help_panel=ENGINE),
 ]
-ShardSize = Annotated[int, typer.Option(min=1, help="Images in one Parquet file: what a kill can cost at most, twice.")]
+ShardSize = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Images in one Parquet file: what a kill can cost at most, twice.", rich_help_panel=ENGINE
+    ),
+]
 
-Recipe = Annotated[str, typer.Option(help="Settings to start from: small, paper, finetune, ...")]
-Backbone = Annotated[str | None, typer.Option(help="Any model of timm, e.g. resnet18.")]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.")]
-ImageSize = Annotated[int | None, typer.Option(help="Side of the student's input in pixels.")]
-Alpha = Annotated[float | None, typer.Option(help="Weight of the aspects in the loss.")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="Any setting of the student, NAME=VALUE; may be repeated.")
+Recipe = Annotated[
+    str, typer.Option(help="Settings to start from: small, paper, finetune, ...", rich_help_panel=STUDENT)
 ]
-Seeds = Annotated[str, typer.Option(help="Seeds, separated by commas; each trains a base and a distilled student.")]
-Runs = Annotated[Path, typer.Option(help="Folder of the trained students; the same folder goes on where it was.")]
+Backbone = Annotated[str | None, typer.Option(help="Any model of timm, e.g. resnet18.", rich_help_panel=STUDENT)]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.", rich_help_panel=STUDENT)]
+ImageSize = Annotated[int | None, typer.Option(help="Side of the student's input in pixels.", rich_help_panel=STUDENT)]
+Alpha = Annotated[float | None, typer.Option(help="Weight of the aspects in the loss.", rich_help_panel=STUDENT)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any setting of the student, NAME=VALUE; may be repeated.", rich_help_panel=STUDENT),
+]
+Seeds = Annotated[
+    str,
+    typer.Option(
+        help="Seeds, separated by commas; each trains a base and a distilled student.", rich_help_panel=STUDENT
+    ),
+]
+Runs = Annotated[
+    Path,
+    typer.Option(help="Folder of the trained students; the same folder goes on where it was.", rich_help_panel=STUDENT),
+]
 RunDir = Annotated[Path, typer.Argument(help="Folder of one trained student.", metavar="RUN")]
 AnswersBy = Annotated[
     str | None, typer.Option("--teacher", "-t", help="Fingerprint (see aspects show), where the store has several.")

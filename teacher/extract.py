@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -49,13 +50,19 @@ class ExtractionPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardSummary:
-    """What became of one shard: images, how many of them could not be asked, answers asked and answers reused."""
+    """What became of one shard: images, how many of them could not be asked, answers asked and answers reused.
+
+    `images_asked` are those about which the teacher was asked anything. Seconds of decoding are summed over threads.
+    """
 
     index: int
     images: int
+    images_asked: int
     errors: int
     asked: int
     reused: int
+    decode_seconds: float
+    write_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,7 @@ class ReadImage:
     sha256: str | None
     pixels: Image.Image | None
     error: str | None
+    seconds: float = 0.0  # of reading and decoding
 
 
 def plan_extraction(
@@ -118,7 +126,7 @@ def ask_shard(
     rows: list[ReadImage] = []
     yes = np.full((len(shard.records), len(questions)), np.nan, np.float32)
     no = np.full_like(yes, np.nan)
-    asked = reused = 0
+    asked = images_asked = reused = 0
     for chunk in _read_ahead(shard.records, dataset, teacher.config.max_pixels):
         first = len(rows)
         rows.extend(chunk)
@@ -132,6 +140,7 @@ def ask_shard(
             for index, (image, yes_Q, no_Q) in zip(indices, answered, strict=True):
                 rows[first + index] = image
                 yes[first + index, columns], no[first + index, columns] = yes_Q, no_Q
+                images_asked += not image.error
                 asked += 0 if image.error else len(columns)
         if progress:
             progress(len(chunk), len(chunk) * len(questions))
@@ -144,8 +153,18 @@ def ask_shard(
         yes=yes,
         no=no,
     )
+    started = time.perf_counter()
     plan.directory.write_shard(shard, plan.header, answers)
-    return ShardSummary(index=shard.index, images=len(rows), errors=sum(failed), asked=asked, reused=reused)
+    return ShardSummary(
+        index=shard.index,
+        images=len(rows),
+        images_asked=images_asked,
+        errors=sum(failed),
+        asked=asked,
+        reused=reused,
+        decode_seconds=sum(row.seconds for row in rows),
+        write_seconds=time.perf_counter() - started,
+    )
 
 
 def finish_directory(
@@ -171,13 +190,15 @@ def finish_directory(
 
 def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | None) -> ReadImage:
     """The image's digest and pixels, or the reason why there are none."""
+    started = time.perf_counter()
     try:
         data = dataset.read(record.image_id)
     except OSError as error:
         return ReadImage(record, None, None, f"cannot be read: {error.strerror or error}")
     sha256 = hashlib.sha256(data).hexdigest()
     try:
-        return ReadImage(record, sha256, shrink(decode_image(data), max_pixels), None)
+        pixels = shrink(decode_image(data), max_pixels)
+        return ReadImage(record, sha256, pixels, None, time.perf_counter() - started)
     except ImageUnreadable as error:
         return ReadImage(record, sha256, None, str(error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -9,8 +10,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from multiprocessing.connection import Connection
+import traceback
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid
-from teacher.engine import EngineName, TeacherEngine
+from teacher.engine import EngineName, EngineUsage, TeacherEngine, TeacherUnreachable
 
+LOADED = -1  # the number of a process's first message; its answers count from 0
+TROUBLE = (ValueError, TeacherUnreachable)  # what the parent is told; anything else ends the process
 LAST_WORDS = 3  # lines of a dead engine's log that go into the error
 
 
@@ -29,10 +34,11 @@ class TeacherDied(RuntimeError):
 
 
 class EngineProcess:
-    """A `TeacherEngine` whose model lives in another process. Safe to use from several threads, one at a time.
+    """A `TeacherEngine` whose model lives in another process. Safe to use from several threads.
 
-    The process ends with its parent, even when that is killed. What the engine prints goes to `log`. Loading can take
-    minutes: TeacherDied as soon as `cancelled` is set meanwhile.
+    The process ends with its parent, even when that is killed. What the engine prints goes to `log`. `environment` is
+    set in it before anything is imported: which GPU or cores it may take. Loading can take minutes: TeacherDied as
+    soon as `cancelled` is set meanwhile.
     """
 
     def __init__(
@@ -41,25 +47,37 @@ class EngineProcess:
         teacher: ResolvedTeacher,
         options: EngineOptions,
         cancelled: threading.Event | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         # A fresh interpreter: a fork would inherit threads, and CUDA does not survive it.
         context = multiprocessing.get_context("spawn")
         handle, log = tempfile.mkstemp(prefix="aspects-teacher-", suffix=".log")
         os.close(handle)
         self.log = Path(log)
-        self._turn = threading.Lock()
+        self.usage = EngineUsage()
+        self.calls_at_once = 1
+        self.slow_because: str | None = None
+        self._sending = threading.Lock()
+        self._waiting: dict[int, Future[Any]] = {}
+        self._numbers = itertools.count()
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(theirs, os.getpid(), log, name, teacher, options), name="aspects-teacher", daemon=False
+            target=_serve,
+            args=(theirs, os.getpid(), log, dict(environment or {}), name, teacher, options),
+            name="aspects-teacher",
+            daemon=False,
         )
         self._process.start()
         theirs.close()
+        self._receiver = threading.Thread(target=self._receive, daemon=True)
+        loaded: Future[tuple[int, str | None]] = Future()
+        self._waiting[LOADED] = loaded
+        self._receiver.start()
         try:
-            while cancelled is not None and not self._connection.poll(0.2):
-                if cancelled.is_set():
-                    self._process.kill()
+            while cancelled is not None and not loaded.done():
+                if cancelled.wait(0.2):
                     raise TeacherDied("teacher process was ended before it had loaded")
-            self._receive()
+            self.calls_at_once, self.slow_because = loaded.result()
         except BaseException:
             self.close()
             raise
@@ -71,40 +89,47 @@ class EngineProcess:
     def answer(
         self, images: Sequence[Image.Image], questions: Sequence[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """As `TeacherEngine.answer`; also raises TeacherDied."""
-        with self._turn:
+        """As `TeacherEngine.answer`; also raises TeacherDied and TeacherUnreachable."""
+        answered: Future[tuple[NDArray[np.float32], NDArray[np.float32]]] = Future()
+        pixels = [np.asarray(image) for image in images]
+        with self._sending:
+            number = next(self._numbers)
+            self._waiting[number] = answered
             try:
-                self._connection.send(([np.asarray(image) for image in images], list(questions)))
-            except (BrokenPipeError, ConnectionResetError, OSError) as error:
+                self._connection.send((number, pixels, list(questions)))
+            except OSError as error:
+                del self._waiting[number]
                 raise self._death() from error
-            yes, no = self._receive()
-        return yes, no
+        return answered.result()
 
     def close(self) -> None:
         """End the process and wait until it is gone, and its GPU memory with it.
 
         A thread that is still waiting for an answer gets TeacherDied.
         """
-        if not self._turn.acquire(blocking=False):
-            # Closing a connection under the thread that reads from it would leave that thread waiting for ever.
-            self._process.kill()
-            self._turn.acquire()
+        self._process.kill()
+        self._process.join()
+        self._receiver.join()
         self._connection.close()
-        self._turn.release()
-        self._process.join(timeout=10)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
         self.log.unlink(missing_ok=True)
 
-    def _receive(self) -> Any:
-        try:
-            outcome, value = self._connection.recv()
-        except (EOFError, OSError) as error:
-            raise self._death() from error
-        if outcome == "raised":
-            raise value
-        return value
+    def _receive(self) -> None:
+        """Hand what comes back to whoever waits for it, until the process is gone."""
+        while self._connection in wait([self._connection, self._process.sentinel]):
+            try:
+                number, error, value, self.usage = self._connection.recv()
+            except (EOFError, OSError):
+                break
+            waiting = self._waiting.pop(number)
+            if error is not None:
+                waiting.set_exception(error)
+            else:
+                waiting.set_result(value)
+        death = self._death()
+        with self._sending:
+            for waiting in self._waiting.values():
+                waiting.set_exception(death)
+            self._waiting.clear()
 
     def _death(self) -> TeacherDied:
         self._process.join(timeout=10)
@@ -115,7 +140,8 @@ class EngineProcess:
 
 
 def load_engine(name: EngineName, teacher: ResolvedTeacher, options: EngineOptions) -> TeacherEngine:
-    """Load a teacher in this process. Raises TeacherInvalid for a model that cannot be used."""
+    """Load a teacher in this process. Raises TeacherInvalid for one that cannot be used, TeacherUnreachable for a
+    server that is out of reach."""
     if name == "vllm":
         from teacher.vllm_engine import VllmEngine
 
@@ -124,11 +150,21 @@ def load_engine(name: EngineName, teacher: ResolvedTeacher, options: EngineOptio
         from teacher.transformers_engine import TransformersEngine
 
         return TransformersEngine(teacher, options)
-    raise TeacherInvalid(f"no engine '{name}'; choose vllm or transformers")
+    if name == "openai":
+        from teacher.openai_engine import OpenAIEngine
+
+        return OpenAIEngine(teacher, options)
+    raise TeacherInvalid(f"no engine '{name}'; choose vllm, transformers or openai")
 
 
 def _serve(
-    connection: Connection, parent: int, log: str, name: EngineName, teacher: ResolvedTeacher, options: EngineOptions
+    connection: Connection,
+    parent: int,
+    log: str,
+    environment: Mapping[str, str],
+    name: EngineName,
+    teacher: ResolvedTeacher,
+    options: EngineOptions,
 ) -> None:
     """The process's life: load, say so, then answer until the other end closes."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -137,23 +173,36 @@ def _serve(
     output = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(output, sys.stdout.fileno())
     os.dup2(output, sys.stderr.fileno())
+    os.environ.update(environment)
     try:
         engine = load_engine(name, teacher, options)
-    except ValueError as error:
-        connection.send(("raised", error))
+    except TROUBLE as error:
+        connection.send((LOADED, error, None, EngineUsage()))
         return
-    connection.send(("done", None))
-    while True:
+    connection.send((LOADED, None, (engine.calls_at_once, engine.slow_because), engine.usage))
+    sending = threading.Lock()
+
+    def answer(number: int, pixels: Sequence[NDArray[np.uint8]], questions: Sequence[str]) -> None:
+        error = answers = None
         try:
-            pixels, questions = connection.recv()
-        except EOFError:
-            break
-        try:
-            connection.send(("done", engine.answer([Image.fromarray(array) for array in pixels], questions)))
-        except ValueError as error:
-            connection.send(("raised", error))
-    # vLLM's own shutdown can hang on threads; the system frees everything at once.
-    os._exit(0)
+            answers = engine.answer([Image.fromarray(array) for array in pixels], questions)
+        except TROUBLE as refusal:
+            error = refusal
+        except BaseException:  # the model is in no state to go on: let the parent start another process
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        with sending:
+            connection.send((number, error, answers, engine.usage))
+
+    with ThreadPoolExecutor(engine.calls_at_once) as callers:
+        while True:
+            try:
+                call = connection.recv()
+            except (EOFError, OSError):
+                # vLLM's own shutdown can hang on threads; the system frees everything at once.
+                os._exit(0)
+            callers.submit(answer, *call)
 
 
 def _end_with(parent: int) -> None:

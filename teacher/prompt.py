@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from teacher.config import AnswerTokenMissing, ChatTemplateMissing, TeacherConfig
+from teacher.config import (
+    AnswerTokenMissing,
+    ChatTemplateMissing,
+    ResolvedTeacher,
+    TeacherConfig,
+    TeacherInvalid,
+    first_line,
+)
 
 # Marks of a word's beginning in byte-level BPE, SentencePiece and plain vocabularies.
 WORD_STARTS = "\u0120\u2581 "
@@ -18,6 +25,52 @@ class AnswerTokens:
 
     yes: tuple[int, ...]
     no: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Questions as chat prompts, ready for any image, in the order asked.
+
+    `lengths` are in tokens, an image counted as one; `endings` the tokens of each from where they begin to differ.
+    """
+
+    texts: Sequence[str]
+    lengths: Sequence[int]
+    endings: Sequence[list[int]]
+
+
+def load_processor(teacher: ResolvedTeacher) -> Any:
+    """The model's transformers processor. Raises TeacherInvalid."""
+    assert teacher.path is not None, "a served teacher has no files here"
+    from transformers import AutoProcessor
+
+    try:
+        processor = AutoProcessor.from_pretrained(teacher.path, trust_remote_code=teacher.config.trust_remote_code)
+    except (ValueError, OSError, KeyError, ImportError) as error:
+        raise TeacherInvalid(
+            f"transformers cannot load the processor of {teacher.path} ({first_line(error)}); "
+            "choose a model for images and text"
+        ) from error
+    if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
+        raise TeacherInvalid(f"model {teacher.config.model} takes no images; choose a model for images and text")
+    return processor
+
+
+def tokenize_questions(processor: Any, config: TeacherConfig, questions: Sequence[str]) -> Prompts:
+    """Every question's prompt, and where they part. Raises ChatTemplateMissing."""
+    texts = [render_prompt(processor, config, question) for question in questions]
+    tokens = processor.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    return Prompts(texts, [len(prompt) for prompt in tokens], split_endings(tokens))
+
+
+def split_endings(prompts: Sequence[list[int]]) -> list[list[int]]:
+    """What is left of each tokenized prompt behind the beginning that all share: at least its last token."""
+    shared = 0
+    for tokens in zip(*(prompt[:-1] for prompt in prompts), strict=False):
+        if len(set(tokens)) > 1:
+            break
+        shared += 1
+    return [prompt[shared:] for prompt in prompts]
 
 
 def render_prompt(processor: Any, config: TeacherConfig, question: str) -> str:

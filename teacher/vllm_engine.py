@@ -6,7 +6,12 @@ import gc
 import itertools
 import json
 import os
+import threading
+import time
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first_line
-from teacher.engine import ImageRefused, log_sum_exp
-from teacher.prompt import find_answer_tokens, render_prompt
+from teacher.engine import REFUSALS, EngineUsage, ImageRefused
+from teacher.prompt import Prompts, find_answer_tokens, load_processor, tokenize_questions
 
 # Read when vllm is imported. The engine runs in this process, which is one of our own already (teacher/process.py):
 # a second one would only add start-up time and copies.
@@ -28,123 +33,199 @@ DEFAULTS = {
     # core slows all of them down (measured: 11.6 against 1.8 ms a question with both of two cores taken).
     "VLLM_CPU_NUM_OF_RESERVED_CPU": "1",
 }
-LONGEST_PROMPT = 4096  # tokens: an image of 1 megapixel and a question stay well below with all common models
+LONGEST_PROMPT = 8192  # tokens: an image of 1 megapixel and a question stay below with all common models
+CHECK_QUESTIONS = ("Is it red?", "Is the picture bright?")
+WINDOW = 1024  # requests in vLLM's scheduler; it runs a few hundred of them together
+
+
+class Call:
+    """One call of `answer` on its way through the engine: vLLM's inputs [I, Q], and the log-probabilities of all
+    answer tokens [I, Q, T] as far as known."""
+
+    def __init__(self, inputs: list[list[dict[str, Any]]], prompts: Prompts, tokens: int) -> None:
+        self.inputs = inputs
+        self.prompts = prompts
+        self.logprobs_IQT = np.empty((len(inputs), len(prompts.texts), tokens))
+        self.missing = len(inputs) * len(prompts.texts)
 
 
 class VllmEngine:
     """Each image is processed once; its questions follow each other, so that they find its prefix in the cache.
 
-    Follows the contract of `TeacherEngine`.
+    Follows the contract of `TeacherEngine`. The model lives in a thread of its own, which alone talks to vLLM's
+    engine: callers prepare their images meanwhile, so that with two of them the model never waits for an image.
+
+    Images are prepared and requests handed over by calls that vLLM does not promise to keep. Where they are gone, or
+    `options.plain` asks for it, `LLM.generate` gives the same answers more slowly.
     """
+
+    calls_at_once = 2
 
     def __init__(self, teacher: ResolvedTeacher, options: EngineOptions) -> None:
         for name, value in DEFAULTS.items():
             os.environ.setdefault(name, value)
-        from transformers import AutoProcessor
-        from vllm import LLM, SamplingParams
+        from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
         self.config = teacher.config
         # Before the model itself: a missing template or token is found in a second.
-        self.processor: Any = AutoProcessor.from_pretrained(
-            teacher.path, trust_remote_code=self.config.trust_remote_code
-        )
-        render_prompt(self.processor, self.config, "?")
+        self.processor: Any = load_processor(teacher)
+        # A run asks the same questions about one chunk of images after the other.
+        self._prompts = lru_cache(maxsize=4)(partial(tokenize_questions, self.processor, self.config))
+        self._prompts(CHECK_QUESTIONS)
         self.tokens = find_answer_tokens(self.processor.tokenizer, self.config)
+        self._token_ids = [*self.tokens.yes, *self.tokens.no]
         self.sampling = SamplingParams(
             temperature=0,
             max_tokens=1,
             # Only these two words' tokens: returning more log-probabilities costs more than computing them.
-            logprob_token_ids=[*self.tokens.yes, *self.tokens.no],
+            logprob_token_ids=self._token_ids,
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        arguments: dict[str, Any] = {
-            "model": str(teacher.path),
-            "dtype": self.config.dtype,
-            "trust_remote_code": self.config.trust_remote_code,
-            "max_model_len": options.max_model_len or longest_prompt(teacher),
-            "gpu_memory_utilization": options.gpu_memory_utilization,
-            "limit_mm_per_prompt": {"image": 1, "video": 0},
-            "enable_prefix_caching": True,
-            # Scores in float32 from a bf16 model; at the top level this would do nothing for models with images.
-            "hf_overrides": {"text_config": {"head_dtype": "float32"}},
-            "seed": 0,
-            **options.arguments,
-        }
-        import torch
-
-        if not torch.cuda.is_available():
-            arguments.setdefault("enforce_eager", True)
-        try:
-            self.llm: Any = LLM(**arguments)
-            self.engine: Any = self.llm.llm_engine
-            self.numbers = itertools.count()
-        except (ValueError, OSError, KeyError) as error:
-            raise TeacherInvalid(f"vLLM cannot load {teacher.path}: {first_line(error)}") from error
+        self.usage = EngineUsage()
+        self._preparing = threading.Lock()  # tokenizers and image processors are not made for several threads
+        self._numbers = itertools.count()
+        self._waiting: deque[tuple[Call, int]] = deque()  # rows that vLLM has not been given yet
+        self._asking: dict[str, tuple[Call, int, int]] = {}  # requests that it has
+        # One thread for good: CPU threads are bound to cores, and CUDA to a device, by the thread that loads.
+        self._model = ThreadPoolExecutor(1, "vllm")
+        self.llm: Any = self._model.submit(_load, teacher, options).result()
+        self.slow_because = "rendering is switched off" if options.plain else self._why_not_rendered()
 
     def answer(
         self, images: Sequence[Image.Image], questions: Sequence[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        prompts = [render_prompt(self.processor, self.config, question) for question in questions]
-        endings = _endings([self.processor.tokenizer(prompt, add_special_tokens=False).input_ids for prompt in prompts])
-        # Rendered before anything is submitted: a refused image then leaves no request behind.
-        rendered = [self._render(index, image, prompts, endings) for index, image in enumerate(images)]
-        scores_IQ2 = np.empty((len(images), len(questions), 2), np.float32)
-        place: dict[str, tuple[int, int]] = {}
-        for row, inputs in enumerate(rendered):
-            for column, engine_input in enumerate(inputs):
-                number = str(next(self.numbers))
-                self.engine.add_request(number, engine_input, self.sampling)
-                place[number] = (row, column)
-        while place:
-            for output in self.engine.step():
-                if output.finished:
-                    scores_IQ2[place.pop(output.request_id)] = self._read(output.outputs[0].logprobs[0])
-        return scores_IQ2[..., 0], scores_IQ2[..., 1]
+        with self._preparing:
+            started = time.perf_counter()
+            prompts = self._prompts(tuple(questions))
+            if self.slow_because:
+                inputs = [
+                    [{"prompt": prompt, "multi_modal_data": {"image": image}} for prompt in prompts.texts]
+                    for image in images
+                ]
+            else:  # all of them before the model gets any: a refused image then leaves no request behind
+                inputs = [self._render(index, image, prompts) for index, image in enumerate(images)]
+            call = Call(inputs, prompts, len(self._token_ids))
+            self.usage.render_seconds += time.perf_counter() - started
+        if self.slow_because:
+            self._model.submit(self._generate, call).result()
+        else:
+            self._waiting.extend((call, row) for row in range(len(images)))
+            self._model.submit(self._step, call).result()
+        each = np.split(call.logprobs_IQT, [len(self.tokens.yes)], axis=-1)
+        yes, no = (np.logaddexp.reduce(logprobs, axis=-1).astype(np.float32) for logprobs in each)
+        return yes, no
 
-    def _render(
-        self, index: int, image: Image.Image, prompts: Sequence[str], endings: Sequence[list[int]]
-    ) -> list[dict[str, Any]]:
-        """vLLM's engine inputs for all prompts on one image, which goes through the image processor only once."""
-        request = {"prompt": prompts[0], "multi_modal_data": {"image": image}}
+    def _render(self, index: int, image: Image.Image, prompts: Prompts) -> list[dict[str, Any]]:
+        """vLLM's engine inputs for all questions on one image, which goes through the image processor only once."""
+        request = {"prompt": prompts.texts[0], "multi_modal_data": {"image": image}}
         try:
             (first,) = self.llm.renderer.render_cmpl([request], skip_mm_cache=True)
-        except (ValueError, TypeError, ZeroDivisionError, RuntimeError) as error:
+        except REFUSALS as error:
             raise ImageRefused(index, first_line(error)) from error
         tokens = list(first["prompt_token_ids"])
-        shared = len(tokens) - len(endings[0])
+        shared = len(tokens) - len(prompts.endings[0])
         image_end = max(place.offset + place.length for places in first["mm_placeholders"].values() for place in places)
-        assert tokens[shared:] == endings[0], "the processor changed the text behind the image"
+        assert tokens[shared:] == prompts.endings[0], "the processor changed the text behind the image"
         assert image_end <= shared, "the prompt has its question before the image"
-        return [{**first, "prompt_token_ids": tokens[:shared] + ending, "prompt": None} for ending in endings]
+        return [{**first, "prompt_token_ids": tokens[:shared] + ending, "prompt": None} for ending in prompts.endings]
 
-    def _read(self, logprobs: Any) -> tuple[float, float]:
-        return (
-            log_sum_exp([logprobs[token].logprob for token in self.tokens.yes]),
-            log_sum_exp([logprobs[token].logprob for token in self.tokens.no]),
-        )
+    def _why_not_rendered(self) -> str | None:
+        """Why this vLLM or this model takes no images that were rendered beforehand; None if it does."""
+        try:
+            image = Image.effect_noise((84, 56), 50).convert("RGB")
+            self._render(0, image, self._prompts(CHECK_QUESTIONS))
+        except (AttributeError, KeyError, AssertionError, ImageRefused) as error:
+            return f"this vLLM takes no image rendered beforehand ({first_line(error)})"
+        return None
+
+    def _step(self, call: Call) -> None:
+        """In the model's thread: run the engine until `call` is answered, and whoever came later along with it."""
+        started = time.perf_counter()
+        while call.missing:
+            while self._waiting and len(self._asking) < WINDOW:
+                other, row = self._waiting.popleft()
+                for column, engine_input in enumerate(other.inputs[row]):
+                    number = str(next(self._numbers))
+                    self.llm.llm_engine.add_request(number, engine_input, self.sampling)
+                    self._asking[number] = other, row, column
+            for output in self.llm.llm_engine.step():
+                if output.finished:
+                    self._put(*self._asking.pop(output.request_id), output)
+        self.usage.engine_seconds += time.perf_counter() - started
+
+    def _generate(self, call: Call) -> None:
+        """The same with documented calls only; vLLM reads, hashes and processes the image for every question."""
+        started = time.perf_counter()
+        try:
+            outputs = self.llm.generate(list(itertools.chain(*call.inputs)), self.sampling, use_tqdm=False)
+        except REFUSALS:
+            for row, inputs in enumerate(call.inputs):
+                try:
+                    self.llm.generate(inputs[:1], self.sampling, use_tqdm=False)
+                except REFUSALS as error:
+                    raise ImageRefused(row, first_line(error)) from error
+            raise
+        places = itertools.product(range(len(call.inputs)), range(len(call.prompts.texts)))
+        for (row, column), output in zip(places, outputs, strict=True):
+            self._put(call, row, column, output)
+        self.usage.engine_seconds += time.perf_counter() - started
+
+    def _put(self, call: Call, row: int, column: int, output: Any) -> None:
+        """Keep one answer, and count what it cost."""
+        logprobs = output.outputs[0].logprobs[0]
+        call.logprobs_IQT[row, column] = [logprobs[token].logprob for token in self._token_ids]
+        call.missing -= 1
+        prompt, suffix = len(output.prompt_token_ids), len(call.prompts.endings[column])
+        if column == 0:
+            self.usage.images += 1
+            self.usage.prefix_tokens += prompt - suffix
+        self.usage.questions += 1
+        self.usage.suffix_tokens += suffix
+        self.usage.prompt_tokens += prompt
+        self.usage.cached_tokens += output.num_cached_tokens or 0
 
     def close(self) -> None:
         from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
-        del self.llm, self.engine
+        self._model.shutdown()
+        del self.llm
         gc.collect()
         cleanup_dist_env_and_memory()
 
 
+def _load(teacher: ResolvedTeacher, options: EngineOptions) -> Any:
+    """vLLM's `LLM`. Raises TeacherInvalid for a model that it cannot load."""
+    import torch
+    from vllm import LLM
+
+    arguments: dict[str, Any] = {
+        "model": str(teacher.path),
+        "dtype": teacher.config.dtype,
+        "trust_remote_code": teacher.config.trust_remote_code,
+        "max_model_len": options.max_model_len or longest_prompt(teacher),
+        "gpu_memory_utilization": options.gpu_memory_utilization,
+        "limit_mm_per_prompt": {"image": 1, "video": 0},
+        "enable_prefix_caching": True,
+        # Scores in float32 from a bf16 model; at the top level this would do nothing for models with images.
+        "hf_overrides": {"text_config": {"head_dtype": "float32"}},
+        "seed": 0,
+        "quantization": teacher.config.quantization,
+        "mm_processor_kwargs": dict(teacher.config.processor) or None,
+        **options.arguments,
+    }
+    if not torch.cuda.is_available():
+        arguments.setdefault("enforce_eager", True)
+    try:
+        return LLM(**arguments)
+    except (ValueError, OSError, KeyError) as error:
+        raise TeacherInvalid(f"vLLM cannot load {teacher.path}: {first_line(error)}") from error
+
+
 def longest_prompt(teacher: ResolvedTeacher) -> int:
     """Tokens to reserve for one prompt: what the model can take, but no more than `LONGEST_PROMPT`."""
+    assert teacher.path is not None
     document = json.loads((teacher.path / "config.json").read_text(encoding="utf-8"))
     text = document.get("text_config", document)
     return min(LONGEST_PROMPT, int(text.get("max_position_embeddings", LONGEST_PROMPT)))
-
-
-def _endings(prompts: Sequence[list[int]]) -> list[list[int]]:
-    """What is left of each tokenized prompt behind the beginning that all of them share."""
-    shared = 0
-    for tokens in zip(*prompts, strict=False):
-        if len(set(tokens)) > 1:
-            break
-        shared += 1
-    return [prompt[shared:] for prompt in prompts]

@@ -93,7 +93,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["extract", "-d", "photos", "-q", "broken.yaml"], "broken.yaml is no valid YAML"),
     (["extract", "-d", "photos", "-q", "questions.yaml", "--splits", "train,tset"], "no split 'tset'; it has train"),
     (["extract", "-d", "photos", "-q", "questions.yaml", "--splits", ","], "--splits"),
-    (["extract", "-d", "photos", "-q", "questions.yaml", "--engine", "vlm"], "'vllm' or 'transformers'"),
+    (["extract", "-d", "photos", "-q", "questions.yaml", "--engine", "vlm"], "'vllm', 'transformers' or 'openai'"),
     (["extract", "-d", "photos", "-q", "questions.yaml", "--dtype", "fp8"], "'float32', 'bfloat16'"),
     (["extract", "-d", "photos", "-q", "questions.yaml", "--prompt", "hm"], "{question}"),
     (["extract", "-d", "photos", "-q", "questions.yaml", "--shard-size", "0"], "--shard-size"),
@@ -200,3 +200,10 @@ def test_a_store_that_cannot_be_written_is_one_line(aspects: Aspects, project: P
     assert outcome.code == 2
     assert outcome.err.count("\n") == 1
     assert "file" in outcome.err
+
+
+def test_known_teachers_are_listed(aspects: Aspects) -> None:
+    outcome = aspects("teachers")
+    assert outcome.code == 0
+    assert "Qwen/Qwen3-VL-8B-Instruct" in outcome.out
+    assert "max_patches 4" in outcome.out

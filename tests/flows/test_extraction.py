@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -119,34 +120,69 @@ def test_only_a_deleted_shard_is_asked_again(extract: Extract, store: Path) -> N
     assert rows(store)["image_id"].to_list() == table["image_id"].to_list()
 
 
-def test_a_dead_teacher_is_replaced_and_its_shard_asked_again(
-    extract: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started: list[int] = []
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Process numbers of the engines that a run starts; the first of them is killed when it is asked for the second
+    time."""
+    numbers: list[int] = []
 
     class Mortal(EngineProcess):
-        """The first one is killed when it is asked for the second time."""
-
         asked = 0
 
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             assert self._process.pid is not None
-            started.append(self._process.pid)
+            numbers.append(self._process.pid)
 
         def answer(self, images: Sequence[Image.Image], questions: Sequence[str]) -> Any:
             self.asked += 1
-            if len(started) == 1 and self.asked == 2:
-                os.kill(started[0], signal.SIGKILL)
+            if self._process.pid == numbers[0] and self.asked == 2:
+                os.kill(numbers[0], signal.SIGKILL)
             return super().answer(images, questions)
 
     monkeypatch.setattr(extraction, "EngineProcess", Mortal)
+    return numbers
+
+
+def test_a_dead_teacher_is_replaced_and_its_shard_asked_again(
+    extract: Extract, tmp_path: Path, started: list[int]
+) -> None:
     summary = extract(tmp_path)
     assert len(started) == 2
     assert summary.asked == 4 * summary.images
     assert rows(tmp_path)["has_red"].struct.field("yes").null_count() == 0
     for pid in started:
         assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two workers on a CPU need two cores")
+def test_two_workers_write_the_same_store_even_if_one_dies(
+    extract: Extract, extracted: tuple[Path, ExtractionSummary], tmp_path: Path, started: list[int]
+) -> None:
+    summary = extract(tmp_path, engine=EngineParameters(name="transformers", workers=2))
+    assert len(started) >= 2
+    assert list(shards(tmp_path)) == list(shards(extracted[0]))
+    ours, expected = rows(tmp_path), rows(extracted[0])
+    assert ours["image_id"].to_list() == expected["image_id"].to_list()
+    for answer in ("yes", "no"):
+        pairs = (table["has_red"].struct.field(answer).to_numpy() for table in (ours, expected))
+        np.testing.assert_allclose(*pairs, atol=1e-4)
+    assert summary.ledger is not None
+    assert summary.ledger.workers == 2
+    assert summary.ledger.questions == 4 * summary.images
+
+
+def test_the_account_of_a_run_is_kept_in_the_manifest(extract: Extract, store: Path) -> None:
+    (manifest,) = store.glob("answers/*/*/*.json")
+    (first,) = json.loads(manifest.read_text())["runs"]
+    assert first["questions"] == 4 * first["images"] > 0
+    assert first["prompt_tokens"] > first["prefix_tokens"] > 0
+    assert min(first[name] for name in ("seconds", "start_seconds", "decode_seconds", "engine_seconds")) > 0
+    shards(store)["part-00001.parquet"].unlink()
+    extract(store)
+    first_again, second = json.loads(manifest.read_text())["runs"]
+    assert first_again == first
+    assert second["images"] == SHARD_SIZE
 
 
 def test_an_unusable_teacher_is_not_tried_again(

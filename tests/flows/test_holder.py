@@ -6,13 +6,19 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from flows.holder import STARTS, EngineHolder, LivingEngine, TeacherGivenUp
+from flows.holder import STARTS, EngineHolder, EnginePool, LivingEngine, TeacherGivenUp
 from teacher.config import TeacherInvalid
+from teacher.engine import EngineUsage
 from teacher.process import TeacherDied
 
 
 class Engine:
     alive = True
+    calls_at_once = 1
+    slow_because = None
+
+    def __init__(self) -> None:
+        self.usage = EngineUsage()
 
     def answer(self, images: object, questions: object) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
@@ -115,3 +121,49 @@ def test_closing_stops_an_engine_that_is_still_loading() -> None:
     holder.close()
     thread.join(timeout=30)
     assert [str(error) for error in errors] == ["the flow run is over; no engine is started any more"]
+
+
+def pool_of(engines: list[LivingEngine | Exception]) -> EnginePool:
+    """Worker number n starts engine number n, and no other once that has died."""
+
+    def start(worker: int, cancelled: threading.Event) -> LivingEngine:
+        engine = engines[worker]
+        if isinstance(engine, Exception):
+            raise engine
+        return engine
+
+    return EnginePool(start, len(engines))
+
+
+def test_shards_are_handed_to_the_worker_that_has_the_fewest() -> None:
+    engines = [Engine(), Engine()]
+    pool = pool_of(list(engines))
+    with pool.lease() as first, pool.lease() as second:
+        assert [first.engine(), second.engine()] == engines
+        with pool.lease() as third, pool.lease() as fourth:
+            assert [third.engine(), fourth.engine()] == engines
+    with pool.lease() as again:
+        assert again.engine() is engines[0]
+    pool.close()
+    assert not any(engine.alive for engine in engines)
+
+
+def test_a_worker_that_has_given_up_gets_no_more_shards() -> None:
+    good = Engine()
+    pool = pool_of([TeacherInvalid("no memory"), good])
+    with pool.lease() as holder, pytest.raises(TeacherInvalid):
+        holder.engine()
+    for _ in range(3):
+        with pool.lease() as holder:
+            assert holder.engine() is good
+
+
+def test_what_dead_engines_did_still_counts() -> None:
+    first, second = Engine(), Engine()
+    holder = EngineHolder(counted([first, second])[0])
+    holder.engine()
+    first.usage.questions = 3
+    first.alive = False
+    holder.engine()
+    second.usage.questions = 4
+    assert sum(usage.questions for usage in holder.usages) == 7

@@ -24,6 +24,8 @@ def test_the_same_weights_elsewhere_are_the_same_teacher(tmp_path: Path) -> None
         {"yes_words": ("Yes", "True")},
         {"dtype": "bfloat16"},
         {"max_pixels": 4096},
+        {"processor": {"max_patches": 2}},
+        {"quantization": "fp8"},
     ],
 )
 def test_what_changes_an_answer_changes_the_fingerprint(change: dict[str, object]) -> None:

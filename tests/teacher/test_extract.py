@@ -17,7 +17,7 @@ from storage.datasets import DatasetInvalid, image_folder
 from storage.questions import AspectQuestion, QuestionSet, load_questions
 from storage.reuse import known_answers
 from teacher.config import EngineOptions, ResolvedTeacher, resolve, tiny_teacher
-from teacher.engine import ImageRefused
+from teacher.engine import EngineUsage, ImageRefused
 from teacher.extract import ExtractionPlan, ShardMissing, ask_shard, finish_directory, plan_extraction
 from teacher.transformers_engine import TransformersEngine
 from tests.conftest import PROJECT
@@ -29,10 +29,17 @@ QUESTIONS = QuestionSet(load_questions(PROJECT / "questions" / "scenes.yaml").qu
 class CountingEngine:
     """The real teacher, which also counts what it is asked and may refuse images of one size."""
 
+    calls_at_once = 1
+    slow_because = None
+
     def __init__(self, teacher: ResolvedTeacher) -> None:
         self.engine = TransformersEngine(teacher, EngineOptions())
         self.asked = 0
         self.refused_size: tuple[int, int] | None = None
+
+    @property
+    def usage(self) -> EngineUsage:
+        return self.engine.usage
 
     def answer(
         self, images: Sequence[Image.Image], questions: Sequence[str]

@@ -1,0 +1,109 @@
+"""How much of the engine's speed `aspects extract` reaches, and what memory it takes. One line of JSON.
+
+First the engine alone: decoded photos in, answers out. Then the whole command - photos read, decoded and sent to the
+engine, Parquet written, Prefect watching - on the same photos. Peak memory is that of the command and all its processes
+together, sampled five times a second.
+
+    python bench/extract.py --dataset ../shared/data/flowers102_64 --images 1000,8000
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from storage.datasets import image_folder
+from storage.datasets.base import ImageDataset
+from storage.images import decode_image
+from storage.questions import load_questions
+from teacher.config import EngineOptions, resolve, tiny_teacher
+from teacher.process import EngineProcess
+
+PROJECT = Path(__file__).parents[1]
+QUESTIONS = PROJECT / "questions" / "scenes.yaml"
+ASPECTS = Path(sys.executable).with_name("aspects")
+ENGINE_IMAGES = 256
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", type=Path, required=True, help="folder SPLIT/CLASS/FILE")
+    parser.add_argument("--images", default="1000,8000", help="how many photos, one run each")
+    parser.add_argument("--engine", default="vllm")
+    asked = parser.parse_args()
+    photos = image_folder(asked.dataset)
+    line: dict[str, Any] = {"benchmark": "extract", "engine": asked.engine, "runs": []}
+    for count in map(int, asked.images.split(",")):
+        before = engine_alone(asked.engine, photos)
+        with tempfile.TemporaryDirectory() as folder:
+            run = extract(asked.engine, photos, count, Path(folder))
+        # Before and after: machines drift.
+        alone = (before + engine_alone(asked.engine, photos)) / 2
+        share = round(run["questions_per_second"] / alone, 3)
+        line["runs"].append({**run, "engine_alone_questions_per_second": round(alone, 1), "share_of_engine": share})
+        print(line["runs"][-1], file=sys.stderr)
+    print(json.dumps(line))
+
+
+def engine_alone(name: str, photos: ImageDataset) -> float:
+    """Questions per second of one long call with photos that are decoded already."""
+    questions = load_questions(QUESTIONS).texts
+    images = [decode_image(photos.read(record.image_id)) for record in photos.records[: ENGINE_IMAGES + 8]]
+    engine = EngineProcess(name, resolve(tiny_teacher()), EngineOptions())
+    try:
+        engine.answer(images[ENGINE_IMAGES:], questions)
+        started = time.perf_counter()
+        engine.answer(images[:ENGINE_IMAGES], questions)
+        return ENGINE_IMAGES * len(questions) / (time.perf_counter() - started)
+    finally:
+        engine.close()
+
+
+def extract(engine: str, photos: ImageDataset, count: int, folder: Path) -> dict[str, Any]:
+    """Run the command on the first `count` photos; what its ledger says, and its peak memory."""
+    for record in photos.records[:count]:
+        link = folder / "photos" / record.image_id
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.write_bytes(photos.read(record.image_id))
+    splits = ",".join(dict.fromkeys(record.split for record in photos.records[:count]))
+    store = folder / "store"
+    command = [
+        *(str(ASPECTS), "extract", "--dataset", str(folder / "photos"), "--splits", splits),
+        *("--questions", str(QUESTIONS), "--engine", engine, "--store", str(store)),
+    ]
+    with psutil.Popen(command, stdout=subprocess.DEVNULL) as process:
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, memory(process))
+            time.sleep(0.2)
+    if process.returncode:
+        sys.exit(f"error: {' '.join(command)} ended with code {process.returncode}")
+    (manifest,) = store.glob("answers/*/*/*.json")
+    (ledger,) = json.loads(manifest.read_text())["runs"]
+    names = ("images", "seconds", "start_seconds", "questions_per_second", "decode_seconds", "render_seconds")
+    return {
+        **{name: ledger[name] for name in (*names, "engine_seconds", "write_seconds")},
+        "peak_memory_mb": peak >> 20,
+    }
+
+
+def memory(process: psutil.Process) -> int:
+    """Bytes that only this process and its children hold, shared libraries not counted."""
+    total = 0
+    for one in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += one.memory_full_info().uss
+    return total
+
+
+if __name__ == "__main__":
+    main()
