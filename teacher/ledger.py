@@ -85,8 +85,8 @@ class Ledger:
         """For people."""
         cost = "" if self.cost is None else f", cost {self.cost:,.2f}"
         return [
-            f"{self.images:,} images x questions = {self.questions:,} answers in {self.asking_seconds:,.0f} s after a "
-            f"start of {self.start_seconds:,.0f} s: {self.images_per_second:,.1f} images/s, "
+            f"{self.images:,} images and {self.questions:,} answers in {self.asking_seconds:,.0f} s, after "
+            f"{self.start_seconds:,.0f} s of starting: {self.images_per_second:,.1f} images/s, "
             f"{self.questions_per_second:,.0f} questions/s",
             f"tokens: {self.prefix_tokens:,} of images and shared text, {self.suffix_tokens:,} of questions; "
             f"{self.cache_hit_rate:.0%} of {self.prompt_tokens:,} prompt tokens came from the cache",
