@@ -21,7 +21,7 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
         "text": {"hidden_size": 1024, "num_hidden_layers": 14, "num_key_value_heads": 8, "intermediate_size": 3072},
     },
     "thin": {
-        "vision": {"image_size": [128, 128], "patch_size": [4, 4], "hidden_size": 64, "num_hidden_layers": 1},
+        "vision": {"image_size": [128, 128], "patch_size": [8, 8], "hidden_size": 64, "num_hidden_layers": 1},
         "text": {"hidden_size": 64, "num_hidden_layers": 2, "num_key_value_heads": 2, "intermediate_size": 128},
     },
 }
@@ -55,7 +55,8 @@ def build_random_model(size: str, folder: Path, *, seed: int = 0) -> int:
         },
         image_token_id=vocabulary["<IMG_CONTEXT>"],
         image_seq_length=IMAGE_TOKENS,
-        downsample_ratio=0.5,
+        # 32 x 32 patches to 256 tokens, or 16 x 16 as they are.
+        downsample_ratio=0.5 if size == "large" else 1.0,
         tie_word_embeddings=True,
     )
     model = InternVLForConditionalGeneration(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import itertools
 import json
@@ -39,10 +40,10 @@ WINDOW = 1024  # requests in vLLM's scheduler; it runs a few hundred of them tog
 
 
 class Call:
-    """One call of `answer` on its way through the engine: vLLM's inputs [I, Q], and the log-probabilities of all
-    answer tokens [I, Q, T] as far as known."""
+    """One call of `answer` on its way through the engine: what vLLM takes for each image, and the log-probabilities of
+    all answer tokens [I, Q, T] as far as known."""
 
-    def __init__(self, inputs: list[list[dict[str, Any]]], prompts: Prompts, tokens: int) -> None:
+    def __init__(self, inputs: Sequence[Any], prompts: Prompts, tokens: int) -> None:
         self.inputs = inputs
         self.prompts = prompts
         self.logprobs_IQT = np.empty((len(inputs), len(prompts.texts), tokens))
@@ -100,10 +101,7 @@ class VllmEngine:
             started = time.perf_counter()
             prompts = self._prompts(tuple(questions))
             if self.slow_because:
-                inputs = [
-                    [{"prompt": prompt, "multi_modal_data": {"image": image}} for prompt in prompts.texts]
-                    for image in images
-                ]
+                inputs: list[Any] = list(images)
             else:  # all of them before the model gets any: a refused image then leaves no request behind
                 inputs = [self._render(index, image, prompts) for index, image in enumerate(images)]
             call = Call(inputs, prompts, len(self._token_ids))
@@ -117,19 +115,19 @@ class VllmEngine:
         yes, no = (np.logaddexp.reduce(logprobs, axis=-1).astype(np.float32) for logprobs in each)
         return yes, no
 
-    def _render(self, index: int, image: Image.Image, prompts: Prompts) -> list[dict[str, Any]]:
-        """vLLM's engine inputs for all questions on one image, which goes through the image processor only once."""
+    def _render(self, index: int, image: Image.Image, prompts: Prompts) -> dict[str, Any]:
+        """vLLM's engine input for the first question about an image, which goes through the image processor once."""
         request = {"prompt": prompts.texts[0], "multi_modal_data": {"image": image}}
         try:
-            (first,) = self.llm.renderer.render_cmpl([request], skip_mm_cache=True)
+            (rendered,) = self.llm.renderer.render_cmpl([request], skip_mm_cache=True)
         except REFUSALS as error:
             raise ImageRefused(index, first_line(error)) from error
-        tokens = list(first["prompt_token_ids"])
+        tokens = rendered["prompt_token_ids"]
         shared = len(tokens) - len(prompts.endings[0])
-        image_end = max(place.offset + place.length for places in first["mm_placeholders"].values() for place in places)
+        places = itertools.chain(*rendered["mm_placeholders"].values())
         assert tokens[shared:] == prompts.endings[0], "the processor changed the text behind the image"
-        assert image_end <= shared, "the prompt has its question before the image"
-        return [{**first, "prompt_token_ids": tokens[:shared] + ending, "prompt": None} for ending in prompts.endings]
+        assert max(place.offset + place.length for place in places) <= shared, "the question comes before the image"
+        return {**rendered, "prompt": None}
 
     def _why_not_rendered(self) -> str | None:
         """Why this vLLM or this model takes no images that were rendered beforehand; None if it does."""
@@ -145,32 +143,52 @@ class VllmEngine:
         started = time.perf_counter()
         while call.missing:
             while self._waiting and len(self._asking) < WINDOW:
-                other, row = self._waiting.popleft()
-                for column, engine_input in enumerate(other.inputs[row]):
-                    number = str(next(self._numbers))
-                    self.llm.llm_engine.add_request(number, engine_input, self.sampling)
-                    self._asking[number] = other, row, column
+                self._submit(*self._waiting.popleft())
             for output in self.llm.llm_engine.step():
                 if output.finished:
                     self._put(*self._asking.pop(output.request_id), output)
         self.usage.engine_seconds += time.perf_counter() - started
 
+    def _submit(self, call: Call, row: int) -> None:
+        """Hand all questions about one image to the engine.
+
+        vLLM checks and prepares the first one's request; the others differ in their last tokens alone, and doing that
+        for each of them costs as much as a tiny model's answer.
+        """
+        engine = self.llm.llm_engine
+        first = engine.input_processor.process_inputs("", call.inputs[row], self.sampling, engine.get_supported_tasks())
+        shared = len(first.prompt_token_ids) - len(call.prompts.endings[0])
+        for column, ending in enumerate(call.prompts.endings):
+            request = copy.copy(first)
+            request.request_id = str(next(self._numbers))
+            request.prompt_token_ids = first.prompt_token_ids[:shared] + ending
+            self._asking[request.request_id] = call, row, column
+            engine.add_request(request.request_id, request, self.sampling)
+
     def _generate(self, call: Call) -> None:
         """The same with documented calls only; vLLM reads, hashes and processes the image for every question."""
         started = time.perf_counter()
+        pairs = list(itertools.product(range(len(call.inputs)), range(len(call.prompts.texts))))
         try:
-            outputs = self.llm.generate(list(itertools.chain(*call.inputs)), self.sampling, use_tqdm=False)
+            outputs = self._generate_pairs(call, pairs)
         except REFUSALS:
-            for row, inputs in enumerate(call.inputs):
+            for row in range(len(call.inputs)):
                 try:
-                    self.llm.generate(inputs[:1], self.sampling, use_tqdm=False)
+                    self._generate_pairs(call, [(row, 0)])
                 except REFUSALS as error:
                     raise ImageRefused(row, first_line(error)) from error
             raise
-        places = itertools.product(range(len(call.inputs)), range(len(call.prompts.texts)))
-        for (row, column), output in zip(places, outputs, strict=True):
+        for (row, column), output in zip(pairs, outputs, strict=True):
             self._put(call, row, column, output)
         self.usage.engine_seconds += time.perf_counter() - started
+
+    def _generate_pairs(self, call: Call, pairs: Sequence[tuple[int, int]]) -> list[Any]:
+        requests = [
+            {"prompt": call.prompts.texts[column], "multi_modal_data": {"image": call.inputs[row]}}
+            for row, column in pairs
+        ]
+        outputs: list[Any] = self.llm.generate(requests, self.sampling, use_tqdm=False)
+        return outputs
 
     def _put(self, call: Call, row: int, column: int, output: Any) -> None:
         """Keep one answer, and count what it cost."""
@@ -215,8 +233,14 @@ def _load(teacher: ResolvedTeacher, options: EngineOptions) -> Any:
         "mm_processor_kwargs": dict(teacher.config.processor) or None,
         **options.arguments,
     }
+    if not options.plain:
+        # Each image is rendered once anyway, and in this process the rendered ones need no copies.
+        arguments.setdefault("mm_processor_cache_gb", 0)
     if not torch.cuda.is_available():
         arguments.setdefault("enforce_eager", True)
+        if not options.plain:
+            # As on a large GPU: the more requests in a step, the less each pays for the step.
+            arguments = {"max_num_seqs": 512, "max_num_batched_tokens": 16384, **arguments}
     try:
         return LLM(**arguments)
     except (ValueError, OSError, KeyError) as error:

@@ -36,7 +36,7 @@ def wait_until(holds: Callable[[], bool], seconds: float, what: str, process: su
     while not holds():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
         assert process is None or process.poll() is None, f"process ended with {process.returncode} before {what}"
-        time.sleep(0.2)
+        time.sleep(0.05)
 
 
 def free_port() -> int:
