@@ -6,9 +6,9 @@
     packed       the engine `transformers`: all questions of an image in one pass
 
 On a model of 200 million parameters and on one that computes next to nothing, both with 256 image tokens and 50
-questions, in float32 and bfloat16. Every way runs in a process of its own, one after the other, and is asked about
-other images before the clock starts. Answers are compared with those of the first way on the pairs that it was asked;
-in bfloat16 all of them are rounded, so the differences there are noise of both sides.
+questions, in float32 and bfloat16. Every way runs in a process of its own on one core; they take turns, each with
+images that it has not seen, and the median of the turns counts. Answers are compared with those of the first way on the
+pairs that it was asked; in bfloat16 all of them are rounded, so the differences there are noise of both sides.
 
     python bench/teacher.py
 """
@@ -16,7 +16,6 @@ in bfloat16 all of them are rounded, so the differences there are noise of both 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import multiprocessing
 import os
@@ -24,7 +23,9 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,15 @@ QUESTIONS = load_questions(PROJECT / "questions" / "scenes.yaml").texts
 NEW_TOKENS = 10
 # Images for each way, and those of them that the paper's way is asked about, with its first few questions: enough
 # seconds to be measured, few enough to be waited for.
-IMAGES = {"large": 4, "thin": 64}
+IMAGES = {"large": 2, "thin": 64}
 PAPER_IMAGES = {"large": 2, "thin": 8}
 PAPER_QUESTIONS = 3
 WARM_UP = 1000  # a seed that no repeat has
+WAYS: dict[str, tuple[EngineName, EngineOptions]] = {
+    "plain": ("vllm", EngineOptions(plain=True)),
+    "vllm": ("vllm", EngineOptions()),
+    "packed": ("transformers", EngineOptions()),
+}
 # Every way computes on one core; reading and preparing images may use another.
 ONE_CORE = {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": str(min(os.sched_getaffinity(0)))}
 
@@ -60,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="large,thin", help="models, separated by commas")
     parser.add_argument("--dtypes", default="float32,bfloat16", help="separated by commas")
-    parser.add_argument("--repeats", type=int, default=3, help="times that each way is measured; the median counts")
+    parser.add_argument("--repeats", type=int, default=3, help="turns of each way; their median counts")
     asked = parser.parse_args()
     line: dict[str, Any] = {"benchmark": "teacher", "image_tokens": IMAGE_TOKENS, "questions": len(QUESTIONS)}
     with tempfile.TemporaryDirectory() as folder:
@@ -75,72 +81,78 @@ def main() -> None:
 def measure(folder: Path, size: str, dtype: Dtype, repeats: int) -> dict[str, Any]:
     """Milliseconds per question of each way, their ratios, and how far the answers lie apart."""
     teacher = resolve(TeacherConfig(model=str(folder), dtype=dtype, max_pixels=None))
-    pairs = list(itertools.product(range(PAPER_IMAGES[size]), range(PAPER_QUESTIONS)))
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
-        seconds, expected = alone.submit(ask_as_in_the_paper, teacher, IMAGES[size], pairs).result()
-    ms, apart = {"paper": 1000 * seconds}, {}
-    for way, engine, options in (
-        ("plain", "vllm", EngineOptions(plain=True)),
-        ("vllm", "vllm", EngineOptions()),
-        ("packed", "transformers", EngineOptions()),
-    ):
-        seconds, answers = ask_engine(engine, options, teacher, IMAGES[size], repeats)
-        ms[way] = 1000 * seconds
-        apart[way] = max(float(np.abs(answers[:, i, q] - expected[k]).max()) for k, (i, q) in enumerate(pairs))
+    paper = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    engines: dict[str, EngineProcess] = {}
+    try:
+        for way, (name, options) in WAYS.items():
+            engines[way] = EngineProcess(name, teacher, options, environment=ONE_CORE)
+            engines[way].answer(pictures(WARM_UP, 2), QUESTIONS)
+        paper.submit(ask_as_in_the_paper, teacher, WARM_UP, 1).result()
+        # The ways take turns, and their ratios are those of one turn: machines drift.
+        turns = [take_turn(teacher, paper, engines, size, turn) for turn in range(repeats)]
+    finally:
+        paper.shutdown()
+        for engine in engines.values():
+            engine.close()
+
+    def median(value: Callable[[dict[str, float]], float], digits: int) -> float:
+        return round(statistics.median(value(turn["ms"]) for turn in turns), digits)
+
     return {
-        "ms_per_question": {way: round(value, 3) for way, value in ms.items()},
-        "paper_over_vllm": round(ms["paper"] / ms["vllm"], 1),
-        "plain_over_vllm": round(ms["plain"] / ms["vllm"], 2),
-        "vllm_over_packed": round(ms["vllm"] / ms["packed"], 2),
-        "max_logprob_difference_from_paper": apart,
+        "ms_per_question": {way: median(lambda ms, way=way: ms[way], 3) for way in turns[0]["ms"]},
+        "paper_over_vllm": median(lambda ms: ms["paper"] / ms["vllm"], 1),
+        "plain_over_vllm": median(lambda ms: ms["plain"] / ms["vllm"], 2),
+        "vllm_over_packed": median(lambda ms: ms["vllm"] / ms["packed"], 2),
+        "max_logprob_difference_from_paper": {way: max(turn["apart"][way] for turn in turns) for way in WAYS},
     }
 
 
-def ask_engine(
-    name: EngineName, options: EngineOptions, teacher: ResolvedTeacher, images: int, repeats: int
-) -> tuple[float, np.ndarray]:
-    """Median seconds per question, and the log-probabilities [2, I, Q] of the first repeat."""
-    engine = EngineProcess(name, teacher, options, environment=ONE_CORE)
-    try:
-        engine.answer(pictures(WARM_UP, 2), QUESTIONS)
-        seconds, answers = [], []
-        for repeat in range(repeats):
-            # Never the same images twice: their prefixes would still be in the cache.
-            shown = pictures(repeat, images)
-            started = time.perf_counter()
-            answers.append(np.stack(engine.answer(shown, QUESTIONS)))
-            seconds.append(time.perf_counter() - started)
-    finally:
-        engine.close()
-    return statistics.median(seconds) / (images * len(QUESTIONS)), answers[0]
-
-
-def ask_as_in_the_paper(
-    teacher: ResolvedTeacher, images: int, pairs: list[tuple[int, int]]
-) -> tuple[float, np.ndarray]:
-    """Median seconds per question, and the log-probabilities of yes and no [pairs, 2] of its first new token."""
-    torch.set_num_threads(1)
-    processor: Any = AutoProcessor.from_pretrained(teacher.path)
-    model: Any = AutoModelForImageTextToText.from_pretrained(teacher.path, dtype=getattr(torch, teacher.config.dtype))
-    tokens = find_answer_tokens(processor.tokenizer, teacher.config)
-    shown = pictures(0, images)
-    seconds, answers = [], []
-    for image, question in [pairs[0], *pairs]:  # the first one warms up
+def take_turn(
+    teacher: ResolvedTeacher, paper: ProcessPoolExecutor, engines: dict[str, EngineProcess], size: str, turn: int
+) -> dict[str, dict[str, float]]:
+    """Each way once: milliseconds per question, and the largest difference from the paper's log-probabilities."""
+    # Never the same images twice: their prefixes would still be in the cache.
+    shown = pictures(turn, IMAGES[size])
+    seconds, expected = paper.submit(ask_as_in_the_paper, teacher, turn, PAPER_IMAGES[size]).result()
+    ms, apart = {"paper": 1000 * seconds}, {}
+    for way, engine in engines.items():
         started = time.perf_counter()
-        prompt = render_prompt(processor, teacher.config, QUESTIONS[question])
-        inputs = processor(images=shown[image], text=prompt, return_tensors="pt").to(dtype=model.dtype)
-        output = model.eval().generate(
-            **inputs,
-            max_new_tokens=NEW_TOKENS,
-            min_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            output_logits=True,
-            return_dict_in_generate=True,
-        )
-        logprobs = torch.log_softmax(output.logits[0][0].float(), 0)
-        answers.append([logprobs[list(ids)].logsumexp(0).item() for ids in (tokens.yes, tokens.no)])
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[1:]), np.array(answers[1:])
+        answers = np.stack(engine.answer(shown, QUESTIONS))
+        ms[way] = 1000 * (time.perf_counter() - started) / (len(shown) * len(QUESTIONS))
+        apart[way] = float(np.abs(answers[:, : PAPER_IMAGES[size], :PAPER_QUESTIONS] - expected).max())
+    return {"ms": ms, "apart": apart}
+
+
+def ask_as_in_the_paper(teacher: ResolvedTeacher, seed: int, images: int) -> tuple[float, np.ndarray]:
+    """Median seconds per question, and log-probabilities [2, I, Q] of yes and no as its first new token."""
+    assert teacher.path is not None
+    processor, model = load_for_the_paper(teacher.path, teacher.config.dtype)
+    tokens = find_answer_tokens(processor.tokenizer, teacher.config)
+    seconds = []
+    answers = np.empty((2, images, PAPER_QUESTIONS))
+    for row, image in enumerate(pictures(seed, images)):
+        for column, question in enumerate(QUESTIONS[:PAPER_QUESTIONS]):
+            started = time.perf_counter()
+            prompt = render_prompt(processor, teacher.config, question)
+            output = model.generate(
+                **processor(images=image, text=prompt, return_tensors="pt").to(dtype=model.dtype),
+                max_new_tokens=NEW_TOKENS,
+                min_new_tokens=NEW_TOKENS,
+                do_sample=False,
+                output_logits=True,
+                return_dict_in_generate=True,
+            )
+            logprobs = torch.log_softmax(output.logits[0][0].float(), 0)
+            answers[:, row, column] = [logprobs[list(ids)].logsumexp(0).item() for ids in (tokens.yes, tokens.no)]
+            seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds), answers
+
+
+@cache
+def load_for_the_paper(teacher_path: Path, dtype: Dtype) -> tuple[Any, Any]:
+    torch.set_num_threads(1)
+    model = AutoModelForImageTextToText.from_pretrained(teacher_path, dtype=getattr(torch, dtype))
+    return AutoProcessor.from_pretrained(teacher_path), model.eval()
 
 
 def pictures(seed: int, count: int) -> list[Image.Image]:

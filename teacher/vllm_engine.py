@@ -239,8 +239,9 @@ def _load(teacher: ResolvedTeacher, options: EngineOptions) -> Any:
     if not torch.cuda.is_available():
         arguments.setdefault("enforce_eager", True)
         if not options.plain:
-            # As on a large GPU: the more requests in a step, the less each pays for the step.
-            arguments = {"max_num_seqs": 512, "max_num_batched_tokens": 16384, **arguments}
+            # Steps as on a large GPU: the more requests in one, the less each pays for it. Blocks as small as they
+            # come: what is left of a prefix behind its last whole block is computed again for every question.
+            arguments = {"max_num_seqs": 512, "max_num_batched_tokens": 16384, "block_size": 32, **arguments}
     try:
         return LLM(**arguments)
     except (ValueError, OSError, KeyError) as error:
