@@ -19,6 +19,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+PROJECT = Path(__file__).parents[1]
+# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
+sys.path[0] = str(PROJECT)
+
 import psutil
 
 from storage.datasets import image_folder
@@ -28,7 +32,6 @@ from storage.questions import load_questions
 from teacher.config import EngineOptions, resolve, tiny_teacher
 from teacher.process import EngineProcess
 
-PROJECT = Path(__file__).parents[1]
 QUESTIONS = PROJECT / "questions" / "scenes.yaml"
 ASPECTS = Path(sys.executable).with_name("aspects")
 ENGINE_IMAGES = 256

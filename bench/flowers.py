@@ -17,6 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+PROJECT = Path(__file__).parents[1]
+# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
+sys.path[0] = str(PROJECT)
+
 import torch
 
 from storage.answers import load_answers
@@ -24,8 +28,6 @@ from storage.datasets import image_folder
 from student.compare import Comparison, compare
 from student.config import StudentConfig
 from teacher.precomputed import import_answers, read_makd
-
-PROJECT = Path(__file__).parents[1]
 
 # Chosen on validation images alone; docs/experiments.md has what else was tried.
 RECIPE = StudentConfig(

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).parents[1]
-# Python puts this file's folder first, where this file would be taken for the package `teacher`.
+# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
 sys.path[0] = str(PROJECT)
 
 import numpy as np

@@ -58,6 +58,7 @@ class EngineProcess:
         self.calls_at_once = 1
         self.slow_because: str | None = None
         self._sending = threading.Lock()
+        self._joining = threading.Lock()  # two threads at it at once, and one of them finds no exit code
         self._waiting: dict[int, Future[Any]] = {}
         self._numbers = itertools.count()
         self._connection, theirs = context.Pipe()
@@ -108,7 +109,8 @@ class EngineProcess:
         A thread that is still waiting for an answer gets TeacherDied.
         """
         self._process.kill()
-        self._process.join()
+        with self._joining:
+            self._process.join()
         self._receiver.join()
         self._connection.close()
         self.log.unlink(missing_ok=True)
@@ -132,7 +134,8 @@ class EngineProcess:
             self._waiting.clear()
 
     def _death(self) -> TeacherDied:
-        self._process.join(timeout=10)
+        with self._joining:
+            self._process.join(timeout=10)
         words = self.log.read_text(errors="replace").strip().splitlines()[-LAST_WORDS:] if self.log.exists() else []
         return TeacherDied(
             f"teacher process ended with code {self._process.exitcode}: {' | '.join(words) or 'no output'}"
