@@ -25,6 +25,7 @@ from pydantic import Field
 
 from flows.holder import EnginePool, TeacherGivenUp
 from flows.parameters import (
+    MAX_WORKERS,
     SMALL_STUDENT,
     DatasetParameters,
     EngineParameters,
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
 
 # For each worker: one shard's photos are read, decoded and rendered while the model is busy with the other's.
 SHARDS_AT_ONCE = 2
-MAX_WORKERS = 64
 # What the flow's pages show as defaults.
 TRAINING_SPLIT = ["train"]
 TINY_TEACHER = TeacherParameters()

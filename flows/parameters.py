@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # torch and timm take seconds, and an extraction does without
     from student.config import StudentConfig
 
 TINY = "tiny"  # of teacher/known.py
+MAX_WORKERS = 64
 PRICES = ("price_per_gpu_hour", "price_per_million_tokens")
 
 
@@ -93,7 +94,9 @@ class EngineParameters(Parameters):
     name: EngineName | None = Field(
         default=None, description="None: vllm where it is installed, transformers elsewhere"
     )
-    workers: int | None = Field(default=None, ge=1, le=64, description="engine processes; None: one for each GPU")
+    workers: int | None = Field(
+        default=None, ge=1, le=MAX_WORKERS, description="engine processes; None: one for each GPU"
+    )
     plain: bool = Field(default=False, description="the slow way that needs the least of vLLM and transformers")
     batch_size: int = Field(default=32, ge=1, description="questions in a forward pass where they cannot be packed")
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)

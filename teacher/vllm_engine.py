@@ -127,7 +127,7 @@ class VllmEngine:
         places = itertools.chain(*rendered["mm_placeholders"].values())
         assert tokens[shared:] == prompts.endings[0], "the processor changed the text behind the image"
         assert max(place.offset + place.length for place in places) <= shared, "the question comes before the image"
-        return {**rendered, "prompt": None}
+        return rendered
 
     def _why_not_rendered(self) -> str | None:
         """Why this vLLM or this model takes no images that were rendered beforehand; None if it does."""
