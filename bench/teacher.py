@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import statistics
 import sys
 import tempfile
@@ -59,7 +58,7 @@ WAYS: dict[str, tuple[EngineName, EngineOptions]] = {
     "packed": ("transformers", EngineOptions()),
 }
 # Every way computes on one core; reading and preparing images may use another.
-ONE_CORE = {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": str(min(os.sched_getaffinity(0)))}
+ONE_CORE = {"OMP_NUM_THREADS": "1"}
 
 
 def main() -> None:

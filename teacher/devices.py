@@ -59,11 +59,7 @@ def visible_gpus() -> list[str]:
 def _share_cores(workers: int) -> list[dict[str, str]]:
     if workers == 1:
         return [{}]  # the engine's own choice
-    cores = sorted(os.sched_getaffinity(0))
-    if workers > len(cores):
-        raise TeacherInvalid(f"{workers} workers, but only {len(cores)} cores; take at most one worker for each")
-    each = len(cores) // workers
-    shares = [cores[worker * each : (worker + 1) * each] for worker in range(workers)]
-    return [
-        {"VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, share)), "OMP_NUM_THREADS": str(len(share))} for share in shares
-    ]
+    cores = len(os.sched_getaffinity(0))
+    if workers > cores:
+        raise TeacherInvalid(f"{workers} workers, but only {cores} cores; take at most one worker for each")
+    return [{"OMP_NUM_THREADS": str(cores // workers)}] * workers

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from storage.allocator import keep_freed_memory
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid
 from teacher.engine import EngineName, EngineUsage, TeacherEngine, TeacherUnreachable
 
@@ -177,6 +178,7 @@ def _serve(
     os.dup2(output, sys.stdout.fileno())
     os.dup2(output, sys.stderr.fileno())
     os.environ.update(environment)
+    keep_freed_memory()
     try:
         engine = load_engine(name, teacher, options)
     except TROUBLE as error:

@@ -29,14 +29,12 @@ DEFAULTS = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_CPU_KVCACHE_SPACE": "2",
-    # A core for reading photos: on a CPU every small operation waits for all threads, so one that has to share its
-    # core slows all of them down (measured: 11.6 against 1.8 ms a question with both of two cores taken).
-    "VLLM_CPU_NUM_OF_RESERVED_CPU": "1",
 }
 LONGEST_PROMPT = 8192  # tokens: an image of 1 megapixel and a question stay below with all common models
 CHECK_QUESTIONS = ("Is it red?", "Is the picture bright?")
 WINDOW = 1024  # requests in vLLM's scheduler; it runs a few hundred of them together
+STEP_REQUESTS, STEP_TOKENS = 512, 16384  # at most, on a CPU
+CACHE_LIMIT = 2 << 30  # bytes, on a CPU
 
 
 class Call:
@@ -236,16 +234,44 @@ def _load(teacher: ResolvedTeacher, options: EngineOptions) -> Any:
     if not options.plain:
         # Each image is rendered once anyway, and in this process the rendered ones need no copies.
         arguments.setdefault("mm_processor_cache_gb", 0)
-    if not torch.cuda.is_available():
+    on_cpu = not torch.cuda.is_available()
+    if on_cpu:
         arguments.setdefault("enforce_eager", True)
         if not options.plain:
             # Steps as on a large GPU: the more requests in one, the less each pays for it. Blocks as small as they
             # come: what is left of a prefix behind its last whole block is computed again for every question.
-            arguments = {"max_num_seqs": 512, "max_num_batched_tokens": 16384, "block_size": 32, **arguments}
+            steps = {"max_num_seqs": STEP_REQUESTS, "max_num_batched_tokens": STEP_TOKENS, "block_size": 32}
+            arguments = {**steps, **arguments}
+    if on_cpu and arguments["enforce_eager"]:
+        # vLLM compiles one small function even so, with a C++ compiler that may not be there.
+        torch.compiler.set_stance("force_eager")
     try:
+        if on_cpu:
+            arguments.setdefault("kv_cache_memory_bytes", _cache_bytes(teacher))
         return LLM(**arguments)
     except (ValueError, OSError, KeyError) as error:
         raise TeacherInvalid(f"vLLM cannot load {teacher.path}: {first_line(error)}") from error
+
+
+def _cache_bytes(teacher: ResolvedTeacher) -> int:
+    """How much key-value cache vLLM gets on a CPU: what four steps take.
+
+    That holds the requests of a window and the prefixes that they share. Prefixes of images that were dealt with are
+    never needed again, and memory that is touched for the first time is slow.
+    """
+    from transformers import AutoConfig
+
+    assert teacher.path is not None
+    model = AutoConfig.from_pretrained(teacher.path, trust_remote_code=teacher.config.trust_remote_code)
+    text = model.get_text_config()
+    number_size = 4 if teacher.config.dtype == "float32" else 2
+    try:
+        heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+        head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        token_size = 2 * text.num_hidden_layers * heads * head_size * number_size
+    except AttributeError:  # a model with names of its own
+        return CACHE_LIMIT
+    return min(CACHE_LIMIT, 4 * STEP_TOKENS * token_size)
 
 
 def longest_prompt(teacher: ResolvedTeacher) -> int:

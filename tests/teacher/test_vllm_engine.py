@@ -30,8 +30,10 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[EngineProcess]:
-    engine = EngineProcess("vllm", resolve(tiny_teacher()), EngineOptions())
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+    # As on a machine without a compiler, on which nothing was compiled before.
+    bare = {"CXX": "no-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path_factory.mktemp("inductor"))}
+    engine = EngineProcess("vllm", resolve(tiny_teacher()), EngineOptions(), environment=bare)
     yield engine
     engine.close()
 
