@@ -1,8 +1,8 @@
 """How much of the engine's speed `aspects extract` reaches, and what memory it takes. One line of JSON.
 
-First the engine alone: decoded photos in, answers out. Then the whole command - photos read, decoded and sent to the
-engine, Parquet written, Prefect watching - on the same photos. Peak memory is that of the command and all its processes
-together, sampled five times a second.
+The engine alone, decoded photos in and answers out, before and after the whole command: photos read, decoded and sent
+to the engine, Parquet written, Prefect watching. On the same photos for about as long, because machines drift and slow
+down under load. Peak memory is that of the command and all its processes together, sampled now and then.
 
     python bench/extract.py --dataset ../shared/data/flowers102_64 --images 1000,8000
 """
@@ -34,7 +34,9 @@ from teacher.process import EngineProcess
 
 QUESTIONS = PROJECT / "questions" / "scenes.yaml"
 ASPECTS = Path(sys.executable).with_name("aspects")
-ENGINE_IMAGES = 256
+ENGINE_IMAGES = 256  # in one call
+ENGINE_LIMIT = 2048  # images before and after each run, at most
+MEMORY_EVERY = 3.0  # seconds; reading it takes tens of milliseconds, in which the processes looked at stand still
 
 
 def main() -> None:
@@ -46,27 +48,27 @@ def main() -> None:
     photos = image_folder(asked.dataset)
     line: dict[str, Any] = {"benchmark": "extract", "engine": asked.engine, "runs": []}
     for count in map(int, asked.images.split(",")):
-        before = engine_alone(asked.engine, photos)
+        before = engine_alone(asked.engine, photos, count)
         with tempfile.TemporaryDirectory() as folder:
             run = extract(asked.engine, photos, count, Path(folder))
-        # Before and after: machines drift.
-        alone = (before + engine_alone(asked.engine, photos)) / 2
+        alone = (before + engine_alone(asked.engine, photos, count)) / 2
         share = round(run["questions_per_second"] / alone, 3)
         line["runs"].append({**run, "engine_alone_questions_per_second": round(alone, 1), "share_of_engine": share})
         print(line["runs"][-1], file=sys.stderr)
     print(json.dumps(line))
 
 
-def engine_alone(name: str, photos: ImageDataset) -> float:
-    """Questions per second of one long call with photos that are decoded already."""
+def engine_alone(name: str, photos: ImageDataset, count: int) -> float:
+    """Questions per second with photos that are decoded already."""
     questions = load_questions(QUESTIONS).texts
-    images = [decode_image(photos.read(record.image_id)) for record in photos.records[: ENGINE_IMAGES + 8]]
+    images = [decode_image(photos.read(record.image_id)) for record in photos.records[: min(count, ENGINE_LIMIT)]]
     engine = EngineProcess(name, resolve(tiny_teacher()), EngineOptions())
     try:
-        engine.answer(images[ENGINE_IMAGES:], questions)
+        engine.answer(images[-8:], questions)
         started = time.perf_counter()
-        engine.answer(images[:ENGINE_IMAGES], questions)
-        return ENGINE_IMAGES * len(questions) / (time.perf_counter() - started)
+        for start in range(0, len(images), ENGINE_IMAGES):
+            engine.answer(images[start : start + ENGINE_IMAGES], questions)
+        return len(images) * len(questions) / (time.perf_counter() - started)
     finally:
         engine.close()
 
@@ -87,7 +89,8 @@ def extract(engine: str, photos: ImageDataset, count: int, folder: Path) -> dict
         peak = 0
         while process.poll() is None:
             peak = max(peak, memory(process))
-            time.sleep(0.2)
+            with contextlib.suppress(psutil.TimeoutExpired):
+                process.wait(MEMORY_EVERY)
     if process.returncode:
         sys.exit(f"error: {' '.join(command)} ended with code {process.returncode}")
     (manifest,) = store.glob("answers/*/*/*.json")

@@ -9,14 +9,14 @@ from typing import Any
 from teacher.engine import EngineUsage
 from teacher.extract import ShardSummary
 
-BY_ENGINES = ("prefix_tokens", "suffix_tokens", "prompt_tokens", "cached_tokens", "render_seconds", "engine_seconds")
+BY_ENGINES = ("bounded", "prefix_tokens", "suffix_tokens", "prompt_tokens", "cached_tokens", "render_seconds", "engine_seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
     """One run's account.
 
-    `images` and `questions` were asked of the teacher, `reused` answers came from the store. Tokens as in
+    `images` and `questions` were asked of the teacher, `reused` answers came from the store. `bounded` and tokens as in
     `EngineUsage`. Seconds of decoding, rendering, the engine and writing are summed over threads and workers; they
     overlap, so their sum is larger than `seconds`, the wall clock from the first shard to the last. `start_seconds`,
     loading the teacher, is within it. `gpu_seconds` are those that GPUs were held, busy or not. Prices are per hour of
@@ -26,6 +26,7 @@ class Ledger:
     images: int
     questions: int
     reused: int
+    bounded: int
     prefix_tokens: int
     suffix_tokens: int
     prompt_tokens: int
@@ -84,6 +85,7 @@ class Ledger:
     def lines(self) -> list[str]:
         """For people."""
         cost = "" if self.cost is None else f", cost {self.cost:,.2f}"
+        bounded = [f"{self.bounded:,} answers are bounds: the server listed no log-probability of yes or of no"]
         return [
             f"{self.images:,} images and {self.questions:,} answers in {self.asking_seconds:,.0f} s, after "
             f"{self.start_seconds:,.0f} s of starting: {self.images_per_second:,.1f} images/s, "
@@ -93,6 +95,7 @@ class Ledger:
             f"seconds: decoding {self.decode_seconds:,.1f}, rendering {self.render_seconds:,.1f}, engine "
             f"{self.engine_seconds:,.1f}, writing {self.write_seconds:,.1f} (they overlap); workers {self.workers}, "
             f"GPU-seconds {self.gpu_seconds:,.0f}{cost}",
+            *(bounded if self.bounded else []),
         ]
 
 

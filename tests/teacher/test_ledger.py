@@ -28,6 +28,7 @@ def usage() -> EngineUsage:
     return EngineUsage(
         images=3,
         questions=30,
+        bounded=1,
         prefix_tokens=600,
         suffix_tokens=300,
         prompt_tokens=6300,
@@ -56,7 +57,8 @@ def test_shards_and_engines_add_up() -> None:
     assert ledger.gpu_seconds == 60.0
     assert ledger.cost == pytest.approx(0.06)
     assert json.loads(json.dumps(ledger.to_json()))["cost"] == 0.06
-    assert "cost 0.06" in ledger.lines()[-1]
+    assert "cost 0.06" in ledger.lines()[-2]
+    assert ledger.lines()[-1].startswith("2 answers are bounds")
 
 
 def test_tokens_have_a_price_too() -> None:
