@@ -179,7 +179,7 @@ def extract_aspects(
         resolved = teacher.resolve(engine.choose()[0])
     with working(f"comparing {len(images.records)} images with the store"):
         plan = plan_extraction(images, splits, asked_questions, resolved, store, shard_size=shard_size)
-    accounts = (plan.directory.manifest() or {}).get("runs", [])
+    accounts = (plan.directory.last_manifest() or {}).get("runs", [])
     ledger = _ask_missing(plan, images, resolved, engine, store) if plan.missing else None
     if ledger is not None:
         accounts = [*accounts, ledger.to_json()]

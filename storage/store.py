@@ -109,17 +109,23 @@ class AnswerDirectory:
                 continue  # a damaged shard is asked again, with the splits that are asked for
         return list(found)
 
+    @property
+    def _reopened_path(self) -> str:
+        parent, _, folder = self.path.rpartition("/")
+        return f"{parent}/{unfinished_prefix(folder)}manifest.json"
+
     def manifest(self) -> dict[str, Any] | None:
         """What `complete` wrote; None while the directory is not complete."""
-        try:
-            return dict(json.loads(read_file(self.filesystem, self.manifest_path)))
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
+        return self._read_json(self.manifest_path)
+
+    def last_manifest(self) -> dict[str, Any] | None:
+        """What `complete` wrote last, also while the directory is not complete again; None if it never was."""
+        return self.manifest() or self._read_json(self._reopened_path)
 
     def reopen(self) -> None:
         """Say that the directory is not complete, before its shards change."""
         if self.filesystem.get_file_info(self.manifest_path).type != fs.FileType.NotFound:
-            self.filesystem.delete_file(self.manifest_path)
+            self.filesystem.move(self.manifest_path, self._reopened_path)
 
     def complete(self, header: AnswerHeader, shards: Iterable[Shard], facts: dict[str, Any]) -> None:
         """Write the manifest (header, shards with their rows, `facts`), once what an older run left is removed."""
@@ -133,6 +139,12 @@ class AnswerDirectory:
                 self.filesystem.delete_file(f"{self.path}/{name}")
         document = {**header.to_json(), "images": sum(listed.values()), "shards": listed, **facts}
         write_whole(self.filesystem, self.manifest_path, json.dumps(document, indent=2).encode())
+
+    def _read_json(self, path: str) -> dict[str, Any] | None:
+        try:
+            return dict(json.loads(read_file(self.filesystem, path)))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
 
 
 def answer_directories(store: str, dataset: str | None = None) -> list[AnswerDirectory]:

@@ -9,7 +9,15 @@ from typing import Any
 from teacher.engine import EngineUsage
 from teacher.extract import ShardSummary
 
-BY_ENGINES = ("bounded", "prefix_tokens", "suffix_tokens", "prompt_tokens", "cached_tokens", "render_seconds", "engine_seconds")
+BY_ENGINES = (
+    "bounded",
+    "prefix_tokens",
+    "suffix_tokens",
+    "prompt_tokens",
+    "cached_tokens",
+    "render_seconds",
+    "engine_seconds",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

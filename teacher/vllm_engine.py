@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import ValidationError
 
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first_line
 from teacher.engine import REFUSALS, EngineUsage, ImageRefused
@@ -249,6 +250,9 @@ def _load(teacher: ResolvedTeacher, options: EngineOptions) -> Any:
         if on_cpu:
             arguments.setdefault("kv_cache_memory_bytes", _cache_bytes(teacher))
         return LLM(**arguments)
+    except ValidationError as error:  # its first line only counts the others
+        reasons = ", ".join(one["msg"].removeprefix("Value error, ").splitlines()[0] for one in error.errors())
+        raise TeacherInvalid(f"vLLM cannot load {teacher.path}: {reasons}") from error
     except (ValueError, OSError, KeyError) as error:
         raise TeacherInvalid(f"vLLM cannot load {teacher.path}: {first_line(error)}") from error
 

@@ -81,6 +81,17 @@ class StoreContract:
         with pytest.raises(AnswersMissing, match="aspects extract"):
             find_answers(store, "sample")
 
+    def test_what_was_complete_once_is_remembered_until_it_is_again(self, store: str) -> None:
+        directory = write_directory(store)
+        shards = cut_shards(records(5), 3)
+        directory.complete(HEADER, shards, {"runs": ["first"]})
+        directory.reopen()
+        directory.reopen()  # a run was killed, and another one begins
+        assert directory.manifest() is None
+        assert (directory.last_manifest() or {})["runs"] == ["first"]
+        directory.complete(HEADER, shards, {"runs": ["first", "second"]})
+        assert (directory.last_manifest() or {})["runs"] == ["first", "second"]
+
     def test_completing_removes_what_older_runs_left(self, store: str) -> None:
         directory = write_directory(store)
         parent, _, folder = directory.path.rpartition("/")

@@ -72,6 +72,25 @@ def test_documented_calls_give_the_same_answers(engine: EngineProcess, plain_eng
     np.testing.assert_allclose(engine.answer(pictures(), QUESTIONS), expected, atol=1e-4)
 
 
+def test_weights_of_8_bits_answer_a_little_otherwise(engine: EngineProcess) -> None:
+    small = dataclasses.replace(tiny_teacher(), dtype="bfloat16", quantization="fp8_per_channel")
+    quantized = EngineProcess("vllm", resolve(small), EngineOptions())
+    try:
+        ours = quantized.answer(pictures()[:2], QUESTIONS)
+    finally:
+        quantized.close()
+    expected = engine.answer(pictures()[:2], QUESTIONS)
+    probabilities = [1 / (1 + np.exp(no - yes)) for yes, no in (ours, expected)]
+    np.testing.assert_allclose(*probabilities, atol=0.3)
+    assert np.abs(np.stack(ours) - np.stack(expected)).max() > 0.02  # float32 engines agree within 0.0001
+
+
+def test_an_unknown_quantization_is_refused_by_name() -> None:
+    unknown = dataclasses.replace(tiny_teacher(), quantization="nonsense")
+    with pytest.raises(TeacherInvalid, match="Unknown quantization method: nonsense"):
+        EngineProcess("vllm", resolve(unknown), EngineOptions())
+
+
 def test_callers_at_the_same_time_get_their_own_answers(engine: EngineProcess) -> None:
     expected = np.stack(engine.answer(pictures(), QUESTIONS))
     with ThreadPoolExecutor(4) as callers:
