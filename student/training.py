@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.tensorboard import SummaryWriter
 
+from storage.allocator import keep_freed_memory
 from storage.answers import Answers
 from storage.datasets.base import ImageDataset, select
 from student.augment import Augmenter, normalize_pixels
@@ -120,6 +121,8 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
     config, examples, run_dir = job.description.config, job.examples, job.run_dir
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
     student = build_student(config, classes=len(job.description.class_names), aspects=examples.yes_prob_NQ.shape[1])
     student = channels_last(student)
     optimizer = build_optimizer(config, student)

@@ -70,6 +70,7 @@ def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "host": "127.0.0.1",
         "port": str(port),
         "dtype": "float32",
+        "kv-cache-memory-bytes": str(256 << 20),  # on a CPU, nearly all memory otherwise
         "max-logprobs": "20",
         "max-model-len": "512",
         "limit-mm-per-prompt": '{"image": 1, "video": 0}',
