@@ -1,8 +1,9 @@
-"""Does the teacher help? Oxford 102 Flowers at 64 px: base and distilled ResNet18 from scratch, in pairs of one seed.
+"""Which method makes the best student? Oxford 102 Flowers at 64 px, ResNet18 from scratch, in pairs of one seed.
 
-The answers are real: p(yes) of InternVL2-8B to 50 questions about each of the 2,091 training photos, in the file
-layout of the method's authors. The epoch is chosen on a validation split of those photos; the 6,098 test photos are
-looked at once per student. Prints one line of JSON. Started again with the same --run-dir it goes on where it stopped.
+The answers are real: p(yes) of InternVL2-8B to 50 questions about each of the 2,091 training photos (the files of MaKD's
+authors), and what Qwen2.5-7B knows about the 102 classes (the files of LaViD's). Every method has the same photos,
+the same budget and the same starts; weights were chosen on validation photos, and the 6,098 test photos are looked at
+once per student. Prints one line of JSON for each method. Started again with the same --run-dir it goes on.
 
     python bench/flowers.py --run-dir runs/flowers
 """
@@ -13,7 +14,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ import torch
 
 from storage.answers import load_answers
 from storage.datasets import image_folder
-from student.compare import Comparison, compare
 from student.config import StudentConfig
-from teacher.precomputed import import_answers, read_makd
+from student.examples import Knowledge
+from student.experiment import Difference, Grid, Results, run_experiment
+from teacher.precomputed import import_answers, read_lavid, read_makd
 
 # Chosen on validation images alone; docs/experiments.md has what else was tried.
 RECIPE = StudentConfig(
@@ -44,54 +45,72 @@ RECIPE = StudentConfig(
     schedule="cosine",
     warmup=2,
     crop_scale=(0.8, 1.0),
-    alpha=30.0,
     precision="bf16-mixed",
     checkpoint_every=3,
 )
+METHODS = ["base", "makd", "lavid", "recommended", "shuffled", "shuffled-in-class", "class-mean", "random"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "flowers", help="where runs are kept")
-    parser.add_argument("--seeds", type=int, default=3, help="paired seeds, from 0")
+    parser.add_argument("--seeds", type=int, default=5, help="paired seeds, from 0")
     parser.add_argument("--epochs", type=int, default=RECIPE.epochs)
-    parser.add_argument("--alpha", type=float, default=RECIPE.alpha)
+    parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas; base is always one")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()
-    folder = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data")) / "flowers102_64"
+    data = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data"))
+    folder = data / "flowers102_64"
     if not folder.is_dir():
         sys.exit(f"no flowers at {folder}; set ASPECTS_DATA to the folder that holds flowers102_64")
-    config = RECIPE.replace(epochs=asked.epochs, alpha=asked.alpha, threads=asked.threads)
 
     dataset = image_folder(folder, name="flowers102_64")
-    answers_file = read_makd(folder / "internvl2_yes_probability.json")
-    imported = import_answers(answers_file, dataset, ("train",), str(asked.run_dir / "store"))
-    started = time.perf_counter()
-    comparison = compare(config, dataset, load_answers(imported.directory), range(asked.seeds), asked.run_dir)
-    print(json.dumps(report(comparison, time.perf_counter() - started)))
+    files = (
+        read_makd(folder / "internvl2_yes_probability.json"),
+        read_lavid(data / "lavid" / "flowers_qwen2.5-7b_chat_50-5.json", data / "lavid" / "flowers_chat_50-5.txt"),
+    )
+    image, classes = (import_answers(file, dataset, ("train",), str(asked.run_dir / "store")) for file in files)
+    knowledge = Knowledge(image=load_answers(image.directory), classes=load_answers(classes.directory))
+    settings = RECIPE.replace(epochs=asked.epochs, threads=asked.threads).to_dict()
+    grid = Grid(settings=settings, axes={"method": asked.methods.split(",")}, seeds=range(asked.seeds))
+    print_results(run_experiment(grid, dataset, knowledge, asked.run_dir), "recommended")
 
 
-def report(comparison: Comparison, seconds: float) -> dict[str, Any]:
-    """Top-1 on the test photos in percent; `seconds` is this start's wall clock, `training_seconds` all training's."""
-    top1 = comparison.metric("top1")
+def print_results(results: Results, best: str) -> None:
+    """A line of JSON for each method: top-1 on the test photos in percent, what it gains over base, and what the
+    method `best` gains over it."""
+    methods = [summary.cell for summary in results.metric("top1")]
+    for summary in results.metric("top1"):
+        rows = results.table.filter(results.table["cell"] == summary.cell)
+        line = {
+            "benchmark": results.dataset,
+            "method": summary.cell,
+            "train_images": results.train_images,
+            "val_images": results.val_images,
+            "test_images": results.images,
+            "seeds": len(summary.values),
+            "top1": [percent(value) for value in summary.values],
+            "top1_mean": percent(summary.mean),
+            "top1_std": percent(summary.std),
+            "top5_mean": percent(rows["top5"].mean()),
+            "val_loss_mean": round(rows["val_loss"].mean(), 4),
+            "over_base": describe(summary.gain),
+        }
+        if best in methods and summary.cell != best:
+            line[f"{best}_over_it"] = describe(results.difference(best, summary.cell))
+        line |= {"training_seconds": round(rows["seconds"].sum()), "threads": torch.get_num_threads()}
+        print(json.dumps(line), flush=True)
+
+
+def describe(difference: Difference | None) -> dict[str, Any] | None:
+    """A paired difference in percentage points, with its 95 % confidence interval."""
+    if difference is None:
+        return None
     return {
-        "benchmark": "flowers102_64",
-        "train_images": comparison.train_images,
-        "val_images": comparison.val_images,
-        "test_images": comparison.images,
-        "seeds": len(top1.gains),
-        "base_top1_mean": percent(top1.base_mean),
-        "base_top1_std": percent(top1.base_std),
-        "distilled_top1_mean": percent(top1.distilled_mean),
-        "distilled_top1_std": percent(top1.distilled_std),
-        "gain_per_seed": [percent(gain) for gain in top1.gains],
-        "gain_mean": percent(top1.gain_mean),
-        "base_top5_mean": percent(comparison.metric("top5").base_mean),
-        "distilled_top5_mean": percent(comparison.metric("top5").distilled_mean),
-        "seconds": round(seconds),
-        "training_seconds": round(sum(row.seconds for row in comparison.rows)),
-        "threads": torch.get_num_threads(),
-        "settings": comparison.config.learned(),
+        "mean": percent(difference.mean),
+        "interval": [percent(difference.low), percent(difference.high)],
+        "p": difference.p,
+        "by_seed": [percent(value) for value in difference.values],
     }
 
 

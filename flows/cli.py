@@ -144,6 +144,7 @@ def run(
     backbone: options.Backbone = None,
     epochs: options.Epochs = None,
     image_size: options.ImageSize = None,
+    method: options.Method = None,
     alpha: options.Alpha = None,
     settings: options.Settings = None,
 ) -> None:
@@ -153,7 +154,15 @@ def run(
     """
     given = locals()
     student = options.student_parameters(
-        recipe, seeds, runs, settings, backbone=backbone, epochs=epochs, image_size=image_size, alpha=alpha
+        recipe,
+        seeds,
+        runs,
+        settings,
+        backbone=backbone,
+        epochs=epochs,
+        image_size=image_size,
+        method=method,
+        alpha=alpha,
     )
     student.config()
     summary = _run_extraction(given, student=student, train=True)
@@ -167,6 +176,7 @@ def train(
     store: options.Store = "store",
     questions: options.AnyQuestions = None,
     teacher: options.AnswersBy = None,
+    class_teacher: options.ClassAnswersBy = None,
     name: options.Name = None,
     root: options.Root = None,
     download: options.Download = False,
@@ -176,25 +186,81 @@ def train(
     backbone: options.Backbone = None,
     epochs: options.Epochs = None,
     image_size: options.ImageSize = None,
+    method: options.Method = None,
     alpha: options.Alpha = None,
     settings: options.Settings = None,
 ) -> None:
     """Train students with and without the store's answers, seed by seed, and compare them on the test split."""
     student = options.student_parameters(
-        recipe, seeds, runs, settings, backbone=backbone, epochs=epochs, image_size=image_size, alpha=alpha
+        recipe,
+        seeds,
+        runs,
+        settings,
+        backbone=backbone,
+        epochs=epochs,
+        image_size=image_size,
+        method=method,
+        alpha=alpha,
     )
     images = options.dataset_parameters(dataset, name, root, download)
     asked = str(questions) if questions else None
     _direct_run()
-    from flows.training import find_teacher_answers, train_student
+    from flows.training import find_knowledge, train_student
 
     # Prefect takes seconds to start; a typing mistake should not.
     student.config()
-    find_teacher_answers(store, images.open().name, teacher, asked)
-    _print_results(train_student(dataset=images, store=store, teacher=teacher, questions=asked, student=student))
+    find_knowledge(store, images.open().name, teacher, asked, class_teacher)
+    _print_results(
+        train_student(
+            dataset=images,
+            store=store,
+            teacher=teacher,
+            questions=asked,
+            class_teacher=class_teacher,
+            student=student,
+        )
+    )
 
 
-@app.command(epilog="Example: aspects evaluate runs/seed-0/distilled -d data/scenes -s store")
+@app.command(epilog="Example: aspects experiment experiments/alpha.yaml --runs runs/alpha")
+def experiment(
+    file: Annotated[Path, typer.Argument(help="What to train; docs/students.md has the fields.", metavar="FILE")],
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Instead of the file's.")] = None,
+    store: Annotated[str | None, typer.Option("--store", "-s", help="Instead of the file's.")] = None,
+    teacher: options.AnswersBy = None,
+    class_teacher: options.ClassAnswersBy = None,
+    name: options.Name = None,
+    root: options.Root = None,
+    download: options.Download = False,
+    recipe: Annotated[str | None, typer.Option(help="Instead of the file's.", rich_help_panel=options.STUDENT)] = None,
+    seeds: Annotated[str | None, typer.Option(help="Instead of the file's.", rich_help_panel=options.STUDENT)] = None,
+    runs: Annotated[Path | None, typer.Option(help="Instead of the file's.", rich_help_panel=options.STUDENT)] = None,
+    epochs: options.Epochs = None,
+    settings: options.Settings = None,
+) -> None:
+    """Train a grid of students - methods, backbones, any settings, seeds - and compare them in pairs.
+
+    Start it again at any time: finished students are kept, and what the file has more is trained.
+    """
+    _direct_run()
+    from flows.experiment import read_experiment, run_experiment
+
+    given = {
+        "dataset": options.dataset_parameters(dataset, name, root, download) if dataset else None,
+        "store": store,
+        "teacher": teacher,
+        "class_teacher": class_teacher,
+        "recipe": recipe,
+        "seeds": options.seed_numbers(seeds) if seeds else None,
+        "runs": str(runs) if runs else None,
+    }
+    changed = options.assignments("--set", settings) | ({} if epochs is None else {"epochs": epochs})
+    asked = read_experiment(file, {name: value for name, value in given.items() if value is not None}, changed)
+    asked.check()
+    _print_results(run_experiment(asked))
+
+
+@app.command(epilog="Example: aspects evaluate runs/recommended/seed-0 -d data/scenes -s store")
 def evaluate(
     run: options.RunDir,
     dataset: options.Dataset,
@@ -220,7 +286,7 @@ def evaluate(
     )
 
 
-@app.command(epilog="Example: aspects export runs/seed-0/distilled exported --format safetensors --format onnx")
+@app.command(epilog="Example: aspects export runs/recommended/seed-0 exported --format safetensors --format onnx")
 def export(
     run: options.RunDir,
     out: Annotated[Path, typer.Argument(help="Folder to write.", metavar="DIR")],
@@ -344,10 +410,10 @@ def _direct_run() -> None:
     attach(Console(stderr=True))
 
 
-def _print_results(comparison: Any) -> None:
-    from flows.report import print_comparison
+def _print_results(results: Any) -> None:
+    from flows.report import print_results
 
-    print_comparison(comparison)
+    print_results(results)
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ from teacher.ledger import Ledger, add_up
 from teacher.process import EngineProcess, TeacherDied
 
 if TYPE_CHECKING:
-    from student.compare import Comparison
+    from student.experiment import Results
 
 # For each worker: one shard's photos are read, decoded and rendered while the model is busy with the other's.
 SHARDS_AT_ONCE = 2
@@ -78,7 +78,7 @@ class ExtractionSummary:
     shards_kept: int
     failures: Mapping[str, str]
     ledger: Ledger | None = None
-    results: Comparison | None = None
+    results: Results | None = None
 
     @property
     def asked(self) -> int:
@@ -166,7 +166,7 @@ def extract_aspects(
     train: bool = True,
     student: StudentParameters = SMALL_STUDENT,
 ) -> ExtractionSummary:
-    """Ask what nobody has asked yet, then train base and distilled students side by side unless told not to.
+    """Ask what nobody has asked yet, then train students with and without the answers unless told not to.
 
     Safe to start again at any time: finished shards are kept, and where nothing is missing no model is loaded.
     `questions` is a YAML file, `store` a folder or an address such as s3://bucket/path.

@@ -143,7 +143,12 @@ Recipe = Annotated[
 Backbone = Annotated[str | None, typer.Option(help="Any model of timm, e.g. resnet18.", rich_help_panel=STUDENT)]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.", rich_help_panel=STUDENT)]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the student's input in pixels.", rich_help_panel=STUDENT)]
-Alpha = Annotated[float | None, typer.Option(help="Weight of the aspects in the loss.", rich_help_panel=STUDENT)]
+Method = Annotated[
+    str | None, typer.Option(help="What is learnt from the answers: recommended, makd, ...", rich_help_panel=STUDENT)
+]
+Alpha = Annotated[
+    float | None, typer.Option(help="Weight of the answers in the loss; else the method's.", rich_help_panel=STUDENT)
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any setting of the student, NAME=VALUE; may be repeated.", rich_help_panel=STUDENT),
@@ -151,7 +156,7 @@ Settings = Annotated[
 Seeds = Annotated[
     str,
     typer.Option(
-        help="Seeds, separated by commas; each trains a base and a distilled student.", rich_help_panel=STUDENT
+        help="Seeds, separated by commas; each trains a student without and one with answers.", rich_help_panel=STUDENT
     ),
 ]
 Runs = Annotated[
@@ -161,6 +166,10 @@ Runs = Annotated[
 RunDir = Annotated[Path, typer.Argument(help="Folder of one trained student.", metavar="RUN")]
 AnswersBy = Annotated[
     str | None, typer.Option("--teacher", "-t", help="Fingerprint (see aspects show), where the store has several.")
+]
+
+ClassAnswersBy = Annotated[
+    str | None, typer.Option(help="Fingerprint of answers about the classes, for methods that learn from both.")
 ]
 
 
@@ -185,15 +194,21 @@ def student_parameters(
     from flows.parameters import StudentParameters
 
     given = {name: value for name, value in shortcuts.items() if value is not None}
-    try:
-        numbers = [int(seed) for seed in words(seeds)]
-    except ValueError as error:
-        raise OptionInvalid(f"--seeds {seeds!r} are no whole numbers; write e.g. --seeds 0,1,2") from error
-    if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < 0:
-        raise OptionInvalid(f"--seeds {seeds!r} must be different numbers from 0; write e.g. --seeds 0,1,2")
+    numbers = seed_numbers(seeds)
     return StudentParameters(
         recipe=recipe, seeds=numbers, runs=str(runs), settings={**assignments("--set", settings), **given}
     )
+
+
+def seed_numbers(text: str) -> list[int]:
+    """The numbers of --seeds."""
+    try:
+        numbers = [int(seed) for seed in words(text)]
+    except ValueError as error:
+        raise OptionInvalid(f"--seeds {text!r} are no whole numbers; write e.g. --seeds 0,1,2") from error
+    if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < 0:
+        raise OptionInvalid(f"--seeds {text!r} must be different numbers from 0; write e.g. --seeds 0,1,2")
+    return numbers
 
 
 def split_names(text: str) -> list[str]:

@@ -155,13 +155,20 @@ class StudentParameters(Parameters):
     )
 
     def config(self) -> StudentConfig:
-        from student.config import present_accelerator, recipe
+        from student.config import StudentConfig
 
         try:
-            return recipe(self.recipe, **{"accelerator": present_accelerator(), **self.settings})
+            return StudentConfig.from_dict(self.values())
         except TypeError as error:
             given = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
             raise SettingInvalid(f"a student setting has a value of the wrong kind: {given} ({error})") from error
+
+    def values(self) -> dict[str, Any]:
+        """The recipe's settings, this machine's accelerator, and the settings that differ. Raises ConfigInvalid for an
+        unknown recipe."""
+        from student.config import present_accelerator, recipe_settings
+
+        return {"accelerator": present_accelerator(), **recipe_settings(self.recipe), **self.settings}
 
 
 SMALL_STUDENT = StudentParameters()

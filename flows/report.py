@@ -13,59 +13,69 @@ from flows.parameters import TINY
 from teacher.known import KNOWN
 
 if TYPE_CHECKING:  # torch takes seconds, and only who has trained prints these
-    from student.compare import Comparison, MetricSummary
     from student.evaluate import Evaluation
+    from student.experiment import CellSummary, Difference, Results
     from teacher.precomputed import ImportSummary
 
 METRIC_NAMES = {"top1": "top-1", "top5": "top-5", "macro_accuracy": "macro accuracy"}
+GAIN_NOTE = "gain: top-1 over the baseline in pairs of one seed, its 95 % confidence interval, p of a paired t-test"
 WORST_CLASSES = 5
 REASONS_SHOWN = 3
 
 
-def comparison_rows(comparison: Comparison) -> list[dict[str, str]]:
-    """Per cent: one row for each seed and metric, then mean +- standard deviation over the seeds."""
+def results_rows(results: Results) -> list[dict[str, str]]:
+    """Per cent: one row for each cell, mean ± standard deviation over the seeds, and the gain over its baseline."""
+    top5, macro = results.metric("top5"), results.metric("macro_accuracy")
     rows = []
-    for summary in comparison.summary:
-        name = METRIC_NAMES.get(summary.metric, summary.metric)
-        by_student = {(row.seed, row.student): getattr(row, summary.metric) for row in comparison.rows}
-        seeds = dict.fromkeys(row.seed for row in comparison.rows)
-        for seed, gain in zip(seeds, summary.gains, strict=True):
-            base, distilled = by_student[seed, "base"], by_student[seed, "distilled"]
-            rows.append(_row(name, str(seed), _percent(base), _percent(distilled), f"{100 * gain:+.2f}"))
-        if len(seeds) > 1:
-            rows.append(_mean_row(name, summary))
+    for index, cell in enumerate(results.metric("top1")):
+        varied = {name: "-" if value is None else str(value) for name, value in cell.varied.items()}
+        rows.append(
+            {
+                **varied,
+                "seeds": str(len(cell.values)),
+                "top-1": _mean(cell),
+                "top-5": _mean(top5[index]),
+                "macro": _mean(macro[index]),
+                **_gain(cell.gain),
+            }
+        )
     return rows
 
 
-def comparison_title(comparison: Comparison) -> str:
-    config = comparison.config
+def results_title(results: Results) -> str:
+    settings = results.settings
+    named = [f"{settings[name]}{unit}" for name, unit in (("backbone", ""), ("epochs", " epochs")) if name in settings]
     return (
-        f"{comparison.dataset}: {config.backbone}, {config.epochs} epochs, {comparison.train_images} training images, "
-        f"% of {comparison.images} {comparison.split} images"
+        f"{results.dataset}: {', '.join([*named, f'{results.train_images} training images'])}; "
+        f"% of {results.images} {results.split} images"
     )
 
 
-def comparison_markdown(comparison: Comparison) -> str:
-    """The whole comparison as a page: settings, table, and what the distilled students know about the questions."""
-    rows = comparison_rows(comparison)
+def results_markdown(results: Results) -> str:
+    """The whole experiment as a page: table, what the students know about the questions, and the shared settings."""
+    rows = results_rows(results)
     header = list(rows[0])
     table = [" | ".join(header), " | ".join("---" for _ in header), *(" | ".join(row.values()) for row in rows)]
-    lines = [f"# {comparison_title(comparison)}", "", *(f"| {line} |" for line in table), ""]
-    aspects = [row for row in comparison.rows if row.aspect_auroc is not None]
-    for row in aspects:
-        lines.append(f"- seed {row.seed}: aspect AUROC {row.aspect_auroc:.3f}, ECE {row.aspect_ece:.3f}")
-    settings = ", ".join(f"{name} {value}" for name, value in comparison.config.to_dict().items())
+    lines = [f"# {results_title(results)}", "", *(f"| {line} |" for line in table), "", GAIN_NOTE, ""]
+    for row in results.table.iter_rows(named=True):
+        if row["aspect_auroc"] is not None:
+            aspects = f"aspect AUROC {row['aspect_auroc']:.3f}, ECE {row['aspect_ece']:.3f}"
+            lines.append(f"- {row['cell']}, seed {row['seed']}: {aspects}")
+    settings = ", ".join(f"{name} {value}" for name, value in results.settings.items())
     return "\n".join([*lines, "", f"Settings: {settings}", ""])
 
 
-def print_comparison(comparison: Comparison) -> None:
-    rows = comparison_rows(comparison)
-    table = Table(title=comparison_title(comparison), title_justify="left", box=box.SIMPLE_HEAD)
+def print_results(results: Results) -> None:
+    rows = results_rows(results)
+    table = Table(title=results_title(results), title_justify="left", box=box.SIMPLE_HEAD)
     for name in rows[0]:
-        table.add_column(name, justify="left" if name == "metric" else "right")
+        table.add_column(name, justify="left" if name in results.summary[0].varied else "right")
     for row in rows:
-        table.add_row(*row.values(), style="bold" if row["seed"] == "mean" else None, end_section=row["seed"] == "mean")
-    Console().print(table)
+        table.add_row(*row.values())
+    console = Console()
+    console.print(table)
+    if len(rows) > 1:
+        console.print(f"[dim]{GAIN_NOTE}[/dim]")
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
@@ -116,18 +126,19 @@ def listed(what: str, reasons: dict[str, str]) -> list[str]:
     return [f"{what}: {len(reasons)} (each has its reason in the column 'error')", *shown, *more]
 
 
-def _row(metric: str, seed: str, base: str, distilled: str, gain: str) -> dict[str, str]:
-    return {"metric": metric, "seed": seed, "base": base, "distilled": distilled, "gain": gain}
+def _mean(summary: CellSummary) -> str:
+    return _percent(summary.mean) + ("" if summary.std is None else f" ± {_percent(summary.std)}")
 
 
-def _mean_row(name: str, summary: MetricSummary) -> dict[str, str]:
-    return _row(
-        name,
-        "mean",
-        f"{_percent(summary.base_mean)} ± {_percent(summary.base_std)}",
-        f"{_percent(summary.distilled_mean)} ± {_percent(summary.distilled_std)}",
-        f"{100 * summary.gain_mean:+.2f} ± {_percent(summary.gain_std)}",
-    )
+def _gain(gain: Difference | None) -> dict[str, str]:
+    if gain is None:
+        return {"gain": "-", "95 %": "-", "p": "-", "by seed": "-"}
+    return {
+        "gain": f"{100 * gain.mean:+.2f}",
+        "95 %": "-" if gain.low is None or gain.high is None else f"{100 * gain.low:+.2f} .. {100 * gain.high:+.2f}",
+        "p": "-" if gain.p is None else f"{gain.p:.2g}",
+        "by seed": " ".join(f"{100 * value:+.2f}" for value in gain.values),
+    }
 
 
 def _percent(share: float | None) -> str:

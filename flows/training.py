@@ -1,4 +1,4 @@
-"""The flow `train-student`: answers from the store in, base and distilled students side by side out."""
+"""The flow `train-student`: answers from the store in, students with and without them side by side out."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging import get_run_logger
 
 from flows.parameters import SMALL_STUDENT, DatasetParameters, StudentParameters
-from flows.report import comparison_markdown, comparison_rows, comparison_title
+from flows.report import results_markdown, results_rows, results_title
 from flows.terminal import attached, say
 from storage.answers import Answers, find_answers, read_answers
-from storage.datasets.base import select
+from storage.datasets.base import ImageDataset, select
 from storage.questions import load_questions
 
 if TYPE_CHECKING:  # torch takes seconds, and an extraction imports this file too
-    from student.compare import Comparison
+    from student.examples import Knowledge
+    from student.experiment import Grid, Results
     from student.runs import EpochLog
 
 ANSWERS_PLACE = "{answers}"
@@ -33,35 +34,57 @@ def train_student(
     store: str = "store",
     teacher: str | None = None,
     questions: str | None = None,
+    class_teacher: str | None = None,
     student: StudentParameters = SMALL_STUDENT,
-) -> Comparison:
+) -> Results:
     """Train on the complete answers that `store` has for the dataset; goes on from what `student.runs` already holds.
 
-    `teacher` (a fingerprint, see `aspects show`) and `questions` (the YAML file) choose where there are several.
+    `teacher` (a fingerprint, see `aspects show`) and `questions` (the YAML file) choose where there are several;
+    `class_teacher` are answers about the classes, for methods that learn from both.
     """
-    from student.compare import compare
     from student.examples import digest_of
+    from student.experiment import Grid
 
     config = student.config()
     images = dataset.open()
-    answers = find_teacher_answers(store, images.name, teacher, questions)
+    knowledge = find_knowledge(store, images.name, teacher, questions, class_teacher)
     seeds = ", ".join(str(seed) for seed in student.seeds)
-    say(f"training {config.backbone} for {config.epochs} epochs, with and without aspects, seeds {seeds}")
+    say(f"training {config.backbone} for {config.epochs} epochs by base and {config.method}, seeds {seeds}")
+    digest = digest_of(images, select(images, ("train",)), knowledge)
+    runs = Path(student.runs.replace(ANSWERS_PLACE, digest)).expanduser()
+    methods = list(dict.fromkeys(["base", config.method]))
+    grid = Grid(settings=config.to_dict(), axes={"method": methods}, seeds=student.seeds)
+    results = train_grid(grid, images, knowledge, runs)
+    say(f"students and report: {runs}")
+    return results
+
+
+def train_grid(grid: Grid, images: ImageDataset, knowledge: Knowledge, runs: Path, *, split: str = "test") -> Results:
+    """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
+    from student.experiment import run_experiment
+
     logger = get_run_logger()
 
-    def log_epoch(kind: str, seed: int, log: EpochLog) -> None:
+    def log_epoch(cell: str, seed: int, log: EpochLog) -> None:
         val_top1 = "" if log.val_top1 is None else f", val top-1 {100 * log.val_top1:.1f} %"
-        logger.info("seed %d %s: epoch %d/%d, loss %.3f%s", seed, kind, log.epoch, config.epochs, log.loss, val_top1)
+        logger.info("%s, seed %d: epoch %d, loss %.3f%s", cell, seed, log.epoch, log.loss, val_top1)
 
-    digest = digest_of(images, select(images, ("train",)), answers)
-    runs = Path(student.runs.replace(ANSWERS_PLACE, digest)).expanduser()
-    comparison = compare(config, images, answers, student.seeds, runs, progress=attached(), on_epoch=log_epoch)
-    create_table_artifact(comparison_rows(comparison), key="results", description=comparison_title(comparison))
-    report = comparison_markdown(comparison)
+    results = run_experiment(grid, images, knowledge, runs, split=split, progress=attached(), on_epoch=log_epoch)
+    create_table_artifact(results_rows(results), key="results", description=results_title(results))
+    report = results_markdown(results)
     (runs / "report.md").write_text(report, encoding="utf-8")
     create_markdown_artifact(report, key="report", description=f"written to {runs / 'report.md'}")
-    say(f"students and report: {runs}")
-    return comparison
+    return results
+
+
+def find_knowledge(
+    store: str, dataset: str, teacher: str | None, questions: str | None, class_teacher: str | None
+) -> Knowledge:
+    """What the store knows about the dataset. Raises AnswersMissing as `find_teacher_answers` does."""
+    from student.examples import Knowledge
+
+    about_classes = find_teacher_answers(store, dataset, class_teacher, None) if class_teacher else None
+    return Knowledge(image=find_teacher_answers(store, dataset, teacher, questions), classes=about_classes)
 
 
 def find_teacher_answers(store: str, dataset: str, teacher: str | None, questions: str | None) -> Answers:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -49,6 +50,28 @@ class Augmenter:
         if config.color_jitter > 0:
             batch = jitter_batch(batch, jitter.to(device))
         return self.normalize(batch)
+
+
+def mix(config: StudentConfig, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, float, Tensor]:
+    """Mixup (arXiv 1710.09412) or CutMix (arXiv 1905.04899) of a batch [B, 3, H, W], a coin's toss where the config
+    wants both: the mixed batch, the share in it of each image's own pixels, and the index [B] of each one's partner."""
+    strengths = [(kind, alpha) for kind, alpha in (("mixup", config.mixup), ("cutmix", config.cutmix)) if alpha > 0]
+    partners = torch.randperm(len(batch), generator=generator) if strengths else torch.arange(len(batch))
+    if not strengths:
+        return batch, 1.0, partners
+    kind, alpha = strengths[int(torch.randint(len(strengths), (), generator=generator))]
+    share = float(np.random.default_rng(int(torch.randint(2**62, (), generator=generator))).beta(alpha, alpha))
+    other = batch[partners.to(batch.device)]
+    if kind == "mixup":
+        return share * batch + (1 - share) * other, share, partners
+    height, width = batch.shape[-2:]
+    cut_height, cut_width = (round(side * (1 - share) ** 0.5) for side in (height, width))
+    top = int(torch.randint(height - cut_height + 1, (), generator=generator))
+    left = int(torch.randint(width - cut_width + 1, (), generator=generator))
+    box = (..., slice(top, top + cut_height), slice(left, left + cut_width))
+    batch = batch.clone()
+    batch[box] = other[box]
+    return batch, 1 - cut_height * cut_width / (height * width), partners
 
 
 def normalize_pixels(pixels_BHWC: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

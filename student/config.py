@@ -10,6 +10,9 @@ from typing import Any, Literal, get_args
 
 import timm
 import torch
+import torchvision
+
+from student.methods import Method, MethodUnknown, method_named
 
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "multistep", "poly", "tanh"]
@@ -19,7 +22,20 @@ Policy = Literal["trivial", "rand"]
 Treatment = Literal["refuse", "drop"]
 
 # How a run is computed and saved, not what it learns: a run may be resumed with other values of these.
-NOT_LEARNED = frozenset({"accelerator", "devices", "threads", "checkpoint_every"})
+NOT_LEARNED = frozenset({"accelerator", "devices", "threads", "checkpoint_every", "network"})
+
+
+TORCHVISION = "torchvision:"  # before the name of a backbone that is torchvision's, not timm's
+# Students by the names they have in papers.
+STUDENTS = {
+    "ResNet18": "resnet18",
+    "ResNet34": "resnet34",
+    "MobileNetV1": "mobilenetv1_100",
+    "MobileNetV2": "mobilenetv2_100",
+    "EfficientNet-B0": "efficientnet_b0",
+    "ShuffleNetV2": f"{TORCHVISION}shufflenet_v2_x1_0",
+    "ViT": "vit_base_patch16_224",
+}
 
 
 class ConfigInvalid(ValueError):
@@ -43,10 +59,15 @@ class StudentConfig:
     pretrained: bool = False
     seed: int = 0
 
-    alpha: float = 4.0  # weight of the aspects in the loss; 0 trains without them
+    method: str = "makd"  # what is learnt besides the labels; student/methods.py has the table
+    alpha: float | None = None  # weight of what is learnt from answers; None: the method's own, 0: nothing is
+    network: str | None = None  # folder of a finished run whose network kd, dkd and their like learn from
+    question_count: int | None = None  # of all questions, so many drawn by the seed; None: all
+    without_group: str | None = None  # a group of questions that is left out
     missing_answers: Treatment = "refuse"
     damaged_images: Treatment = "refuse"
     val_fraction: float = 0.1  # of the training split; 0 keeps the last epoch
+    train_fraction: float = 1.0  # of each class's training images, drawn by the seed
 
     batch_size: int = 64
     optimizer: Optimizer = "sgd"
@@ -66,6 +87,8 @@ class StudentConfig:
     flip: float = 0.5
     color_jitter: float = 0.0
     policy: Policy | None = None
+    mixup: float = 0.0  # of Beta(mixup, mixup), the share of another image that is blended in; 0: none
+    cutmix: float = 0.0  # of Beta(cutmix, cutmix), the area of another image that is pasted in; 0: none
 
     accelerator: Accelerator = "cpu"
     devices: int = 1
@@ -74,17 +97,22 @@ class StudentConfig:
     checkpoint_every: int = 1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "backbone", STUDENTS.get(self.backbone, self.backbone))
         for name, values in CHOICES.items():
             value = getattr(self, name)
             if value not in values and not (name == "policy" and value is None):
                 raise ConfigInvalid(f"{name} {value!r} is unknown; use one of {', '.join(map(repr, values))}")
         for name in ("image_size", "epochs", "batch_size", "devices", "checkpoint_every"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("alpha", "weight_decay", "warmup", "color_jitter", "seed"):
+        for name in ("weight_decay", "warmup", "color_jitter", "seed", "mixup", "cutmix"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         for name in ("val_fraction", "label_smoothing", "drop_rate", "momentum"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
         _require(self.lr > 0, "lr", self.lr, "above 0")
+        _require(0 < self.train_fraction <= 1, "train_fraction", self.train_fraction, "above 0 and at most 1")
+        _require(self.alpha is None or self.alpha >= 0, "alpha", self.alpha, "at least 0")
+        count = self.question_count
+        _require(count is None or count >= 1, "question_count", count, "at least 1")
         _require(0 <= self.flip <= 1, "flip", self.flip, "between 0 and 1")
         _require(self.color_jitter <= 1, "color_jitter", self.color_jitter, "at most 1")
         _require(self.warmup < self.epochs, "warmup", self.warmup, f"below epochs ({self.epochs})")
@@ -99,6 +127,23 @@ class StudentConfig:
         if self.stored_size < self.image_size or self.shown_size < self.image_size:
             raise ConfigInvalid(f"cache_size and resize_size must be at least image_size ({self.image_size})")
         _require_backbone(self.backbone, self.pretrained)
+        _require_method(self)
+
+    @property
+    def objective(self) -> Method:
+        """What is learnt besides the labels, alpha and label smoothing included."""
+        method = method_named(self.method, self.alpha)
+        return dataclasses.replace(method, label_smoothing=max(self.label_smoothing, method.label_smoothing))
+
+    def effective(self) -> StudentConfig:
+        """The same run without the settings that its method makes no use of."""
+        method = method_named(self.method)
+        unused: dict[str, Any] = {}
+        if not method.answer_terms:
+            unused = {"alpha": None, "question_count": None, "without_group": None}
+        if not method.network_terms:
+            unused["network"] = None
+        return self.replace(**unused)
 
     @property
     def stored_size(self) -> int:
@@ -163,6 +208,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "schedule": "multistep",
         "milestones": (150, 180, 210),
         "decay_rate": 0.1,
+        "method": "makd",
         "alpha": 4.0,
     },
     # Half a minute on two CPU cores for the few hundred rendered scenes of the demo.
@@ -178,7 +224,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "schedule": "cosine",
         "warmup": 3,
         "crop_scale": (0.8, 1.0),
-        "alpha": 10.0,
         "val_fraction": 0.0,
         "precision": "bf16-mixed",
     },
@@ -197,7 +242,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "warmup": 2,
         "crop_scale": (0.35, 1.0),
         "color_jitter": 0.2,
-        "alpha": 10.0,
         "precision": "bf16-mixed",
     },
     # A pretrained backbone on photos of ordinary size: what most people want on their own folder.
@@ -216,7 +260,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "crop_scale": (0.25, 1.0),
         "policy": "trivial",
         "label_smoothing": 0.1,
-        "alpha": 4.0,
         "precision": "bf16-mixed",
     },
 }
@@ -224,9 +267,14 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def recipe(name: str, **changes: Any) -> StudentConfig:
     """The named recipe with some settings changed. Raises ConfigInvalid for a name or setting that does not exist."""
+    return StudentConfig.from_dict(recipe_settings(name) | changes)
+
+
+def recipe_settings(name: str) -> dict[str, Any]:
+    """The settings that the named recipe makes. Raises ConfigInvalid for a name that does not exist."""
     if name not in RECIPES:
         raise ConfigInvalid(f"recipe '{name}' is unknown; use one of {', '.join(RECIPES)}")
-    return StudentConfig.from_dict(RECIPES[name] | changes)
+    return RECIPES[name]
 
 
 def present_accelerator() -> Accelerator:
@@ -241,7 +289,22 @@ def _require(holds: bool, name: str, value: object, wanted: str) -> None:
         raise ConfigInvalid(f"{name} is {value}; it must be {wanted}")
 
 
+def _require_method(config: StudentConfig) -> None:
+    try:
+        method = config.objective
+    except MethodUnknown as error:
+        raise ConfigInvalid(str(error)) from error
+    if method.network_terms and config.network is None:
+        raise ConfigInvalid(
+            f"method '{config.method}' learns from a larger network, but none is given; "
+            f"set network to the folder of a finished run"
+        )
+
+
 def _require_backbone(backbone: str, pretrained: bool) -> None:
+    if backbone.startswith(TORCHVISION):
+        _require_torchvision(backbone.removeprefix(TORCHVISION), pretrained)
+        return
     if not timm.is_model(backbone):
         raise ConfigInvalid(f"timm has no backbone '{backbone}'{_did_you_mean(backbone, timm.list_models())}")
     architecture, _, tag = backbone.partition(".")
@@ -251,6 +314,14 @@ def _require_backbone(backbone: str, pretrained: bool) -> None:
         tags = timm.list_pretrained(f"{backbone}.*")
         hint = f"; take one of {', '.join(tags[:3])}" if tags else "; set pretrained to false"
         raise ConfigInvalid(f"backbone '{backbone}' has no pretrained weights{hint}")
+
+
+def _require_torchvision(name: str, pretrained: bool) -> None:
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise ConfigInvalid(f"torchvision has no backbone '{name}'{_did_you_mean(name, known)}")
+    if pretrained:
+        raise ConfigInvalid(f"backbone '{TORCHVISION}{name}' is trained from scratch here; take one of timm's instead")
 
 
 def _did_you_mean(name: str, known: list[str]) -> str:

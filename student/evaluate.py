@@ -19,9 +19,9 @@ from storage.answers import Answers
 from storage.datasets.base import ImageDataset, select
 from student.augment import normalize_pixels
 from student.config import Accelerator
-from student.examples import ExamplesInvalid, answers_of, digest_of
+from student.examples import ExamplesInvalid, Knowledge, digest_of, log_odds_of
 from student.images import ImageCache, evaluation_cache
-from student.model import Logits, Student, channels_last
+from student.model import Logits, Student, channels_last, yes_probability
 from student.progress import ImageBar
 from student.runs import load_run, write_json
 
@@ -110,18 +110,24 @@ def evaluate(
     with decoded if photos is None else nullcontext(photos) as photos:
         logits = predict_logits(run.load(), photos, accelerator, batch_size=batch_size, progress=progress)
         aspects: tuple[AspectScore, ...] = ()
-        if answers is not None and description.aspect_keys:
-            if answers.questions.keys != description.aspect_keys:
+        if answers is not None and description.aspects:
+            learnt = [key for key in answers.questions.keys if key in description.aspect_keys]
+            if not learnt:
                 raise ExamplesInvalid(
                     f"the answers are to other questions than the run in {run_dir} learned; "
                     f"give those of teacher {description.teacher}"
                 )
-            teacher_NQ = torch.from_numpy(answers_of(dataset, photos.records, answers))
-            aspects = score_aspects(logits.aspect_logits_BQ, teacher_NQ, description.aspect_keys)
+            teacher_NQ = torch.from_numpy(log_odds_of(dataset, photos.records, answers)).sigmoid()
+            student_NQ = yes_probability(logits.aspect_logits_BQ, description.aspects)
+            aspects = score_aspects(
+                student_NQ[:, [description.aspect_keys.index(key) for key in learnt]],
+                teacher_NQ[:, [answers.questions.keys.index(key) for key in learnt]],
+                learnt,
+            )
         evaluation = Evaluation(
             dataset=dataset.name,
             split=split,
-            digest=digest_of(dataset, records, answers),
+            digest=digest_of(dataset, records, Knowledge(image=answers)),
             images=len(photos),
             dropped_images=len(photos.dropped),
             best_epoch=run.best_epoch,
@@ -186,10 +192,11 @@ def score_classes(class_logits_NC: Tensor, labels_N: Tensor, class_names: Sequen
     return tuple(scores)
 
 
-def score_aspects(aspect_logits_NQ: Tensor, teacher_NQ: Tensor, keys: Sequence[str]) -> tuple[AspectScore, ...]:
-    """One score per question that the teacher answered for at least one of the images (NaN: no answer)."""
+def score_aspects(student_NQ: Tensor, teacher_NQ: Tensor, keys: Sequence[str]) -> tuple[AspectScore, ...]:
+    """From p(yes) of both, one score per question that the teacher answered for at least one of the images (NaN: no
+    answer)."""
     scores = []
-    for key, student_N, teacher_N in zip(keys, aspect_logits_NQ.sigmoid().T, teacher_NQ.T, strict=True):
+    for key, student_N, teacher_N in zip(keys, student_NQ.T, teacher_NQ.T, strict=True):
         answered = ~teacher_N.isnan()
         if not answered.any():
             continue

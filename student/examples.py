@@ -8,11 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from storage.answers import Answers
 from storage.datasets.base import ImageDataset, ImageRecord
+from storage.questions import QuestionSet
 from student.config import StudentConfig
+from student.methods import Level
+from student.model import Aspect
+from student.targets import Photos, class_mean
 
 
 class ExamplesInvalid(ValueError):
@@ -21,46 +26,132 @@ class ExamplesInvalid(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """N training images by their index in the image cache, which of them are only validated on, and what is known.
+    """N training images by their index in the image cache, which of them are only validated on, and what is learnt.
 
-    `yes_prob_NQ` is the teacher's p(yes), NaN where it gave none; Q is 0 for a student without aspects.
+    `targets` has what the method makes of the answers, one tensor [N, K] for each of its terms that learn from them,
+    NaN where there is none; `aspects` are the student's outputs beside the classes, in the order of those terms.
     """
 
     train_indices: Tensor
     val_indices: Tensor
     labels_N: Tensor
-    yes_prob_NQ: Tensor
+    targets: tuple[Tensor, ...]
+    aspects: tuple[Aspect, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """What teachers have answered about a dataset's images: about each image, about its class, or both.
+
+    Where a method wants answers about the class and there are none, it takes the mean answers of the class's training
+    images; where it wants answers about the image and there are none, those about its class.
+    """
+
+    image: Answers | None = None
+    classes: Answers | None = None
+
+    @property
+    def given(self) -> tuple[Answers, ...]:
+        return tuple(answers for answers in (self.image, self.classes) if answers is not None)
+
+    @property
+    def teacher(self) -> str | None:
+        """The fingerprints of whoever answered."""
+        return "+".join(answers.teacher for answers in self.given) or None
+
+    def of(self, level: Level) -> Answers:
+        wanted = self.image if level == "image" else self.classes
+        return wanted or self.given[0]
 
 
 def join_examples(
-    config: StudentConfig, dataset: ImageDataset, records: Sequence[ImageRecord], answers: Answers | None
+    config: StudentConfig, dataset: ImageDataset, records: Sequence[ImageRecord], knowledge: Knowledge
 ) -> Examples:
     """Join the cached `records` with their answers by image_id and cut off the validation images.
 
-    Where answers are given, images without one are left out of the student without aspects as well, so that both
-    see the same images. Raises ExamplesInvalid for answers of another dataset, for images without answers unless the
-    config drops them, and for classes that are too small to cut a validation image off.
+    Images without an answer are left out whatever the method learns, so that all methods see the same images. Raises
+    ExamplesInvalid for answers of another dataset, for images without answers unless the config drops them, for a
+    method that learns from answers where there are none, and for classes that are too small to cut a validation
+    image off.
     """
-    used = np.arange(len(records))
-    yes_prob = np.zeros((len(records), 0), dtype=np.float32)
-    if answers is not None:
-        answered = answers_of(dataset, records, answers)
-        used = np.flatnonzero(~np.isnan(answered).all(axis=1))
-        _refuse_unanswered(config, dataset, records, used)
-        if config.alpha > 0:
-            yes_prob = answered
+    answered = np.ones(len(records), dtype=bool)
+    for answers in knowledge.given:
+        answered &= ~np.isnan(log_odds_of(dataset, records, answers)).all(axis=1)
+    used = np.flatnonzero(answered)
+    _refuse_unanswered(config, dataset, records, used)
     labels = np.array([record.label for record in records], dtype=np.int64)
+    used = _choose_fraction(config, labels, used)
     is_val = _choose_validation(config, dataset, labels[used])
+    trained = np.zeros(len(records), dtype=bool)
+    trained[used[~is_val]] = True
+    photos = Photos(labels=labels, trained=trained, classes=len(dataset.class_names), seed=config.seed)
+    targets, aspects = _learn_what(config, dataset, records, knowledge, photos)
     return Examples(
         train_indices=torch.from_numpy(used[~is_val]),
         val_indices=torch.from_numpy(used[is_val]),
         labels_N=torch.from_numpy(labels),
-        yes_prob_NQ=torch.from_numpy(yes_prob),
+        targets=targets,
+        aspects=aspects,
     )
 
 
-def answers_of(dataset: ImageDataset, records: Sequence[ImageRecord], answers: Answers) -> np.ndarray:
-    """p(yes) [N, Q] of `records`, NaN where there is none. Raises ExamplesInvalid for another dataset's answers."""
+def aspects_of(config: StudentConfig, knowledge: Knowledge) -> tuple[Aspect, ...]:
+    """The outputs beside the classes that the config's student has."""
+    found: dict[str, Aspect] = {}
+    for term in config.objective.aspect_terms:
+        answers = knowledge.of(term.level)
+        for column in chosen_questions(config, answers.questions):
+            question = answers.questions.questions[column]
+            key = question.key if question.key not in found else f"{question.key}_{term.level}"
+            found[key] = Aspect(key=key, text=question.text, link=term.link)
+    return tuple(found.values())
+
+
+def chosen_questions(config: StudentConfig, questions: QuestionSet) -> NDArray[np.int64]:
+    """Columns of the questions that are learnt, in their order. Raises ExamplesInvalid where none is left."""
+    groups = [question.group for question in questions.questions]
+    if config.without_group is not None and config.without_group not in groups:
+        known = ", ".join(sorted({group for group in groups if group})) or "none"
+        raise ExamplesInvalid(f"no question is of the group '{config.without_group}'; the groups are {known}")
+    kept = np.flatnonzero([config.without_group is None or group != config.without_group for group in groups])
+    if config.question_count is None:
+        return kept
+    if config.question_count > len(kept):
+        raise ExamplesInvalid(f"question_count is {config.question_count}, but there are {len(kept)} questions")
+    # The first of one order, so that a larger count adds to a smaller one.
+    order = np.random.default_rng([config.seed, 3]).permutation(kept)
+    return np.sort(order[: config.question_count])
+
+
+def _learn_what(
+    config: StudentConfig,
+    dataset: ImageDataset,
+    records: Sequence[ImageRecord],
+    knowledge: Knowledge,
+    photos: Photos,
+) -> tuple[tuple[Tensor, ...], tuple[Aspect, ...]]:
+    terms = config.objective.answer_terms
+    if not terms:
+        return (), ()
+    if not knowledge.given:
+        raise ExamplesInvalid(
+            f"method '{config.method}' learns from answers, but there are none; ask a teacher, or take method base"
+        )
+    targets = []
+    for term in terms:
+        answers = knowledge.of(term.level)
+        values = log_odds_of(dataset, records, answers)[:, chosen_questions(config, answers.questions)]
+        for transform in term.chain:
+            values = transform(values, photos)
+        if term.level == "class" and knowledge.classes is None:
+            values = class_mean(values, photos)
+        targets.append(torch.from_numpy(values.astype(np.float32)))
+    return tuple(targets), aspects_of(config, knowledge)
+
+
+def log_odds_of(dataset: ImageDataset, records: Sequence[ImageRecord], answers: Answers) -> NDArray[np.float32]:
+    """Log-odds of yes [N, Q] in nats for `records`, NaN where there is none. Raises ExamplesInvalid for another
+    dataset's answers."""
     if answers.dataset != dataset.name:
         raise ExamplesInvalid(
             f"these answers are about dataset '{answers.dataset}', not '{dataset.name}'; "
@@ -69,17 +160,17 @@ def answers_of(dataset: ImageDataset, records: Sequence[ImageRecord], answers: A
     row_of = {image_id: row for row, image_id in enumerate(answers.image_ids)}
     rows = np.array([row_of.get(record.image_id, -1) for record in records], dtype=np.int64)
     found = np.full((len(records), len(answers.questions)), np.nan, dtype=np.float32)
-    found[rows >= 0] = answers.p_yes[rows[rows >= 0]]
+    found[rows >= 0] = (answers.yes - answers.no)[rows[rows >= 0]]
     return found
 
 
-def digest_of(dataset: ImageDataset, records: Sequence[ImageRecord], answers: Answers | None) -> str:
+def digest_of(dataset: ImageDataset, records: Sequence[ImageRecord], knowledge: Knowledge) -> str:
     """Tells two training sets apart: ids, labels, class names and answers, in order."""
     digest = hashlib.sha256(repr((dataset.name, tuple(dataset.class_names))).encode())
     digest.update(repr([(record.image_id, record.label) for record in records]).encode())
-    if answers is not None:
+    for answers in knowledge.given:
         digest.update(repr(answers.questions.keys).encode())
-        digest.update(answers_of(dataset, records, answers).tobytes())
+        digest.update(log_odds_of(dataset, records, answers).tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -95,6 +186,20 @@ def _refuse_unanswered(
         f"{len(missing)} of {len(records)} training images of dataset '{dataset.name}' have no answer: {named}{more}; "
         f"ask the teacher about them, or set missing_answers to drop"
     )
+
+
+def _choose_fraction(config: StudentConfig, labels: NDArray[np.int64], used: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`train_fraction` of the used images of each class, at least one, in their order; a larger fraction adds to a
+    smaller one of the same seed."""
+    if config.train_fraction == 1:
+        return used
+    generator = np.random.default_rng([config.seed, 4])
+    chosen = []
+    for label in np.unique(labels[used]):
+        members = used[labels[used] == label]
+        count = max(1, round(config.train_fraction * len(members)))
+        chosen.append(generator.permutation(members)[:count])
+    return np.sort(np.concatenate(chosen))
 
 
 def _choose_validation(config: StudentConfig, dataset: ImageDataset, labels: np.ndarray) -> np.ndarray:

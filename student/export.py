@@ -1,12 +1,14 @@
 """A trained student as files that others read: safetensors and config for timm, ONNX for everything else.
 
-model.safetensors, config.json    timm.create_model(..., checkpoint_path=...) or "local-dir:FOLDER"
+model.safetensors                 weights of the network
+config.json                       timm.create_model(..., checkpoint_path=...), or "local-dir:FOLDER"; timm models only
 model.onnx                        input `images` [B, 3, H, W], output `class_logits` (and `aspect_logits`)
-preprocessing.json                sizes, mean, std, class names, aspect keys: what a user of either needs
+preprocessing.json                sizes, mean, std, class names, aspects: what a user of either needs
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +24,9 @@ from torch import Tensor, nn
 
 from storage.images import ImageUnreadable, decode_image
 from student.augment import normalize_pixels
-from student.config import StudentConfig
+from student.config import TORCHVISION, StudentConfig
 from student.images import PhotosInvalid, view_for_evaluation
-from student.model import Student, create_network, without_aspects
+from student.model import Aspect, Student, create_network, without_aspects, yes_probability
 from student.runs import RunDescription, load_run, read_description, write_bytes, write_json
 
 Format = Literal["safetensors", "onnx"]
@@ -74,15 +76,22 @@ def export(
     student = run.load()
     if not keep_aspects and student.aspects:
         student = without_aspects(student, description.config)
-    aspect_keys = description.aspect_keys if keep_aspects else ()
+    aspects = description.aspects if keep_aspects else ()
+    if "safetensors" in formats and student.aspect_head is not None:
+        raise ExportInvalid(
+            f"the aspects of the run in {run_dir} have a head of their own, which no timm model has; "
+            f"export onnx alone, or without the aspects"
+        )
     written = ["preprocessing.json"]
-    write_json(out_dir / "preprocessing.json", describe_use(description, student, aspect_keys))
+    write_json(out_dir / "preprocessing.json", describe_use(description, student, aspects))
     difference = None
     if "safetensors" in formats:
         state = {name: tensor.contiguous() for name, tensor in student.network.state_dict().items()}
         write_bytes(out_dir / "model.safetensors", safetensors.torch.save(state, metadata={"format": "pt"}))
-        write_json(out_dir / "config.json", timm_config(description, student, aspect_keys))
-        written += ["model.safetensors", "config.json"]
+        written.append("model.safetensors")
+        if not description.config.backbone.startswith(TORCHVISION):
+            write_json(out_dir / "config.json", timm_config(description, student, aspects))
+            written.append("config.json")
     if "onnx" in formats:
         out_dir.mkdir(parents=True, exist_ok=True)
         difference = write_onnx(student, out_dir / "model.onnx", description.config.image_size)
@@ -90,7 +99,7 @@ def export(
     return Export(folder=out_dir, files=tuple(written), onnx_difference=difference)
 
 
-def describe_use(description: RunDescription, student: Student, aspect_keys: Sequence[str]) -> dict[str, Any]:
+def describe_use(description: RunDescription, student: Student, aspects: Sequence[Aspect]) -> dict[str, Any]:
     """How to feed the model and read it, in plain values."""
     config = description.config
     return {
@@ -100,21 +109,21 @@ def describe_use(description: RunDescription, student: Student, aspect_keys: Seq
         "mean": list(student.mean),
         "std": list(student.std),
         "class_names": list(description.class_names),
-        "aspect_keys": list(aspect_keys),
+        "aspects": [dataclasses.asdict(aspect) for aspect in aspects],
         "config": config.to_dict(),
     }
 
 
-def timm_config(description: RunDescription, student: Student, aspect_keys: Sequence[str]) -> dict[str, Any]:
+def timm_config(description: RunDescription, student: Student, aspects: Sequence[Aspect]) -> dict[str, Any]:
     """The config.json that timm reads beside weights, from a folder or from the Hugging Face hub."""
     config = description.config
-    outputs = student.classes + len(aspect_keys)
+    outputs = student.classes + len(aspects)
     fixed = timm.get_pretrained_cfg_value(config.backbone, "fixed_input_size")
     return {
         "architecture": config.backbone.partition(".")[0],
         "num_classes": outputs,
         "num_features": getattr(student.network, "num_features", None),
-        "label_names": [*description.class_names, *aspect_keys],
+        "label_names": [*description.class_names, *(aspect.key for aspect in aspects)],
         "model_args": {"img_size": config.image_size} if fixed else {},
         "pretrained_cfg": {
             "tag": "aspects",
@@ -188,21 +197,19 @@ def predict(folder: Path, paths: Sequence[Path], *, top: int = 5) -> list[Predic
     Raises PhotosInvalid, naming the file, where one cannot be read.
     """
     student, use = _load_any(folder)
-    config_names, aspect_keys = use["class_names"], use["aspect_keys"]
+    class_names, aspects = use["class_names"], [Aspect(**aspect) for aspect in use["aspects"]]
     views = [_view(path, use) for path in paths]
     if not views:
         return []
     with torch.no_grad():
         logits = student(normalize_pixels(torch.stack(views), use["mean"], use["std"]))
     predictions = []
-    for path, class_probs, yes_probs in zip(
-        paths, logits.class_logits_BC.softmax(dim=1), logits.aspect_logits_BQ.sigmoid(), strict=True
-    ):
-        best = class_probs.topk(min(top, len(config_names)))
-        classes = tuple((config_names[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True))
-        predictions.append(
-            Prediction(path=path, classes=classes, aspects=dict(zip(aspect_keys, yes_probs.tolist(), strict=True)))
-        )
+    yes_probs_BQ = yes_probability(logits.aspect_logits_BQ, aspects)
+    for path, class_probs, yes_probs in zip(paths, logits.class_logits_BC.softmax(dim=1), yes_probs_BQ, strict=True):
+        best = class_probs.topk(min(top, len(class_names)))
+        classes = tuple((class_names[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True))
+        said = {aspect.key: p for aspect, p in zip(aspects, yes_probs.tolist(), strict=True)}
+        predictions.append(Prediction(path=path, classes=classes, aspects=said))
     return predictions
 
 
@@ -210,11 +217,11 @@ def _load_any(folder: Path) -> tuple[Student, dict[str, Any]]:
     if (folder / "run.json").exists():
         description = read_description(folder)
         student = load_run(folder).load()
-        return student, describe_use(description, student, description.aspect_keys)
+        return student, describe_use(description, student, description.aspects)
     if not (folder / "preprocessing.json").exists() or not (folder / "model.safetensors").exists():
         raise ExportInvalid(f"no run and no safetensors export in {folder}; make one with 'aspects export'")
     use = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
-    classes, aspects = len(use["class_names"]), len(use["aspect_keys"])
+    classes, aspects = len(use["class_names"]), len(use["aspects"])
     config = StudentConfig.from_dict(use["config"]).replace(pretrained=False)
     network = create_network(config, outputs=classes + aspects)
     network.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))

@@ -1,17 +1,29 @@
-"""A timm backbone whose last layer answers for the classes and, beside them, for the aspect questions."""
+"""A backbone that answers for the classes and, beside them, for the aspect questions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import timm
 import torch
+import torchvision
 from torch import Tensor, nn
 
-from student.config import ConfigInvalid, StudentConfig
+from student.config import TORCHVISION, ConfigInvalid, StudentConfig
+from student.methods import Link
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aspect:
+    """One output beside the classes: the question's key and text, and whether it is log-odds of yes or p(yes)."""
+
+    key: str
+    text: str
+    link: Link = "logit"
 
 
 class Logits(NamedTuple):
@@ -22,17 +34,39 @@ class Logits(NamedTuple):
 
 
 class Student(nn.Module):
-    """`network` is any timm model with C + Q outputs, the classes first; Q may be 0."""
+    """`network` is any classifier with C + Q outputs, the classes first; Q may be 0.
 
-    def __init__(self, network: nn.Module, *, classes: int, aspects: int) -> None:
+    With an `aspect_head` the network has the C classes alone, and the head turns the features that its last layer is
+    given into the Q aspects.
+    """
+
+    def __init__(self, network: nn.Module, *, classes: int, aspects: int, aspect_head: nn.Module | None = None) -> None:
         super().__init__()
         self.network = network
         self.classes = classes
         self.aspects = aspects
+        self.aspect_head = aspect_head
 
     def forward(self, images_BCHW: Tensor) -> Logits:
+        if self.aspect_head is not None:
+            class_logits_BC, features_BD = self._with_features(images_BCHW)
+            return Logits(class_logits_BC, self.aspect_head(features_BD))
         outputs: Tensor = self.network(images_BCHW)
         return Logits(outputs[:, : self.classes], outputs[:, self.classes :])
+
+    def features(self, images_BCHW: Tensor) -> Tensor:
+        """What the last layer is given, [B, D]."""
+        return self._with_features(images_BCHW)[1]
+
+    def _with_features(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        kept: list[Tensor] = []
+        # Whatever stands before a classifier differs from family to family; what reaches it does not.
+        hook = classifier_of(self.network).register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+        try:
+            outputs = self.network(images_BCHW)
+        finally:
+            hook.remove()
+        return outputs, kept[-1].flatten(1)
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -45,8 +79,22 @@ class Student(nn.Module):
 
     @property
     def _pretrained_cfg(self) -> Mapping[str, Any]:
-        cfg: Mapping[str, Any] = self.network.pretrained_cfg  # type: ignore[assignment]
+        cfg: Mapping[str, Any] = getattr(self.network, "pretrained_cfg", {})
         return cfg
+
+
+def yes_probability(aspect_logits_BQ: Tensor, aspects: Sequence[Aspect]) -> Tensor:
+    """p(yes) [B, Q] of what a student says about `aspects`."""
+    is_logit = torch.tensor([aspect.link == "logit" for aspect in aspects], dtype=torch.bool)
+    return torch.where(is_logit.to(aspect_logits_BQ.device), aspect_logits_BQ.sigmoid(), aspect_logits_BQ.clamp(0, 1))
+
+
+def classifier_of(network: nn.Module) -> nn.Module:
+    """The last layer of a timm or torchvision classifier."""
+    if hasattr(network, "get_classifier"):
+        classifier: nn.Module = network.get_classifier()  # type: ignore[operator]
+        return classifier
+    return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
 
 
 def channels_last(student: Student) -> Student:
@@ -63,6 +111,12 @@ def build_student(config: StudentConfig, *, classes: int, aspects: int) -> Stude
     narrow = create_network(config, outputs=classes)
     if aspects == 0:
         return Student(narrow, classes=classes, aspects=0)
+    if config.objective.head == "dual":
+        width = _width(narrow, config)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, aspects))
+        return Student(narrow, classes=classes, aspects=aspects, aspect_head=head)
     wide = create_network(config, outputs=classes + aspects)
     with torch.no_grad():
         _copy_into(narrow.state_dict(), wide, classes=classes, aspects=aspects)
@@ -71,6 +125,8 @@ def build_student(config: StudentConfig, *, classes: int, aspects: int) -> Stude
 
 def without_aspects(student: Student, config: StudentConfig) -> Student:
     """The same classifier with the class outputs alone."""
+    if student.aspect_head is not None:
+        return Student(student.network, classes=student.classes, aspects=0)
     narrow = create_network(config.replace(pretrained=False), outputs=student.classes)
     wide_state = student.network.state_dict()
     narrow.load_state_dict(
@@ -87,24 +143,46 @@ def create_network(config: StudentConfig, *, outputs: int) -> nn.Module:
 
     Raises ConfigInvalid where timm cannot build it.
     """
-    options: dict[str, Any] = {"num_classes": outputs, "drop_rate": config.drop_rate}
-    # Transformers and their like are built for one size.
-    if timm.get_pretrained_cfg_value(config.backbone, "fixed_input_size"):
-        options["img_size"] = config.image_size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         try:
-            network: nn.Module = timm.create_model(config.backbone, pretrained=config.pretrained, **options)
+            network = _torchvision_network(config, outputs) or _timm_network(config, outputs)
             # Many an image size that does not fit is only noticed on the way through.
             with torch.no_grad():
                 network.eval()(torch.zeros(1, 3, config.image_size, config.image_size))
         except Exception as error:  # timm and its models raise whatever they stumble over, downloads included
             why = " ".join(str(error).split())[:200]
             raise ConfigInvalid(
-                f"timm cannot build backbone '{config.backbone}' for {config.image_size} px "
+                f"backbone '{config.backbone}' cannot be built for {config.image_size} px "
                 f"(pretrained={config.pretrained}): {type(error).__name__}: {why}"
             ) from error
     return network.train()
+
+
+def _timm_network(config: StudentConfig, outputs: int) -> nn.Module:
+    options: dict[str, Any] = {"num_classes": outputs, "drop_rate": config.drop_rate}
+    # Transformers and their like are built for one size.
+    if timm.get_pretrained_cfg_value(config.backbone, "fixed_input_size"):
+        options["img_size"] = config.image_size
+    network: nn.Module = timm.create_model(config.backbone, pretrained=config.pretrained, **options)
+    return network
+
+
+def _torchvision_network(config: StudentConfig, outputs: int) -> nn.Module | None:
+    """The network of a backbone that is named as torchvision's, None for any other."""
+    if not config.backbone.startswith(TORCHVISION):
+        return None
+    network: nn.Module = torchvision.models.get_model(config.backbone.removeprefix(TORCHVISION), num_classes=outputs)
+    return network
+
+
+def _width(network: nn.Module, config: StudentConfig) -> int:
+    """How many features the last layer is given."""
+    student = Student(network.eval(), classes=0, aspects=0)
+    with torch.no_grad():
+        features = student.features(torch.zeros(1, 3, config.image_size, config.image_size))
+    network.train()
+    return features.shape[1]
 
 
 def _copy_into(source: Mapping[str, Tensor], wide: nn.Module, *, classes: int, aspects: int) -> None:

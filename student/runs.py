@@ -10,6 +10,7 @@ tensorboard/          curves
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -20,11 +21,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from storage.answers import Answers
 from storage.datasets.base import ImageDataset
 from storage.filesystem import open_root, write_whole
 from student.config import StudentConfig
-from student.model import Student, build_student
+from student.examples import Knowledge, aspects_of
+from student.model import Aspect, Student, build_student
 
 
 class RunInvalid(ValueError):
@@ -39,6 +40,7 @@ class EpochLog:
     loss: float
     classification: float
     aspects: float
+    network: float
     lr: float
     val_top1: float | None
     val_loss: float | None
@@ -48,39 +50,44 @@ class EpochLog:
 
 @dataclass(frozen=True, kw_only=True)
 class RunDescription:
-    """What a run trains on what. `digest` covers image ids, labels and answers."""
+    """What a run trains on what. `digest` covers image ids, labels and answers, `network` the weights learnt from."""
 
     config: StudentConfig
     dataset: str
     class_names: tuple[str, ...]
-    aspect_keys: tuple[str, ...]
-    aspect_texts: tuple[str, ...]
+    aspects: tuple[Aspect, ...]
     teacher: str | None
     digest: str
+    network: str | None
 
     @classmethod
-    def of(cls, config: StudentConfig, dataset: ImageDataset, answers: Answers | None, digest: str) -> RunDescription:
-        aspects = answers if config.alpha > 0 else None
+    def of(cls, config: StudentConfig, dataset: ImageDataset, knowledge: Knowledge, digest: str) -> RunDescription:
+        method = config.objective
         return cls(
             config=config,
             dataset=dataset.name,
             class_names=tuple(dataset.class_names),
-            aspect_keys=aspects.questions.keys if aspects else (),
-            aspect_texts=aspects.questions.texts if aspects else (),
-            teacher=aspects.teacher if aspects else None,
+            aspects=aspects_of(config, knowledge),
+            teacher=knowledge.teacher if method.answer_terms else None,
             digest=digest,
+            network=digest_of_weights(Path(config.network)) if method.network_terms and config.network else None,
         )
 
+    @property
+    def aspect_keys(self) -> tuple[str, ...]:
+        return tuple(aspect.key for aspect in self.aspects)
+
     def to_dict(self) -> dict[str, Any]:
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return values | {"config": self.config.to_dict()}
+        return dataclasses.asdict(self) | {"config": self.config.to_dict()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RunDescription:
-        plain: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        plain: dict[str, Any] = values | {
+            "config": StudentConfig.from_dict(values["config"]),
+            "class_names": tuple(values["class_names"]),
+            "aspects": tuple(Aspect(**aspect) for aspect in values["aspects"]),
         }
-        return cls(**plain | {"config": StudentConfig.from_dict(values["config"])})
+        return cls(**plain)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,14 +125,15 @@ def open_run(run_dir: Path, description: RunDescription) -> None:
                 f"run folder {run_dir} holds a run with {name} {found[name]!r}, not {value!r}; "
                 f"choose another folder or delete it"
             )
-    if (held.digest, held.aspect_keys, held.teacher) != (
+    if (held.digest, held.aspects, held.teacher, held.network) != (
         description.digest,
-        description.aspect_keys,
+        description.aspects,
         description.teacher,
+        description.network,
     ):
         raise RunInvalid(
-            f"run folder {run_dir} holds a run on other images, labels or answers of dataset '{held.dataset}'; "
-            f"choose another folder or delete it"
+            f"run folder {run_dir} holds a run on other images, labels or answers of dataset '{held.dataset}', or one "
+            f"that learned from another network; choose another folder or delete it"
         )
 
 
@@ -157,7 +165,7 @@ def is_finished(run_dir: Path) -> bool:
 def load_weights(description: RunDescription, folder: Path) -> Student:
     """The student of `description` with the weights in `folder`, in evaluation mode on the CPU."""
     config = description.config.replace(pretrained=False)
-    student = build_student(config, classes=len(description.class_names), aspects=len(description.aspect_keys))
+    student = build_student(config, classes=len(description.class_names), aspects=len(description.aspects))
     student.load_state_dict(safetensors.torch.load_file(folder / "student.safetensors"))
     return student.eval()
 
@@ -165,6 +173,12 @@ def load_weights(description: RunDescription, folder: Path) -> Student:
 def write_weights(run_dir: Path, state: dict[str, Tensor]) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     write_bytes(run_dir / "student.safetensors", safetensors.torch.save(tensors))
+
+
+def digest_of_weights(run_dir: Path) -> str:
+    """Tells the weights of two finished runs apart. Raises RunInvalid where there is none."""
+    load_run(run_dir)
+    return hashlib.sha256((run_dir / "student.safetensors").read_bytes()).hexdigest()[:16]
 
 
 def write_checkpoint(run_dir: Path, checkpoint: dict[str, Any]) -> None:

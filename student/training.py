@@ -26,14 +26,13 @@ from torch.nn import functional
 from torch.utils.tensorboard import SummaryWriter
 
 from storage.allocator import keep_freed_memory
-from storage.answers import Answers
 from storage.datasets.base import ImageDataset, select
-from student.augment import Augmenter, normalize_pixels
+from student.augment import Augmenter, mix, normalize_pixels
 from student.config import ConfigInvalid, StudentConfig
-from student.examples import Examples, digest_of, join_examples
+from student.examples import Examples, Knowledge, digest_of, join_examples
 from student.images import ImageCache, training_cache, view_for_evaluation
-from student.losses import student_losses
 from student.model import Student, build_student, channels_last
+from student.objective import LOSSES, Objective
 from student.progress import ImageBar
 from student.runs import (
     EpochLog,
@@ -72,7 +71,7 @@ class Job:
 def train(
     config: StudentConfig,
     dataset: ImageDataset,
-    answers: Answers | None,
+    knowledge: Knowledge,
     run_dir: Path,
     *,
     progress: bool = True,
@@ -81,20 +80,19 @@ def train(
 ) -> TrainedStudent:
     """Train on the dataset's split `train` in `run_dir`, going on from what is there; a finished run returns at once.
 
-    A student without aspects is trained where `answers` is None or `config.alpha` is 0. `photos` are the training
-    photos where somebody has decoded them already. Raises ValueErrors of one line: settings that cannot work here,
-    images or answers that are missing, a run folder of another run, a loss that is no number any more.
+    `photos` are the training photos where somebody has decoded them already. Raises ValueErrors of one line: settings
+    that cannot work here, images or answers that are missing, a run folder of another run, a loss that is no number
+    any more.
     """
-    config = config if answers is not None else config.replace(alpha=0.0)
     _require_devices(config)
     records = select(dataset, ("train",))
-    description = RunDescription.of(config, dataset, answers, digest_of(dataset, records, answers))
+    description = RunDescription.of(config, dataset, knowledge, digest_of(dataset, records, knowledge))
     open_run(run_dir, description)
     if is_finished(run_dir):
         return load_run(run_dir)
     decoded = training_cache(config, dataset, records, run_dir, progress=progress)
     with decoded if photos is None else nullcontext(photos) as photos, _relay(on_epoch, config) as on_epoch:
-        examples = join_examples(config, dataset, photos.records, answers)
+        examples = join_examples(config, dataset, photos.records, knowledge)
         job = Job(
             description=description,
             examples=examples,
@@ -123,8 +121,10 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
         torch.set_num_threads(config.threads)
     if fabric.device.type == "cpu":
         keep_freed_memory()
-    student = build_student(config, classes=len(job.description.class_names), aspects=examples.yes_prob_NQ.shape[1])
+    student = build_student(config, classes=len(job.description.class_names), aspects=len(examples.aspects))
     student = channels_last(student)
+    objective = Objective(method=config.objective, examples=examples)
+    network = load_network(config, job.description, fabric.device)
     optimizer = build_optimizer(config, student)
     steps = max(1, len(examples.train_indices) // config.batch_size)
     scheduler = build_scheduler(config, optimizer, steps)
@@ -146,19 +146,22 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
             model.train()
             torch.manual_seed(stream(config.seed, epoch, NETWORK, fabric.global_rank))
             crops = torch.Generator().manual_seed(stream(config.seed, epoch, CROPS, fabric.global_rank))
-            sums = torch.zeros(3, device=fabric.device)
+            sums = torch.zeros(len(LOSSES), device=fabric.device)
             for step, batch in enumerate(batches(config, examples.train_indices, epoch, steps)):
                 mine = batch[fabric.global_rank :: fabric.world_size]
                 scheduler.step_update((epoch - 1) * steps + step)
                 pixels = augment([job.photos.image(index) for index in mine.tolist()], crops, fabric.device)
-                logits = model(pixels.contiguous(memory_format=torch.channels_last))
-                losses = student_losses(
-                    logits,
-                    examples.labels_N[mine].to(fabric.device),
-                    examples.yes_prob_NQ[mine].to(fabric.device),
-                    alpha=config.alpha,
-                    label_smoothing=config.label_smoothing,
-                )
+                pixels, share, partners = mix(config, pixels, crops)
+                pixels = pixels.contiguous(memory_format=torch.channels_last)
+                logits = model(pixels)
+                with torch.no_grad(), fabric.autocast():
+                    network_logits = None if network is None else network(pixels).class_logits_BC.float()
+                losses = objective(logits, mine, network_logits)
+                if share < 1:
+                    # All losses are linear in their targets but for what no weight changes, so that mixed losses have
+                    # the gradient of mixed targets.
+                    other = objective(logits, mine[partners], network_logits)
+                    losses = {name: share * losses[name] + (1 - share) * other[name] for name in losses}
                 fabric.backward(losses["loss"])
                 fabric_optimizer.step()
                 fabric_optimizer.zero_grad()
@@ -166,7 +169,7 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
                 bar.advance(len(batch))
             total = fabric.all_reduce(sums, reduce_op="sum")
             assert isinstance(total, Tensor)
-            loss, classification, aspects = (total / images).tolist()
+            loss, *parts = (total / images).tolist()
             if not np.isfinite(loss):
                 raise TrainingDiverged(f"the loss became {loss} in epoch {epoch} of {run_dir}; lower lr ({config.lr})")
             seconds = time.perf_counter() - started
@@ -175,8 +178,7 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
                 log = EpochLog(
                     epoch=epoch,
                     loss=loss,
-                    classification=classification,
-                    aspects=aspects,
+                    **dict(zip(LOSSES[1:], parts, strict=True)),
                     lr=optimizer.param_groups[0]["lr"],
                     val_top1=val_top1,
                     val_loss=val_loss,
@@ -199,9 +201,6 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
         finish(job, logs)
 
 
-LOSSES = ("loss", "classification", "aspects")
-
-
 def finish(job: Job, logs: list[EpochLog]) -> None:
     """Write the result, which makes the run a finished one, and drop the checkpoint that nobody needs any more."""
     result = {
@@ -213,6 +212,18 @@ def finish(job: Job, logs: list[EpochLog]) -> None:
     }
     write_json(job.run_dir / "result.json", result)
     (job.run_dir / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def load_network(config: StudentConfig, description: RunDescription, device: torch.device) -> Student | None:
+    """The larger network that the method learns from, if it does. Raises ConfigInvalid for one of other classes."""
+    if config.network is None or not config.objective.network_terms:
+        return None
+    run = load_run(Path(config.network))
+    if run.description.class_names != description.class_names:
+        raise ConfigInvalid(
+            f"the network in {config.network} was trained on other classes; take a run on '{description.dataset}'"
+        )
+    return channels_last(run.load().to(device)).eval()
 
 
 def batches(config: StudentConfig, indices: Tensor, epoch: int, steps: int) -> Iterator[Tensor]:

@@ -18,7 +18,7 @@ from flows import terminal
 from flows.cli import main
 from storage.scenes import write_scenes
 
-COMMANDS = ("scenes", "extract", "run", "train", "evaluate", "export", "import-answers", "show")
+COMMANDS = ("scenes", "extract", "run", "train", "experiment", "evaluate", "export", "import-answers", "show")
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,13 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["run", "-d", "photos", "-q", "questions.yaml", "--set", "speed=1"], "'speed' is unknown"),
     (["run", "-d", "photos", "-q", "questions.yaml", "--recipe", "huge"], "recipe 'huge' is unknown"),
     (["train", "-d", "photos", "-s", "empty"], "no complete answers for dataset 'photos'"),
+    (["run", "-d", "photos", "-q", "questions.yaml", "--method", "mkad"], "method 'mkad' is unknown; use one of base"),
+    (["experiment", "none.yaml"], "cannot read experiment none.yaml"),
+    (["experiment", "broken.yaml"], "broken.yaml is no valid YAML"),
+    (["experiment", "questions.yaml"], "questions.yaml: dataset: field required"),
+    (["experiment", "grid.yaml", "--seeds", "x"], "--seeds 0,1,2"),
+    (["experiment", "grid.yaml", "-d", "photos"], "no complete answers for dataset 'photos'"),
+    (["experiment", "grid.yaml", "--set", "method=mkad"], "method 'mkad' is unknown"),
     (["evaluate", "runs/none", "-d", "photos"], "no run at runs/none"),
     (["export", "runs/none", "out"], "no run at runs/none"),
     (["show", "-s", "empty"], "empty holds no answers"),
@@ -121,6 +128,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     aspects: Aspects, project: Path, arguments: list[str], wanted: str
 ) -> None:
     (project / "broken.yaml").write_text("questions: [{key: a")
+    grid = {"dataset": {"source": "photos"}, "store": "empty", "runs": "runs/grid", "grid": {"alpha": [1, 4]}}
+    (project / "grid.yaml").write_text(yaml.safe_dump(grid))
     outcome = aspects(*arguments)
     assert outcome.code == 2
     assert outcome.err.startswith("error: ")

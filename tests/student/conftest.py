@@ -13,6 +13,7 @@ from storage.answers import Answers
 from storage.datasets import FileDataset, image_folder
 from storage.questions import AspectQuestion, QuestionSet
 from student.config import StudentConfig
+from student.examples import Knowledge
 
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 40, 50)}
 QUESTIONS = QuestionSet(
@@ -80,6 +81,11 @@ def dataset(photos_root: Path) -> FileDataset:
 @pytest.fixture
 def answers(dataset: FileDataset) -> Answers:
     return answers_for(dataset)
+
+
+@pytest.fixture
+def knowledge(answers: Answers) -> Knowledge:
+    return Knowledge(image=answers)
 
 
 @pytest.fixture

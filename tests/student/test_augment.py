@@ -9,6 +9,7 @@ from student.augment import (
     Augmenter,
     crop_batch,
     jitter_batch,
+    mix,
     normalize_pixels,
     pad_together,
     random_boxes,
@@ -113,3 +114,36 @@ def test_pixels_are_normalised():
     pixels = torch.full((1, 2, 2, 3), 255, dtype=torch.uint8)
     expected = torch.tensor([2.0, 5.0, 10.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
     torch.testing.assert_close(normalize_pixels(pixels, (0.5, 0.5, 0.5), (0.25, 0.1, 0.05)), expected)
+
+
+def test_mixup_blends_each_image_with_its_partner(config: StudentConfig):
+    batch = torch.rand(6, 3, 8, 8)
+    mixed, share, partners = mix(config.replace(mixup=0.4), batch, draws())
+    assert 0 < share < 1
+    assert sorted(partners.tolist()) == list(range(6))
+    torch.testing.assert_close(mixed, share * batch + (1 - share) * batch[partners])
+    again, same_share, _ = mix(config.replace(mixup=0.4), batch, draws())
+    assert share == same_share
+    assert torch.equal(mixed, again)
+
+
+def test_cutmix_pastes_a_box_of_the_partner_and_counts_its_pixels(config: StudentConfig):
+    batch = torch.rand(6, 3, 16, 16)
+    for seed in range(5):
+        mixed, share, partners = mix(config.replace(cutmix=1.0), batch, draws(seed))
+        pasted = (mixed != batch).any(dim=1)
+        expected = torch.where(pasted[:, None], batch[partners], batch)
+        assert torch.equal(mixed, expected)
+        foreign = [index for index in range(6) if partners[index] != index]
+        assert [1 - pasted[index].float().mean().item() for index in foreign] == pytest.approx([share] * len(foreign))
+
+
+def test_without_mixing_the_batch_is_itself(config: StudentConfig):
+    batch = torch.rand(3, 3, 8, 8)
+    mixed, share, partners = mix(config, batch, draws())
+    assert mixed is batch
+    assert (share, partners.tolist()) == (1.0, [0, 1, 2])
+    kinds = {
+        (mix(config.replace(mixup=1.0, cutmix=1.0), batch, draws(seed))[0] == batch).any().item() for seed in range(8)
+    }
+    assert kinds == {True, False}

@@ -17,7 +17,7 @@ from student.evaluate import (
     score_classes,
     score_labels,
 )
-from student.examples import ExamplesInvalid
+from student.examples import ExamplesInvalid, Knowledge
 from student.images import evaluation_cache
 from student.model import Logits, Student
 from student.runs import RunInvalid
@@ -49,10 +49,10 @@ def test_a_class_without_images_has_no_score():
 def test_aspects_are_scored_against_the_teacher():
     logits = torch.tensor([[3.0, -9.0], [2.0, 0.0], [-1.0, 9.0], [5.0, 1.0]])
     teacher = torch.tensor([[0.9, 0.7], [0.8, 0.9], [0.1, 0.8], [0.5, float("nan")]])
-    ranked, always_yes = score_aspects(logits, teacher, ("ranked", "always_yes"))
+    ranked, always_yes = score_aspects(logits.sigmoid(), teacher, ("ranked", "always_yes"))
     assert (ranked.auroc, ranked.images) == (1.0, 4)
     assert (always_yes.auroc, always_yes.images) == (None, 3)
-    assert score_aspects(-logits, teacher, ("ranked", "always_yes"))[0].auroc == 0.0
+    assert score_aspects((-logits).sigmoid(), teacher, ("ranked", "always_yes"))[0].auroc == 0.0
 
 
 def test_calibration_error_is_the_gap_in_each_bin():
@@ -76,9 +76,9 @@ def test_an_aspect_never_reaches_the_argmax():
 
 
 def test_a_run_is_evaluated_on_the_split_asked_for(
-    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, answers: Answers, knowledge: Knowledge, tmp_path: Path
 ):
-    run = train(config.replace(epochs=8), dataset, answers, tmp_path, progress=False)
+    run = train(config.replace(epochs=8), dataset, knowledge, tmp_path, progress=False)
     scores = evaluate(tmp_path, dataset, answers)
     assert (scores.split, scores.images, scores.dropped_images) == ("test", 12, 0)
     assert (scores.top1, scores.macro_accuracy, scores.top5) == (1.0, 1.0, 1.0)
@@ -91,9 +91,9 @@ def test_a_run_is_evaluated_on_the_split_asked_for(
 
 
 def test_without_answers_for_the_split_aspects_are_left_out(
-    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, answers: Answers, knowledge: Knowledge, tmp_path: Path
 ):
-    train(config, dataset, answers, tmp_path, progress=False)
+    train(config, dataset, knowledge, tmp_path, progress=False)
     assert evaluate(tmp_path, dataset).aspects == ()
     rows = [row for row, split in enumerate(answers.splits) if split == "train"]
     train_only = dataclasses.replace(
@@ -103,18 +103,18 @@ def test_without_answers_for_the_split_aspects_are_left_out(
 
 
 def test_decoded_photos_give_the_same_scores(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
-    train(config.replace(epochs=1, warmup=0), dataset, None, tmp_path, progress=False)
+    train(config.replace(epochs=1, warmup=0, method="base"), dataset, Knowledge(), tmp_path, progress=False)
     records = [record for record in dataset.records if record.split == "test"]
     with evaluation_cache(config, dataset, records, tmp_path / "photos", progress=False) as photos:
         assert evaluate(tmp_path, dataset, photos=photos) == evaluate(tmp_path, dataset, batch_size=5)
 
 
 def test_what_cannot_be_evaluated_is_one_line(
-    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
 ):
     with pytest.raises(RunInvalid, match="no run at"):
         evaluate(tmp_path, dataset)
-    train(config.replace(epochs=1, warmup=0), dataset, answers, tmp_path, progress=False)
+    train(config.replace(epochs=1, warmup=0), dataset, knowledge, tmp_path, progress=False)
     with pytest.raises(DatasetInvalid, match="has no split 'validation'; it has train, test"):
         evaluate(tmp_path, dataset, split="validation")
     with pytest.raises(ExamplesInvalid, match="has other classes than the run"):

@@ -12,6 +12,7 @@ from storage.datasets import FileDataset
 from storage.images import decode_image
 from student.config import StudentConfig
 from student.evaluate import predict_logits
+from student.examples import Knowledge
 from student.export import ExportInvalid, export, predict
 from student.images import PhotosInvalid, evaluation_cache
 from student.training import train
@@ -20,8 +21,10 @@ BACKBONES = ["test_resnet", "test_vit", "test_efficientnet"]
 
 
 @pytest.fixture
-def run_dir(config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path) -> Path:
-    train(config.replace(epochs=8, resize_size=36), dataset, answers, tmp_path / "run", progress=False)
+def run_dir(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, knowledge: Knowledge, tmp_path: Path
+) -> Path:
+    train(config.replace(epochs=8, resize_size=36), dataset, knowledge, tmp_path / "run", progress=False)
     return tmp_path / "run"
 
 
@@ -38,11 +41,11 @@ def truth(config: StudentConfig, dataset: FileDataset, run_dir: Path) -> tuple[l
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_timm_alone_gives_the_same_logits(
-    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path, backbone: str
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path, backbone: str
 ):
     run = train(
         config.replace(backbone=backbone, epochs=2, resize_size=36, drop_rate=0.0),
-        dataset, answers, tmp_path / "run", progress=False,
+        dataset, knowledge, tmp_path / "run", progress=False,
     )  # fmt: skip
     export(run.run_dir, tmp_path / "out", formats=["safetensors"])
     paths, class_logits, _ = truth(config, dataset, run.run_dir)

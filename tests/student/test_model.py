@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from student.config import ConfigInvalid, StudentConfig
+from student.config import STUDENTS, ConfigInvalid, StudentConfig, recipe
 from student.model import build_student, without_aspects
 
 FAMILIES = ["test_resnet", "test_vit", "test_efficientnet", "test_convnext"]
@@ -43,7 +43,40 @@ def test_dropping_the_aspects_keeps_the_class_logits(backbone: str):
     torch.testing.assert_close(narrow(images).class_logits_BC, student(images).class_logits_BC)
 
 
+def test_a_dual_head_gives_the_aspects_a_hidden_layer_of_their_own():
+    config = config_of("test_resnet").replace(method="makd-dual")
+    student = build_student(config, classes=5, aspects=3).eval()
+    base = build_student(config_of("test_resnet"), classes=5, aspects=0).eval()
+    images = torch.randn(2, 3, 32, 32)
+    class_logits, aspect_logits = student(images)
+    assert torch.equal(class_logits, base(images).class_logits_BC)
+    assert student.aspect_head is not None
+    assert torch.equal(aspect_logits, student.aspect_head(student.features(images)))
+    assert torch.equal(student.network.get_classifier()(student.features(images)), class_logits)
+    narrow = without_aspects(student, config)
+    assert torch.equal(narrow(images).class_logits_BC, class_logits)
+    assert narrow(images).aspect_logits_BQ.shape == (2, 0)
+
+
+def test_torchvisions_backbones_are_built_like_timms():
+    config = StudentConfig(backbone="ShuffleNetV2", image_size=32, epochs=1)
+    assert config.backbone == "torchvision:shufflenet_v2_x1_0"
+    images = torch.randn(2, 3, 32, 32)
+    base = build_student(config, classes=5, aspects=0).eval()
+    wide = build_student(config, classes=5, aspects=3).eval()
+    assert torch.equal(base(images).class_logits_BC, wide(images).class_logits_BC)
+    assert wide.features(images).shape == (2, 1024)
+    assert wide.mean == (0.485, 0.456, 0.406)
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_students_have_the_names_of_the_papers(name: str):
+    config = StudentConfig(backbone=name, image_size=224, epochs=1)
+    assert config.backbone == STUDENTS[name]
+    assert recipe("paper", backbone=name).backbone == STUDENTS[name]
+
+
 def test_a_backbone_that_cannot_be_built_is_one_line():
-    with pytest.raises(ConfigInvalid, match="cannot build backbone 'test_vit' for 33 px") as caught:
+    with pytest.raises(ConfigInvalid, match="backbone 'test_vit' cannot be built for 33 px") as caught:
         build_student(StudentConfig(backbone="test_vit", image_size=33, epochs=1), classes=5, aspects=0)
     assert "\n" not in str(caught.value)

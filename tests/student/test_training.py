@@ -13,7 +13,7 @@ import torch
 from storage.answers import Answers
 from storage.datasets import FileDataset, image_folder
 from student.config import ConfigInvalid, StudentConfig
-from student.examples import ExamplesInvalid
+from student.examples import ExamplesInvalid, Knowledge
 from student.model import build_student
 from student.runs import EpochLog, RunInvalid, load_run
 from student.training import TrainingDiverged, batches, best_epoch, build_optimizer, build_scheduler, train
@@ -27,12 +27,13 @@ import json, sys, torch
 from pathlib import Path
 from storage.datasets import image_folder
 from student.config import StudentConfig
+from student.examples import Knowledge
 from student.training import train
 from tests.student.conftest import answers_for
 torch.set_num_threads(1)
 dataset = image_folder(Path(sys.argv[1]), name="colours")
 config = StudentConfig.from_dict(json.loads(sys.argv[3]))
-train(config, dataset, answers_for(dataset), Path(sys.argv[2]), progress=False)
+train(config, dataset, Knowledge(image=answers_for(dataset)), Path(sys.argv[2]), progress=False)
 """
 
 
@@ -57,7 +58,7 @@ def assert_same_weights(one: Path, other: Path) -> None:
     ],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(
-    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path, changes: dict[str, object]
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path, changes: dict[str, object]
 ):
     config = config.replace(**changes)
 
@@ -65,13 +66,13 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
         if log.epoch == 2:
             raise Stopped
 
-    whole = train(config, dataset, answers, tmp_path / "whole", progress=False)
+    whole = train(config, dataset, knowledge, tmp_path / "whole", progress=False)
     with pytest.raises(Stopped):
-        train(config, dataset, answers, tmp_path / "stopped", progress=False, on_epoch=stop_after_two)
+        train(config, dataset, knowledge, tmp_path / "stopped", progress=False, on_epoch=stop_after_two)
     torch.manual_seed(99)  # what the process did in between is of no account
     epochs: list[int] = []
     went_on = train(
-        config, dataset, answers, tmp_path / "stopped", progress=False, on_epoch=lambda log: epochs.append(log.epoch)
+        config, dataset, knowledge, tmp_path / "stopped", progress=False, on_epoch=lambda log: epochs.append(log.epoch)
     )
     assert epochs == [3]
     assert_same_weights(tmp_path / "whole", tmp_path / "stopped")
@@ -79,7 +80,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(
-    config: StudentConfig, photos_root: Path, dataset: FileDataset, answers: Answers, tmp_path: Path
+    config: StudentConfig, photos_root: Path, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
 ):
     config = config.replace(epochs=40, val_fraction=0.0)
     arguments = [sys.executable, "-c", TRAIN_SCRIPT, str(photos_root), str(tmp_path / "killed")]
@@ -90,15 +91,19 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "killed" / "result.json").exists()
-    train(config, dataset, answers, tmp_path / "killed", progress=False)
-    train(config, dataset, answers, tmp_path / "whole", progress=False)
+    train(config, dataset, knowledge, tmp_path / "killed", progress=False)
+    train(config, dataset, knowledge, tmp_path / "whole", progress=False)
     assert_same_weights(tmp_path / "whole", tmp_path / "killed")
 
 
-def test_a_finished_run_returns_at_once(config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path):
-    first = train(config, dataset, answers, tmp_path, progress=False)
+def test_a_finished_run_returns_at_once(
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+):
+    first = train(config, dataset, knowledge, tmp_path, progress=False)
     before = (tmp_path / "student.safetensors").stat().st_mtime_ns
-    again = train(config, dataset, answers, tmp_path, progress=False, on_epoch=lambda log: pytest.fail("trained again"))
+    again = train(
+        config, dataset, knowledge, tmp_path, progress=False, on_epoch=lambda log: pytest.fail("trained again")
+    )
     assert again == first
     assert (tmp_path / "student.safetensors").stat().st_mtime_ns == before
     assert not list(tmp_path.glob("*.uint8"))
@@ -106,9 +111,9 @@ def test_a_finished_run_returns_at_once(config: StudentConfig, dataset: FileData
 
 
 def test_it_learns_the_colours_and_the_aspects(
-    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
 ):
-    run = train(config.replace(epochs=8), dataset, answers, tmp_path, progress=False)
+    run = train(config.replace(epochs=8), dataset, knowledge, tmp_path, progress=False)
     assert run.epochs[-1].classification < run.epochs[0].classification
     assert run.epochs[-1].aspects < run.epochs[0].aspects
     assert run.val_top1 == 1.0
@@ -125,12 +130,12 @@ def test_base_and_distilled_of_one_seed_see_the_same_batches(config: StudentConf
     assert len({index for batch in order(config, 1) for index in batch}) == 18
 
 
-def test_without_answers_or_alpha_there_are_no_aspects(
-    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+def test_the_base_method_needs_no_answers_and_is_what_alpha_0_trains(
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
 ):
     config = config.replace(epochs=2, warmup=0)
-    train(config, dataset, None, tmp_path / "none", progress=False)
-    train(config.replace(alpha=0.0), dataset, answers, tmp_path / "zero", progress=False)
+    train(config.replace(method="base"), dataset, Knowledge(), tmp_path / "none", progress=False)
+    train(config.replace(alpha=0.0), dataset, knowledge, tmp_path / "zero", progress=False)
     assert load_run(tmp_path / "none").load().aspects == 0
     assert_same_weights(tmp_path / "none", tmp_path / "zero")
 
@@ -140,7 +145,7 @@ def test_images_without_answers_are_refused_or_dropped(
 ):
     yes = answers.yes.copy()
     yes[[0, 9]] = float("nan")
-    partly = dataclasses.replace(answers, yes=yes)
+    partly = Knowledge(image=dataclasses.replace(answers, yes=yes))
     with pytest.raises(ExamplesInvalid, match=r"2 of 24 training images of dataset 'colours' have no answer"):
         train(config, dataset, partly, tmp_path / "refused", progress=False)
     run = train(config.replace(missing_answers="drop"), dataset, partly, tmp_path / "dropped", progress=False)
@@ -148,29 +153,29 @@ def test_images_without_answers_are_refused_or_dropped(
 
 
 def test_another_run_in_the_folder_is_refused(
-    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, answers: Answers, knowledge: Knowledge, tmp_path: Path
 ):
-    train(config.replace(epochs=1, warmup=0), dataset, answers, tmp_path, progress=False)
+    train(config.replace(epochs=1, warmup=0), dataset, knowledge, tmp_path, progress=False)
     with pytest.raises(RunInvalid, match=r"holds a run with lr 0\.05, not 0\.1; choose another folder"):
-        train(config.replace(epochs=1, warmup=0, lr=0.1), dataset, answers, tmp_path, progress=False)
-    others = dataclasses.replace(answers, yes=answers.no, no=answers.yes)
+        train(config.replace(epochs=1, warmup=0, lr=0.1), dataset, knowledge, tmp_path, progress=False)
+    others = Knowledge(image=dataclasses.replace(answers, yes=answers.no, no=answers.yes))
     with pytest.raises(RunInvalid, match="on other images, labels or answers"):
         train(config.replace(epochs=1, warmup=0), dataset, others, tmp_path, progress=False)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(
-    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
 ):
     with pytest.raises(TrainingDiverged, match=r"the loss became nan in epoch \d.*lower lr"):
-        train(config.replace(lr=1e30, warmup=0), dataset, answers, tmp_path, progress=False)
+        train(config.replace(lr=1e30, warmup=0), dataset, knowledge, tmp_path, progress=False)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_one_line(
-    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
 ):
     with pytest.raises(ConfigInvalid, match=r"1 CUDA device\(s\) asked for, but torch sees 0"):
-        train(config.replace(accelerator="cuda"), dataset, answers, tmp_path, progress=False)
+        train(config.replace(accelerator="cuda"), dataset, knowledge, tmp_path, progress=False)
 
 
 def test_two_processes_train_one_student(photos_root: Path, tmp_path: Path, config: StudentConfig):
@@ -179,7 +184,7 @@ def test_two_processes_train_one_student(photos_root: Path, tmp_path: Path, conf
     run = train(
         config.replace(devices=2, threads=1, epochs=2),
         dataset,
-        answers_for(dataset),
+        Knowledge(image=answers_for(dataset)),
         tmp_path,
         progress=False,
         on_epoch=lambda log: seen.append(log.epoch),
@@ -203,7 +208,7 @@ def test_schedules_are_timms(config: StudentConfig):
 def test_the_best_epoch_is_validations_or_the_last():
     def log(epoch: int, val_top1: float | None) -> EpochLog:
         return EpochLog(
-            epoch=epoch, loss=0, classification=0, aspects=0, lr=0, val_top1=val_top1, val_loss=None,
+            epoch=epoch, loss=0, classification=0, aspects=0, network=0, lr=0, val_top1=val_top1, val_loss=None,
             images_per_second=0, seconds=0,
         )  # fmt: skip
 

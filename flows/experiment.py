@@ -1,0 +1,103 @@
+"""The flow `run-experiment`: a file that names a grid of students in, a table of all of them and a plot out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from prefect import flow
+from prefect.logging import get_run_logger
+from pydantic import Field, ValidationError
+
+from flows.parameters import DatasetParameters, Parameters, StudentParameters
+from flows.terminal import say
+from flows.training import find_knowledge, train_grid
+
+if TYPE_CHECKING:  # torch takes seconds
+    from student.examples import Knowledge
+    from student.experiment import Grid, Results
+
+
+class ExperimentInvalid(ValueError):
+    """An experiment's file cannot be used; the message says what, where and what to do."""
+
+
+class Experiment(Parameters):
+    """What an experiment's file says. Every combination of `grid` is trained with every one of `seeds`."""
+
+    dataset: DatasetParameters
+    store: str = "store"
+    teacher: str | None = Field(default=None, description="fingerprint, where the store has several")
+    class_teacher: str | None = Field(default=None, description="fingerprint of answers about the classes")
+    recipe: str = "small"
+    settings: dict[str, Any] = Field(default_factory=dict, description="of all students, where the recipe differs")
+    grid: dict[str, list[Any]] = Field(min_length=1, description="settings that vary, each with its values")
+    baseline: dict[str, Any] = Field(
+        default={"method": "base"}, min_length=1, description="settings of the students that others are compared with"
+    )
+    network: dict[str, Any] | None = Field(
+        default=None, description="settings of a larger network, for methods that learn from one"
+    )
+    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    split: str = "test"
+    runs: str = Field(description="folder of the trained students, the table and the plot")
+    embed: bool = Field(default=False, description="draw the features of every cell's first student in two dimensions")
+
+    def check(self) -> None:
+        """Raise what training would raise about settings and answers, before anything is trained."""
+        self.to_grid().cells(Path(self.runs))
+        self.knowledge()
+
+    def to_grid(self) -> Grid:
+        from student.experiment import Grid
+
+        shared = StudentParameters(recipe=self.recipe, settings=self.settings).values()
+        return Grid(settings=shared, axes=self.grid, seeds=self.seeds, baseline=self.baseline, network=self.network)
+
+    def knowledge(self) -> Knowledge:
+        return find_knowledge(self.store, self.dataset.open().name, self.teacher, None, self.class_teacher)
+
+
+def read_experiment(file: Path, changes: Mapping[str, Any], settings: Mapping[str, Any]) -> Experiment:
+    """The experiment in a YAML file, with `changes` of its fields and of its `settings`. Raises ExperimentInvalid,
+    naming the file."""
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ExperimentInvalid(f"cannot read experiment {file}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ExperimentInvalid(f"{file} is no valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(document, dict):
+        raise ExperimentInvalid(f"{file} holds no experiment; it needs dataset, grid and runs")
+    try:
+        experiment = Experiment.model_validate({**document, **changes})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ExperimentInvalid(f"{file}: {place}: {first['msg'].lower()}; docs/students.md has the fields") from error
+    return experiment.model_copy(update={"settings": {**experiment.settings, **settings}})
+
+
+@flow(
+    name="run-experiment",
+    persist_result=False,
+    description="Train every combination of some settings with every seed; compare the students in pairs of one seed.",
+)
+def run_experiment(experiment: Experiment) -> Results:
+    """Train what is missing and show all of it; the folder `experiment.runs` has the table, the report and the plot."""
+    from student.plots import plot_features, plot_results
+
+    images = experiment.dataset.open()
+    runs = Path(experiment.runs).expanduser()
+    results = train_grid(experiment.to_grid(), images, experiment.knowledge(), runs, split=experiment.split)
+    plot_results(results, runs / "results.png")
+    written = [runs / name for name in ("results.parquet", "report.md", "results.png")]
+    if experiment.embed:
+        plot_features(results, images, runs, runs / "features.png")
+        written.append(runs / "features.png")
+    for path in written:
+        say(str(path))
+        get_run_logger().info("written: %s", path)
+    return results

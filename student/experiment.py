@@ -1,0 +1,307 @@
+"""Many students side by side: every combination of some settings, each with every seed, compared in pairs of one seed.
+
+Students of one seed start from the same weights and see the same images in the same order, so that what differs is the
+settings' doing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from storage.datasets.base import ImageDataset, select
+from student.config import ConfigInvalid, StudentConfig
+from student.evaluate import Evaluation, evaluate, read_evaluation
+from student.examples import Knowledge, digest_of
+from student.images import ImageCache, evaluation_cache, training_cache
+from student.runs import EpochLog, TrainedStudent, write_bytes, write_json
+from student.training import train
+
+METRICS = ("top1", "top5", "macro_accuracy")
+NETWORK = "network"  # folder of the larger network that students learn from
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What is trained: `settings` that all share, `axes` of settings with the values that they take, and the seeds.
+
+    Differences are taken from the cells with the settings `baseline`. `network` are the settings in which a larger
+    network differs from `settings`: it is trained on the labels first where a method learns from one.
+    """
+
+    settings: Mapping[str, Any]
+    axes: Mapping[str, Sequence[Any]]
+    seeds: Sequence[int]
+    baseline: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"method": "base"})
+    network: Mapping[str, Any] | None = None
+
+    def cells(self, run_dir: Path) -> tuple[Cell, ...]:
+        """Every combination once, in order, with the baseline's first. Raises ConfigInvalid for one that cannot be."""
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ConfigInvalid(f"seeds are {list(self.seeds)}; give at least one, each once")
+        if empty := [name for name, values in self.axes.items() if not values]:
+            raise ConfigInvalid(f"grid setting '{empty[0]}' has no values; give at least one")
+        shared = {**self.settings, "seed": 0}
+        if self.network is not None:
+            shared[NETWORK] = str(run_dir / NETWORK)
+        found: dict[str, Cell] = {}
+        for values in itertools.product(*self.axes.values()):
+            varied = dict(zip(self.axes, values, strict=True))
+            for chosen in (varied | dict(self.baseline), varied):
+                cell = Cell.of(StudentConfig.from_dict(shared | chosen), tuple({**self.axes, **self.baseline}))
+                found.setdefault(cell.name, cell)
+        return tuple(found.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One combination: its name, the settings that vary, and the config (of seed 0)."""
+
+    name: str
+    varied: Mapping[str, Any]
+    config: StudentConfig
+
+    @classmethod
+    def of(cls, config: StudentConfig, axes: Sequence[str]) -> Cell:
+        config = config.effective()
+        varied = {name: getattr(config, name) for name in axes}
+        named = [f"{name}={_plain(value)}" for name, value in varied.items() if name != "method" and value is not None]
+        name = ",".join([config.method, *named]) if "method" in axes else ",".join(named)
+        return cls(name=name.replace("/", "-"), varied=varied, config=config)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Paired differences by seed, their mean, and, from two seeds on, standard deviation (n - 1), the 95 % confidence
+    interval of the mean and the p-value of Student's paired t-test, two-sided."""
+
+    values: tuple[float, ...]
+    mean: float
+    std: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellSummary:
+    """One metric of one cell over the seeds, and its difference from the baseline; None for the baseline itself."""
+
+    cell: str
+    varied: Mapping[str, Any]
+    metric: str
+    values: tuple[float, ...]
+    mean: float
+    std: float | None
+    baseline: str
+    gain: Difference | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """All students of an experiment, one row of `table` each, and the summary of each cell and metric."""
+
+    dataset: str
+    split: str
+    images: int
+    train_images: int
+    val_images: int
+    settings: Mapping[str, Any]
+    table: pl.DataFrame
+    summary: tuple[CellSummary, ...]
+
+    def metric(self, name: str) -> tuple[CellSummary, ...]:
+        """The cells' summaries of "top1", "top5" or "macro_accuracy"."""
+        return tuple(summary for summary in self.summary if summary.metric == name)
+
+    def difference(self, cell: str, other: str, metric: str = "top1") -> Difference:
+        """`cell` minus `other`, paired by seed."""
+        return paired_difference(_by_seed(self.table, cell, metric), _by_seed(self.table, other, metric))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **{name: getattr(self, name) for name in ("dataset", "split", "images", "train_images", "val_images")},
+            "settings": dict(self.settings),
+            "students": self.table.to_dicts(),
+            "summary": [dataclasses.asdict(summary) for summary in self.summary],
+        }
+
+
+def run_experiment(
+    grid: Grid,
+    dataset: ImageDataset,
+    knowledge: Knowledge,
+    run_dir: Path,
+    *,
+    split: str = "test",
+    progress: bool = True,
+    on_epoch: Callable[[str, int, EpochLog], None] | None = None,
+) -> Results:
+    """Train and evaluate every cell with every seed in `run_dir/CELL/seed-N`, seed by seed.
+
+    Finished runs are not trained again, so an experiment that was stopped goes on where it stopped, and one that has
+    grown trains what is new. Writes results.parquet, a row for each student, after every one of them, and results.json
+    at the end. Raises what `train` and `evaluate` raise.
+    """
+    cells = grid.cells(run_dir)
+    shown_digest = digest_of(dataset, select(dataset, (split,)), Knowledge(image=knowledge.image))
+    rows: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        photos = Photographs(dataset, run_dir, stack, progress=progress)
+        if grid.network is not None and any(cell.config.objective.network_terms for cell in cells):
+            larger = StudentConfig.from_dict({**grid.settings, "seed": 0, "method": "base", **grid.network})
+            train(larger, dataset, knowledge, run_dir / NETWORK, progress=progress, photos=photos.training(larger))
+        for seed, cell in itertools.product(grid.seeds, cells):
+            config = cell.config.replace(seed=seed)
+            run = train(
+                config,
+                dataset,
+                knowledge,
+                run_dir / cell.name / f"seed-{seed}",
+                progress=progress,
+                on_epoch=_tell(on_epoch, cell.name, seed),
+                photos=photos.training(config),
+            )
+            scores = read_evaluation(run.run_dir, split)
+            if scores is None or scores.digest != shown_digest:
+                shown = photos.evaluation(config, split)
+                scores = evaluate(
+                    run.run_dir, dataset, knowledge.image, split, photos=shown, accelerator=config.accelerator
+                )
+            shown_images = scores.images
+            rows.append(_row(cell, seed, run, scores, run_dir))
+            table = pl.DataFrame(rows, infer_schema_length=None)
+            write_parquet(run_dir / "results.parquet", table)
+    results = Results(
+        dataset=dataset.name,
+        split=split,
+        images=shown_images,
+        train_images=run.train_images,
+        val_images=run.val_images,
+        settings={name: value for name, value in cells[0].config.to_dict().items() if name not in cells[0].varied},
+        table=table,
+        summary=summarise(table, cells, grid.baseline),
+    )
+    write_json(run_dir / "results.json", results.to_dict())
+    return results
+
+
+class Photographs:
+    """The decoded photos of a dataset for whoever asks: once for students that want them alike, until `stack` ends."""
+
+    def __init__(self, dataset: ImageDataset, folder: Path, stack: ExitStack, *, progress: bool) -> None:
+        self.dataset = dataset
+        self.folder = folder
+        self.stack = stack
+        self.progress = progress
+        self._open: dict[tuple[object, ...], ImageCache] = {}
+
+    def training(self, config: StudentConfig) -> ImageCache:
+        key = ("train", config.stored_size, config.damaged_images)
+        return self._cached(key, config, training_cache, "train")
+
+    def evaluation(self, config: StudentConfig, split: str) -> ImageCache:
+        key = (split, config.shown_size, config.image_size, config.damaged_images)
+        return self._cached(key, config, evaluation_cache, split)
+
+    def _cached(self, key: tuple[object, ...], config: StudentConfig, decode: Any, split: str) -> ImageCache:
+        if key not in self._open:
+            folder = self.folder / "-".join(["photos", *map(str, key)])
+            records = select(self.dataset, (split,))
+            cache = decode(config, self.dataset, records, folder, progress=self.progress)
+            self.stack.callback(folder.rmdir)
+            self._open[key] = self.stack.enter_context(cache)
+        return self._open[key]
+
+
+def summarise(table: pl.DataFrame, cells: Sequence[Cell], baseline: Mapping[str, Any]) -> tuple[CellSummary, ...]:
+    """Every metric of every cell, compared with the cell that has the baseline's settings and else the same."""
+    found = []
+    for metric, cell in itertools.product(METRICS, cells):
+        values = _by_seed(table, cell.name, metric)
+        reference = Cell.of(cell.config.replace(**baseline), tuple(cell.varied)).name
+        gain = None
+        if reference != cell.name:
+            gain = paired_difference(values, _by_seed(table, reference, metric))
+        found.append(
+            CellSummary(
+                cell=cell.name,
+                varied=cell.varied,
+                metric=metric,
+                values=tuple(values.values()),
+                mean=float(np.mean(list(values.values()))),
+                std=_std(list(values.values())),
+                baseline=reference,
+                gain=gain,
+            )
+        )
+    return tuple(found)
+
+
+def paired_difference(values: Mapping[int, float], others: Mapping[int, float]) -> Difference:
+    """`values` minus `others` of the same seed."""
+    differences = [value - others[seed] for seed, value in values.items()]
+    low = high = p = None
+    if len(differences) > 1 and len(set(differences)) > 1:
+        test = stats.ttest_1samp(differences, 0.0)
+        interval = test.confidence_interval(CONFIDENCE)
+        low, high, p = float(interval.low), float(interval.high), float(test.pvalue)
+    return Difference(
+        values=tuple(differences), mean=float(np.mean(differences)), std=_std(differences), low=low, high=high, p=p
+    )
+
+
+def write_parquet(path: Path, table: pl.DataFrame) -> None:
+    """Let `path` appear whole or not at all."""
+    buffer = io.BytesIO()
+    table.write_parquet(buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def _row(cell: Cell, seed: int, run: TrainedStudent, scores: Evaluation, run_dir: Path) -> dict[str, Any]:
+    seconds = sum(log.seconds for log in run.epochs)
+    return {
+        "cell": cell.name,
+        **{name: _plain(value) for name, value in cell.varied.items()},
+        "seed": seed,
+        "best_epoch": run.best_epoch,
+        "train_images": run.train_images,
+        "val_top1": run.val_top1,
+        "val_loss": run.epochs[run.best_epoch - 1].val_loss,
+        **{name: getattr(scores, name) for name in (*METRICS, "loss", "aspect_auroc", "aspect_ece")},
+        "seconds": seconds,
+        "images_per_second": sum(log.images_per_second * log.seconds for log in run.epochs) / seconds,
+        "run": str(run.run_dir.relative_to(run_dir)),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _by_seed(table: pl.DataFrame, cell: str, metric: str) -> dict[int, float]:
+    rows = table.filter(pl.col("cell") == cell)
+    if rows.is_empty():
+        raise KeyError(f"no students of cell '{cell}'")
+    return dict(zip(rows["seed"].to_list(), rows[metric].to_list(), strict=True))
+
+
+def _std(values: Sequence[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def _tell(
+    on_epoch: Callable[[str, int, EpochLog], None] | None, cell: str, seed: int
+) -> Callable[[EpochLog], None] | None:
+    return None if on_epoch is None else lambda log: on_epoch(cell, seed, log)

@@ -1,0 +1,139 @@
+"""What a student can learn from a teacher's answers: arrays with one row per photo, made by small functions in a row.
+
+Each takes values [N, K] and what is known about the N photos, and returns values [N, K'] of the same order. The first
+of a chain gets the answers as log-odds of yes in nats. Nothing but the training photos is ever looked at for a mean, a
+spread or a fit: photos that are only validated on have no part in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, log_softmax
+from sklearn.covariance import ledoit_wolf
+
+FOLDS = 5
+# Beyond e^10 to 1 an answer's confidence says more about its number format than about the photo.
+SUREST = 10.0
+
+Values = NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photos:
+    """N photos of C classes: int labels [N], which of them are trained on (bool [N]), and a seed for what is drawn."""
+
+    labels: NDArray[np.int64]
+    trained: NDArray[np.bool_]
+    classes: int
+    seed: int
+
+    def generator(self) -> np.random.Generator:
+        return np.random.default_rng([self.seed, 2])
+
+
+Transform = Callable[[Values, Photos], Values]
+
+
+def probability(log_odds: Values, photos: Photos) -> Values:
+    """p(yes) of each answer, as MaKD (arXiv 2501.13341) and LaViD (arXiv 2606.27527) learn it."""
+    return expit(log_odds)
+
+
+def standardize(values: Values, photos: Photos) -> Values:
+    """Every column with mean 0 and standard deviation 1 over the training photos, so that no question's unease with
+    the extremes makes it count for less. A column that never varies becomes 0."""
+    known = values[photos.trained]
+    spread = np.nanstd(known, axis=0)
+    return (values - np.nanmean(known, axis=0)) / np.where(spread > 1e-6, spread, np.inf)
+
+
+def class_mean(values: Values, photos: Photos) -> Values:
+    """Every photo's row replaced by the mean row of its class's training photos: what is left without the photo."""
+    return _means(values, photos)[photos.labels]
+
+
+def shuffle_within_class(values: Values, photos: Photos) -> Values:
+    """Control: every training photo gets the row of another photo of its class."""
+    order = np.arange(len(values))
+    generator = photos.generator()
+    for label in range(photos.classes):
+        members = np.flatnonzero(photos.trained & (photos.labels == label))
+        order[members] = generator.permutation(members)
+    return values[order]
+
+
+def shuffle(values: Values, photos: Photos) -> Values:
+    """Control: every training photo gets the row of any other, so that a row says nothing about photo or class."""
+    order = np.arange(len(values))
+    members = np.flatnonzero(photos.trained)
+    order[members] = photos.generator().permutation(members)
+    return values[order]
+
+
+def random_uniform(values: Values, photos: Photos) -> Values:
+    """Control of the MaKD paper: numbers drawn uniformly between 0 and 1."""
+    return photos.generator().uniform(size=values.shape)
+
+
+def class_posterior(log_odds: Values, photos: Photos) -> Values:
+    """log p(class | the photo's answers) up to a constant a row, [N, C]: what the answers alone say about the class.
+
+    Linear discriminant analysis (Fisher 1936) of the log-odds with a Ledoit-Wolf covariance within the classes and
+    equal priors. A training photo is never judged by itself: five parts of each class take turns, each judged by the
+    other four; photos that are not trained on are judged by all. One temperature, fitted on the training photos, makes
+    the probabilities mean what they say. Missing answers count as the question's mean.
+    """
+    values = np.clip(log_odds, -SUREST, SUREST).astype(np.float64)
+    values = np.where(np.isnan(values), np.nanmean(values[photos.trained], axis=0), values)
+    scores = np.empty((len(values), photos.classes))
+    folds = _folds(photos)
+    for fold in range(-1, FOLDS):
+        judged = folds == fold
+        if judged.any():
+            scores[judged] = _discriminate(values, photos, photos.trained & ~judged, values[judged])
+    labels = photos.labels[photos.trained]
+
+    def surprise(log_scale: float) -> float:
+        logs = log_softmax(np.exp(log_scale) * scores[photos.trained], axis=1)
+        return -float(logs[np.arange(len(labels)), labels].mean())
+
+    scale = np.exp(minimize_scalar(surprise, bounds=(-7.0, 3.0), method="bounded").x)
+    return scale * (scores - scores.mean(axis=1, keepdims=True))
+
+
+def _discriminate(values: Values, photos: Photos, fitted: NDArray[np.bool_], judged: Values) -> Values:
+    """log p(class | answers) up to a constant a row, [M, C], for `judged` [M, Q] by a fit to the photos `fitted`."""
+    labels = photos.labels[fitted]
+    classes = np.unique(labels)
+    means = np.stack([values[fitted][labels == label].mean(axis=0) for label in classes])
+    covariance, _ = ledoit_wolf(values[fitted] - means[np.searchsorted(classes, labels)], assume_centered=True)
+    directions = np.linalg.solve(covariance, means.T)
+    found = judged @ directions - 0.5 * (means.T * directions).sum(axis=0)
+    # A class without a photo to be fitted on is as unlikely as the unlikeliest.
+    scores = np.tile(found.min(axis=1, keepdims=True), photos.classes)
+    scores[:, classes] = found
+    return scores
+
+
+def _folds(photos: Photos) -> NDArray[np.int64]:
+    """Number of the part that a training photo is judged in, 0 .. FOLDS - 1; -1 for all others."""
+    folds = np.full(len(photos.labels), -1)
+    generator = photos.generator()
+    for label in range(photos.classes):
+        members = np.flatnonzero(photos.trained & (photos.labels == label))
+        folds[generator.permutation(members)] = np.arange(len(members)) % FOLDS
+    return folds
+
+
+def _means(values: Values, photos: Photos) -> Values:
+    """Mean row of each class's training photos [C, K]; NaN where a class has none, or no answer."""
+    sums, counts = np.zeros((photos.classes, values.shape[1])), np.zeros((photos.classes, values.shape[1]))
+    known = ~np.isnan(values) & photos.trained[:, None]
+    np.add.at(sums, photos.labels, np.where(known, values, 0.0))
+    np.add.at(counts, photos.labels, known)
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)

@@ -1,0 +1,63 @@
+import torch
+from torch.nn import functional
+
+from student.examples import Examples
+from student.methods import method_named
+from student.model import Aspect, Logits
+from student.objective import Objective
+
+LABELS = torch.tensor([0, 3, 2])
+
+
+def examples_of(*targets: torch.Tensor) -> Examples:
+    return Examples(
+        train_indices=torch.arange(3),
+        val_indices=torch.arange(0),
+        labels_N=LABELS,
+        targets=targets,
+        aspects=(Aspect(key="has_stripes", text="Has it stripes?"),),
+    )
+
+
+def test_the_loss_is_the_labels_plus_alpha_times_the_aspects():
+    torch.manual_seed(0)
+    p = torch.rand(3, 2)
+    objective = Objective(method=method_named("makd", alpha=4.0), examples=examples_of(p))
+    logits = Logits(torch.randn(2, 5), torch.randn(2, 2))
+    losses = objective(logits, torch.tensor([2, 1]))
+    classification = functional.cross_entropy(logits.class_logits_BC, LABELS[[2, 1]])
+    aspects = functional.binary_cross_entropy_with_logits(logits.aspect_logits_BQ, p[[2, 1]])
+    torch.testing.assert_close(losses["classification"], classification)
+    torch.testing.assert_close(losses["aspects"], aspects)
+    torch.testing.assert_close(losses["loss"], classification + 4 * aspects)
+    assert losses["network"] == 0
+
+
+def test_every_term_has_its_own_outputs():
+    torch.manual_seed(0)
+    image, classes = torch.rand(3, 2), torch.rand(3, 4)
+    objective = Objective(method=method_named("makd+lavid", alpha=1.0), examples=examples_of(image, classes))
+    logits = Logits(torch.randn(3, 5), torch.randn(3, 6))
+    losses = objective(logits, torch.arange(3))
+    aspects = functional.binary_cross_entropy_with_logits(logits.aspect_logits_BQ[:, :2], image)
+    aspects = aspects + functional.mse_loss(logits.aspect_logits_BQ[:, 2:], classes)
+    torch.testing.assert_close(losses["aspects"], aspects)
+
+
+def test_aspects_never_reach_the_class_loss():
+    objective = Objective(method=method_named("makd"), examples=examples_of(torch.rand(3, 2)))
+    classes = torch.randn(3, 5)
+    quiet = objective(Logits(classes, torch.zeros(3, 2)), torch.arange(3))
+    loud = objective(Logits(classes, torch.full((3, 2), 50.0)), torch.arange(3))
+    assert quiet["classification"] == loud["classification"]
+
+
+def test_a_network_is_learnt_from_by_the_class_outputs():
+    torch.manual_seed(0)
+    objective = Objective(method=method_named("kd"), examples=examples_of())
+    logits = Logits(torch.randn(3, 5), torch.zeros(3, 0))
+    same = objective(logits, torch.arange(3), logits.class_logits_BC)
+    other = objective(logits, torch.arange(3), torch.randn(3, 5))
+    torch.testing.assert_close(same["network"].item(), 0.0, atol=1e-6, rtol=0)
+    assert other["network"] > 0.1
+    torch.testing.assert_close(other["loss"], other["classification"] + other["network"])
