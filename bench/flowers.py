@@ -1,9 +1,9 @@
 """Which method makes the best student? Oxford 102 Flowers at 64 px, ResNet18 from scratch, in pairs of one seed.
 
-The answers are real: p(yes) of InternVL2-8B to 50 questions about each of the 2,091 training photos (the files of MaKD's
-authors), and what Qwen2.5-7B knows about the 102 classes (the files of LaViD's). Every method has the same photos,
-the same budget and the same starts; weights were chosen on validation photos, and the 6,098 test photos are looked at
-once per student. Prints one line of JSON for each method. Started again with the same --run-dir it goes on.
+The answers are real: p(yes) of InternVL2-8B to 50 questions about each of the 2,091 training photos (files of MaKD's
+authors), and what Qwen2.5-7B knows about the 102 classes (files of LaViD's). Every method has the same photos, the same
+budget and the same starts; weights were chosen on validation photos, and the 6,098 test photos are looked at once per
+student. Prints one line of JSON for each method. Started again with the same --run-dir it goes on.
 
     python bench/flowers.py --run-dir runs/flowers
 """
