@@ -13,12 +13,18 @@ from flows.parameters import TINY
 from teacher.known import KNOWN
 
 if TYPE_CHECKING:  # torch takes seconds, and only who has trained prints these
+    import polars as pl
+
     from student.evaluate import Evaluation
     from student.experiment import CellSummary, Difference, Results
     from teacher.precomputed import ImportSummary
 
 METRIC_NAMES = {"top1": "top-1", "top5": "top-5", "macro_accuracy": "macro accuracy"}
 GAIN_NOTE = "gain: top-1 over the baseline in pairs of one seed, its 95 % confidence interval, p of a paired t-test"
+USES_NOTE = (
+    "What each question's answers say about the class, in bits an image: alone, and what all together say less without "
+    "it (below 0: it does harm)."
+)
 WORST_CLASSES = 5
 REASONS_SHOWN = 3
 
@@ -51,8 +57,9 @@ def results_title(results: Results) -> str:
     )
 
 
-def results_markdown(results: Results) -> str:
-    """The whole experiment as a page: table, what the students know about the questions, and the shared settings."""
+def results_markdown(results: Results, uses: pl.DataFrame | None) -> str:
+    """The whole experiment as a page: table, what the students know about the questions, which questions help (see
+    student/usefulness.py), and the shared settings."""
     rows = results_rows(results)
     header = list(rows[0])
     table = [" | ".join(header), " | ".join("---" for _ in header), *(" | ".join(row.values()) for row in rows)]
@@ -61,6 +68,18 @@ def results_markdown(results: Results) -> str:
         if row["aspect_auroc"] is not None:
             aspects = f"aspect AUROC {row['aspect_auroc']:.3f}, ECE {row['aspect_ece']:.3f}"
             lines.append(f"- {row['cell']}, seed {row['seed']}: {aspects}")
+    if uses is not None:
+        lines += [
+            "",
+            "## Questions",
+            "",
+            USES_NOTE,
+            "",
+            "| question | group | alone | missed |",
+            "| --- | --- | --- | --- |",
+        ]
+        for use in uses.sort("missed", descending=True).iter_rows(named=True):
+            lines.append(f"| {use['text']} | {use['group'] or '-'} | {use['alone']:.3f} | {use['missed']:+.3f} |")
     settings = ", ".join(f"{name} {value}" for name, value in results.settings.items())
     return "\n".join([*lines, "", f"Settings: {settings}", ""])
 

@@ -61,7 +61,8 @@ def train_student(
 
 def train_grid(grid: Grid, images: ImageDataset, knowledge: Knowledge, runs: Path, *, split: str = "test") -> Results:
     """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
-    from student.experiment import run_experiment
+    from student.experiment import run_experiment, write_parquet
+    from student.usefulness import answers_uses
 
     logger = get_run_logger()
 
@@ -71,7 +72,11 @@ def train_grid(grid: Grid, images: ImageDataset, knowledge: Knowledge, runs: Pat
 
     results = run_experiment(grid, images, knowledge, runs, split=split, progress=attached(), on_epoch=log_epoch)
     create_table_artifact(results_rows(results), key="results", description=results_title(results))
-    report = results_markdown(results)
+    uses = None
+    if knowledge.image is not None:
+        uses = answers_uses(images, knowledge.image)
+        write_parquet(runs / "questions.parquet", uses)
+    report = results_markdown(results, uses)
     (runs / "report.md").write_text(report, encoding="utf-8")
     create_markdown_artifact(report, key="report", description=f"written to {runs / 'report.md'}")
     return results

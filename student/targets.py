@@ -19,6 +19,7 @@ from sklearn.covariance import ledoit_wolf
 FOLDS = 5
 # Beyond e^10 to 1 an answer's confidence says more about its number format than about the photo.
 SUREST = 10.0
+LEAST_SPREAD = 1e-3
 
 Values = NDArray[np.floating]
 
@@ -112,6 +113,8 @@ def _discriminate(values: Values, photos: Photos, fitted: NDArray[np.bool_], jud
     classes = np.unique(labels)
     means = np.stack([values[fitted][labels == label].mean(axis=0) for label in classes])
     covariance, _ = ledoit_wolf(values[fitted] - means[np.searchsorted(classes, labels)], assume_centered=True)
+    # Answers about the class are the same for all its photos: a little of the whole spread keeps that invertible.
+    covariance += LEAST_SPREAD * values[fitted].var(axis=0).mean() * np.eye(len(covariance))
     directions = np.linalg.solve(covariance, means.T)
     found = judged @ directions - 0.5 * (means.T * directions).sum(axis=0)
     # A class without a photo to be fitted on is as unlikely as the unlikeliest.
