@@ -154,14 +154,17 @@ def predict_logits(
     """Class and aspect logits of all `photos` of an evaluation cache, float32 on the CPU, in their order."""
     device = torch.device(accelerator)
     student = channels_last(student.to(device)).eval()
-    parts: list[Logits] = []
+    class_logits: list[Tensor] = []
+    aspect_logits: list[Tensor] = []
     with ImageBar("evaluating", len(photos), shown=progress) as bar:
         for start in range(0, len(photos), batch_size):
             pixels = photos.stack(slice(start, start + batch_size)).to(device)
             batch = normalize_pixels(pixels, student.mean, student.std).contiguous(memory_format=torch.channels_last)
-            parts.append(Logits(*(part.float().cpu() for part in student(batch))))
+            logits = student(batch)
+            class_logits.append(logits.class_logits_BC.float().cpu())
+            aspect_logits.append(logits.aspect_logits_BQ.float().cpu())
             bar.advance(len(pixels))
-    return Logits(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return Logits(torch.cat(class_logits), torch.cat(aspect_logits))
 
 
 def score_labels(class_logits_NC: Tensor, labels_N: Tensor) -> dict[str, float]:

@@ -188,7 +188,7 @@ class OnnxOutputs(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
         logits = self.student(images_BCHW)
-        return tuple(logits) if self.student.aspects else (logits.class_logits_BC,)
+        return tuple(logits[:2]) if self.student.aspects else (logits.class_logits_BC,)
 
 
 def predict(folder: Path, paths: Sequence[Path], *, top: int = 5) -> list[Prediction]:

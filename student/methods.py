@@ -32,7 +32,8 @@ class AspectTerm:
     """Outputs beside the classes, one for each question, that learn what `chain` makes of the answers.
 
     `level` says whose answers: those about each image, or those about its class. `link` says what an output is: the
-    log-odds of yes or p(yes) itself. `loss` takes outputs and targets [B, Q].
+    log-odds of yes or p(yes) itself. `loss` takes outputs and targets [B, Q]. `inner` is how many of the backbone's
+    stages before the last one learn the same, by a linear layer on their mean features that only training has.
     """
 
     chain: tuple[Transform, ...]
@@ -40,6 +41,7 @@ class AspectTerm:
     level: Level = "image"
     link: Link = "logit"
     weight: float = 1.0
+    inner: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,11 @@ class Method:
         return tuple(term for term in self.terms if isinstance(term, AspectTerm))
 
     @property
+    def inner(self) -> int:
+        """How many stages before the backbone's last one learn aspects too."""
+        return max((term.inner for term in self.aspect_terms), default=0)
+
+    @property
     def network_terms(self) -> tuple[NetworkTerm, ...]:
         return tuple(term for term in self.terms if isinstance(term, NetworkTerm))
 
@@ -135,6 +142,9 @@ METHODS: dict[str, Method] = {
     "makd": Method(source=_MAKD, alpha=30.0, terms=(_answers(),)),
     "makd-dual": Method(source=f"{_MAKD}, with a head of its own", alpha=30.0, terms=(_answers(),), head="dual"),
     "lavid": Method(source="LaViD, arXiv 2606.27527: answers about the class", alpha=30.0, terms=(_LAVID,)),
+    "makd-deep": Method(
+        source=f"{_MAKD}, at an inner stage too", alpha=30.0, terms=(dataclasses.replace(_answers(), inner=1),)
+    ),
     "blend": Method(source="MaKD and LaViD at once", alpha=30.0, terms=(_answers(), _LAVID)),
     "posterior": Method(source="what the answers say about the class, distilled", terms=(_posterior(),)),
     # From a larger network; together with others as "lskd+makd".

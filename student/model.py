@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,46 +28,54 @@ class Aspect:
 
 
 class Logits(NamedTuple):
-    """What a student says about a batch. Only the class logits may reach an argmax."""
+    """What a student says about a batch. Only the class logits may reach an argmax.
+
+    `inner_logits_BQ` is what inner stages say about the aspects, in their order; in training only.
+    """
 
     class_logits_BC: Tensor
     aspect_logits_BQ: Tensor
+    inner_logits_BQ: tuple[Tensor, ...] = ()
 
 
 class Student(nn.Module):
     """`network` is any classifier with C + Q outputs, the classes first; Q may be 0.
 
     With an `aspect_head` the network has the C classes alone, and the head turns the features that its last layer is
-    given into the Q aspects.
+    given into the Q aspects. With `inner` above 0 as many of its stages before the last one say the aspects as well
+    while the student is trained.
     """
 
-    def __init__(self, network: nn.Module, *, classes: int, aspects: int, aspect_head: nn.Module | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, *, classes: int, aspects: int, aspect_head: nn.Module | None = None, inner: int = 0
+    ) -> None:
         super().__init__()
         self.network = network
         self.classes = classes
         self.aspects = aspects
         self.aspect_head = aspect_head
+        self.stages = inner_stages(network, inner)
+        self.inner_heads = nn.ModuleList(nn.Linear(stage.channels, aspects) for stage in self.stages)
 
     def forward(self, images_BCHW: Tensor) -> Logits:
+        watched = [self.network.get_submodule(stage.module) for stage in self.stages] if self.training else []
+        with outputs_of(watched) as inner, inputs_of(self._classifier) as features:
+            outputs: Tensor = self.network(images_BCHW)
+        heads = zip(self.stages, self.inner_heads, inner, strict=self.training)
+        inner_logits_BQ = tuple(head(stage.pool(output)) for stage, head, output in heads)
         if self.aspect_head is not None:
-            class_logits_BC, features_BD = self._with_features(images_BCHW)
-            return Logits(class_logits_BC, self.aspect_head(features_BD))
-        outputs: Tensor = self.network(images_BCHW)
-        return Logits(outputs[:, : self.classes], outputs[:, self.classes :])
+            return Logits(outputs, self.aspect_head(features[-1].flatten(1)), inner_logits_BQ)
+        return Logits(outputs[:, : self.classes], outputs[:, self.classes :], inner_logits_BQ)
 
     def features(self, images_BCHW: Tensor) -> Tensor:
         """What the last layer is given, [B, D]."""
-        return self._with_features(images_BCHW)[1]
+        with inputs_of([classifier_of(self.network)]) as features:
+            self.network(images_BCHW)
+        return features[-1].flatten(1)
 
-    def _with_features(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        kept: list[Tensor] = []
-        # Whatever stands before a classifier differs from family to family; what reaches it does not.
-        hook = classifier_of(self.network).register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
-        try:
-            outputs = self.network(images_BCHW)
-        finally:
-            hook.remove()
-        return outputs, kept[-1].flatten(1)
+    @property
+    def _classifier(self) -> list[nn.Module]:
+        return [] if self.aspect_head is None else [classifier_of(self.network)]
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -89,6 +98,63 @@ def yes_probability(aspect_logits_BQ: Tensor, aspects: Sequence[Aspect]) -> Tens
     return torch.where(is_logit.to(aspect_logits_BQ.device), aspect_logits_BQ.sigmoid(), aspect_logits_BQ.clamp(0, 1))
 
 
+@contextmanager
+def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """What `modules` put out while the block runs, in the order in which they run."""
+    kept: list[Tensor] = []
+    hooks = [module.register_forward_hook(lambda _, __, output: kept.append(output)) for module in modules]
+    try:
+        yield kept
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def inputs_of(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """What `modules` are given while the block runs. Whatever stands before a classifier differs from family to family;
+    what reaches it does not."""
+    kept: list[Tensor] = []
+    hooks = [module.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0])) for module in modules]
+    try:
+        yield kept
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """An inner stage of a backbone: its module's name and its number of channels."""
+
+    module: str
+    channels: int
+
+    def pool(self, output: Tensor) -> Tensor:
+        """The mean over places of feature maps [B, C, H, W] or [B, H, W, C], or of tokens [B, N, C]: [B, C]."""
+        if output.dim() == 4 and output.shape[1] == self.channels:
+            return output.mean(dim=(2, 3))
+        return output.flatten(1, -2).mean(dim=1)
+
+
+def inner_stages(network: nn.Module, count: int) -> tuple[Stage, ...]:
+    """The `count` stages before the last one, the first of them first: where resolution changes, or, in a transformer
+    of one resolution, thirds of the depth. Raises ConfigInvalid for a network that does not name so many."""
+    if count == 0:
+        return ()
+    info: Sequence[Mapping[str, Any]] = getattr(network, "feature_info", ())
+    # Of the places with the same resolution the last one counts.
+    places = list({place["reduction"]: place for place in info}.values())
+    if len(places) == 1:
+        places = [info[len(info) * third // 3 - 1] for third in (1, 2, 3)]
+    if len(places) <= count:
+        raise ConfigInvalid(
+            f"the method learns at {count} inner stage(s), but timm names {max(0, len(places) - 1)} of this backbone; "
+            f"take another backbone, or method makd"
+        )
+    return tuple(Stage(module=place["module"], channels=place["num_chs"]) for place in places[-count - 1 : -1])
+
+
 def classifier_of(network: nn.Module) -> nn.Module:
     """The last layer of a timm or torchvision classifier."""
     if hasattr(network, "get_classifier"):
@@ -108,19 +174,20 @@ def build_student(config: StudentConfig, *, classes: int, aspects: int) -> Stude
     Students of one seed with different numbers of aspects start from the same backbone and the same class rows: the
     wide network takes over everything that a network with the classes alone would have drawn.
     """
+    method = config.objective
     narrow = create_network(config, outputs=classes)
     if aspects == 0:
         return Student(narrow, classes=classes, aspects=0)
-    if config.objective.head == "dual":
-        width = _width(narrow, config)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        if method.head == "dual":
+            width = _width(narrow, config)
             head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, aspects))
-        return Student(narrow, classes=classes, aspects=aspects, aspect_head=head)
-    wide = create_network(config, outputs=classes + aspects)
-    with torch.no_grad():
-        _copy_into(narrow.state_dict(), wide, classes=classes, aspects=aspects)
-    return Student(wide, classes=classes, aspects=aspects)
+            return Student(narrow, classes=classes, aspects=aspects, aspect_head=head, inner=method.inner)
+        wide = create_network(config, outputs=classes + aspects)
+        with torch.no_grad():
+            _copy_into(narrow.state_dict(), wide, classes=classes, aspects=aspects)
+        return Student(wide, classes=classes, aspects=aspects, inner=method.inner)
 
 
 def without_aspects(student: Student, config: StudentConfig) -> Student:

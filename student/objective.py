@@ -25,7 +25,7 @@ class Objective:
     def __call__(self, logits: Logits, indices_B: Tensor, network_logits_BC: Tensor | None = None) -> dict[str, Tensor]:
         """`loss` is what to backpropagate; `classification`, `aspects` (all that is learnt from answers, before alpha)
         and `network` (from a larger one) are its parts, for the log. Losses are of float32."""
-        class_logits_BC, aspect_logits_BQ = logits.class_logits_BC.float(), logits.aspect_logits_BQ.float()
+        class_logits_BC = logits.class_logits_BC.float()
         device = class_logits_BC.device
         labels_B = self.examples.labels_N[indices_B].to(device)
         classification = functional.cross_entropy(
@@ -35,11 +35,13 @@ class Objective:
         first = 0
         for term, targets_NK in zip(self.method.answer_terms, self.examples.targets, strict=True):
             targets_BK = targets_NK[indices_B].to(device)
-            outputs_BK = class_logits_BC
-            if isinstance(term, AspectTerm):
-                outputs_BK = aspect_logits_BQ[:, first : first + targets_BK.shape[1]]
-                first += targets_BK.shape[1]
-            aspects = aspects + term.weight * term.loss(outputs_BK, targets_BK)
+            if not isinstance(term, AspectTerm):
+                aspects = aspects + term.weight * term.loss(class_logits_BC, targets_BK)
+                continue
+            columns = slice(first, first := first + targets_BK.shape[1])
+            inner = logits.inner_logits_BQ[len(logits.inner_logits_BQ) - term.inner :]
+            for said_BQ in (logits.aspect_logits_BQ, *inner):
+                aspects = aspects + term.weight * term.loss(said_BQ[:, columns].float(), targets_BK)
         if network_logits_BC is not None:
             for learnt in self.method.network_terms:
                 network = network + learnt.weight * learnt.loss(class_logits_BC, network_logits_BC, labels_B)

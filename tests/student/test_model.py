@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from student.config import STUDENTS, ConfigInvalid, StudentConfig, recipe
-from student.model import build_student, without_aspects
+from student.model import Stage, build_student, inner_stages, without_aspects
 
 FAMILIES = ["test_resnet", "test_vit", "test_efficientnet", "test_convnext"]
 
@@ -48,7 +48,7 @@ def test_a_dual_head_gives_the_aspects_a_hidden_layer_of_their_own():
     student = build_student(config, classes=5, aspects=3).eval()
     base = build_student(config_of("test_resnet"), classes=5, aspects=0).eval()
     images = torch.randn(2, 3, 32, 32)
-    class_logits, aspect_logits = student(images)
+    class_logits, aspect_logits, _ = student(images)
     assert torch.equal(class_logits, base(images).class_logits_BC)
     assert student.aspect_head is not None
     assert torch.equal(aspect_logits, student.aspect_head(student.features(images)))
@@ -56,6 +56,40 @@ def test_a_dual_head_gives_the_aspects_a_hidden_layer_of_their_own():
     narrow = without_aspects(student, config)
     assert torch.equal(narrow(images).class_logits_BC, class_logits)
     assert narrow(images).aspect_logits_BQ.shape == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "channels"),
+    [("test_resnet", [48, 192]), ("test_vit", [64, 64]), ("test_efficientnet", [32, 48]), ("test_convnext", [32, 48])],
+)
+def test_inner_stages_say_the_aspects_while_training_and_change_nothing_else(backbone: str, channels: list[int]):
+    config = config_of(backbone).replace(method="makd-deep")
+    student = build_student(config, classes=5, aspects=3)
+    assert [stage.channels for stage in student.stages] == channels[1:]
+    images = torch.randn(2, 3, 32, 32)
+    plain = build_student(config_of(backbone), classes=5, aspects=3).eval()
+    said = student.eval()(images)
+    assert said.inner_logits_BQ == ()
+    assert torch.equal(said.class_logits_BC, plain(images).class_logits_BC)
+    (inner,) = student.train()(images).inner_logits_BQ
+    assert inner.shape == (2, 3)
+    inner.sum().backward()
+    assert not any(head.weight.grad is None for head in student.inner_heads)
+    assert [stage.channels for stage in inner_stages(student.network, 2)] == channels
+    assert not any(module._forward_hooks for module in student.modules())
+
+
+def test_stages_are_pooled_whatever_their_layout():
+    maps = torch.randn(2, 6, 4, 5)
+    stage = Stage(module="", channels=6)
+    torch.testing.assert_close(stage.pool(maps.permute(0, 2, 3, 1)), stage.pool(maps))
+    torch.testing.assert_close(stage.pool(maps.flatten(2).transpose(1, 2)), stage.pool(maps))
+
+
+def test_a_backbone_without_named_stages_is_refused():
+    config = StudentConfig(backbone="ShuffleNetV2", image_size=32, epochs=1, method="makd-deep")
+    with pytest.raises(ConfigInvalid, match="learns at 1 inner stage"):
+        build_student(config, classes=5, aspects=3)
 
 
 def test_torchvisions_backbones_are_built_like_timms():

@@ -44,6 +44,16 @@ def test_every_term_has_its_own_outputs():
     torch.testing.assert_close(losses["aspects"], aspects)
 
 
+def test_inner_stages_learn_the_same_answers():
+    torch.manual_seed(0)
+    p = torch.rand(3, 2)
+    objective = Objective(method=method_named("makd-deep", alpha=1.0), examples=examples_of(p))
+    outer, inner = torch.randn(3, 2), torch.randn(3, 2)
+    losses = objective(Logits(torch.randn(3, 5), outer, (inner,)), torch.arange(3))
+    expected = sum(functional.binary_cross_entropy_with_logits(said, p) for said in (outer, inner))
+    torch.testing.assert_close(losses["aspects"], expected)
+
+
 def test_aspects_never_reach_the_class_loss():
     objective = Objective(method=method_named("makd"), examples=examples_of(torch.rand(3, 2)))
     classes = torch.randn(3, 5)
