@@ -76,13 +76,19 @@ def request(environment: Mapping[str, str], path: str, body: dict[str, Any]) -> 
         return list(json.loads(response.read()))
 
 
-def test_both_flows_are_deployed_with_parameters_that_they_accept(served: Mapping[str, str]) -> None:
+def test_the_flows_are_deployed_with_parameters_that_they_accept(served: Mapping[str, str]) -> None:
     deployments = {found["name"]: found for found in request(served, "deployments/filter", {})}
-    assert set(deployments) == {"extract-aspects", "train-student"}
+    from flows.experiment import run_experiment
     from flows.extraction import extract_aspects
     from flows.training import train_student
 
-    for flow, name in ((extract_aspects, "extract-aspects"), (train_student, "train-student")):
+    flows = {
+        "extract-aspects": extract_aspects,
+        "train-student": train_student,
+        "run-experiment": run_experiment,
+    }
+    assert set(deployments) == set(flows)
+    for name, flow in flows.items():
         flow.validate_parameters(deployments[name]["parameters"])
     assert (PROJECT / deployments["extract-aspects"]["parameters"]["questions"]).is_file()
 
@@ -112,6 +118,22 @@ def test_a_deployment_run_writes_its_shards_and_its_results(
     assert table[table.columns[-1]].struct.field("yes").null_count() == 0
     artifacts = {found["key"]: found for found in request(served, "artifacts/latest/filter", {})}
     assert artifacts["extraction"]["data"] == 100
-    assert {row["metric"] for row in json.loads(artifacts["results"]["data"])} >= {"top-1", "top-5"}
+    rows = json.loads(artifacts["results"]["data"])
+    assert [row["method"] for row in rows] == ["base", "makd"]
+    assert rows[1].keys() >= {"top-1", "top-5", "gain", "p"}
     tasks = {task["name"] for task in request(served, "task_runs/filter", {})}
     assert {"shard-0", "shard-1"} < tasks
+
+    experiment = {
+        "dataset": {"source": str(scenes)},
+        "store": str(tmp_path / "store"),
+        "settings": settings,
+        "seeds": [0],
+        "grid": {"alpha": [1.0, 10.0]},
+        "runs": str(tmp_path / "grid"),
+    }
+    given = [f"--param=experiment={json.dumps(experiment)}"]
+    prefect(served, "deployment", "run", "run-experiment/run-experiment", "--watch", *given)
+    written = pl.read_parquet(tmp_path / "grid" / "results.parquet")
+    assert written["cell"].to_list() == ["base", "makd,alpha=1.0", "makd,alpha=10.0"]
+    assert (tmp_path / "grid" / "results.png").exists()
