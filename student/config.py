@@ -211,6 +211,23 @@ RECIPES: dict[str, dict[str, Any]] = {
         "method": "makd",
         "alpha": 4.0,
     },
+    # LaViD (arXiv 2606.27527): MaKD's schedule with another weight decay and another view of the test photos.
+    "lavid": {
+        "backbone": "resnet18",
+        "image_size": 224,
+        "resize_size": 256,
+        "cache_size": 288,
+        "epochs": 240,
+        "batch_size": 16,
+        "optimizer": "sgd",
+        "lr": 0.01,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "schedule": "multistep",
+        "milestones": (150, 180, 210),
+        "decay_rate": 0.1,
+        "method": "lavid",
+    },
     # Half a minute on two CPU cores for the few hundred rendered scenes of the demo.
     "demo": {
         "backbone": "resnet10t",

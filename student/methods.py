@@ -32,8 +32,7 @@ class AspectTerm:
     """Outputs beside the classes, one for each question, that learn what `chain` makes of the answers.
 
     `level` says whose answers: those about each image, or those about its class. `link` says what an output is: the
-    log-odds of yes or p(yes) itself. `loss` takes outputs and targets [B, Q]. `inner` is how many of the backbone's
-    stages before the last one learn the same, by a linear layer on their mean features that only training has.
+    log-odds of yes or p(yes) itself. `loss` takes outputs and targets [B, Q].
     """
 
     chain: tuple[Transform, ...]
@@ -41,7 +40,6 @@ class AspectTerm:
     level: Level = "image"
     link: Link = "logit"
     weight: float = 1.0
-    inner: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +72,9 @@ class Method:
     `alpha` as well, which a config may replace. `source` says where the method comes from.
 
     `head` "wide" gives the last layer more outputs; "dual" gives the aspects a head of their own, a hidden layer wide.
+    `inner` is how many of the backbone's stages before the last one learn the aspects too, and the labels with weight
+    `inner_labels`, by a linear layer on their mean features that only training has (deeply supervised nets, Lee et al.,
+    arXiv 1409.5185).
     """
 
     source: str
@@ -81,6 +82,8 @@ class Method:
     alpha: float = 1.0
     head: Head = "wide"
     label_smoothing: float = 0.0
+    inner: int = 0
+    inner_labels: float = 0.0
 
     @property
     def answer_terms(self) -> tuple[AspectTerm | ClassTerm, ...]:
@@ -89,11 +92,6 @@ class Method:
     @property
     def aspect_terms(self) -> tuple[AspectTerm, ...]:
         return tuple(term for term in self.terms if isinstance(term, AspectTerm))
-
-    @property
-    def inner(self) -> int:
-        """How many stages before the backbone's last one learn aspects too."""
-        return max((term.inner for term in self.aspect_terms), default=0)
 
     @property
     def network_terms(self) -> tuple[NetworkTerm, ...]:
@@ -111,6 +109,8 @@ class Method:
             terms=(*self._weighted(), *other._weighted()),
             head="dual" if "dual" in (self.head, other.head) else "wide",
             label_smoothing=max(self.label_smoothing, other.label_smoothing),
+            inner=max(self.inner, other.inner),
+            inner_labels=max(self.inner_labels, other.inner_labels),
         )
 
     def _weighted(self) -> tuple[AspectTerm | ClassTerm | NetworkTerm, ...]:
@@ -142,9 +142,7 @@ METHODS: dict[str, Method] = {
     "makd": Method(source=_MAKD, alpha=30.0, terms=(_answers(),)),
     "makd-dual": Method(source=f"{_MAKD}, with a head of its own", alpha=30.0, terms=(_answers(),), head="dual"),
     "lavid": Method(source="LaViD, arXiv 2606.27527: answers about the class", alpha=30.0, terms=(_LAVID,)),
-    "makd-deep": Method(
-        source=f"{_MAKD}, at an inner stage too", alpha=30.0, terms=(dataclasses.replace(_answers(), inner=1),)
-    ),
+    "makd-deep": Method(source=f"{_MAKD}, at an inner stage too", alpha=30.0, terms=(_answers(),), inner=1),
     "blend": Method(source="MaKD and LaViD at once", alpha=30.0, terms=(_answers(), _LAVID)),
     "posterior": Method(source="what the answers say about the class, distilled", terms=(_posterior(),)),
     # From a larger network; together with others as "lskd+makd".
@@ -164,6 +162,7 @@ METHODS: dict[str, Method] = {
         source="multi-level, Jin et al., CVPR 2023, logits standardised", terms=_network(losses.multi_level_kd_loss)
     ),
     # Controls: what is left of a gain without what the answers say.
+    "labels-deep": Method(source="the labels at an inner stage too, arXiv 1409.5185", inner=1, inner_labels=1.0),
     "label-smoothing": Method(source="Szegedy et al., arXiv 1512.00567", label_smoothing=0.1),
     "random": Method(source=f"{_MAKD}, random targets", alpha=30.0, terms=(_answers(targets.random_uniform),)),
     "shuffled": Method(source="MaKD, answers about other images", alpha=30.0, terms=(_answers(targets.shuffle),)),

@@ -30,20 +30,20 @@ class Aspect:
 class Logits(NamedTuple):
     """What a student says about a batch. Only the class logits may reach an argmax.
 
-    `inner_logits_BQ` is what inner stages say about the aspects, in their order; in training only.
+    `inner` is what inner stages say about the same, in their order; in training only.
     """
 
     class_logits_BC: Tensor
     aspect_logits_BQ: Tensor
-    inner_logits_BQ: tuple[Tensor, ...] = ()
+    inner: tuple[Logits, ...] = ()
 
 
 class Student(nn.Module):
     """`network` is any classifier with C + Q outputs, the classes first; Q may be 0.
 
     With an `aspect_head` the network has the C classes alone, and the head turns the features that its last layer is
-    given into the Q aspects. With `inner` above 0 as many of its stages before the last one say the aspects as well
-    while the student is trained.
+    given into the Q aspects. With `inner` above 0 as many of its stages before the last one say classes and aspects as
+    well while the student is trained.
     """
 
     def __init__(
@@ -55,17 +55,20 @@ class Student(nn.Module):
         self.aspects = aspects
         self.aspect_head = aspect_head
         self.stages = inner_stages(network, inner)
-        self.inner_heads = nn.ModuleList(nn.Linear(stage.channels, aspects) for stage in self.stages)
+        self.inner_heads = nn.ModuleList(nn.Linear(stage.channels, classes + aspects) for stage in self.stages)
 
     def forward(self, images_BCHW: Tensor) -> Logits:
         watched = [self.network.get_submodule(stage.module) for stage in self.stages] if self.training else []
-        with outputs_of(watched) as inner, inputs_of(self._classifier) as features:
+        with outputs_of(watched) as maps, inputs_of(self._classifier) as features:
             outputs: Tensor = self.network(images_BCHW)
-        heads = zip(self.stages, self.inner_heads, inner, strict=self.training)
-        inner_logits_BQ = tuple(head(stage.pool(output)) for stage, head, output in heads)
+        heads = zip(self.stages, self.inner_heads, maps, strict=self.training)
+        inner = tuple(self._split(head(stage.pool(output))) for stage, head, output in heads)
         if self.aspect_head is not None:
-            return Logits(outputs, self.aspect_head(features[-1].flatten(1)), inner_logits_BQ)
-        return Logits(outputs[:, : self.classes], outputs[:, self.classes :], inner_logits_BQ)
+            return Logits(outputs, self.aspect_head(features[-1].flatten(1)), inner)
+        return self._split(outputs, inner)
+
+    def _split(self, outputs: Tensor, inner: tuple[Logits, ...] = ()) -> Logits:
+        return Logits(outputs[:, : self.classes], outputs[:, self.classes :], inner)
 
     def features(self, images_BCHW: Tensor) -> Tensor:
         """What the last layer is given, [B, D]."""
@@ -176,7 +179,7 @@ def build_student(config: StudentConfig, *, classes: int, aspects: int) -> Stude
     """
     method = config.objective
     narrow = create_network(config, outputs=classes)
-    if aspects == 0:
+    if aspects == 0 and not method.inner:
         return Student(narrow, classes=classes, aspects=0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

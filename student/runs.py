@@ -41,6 +41,7 @@ class EpochLog:
     classification: float
     aspects: float
     network: float
+    inner: float
     lr: float
     val_top1: float | None
     val_loss: float | None

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from student.config import ConfigInvalid, StudentConfig, recipe
+from student.config import RECIPES, ConfigInvalid, StudentConfig, recipe
 from student.methods import METHODS, MethodUnknown, method_named
+from tests.conftest import PROJECT
 
 
 def test_every_method_says_where_it_comes_from():
@@ -55,3 +56,8 @@ def test_every_loss_is_a_number_with_a_gradient(name: str):
         assert loss.shape == ()
         assert outputs.grad is not None
         assert outputs.grad.abs().sum() > 0
+
+
+def test_the_documentation_lists_every_method_and_recipe():
+    page = (PROJECT / "docs" / "students.md").read_text()
+    assert [name for name in (*METHODS, *RECIPES) if f"`{name}`" not in page] == []

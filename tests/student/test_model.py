@@ -69,11 +69,11 @@ def test_inner_stages_say_the_aspects_while_training_and_change_nothing_else(bac
     images = torch.randn(2, 3, 32, 32)
     plain = build_student(config_of(backbone), classes=5, aspects=3).eval()
     said = student.eval()(images)
-    assert said.inner_logits_BQ == ()
+    assert said.inner == ()
     assert torch.equal(said.class_logits_BC, plain(images).class_logits_BC)
-    (inner,) = student.train()(images).inner_logits_BQ
-    assert inner.shape == (2, 3)
-    inner.sum().backward()
+    (inner,) = student.train()(images).inner
+    assert (inner.class_logits_BC.shape, inner.aspect_logits_BQ.shape) == ((2, 5), (2, 3))
+    inner.aspect_logits_BQ.sum().backward()
     assert not any(head.weight.grad is None for head in student.inner_heads)
     assert [stage.channels for stage in inner_stages(student.network, 2)] == channels
     assert not any(module._forward_hooks for module in student.modules())
@@ -90,6 +90,8 @@ def test_a_backbone_without_named_stages_is_refused():
     config = StudentConfig(backbone="ShuffleNetV2", image_size=32, epochs=1, method="makd-deep")
     with pytest.raises(ConfigInvalid, match="learns at 1 inner stage"):
         build_student(config, classes=5, aspects=3)
+    assert build_student(config.replace(method="makd"), classes=5, aspects=3).aspects == 3
+    assert build_student(config_of("test_resnet").replace(method="labels-deep"), classes=5, aspects=0).stages
 
 
 def test_torchvisions_backbones_are_built_like_timms():

@@ -49,9 +49,21 @@ def test_inner_stages_learn_the_same_answers():
     p = torch.rand(3, 2)
     objective = Objective(method=method_named("makd-deep", alpha=1.0), examples=examples_of(p))
     outer, inner = torch.randn(3, 2), torch.randn(3, 2)
-    losses = objective(Logits(torch.randn(3, 5), outer, (inner,)), torch.arange(3))
+    stage = Logits(torch.randn(3, 5), inner)
+    losses = objective(Logits(torch.randn(3, 5), outer, (stage,)), torch.arange(3))
     expected = sum(functional.binary_cross_entropy_with_logits(said, p) for said in (outer, inner))
     torch.testing.assert_close(losses["aspects"], expected)
+    assert losses["inner"] == 0
+
+
+def test_inner_stages_learn_the_labels_where_the_method_says_so():
+    objective = Objective(method=method_named("labels-deep"), examples=examples_of())
+    outer, inner = torch.randn(3, 5), torch.randn(3, 5)
+    nothing = torch.zeros(3, 0)
+    losses = objective(Logits(outer, nothing, (Logits(inner, nothing),)), torch.arange(3))
+    torch.testing.assert_close(losses["classification"], functional.cross_entropy(outer, LABELS))
+    torch.testing.assert_close(losses["inner"], functional.cross_entropy(inner, LABELS))
+    torch.testing.assert_close(losses["loss"], losses["classification"] + losses["inner"])
 
 
 def test_aspects_never_reach_the_class_loss():
