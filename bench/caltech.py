@@ -1,0 +1,57 @@
+"""The same question as bench/flowers.py where only the classes are known: Caltech-101 at 64 px, ResNet18 from scratch.
+
+The answers are what Qwen2.5-72B knows about the classes (files of LaViD's); nobody has looked at the 5,784 training
+photos. As many updates as with the flowers. Prints one line of JSON for each method; the 2,893 test photos are looked at
+once per student. Started again with the same --run-dir it goes on.
+
+    python bench/caltech.py --run-dir runs/caltech
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[1]
+# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
+sys.path[0] = str(PROJECT)
+
+from bench.flowers import RECIPE, print_results
+from storage.answers import load_answers
+from storage.datasets import image_folder
+from student.examples import Knowledge
+from student.experiment import Grid, run_experiment
+from teacher.precomputed import import_answers, read_lavid
+
+METHODS = ["base", "lavid", "recommended"]
+ALIASES = {"Faces": "face", "Faces_easy": "face"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "caltech", help="where runs are kept")
+    parser.add_argument("--seeds", type=int, default=5, help="paired seeds, from 0")
+    parser.add_argument("--epochs", type=int, default=11)
+    parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas; base is always one")
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
+    asked = parser.parse_args()
+    data = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data"))
+    folder = data / "caltech101"
+    if not folder.is_dir():
+        sys.exit(f"no photos at {folder}; set ASPECTS_DATA to the folder that holds caltech101")
+
+    dataset = image_folder(folder, name="caltech101")
+    lavid = data / "lavid"
+    file = read_lavid(lavid / "caltech101_qwen2.5-72B_chat_50-5.json", lavid / "caltech101_chat_50-5.txt", ALIASES)
+    imported = import_answers(file, dataset, ("train",), str(asked.run_dir / "store"))
+    assert not imported.without_answers
+    settings = RECIPE.replace(epochs=asked.epochs, threads=asked.threads).to_dict()
+    grid = Grid(settings=settings, axes={"method": asked.methods.split(",")}, seeds=range(asked.seeds))
+    knowledge = Knowledge(classes=load_answers(imported.directory))
+    print_results(run_experiment(grid, dataset, knowledge, asked.run_dir), "recommended")
+
+
+if __name__ == "__main__":
+    main()
