@@ -68,6 +68,7 @@ class StudentConfig:
     damaged_images: Treatment = "refuse"
     val_fraction: float = 0.1  # of the training split; 0 keeps the last epoch
     train_fraction: float = 1.0  # of each class's training images, drawn by the seed
+    label_fraction: float = 1.0  # of them, whose label is known; of the others only the answers are
 
     batch_size: int = 64
     optimizer: Optimizer = "sgd"
@@ -109,7 +110,8 @@ class StudentConfig:
         for name in ("val_fraction", "label_smoothing", "drop_rate", "momentum"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
         _require(self.lr > 0, "lr", self.lr, "above 0")
-        _require(0 < self.train_fraction <= 1, "train_fraction", self.train_fraction, "above 0 and at most 1")
+        for name in ("train_fraction", "label_fraction"):
+            _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "above 0 and at most 1")
         _require(self.alpha is None or self.alpha >= 0, "alpha", self.alpha, "at least 0")
         count = self.question_count
         _require(count is None or count >= 1, "question_count", count, "at least 1")

@@ -17,7 +17,9 @@ from storage.questions import QuestionSet
 from student.config import StudentConfig
 from student.methods import Level
 from student.model import Aspect
-from student.targets import Photos, class_mean
+from student.targets import Photos, class_mean, only_labelled
+
+UNKNOWN = -1
 
 
 class ExamplesInvalid(ValueError):
@@ -28,6 +30,8 @@ class ExamplesInvalid(ValueError):
 class Examples:
     """N training images by their index in the image cache, which of them are only validated on, and what is learnt.
 
+    `labels_N` are -1 where the label is not known. `train_indices` is one epoch: where a method learns nothing from
+    images without a label, those with one stand in for them, so that every method has the same number of updates.
     `targets` has what the method makes of the answers, one tensor [N, K] for each of its terms that learn from them,
     NaN where there is none; `aspects` are the student's outputs beside the classes, in the order of those terms.
     """
@@ -80,15 +84,20 @@ def join_examples(
     used = np.flatnonzero(answered)
     _refuse_unanswered(config, dataset, records, used)
     labels = np.array([record.label for record in records], dtype=np.int64)
-    used = _choose_fraction(config, labels, used)
-    is_val = _choose_validation(config, dataset, labels[used])
+    used = _choose_fraction(labels, used, config.train_fraction, seed=[config.seed, 4])
+    labelled = _choose_fraction(labels, used, config.label_fraction, seed=[config.seed, 5])
+    labels[np.setdiff1d(used, labelled)] = UNKNOWN
+    is_val = _choose_validation(config, dataset, labels[labelled])
     trained = np.zeros(len(records), dtype=bool)
-    trained[used[~is_val]] = True
+    trained[labelled[~is_val]] = True
     photos = Photos(labels=labels, trained=trained, classes=len(dataset.class_names), seed=config.seed)
     targets, aspects = _learn_what(config, dataset, records, knowledge, photos)
+    epoch = np.setdiff1d(used, labelled[is_val])
+    if not config.objective.learns_without_labels:
+        epoch = np.resize(labelled[~is_val], len(epoch))
     return Examples(
-        train_indices=torch.from_numpy(used[~is_val]),
-        val_indices=torch.from_numpy(used[is_val]),
+        train_indices=torch.from_numpy(epoch),
+        val_indices=torch.from_numpy(labelled[is_val]),
         labels_N=torch.from_numpy(labels),
         targets=targets,
         aspects=aspects,
@@ -143,8 +152,8 @@ def _learn_what(
         values = log_odds_of(dataset, records, answers)[:, chosen_questions(config, answers.questions)]
         for transform in term.chain:
             values = transform(values, photos)
-        if term.level == "class" and knowledge.classes is None:
-            values = class_mean(values, photos)
+        if term.level == "class":
+            values = class_mean(values, photos) if knowledge.classes is None else only_labelled(values, photos)
         targets.append(torch.from_numpy(values.astype(np.float32)))
     return tuple(targets), aspects_of(config, knowledge)
 
@@ -188,16 +197,18 @@ def _refuse_unanswered(
     )
 
 
-def _choose_fraction(config: StudentConfig, labels: NDArray[np.int64], used: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`train_fraction` of the used images of each class, at least one, in their order; a larger fraction adds to a
-    smaller one of the same seed."""
-    if config.train_fraction == 1:
+def _choose_fraction(
+    labels: NDArray[np.int64], used: NDArray[np.int64], fraction: float, *, seed: Sequence[int]
+) -> NDArray[np.int64]:
+    """`fraction` of the used images of each class, at least one, in their order; a larger fraction adds to a smaller
+    one of the same seed."""
+    if fraction == 1:
         return used
-    generator = np.random.default_rng([config.seed, 4])
+    generator = np.random.default_rng(seed)
     chosen = []
     for label in np.unique(labels[used]):
         members = used[labels[used] == label]
-        count = max(1, round(config.train_fraction * len(members)))
+        count = max(1, round(fraction * len(members)))
         chosen.append(generator.permutation(members)[:count])
     return np.sort(np.concatenate(chosen))
 

@@ -94,6 +94,11 @@ class Method:
         return tuple(term for term in self.terms if isinstance(term, AspectTerm))
 
     @property
+    def learns_without_labels(self) -> bool:
+        """Whether an image whose label is not known teaches anything."""
+        return any(term.level == "image" for term in self.answer_terms) or bool(self.network_terms)
+
+    @property
     def network_terms(self) -> tuple[NetworkTerm, ...]:
         return tuple(term for term in self.terms if isinstance(term, NetworkTerm))
 
@@ -124,9 +129,9 @@ def _answers(*chain: Transform) -> AspectTerm:
     return AspectTerm(chain=(targets.probability, *chain), loss=losses.bce_loss)
 
 
-def _posterior(*chain: Transform, level: Level = "image") -> ClassTerm:
-    kd = partial(losses.kd_loss, temperature=4.0)
-    return ClassTerm(chain=(targets.class_posterior, *chain), loss=kd, level=level)
+def _posterior(*chain: Transform) -> ClassTerm:
+    kd = partial(losses.kd_loss, temperature=1.0)
+    return ClassTerm(chain=(targets.class_posterior, *chain), loss=kd)
 
 
 _LAVID = AspectTerm(chain=(targets.probability,), loss=losses.mse_loss, level="class", link="probability")

@@ -44,9 +44,15 @@ class Objective:
         return dict(zip(LOSSES, (loss, classification, aspects, network, inner), strict=True))
 
     def _classify(self, logits: Logits, labels_B: Tensor) -> Tensor:
-        return functional.cross_entropy(
-            logits.class_logits_BC.float(), labels_B, label_smoothing=self.method.label_smoothing
+        """Mean over the images whose label is known, 0 where it is of none."""
+        labelled = labels_B >= 0
+        losses = functional.cross_entropy(
+            logits.class_logits_BC.float(),
+            labels_B.clamp(min=0),
+            label_smoothing=self.method.label_smoothing,
+            reduction="none",
         )
+        return (losses * labelled).sum() / labelled.sum().clamp(min=1)
 
     def _repeat_answers(self, logits: Logits, targets: Sequence[Tensor], *, aspects_only: bool = False) -> Tensor:
         """The weighted sum of the terms that learn from answers, each on its own outputs."""

@@ -26,7 +26,8 @@ Values = NDArray[np.floating]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Photos:
-    """N photos of C classes: int labels [N], which of them are trained on (bool [N]), and a seed for what is drawn."""
+    """N photos of C classes: int labels [N] (-1: unknown), those that are trained on with their label (bool [N]), and a
+    seed for what is drawn."""
 
     labels: NDArray[np.int64]
     trained: NDArray[np.bool_]
@@ -54,8 +55,19 @@ def standardize(values: Values, photos: Photos) -> Values:
 
 
 def class_mean(values: Values, photos: Photos) -> Values:
-    """Every photo's row replaced by the mean row of its class's training photos: what is left without the photo."""
-    return _means(values, photos)[photos.labels]
+    """Every photo's row replaced by the mean row of its class's training photos: what is left without the photo. NaN
+    where the label is not known."""
+    return only_labelled(_means(values, photos)[photos.labels], photos)
+
+
+def only_labelled(values: Values, photos: Photos) -> Values:
+    """NaN for photos whose label is not known: what is looked up by the class does not exist for them."""
+    return np.where(photos.labels[:, None] >= 0, values, np.nan)
+
+
+def only_unlabelled(values: Values, photos: Photos) -> Values:
+    """NaN for photos whose label is known: they have better than what stands in for it."""
+    return np.where(photos.labels[:, None] < 0, values, np.nan)
 
 
 def shuffle_within_class(values: Values, photos: Photos) -> Values:
@@ -136,7 +148,7 @@ def _folds(photos: Photos) -> NDArray[np.int64]:
 def _means(values: Values, photos: Photos) -> Values:
     """Mean row of each class's training photos [C, K]; NaN where a class has none, or no answer."""
     sums, counts = np.zeros((photos.classes, values.shape[1])), np.zeros((photos.classes, values.shape[1]))
-    known = ~np.isnan(values) & photos.trained[:, None]
-    np.add.at(sums, photos.labels, np.where(known, values, 0.0))
-    np.add.at(counts, photos.labels, known)
+    labels, rows = photos.labels[photos.trained], values[photos.trained]
+    np.add.at(sums, labels, np.nan_to_num(rows))
+    np.add.at(counts, labels, ~np.isnan(rows))
     return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)

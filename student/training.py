@@ -206,7 +206,7 @@ def finish(job: Job, logs: list[EpochLog]) -> None:
     result = {
         "epochs": [dataclasses.asdict(log) for log in logs],
         "best_epoch": best_epoch(logs),
-        "train_images": len(job.examples.train_indices),
+        "train_images": len(job.examples.train_indices.unique()),
         "val_images": len(job.examples.val_indices),
         "dropped_images": _dropped(job),
     }
@@ -315,7 +315,7 @@ def _evaluation_view(config: StudentConfig, image: Tensor) -> Tensor:
 
 
 def _dropped(job: Job) -> int:
-    used = len(job.examples.train_indices) + len(job.examples.val_indices)
+    used = len(job.examples.train_indices.unique()) + len(job.examples.val_indices)
     return len(job.photos) - used + len(job.photos.dropped)
 
 

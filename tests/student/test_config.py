@@ -48,7 +48,9 @@ def test_nonsense_is_refused_in_one_line(changes: dict[str, object], message: st
 
 
 def test_an_unknown_recipe_names_those_that_exist():
-    with pytest.raises(ConfigInvalid, match="recipe 'papers' is unknown; use one of paper, lavid, demo, small, finetune"):
+    with pytest.raises(
+        ConfigInvalid, match="recipe 'papers' is unknown; use one of paper, lavid, demo, small, finetune"
+    ):
         recipe("papers")
 
 
