@@ -1,7 +1,7 @@
 """The same question as bench/flowers.py where only the classes are known: Caltech-101 at 64 px, ResNet18 from scratch.
 
 The answers are what Qwen2.5-72B knows about the classes (files of LaViD's); nobody has looked at the 5,784 training
-photos. As many updates as with the flowers. Prints one line of JSON for each method; the 2,893 test photos are looked at
+photos. As many updates as with the flowers. Prints a line of JSON for each method; the 2,893 test photos are looked at
 once per student. Started again with the same --run-dir it goes on.
 
     python bench/caltech.py --run-dir runs/caltech

@@ -103,7 +103,7 @@ def _details(holding: Holding) -> list[str]:
     splits = {split: answers.splits.count(split) for split in dict.fromkeys(answers.splits)}
     lines = [
         f"\n{holding.directory.path}",
-        f"  splits: {_listed(splits)}; classes: {len(set(answers.label_names))}",
+        f"  splits: {_listed(splits)}; classes: {len(set(answers.label_names) - {''})}",
     ]
     if holding.damaged:
         lines.append(f"  damaged shards: {', '.join(holding.damaged)}; 'aspects extract' asks them again")
@@ -120,7 +120,8 @@ def _details(holding: Holding) -> list[str]:
 
 def _informative(holding: Holding, count: int) -> Table:
     answers = holding.answers
-    bits = class_information(answers.p_yes, answers.label_names)
+    labelled = [row for row, name in enumerate(answers.label_names) if name]
+    bits = class_information(answers.p_yes[labelled], [answers.label_names[row] for row in labelled])
     order = [place for place in np.argsort(-bits, kind="stable") if not np.isnan(bits[place])]
     table = Table("bits", "key", "question", "yes %", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
     table.title = "what a yes or no says about the class (mutual information)"

@@ -13,7 +13,7 @@ from flows.parameters import SMALL_STUDENT, DatasetParameters, StudentParameters
 from flows.report import results_markdown, results_rows, results_title
 from flows.terminal import attached, say
 from storage.answers import Answers, find_answers, read_answers
-from storage.datasets.base import ImageDataset, select
+from storage.datasets.base import ImageDataset
 from storage.questions import load_questions
 
 if TYPE_CHECKING:  # torch takes seconds, and an extraction imports this file too
@@ -42,7 +42,7 @@ def train_student(
     `teacher` (a fingerprint, see `aspects show`) and `questions` (the YAML file) choose where there are several;
     `class_teacher` are answers about the classes, for methods that learn from both.
     """
-    from student.examples import digest_of
+    from student.examples import digest_of, training_records
     from student.experiment import Grid
 
     config = student.config()
@@ -50,7 +50,7 @@ def train_student(
     knowledge = find_knowledge(store, images.name, teacher, questions, class_teacher)
     seeds = ", ".join(str(seed) for seed in student.seeds)
     say(f"training {config.backbone} for {config.epochs} epochs by base and {config.method}, seeds {seeds}")
-    digest = digest_of(images, select(images, ("train",)), knowledge)
+    digest = digest_of(images, training_records(images), knowledge)
     runs = Path(student.runs.replace(ANSWERS_PLACE, digest)).expanduser()
     methods = list(dict.fromkeys(["base", config.method]))
     grid = Grid(settings=config.to_dict(), axes={"method": methods}, seeds=student.seeds)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc, multiclass_accuracy
 
 from storage.answers import Answers
-from storage.datasets.base import ImageDataset, select
+from storage.datasets.base import UNKNOWN, ImageDataset, select
 from student.augment import normalize_pixels
 from student.config import Accelerator
 from student.examples import ExamplesInvalid, Knowledge, digest_of, log_odds_of
@@ -101,6 +101,8 @@ def evaluate(
     run = load_run(run_dir)
     config, description = run.description.config, run.description
     records = select(dataset, (split,))
+    if any(record.label == UNKNOWN for record in records):
+        raise ExamplesInvalid(f"images of split '{split}' of dataset '{dataset.name}' have no label to evaluate on")
     if tuple(dataset.class_names) != description.class_names:
         raise ExamplesInvalid(
             f"dataset '{dataset.name}' has other classes than the run in {run_dir} was trained on; "

@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from storage.answers import Answers
-from storage.datasets.base import ImageDataset, ImageRecord
+from storage.datasets.base import UNKNOWN, UNLABELLED, ImageDataset, ImageRecord, select
 from storage.questions import QuestionSet
 from student.config import StudentConfig
 from student.methods import Level
 from student.model import Aspect
 from student.targets import Photos, class_mean, only_labelled
-
-UNKNOWN = -1
 
 
 class ExamplesInvalid(ValueError):
@@ -68,12 +66,19 @@ class Knowledge:
         return wanted or self.given[0]
 
 
+def training_records(dataset: ImageDataset) -> list[ImageRecord]:
+    """The images of the split `train` and, where there are any, those without a label. Raises DatasetInvalid."""
+    has_unlabelled = any(record.split == UNLABELLED for record in dataset.records)
+    return select(dataset, ("train", UNLABELLED) if has_unlabelled else ("train",))
+
+
 def join_examples(
     config: StudentConfig, dataset: ImageDataset, records: Sequence[ImageRecord], knowledge: Knowledge
 ) -> Examples:
     """Join the cached `records` with their answers by image_id and cut off the validation images.
 
-    Images without an answer are left out whatever the method learns, so that all methods see the same images. Raises
+    Images without an answer are left out whatever the method learns, so that all methods see the same images; images
+    without a label teach by their answers alone. Raises
     ExamplesInvalid for answers of another dataset, for images without answers unless the config drops them, for a
     method that learns from answers where there are none, and for classes that are too small to cut a validation
     image off.
@@ -81,11 +86,11 @@ def join_examples(
     answered = np.ones(len(records), dtype=bool)
     for answers in knowledge.given:
         answered &= ~np.isnan(log_odds_of(dataset, records, answers)).all(axis=1)
-    used = np.flatnonzero(answered)
-    _refuse_unanswered(config, dataset, records, used)
     labels = np.array([record.label for record in records], dtype=np.int64)
-    used = _choose_fraction(labels, used, config.train_fraction, seed=[config.seed, 4])
-    labelled = _choose_fraction(labels, used, config.label_fraction, seed=[config.seed, 5])
+    _refuse_unanswered(config, dataset, records, answered | (labels == UNKNOWN))
+    used = _choose_fraction(labels, np.flatnonzero(answered), config.train_fraction, seed=[config.seed, 4])
+    labelled = used[labels[used] != UNKNOWN]
+    labelled = _choose_fraction(labels, labelled, config.label_fraction, seed=[config.seed, 5])
     labels[np.setdiff1d(used, labelled)] = UNKNOWN
     is_val = _choose_validation(config, dataset, labels[labelled])
     trained = np.zeros(len(records), dtype=bool)
@@ -184,10 +189,10 @@ def digest_of(dataset: ImageDataset, records: Sequence[ImageRecord], knowledge: 
 
 
 def _refuse_unanswered(
-    config: StudentConfig, dataset: ImageDataset, records: Sequence[ImageRecord], used: np.ndarray
+    config: StudentConfig, dataset: ImageDataset, records: Sequence[ImageRecord], answered: NDArray[np.bool_]
 ) -> None:
-    missing = sorted(set(range(len(records))) - set(used.tolist()))
-    if not missing or (config.missing_answers == "drop" and len(used)):
+    missing = np.flatnonzero(~answered).tolist()
+    if not missing or (config.missing_answers == "drop" and answered.any()):
         return
     named = ", ".join(records[index].image_id for index in missing[:3])
     more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

@@ -19,10 +19,10 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from storage.datasets.base import ImageDataset, select
+from storage.datasets.base import ImageDataset, ImageRecord, select
 from student.config import ConfigInvalid, StudentConfig
 from student.evaluate import Evaluation, evaluate, read_evaluation
-from student.examples import Knowledge, digest_of
+from student.examples import Knowledge, digest_of, training_records
 from student.images import ImageCache, evaluation_cache, training_cache
 from student.runs import EpochLog, TrainedStudent, write_bytes, write_json
 from student.training import train
@@ -209,16 +209,17 @@ class Photographs:
 
     def training(self, config: StudentConfig) -> ImageCache:
         key = ("train", config.stored_size, config.damaged_images)
-        return self._cached(key, config, training_cache, "train")
+        return self._cached(key, config, training_cache, training_records(self.dataset))
 
     def evaluation(self, config: StudentConfig, split: str) -> ImageCache:
         key = (split, config.shown_size, config.image_size, config.damaged_images)
-        return self._cached(key, config, evaluation_cache, split)
+        return self._cached(key, config, evaluation_cache, select(self.dataset, (split,)))
 
-    def _cached(self, key: tuple[object, ...], config: StudentConfig, decode: Any, split: str) -> ImageCache:
+    def _cached(
+        self, key: tuple[object, ...], config: StudentConfig, decode: Any, records: Sequence[ImageRecord]
+    ) -> ImageCache:
         if key not in self._open:
             folder = self.folder / "-".join(["photos", *map(str, key)])
-            records = select(self.dataset, (split,))
             cache = decode(config, self.dataset, records, folder, progress=self.progress)
             self.stack.callback(folder.rmdir)
             self._open[key] = self.stack.enter_context(cache)

@@ -26,10 +26,10 @@ from torch.nn import functional
 from torch.utils.tensorboard import SummaryWriter
 
 from storage.allocator import keep_freed_memory
-from storage.datasets.base import ImageDataset, select
+from storage.datasets.base import ImageDataset
 from student.augment import Augmenter, mix, normalize_pixels
 from student.config import ConfigInvalid, StudentConfig
-from student.examples import Examples, Knowledge, digest_of, join_examples
+from student.examples import Examples, Knowledge, digest_of, join_examples, training_records
 from student.images import ImageCache, training_cache, view_for_evaluation
 from student.model import Student, build_student, channels_last
 from student.objective import LOSSES, Objective
@@ -78,14 +78,15 @@ def train(
     on_epoch: Callable[[EpochLog], None] | None = None,
     photos: ImageCache | None = None,
 ) -> TrainedStudent:
-    """Train on the dataset's split `train` in `run_dir`, going on from what is there; a finished run returns at once.
+    """Train on the dataset's split `train`, and on `unlabelled` if there is one, in `run_dir`.
 
+    Goes on from what is there; a finished run returns at once.
     `photos` are the training photos where somebody has decoded them already. Raises ValueErrors of one line: settings
     that cannot work here, images or answers that are missing, a run folder of another run, a loss that is no number
     any more.
     """
     _require_devices(config)
-    records = select(dataset, ("train",))
+    records = training_records(dataset)
     description = RunDescription.of(config, dataset, knowledge, digest_of(dataset, records, knowledge))
     open_run(run_dir, description)
     if is_finished(run_dir):

@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+# Label of an image whose class is not known, and the split of those that have none on purpose.
+UNKNOWN = -1
+UNLABELLED = "unlabelled"
+
 
 class DatasetInvalid(ValueError):
     """The dataset cannot be used as it is; the message says what, where and what to do."""
@@ -14,7 +18,10 @@ class DatasetInvalid(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecord:
-    """One image. `image_id` is its path relative to the dataset's root, with forward slashes, and never changes."""
+    """One image. `image_id` is its path relative to the dataset's root, with forward slashes, and never changes.
+
+    `label` is UNKNOWN and `label_name` empty for an image without a class.
+    """
 
     image_id: str
     split: str

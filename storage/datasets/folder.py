@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from storage.datasets.base import DatasetInvalid, FileDataset, ImageRecord
+from storage.datasets.base import UNKNOWN, UNLABELLED, DatasetInvalid, FileDataset, ImageRecord
 
 PHOTOS = frozenset({".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 # Pillow does not read HEIC: listed so that a phone's photos show up as unreadable instead of not at all.
@@ -21,13 +21,14 @@ def image_folder(root: Path, *, name: str | None = None) -> FileDataset:
 
     Files are taken by their suffix and not opened here, so that a damaged photo is recorded later instead of stopping
     everything. Class folders may hold folders of their own; links are followed; names that start with "." or "__" are
-    left out. Raises DatasetInvalid where the layout is another one, or where an image would be left out by it.
+    left out. The split `unlabelled` has images at any depth, and no classes. Raises DatasetInvalid where the layout is
+    another one, or where an image would be left out by it.
     """
     if not root.is_dir():
         raise DatasetInvalid(f"no folder at {root}; {EXPECTED}")
     splits = sorted(_folders(root), key=_rank)
     _refuse_missing_split(root, splits)
-    classes_of = {split: _folders(root / split) for split in splits}
+    classes_of = {split: _folders(root / split) for split in splits if split != UNLABELLED}
     classes = sorted({label_name for found in classes_of.values() for label_name in found})
     if not classes:
         raise DatasetInvalid(f"no class folders in {root}; {EXPECTED}")
@@ -36,8 +37,9 @@ def image_folder(root: Path, *, name: str | None = None) -> FileDataset:
     records: list[ImageRecord] = []
     paths: dict[str, Path] = {}
     for split in splits:
-        for label, label_name in enumerate(classes):
-            for path in sorted(_images_below(root / split / label_name, within=())):
+        labelled = [(label, label_name, root / split / label_name) for label, label_name in enumerate(classes)]
+        for label, label_name, folder in [(UNKNOWN, "", root / split)] if split == UNLABELLED else labelled:
+            for path in sorted(_images_below(folder, within=())):
                 image_id = _id_of(path, root)
                 records.append(ImageRecord(image_id=image_id, split=split, label=label, label_name=label_name))
                 paths[image_id] = path
@@ -54,6 +56,8 @@ def _refuse_missing_split(root: Path, splits: list[str]) -> None:
     """The two layouts that come closest to the expected one, each with its way out."""
     for split in splits:
         loose = sorted(entry.name for entry in (root / split).iterdir() if _is_image(entry))
+        if split == UNLABELLED:
+            continue
         if loose and split in SPLIT_ORDER:
             raise DatasetInvalid(
                 f"{root / split} holds images without a class ({loose[0]}); move each into a folder of its class"

@@ -1,14 +1,25 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from storage.answers import Answers
 from storage.datasets import FileDataset
 from storage.datasets.base import select
 from storage.questions import AspectQuestion, QuestionSet
 from student.config import StudentConfig
-from student.examples import ExamplesInvalid, Knowledge, chosen_questions, digest_of, join_examples
+from student.evaluate import evaluate
+from student.examples import (
+    ExamplesInvalid,
+    Knowledge,
+    chosen_questions,
+    digest_of,
+    join_examples,
+    training_records,
+)
+from student.training import train
 from tests.student.conftest import answers_for
 
 
@@ -150,3 +161,59 @@ def test_a_fraction_of_the_images_is_a_part_of_a_larger_one(
     assert [len(indices) for indices in used] == [6, 12, 24]
     assert used[0] < used[1] < used[2]
     assert sorted(records[index].label for index in used[0]) == [0, 0, 1, 1, 2, 2]
+
+
+def test_images_whose_label_is_hidden_teach_by_their_answers_alone(
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge
+):
+    records = select(dataset, ("train",))
+    few = config.replace(label_fraction=0.5)
+    examples = join_examples(few, dataset, records, knowledge)
+    known = examples.labels_N >= 0
+    assert known.sum() == 12
+    assert (known[examples.val_indices]).all()
+    assert len(examples.train_indices) == 24 - len(examples.val_indices)
+    assert not examples.targets[0][examples.train_indices].isnan().any()
+    # What is looked up by the class does not exist for them, and labels alone are all that base has.
+    (means,) = join_examples(few.replace(method="class-mean"), dataset, records, knowledge).targets
+    assert torch.equal(means.isnan().all(dim=1), ~known)
+    (about_classes,) = join_examples(
+        few.replace(method="lavid"), dataset, records, Knowledge(classes=knowledge.image)
+    ).targets
+    assert torch.equal(about_classes.isnan().all(dim=1), ~known)
+    base = join_examples(few.replace(method="base"), dataset, records, knowledge)
+    assert len(base.train_indices) == len(examples.train_indices)
+    assert (base.labels_N[base.train_indices] >= 0).all()
+    assert torch.equal(base.val_indices, examples.val_indices)
+
+
+def test_photos_without_a_label_are_trained_on_where_they_have_answers(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+):
+    hidden = {record.image_id for record in select(dataset, ("train",)) if record.image_id.endswith("5.png")}
+    records = [
+        dataclasses.replace(record, split="unlabelled", label=-1, label_name="")
+        if record.image_id in hidden
+        else record
+        for record in dataset.records
+    ]
+    mixed = dataclasses.replace(dataset, records=records)
+    found = training_records(mixed)
+    assert len(found) == 24
+    config = config.replace(val_fraction=0.0)
+    examples = join_examples(config, mixed, found, Knowledge(image=answers))
+    assert sorted(examples.labels_N.tolist())[:4] == [-1, -1, -1, 0]
+    assert len(examples.train_indices) == 24
+    # Nobody has asked about one of them: it is left out, and nobody is told to ask.
+    rows = [row for row, image_id in enumerate(answers.image_ids) if image_id != min(hidden)]
+    partly = dataclasses.replace(
+        answers,
+        image_ids=tuple(answers.image_ids[row] for row in rows),
+        yes=answers.yes[rows],
+        no=answers.no[rows],
+    )
+    assert len(join_examples(config, mixed, found, Knowledge(image=partly)).train_indices) == 23
+    run = train(config.replace(method="makd+posterior"), mixed, Knowledge(image=answers), tmp_path, progress=False)
+    assert (run.train_images, run.epochs[-1].loss < run.epochs[0].loss) == (24, True)
+    with pytest.raises(ExamplesInvalid, match="split 'unlabelled' of dataset 'colours' have no label"):
+        evaluate(tmp_path, mixed, split="unlabelled")

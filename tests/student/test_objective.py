@@ -1,3 +1,5 @@
+import dataclasses
+
 import torch
 from torch.nn import functional
 
@@ -83,3 +85,14 @@ def test_a_network_is_learnt_from_by_the_class_outputs():
     torch.testing.assert_close(same["network"].item(), 0.0, atol=1e-6, rtol=0)
     assert other["network"] > 0.1
     torch.testing.assert_close(other["loss"], other["classification"] + other["network"])
+
+
+def test_images_without_a_label_have_no_part_in_the_label_loss():
+    examples = examples_of()
+    labels = torch.tensor([0, -1, 2])
+    objective = Objective(method=method_named("base"), examples=dataclasses.replace(examples, labels_N=labels))
+    logits = Logits(torch.randn(3, 5), torch.zeros(3, 0))
+    expected = functional.cross_entropy(logits.class_logits_BC[[0, 2]], torch.tensor([0, 2]))
+    torch.testing.assert_close(objective(logits, torch.arange(3))["classification"], expected)
+    nobody = objective(Logits(logits.class_logits_BC[1:2], torch.zeros(1, 0)), torch.tensor([1]))
+    assert nobody["loss"] == 0

@@ -81,6 +81,18 @@ def test_a_class_only_in_test_keeps_labels_the_same_in_both_splits(tmp_path: Pat
     ]
 
 
+def test_photos_without_a_label_lie_anywhere_in_their_split(tmp_path: Path):
+    for name in ("train/b/1.png", "train/a/1.png", "unlabelled/1.png", "unlabelled/deep/er/2.png"):
+        draw(tmp_path / name)
+    dataset = image_folder(tmp_path)
+    assert dataset.class_names == ("a", "b")
+    found = [(record.image_id, record.split, record.label, record.label_name) for record in dataset.records]
+    assert found[2:] == [
+        ("unlabelled/1.png", "unlabelled", -1, ""),
+        ("unlabelled/deep/er/2.png", "unlabelled", -1, ""),
+    ]
+
+
 @pytest.mark.parametrize("other", ["Sweet pea", "sweet-pea", "SWEET_PEA"])
 def test_one_class_in_two_spellings_is_refused(tmp_path: Path, other: str):
     draw(tmp_path / "train" / "sweet_pea" / "1.png")
