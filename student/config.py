@@ -60,7 +60,7 @@ class StudentConfig:
     seed: int = 0
 
     method: str = "makd"  # what is learnt besides the labels; student/methods.py has the table
-    alpha: float | None = None  # weight of what is learnt from answers; None: the method's own, 0: nothing is
+    alpha: float | None = None  # weight of the aspects; None: the method's own, 0: nothing is learnt from answers
     network: str | None = None  # folder of a finished run whose network kd, dkd and their like learn from
     question_count: int | None = None  # of all questions, so many drawn by the seed; None: all
     without_group: str | None = None  # a group of questions that is left out
@@ -143,6 +143,8 @@ class StudentConfig:
         unused: dict[str, Any] = {}
         if not method.answer_terms:
             unused = {"alpha": None, "question_count": None, "without_group": None}
+        elif not method.aspect_terms and self.alpha != 0:
+            unused = {"alpha": None}
         if not method.network_terms:
             unused["network"] = None
         return self.replace(**unused)

@@ -68,11 +68,11 @@ class NetworkTerm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """Terms that are added to the labels' cross-entropy, each times its weight; those that learn from answers times
-    `alpha` as well, which a config may replace. `source` says where the method comes from.
+    """Terms that are added to the labels' cross-entropy, each times its weight; aspects times `alpha` as well, which a
+    config may replace. `source` says where the method comes from.
 
     `head` "wide" gives the last layer more outputs; "dual" gives the aspects a head of their own, a hidden layer wide.
-    `inner` is how many of the backbone's stages before the last one learn the aspects too, and the labels with weight
+    `inner` is how many of the backbone's stages before the last one learn the aspects too, and the classes with weight
     `inner_labels`, by a linear layer on their mean features that only training has (deeply supervised nets, Lee et al.,
     arXiv 1409.5185).
     """
@@ -103,7 +103,7 @@ class Method:
         return tuple(term for term in self.terms if isinstance(term, NetworkTerm))
 
     def with_alpha(self, alpha: float) -> Method:
-        """The same with another weight on what is learnt from answers; without those terms for 0."""
+        """The same with another weight on the aspects; for 0 without anything that is learnt from answers."""
         terms = self.terms if alpha > 0 else self.network_terms
         return dataclasses.replace(self, terms=terms, alpha=alpha)
 
@@ -120,7 +120,7 @@ class Method:
 
     def _weighted(self) -> tuple[AspectTerm | ClassTerm | NetworkTerm, ...]:
         return tuple(
-            term if isinstance(term, NetworkTerm) else dataclasses.replace(term, weight=self.alpha * term.weight)
+            dataclasses.replace(term, weight=self.alpha * term.weight) if isinstance(term, AspectTerm) else term
             for term in self.terms
         )
 

@@ -40,7 +40,7 @@ class EpochLog:
     loss: float
     classification: float
     aspects: float
-    network: float
+    distillation: float
     inner: float
     lr: float
     val_top1: float | None

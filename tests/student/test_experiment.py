@@ -122,7 +122,7 @@ def test_a_larger_network_is_trained_first_and_learnt_from(
     assert results.table["cell"].to_list() == ["base", "kd", "lskd+makd"]
     assert load_run(tmp_path / "network").description.config.epochs == 2
     logs = {name: load_run(tmp_path / name / "seed-0").epochs[-1] for name in ("base", "kd", "lskd+makd")}
-    assert [logs[name].network > 0 for name in logs] == [False, True, True]
+    assert [logs[name].distillation > 0 for name in logs] == [False, True, True]
     assert [logs[name].aspects > 0 for name in logs] == [False, False, True]
 
 

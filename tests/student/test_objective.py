@@ -32,7 +32,7 @@ def test_the_loss_is_the_labels_plus_alpha_times_the_aspects():
     torch.testing.assert_close(losses["classification"], classification)
     torch.testing.assert_close(losses["aspects"], aspects)
     torch.testing.assert_close(losses["loss"], classification + 4 * aspects)
-    assert losses["network"] == 0
+    assert losses["distillation"] == 0
 
 
 def test_every_term_has_its_own_outputs():
@@ -82,9 +82,9 @@ def test_a_network_is_learnt_from_by_the_class_outputs():
     logits = Logits(torch.randn(3, 5), torch.zeros(3, 0))
     same = objective(logits, torch.arange(3), logits.class_logits_BC)
     other = objective(logits, torch.arange(3), torch.randn(3, 5))
-    torch.testing.assert_close(same["network"].item(), 0.0, atol=1e-6, rtol=0)
-    assert other["network"] > 0.1
-    torch.testing.assert_close(other["loss"], other["classification"] + other["network"])
+    torch.testing.assert_close(same["distillation"].item(), 0.0, atol=1e-6, rtol=0)
+    assert other["distillation"] > 0.1
+    torch.testing.assert_close(other["loss"], other["classification"] + other["distillation"])
 
 
 def test_images_without_a_label_have_no_part_in_the_label_loss():

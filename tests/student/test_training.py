@@ -208,7 +208,7 @@ def test_schedules_are_timms(config: StudentConfig):
 def test_the_best_epoch_is_validations_or_the_last():
     def log(epoch: int, val_top1: float | None) -> EpochLog:
         return EpochLog(
-            epoch=epoch, loss=0, classification=0, aspects=0, network=0, inner=0, lr=0,
+            epoch=epoch, loss=0, classification=0, aspects=0, distillation=0, inner=0, lr=0,
             val_top1=val_top1, val_loss=None, images_per_second=0, seconds=0,
         )  # fmt: skip
 
