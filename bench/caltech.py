@@ -32,7 +32,7 @@ ALIASES = {"Faces": "face", "Faces_easy": "face"}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "caltech", help="where runs are kept")
-    parser.add_argument("--seeds", type=int, default=5, help="paired seeds, from 0")
+    parser.add_argument("--seeds", default="0,1,2,3,4", help="paired seeds, separated by commas")
     parser.add_argument("--epochs", type=int, default=11)
     parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas; base is always one")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
@@ -48,7 +48,11 @@ def main() -> None:
     imported = import_answers(file, dataset, ("train",), str(asked.run_dir / "store"))
     assert not imported.without_answers
     settings = RECIPE.replace(epochs=asked.epochs, threads=asked.threads).to_dict()
-    grid = Grid(settings=settings, axes={"method": asked.methods.split(",")}, seeds=range(asked.seeds))
+    grid = Grid(
+        settings=settings,
+        axes={"method": asked.methods.split(",")},
+        seeds=[int(seed) for seed in asked.seeds.split(",")],
+    )
     knowledge = Knowledge(classes=load_answers(imported.directory))
     print_results(run_experiment(grid, dataset, knowledge, asked.run_dir), "recommended")
 

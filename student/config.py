@@ -59,7 +59,7 @@ class StudentConfig:
     pretrained: bool = False
     seed: int = 0
 
-    method: str = "makd"  # what is learnt besides the labels; student/methods.py has the table
+    method: str = "recommended"  # what is learnt besides the labels; student/methods.py has the table
     alpha: float | None = None  # weight of the aspects; None: the method's own, 0: nothing is learnt from answers
     network: str | None = None  # folder of a finished run whose network kd, dkd and their like learn from
     question_count: int | None = None  # of all questions, so many drawn by the seed; None: all

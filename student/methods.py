@@ -134,6 +134,20 @@ def _posterior(*chain: Transform) -> ClassTerm:
     return ClassTerm(chain=(targets.class_posterior, *chain), loss=kd)
 
 
+def _recommended(control: Transform | None = None) -> Method:
+    aspects = _answers() if control is None else _answers(control)
+    unlabelled = ClassTerm(
+        chain=(targets.class_posterior, targets.only_unlabelled), loss=partial(losses.kd_loss, temperature=1.0)
+    )
+    return Method(
+        source="MaKD at inner stages too; images without a label get the class that their answers speak for",
+        alpha=30.0,
+        terms=(aspects, unlabelled),
+        inner=2,
+        inner_labels=1.0,
+    )
+
+
 _LAVID = AspectTerm(chain=(targets.probability,), loss=losses.mse_loss, level="class", link="probability")
 _MAKD = "MaKD, Lee et al., arXiv 2501.13341"
 
@@ -143,11 +157,12 @@ def _network(loss: Callable[..., Tensor], weight: float = 1.0) -> tuple[NetworkT
 
 
 METHODS: dict[str, Method] = {
+    "recommended": _recommended(),
     "base": Method(source="the labels alone"),
     "makd": Method(source=_MAKD, alpha=30.0, terms=(_answers(),)),
     "makd-dual": Method(source=f"{_MAKD}, with a head of its own", alpha=30.0, terms=(_answers(),), head="dual"),
     "lavid": Method(source="LaViD, arXiv 2606.27527: answers about the class", alpha=30.0, terms=(_LAVID,)),
-    "makd-deep": Method(source=f"{_MAKD}, at an inner stage too", alpha=30.0, terms=(_answers(),), inner=1),
+    "makd-deep": Method(source=f"{_MAKD}, at inner stages too", alpha=30.0, terms=(_answers(),), inner=2),
     "blend": Method(source="MaKD and LaViD at once", alpha=30.0, terms=(_answers(), _LAVID)),
     "posterior": Method(source="what the answers say about the class, distilled", terms=(_posterior(),)),
     # From a larger network; together with others as "lskd+makd".
@@ -167,7 +182,7 @@ METHODS: dict[str, Method] = {
         source="multi-level, Jin et al., CVPR 2023, logits standardised", terms=_network(losses.multi_level_kd_loss)
     ),
     # Controls: what is left of a gain without what the answers say.
-    "labels-deep": Method(source="the labels at an inner stage too, arXiv 1409.5185", inner=1, inner_labels=1.0),
+    "labels-deep": Method(source="the labels at inner stages too, arXiv 1409.5185", inner=2, inner_labels=1.0),
     "label-smoothing": Method(source="Szegedy et al., arXiv 1512.00567", label_smoothing=0.1),
     "random": Method(source=f"{_MAKD}, random targets", alpha=30.0, terms=(_answers(targets.random_uniform),)),
     "shuffled": Method(source="MaKD, answers about other images", alpha=30.0, terms=(_answers(targets.shuffle),)),
@@ -177,6 +192,8 @@ METHODS: dict[str, Method] = {
         terms=(_answers(targets.shuffle_within_class),),
     ),
     "class-mean": Method(source="MaKD, mean answers of the class", alpha=30.0, terms=(_answers(targets.class_mean),)),
+    "recommended-shuffled-in-class": _recommended(targets.shuffle_within_class),
+    "recommended-class-mean": _recommended(targets.class_mean),
 }
 
 

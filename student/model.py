@@ -42,20 +42,25 @@ class Student(nn.Module):
     """`network` is any classifier with C + Q outputs, the classes first; Q may be 0.
 
     With an `aspect_head` the network has the C classes alone, and the head turns the features that its last layer is
-    given into the Q aspects. With `inner` above 0 as many of its stages before the last one say classes and aspects as
-    well while the student is trained.
+    given into the Q aspects. `stages` of the network say classes and aspects as well while the student is trained.
     """
 
     def __init__(
-        self, network: nn.Module, *, classes: int, aspects: int, aspect_head: nn.Module | None = None, inner: int = 0
+        self,
+        network: nn.Module,
+        *,
+        classes: int,
+        aspects: int,
+        aspect_head: nn.Module | None = None,
+        stages: Sequence[Stage] = (),
     ) -> None:
         super().__init__()
         self.network = network
         self.classes = classes
         self.aspects = aspects
         self.aspect_head = aspect_head
-        self.stages = inner_stages(network, inner)
-        self.inner_heads = nn.ModuleList(nn.Linear(stage.channels, classes + aspects) for stage in self.stages)
+        self.stages = tuple(stages)
+        self.inner_heads = nn.ModuleList(nn.Linear(stage.channels, classes + aspects) for stage in stages)
 
     def forward(self, images_BCHW: Tensor) -> Logits:
         watched = [self.network.get_submodule(stage.module) for stage in self.stages] if self.training else []
@@ -126,7 +131,7 @@ def inputs_of(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Stage:
     """An inner stage of a backbone: its module's name and its number of channels."""
 
@@ -140,22 +145,49 @@ class Stage:
         return output.flatten(1, -2).mean(dim=1)
 
 
-def inner_stages(network: nn.Module, count: int) -> tuple[Stage, ...]:
+def inner_stages(network: nn.Module, count: int, image_size: int) -> tuple[Stage, ...]:
     """The `count` stages before the last one, the first of them first: where resolution changes, or, in a transformer
-    of one resolution, thirds of the depth. Raises ConfigInvalid for a network that does not name so many."""
+    of one resolution, thirds of the depth. Raises ConfigInvalid for a network that has fewer."""
     if count == 0:
         return ()
     info: Sequence[Mapping[str, Any]] = getattr(network, "feature_info", ())
     # Of the places with the same resolution the last one counts.
-    places = list({place["reduction"]: place for place in info}.values())
-    if len(places) == 1:
-        places = [info[len(info) * third // 3 - 1] for third in (1, 2, 3)]
-    if len(places) <= count:
+    stages = list({place["reduction"]: Stage(place["module"], place["num_chs"]) for place in info}.values())
+    if not info:
+        stages = _observe_stages(network, image_size)
+    elif len(stages) == 1:
+        thirds = [info[len(info) * third // 3 - 1] for third in (1, 2, 3)]
+        stages = [Stage(place["module"], place["num_chs"]) for place in thirds]
+    if len(stages) <= count:
         raise ConfigInvalid(
-            f"the method learns at {count} inner stage(s), but timm names {max(0, len(places) - 1)} of this backbone; "
+            f"the method learns at {count} inner stage(s), but this backbone has {max(0, len(stages) - 1)}; "
             f"take another backbone, or method makd"
         )
-    return tuple(Stage(module=place["module"], channels=place["num_chs"]) for place in places[-count - 1 : -1])
+    return tuple(stages[-count - 1 : -1])
+
+
+def _observe_stages(network: nn.Module, image_size: int) -> list[Stage]:
+    """For a network that does not name its stages: at each resolution of its feature maps the last of the outermost
+    modules, since the first layers of a stage still have the resolution before it."""
+    found: dict[int, Stage] = {}
+
+    def note(module: nn.Module, _: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.dim() == 4 and output.shape[-1] > 1:
+            stage, before = Stage(names[module], output.shape[1]), found.get(output.shape[-1])
+            if before is None or stage.module.count(".") <= before.module.count("."):
+                found[output.shape[-1]] = stage
+
+    names = {module: name for name, module in network.named_modules() if name}
+    hooks = [module.register_forward_hook(note) for module in names]
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, image_size, image_size))
+    finally:
+        network.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return list(found.values())
 
 
 def classifier_of(network: nn.Module) -> nn.Module:
@@ -181,16 +213,17 @@ def build_student(config: StudentConfig, *, classes: int, aspects: int) -> Stude
     narrow = create_network(config, outputs=classes)
     if aspects == 0 and not method.inner:
         return Student(narrow, classes=classes, aspects=0)
+    stages = inner_stages(narrow, method.inner, config.image_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if method.head == "dual":
             width = _width(narrow, config)
             head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, aspects))
-            return Student(narrow, classes=classes, aspects=aspects, aspect_head=head, inner=method.inner)
+            return Student(narrow, classes=classes, aspects=aspects, aspect_head=head, stages=stages)
         wide = create_network(config, outputs=classes + aspects)
         with torch.no_grad():
             _copy_into(narrow.state_dict(), wide, classes=classes, aspects=aspects)
-        return Student(wide, classes=classes, aspects=aspects, inner=method.inner)
+        return Student(wide, classes=classes, aspects=aspects, stages=stages)
 
 
 def without_aspects(student: Student, config: StudentConfig) -> Student:

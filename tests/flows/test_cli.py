@@ -104,7 +104,10 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["run", "-d", "photos", "-q", "questions.yaml", "--set", "speed=1"], "'speed' is unknown"),
     (["run", "-d", "photos", "-q", "questions.yaml", "--recipe", "huge"], "recipe 'huge' is unknown"),
     (["train", "-d", "photos", "-s", "empty"], "no complete answers for dataset 'photos'"),
-    (["run", "-d", "photos", "-q", "questions.yaml", "--method", "mkad"], "method 'mkad' is unknown; use one of base"),
+    (
+        ["run", "-d", "photos", "-q", "questions.yaml", "--method", "mkad"],
+        "method 'mkad' is unknown; use one of recommended",
+    ),
     (["experiment", "none.yaml"], "cannot read experiment none.yaml"),
     (["experiment", "broken.yaml"], "broken.yaml is no valid YAML"),
     (["experiment", "questions.yaml"], "questions.yaml: dataset: field required"),

@@ -119,7 +119,7 @@ def test_a_deployment_run_writes_its_shards_and_its_results(
     artifacts = {found["key"]: found for found in request(served, "artifacts/latest/filter", {})}
     assert artifacts["extraction"]["data"] == 100
     rows = json.loads(artifacts["results"]["data"])
-    assert [row["method"] for row in rows] == ["base", "makd"]
+    assert [row["method"] for row in rows] == ["base", "recommended"]
     assert rows[1].keys() >= {"top-1", "top-5", "gain", "p"}
     tasks = {task["name"] for task in request(served, "task_runs/filter", {})}
     assert {"shard-0", "shard-1"} < tasks
@@ -135,5 +135,5 @@ def test_a_deployment_run_writes_its_shards_and_its_results(
     given = [f"--param=experiment={json.dumps(experiment)}"]
     prefect(served, "deployment", "run", "run-experiment/run-experiment", "--watch", *given)
     written = pl.read_parquet(tmp_path / "grid" / "results.parquet")
-    assert written["cell"].to_list() == ["base", "makd,alpha=1.0", "makd,alpha=10.0"]
+    assert written["cell"].to_list() == ["base", "recommended,alpha=1.0", "recommended,alpha=10.0"]
     assert (tmp_path / "grid" / "results.png").exists()

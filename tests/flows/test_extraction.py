@@ -228,13 +228,13 @@ def test_students_are_trained_on_the_answers_and_compared(extract: Extract, stor
     student = StudentParameters(settings=settings, seeds=[3], runs=str(tmp_path / "runs"))
     results = extract(store, train=True, student=student).results
     assert results is not None
-    assert results.table.select("seed", "method").rows() == [(3, "base"), (3, "makd")]
+    assert results.table.select("seed", "method").rows() == [(3, "base"), (3, "recommended")]
     table = Artifact.get("results")
     assert table is not None
-    assert '"method": "makd", "seeds": "1", "top-1": ' in str(table.data)
+    assert '"method": "recommended", "seeds": "1", "top-1": ' in str(table.data)
     report = (tmp_path / "runs" / "report.md").read_text()
     assert "| method | seeds | top-1 | top-5 | macro | gain | 95 % | p | by seed |" in report
-    assert "- makd, seed 3: aspect AUROC" not in report  # the test photos have not been asked about
+    assert "- recommended, seed 3: aspect AUROC" not in report  # the test photos have not been asked about
     progress = Artifact.get("extraction")
     assert progress is not None
     assert progress.data == 100

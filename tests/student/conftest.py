@@ -92,6 +92,7 @@ def knowledge(answers: Answers) -> Knowledge:
 def config() -> StudentConfig:
     return StudentConfig(
         backbone="test_resnet",
+        method="makd",
         image_size=32,
         epochs=3,
         batch_size=6,

@@ -22,7 +22,7 @@ def test_methods_join_each_with_its_own_weight():
 
 
 def test_an_unknown_method_is_one_line():
-    with pytest.raises(MethodUnknown, match="method 'mkad' is unknown; use one of base, makd"):
+    with pytest.raises(MethodUnknown, match="method 'mkad' is unknown; use one of recommended, base, makd"):
         method_named("makd+mkad")
     with pytest.raises(ConfigInvalid, match="method 'mkad' is unknown"):
         recipe("small", method="mkad")

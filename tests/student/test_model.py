@@ -8,7 +8,7 @@ FAMILIES = ["test_resnet", "test_vit", "test_efficientnet", "test_convnext"]
 
 
 def config_of(backbone: str, seed: int = 0) -> StudentConfig:
-    return StudentConfig(backbone=backbone, image_size=32, epochs=1, seed=seed)
+    return StudentConfig(backbone=backbone, image_size=32, epochs=1, seed=seed, method="makd")
 
 
 @pytest.mark.parametrize("backbone", FAMILIES)
@@ -65,33 +65,40 @@ def test_a_dual_head_gives_the_aspects_a_hidden_layer_of_their_own():
 def test_inner_stages_say_the_aspects_while_training_and_change_nothing_else(backbone: str, channels: list[int]):
     config = config_of(backbone).replace(method="makd-deep")
     student = build_student(config, classes=5, aspects=3)
-    assert [stage.channels for stage in student.stages] == channels[1:]
+    assert [stage.channels for stage in student.stages] == channels
     images = torch.randn(2, 3, 32, 32)
     plain = build_student(config_of(backbone), classes=5, aspects=3).eval()
     said = student.eval()(images)
     assert said.inner == ()
     assert torch.equal(said.class_logits_BC, plain(images).class_logits_BC)
-    (inner,) = student.train()(images).inner
+    _, inner = student.train()(images).inner
     assert (inner.class_logits_BC.shape, inner.aspect_logits_BQ.shape) == ((2, 5), (2, 3))
-    inner.aspect_logits_BQ.sum().backward()
+    sum(stage.aspect_logits_BQ.sum() for stage in student(images).inner).backward()
     assert not any(head.weight.grad is None for head in student.inner_heads)
-    assert [stage.channels for stage in inner_stages(student.network, 2)] == channels
+    assert [stage.channels for stage in inner_stages(student.network, 1, 32)] == channels[1:]
     assert not any(module._forward_hooks for module in student.modules())
 
 
 def test_stages_are_pooled_whatever_their_layout():
     maps = torch.randn(2, 6, 4, 5)
-    stage = Stage(module="", channels=6)
+    stage = Stage("", 6)
     torch.testing.assert_close(stage.pool(maps.permute(0, 2, 3, 1)), stage.pool(maps))
     torch.testing.assert_close(stage.pool(maps.flatten(2).transpose(1, 2)), stage.pool(maps))
 
 
-def test_a_backbone_without_named_stages_is_refused():
-    config = StudentConfig(backbone="ShuffleNetV2", image_size=32, epochs=1, method="makd-deep")
-    with pytest.raises(ConfigInvalid, match="learns at 1 inner stage"):
-        build_student(config, classes=5, aspects=3)
-    assert build_student(config.replace(method="makd"), classes=5, aspects=3).aspects == 3
-    assert build_student(config_of("test_resnet").replace(method="labels-deep"), classes=5, aspects=0).stages
+def test_stages_that_a_backbone_does_not_name_are_found_by_their_resolution():
+    config = StudentConfig(backbone="ShuffleNetV2", image_size=64, epochs=1)
+    student = build_student(config, classes=5, aspects=3)
+    assert student.stages == (Stage("stage2", 116), Stage("stage3", 232))
+    assert len(student(torch.randn(2, 3, 64, 64)).inner) == 2
+    resnet = StudentConfig(backbone="torchvision:resnet18", image_size=64, epochs=1)
+    assert [stage.module for stage in build_student(resnet, classes=5, aspects=0).stages] == ["layer2", "layer3"]
+
+
+def test_a_backbone_with_too_few_stages_is_refused():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    with pytest.raises(ConfigInvalid, match="at 2 inner stage\\(s\\), but this backbone has 0; take another backbone"):
+        inner_stages(network[:1], 2, 8)
 
 
 def test_torchvisions_backbones_are_built_like_timms():
