@@ -115,7 +115,7 @@ def pad_together(images: Sequence[Tensor]) -> tuple[Tensor, tuple[int, int]]:
     """uint8 [3, H, W] of any shape -> one [B, 3, Hmax, Wmax], each in the top left corner, edges repeated."""
     height = max(image.shape[-2] for image in images)
     width = max(image.shape[-1] for image in images)
-    batch = torch.empty(len(images), 3, height, width, dtype=torch.uint8)
+    batch = torch.empty(len(images), 3, height, width, dtype=torch.uint8, device=images[0].device)
     for row, image in zip(batch, images, strict=True):
         h, w = image.shape[-2:]
         row[:, :h, :w] = image

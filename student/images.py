@@ -5,6 +5,7 @@ The file is the cache: its pages live in the operating system's memory once, how
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -53,6 +54,18 @@ class ImageCache:
         height, width = self.shapes[index]
         start = self._starts[index]
         return self._pixels[start : start + 3 * height * width].view(height, width, 3).permute(2, 0, 1)
+
+    def on(self, device: torch.device) -> ImageCache:
+        """The same photos with their pixels in the memory of `device`, where at most half of what is free would hold
+        them all; else, and on a CPU, these."""
+        if device.type != "cuda" or 2 * self._pixels.nbytes > torch.cuda.mem_get_info(device)[0]:
+            return self
+        return self._with_pixels(self._pixels.to(device))
+
+    def _with_pixels(self, pixels: Tensor) -> ImageCache:
+        copy = dataclasses.replace(self)
+        copy.__dict__["_pixels"] = pixels
+        return copy
 
     def stack(self, indices: Sequence[int] | slice) -> Tensor:
         """Photos of one shape as uint8 [N, H, W, 3]."""

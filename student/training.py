@@ -126,6 +126,7 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
     student = channels_last(student)
     objective = Objective(method=config.objective, examples=examples)
     network = load_network(config, job.description, fabric.device)
+    photos = job.photos.on(fabric.device)
     optimizer = build_optimizer(config, student)
     steps = max(1, len(examples.train_indices) // config.batch_size)
     scheduler = build_scheduler(config, optimizer, steps)
@@ -151,7 +152,7 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
             for step, batch in enumerate(batches(config, examples.train_indices, epoch, steps)):
                 mine = batch[fabric.global_rank :: fabric.world_size]
                 scheduler.step_update((epoch - 1) * steps + step)
-                pixels = augment([job.photos.image(index) for index in mine.tolist()], crops, fabric.device)
+                pixels = augment([photos.image(index) for index in mine.tolist()], crops, fabric.device)
                 pixels, share, partners = mix(config, pixels, crops)
                 pixels = pixels.contiguous(memory_format=torch.channels_last)
                 logits = model(pixels)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from storage.datasets import FileDataset, image_folder
 from storage.images import decode_image
+from student.augment import Augmenter
 from student.config import StudentConfig
 from student.images import (
     PhotosInvalid,
@@ -47,6 +48,26 @@ def test_another_process_maps_the_file_instead_of_copying_it(
         # Shared: what is written through one is seen by the other.
         copy.image(0)[0, 0, 0] = 255 - int(first[0, 0, 0])
         assert torch.equal(copy.image(0), cache.image(0))
+
+
+def test_photos_on_a_cpu_stay_where_they_are(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
+    with training_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
+        assert cache.on(torch.device("cpu")) is cache
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_photos_on_a_gpu_are_the_same(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
+    device = torch.device("cuda")
+    augment = Augmenter(config, (0.5,) * 3, (0.5,) * 3)
+    with training_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
+        moved = cache.on(device)
+        assert moved.image(0).is_cuda
+        assert torch.equal(moved.image(7).cpu(), cache.image(7))
+        batches = [
+            augment([photos.image(index) for index in range(6)], torch.Generator().manual_seed(0), device)
+            for photos in (cache, moved)
+        ]
+        torch.testing.assert_close(batches[0], batches[1])
 
 
 def test_evaluation_photos_are_resized_and_cut_to_one_shape(
