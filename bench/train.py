@@ -42,7 +42,8 @@ from student.examples import Examples, Knowledge
 from student.images import ImageCache, training_cache
 from student.model import IMAGENET_MEAN, IMAGENET_STD, build_student, channels_last
 from student.objective import Objective
-from student.training import build_optimizer, train
+from student.schedule import build_optimizer
+from student.training import train
 
 SIZES = {64: ("flowers102_64", 64, 64), 224: ("caltech101", 160, 32)}  # folder, short side in the cache, batch
 

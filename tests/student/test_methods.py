@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from student.config import RECIPES, ConfigInvalid, StudentConfig, recipe
+from student.config import ConfigInvalid, StudentConfig
 from student.methods import METHODS, MethodUnknown, method_named
+from student.recipes import RECIPES, recipe
 from tests.conftest import PROJECT
 
 

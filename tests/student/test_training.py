@@ -14,9 +14,8 @@ from storage.answers import Answers
 from storage.datasets import FileDataset, image_folder
 from student.config import ConfigInvalid, StudentConfig
 from student.examples import ExamplesInvalid, Knowledge
-from student.model import build_student
 from student.runs import EpochLog, RunInvalid, load_run
-from student.training import TrainingDiverged, batches, best_epoch, build_optimizer, build_scheduler, train
+from student.training import TrainingDiverged, best_epoch, train
 from tests.student.conftest import answers_for
 
 PROJECT = Path(__file__).parents[2]
@@ -120,16 +119,6 @@ def test_it_learns_the_colours_and_the_aspects(
     assert (run.train_images, run.val_images, run.dropped_images) == (18, 6, 0)
 
 
-def test_base_and_distilled_of_one_seed_see_the_same_batches(config: StudentConfig):
-    def order(config: StudentConfig, epoch: int) -> list[list[int]]:
-        return [batch.tolist() for batch in batches(config, torch.arange(20), epoch, steps=3)]
-
-    assert order(config, 1) == order(config.replace(alpha=0.0), 1)
-    assert order(config, 1) != order(config, 2)
-    assert order(config, 1) != order(config.replace(seed=1), 1)
-    assert len({index for batch in order(config, 1) for index in batch}) == 18
-
-
 def test_the_base_method_needs_no_answers_and_is_what_alpha_0_trains(
     config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
 ):
@@ -192,17 +181,6 @@ def test_two_processes_train_one_student(photos_root: Path, tmp_path: Path, conf
     assert seen == [1, 2]
     assert len(run.epochs) == 2
     assert not list(tmp_path.glob("*.uint8"))
-
-
-def test_schedules_are_timms(config: StudentConfig):
-    config = config.replace(schedule="multistep", milestones=(2, 4), epochs=6, warmup=0, lr=1.0)
-    optimizer = build_optimizer(config, build_student(config, classes=2, aspects=0))
-    scheduler = build_scheduler(config, optimizer, 10)
-    rates = []
-    for update in (0, 18, 20, 38, 40, 59):  # timm changes over one update early
-        scheduler.step_update(update)
-        rates.append(optimizer.param_groups[0]["lr"])
-    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
 def test_the_best_epoch_is_validations_or_the_last():
