@@ -25,6 +25,8 @@ USES_NOTE = (
     "What each question's answers say about the class, in bits an image: alone, and what all together say less without "
     "it (below 0: it does harm)."
 )
+WIDE = 130  # columns of a terminal
+REPORT_ONLY = ("top-5", "macro", "by seed")
 WORST_CLASSES = 5
 REASONS_SHOWN = 3
 
@@ -85,13 +87,15 @@ def results_markdown(results: Results, uses: pl.DataFrame | None) -> str:
 
 
 def print_results(results: Results) -> None:
+    """The table, as much of it as the terminal is wide enough for; all of it is in the report."""
     rows = results_rows(results)
-    table = Table(title=results_title(results), title_justify="left", box=box.SIMPLE_HEAD)
-    for name in rows[0]:
-        table.add_column(name, justify="left" if name in results.summary[0].varied else "right")
-    for row in rows:
-        table.add_row(*row.values())
     console = Console()
+    shown = [name for name in rows[0] if console.width >= WIDE or name not in REPORT_ONLY]
+    table = Table(title=results_title(results), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in shown:
+        table.add_column(name, justify="left" if name in results.summary[0].varied else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[name] for name in shown))
     console.print(table)
     if len(rows) > 1:
         console.print(f"[dim]{GAIN_NOTE}[/dim]")

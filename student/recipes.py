@@ -56,6 +56,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "schedule": "cosine",
         "warmup": 3,
         "crop_scale": (0.8, 1.0),
+        "alpha": 10.0,
         "val_fraction": 0.0,
         "precision": "bf16-mixed",
     },
