@@ -52,8 +52,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="64,224", help="pixels, separated by commas")
     parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--images", type=int, default=1280, help="images of one turn of one way")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--images", type=int, default=640, help="images of one turn of one way")
     asked = parser.parse_args()
     data = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data"))
     for size in map(int, asked.sizes.split(",")):
