@@ -29,6 +29,7 @@ from student.config import ConfigInvalid, StudentConfig
 from student.examples import Examples, Knowledge, digest_of, join_examples, training_records
 from student.images import ImageCache, training_cache, view_for_evaluation
 from student.model import Student, build_student, channels_last
+from student.network import LargerNetwork
 from student.objective import LOSSES, Objective
 from student.progress import ImageBar
 from student.runs import (
@@ -121,7 +122,7 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
     student = build_student(config, classes=len(job.description.class_names), aspects=len(examples.aspects))
     student = channels_last(student)
     objective = Objective(method=config.objective, examples=examples)
-    network = load_network(config, job.description, fabric.device)
+    network = LargerNetwork.load(job.description, student, fabric.device)
     photos = job.photos.on(fabric.device)
     optimizer = build_optimizer(config, student)
     steps = max(1, len(examples.train_indices) // config.batch_size)
@@ -153,7 +154,7 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
                 pixels = pixels.contiguous(memory_format=torch.channels_last)
                 logits = model(pixels)
                 with torch.no_grad(), fabric.autocast():
-                    network_logits = None if network is None else network(pixels).class_logits_BC.float()
+                    network_logits = None if network is None else network(pixels).float()
                 losses = objective(logits, mine, network_logits)
                 if share < 1:
                     # All losses are linear in their targets but for what no weight changes, so that mixed losses have
@@ -210,18 +211,6 @@ def finish(job: Job, logs: list[EpochLog]) -> None:
     }
     write_json(job.run_dir / "result.json", result)
     (job.run_dir / "checkpoint.pt").unlink(missing_ok=True)
-
-
-def load_network(config: StudentConfig, description: RunDescription, device: torch.device) -> Student | None:
-    """The larger network that the method learns from, if it does. Raises ConfigInvalid for one of other classes."""
-    if config.network is None or not config.objective.network_terms:
-        return None
-    run = load_run(Path(config.network))
-    if run.description.class_names != description.class_names:
-        raise ConfigInvalid(
-            f"the network in {config.network} was trained on other classes; take a run on '{description.dataset}'"
-        )
-    return channels_last(run.load().to(device)).eval()
 
 
 @torch.no_grad()
