@@ -71,19 +71,19 @@ def only_unlabelled(values: Values, photos: Photos) -> Values:
 
 
 def shuffle_within_class(values: Values, photos: Photos) -> Values:
-    """Control: every training photo gets the row of another photo of its class."""
+    """Control: every training photo gets the row of another photo of its class. NaN where the label is not known."""
     order = np.arange(len(values))
     generator = photos.generator()
     for label in range(photos.classes):
         members = np.flatnonzero(photos.trained & (photos.labels == label))
         order[members] = generator.permutation(members)
-    return values[order]
+    return only_labelled(values[order], photos)
 
 
 def shuffle(values: Values, photos: Photos) -> Values:
     """Control: every training photo gets the row of any other, so that a row says nothing about photo or class."""
     order = np.arange(len(values))
-    members = np.flatnonzero(photos.trained)
+    members = np.flatnonzero(photos.trained | (photos.labels < 0))
     order[members] = photos.generator().permutation(members)
     return values[order]
 

@@ -64,6 +64,10 @@ def test_controls_keep_what_they_claim_to_keep(photos: Photos):
         assert sorted(shuffled[:, 0]) == list(values[:, 0])
         assert (shuffled[~photos.trained] == values[~photos.trained]).all()
         assert (shuffled != values).sum() > 30
+    labels = np.where(np.arange(60) % 4 == 1, -1, LABELS)
+    hidden = Photos(labels=labels, trained=photos.trained & (labels >= 0), classes=3, seed=0)
+    assert np.array_equal(np.isnan(shuffle_within_class(values, hidden))[:, 0], labels < 0)
+    assert (shuffle(values, hidden)[labels < 0] != values[labels < 0]).sum() > 10
     noise = random_uniform(values, photos)
     assert noise.shape == values.shape
     assert ((noise >= 0) & (noise <= 1)).all()
