@@ -20,6 +20,7 @@ Precision = Literal["32-true", "bf16-mixed"]
 Accelerator = Literal["cpu", "cuda", "mps"]
 Policy = Literal["trivial", "rand"]
 Treatment = Literal["refuse", "drop"]
+Keep = Literal["last", "best"]
 
 # How a run is computed and saved, not what it learns: a run may be resumed with other values of these.
 NOT_LEARNED = frozenset({"accelerator", "devices", "threads", "checkpoint_every", "network"})
@@ -66,7 +67,8 @@ class StudentConfig:
     without_group: str | None = None  # a group of questions that is left out
     missing_answers: Treatment = "refuse"
     damaged_images: Treatment = "refuse"
-    val_fraction: float = 0.1  # of the training split; 0 keeps the last epoch
+    val_fraction: float = 0.1  # of the training split
+    keep: Keep = "last"  # whose weights: the last epoch's, or those of the best one by validation, if there is any
     train_fraction: float = 1.0  # of each class's training images, drawn by the seed
     label_fraction: float = 1.0  # of them, whose label is known; of the others only the answers are
 
@@ -191,6 +193,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "precision": get_args(Precision),
     "accelerator": get_args(Accelerator),
     "policy": get_args(Policy),
+    "keep": get_args(Keep),
     "missing_answers": get_args(Treatment),
     "damaged_images": get_args(Treatment),
 }

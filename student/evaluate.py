@@ -92,7 +92,7 @@ def evaluate(
     batch_size: int = 256,
     progress: bool = False,
 ) -> Evaluation:
-    """Evaluate the best epoch of the finished run in `run_dir` on `split`, and write `evaluation-SPLIT.json` there.
+    """Evaluate the weights of the finished run in `run_dir` on `split`, and write `evaluation-SPLIT.json` there.
 
     Computed in fp32. Aspects are scored where the student has them and `answers` cover images of this split; `photos`
     are the split's where somebody has decoded them already. Raises ValueErrors of one line: no finished run, no such

@@ -63,7 +63,7 @@ def export(
     formats: Sequence[str] = ("safetensors", "onnx"),
     keep_aspects: bool = False,
 ) -> Export:
-    """Write the best epoch of the finished run in `run_dir` to `out_dir`, without its aspect outputs unless kept.
+    """Write the weights of the finished run in `run_dir` to `out_dir`, without its aspect outputs unless kept.
 
     Kept aspects follow the classes in the timm model's outputs and have an output of their own in ONNX. Raises
     ExportInvalid for an unknown format and for a model that onnxruntime computes differently.

@@ -2,8 +2,8 @@
 
 run.json              config, dataset, class names, aspects; written first, compared by every later start
 checkpoint.pt         everything to go on from after the last finished epoch
-student.safetensors   weights of the best epoch so far
-result.json           the epochs' log and the best one; written last
+student.safetensors   weights of the last epoch, or of the best one so far, as the config wants
+result.json           the epochs' log and whose weights were kept (best_epoch); written last
 tensorboard/          curves
 """
 
@@ -93,7 +93,8 @@ class RunDescription:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedStudent:
-    """A finished run. `val_top1` (0..1) is the best epoch's, None where nothing was cut off for validation."""
+    """A finished run. `best_epoch` is the one whose weights were kept, `val_top1` (0..1) is its own; None where nothing
+    was cut off for validation."""
 
     run_dir: Path
     description: RunDescription
@@ -108,7 +109,7 @@ class TrainedStudent:
         return self.epochs[self.best_epoch - 1].val_top1
 
     def load(self) -> Student:
-        """The student with the best epoch's weights, in evaluation mode on the CPU."""
+        """The student with the weights that were kept, in evaluation mode on the CPU."""
         return load_weights(self.description, self.run_dir)
 
 

@@ -1,4 +1,4 @@
-"""Train one student: from photos, labels and answers to the weights of its best epoch."""
+"""Train one student: from photos, labels and answers to the weights that are kept."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
                     seconds=seconds,
                 )
                 logs.append(log)
-                if best_epoch(logs) == epoch:
+                if kept_epoch(config, logs) == epoch:
                     write_weights(run_dir, student.state_dict())
                 if epoch % config.checkpoint_every == 0 and epoch < config.epochs:
                     state = {"student": student.state_dict(), "optimizer": optimizer.state_dict()}
@@ -204,7 +204,7 @@ def finish(job: Job, logs: list[EpochLog]) -> None:
     """Write the result, which makes the run a finished one, and drop the checkpoint that nobody needs any more."""
     result = {
         "epochs": [dataclasses.asdict(log) for log in logs],
-        "best_epoch": best_epoch(logs),
+        "best_epoch": kept_epoch(job.description.config, logs),
         "train_images": len(job.examples.train_indices.unique()),
         "val_images": len(job.examples.val_indices),
         "dropped_images": _dropped(job),
@@ -234,8 +234,12 @@ def validate(
     return correct / len(indices), loss / len(indices)
 
 
-def best_epoch(logs: list[EpochLog]) -> int:
-    """The epoch with the highest validation top-1, the later of equals; the last one where nothing is validated."""
+def kept_epoch(config: StudentConfig, logs: list[EpochLog]) -> int:
+    """The epoch whose weights are kept, as far as `logs` go: the last of all, or the one with the highest validation
+    top-1, the later of equals. Few validation images name the best epoch by chance, and a rate that falls to the end
+    makes the last one good: so the last is what most recipes keep."""
+    if config.keep == "last":
+        return config.epochs
     return max(logs, key=lambda log: (log.val_top1 or 0.0, log.epoch)).epoch
 
 

@@ -93,6 +93,7 @@ def config() -> StudentConfig:
     return StudentConfig(
         backbone="test_resnet",
         method="makd",
+        keep="best",
         image_size=32,
         epochs=3,
         batch_size=6,

@@ -15,7 +15,7 @@ from storage.datasets import FileDataset, image_folder
 from student.config import ConfigInvalid, StudentConfig
 from student.examples import ExamplesInvalid, Knowledge
 from student.runs import EpochLog, RunInvalid, load_run
-from student.training import TrainingDiverged, best_epoch, train
+from student.training import TrainingDiverged, kept_epoch, train
 from tests.student.conftest import answers_for
 
 PROJECT = Path(__file__).parents[2]
@@ -183,12 +183,14 @@ def test_two_processes_train_one_student(photos_root: Path, tmp_path: Path, conf
     assert not list(tmp_path.glob("*.uint8"))
 
 
-def test_the_best_epoch_is_validations_or_the_last():
+def test_the_kept_epoch_is_the_last_or_validations_best(config: StudentConfig):
     def log(epoch: int, val_top1: float | None) -> EpochLog:
         return EpochLog(
             epoch=epoch, loss=0, classification=0, aspects=0, distillation=0, inner=0, lr=0,
             val_top1=val_top1, val_loss=None, images_per_second=0, seconds=0,
         )  # fmt: skip
 
-    assert best_epoch([log(1, 0.5), log(2, 0.7), log(3, 0.7), log(4, 0.6)]) == 3
-    assert best_epoch([log(1, None), log(2, None)]) == 2
+    logs = [log(1, 0.5), log(2, 0.7), log(3, 0.7), log(4, 0.6)]
+    assert kept_epoch(config.replace(epochs=4, keep="best"), logs) == 3
+    assert kept_epoch(config.replace(epochs=4, keep="last"), logs) == 4
+    assert kept_epoch(config.replace(epochs=2, keep="best"), [log(1, None), log(2, None)]) == 2
