@@ -134,15 +134,11 @@ def _posterior(*chain: Transform) -> ClassTerm:
     return ClassTerm(chain=(targets.class_posterior, *chain), loss=kd)
 
 
-def _recommended(control: Transform | None = None) -> Method:
-    aspects = _answers() if control is None else _answers(control)
-    unlabelled = ClassTerm(
-        chain=(targets.class_posterior, targets.only_unlabelled), loss=partial(losses.kd_loss, temperature=1.0)
-    )
+def _recommended(*control: Transform) -> Method:
     return Method(
         source="MaKD at inner stages too; images without a label get the class that their answers speak for",
         alpha=30.0,
-        terms=(aspects, unlabelled),
+        terms=(_answers(*control), _posterior(targets.only_unlabelled)),
         inner=2,
         inner_labels=1.0,
     )
