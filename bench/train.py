@@ -40,7 +40,7 @@ from storage.datasets.base import ImageDataset, select
 from student.config import StudentConfig, present_accelerator
 from student.examples import Examples, Knowledge
 from student.images import ImageCache, training_cache
-from student.model import IMAGENET_MEAN, IMAGENET_STD, build_student, channels_last
+from student.model import IMAGENET_MEAN, IMAGENET_STD, Student, build_student, optimized
 from student.objective import Objective
 from student.schedule import build_optimizer
 from student.training import train
@@ -124,7 +124,7 @@ def speed_of_ours(config: StudentConfig, dataset: ImageDataset, photos: ImageCac
 def speed_in_memory(config: StudentConfig, dataset: ImageDataset, images: int) -> float:
     pixels = torch.randn(config.batch_size, 3, config.image_size, config.image_size)
     pixels = pixels.to(config.accelerator).contiguous(memory_format=torch.channels_last)
-    return speed(config, dataset, lambda: (pixels for _ in range(images // config.batch_size)))
+    return speed(config, dataset, lambda: (pixels for _ in range(images // config.batch_size)), optimized)
 
 
 def speed_of_plain(config: StudentConfig, dataset: ImageDataset, folder: Path, images: int) -> float:
@@ -148,13 +148,18 @@ def speed_of_plain(config: StudentConfig, dataset: ImageDataset, folder: Path, i
             if number * config.batch_size >= images:
                 return
 
-    return speed(config, dataset, epoch)
+    return speed(config, dataset, epoch, lambda student: student.to(memory_format=torch.channels_last))
 
 
-def speed(config: StudentConfig, dataset: ImageDataset, batches: Callable[[], Iterator[Tensor]]) -> float:
+def speed(
+    config: StudentConfig,
+    dataset: ImageDataset,
+    batches: Callable[[], Iterator[Tensor]],
+    prepared: Callable[[Student], Student],
+) -> float:
     """Images a second of a training step on `batches`, the second time that they are gone through."""
     device = torch.device(config.accelerator)
-    student = channels_last(build_student(config, classes=len(dataset.class_names), aspects=0).to(device)).train()
+    student = prepared(build_student(config, classes=len(dataset.class_names), aspects=0).to(device)).train()
     optimizer = build_optimizer(config, student)
     # Drawn, not all the same: a loss that reaches zero leaves numbers too small for fast arithmetic.
     labels = torch.randint(len(dataset.class_names), (config.batch_size,))

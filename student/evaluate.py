@@ -21,7 +21,7 @@ from student.augment import normalize_pixels
 from student.config import Accelerator
 from student.examples import ExamplesInvalid, Knowledge, digest_of, log_odds_of
 from student.images import ImageCache, evaluation_cache
-from student.model import Logits, Student, channels_last, yes_probability
+from student.model import Logits, Student, optimized, yes_probability
 from student.progress import ImageBar
 from student.runs import load_run, write_json
 
@@ -155,7 +155,7 @@ def predict_logits(
 ) -> Logits:
     """Class and aspect logits of all `photos` of an evaluation cache, float32 on the CPU, in their order."""
     device = torch.device(accelerator)
-    student = channels_last(student.to(device)).eval()
+    student = optimized(student.to(device)).eval()
     class_logits: list[Tensor] = []
     aspect_logits: list[Tensor] = []
     with ImageBar("evaluating", len(photos), shown=progress) as bar:

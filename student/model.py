@@ -12,6 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from student.config import TORCHVISION, ConfigInvalid, StudentConfig
+from student.convolution import use_matrix_products
 from student.methods import Link
 from student.stages import Stage, inner_stages, inputs_of, outputs_of
 
@@ -114,8 +115,9 @@ def classifier_of(network: nn.Module) -> nn.Module:
     return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
 
 
-def channels_last(student: Student) -> Student:
-    """`student` with its convolutions laid out as CPUs with matrix units and tensor cores want them."""
+def optimized(student: Student) -> Student:
+    """`student` with its convolutions laid out and computed as CPUs with matrix units and tensor cores want them."""
+    use_matrix_products(student)
     return student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from student.config import ConfigInvalid
-from student.model import Student, channels_last
+from student.model import Student, optimized
 from student.runs import RunDescription, load_run
 
 
@@ -34,7 +34,7 @@ class LargerNetwork:
             raise ConfigInvalid(
                 f"the network in {config.network} was trained on other classes; take a run on '{description.dataset}'"
             )
-        network = channels_last(run.load().to(device)).eval()
+        network = optimized(run.load().to(device)).eval()
         return cls(network=network, student=student, image_size=run.description.config.image_size)
 
     def __call__(self, pixels_BCHW: Tensor) -> Tensor:

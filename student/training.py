@@ -28,7 +28,7 @@ from student.augment import Augmenter, mix, normalize_pixels
 from student.config import ConfigInvalid, StudentConfig
 from student.examples import Examples, Knowledge, digest_of, join_examples, training_records
 from student.images import ImageCache, training_cache, view_for_evaluation
-from student.model import Student, build_student, channels_last
+from student.model import Student, build_student, optimized
 from student.network import LargerNetwork
 from student.objective import LOSSES, Objective
 from student.progress import ImageBar
@@ -120,7 +120,7 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
     if fabric.device.type == "cpu":
         keep_freed_memory()
     student = build_student(config, classes=len(job.description.class_names), aspects=len(examples.aspects))
-    student = channels_last(student)
+    student = optimized(student)
     objective = Objective(method=config.objective, examples=examples)
     network = LargerNetwork.load(job.description, student, fabric.device)
     photos = job.photos.on(fabric.device)
