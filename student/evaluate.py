@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,14 +159,21 @@ def predict_logits(
     class_logits: list[Tensor] = []
     aspect_logits: list[Tensor] = []
     with ImageBar("evaluating", len(photos), shown=progress) as bar:
-        for start in range(0, len(photos), batch_size):
-            pixels = photos.stack(slice(start, start + batch_size)).to(device)
-            batch = normalize_pixels(pixels, student.mean, student.std).contiguous(memory_format=torch.channels_last)
+        for batch in normalized_batches(student, photos, device, batch_size=batch_size):
             logits = student(batch)
             class_logits.append(logits.class_logits_BC.float().cpu())
             aspect_logits.append(logits.aspect_logits_BQ.float().cpu())
-            bar.advance(len(pixels))
+            bar.advance(len(batch))
     return Logits(torch.cat(class_logits), torch.cat(aspect_logits))
+
+
+def normalized_batches(
+    student: Student, photos: ImageCache, device: torch.device | None = None, *, batch_size: int = 256
+) -> Iterator[Tensor]:
+    """Pixels [B, 3, H, W] of all `photos` of an evaluation cache as `student` was shown its own, in their order."""
+    for start in range(0, len(photos), batch_size):
+        pixels = photos.stack(slice(start, start + batch_size)).to(device)
+        yield normalize_pixels(pixels, student.mean, student.std).contiguous(memory_format=torch.channels_last)
 
 
 def score_labels(class_logits_NC: Tensor, labels_N: Tensor) -> dict[str, float]:

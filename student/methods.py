@@ -129,16 +129,15 @@ def _answers(*chain: Transform) -> AspectTerm:
     return AspectTerm(chain=(targets.probability, *chain), loss=losses.bce_loss)
 
 
-def _posterior(*chain: Transform) -> ClassTerm:
-    kd = partial(losses.kd_loss, temperature=1.0)
-    return ClassTerm(chain=(targets.class_posterior, *chain), loss=kd)
+def _posterior(posterior: Transform = targets.class_posterior) -> ClassTerm:
+    return ClassTerm(chain=(posterior,), loss=partial(losses.kd_loss, temperature=1.0))
 
 
 def _recommended(*control: Transform) -> Method:
     return Method(
         source="MaKD at inner stages too; images without a label get the class that their answers speak for",
         alpha=30.0,
-        terms=(_answers(*control), _posterior(targets.only_unlabelled)),
+        terms=(_answers(*control), _posterior(targets.unlabelled_posterior)),
         inner=2,
         inner_labels=1.0,
     )

@@ -14,14 +14,13 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
 from storage.datasets.base import ImageDataset
-from student.augment import normalize_pixels
+from student.evaluate import normalized_batches
 from student.experiment import CellSummary, Photographs, Results
 from student.images import ImageCache
 from student.model import Student
 from student.runs import load_run
 
 EMBEDDED_CLASSES = 20  # more colours than that nobody tells apart
-BATCH = 256
 
 
 def plot_results(results: Results, path: Path) -> None:
@@ -64,10 +63,7 @@ def plot_features(results: Results, dataset: ImageDataset, runs: Path, path: Pat
 @torch.no_grad()
 def features_of(student: Student, photos: ImageCache) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """What the last layer is given for each of the `photos` of an evaluation cache [N, D], and their labels [N]."""
-    parts = []
-    for start in range(0, len(photos), BATCH):
-        pixels = normalize_pixels(photos.stack(slice(start, start + BATCH)), student.mean, student.std)
-        parts.append(student.features(pixels))
+    parts = [student.features(pixels) for pixels in normalized_batches(student, photos)]
     return torch.cat(parts).numpy(), photos.labels.numpy()
 
 

@@ -65,11 +65,6 @@ def only_labelled(values: Values, photos: Photos) -> Values:
     return np.where(photos.labels[:, None] >= 0, values, np.nan)
 
 
-def only_unlabelled(values: Values, photos: Photos) -> Values:
-    """NaN for photos whose label is known: they have better than what stands in for it."""
-    return np.where(photos.labels[:, None] < 0, values, np.nan)
-
-
 def shuffle_within_class(values: Values, photos: Photos) -> Values:
     """Control: every training photo gets the row of another photo of its class. NaN where the label is not known."""
     order = np.arange(len(values))
@@ -117,6 +112,14 @@ def class_posterior(log_odds: Values, photos: Photos) -> Values:
 
     scale = np.exp(minimize_scalar(surprise, bounds=(-7.0, 3.0), method="bounded").x)
     return scale * (scores - scores.mean(axis=1, keepdims=True))
+
+
+def unlabelled_posterior(log_odds: Values, photos: Photos) -> Values:
+    """`class_posterior` of the photos whose label is not known; NaN for the others, which have better than that."""
+    unlabelled = photos.labels[:, None] < 0
+    if not unlabelled.any():
+        return np.full((len(log_odds), photos.classes), np.nan)
+    return np.where(unlabelled, class_posterior(log_odds, photos), np.nan)
 
 
 def _discriminate(values: Values, photos: Photos, fitted: NDArray[np.bool_], judged: Values) -> Values:
