@@ -6,7 +6,7 @@ it takes torchaudio for usable. So the missing operators are defined here, and t
 
 `aspects.pth` imports this module at every interpreter start, which reaches subprocesses that are not ours (vLLM's
 engine, Prefect's runner). Until somebody imports torch, transformers or torchvision it does nothing at all, and where
-the real libraries load it changes nothing.
+the real libraries load it changes nothing. What detectors need is here: `nms` and `roi_align`, in plain torch.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 NOT_NEEDED = ("torchaudio", "torchcodec")
+NMS_BLOCK = 1024  # boxes that are compared with each other at once
 _registrations: list[torch.library.Library] = []  # a registered operator lives as long as its Library object
 
 
@@ -32,6 +33,7 @@ class CompanionFinder(importlib.abc.MetaPathFinder):
 
     def __init__(self) -> None:
         self._prepared = False
+        self._defined = False
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -40,7 +42,10 @@ class CompanionFinder(importlib.abc.MetaPathFinder):
             hide_unusable()
         elif fullname == "torchvision" and not self._prepared:
             self._prepared = True  # before the next line, which asks for torchvision's spec again
-            define_missing_operators()
+            self._defined = define_missing_operators()
+        elif fullname == "torchvision.ops" and self._defined:
+            # Its functions ask this before they call an operator, and would refuse or be compiled instead.
+            sys.modules["torchvision.extension"]._has_ops = lambda: True  # type: ignore[attr-defined]
         return None
 
 
@@ -55,9 +60,9 @@ def hide_unusable() -> None:
 
 
 def define_missing_operators() -> bool:
-    """Define `torchvision::nms` in pure torch unless torchvision's own library loads; True where it was defined.
+    """Define `torchvision::nms` and `torchvision::roi_align` in plain torch unless torchvision's own library loads.
 
-    `roi_align` needs nothing: torchvision has a Python fallback for it.
+    True where they were defined.
     """
     if _own_library_loads():
         return False
@@ -66,7 +71,15 @@ def define_missing_operators() -> bool:
     library = torch.library.Library("torchvision", "DEF")
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.impl("nms", nms, "CPU")
-    # Its quantized twin is only looked up at import: the schema is enough.
+    library.define(
+        "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
+        "int sampling_ratio, bool aligned) -> Tensor"
+    )
+    # Made of operators that have gradients, so that it needs none of its own.
+    library.impl("roi_align", roi_align, "CompositeImplicitAutograd")
+    library.define("_cuda_version() -> int")
+    library.impl("_cuda_version", lambda: -1, "CompositeImplicitAutograd")  # compiled for the CPU alone
+    # The quantized twin of nms is only looked up at import: the schema is enough.
     library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _registrations.append(library)
     return True
@@ -76,17 +89,85 @@ def nms(dets: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch
     """Greedy non-maximum suppression of boxes [N, 4] (x1, y1, x2, y2): indices of those kept, best score first."""
     import torch
 
-    areas = (dets[:, 2] - dets[:, 0]) * (dets[:, 3] - dets[:, 1])
     order = scores.argsort(descending=True, stable=True)
-    kept = []
-    while order.numel() > 0:
-        best, rest = order[0], order[1:]
-        kept.append(best)
-        top_left = torch.maximum(dets[best, :2], dets[rest, :2])
-        bottom_right = torch.minimum(dets[best, 2:], dets[rest, 2:])
-        overlap = (bottom_right - top_left).clamp(min=0).prod(dim=1)
-        order = rest[overlap / (areas[best] + areas[rest] - overlap) <= iou_threshold]
-    return torch.stack(kept) if kept else order
+    boxes = dets[order].float()
+    kept = torch.empty(0, dtype=torch.int64, device=dets.device)
+    for places in torch.arange(len(order), device=dets.device).split(NMS_BLOCK):
+        places = places[~(_overlap(boxes[kept], boxes[places]) > iou_threshold).any(dim=0)]
+        beaten_by = (_overlap(boxes[places], boxes[places]) > iou_threshold).triu(diagonal=1)
+        # Who is kept depends on better boxes alone: each round settles at least one more of them, and few are needed.
+        keep = torch.ones(len(places), dtype=torch.bool, device=dets.device)
+        while not torch.equal(again := ~(beaten_by & keep[:, None]).any(dim=0), keep):
+            keep = again
+        kept = torch.cat([kept, places[keep]])
+    return order[kept]
+
+
+def _overlap(boxes: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Intersection over union of [N, 4] and [M, 4]: [N, M], NaN for two boxes without an area."""
+    import torch
+
+    areas = [(these[:, 2:] - these[:, :2]).prod(dim=1) for these in (boxes, others)]
+    top_left = torch.maximum(boxes[:, None, :2], others[:, :2])
+    bottom_right = torch.minimum(boxes[:, None, 2:], others[:, 2:])
+    common = (bottom_right - top_left).clamp(min=0).prod(dim=2)
+    return common / (areas[0][:, None] + areas[1] - common)
+
+
+def roi_align(
+    input: torch.Tensor,
+    rois: torch.Tensor,
+    spatial_scale: float,
+    pooled_height: int,
+    pooled_width: int,
+    sampling_ratio: int,
+    aligned: bool,
+) -> torch.Tensor:
+    """Features [N, C, H, W] within `rois` [K, 5] (image, x1, y1, x2, y2 in units of 1 / spatial_scale), each value the
+    mean of bilinear samples: [K, C, pooled_height, pooled_width] (Mask R-CNN, arXiv 1703.06870)."""
+    import torch
+
+    number, size = rois[:, 0].long(), torch.tensor([pooled_width, pooled_height], device=rois.device)
+    corners = (rois[:, 1:].detach() * spatial_scale - (0.5 if aligned else 0.0)).float()
+    starts, sides = corners[:, :2], corners[:, 2:] - corners[:, :2]
+    if not aligned:
+        sides = sides.clamp(min=1.0)
+    samples = torch.full_like(sides, sampling_ratio) if sampling_ratio > 0 else (sides / size).ceil().clamp(min=1)
+    output = input.new_zeros(len(rois), input.shape[1], pooled_height, pooled_width)
+    alike = torch.cat([number[:, None], samples.long()], dim=1)
+    for image, across, down in alike.unique(dim=0).tolist():
+        chosen = (alike == alike.new_tensor([image, across, down])).all(dim=1)
+        places = [
+            starts[chosen, axis, None]
+            + (torch.arange(count, device=rois.device) + 0.5) / count * sides[chosen, axis, None]
+            for axis, count in enumerate((pooled_width * across, pooled_height * down))
+        ]
+        sampled = _sample(input[image].float(), *places)  # C K down*h across*w
+        parts = sampled.view(*sampled.shape[:2], pooled_height, down, pooled_width, across)
+        output[chosen] = parts.mean(dim=(3, 5)).transpose(0, 1).to(input.dtype)
+    return output
+
+
+def _sample(features: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Bilinear samples of [C, H, W] at every pair of x [K, X] and y [K, Y] in pixels: [C, K, Y, X].
+
+    The border's value up to a pixel outside, 0 beyond.
+    """
+    import torch
+
+    height, width = features.shape[1:]
+    grid = torch.stack(
+        [
+            (2 * x / max(width - 1, 1) - 1)[:, None, :].expand(-1, y.shape[1], -1),
+            (2 * y / max(height - 1, 1) - 1)[:, :, None].expand(-1, -1, x.shape[1]),
+        ],
+        dim=-1,
+    )
+    values = torch.nn.functional.grid_sample(
+        features[None], grid.flatten(0, 1)[None], padding_mode="border", align_corners=True
+    )
+    inside = ((y >= -1) & (y <= height))[:, :, None] & ((x >= -1) & (x <= width))[:, None, :]
+    return values[0].view(-1, len(x), y.shape[1], x.shape[1]) * inside
 
 
 def _build(package: str) -> str:

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from torchvision.ops import box_iou
 
 from storage import torchvision_ops
 
@@ -40,6 +41,56 @@ def test_nms_of_nothing():
 def test_nms_takes_equal_scores_in_order_and_empty_boxes_as_they_are():
     boxes = torch.tensor([[0.0, 0, 1, 1], [0, 0, 1, 1], [3, 3, 3, 3]])
     assert torchvision_ops.nms(boxes, torch.tensor([0.5, 0.5, 0.1]), 0.5).tolist() == [0, 2]
+
+
+def test_nms_of_many_boxes_is_greedy(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torchvision_ops, "NMS_BLOCK", 32)  # several blocks
+    generator = torch.Generator().manual_seed(0)
+    corners = 60 * torch.rand(300, 2, generator=generator)
+    boxes = torch.cat([corners, corners + 5 + 25 * torch.rand(300, 2, generator=generator)], dim=1)
+    scores = torch.rand(300, generator=generator)
+    kept: list[int] = []
+    for place in scores.argsort(descending=True).tolist():
+        if all(box_iou(boxes[None, place], boxes[None, other]) <= 0.4 for other in kept):
+            kept.append(place)
+    assert torchvision_ops.nms(boxes, scores, 0.4).tolist() == kept
+
+
+@pytest.mark.parametrize("sampling_ratio", [2, -1])
+@pytest.mark.parametrize("aligned", [True, False])
+def test_roi_align_is_torchvisions(sampling_ratio: int, aligned: bool):
+    """Against torchvision's own definition in Python, uncompiled; it knows nothing of places outside the map."""
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(2, 3, 9, 11, generator=generator)
+    corners = 30 * torch.rand(20, 2, generator=generator) - 1
+    boxes = torch.cat([corners, (corners + 30 * torch.rand(20, 2, generator=generator)).clamp(max=35)], dim=1)
+    rois = torch.cat([torch.arange(20)[:, None] % 2, boxes], dim=1)
+    reference = sys.modules["torchvision.ops.roi_align"]._roi_align.__wrapped__
+    arguments = (rois, 0.25, 3, 4, sampling_ratio, aligned)
+    ours, theirs = features.clone().requires_grad_(), features.clone().requires_grad_()
+    found, expected = torchvision_ops.roi_align(ours, *arguments), reference(theirs, *arguments)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    weights = torch.randn(expected.shape, generator=generator)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-5)
+
+
+def test_roi_align_is_0_outside_of_the_map():
+    # Samples of 1 x 1 pixels at 4.5, 5.5, 6.5 and 7.5 on a map of 5: one is within a pixel of it.
+    rois = torch.tensor([[0.0, 4, 0, 8, 1]])
+    pooled = torchvision_ops.roi_align(torch.ones(1, 1, 5, 5), rois, 1.0, 1, 4, 1, False)
+    assert pooled.flatten().tolist() == [1, 0, 0, 0]
+
+
+def test_torchvisions_functions_call_the_operators():
+    code = (
+        "import torch, torchvision\n"
+        "boxes = torch.tensor([[0., 0, 10, 10], [1, 1, 11, 11]])\n"
+        "kept = torchvision.ops.batched_nms(boxes, torch.tensor([.8, .9]), torch.tensor([0, 0]), .5)\n"
+        "print(kept.tolist(), torchvision.ops.roi_align(torch.ones(1, 2, 8, 8), [boxes], 2, .5, 2).mean().item())"
+    )
+    assert python(code) == "[1] 1.0"
 
 
 @pytest.mark.parametrize("first", ["torchvision", "transformers"])
