@@ -105,10 +105,11 @@ def find_answers(
 def scan_answers(
     store: str, *, dataset: str | None = None, teacher: str | None = None, questions: str | None = None
 ) -> pl.LazyFrame:
-    """Every answer of complete directories in long form, one row per image and question.
+    """Every answer of complete directories in long form, one row per image, or box, and question.
 
-    Columns: dataset, teacher, questions (fingerprints), image_id, split, label, label_name, key, text, group, p_yes
-    (float32, null where there is no answer), yes, no (log-probabilities, nats), error. Narrow by dataset name, teacher
+    Columns: dataset, teacher, questions (fingerprints), image_id, box_id (null for whole images), split, label,
+    label_name, key, text, group, p_yes (float32, null where there is no answer), yes, no (log-probabilities, nats),
+    error. Narrow by dataset name, teacher
     fingerprint and question set fingerprint. Raises AnswersMissing where nothing fits.
     """
     frames = []
@@ -130,7 +131,9 @@ def _long_form(directory: AnswerDirectory, header: AnswerHeader, shards: list[st
     else:
         files = [read_file(directory.filesystem, f"{directory.path}/{name}") for name in shards]
         wide = pl.concat([pl.scan_parquet(file) for file in files])
-    image_columns = ["image_id", "split", "label", "label_name", "error"]
+    if "box_id" not in wide.collect_schema().names():
+        wide = wide.with_columns(pl.lit(None, pl.String).alias("box_id"))
+    image_columns = ["image_id", "box_id", "split", "label", "label_name", "error"]
     texts = {question.key: question.text for question in header.questions.questions}
     groups = {question.key: question.group for question in header.questions.questions}
     answer = pl.col("answer").struct

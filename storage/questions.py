@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 # Columns of every shard: a question must not hide one of them.
-RESERVED_KEYS = frozenset({"image_id", "image_sha256", "split", "label", "label_name", "error"})
+RESERVED_KEYS = frozenset({"image_id", "image_sha256", "split", "label", "label_name", "error", "box_id", "box"})
 KEY_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 
 

@@ -42,6 +42,7 @@ KIND_HUE = {"grass": "green", "water": "blue", "sand": "tan", "bricks": "tan", "
 KIND_TONES = {"night": ("dark",), "sand": ("medium", "bright"), "bricks": ("dark", "medium")}
 HIDDEN_BY_HUE = {"green": "green", "blue": "blue", "tan": "yellow"}
 COUNT_SHARES = (0.34, 0.28, 0.20, 0.18)  # of scenes with one, two, three and four objects
+OUTLINE = 1.5  # pixels around an object
 OPEN_AIR = ("grass", "water", "sand")  # kinds that may end at a horizon
 
 
@@ -90,7 +91,7 @@ def sample_scene(
     """
     while True:
         setting = _sample_setting(rng, kind)
-        colours = _visible_colours(setting)
+        colours = visible_colours(setting)
         if colour is None or colour in colours:
             break
     shares = np.array([COUNT_SHARES[count - 1] for count in counts])
@@ -130,7 +131,8 @@ def _sample_setting(rng: np.random.Generator, kind: str | None) -> Scene:
     )
 
 
-def _visible_colours(setting: Scene) -> tuple[str, ...]:
+def visible_colours(setting: Scene) -> tuple[str, ...]:
+    """The colours that stand out on a scene's ground."""
     hidden = {"red"} if setting.kind == "bricks" else {HIDDEN_BY_HUE.get(setting.hue)}
     extremes = {"dark": "black", "bright": "white"}
     if setting.tone in extremes:
@@ -379,7 +381,7 @@ def _draw(canvas: np.ndarray, thing: SceneObject, rng: np.random.Generator, *, t
     if outlined:
         light_line = tone == "dark" or thing.colour == "black"
         line = np.array((0.97, 0.97, 0.97) if light_line else (0.06, 0.06, 0.07), dtype=np.float32)
-        canvas += (line - canvas) * _coverage(distance - 1.5)[..., None]
+        canvas += (line - canvas) * _coverage(distance - OUTLINE)[..., None]
     paint = main
     if thing.texture != "solid":
         # White and yellow get a darker second shade, all others a lighter one.
@@ -404,6 +406,11 @@ def _distance(thing: SceneObject, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Signed distance to the object's edge in pixels, negative inside."""
     u, v = _local(thing, x, y)
     return thing.radius * _unit_distance(thing.shape, u, v)
+
+
+def object_distance(thing: SceneObject) -> np.ndarray:
+    """Signed distance of every pixel's centre to the object's edge, negative inside, [SIZE, SIZE]."""
+    return _distance(thing, *_grid())
 
 
 def _unit_distance(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from storage.datasets.base import ImageRecord
+from storage.datasets.base import BOX_MARK, ImageRecord
 from storage.questions import AspectQuestion, QuestionSet
 
 SCHEMA_VERSION = 1
@@ -24,6 +24,12 @@ IMAGE_FIELDS = (
     pa.field("label", pa.int32(), nullable=False),
     pa.field("label_name", pa.string(), nullable=False),
     pa.field("error", pa.string()),
+)
+# Behind them where every row is a box: its number in the image, and where it is (Corners).
+SIDES = ("left", "top", "right", "bottom")
+BOX_FIELDS = (
+    pa.field("box_id", pa.string(), nullable=False),
+    pa.field("box", pa.struct([pa.field(side, pa.float64()) for side in SIDES]), nullable=False),
 )
 
 
@@ -82,44 +88,55 @@ class ShardAnswers:
     no: NDArray[np.float32]
 
 
-def shard_schema(header: AnswerHeader) -> pa.Schema:
-    """One row per image: the image's own columns, then a struct of `yes` and `no` for every question."""
+def shard_schema(header: AnswerHeader, *, boxes: bool = False) -> pa.Schema:
+    """One row per image, or per box: its own columns, then a struct of `yes` and `no` for every question."""
     answers = [pa.field(key, ANSWER_TYPE) for key in header.questions.keys]
     metadata = {METADATA_KEY: json.dumps(header.to_json(), ensure_ascii=False).encode()}
-    return pa.schema([*IMAGE_FIELDS, *answers], metadata=metadata)
+    return pa.schema([*IMAGE_FIELDS, *(BOX_FIELDS if boxes else ()), *answers], metadata=metadata)
 
 
 def to_table(header: AnswerHeader, answers: ShardAnswers) -> pa.Table:
     """`answers` as a table of `shard_schema(header)`; NaN becomes null."""
+    boxes = [record.box for record in answers.records if record.box is not None]
+    assert len(boxes) in (0, len(answers.records)), "a shard is about images or about boxes"
+    ids = [record.image_id.rpartition(BOX_MARK) if boxes else (record.image_id,) for record in answers.records]
     columns: list[pa.Array] = [
-        pa.array([record.image_id for record in answers.records], pa.string()),
+        pa.array([parts[0] for parts in ids], pa.string()),
         pa.array(answers.image_sha256, pa.string()),
         pa.array([record.split for record in answers.records], pa.string()),
         pa.array([record.label for record in answers.records], pa.int32()),
         pa.array([record.label_name for record in answers.records], pa.string()),
         pa.array(answers.errors, pa.string()),
     ]
+    if boxes:
+        columns.append(pa.array([parts[-1] for parts in ids], pa.string()))
+        columns.append(pa.array([dict(zip(SIDES, box, strict=True)) for box in boxes], BOX_FIELDS[1].type))
     missing = np.isnan(answers.yes) | np.isnan(answers.no)
     for column in range(len(header.questions)):
         parts = [pa.array(np.ascontiguousarray(values[:, column])) for values in (answers.yes, answers.no)]
         columns.append(pa.StructArray.from_arrays(parts, fields=list(ANSWER_TYPE), mask=pa.array(missing[:, column])))
-    return pa.Table.from_arrays(columns, schema=shard_schema(header))
+    return pa.Table.from_arrays(columns, schema=shard_schema(header, boxes=bool(boxes)))
 
 
 def from_table(table: pa.Table) -> ShardAnswers:
     """The inverse of `to_table`; null becomes NaN."""
-    keys = table.column_names[len(IMAGE_FIELDS) :]
-    images = table.select([field.name for field in IMAGE_FIELDS]).to_pylist()
+    fields = [field.name for field in (*IMAGE_FIELDS, *BOX_FIELDS) if field.name in table.column_names]
+    keys = table.column_names[len(fields) :]
+    images = table.select(fields).to_pylist()
     return ShardAnswers(
-        records=[
-            ImageRecord(image_id=row["image_id"], split=row["split"], label=row["label"], label_name=row["label_name"])
-            for row in images
-        ],
+        records=[_record(row) for row in images],
         image_sha256=[row["image_sha256"] for row in images],
         errors=[row["error"] for row in images],
         yes=_answer_matrix(table, keys, "yes"),
         no=_answer_matrix(table, keys, "no"),
     )
+
+
+def _record(row: Mapping[str, Any]) -> ImageRecord:
+    image_id, box = row["image_id"], row.get("box")
+    if box is not None:
+        image_id, box = f"{image_id}{BOX_MARK}{row['box_id']}", tuple(box[side] for side in SIDES)
+    return ImageRecord(image_id=image_id, split=row["split"], label=row["label"], label_name=row["label_name"], box=box)
 
 
 def header_of(schema: pa.Schema) -> AnswerHeader:

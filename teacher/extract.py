@@ -195,6 +195,8 @@ def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | Non
         data = dataset.read(record.image_id)
     except OSError as error:
         return ReadImage(record, None, None, f"cannot be read: {error.strerror or error}")
+    except ImageUnreadable as error:  # of a part of an image
+        return ReadImage(record, None, None, str(error))
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         pixels = shrink(decode_image(data), max_pixels)
@@ -264,7 +266,7 @@ def _is_answered(
 def _digest(dataset: ImageDataset, record: ImageRecord) -> str | None:
     try:
         return hashlib.sha256(dataset.read(record.image_id)).hexdigest()
-    except OSError:
+    except (OSError, ImageUnreadable):
         return None
 
 

@@ -17,3 +17,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no test data at {folder}; set ASPECTS_DATA to the folder that holds flowers102_64")
     return folder
+
+
+def link_coco128(shared_data: Path, root: Path) -> Path:
+    """The real photos with their boxes, put together as YOLO folders at `root`."""
+    folder = shared_data / "coco128"
+    if not folder.is_dir():
+        pytest.skip(f"no coco128 in {shared_data}")
+    root.mkdir(parents=True)
+    (root / "images").symlink_to(folder / "images")
+    for part in ("labels", "config.yaml"):
+        (root / part).symlink_to(folder / "object_detection" / part)
+    return root

@@ -10,6 +10,10 @@ from typing import Protocol
 # Label of an image whose class is not known, and the split of those that have none on purpose.
 UNKNOWN = -1
 UNLABELLED = "unlabelled"
+# Between an image's id and the number of a box in it.
+BOX_MARK = "#"
+
+Corners = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the upright image
 
 
 class DatasetInvalid(ValueError):
@@ -20,13 +24,15 @@ class DatasetInvalid(ValueError):
 class ImageRecord:
     """One image. `image_id` is its path relative to the dataset's root, with forward slashes, and never changes.
 
-    `label` is UNKNOWN and `label_name` empty for an image without a class.
+    `label` is UNKNOWN and `label_name` empty for an image without a class. With a `box` it is one object of an image:
+    its id is then the image's, BOX_MARK and the box's number there.
     """
 
     image_id: str
     split: str
     label: int
     label_name: str
+    box: Corners | None = None
 
 
 class ImageDataset(Protocol):
@@ -42,7 +48,8 @@ class ImageDataset(Protocol):
     def records(self) -> Sequence[ImageRecord]: ...
 
     def read(self, image_id: str) -> bytes:
-        """The encoded file. Raises OSError where it cannot be read, KeyError for an unknown id."""
+        """The encoded file. Raises OSError where it cannot be read, ImageUnreadable for a part of an image that cannot
+        be shown, KeyError for an unknown id."""
         ...
 
 

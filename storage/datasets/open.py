@@ -6,13 +6,20 @@ import re
 from pathlib import Path
 
 from storage.datasets.base import DatasetInvalid, ImageDataset
+from storage.datasets.coco import coco_dataset, is_coco_folder
 from storage.datasets.cub import cub_200_2011, is_cub_folder
+from storage.datasets.detection import DetectionDataset
 from storage.datasets.folder import image_folder
 from storage.datasets.hugging_face import hugging_face_dataset
 from storage.datasets.torchvision_datasets import torchvision_dataset
+from storage.datasets.voc import voc_dataset
+from storage.datasets.yolo import is_yolo_folder, yolo_dataset
 
 DEFAULT_ROOT = Path("data")
 KINDS = "a folder, torchvision:NAME, cub:FOLDER or hf:NAME"
+DETECTION_KINDS = "a folder, coco:FOLDER, yolo:FOLDER or torchvision:NAME"
+# Detection datasets of torchvision, and where their files lie below the data root.
+COCO, VOC = "cocodetection", {"vocdetection": "2012", "vocdetection2012": "2012", "vocdetection2007": "2007"}
 # What would change the meaning of the store's folder `dataset=NAME`, which Polars reads as a percent-encoded pair.
 NOT_IN_A_NAME = re.compile(r"[/\\=%:?*\x00-\x1f]|^\.|^$")
 
@@ -27,9 +34,51 @@ def open_dataset(
     lists is read as such. Raises DatasetInvalid.
     """
     dataset = _open(source, name, root, download)
-    if NOT_IN_A_NAME.search(dataset.name):
-        raise DatasetInvalid(f"dataset name {dataset.name!r} cannot name a folder; use letters, digits, '-' and '_'")
+    _require_folder_name(dataset.name)
     return dataset
+
+
+def open_detection_dataset(
+    source: str, *, name: str | None = None, root: Path | None = None, download: bool = False
+) -> DetectionDataset:
+    """The images with boxes that `source` names: `coco:FOLDER`, `yolo:FOLDER` (or its YAML file),
+    `torchvision:CocoDetection`, `torchvision:VOCDetection` (2012), `torchvision:VOCDetection2007`, or a folder that is
+    known by its files.
+
+    Else as `open_dataset`; CocoDetection, which torchvision does not download either, lies in `root`/coco.
+    """
+    dataset = _open_detection(source, name, root or DEFAULT_ROOT, download)
+    _require_folder_name(dataset.name)
+    return dataset
+
+
+def _open_detection(source: str, name: str | None, root: Path, download: bool) -> DetectionDataset:
+    kind, _, rest = source.partition(":")
+    if kind == "torchvision":
+        if rest.casefold() == COCO:
+            return coco_dataset(root / "coco", name=name or "COCO")
+        if rest.casefold() not in VOC:
+            raise DatasetInvalid(
+                f"no detection dataset '{source}'; known are CocoDetection, VOCDetection and VOCDetection2007"
+            )
+        return voc_dataset(VOC[rest.casefold()], name=name, root=root, download=download)
+    if kind == "coco":
+        return coco_dataset(Path(rest).expanduser(), name=name)
+    if kind == "yolo":
+        return yolo_dataset(Path(rest).expanduser(), name=name)
+    place = Path(source).expanduser()
+    if is_coco_folder(place):
+        return coco_dataset(place, name=name)
+    if is_yolo_folder(place) or place.suffix in (".yaml", ".yml"):
+        return yolo_dataset(place, name=name)
+    if not place.exists():
+        raise DatasetInvalid(f"no detection dataset at {source}; expected {DETECTION_KINDS}")
+    raise DatasetInvalid(f"no COCO or YOLO annotations in {source}; expected {DETECTION_KINDS}")
+
+
+def _require_folder_name(name: str) -> None:
+    if NOT_IN_A_NAME.search(name):
+        raise DatasetInvalid(f"dataset name {name!r} cannot name a folder; use letters, digits, '-' and '_'")
 
 
 def _open(source: str, name: str | None, root: Path | None, download: bool) -> ImageDataset:

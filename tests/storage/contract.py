@@ -11,7 +11,7 @@ import pytest
 from storage.answers import find_answers, load_answers, read_answers, scan_answers
 from storage.filesystem import unfinished_prefix, write_whole
 from storage.store import AnswerDirectory, AnswersMissing, answer_directories, cut_shards
-from tests.storage.samples import HEADER, QUESTIONS, answers_for, records
+from tests.storage.samples import HEADER, QUESTIONS, answers_for, box_records, records
 
 
 def write_directory(store: str, *, damaged: int | None = None, teacher: str | None = None) -> AnswerDirectory:
@@ -42,6 +42,21 @@ class StoreContract:
         assert answers.errors[:3] == (None, "file is empty", None)
         assert np.isnan(answers.p_yes[1]).all()
         assert answers.questions == QUESTIONS
+
+    def test_boxes_have_a_row_each_with_their_place(self, store: str) -> None:
+        header = dataclasses.replace(HEADER, dataset="sample.crop")
+        directory = AnswerDirectory.locate(store, header.dataset, header.teacher_fingerprint, QUESTIONS.fingerprint)
+        (shard,) = cut_shards(box_records(3), 3)
+        directory.write_shard(shard, header, answers_for(shard.records))
+        directory.complete(header, [shard], {})
+        stored = directory.valid_shard(shard, header)
+        assert stored is not None
+        assert tuple(stored.records) == shard.records
+        rows = scan_answers(store).collect()
+        assert set(rows["image_id"]) == {"train/#.png"}
+        assert rows["box_id"].unique().sort().to_list() == ["0", "1", "2"]
+        write_directory(store)
+        assert scan_answers(store).collect()["box_id"].null_count() == 5 * len(QUESTIONS)
 
     def test_long_form_has_a_row_per_image_and_question(self, store: str) -> None:
         write_directory(store, damaged=1)

@@ -30,6 +30,15 @@ def records(count: int, split: str = "train") -> tuple[ImageRecord, ...]:
     )
 
 
+def box_records(count: int) -> tuple[ImageRecord, ...]:
+    return tuple(
+        ImageRecord(
+            image_id=f"train/#.png#{number}", split="train", label=1, label_name="b", box=(0, 1.5, number + 3, 9)
+        )
+        for number in range(count)
+    )
+
+
 def answers_for(images: tuple[ImageRecord, ...], *, damaged: int | None = None) -> ShardAnswers:
     """Random but fixed answers; image number `damaged` has none."""
     p_yes = np.random.default_rng(0).uniform(0.01, 0.99, (len(images), len(QUESTIONS)))

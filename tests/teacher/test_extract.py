@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from storage.answers import Answers, read_answers
-from storage.datasets import DatasetInvalid, image_folder
+from storage.datasets import BoxImages, BoxView, DatasetInvalid, ImageDataset, image_folder, open_detection_dataset
+from storage.detection_scenes import write_detection_scenes
 from storage.questions import AspectQuestion, QuestionSet, load_questions
 from storage.reuse import known_answers
 from teacher.config import EngineOptions, ResolvedTeacher, resolve, tiny_teacher
@@ -196,6 +198,51 @@ def test_another_teacher_has_a_directory_of_its_own(photos: Path, tmp_path: Path
     other = dataclasses.replace(teacher, config=dataclasses.replace(teacher.config, max_pixels=100))
     one, two = plan(photos, tmp_path, teacher), plan(photos, tmp_path, other)
     assert one.directory.path != two.directory.path
+
+
+def ask_boxes(scenes: Path, store: Path, teacher: ResolvedTeacher, engine: CountingEngine) -> Answers:
+    dataset: ImageDataset = BoxImages(open_detection_dataset(str(scenes)), BoxView(margin=0.5, smallest=12))
+    planned = plan_extraction(dataset, ("train",), QUESTIONS, teacher, str(store), shard_size=4)
+    known = known_answers(str(store), dataset.name, teacher.fingerprint)
+    for shard in planned.missing:
+        ask_shard(shard, planned, dataset, teacher, lambda: engine, known)
+    finish_directory(planned.directory, planned.header, planned.shards, {})
+    return read_answers(planned.directory)
+
+
+def test_boxes_are_asked_like_images_and_small_ones_are_marked(
+    tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
+) -> None:
+    scenes, store = tmp_path / "scenes", tmp_path / "store"
+    write_detection_scenes(scenes, train=6, test=1, seed=5)
+    answers = ask_boxes(scenes, store, teacher, engine)
+    seen = np.array([error is None for error in answers.errors])
+    small = [error for error in answers.errors if error]
+    assert small
+    assert all("too small to see" in error for error in small)
+    assert engine.asked == 3 * seen.sum()
+    assert np.isfinite(answers.yes[seen]).all()
+    assert np.isnan(answers.yes[~seen]).all()
+    engine.asked = 0
+    ask_boxes(scenes, store, teacher, engine)
+    assert engine.asked == 0
+
+
+def test_a_box_that_was_moved_is_the_only_one_asked_again(
+    tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
+) -> None:
+    scenes, store = tmp_path / "scenes", tmp_path / "store"
+    write_detection_scenes(scenes, train=6, test=1, seed=5)
+    before = ask_boxes(scenes, store, teacher, engine)
+    file = scenes / "annotations" / "instances_train.json"
+    document = json.loads(file.read_text())
+    moved = next(row for row, error in enumerate(before.errors) if error is None)
+    document["annotations"][moved]["bbox"][2] -= 1
+    file.write_text(json.dumps(document))
+    engine.asked = 0
+    after = ask_boxes(scenes, store, teacher, engine)
+    assert engine.asked == 3
+    assert (before.yes != after.yes).any(axis=1)[np.isfinite(before.yes[:, 0])].sum() == 1
 
 
 def test_an_unknown_split_is_named(photos: Path, tmp_path: Path, teacher: ResolvedTeacher) -> None:

@@ -1,0 +1,163 @@
+"""Images with the boxes of their objects, and what a teacher is shown of one box."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal, get_args
+
+from PIL import Image, ImageDraw
+
+from storage.datasets.base import BOX_MARK, Corners, DatasetInvalid, FileDataset, ImageRecord
+from storage.images import ImageUnreadable, decode_image
+
+BoxKind = Literal["crop", "drawn"]
+DECODED = 8  # photos that are kept at a time: the boxes of one follow each other
+LINE_COLOUR = (255, 0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """One object of an image. `number` is unique within the image and never changes.
+
+    `ignored` ones (crowds, objects that are hard to make out) are neither asked about nor learnt, and finding them is
+    no mistake.
+    """
+
+    number: int
+    label: int
+    corners: Corners
+    ignored: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionDataset(FileDataset):
+    """Images of no class of their own; `boxes` has the objects of each, by image id, labelled by `class_names`.
+
+    An image without boxes shows background only.
+    """
+
+    boxes: Mapping[str, Sequence[Box]] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoxView:
+    """How a box is shown: cut out with `margin` (of its own sides) on each side, or drawn onto the whole image.
+
+    One with a side below `smallest` pixels is too small to see anything on it, and is not asked about.
+    """
+
+    kind: BoxKind = "crop"
+    margin: float = 0.25
+    smallest: float = 8.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(BoxKind):
+            raise DatasetInvalid(f"box view {self.kind!r} is unknown; use {' or '.join(get_args(BoxKind))}")
+        if self.margin < 0 or self.smallest < 0:
+            raise DatasetInvalid(f"box margin {self.margin} and smallest {self.smallest} must be at least 0")
+
+    def show(self, image: Image.Image, corners: Corners) -> Image.Image:
+        """Raises ImageUnreadable for a box that is too small."""
+        left, top, right, bottom = corners
+        width, height = right - left, bottom - top
+        if min(width, height) < self.smallest:
+            raise ImageUnreadable(f"box of {width:.0f} x {height:.0f} pixels is too small to see")
+        if self.kind == "crop":
+            wider, higher = self.margin * width, self.margin * height
+            return image.crop(_within(image, (left - wider, top - higher, right + wider, bottom + higher)))
+        marked = image.copy()
+        line = max(1, round(min(image.size) / 150))
+        left, top, right, bottom = _within(image, (left - line, top - line, right + line, bottom + line))
+        ImageDraw.Draw(marked).rectangle((left, top, right - 1, bottom - 1), outline=LINE_COLOUR, width=line)
+        return marked
+
+
+class BoxImages:
+    """The boxes of a detection dataset as a dataset of small images, one for each: what the teacher is asked about.
+
+    Its name is the dataset's and the kind of view, so that answers about images and boxes lie beside each other. What
+    `read` returns has the view's pixels, so that a box that was moved, or is shown otherwise, is asked about again.
+    Raises DatasetInvalid where there are no boxes.
+    """
+
+    def __init__(self, dataset: DetectionDataset, view: BoxView) -> None:
+        self.name = boxes_name(dataset.name, view.kind)
+        self.class_names = dataset.class_names
+        self.view = view
+        self.records = [
+            ImageRecord(
+                image_id=box_id(record.image_id, box),
+                split=record.split,
+                label=box.label,
+                label_name=self.class_names[box.label],
+                box=box.corners,
+            )
+            for record in dataset.records
+            for box in dataset.boxes[record.image_id]
+            if not box.ignored
+        ]
+        if not self.records:
+            raise DatasetInvalid(f"dataset '{dataset.name}' has no boxes to ask about; ask about its images")
+        self._corners = {record.image_id: record.box for record in self.records if record.box is not None}
+        self._photo = lru_cache(DECODED)(lambda image_id: decode_image(dataset.read(image_id)))
+
+    def read(self, image_id: str) -> bytes:
+        """The box as the view shows it, in a format without compression whose bytes depend on the pixels alone."""
+        shown = self.view.show(self._photo(image_id.rpartition(BOX_MARK)[0]), self._corners[image_id])
+        buffer = io.BytesIO()
+        shown.save(buffer, "PPM")
+        return buffer.getvalue()
+
+
+def box_id(image_id: str, box: Box) -> str:
+    """The id under which answers about a box are kept."""
+    return f"{image_id}{BOX_MARK}{box.number}"
+
+
+def boxes_name(dataset: str, kind: BoxKind) -> str:
+    """The name under which answers about the boxes of a dataset are kept."""
+    return f"{dataset}.{kind}"
+
+
+def checked_box(
+    where: str, *, number: int, label: int, corners: Corners, size: tuple[int, int], ignored: bool = False
+) -> Box | None:
+    """The box, cut off at the borders of its image of `size` (width, height); None for one without an area, as COCO
+    has a few. Raises DatasetInvalid, beginning with `where`, for one that cannot be meant."""
+    left, top, right, bottom = corners
+    if not all(map(math.isfinite, corners)):
+        raise DatasetInvalid(f"{where}: a box has corners that are no numbers; correct or remove it")
+    if right < left or bottom < top:
+        raise DatasetInvalid(
+            f"{where}: a box has the negative size {right - left:g} x {bottom - top:g}; correct or remove it"
+        )
+    width, height = size
+    if left >= width or top >= height or right <= 0 or bottom <= 0:
+        raise DatasetInvalid(
+            f"{where}: a box from {left:g}, {top:g} to {right:g}, {bottom:g} lies outside its image of "
+            f"{width} x {height} pixels; correct or remove it"
+        )
+    inside = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
+    if inside[2] <= inside[0] or inside[3] <= inside[1]:
+        return None
+    return Box(number=number, label=label, corners=inside, ignored=ignored)
+
+
+def image_record(image_id: str, split: str) -> ImageRecord:
+    """An image of a detection dataset: it has no class of its own."""
+    return ImageRecord(image_id=image_id, split=split, label=-1, label_name="")
+
+
+def _within(image: Image.Image, corners: Corners) -> tuple[int, int, int, int]:
+    """Whole pixels that hold `corners`, cut off at the image's borders."""
+    left, top, right, bottom = corners
+    return (
+        max(0, math.floor(left)),
+        max(0, math.floor(top)),
+        min(image.width, math.ceil(right)),
+        min(image.height, math.ceil(bottom)),
+    )

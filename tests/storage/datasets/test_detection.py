@@ -1,0 +1,115 @@
+"""Boxes are checked at the door, and shown to the teacher as the view says."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from storage.datasets.base import Corners, DatasetInvalid
+from storage.datasets.detection import Box, BoxImages, BoxView, DetectionDataset, checked_box, image_record
+from storage.images import ImageUnreadable, decode_image
+
+
+def dataset(root: Path) -> DetectionDataset:
+    """One photo of 40 x 30 whose pixels say where they are, with three boxes, and one that is background only."""
+    pixels = np.zeros((30, 40, 3), np.uint8)
+    pixels[..., 0], pixels[..., 1] = np.arange(40), np.arange(30)[:, None]
+    for name in ("a#1.png", "b.png"):
+        Image.fromarray(pixels).save(root / name)
+    boxes = (
+        Box(number=7, label=1, corners=(10, 10, 20, 18)),
+        Box(number=8, label=0, corners=(0, 0, 3, 3)),
+        Box(number=9, label=0, corners=(5, 5, 30, 30), ignored=True),
+    )
+    return DetectionDataset(
+        name="photos",
+        class_names=("cat", "dog"),
+        records=[image_record("a#1.png", "train"), image_record("b.png", "test")],
+        paths={name: root / name for name in ("a#1.png", "b.png")},
+        boxes={"a#1.png": boxes, "b.png": ()},
+    )
+
+
+def check(corners: Corners) -> Box | None:
+    return checked_box("boxes.txt, line 3", number=0, label=0, corners=corners, size=(40, 30))
+
+
+def test_a_box_ends_where_its_image_does():
+    box = check((-5, 10, 50, 31))
+    assert box is not None
+    assert box.corners == (0, 10, 40, 30)
+
+
+@pytest.mark.parametrize("corners", [(5, 5, 5, 20), (5, 5, 20, 5)])
+def test_a_box_without_an_area_is_none(corners: Corners):
+    assert check(corners) is None
+
+
+@pytest.mark.parametrize(
+    ("corners", "wanted"),
+    [
+        ((20, 5, 10, 8), "negative size -10 x 3"),
+        ((45, 5, 50, 8), "lies outside its image of 40 x 30 pixels"),
+        ((-9, 5, -1, 8), "lies outside its image"),
+        ((float("nan"), 5, 10, 8), "no numbers"),
+    ],
+)
+def test_a_box_that_cannot_be_meant_is_named(corners: Corners, wanted: str):
+    with pytest.raises(DatasetInvalid, match=rf"^boxes.txt, line 3: .*{wanted}.*; correct or remove it"):
+        check(corners)
+
+
+def test_every_box_that_counts_is_an_image_of_its_class(tmp_path: Path):
+    images = BoxImages(dataset(tmp_path), BoxView())
+    assert images.name == "photos.crop"
+    assert [record.image_id for record in images.records] == ["a#1.png#7", "a#1.png#8"]
+    assert images.records[0].label_name == "dog"
+    assert images.records[0].box == (10, 10, 20, 18)
+
+
+def test_a_crop_has_its_margin_and_ends_at_the_border(tmp_path: Path):
+    images = BoxImages(dataset(tmp_path), BoxView(margin=0.5, smallest=2))
+    crop = np.asarray(decode_image(images.read("a#1.png#7")))
+    assert crop.shape == (16, 20, 3)
+    assert tuple(crop[0, 0, :2]) == (5, 6)  # pixel of x 5, y 6
+    assert np.asarray(decode_image(images.read("a#1.png#8"))).shape == (5, 5, 3)
+
+
+def test_a_drawn_box_leaves_everything_else(tmp_path: Path):
+    images = BoxImages(dataset(tmp_path), BoxView(kind="drawn"))
+    whole = np.asarray(Image.open(tmp_path / "b.png"))
+    drawn = np.asarray(decode_image(images.read("a#1.png#7")))
+    changed = (whole != drawn).any(axis=2)
+    rows, columns = np.nonzero(changed)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (9, 18, 9, 20)  # around the box, not on it
+    assert not changed[10:18, 10:20].any()
+    assert (drawn[changed] == (255, 0, 0)).all()
+    assert images.name == "photos.drawn"
+
+
+def test_a_box_too_small_to_see_is_not_shown(tmp_path: Path):
+    with pytest.raises(ImageUnreadable, match="box of 3 x 3 pixels is too small to see"):
+        BoxImages(dataset(tmp_path), BoxView()).read("a#1.png#8")
+
+
+def test_the_same_pixels_are_the_same_bytes(tmp_path: Path):
+    one, other = (BoxImages(dataset(tmp_path), BoxView()) for _ in range(2))
+    assert one.read("a#1.png#7") == other.read("a#1.png#7")
+    assert Image.open(io.BytesIO(one.read("a#1.png#7"))).format == "PPM"
+
+
+def test_a_view_that_makes_no_sense_is_refused():
+    with pytest.raises(DatasetInvalid, match="use crop or drawn"):
+        BoxView(kind="cut")  # type: ignore[arg-type]
+    with pytest.raises(DatasetInvalid, match="at least 0"):
+        BoxView(margin=-1)
+
+
+def test_a_dataset_without_boxes_has_nothing_to_ask_about(tmp_path: Path):
+    empty = DetectionDataset(name="empty", class_names=("a",), records=[], paths={}, boxes={})
+    with pytest.raises(DatasetInvalid, match="no boxes to ask about"):
+        BoxImages(empty, BoxView())

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from storage.datasets.base import DatasetInvalid
+from storage.datasets.open import open_detection_dataset
+from storage.datasets.yolo import yolo_dataset
+from tests.conftest import link_coco128
+from tests.storage.datasets.pictures import draw, write
+
+DATA = "path: .\ntrain: images/train\nval: images/val\nnames: {0: cat, 1: dog}\n"
+
+
+def write_yolo(root: Path, *, boxes: str = "1 0.5 0.5 0.5 0.25\n", data: str = DATA) -> Path:
+    """A training image of 8 x 8 with boxes, and one to validate on that has none."""
+    draw(root / "images" / "train" / "1.png")
+    draw(root / "images" / "val" / "2.png")
+    write(root / "labels" / "train" / "1.txt", boxes)
+    write(root / "data.yaml", data)
+    return root
+
+
+def test_shares_become_pixels(tmp_path: Path):
+    dataset = yolo_dataset(write_yolo(tmp_path, boxes="1 0.5 0.5 0.5 0.25\n\n0 1 1 0.5 0.5\n"))
+    assert dataset.class_names == ("cat", "dog")
+    assert [(record.image_id, record.split) for record in dataset.records] == [
+        ("images/train/1.png", "train"), ("images/val/2.png", "val"),
+    ]  # fmt: skip
+    dog, cat = dataset.boxes["images/train/1.png"]
+    assert (dog.number, dog.label, dog.corners) == (0, 1, (2, 3, 6, 5))
+    assert (cat.number, cat.corners) == (2, (6, 6, 8, 8))  # cut off at the border
+    assert dataset.boxes["images/val/2.png"] == ()
+
+
+def test_an_outline_counts_as_its_box(tmp_path: Path):
+    dataset = yolo_dataset(write_yolo(tmp_path, boxes="0 0.25 0.5 0.5 0.25 0.75 1.0\n"))
+    assert dataset.boxes["images/train/1.png"][0].corners == (2, 2, 6, 8)
+
+
+def test_a_photo_that_is_turned_is_turned_first(tmp_path: Path):
+    write_yolo(tmp_path, boxes="0 0.5 0.5 1 1\n")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (16, 8)).save(tmp_path / "images" / "train" / "1.png", exif=exif)
+    assert yolo_dataset(tmp_path).boxes["images/train/1.png"][0].corners == (0, 0, 8, 16)
+
+
+def test_names_may_be_a_list_and_splits_a_file(tmp_path: Path):
+    write_yolo(tmp_path, data="train: train.txt\nval: ../images/val\nnames: [cat, dog]\n")
+    write(tmp_path / "train.txt", "./images/train/1.png\n")
+    dataset = open_detection_dataset(f"yolo:{tmp_path}/data.yaml", name="mine")
+    assert dataset.name == "mine"
+    assert [record.image_id for record in dataset.records] == ["images/train/1.png", "images/val/2.png"]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "wanted"),
+    [
+        ("2 0.5 0.5 0.5 0.5", "line 1: there is no class 2; 'names' has 0 to 1"),
+        ("\n0 0.5 0.5 -0.5 0.5", "line 2: a box has the negative size -4 x 4"),
+        ("0 1.5 0.5 0.5 0.5", "line 1: a box from 10, 2 to 14, 6 lies outside its image of 8 x 8"),
+        ("0 0.5 0.5 0.5", "line 1: '0 0.5 0.5 0.5' is no box; expected class, x, y, width, height"),
+        ("cat 0.5 0.5 0.5 0.5", "line 1: 'cat 0.5 0.5 0.5 0.5' are no numbers"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path: Path, boxes: str, wanted: str):
+    write_yolo(tmp_path, boxes=boxes)
+    file = tmp_path / "labels" / "train" / "1.txt"
+    with pytest.raises(DatasetInvalid, match=f"^{re.escape(f'{file}, {wanted}')}"):
+        yolo_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [
+        ("train: images/train", "has no 'names'"),
+        ("train: images/no\nnames: [a]", "names images/no, but there is no"),
+        ("train: images/train\nnames: {1: a}", "not numbered 0, 1, 2"),
+        ("train: images/train\nnames: 3", "is no list of classes"),
+        ("names: [a]", "names no images"),
+        ("{", "cannot read"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, data: str, wanted: str):
+    with pytest.raises(DatasetInvalid, match=wanted):
+        yolo_dataset(write_yolo(tmp_path, data=data))
+
+
+def test_real_photos(shared_data: Path, tmp_path: Path):
+    dataset = open_detection_dataset(str(link_coco128(shared_data, tmp_path / "coco128")))
+    assert dataset.name == "coco128"
+    assert len(dataset.class_names) == 80
+    assert [record.split for record in dataset.records].count("train") == 128
+    boxes = [box for found in dataset.boxes.values() for box in found]
+    assert len(boxes) > 1500
+    for record in dataset.records[:5]:
+        with Image.open(dataset.paths[record.image_id]) as image:
+            for box in dataset.boxes[record.image_id]:
+                left, top, right, bottom = box.corners
+                assert 0 <= left < right <= image.width
+                assert 0 <= top < bottom <= image.height
