@@ -37,12 +37,13 @@ from torchvision.transforms import v2
 from storage.allocator import keep_freed_memory
 from storage.datasets import image_folder
 from storage.datasets.base import ImageDataset, select
-from student.config import StudentConfig, present_accelerator
+from student.config import StudentConfig
 from student.examples import Examples, Knowledge
 from student.images import ImageCache, training_cache
 from student.model import IMAGENET_MEAN, IMAGENET_STD, Student, build_student, optimized
 from student.objective import Objective
 from student.schedule import build_optimizer
+from student.settings import present_accelerator
 from student.training import train
 
 SIZES = {64: ("flowers102_64", 64, 64), 224: ("caltech101", 160, 32)}  # folder, short side in the cache, batch

@@ -275,8 +275,8 @@ def evaluate(
     """Accuracy of one trained student, per class as well, and how well it repeats its teacher."""
     from flows.report import print_evaluation
     from flows.training import find_teacher_answers
-    from student.config import present_accelerator
     from student.evaluate import evaluate as evaluate_run
+    from student.settings import present_accelerator
 
     images = options.dataset_parameters(dataset, name, root, download).open()
     asked = str(questions) if questions else None

@@ -166,8 +166,8 @@ class StudentParameters(Parameters):
     def values(self) -> dict[str, Any]:
         """The recipe's settings, this machine's accelerator, and the settings that differ. Raises ConfigInvalid for an
         unknown recipe."""
-        from student.config import present_accelerator
         from student.recipes import recipe_settings
+        from student.settings import present_accelerator
 
         return {"accelerator": present_accelerator(), **recipe_settings(self.recipe), **self.settings}
 

@@ -18,12 +18,12 @@ from torchmetrics.functional.classification import binary_auroc, multiclass_accu
 from storage.answers import Answers
 from storage.datasets.base import UNKNOWN, ImageDataset, select
 from student.augment import normalize_pixels
-from student.config import Accelerator
 from student.examples import ExamplesInvalid, Knowledge, digest_of, log_odds_of
 from student.images import ImageCache, evaluation_cache
 from student.model import Logits, Student, optimized, yes_probability
 from student.progress import ImageBar
 from student.runs import load_run, write_json
+from student.settings import Accelerator
 
 CALIBRATION_BINS = 15
 

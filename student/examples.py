@@ -17,6 +17,7 @@ from storage.questions import QuestionSet
 from student.config import StudentConfig
 from student.methods import Level
 from student.model import Aspect
+from student.settings import TrainingConfig
 from student.targets import Photos, class_mean, only_labelled
 
 
@@ -121,7 +122,7 @@ def aspects_of(config: StudentConfig, knowledge: Knowledge) -> tuple[Aspect, ...
     return tuple(found.values())
 
 
-def chosen_questions(config: StudentConfig, questions: QuestionSet) -> NDArray[np.int64]:
+def chosen_questions(config: TrainingConfig, questions: QuestionSet) -> NDArray[np.int64]:
     """Columns of the questions that are learnt, in their order. Raises ExamplesInvalid where none is left."""
     groups = [question.group for question in questions.questions]
     if config.without_group is not None and config.without_group not in groups:

@@ -20,11 +20,12 @@ import polars as pl
 from scipy import stats
 
 from storage.datasets.base import ImageDataset, ImageRecord, select
-from student.config import ConfigInvalid, StudentConfig
+from student.config import StudentConfig
 from student.evaluate import Evaluation, evaluate, read_evaluation
 from student.examples import Knowledge, digest_of, training_records
 from student.images import ImageCache, evaluation_cache, training_cache
 from student.runs import EpochLog, TrainedStudent, write_bytes, write_json
+from student.settings import ConfigInvalid
 from student.training import train
 
 METRICS = ("top1", "top5", "macro_accuracy")

@@ -215,7 +215,7 @@ def predict(folder: Path, paths: Sequence[Path], *, top: int = 5) -> list[Predic
 
 def _load_any(folder: Path) -> tuple[Student, dict[str, Any]]:
     if (folder / "run.json").exists():
-        description = read_description(folder)
+        description = read_description(folder, RunDescription)
         student = load_run(folder).load()
         return student, describe_use(description, student, description.aspects)
     if not (folder / "preprocessing.json").exists() or not (folder / "model.safetensors").exists():

@@ -22,8 +22,9 @@ from torchvision.transforms import InterpolationMode, v2
 
 from storage.datasets.base import ImageDataset, ImageRecord
 from storage.images import ImageUnreadable, decode_image
-from student.config import StudentConfig, Treatment
+from student.config import StudentConfig
 from student.progress import ImageBar
+from student.settings import Treatment
 
 LONGEST_SIDE = 2  # times the short side; what a panorama has beyond that is cut away, so that batches stay small
 CHUNK = 256
@@ -97,7 +98,9 @@ def training_cache(
 ) -> Iterator[ImageCache]:
     """Training photos with their short side at most `config.stored_size`; gone from the disk when the block ends."""
     prepare = partial(shrink_for_training, size=config.stored_size)
-    with _decoded(dataset, records, prepare, folder / "train-pixels.uint8", config.damaged_images, progress) as cache:
+    with photo_cache(
+        dataset, records, prepare, folder / "train-pixels.uint8", config.damaged_images, progress
+    ) as cache:
         yield cache
 
 
@@ -112,7 +115,7 @@ def evaluation_cache(
 ) -> Iterator[ImageCache]:
     """Photos exactly as a student is shown them outside training, all [image_size, image_size, 3]."""
     prepare = partial(view_for_evaluation, resize_size=config.shown_size, image_size=config.image_size)
-    with _decoded(dataset, records, prepare, folder / "eval-pixels.uint8", config.damaged_images, progress) as cache:
+    with photo_cache(dataset, records, prepare, folder / "eval-pixels.uint8", config.damaged_images, progress) as cache:
         yield cache
 
 
@@ -132,7 +135,7 @@ def view_for_evaluation(image: Image.Image, *, resize_size: int, image_size: int
 
 
 @contextmanager
-def _decoded(
+def photo_cache(
     dataset: ImageDataset,
     records: Sequence[ImageRecord],
     prepare: Callable[[Image.Image], Image.Image],
@@ -140,6 +143,10 @@ def _decoded(
     damaged: Treatment,
     progress: bool,
 ) -> Iterator[ImageCache]:
+    """What `prepare` makes of the photos, in the file `path`, which is gone when the block ends.
+
+    Raises PhotosInvalid for photos that cannot be read, unless `damaged` ones are dropped and some are left.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def decode(record: ImageRecord) -> np.ndarray | str:

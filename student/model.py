@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import timm
 import torch
 import torchvision
 from torch import Tensor, nn
 
-from student.config import TORCHVISION, ConfigInvalid, StudentConfig
+from student.config import TORCHVISION, StudentConfig
 from student.convolution import use_matrix_products
 from student.methods import Link
+from student.settings import ConfigInvalid
 from student.stages import Stage, inner_stages, inputs_of, outputs_of
 
+Network = TypeVar("Network", bound=nn.Module)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -115,8 +117,8 @@ def classifier_of(network: nn.Module) -> nn.Module:
     return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
 
 
-def optimized(student: Student) -> Student:
-    """`student` with its convolutions laid out and computed as CPUs with matrix units and tensor cores want them."""
+def optimized(student: Network) -> Network:
+    """The module with its convolutions laid out and computed as CPUs with matrix units and tensor cores want them."""
     use_matrix_products(student)
     return student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

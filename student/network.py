@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from student.config import ConfigInvalid
 from student.model import Student, optimized
 from student.runs import RunDescription, load_run
+from student.settings import ConfigInvalid
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from student.config import ConfigInvalid, StudentConfig
+from student.config import StudentConfig
+from student.settings import ConfigInvalid
 
 # The schedule that MaKD and LaViD share.
 _PUBLISHED: dict[str, Any] = {

@@ -15,7 +15,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import safetensors.torch
 import torch
@@ -26,6 +26,7 @@ from storage.filesystem import open_root, write_whole
 from student.config import StudentConfig
 from student.examples import Knowledge, aspects_of
 from student.model import Aspect, Student, build_student
+from student.settings import TrainingConfig
 
 
 class RunInvalid(ValueError):
@@ -47,6 +48,26 @@ class EpochLog:
     val_loss: float | None
     images_per_second: float
     seconds: float
+
+
+class Description(Protocol):
+    """What a run trains on what, whatever it trains."""
+
+    @property
+    def config(self) -> TrainingConfig: ...
+
+    @property
+    def dataset(self) -> str: ...
+
+    @property
+    def learned_from(self) -> tuple[object, ...]:
+        """Tells what two runs of the same settings learn from apart."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +94,10 @@ class RunDescription:
             digest=digest,
             network=digest_of_weights(Path(config.network)) if method.network_terms and config.network else None,
         )
+
+    @property
+    def learned_from(self) -> tuple[object, ...]:
+        return self.digest, self.aspects, self.teacher, self.network
 
     @property
     def aspect_keys(self) -> tuple[str, ...]:
@@ -113,13 +138,16 @@ class TrainedStudent:
         return load_weights(self.description, self.run_dir)
 
 
-def open_run(run_dir: Path, description: RunDescription) -> None:
+AnyDescription = TypeVar("AnyDescription", bound=Description)
+
+
+def open_run(run_dir: Path, description: Description) -> None:
     """Make `run_dir` the folder of this run, or check that it is. Raises RunInvalid where it is another run's."""
     path = run_dir / "run.json"
     if not path.exists():
         write_json(path, description.to_dict())
         return
-    held = read_description(run_dir)
+    held = read_description(run_dir, type(description))
     wanted, found = description.config.learned(), held.config.learned()
     for name, value in wanted.items():
         if found[name] != value:
@@ -127,23 +155,18 @@ def open_run(run_dir: Path, description: RunDescription) -> None:
                 f"run folder {run_dir} holds a run with {name} {found[name]!r}, not {value!r}; "
                 f"choose another folder or delete it"
             )
-    if (held.digest, held.aspects, held.teacher, held.network) != (
-        description.digest,
-        description.aspects,
-        description.teacher,
-        description.network,
-    ):
+    if held.learned_from != description.learned_from:
         raise RunInvalid(
             f"run folder {run_dir} holds a run on other images, labels or answers of dataset '{held.dataset}', or one "
             f"that learned from another network; choose another folder or delete it"
         )
 
 
-def read_description(run_dir: Path) -> RunDescription:
-    """What `run_dir` trains. Raises RunInvalid where it is no run folder."""
+def read_description(run_dir: Path, kind: type[AnyDescription]) -> AnyDescription:
+    """What `run_dir` trains. Raises RunInvalid where it is no run folder, or one of another kind."""
     path = run_dir / "run.json"
     try:
-        return RunDescription.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return kind.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise RunInvalid(f"no run at {run_dir} (it has no run.json); train one with 'aspects train'") from error
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -152,7 +175,7 @@ def read_description(run_dir: Path) -> RunDescription:
 
 def load_run(run_dir: Path) -> TrainedStudent:
     """The finished run in `run_dir`. Raises RunInvalid where there is none or it has not finished."""
-    description = read_description(run_dir)
+    description = read_description(run_dir, RunDescription)
     if not is_finished(run_dir):
         raise RunInvalid(f"the run in {run_dir} is not finished; train it again with the same settings to go on")
     result = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))

@@ -9,16 +9,15 @@ import torch
 from timm.optim import param_groups_weight_decay
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
-from torch import Tensor
+from torch import Tensor, nn
 
-from student.config import StudentConfig
-from student.model import Student
+from student.settings import TrainingConfig
 
 # What the random numbers of an epoch are for: each purpose has its own, so that none shifts another's.
 ORDER, CROPS, NETWORK = range(3)
 
 
-def batches(config: StudentConfig, indices: Tensor, epoch: int, steps: int) -> Iterator[Tensor]:
+def batches(config: TrainingConfig, indices: Tensor, epoch: int, steps: int) -> Iterator[Tensor]:
     """`steps` batches of image indices in this epoch's order; what does not fill a batch waits for another epoch."""
     generator = torch.Generator().manual_seed(stream(config.seed, epoch, ORDER))
     order = indices[torch.randperm(len(indices), generator=generator)]
@@ -31,7 +30,7 @@ def stream(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def build_optimizer(config: StudentConfig, student: Student) -> torch.optim.Optimizer:
+def build_optimizer(config: TrainingConfig, student: nn.Module) -> torch.optim.Optimizer:
     if config.optimizer == "sgd":
         return torch.optim.SGD(
             student.parameters(),
@@ -44,7 +43,7 @@ def build_optimizer(config: StudentConfig, student: Student) -> torch.optim.Opti
     return torch.optim.AdamW(param_groups_weight_decay(student, config.weight_decay), lr=config.lr)
 
 
-def build_scheduler(config: StudentConfig, optimizer: torch.optim.Optimizer, steps: int) -> Scheduler:
+def build_scheduler(config: TrainingConfig, optimizer: torch.optim.Optimizer, steps: int) -> Scheduler:
     """timm's schedule, a function of the number of updates alone: it has no state to save."""
     scheduler, _ = create_scheduler_v2(
         optimizer,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from student.config import ConfigInvalid
+from student.settings import ConfigInvalid
 
 
 @contextmanager

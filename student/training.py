@@ -25,7 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 from storage.allocator import keep_freed_memory
 from storage.datasets.base import ImageDataset
 from student.augment import Augmenter, mix, normalize_pixels
-from student.config import ConfigInvalid, StudentConfig
+from student.config import StudentConfig
 from student.examples import Examples, Knowledge, digest_of, join_examples, training_records
 from student.images import ImageCache, training_cache, view_for_evaluation
 from student.model import Student, build_student, optimized
@@ -45,6 +45,7 @@ from student.runs import (
     write_weights,
 )
 from student.schedule import CROPS, NETWORK, batches, build_optimizer, build_scheduler, stream
+from student.settings import ConfigInvalid, TrainingConfig
 
 VALIDATION_BATCH = 256
 
@@ -82,14 +83,14 @@ def train(
     that cannot work here, images or answers that are missing, a run folder of another run, a loss that is no number
     any more.
     """
-    _require_devices(config)
+    require_devices(config)
     records = training_records(dataset)
     description = RunDescription.of(config, dataset, knowledge, digest_of(dataset, records, knowledge))
     open_run(run_dir, description)
     if is_finished(run_dir):
         return load_run(run_dir)
     decoded = training_cache(config, dataset, records, run_dir, progress=progress)
-    with decoded if photos is None else nullcontext(photos) as photos, _relay(on_epoch, config) as on_epoch:
+    with decoded if photos is None else nullcontext(photos) as photos, relay(on_epoch, config) as on_epoch:
         examples = join_examples(config, dataset, photos.records, knowledge)
         job = Job(
             description=description,
@@ -99,16 +100,21 @@ def train(
             progress=progress,
             on_epoch=on_epoch,
         )
-        # Its notes about precision would break the progress bar.
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-        # Spawned, not relaunched from the command line: this may be a worker's process, whose command is not ours.
-        strategy = "ddp_spawn" if config.devices > 1 else "auto"
-        fabric = Fabric(
-            accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=config.precision
-        )
-        with torch.random.fork_rng():
-            fabric.launch(partial(train_on_rank, job=job))
+        launch(config, partial(train_on_rank, job=job))
     return load_run(run_dir)
+
+
+def launch(config: TrainingConfig, work: Callable[[Fabric], None]) -> None:
+    """Have every device of the config do its part of `work`; torch's generator is as before afterwards."""
+    # Its notes about precision would break the progress bar.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    # Spawned, not relaunched from the command line: this may be a worker's process, whose command is not ours.
+    strategy = "ddp_spawn" if config.devices > 1 else "auto"
+    fabric = Fabric(
+        accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=config.precision
+    )
+    with torch.random.fork_rng():
+        fabric.launch(work)
 
 
 def train_on_rank(fabric: Fabric, job: Job) -> None:
@@ -243,7 +249,8 @@ def kept_epoch(config: StudentConfig, logs: list[EpochLog]) -> int:
     return max(logs, key=lambda log: (log.val_top1 or 0.0, log.epoch)).epoch
 
 
-def write_curves(writer: SummaryWriter, log: EpochLog) -> None:
+def write_curves(writer: SummaryWriter, log: Any) -> None:
+    """The numbers of an epoch's log, a dataclass."""
     for name, value in dataclasses.asdict(log).items():
         if value is not None and name != "epoch":
             writer.add_scalar(name, value, log.epoch)
@@ -267,7 +274,8 @@ def _dropped(job: Job) -> int:
     return len(job.photos) - used + len(job.photos.dropped)
 
 
-def _require_devices(config: StudentConfig) -> None:
+def require_devices(config: TrainingConfig) -> None:
+    """Raises ConfigInvalid for devices that are not on this machine."""
     if config.accelerator == "mps" and not torch.backends.mps.is_available():
         raise ConfigInvalid("accelerator 'mps' is not on this machine; set accelerator to cpu")
     if config.accelerator == "cuda" and torch.cuda.device_count() < config.devices:
@@ -278,9 +286,7 @@ def _require_devices(config: StudentConfig) -> None:
 
 
 @contextmanager
-def _relay(
-    on_epoch: Callable[[EpochLog], None] | None, config: StudentConfig
-) -> Iterator[Callable[[EpochLog], Any] | None]:
+def relay(on_epoch: Callable[[Any], None] | None, config: TrainingConfig) -> Iterator[Callable[[Any], Any] | None]:
     """What rank 0 calls so that `on_epoch` runs in this process, where it may be any function."""
     if on_epoch is None or config.devices == 1:
         yield on_epoch

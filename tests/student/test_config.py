@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from student.config import ConfigInvalid, StudentConfig
+from student.config import StudentConfig
 from student.recipes import recipe
+from student.settings import ConfigInvalid
 
 
 def test_json_round_trip():

@@ -7,11 +7,12 @@ from PIL import Image
 from scipy import stats
 
 from storage.datasets import FileDataset
-from student.config import ConfigInvalid, StudentConfig
+from student.config import StudentConfig
 from student.examples import Knowledge
 from student.experiment import Cell, Grid, paired_difference, run_experiment, summarise
 from student.plots import plot_features, plot_results
 from student.runs import EpochLog, load_run
+from student.settings import ConfigInvalid
 
 
 class Stopped(Exception):

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from student.config import ConfigInvalid, StudentConfig
+from student.config import StudentConfig
 from student.methods import METHODS, MethodUnknown, method_named
 from student.recipes import RECIPES, recipe
+from student.settings import ConfigInvalid
 from tests.conftest import PROJECT
 
 

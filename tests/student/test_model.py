@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from student.config import STUDENTS, ConfigInvalid, StudentConfig
+from student.config import STUDENTS, StudentConfig
 from student.model import build_student, without_aspects
 from student.recipes import recipe
+from student.settings import ConfigInvalid
 from student.stages import Stage, inner_stages
 
 FAMILIES = ["test_resnet", "test_vit", "test_efficientnet", "test_convnext"]

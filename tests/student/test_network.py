@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from storage.datasets import FileDataset
-from student.config import ConfigInvalid, StudentConfig
+from student.config import StudentConfig
 from student.examples import Knowledge
 from student.model import build_student
 from student.network import LargerNetwork
 from student.runs import RunDescription, RunInvalid
+from student.settings import ConfigInvalid
 from student.training import train
 
 CPU = torch.device("cpu")

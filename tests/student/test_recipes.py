@@ -1,7 +1,7 @@
 import pytest
 
-from student.config import ConfigInvalid
 from student.recipes import RECIPES, recipe
+from student.settings import ConfigInvalid
 
 
 @pytest.mark.parametrize("name", RECIPES)

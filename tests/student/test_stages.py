@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from student.config import ConfigInvalid
+from student.settings import ConfigInvalid
 from student.stages import Stage, inner_stages
 
 
