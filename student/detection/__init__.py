@@ -1,0 +1,1 @@
+"""Detectors that learn boxes, classes and aspects together."""
