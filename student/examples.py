@@ -172,9 +172,14 @@ def log_odds_of(dataset: ImageDataset, records: Sequence[ImageRecord], answers: 
             f"these answers are about dataset '{answers.dataset}', not '{dataset.name}'; "
             f"ask the teacher about '{dataset.name}' or open that dataset under the name '{answers.dataset}'"
         )
+    return log_odds_by_id(answers, [record.image_id for record in records])
+
+
+def log_odds_by_id(answers: Answers, ids: Sequence[str]) -> NDArray[np.float32]:
+    """Log-odds of yes [N, Q] in nats for images or boxes by their ids, NaN where there is none."""
     row_of = {image_id: row for row, image_id in enumerate(answers.image_ids)}
-    rows = np.array([row_of.get(record.image_id, -1) for record in records], dtype=np.int64)
-    found = np.full((len(records), len(answers.questions)), np.nan, dtype=np.float32)
+    rows = np.array([row_of.get(image_id, -1) for image_id in ids], dtype=np.int64)
+    found = np.full((len(ids), len(answers.questions)), np.nan, dtype=np.float32)
     found[rows >= 0] = (answers.yes - answers.no)[rows[rows >= 0]]
     return found
 

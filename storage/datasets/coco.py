@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def coco_dataset(root: Path, *, name: str | None = None) -> DetectionDataset:
     Labels number the categories by their COCO id. Boxes are cut off at their image's borders, those without an area
     left out; crowds (iscrowd) are ignored ones. Raises DatasetInvalid, naming file and annotation.
     """
-    files = next((found for layout in LAYOUTS if (found := sorted(root.glob(layout)))), [])
+    files = next((there for layout in LAYOUTS if (there := sorted(root.glob(layout)))), [])
     if not files:
         raise DatasetInvalid(f"no COCO annotations in {root}; {EXPECTED}")
     by_split = {_split_of(file): file for file in files}
@@ -37,6 +37,7 @@ def coco_dataset(root: Path, *, name: str | None = None) -> DetectionDataset:
     records: list[ImageRecord] = []
     paths: dict[str, Path] = {}
     boxes: dict[str, Sequence[Box]] = {}
+    sizes: dict[str, tuple[int, int]] = {}
     categories: dict[int, str] = {}
     for split in sorted(by_split, key=_rank):
         file = by_split[split]
@@ -46,19 +47,20 @@ def coco_dataset(root: Path, *, name: str | None = None) -> DetectionDataset:
             raise DatasetInvalid(f"{file} has other categories than the files of other splits; make them the same")
         categories = named
         folder = _image_folder(root, file, document["images"])
-        for image_id, path, its_boxes in _images(root, folder, file, document, sorted(categories)):
+        found = _boxes(file, document, sorted(categories))
+        for image in sorted(document["images"], key=lambda entry: str(entry["file_name"])):
+            path = folder / image["file_name"]
+            image_id = path.relative_to(root).as_posix()
             records.append(image_record(image_id, split))
-            paths[image_id], boxes[image_id] = path, its_boxes
+            paths[image_id], boxes[image_id] = path, tuple(found[image["id"]])
+            sizes[image_id] = int(image["width"]), int(image["height"])
     class_names = tuple(categories[number] for number in sorted(categories))
-    return DetectionDataset(
-        name=name or root.resolve().name, class_names=class_names, records=records, paths=paths, boxes=boxes
-    )
+    name = name or root.resolve().name
+    return DetectionDataset(name=name, class_names=class_names, records=records, paths=paths, boxes=boxes, sizes=sizes)
 
 
-def _images(
-    root: Path, folder: Path, file: Path, document: Mapping[str, Any], categories: Sequence[int]
-) -> Iterator[tuple[str, Path, Sequence[Box]]]:
-    """Every image with its id, its file and its boxes, by file name."""
+def _boxes(file: Path, document: Mapping[str, Any], categories: Sequence[int]) -> dict[Any, list[Box]]:
+    """The boxes of every image, by the image's number."""
     images = {entry["id"]: entry for entry in document["images"]}
     labels = {number: label for label, number in enumerate(categories)}
     boxes: dict[Any, list[Box]] = {number: [] for number in images}
@@ -80,9 +82,7 @@ def _images(
         )
         if box is not None:
             boxes[entry["image_id"]].append(box)
-    for number, image in sorted(images.items(), key=lambda pair: pair[1]["file_name"]):
-        path = folder / image["file_name"]
-        yield path.relative_to(root).as_posix(), path, tuple(boxes[number])
+    return boxes
 
 
 def _read(file: Path) -> dict[str, Any]:

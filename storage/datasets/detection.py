@@ -37,10 +37,11 @@ class Box:
 class DetectionDataset(FileDataset):
     """Images of no class of their own; `boxes` has the objects of each, by image id, labelled by `class_names`.
 
-    An image without boxes shows background only.
+    An image without boxes shows background only. `sizes` are the width and height that boxes refer to.
     """
 
     boxes: Mapping[str, Sequence[Box]] = field(repr=False)
+    sizes: Mapping[str, tuple[int, int]] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

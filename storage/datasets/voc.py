@@ -32,6 +32,7 @@ def voc_dataset(year: str, *, name: str | None = None, root: Path, download: boo
     records: list[ImageRecord] = []
     paths: dict[str, Path] = {}
     boxes: dict[str, tuple[Box, ...]] = {}
+    sizes: dict[str, tuple[int, int]] = {}
     for split, image_set in IMAGE_SETS[year].items():
         try:
             opened: Any = VOCDetection(root, year=year, image_set=image_set, download=download)
@@ -44,11 +45,14 @@ def voc_dataset(year: str, *, name: str | None = None, root: Path, download: boo
         for image, annotation in zip(map(Path, opened.images), map(Path, opened.annotations), strict=True):
             image_id = image.relative_to(root).as_posix()
             records.append(image_record(image_id, split))
-            paths[image_id], boxes[image_id] = image, _boxes(annotation)
-    return DetectionDataset(name=name or f"VOC{year}", class_names=CLASSES, records=records, paths=paths, boxes=boxes)
+            paths[image_id] = image
+            sizes[image_id], boxes[image_id] = _read(annotation)
+    name = name or f"VOC{year}"
+    return DetectionDataset(name=name, class_names=CLASSES, records=records, paths=paths, boxes=boxes, sizes=sizes)
 
 
-def _boxes(annotation: Path) -> tuple[Box, ...]:
+def _read(annotation: Path) -> tuple[tuple[int, int], tuple[Box, ...]]:
+    """Width and height of an image, and its boxes."""
     found = []
     try:
         tree = ElementTree.parse(annotation)
@@ -71,7 +75,7 @@ def _boxes(annotation: Path) -> tuple[Box, ...]:
                 found.append(box)
     except (OSError, ElementTree.ParseError) as error:
         raise DatasetInvalid(f"cannot read VOC annotation {annotation} ({error})") from error
-    return tuple(found)
+    return size, tuple(found)
 
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")

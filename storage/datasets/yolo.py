@@ -17,6 +17,7 @@ from storage.datasets.folder import IMAGE_SUFFIXES
 FILES = ("data.yaml", "dataset.yaml", "config.yaml")
 EXPECTED = "expected data.yaml with train, val and names, images in images/, boxes in labels/"
 LINE = "expected class, x, y, width, height"
+UNKNOWN_SIZE = (0, 0)
 SPLITS = ("train", "val", "test")
 ORIENTATION, TURNED = 0x0112, range(5, 9)  # EXIF's tag, and its values where width and height change places
 
@@ -42,16 +43,17 @@ def yolo_dataset(place: Path, *, name: str | None = None) -> DetectionDataset:
     records: list[ImageRecord] = []
     paths: dict[str, Path] = {}
     boxes: dict[str, Sequence[Box]] = {}
+    sizes: dict[str, tuple[int, int]] = {}
     for split in (split for split in SPLITS if document.get(split)):
         for path in _image_files(root, document[split], file):
             image_id = path.relative_to(root).as_posix()
             records.append(image_record(image_id, split))
-            paths[image_id], boxes[image_id] = path, _boxes(path, len(class_names))
+            sizes[image_id] = _size(path)
+            paths[image_id], boxes[image_id] = path, _boxes(path, sizes[image_id], len(class_names))
     if not records:
         raise DatasetInvalid(f"{file} names no images; {EXPECTED}")
-    return DetectionDataset(
-        name=name or root.resolve().name, class_names=class_names, records=records, paths=paths, boxes=boxes
-    )
+    name = name or root.resolve().name
+    return DetectionDataset(name=name, class_names=class_names, records=records, paths=paths, boxes=boxes, sizes=sizes)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -101,9 +103,9 @@ def _image_files(root: Path, places: Any, file: Path) -> list[Path]:
     return sorted(set(found))
 
 
-def _boxes(path: Path, classes: int) -> tuple[Box, ...]:
+def _boxes(path: Path, size: tuple[int, int], classes: int) -> tuple[Box, ...]:
     label_file = _label_file(path)
-    if not label_file.is_file() or (size := _size(path)) is None:
+    if not label_file.is_file() or size == UNKNOWN_SIZE:
         return ()
     found = []
     for number, line in enumerate(label_file.read_text(encoding="utf-8").splitlines()):
@@ -145,12 +147,13 @@ def _label_file(path: Path) -> Path:
     return Path(*parts)
 
 
-def _size(path: Path) -> tuple[int, int] | None:
-    """Width and height of the upright image; None where there is none that can be opened, which is reported later."""
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height of the upright image; UNKNOWN_SIZE where it cannot be opened, which is reported when it is
+    read."""
     try:
         with Image.open(path) as image:
             turned = image.getexif().get(ORIENTATION) in TURNED
             return (image.height, image.width) if turned else image.size
     # Pillow reports damage with whatever it stumbles over.
     except Exception:
-        return None
+        return UNKNOWN_SIZE

@@ -31,6 +31,7 @@ def dataset(root: Path) -> DetectionDataset:
         records=[image_record("a#1.png", "train"), image_record("b.png", "test")],
         paths={name: root / name for name in ("a#1.png", "b.png")},
         boxes={"a#1.png": boxes, "b.png": ()},
+        sizes=dict.fromkeys(("a#1.png", "b.png"), (40, 30)),
     )
 
 
@@ -110,6 +111,6 @@ def test_a_view_that_makes_no_sense_is_refused():
 
 
 def test_a_dataset_without_boxes_has_nothing_to_ask_about(tmp_path: Path):
-    empty = DetectionDataset(name="empty", class_names=("a",), records=[], paths={}, boxes={})
+    empty = DetectionDataset(name="empty", class_names=("a",), records=[], paths={}, boxes={}, sizes={})
     with pytest.raises(DatasetInvalid, match="no boxes to ask about"):
         BoxImages(empty, BoxView())

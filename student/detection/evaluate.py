@@ -1,0 +1,255 @@
+"""What a trained detector finds: mean average precision as COCO measures it, and its aspects against the teacher's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.detection import MeanAveragePrecision
+
+from storage.datasets.base import select
+from storage.datasets.detection import DetectionDataset, box_id
+from student.detection.examples import DetectionKnowledge, cache_scale, detection_cache, detection_digest
+from student.detection.model import Detector
+from student.detection.runs import TrainedDetector, load_detector_run
+from student.evaluate import AspectScore, score_aspects
+from student.examples import ExamplesInvalid, log_odds_by_id
+from student.images import ImageCache
+from student.model import optimized
+from student.progress import ImageBar
+from student.runs import write_json
+from student.settings import Accelerator
+
+BATCH = 16
+EVALUATION_FILE = "evaluation-{split}.json"
+# Scores of all boxes, by torchmetrics' names for them.
+SCORES = {"map": "map", "map50": "map_50", "map75": "map_75", "small": "map_small", "medium": "map_medium",
+          "large": "map_large", "recall": "mar_100"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassPrecision:
+    """mAP of one class, None where the split has none of its boxes."""
+
+    class_name: str
+    boxes: int
+    map: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectionScores:
+    """COCO's metrics, shares in 0..1: `map` is the mean over overlaps of 0.50 to 0.95 and over the classes, `map50` and
+    `map75` of one overlap each, `small`, `medium` and `large` of boxes below 32 x 32, below 96 x 96 and of the others,
+    `recall` that of the 100 best boxes an image. None where there are no such boxes."""
+
+    map: float
+    map50: float
+    map75: float
+    small: float | None
+    medium: float | None
+    large: float | None
+    recall: float
+    per_class: tuple[ClassPrecision, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectionEvaluation:
+    """Scores of one detector on one split. Aspects are scored on the dataset's own boxes, and on whole images."""
+
+    dataset: str
+    split: str
+    digest: str  # of the split's ids, boxes and answers
+    images: int
+    dropped_images: int
+    boxes: int
+    scores: DetectionScores
+    box_aspects: tuple[AspectScore, ...]
+    image_aspects: tuple[AspectScore, ...]
+
+    @property
+    def box_auroc(self) -> float | None:
+        """Mean over the questions that have one."""
+        return _mean_auroc(self.box_aspects)
+
+    @property
+    def image_auroc(self) -> float | None:
+        return _mean_auroc(self.image_aspects)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"box_auroc": self.box_auroc, "image_auroc": self.image_auroc}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DetectionEvaluation:
+        plain = {name: value for name, value in values.items() if name not in ("box_auroc", "image_auroc")}
+        per_class = tuple(ClassPrecision(**score) for score in plain["scores"]["per_class"])
+        plain["scores"] = DetectionScores(**plain["scores"] | {"per_class": per_class})
+        for name in ("box_aspects", "image_aspects"):
+            plain[name] = tuple(AspectScore(**score) for score in plain[name])
+        return cls(**plain)
+
+
+def evaluate_detector(
+    run_dir: Path,
+    dataset: DetectionDataset,
+    knowledge: DetectionKnowledge | None = None,
+    split: str = "test",
+    *,
+    photos: ImageCache | None = None,
+    accelerator: Accelerator = "cpu",
+    progress: bool = False,
+) -> DetectionEvaluation:
+    """Evaluate the finished run in `run_dir` on `split`, and write `evaluation-SPLIT.json` there.
+
+    Aspects are scored where the detector has them and `knowledge` covers boxes or images of this split. Raises
+    ValueErrors of one line, as `student.evaluate.evaluate` does.
+    """
+    run = load_detector_run(run_dir)
+    description, knowledge = run.description, knowledge or DetectionKnowledge()
+    records = select(dataset, (split,))
+    if tuple(dataset.class_names) != description.class_names:
+        raise ExamplesInvalid(
+            f"dataset '{dataset.name}' has other classes than the run in {run_dir} was trained on; "
+            f"evaluate it on '{description.dataset}'"
+        )
+    decoded = detection_cache(description.config, dataset, records, run_dir / "eval-pixels.uint8", progress=progress)
+    with decoded if photos is None else nullcontext(photos) as photos:
+        detector = optimized(run.load().to(torch.device(accelerator)))
+        found = find_boxes(detector, photos, accelerator, progress=progress)
+        evaluation = DetectionEvaluation(
+            dataset=dataset.name,
+            split=split,
+            digest=detection_digest(dataset, records, knowledge),
+            images=len(photos),
+            dropped_images=len(photos.dropped),
+            boxes=sum(not box.ignored for record in photos.records for box in dataset.boxes[record.image_id]),
+            scores=score_boxes(dataset, photos, found),
+            box_aspects=_score_box_aspects(run, detector, dataset, photos, knowledge, accelerator),
+            image_aspects=_score_image_aspects(run, detector, photos, knowledge, accelerator),
+        )
+    write_json(run_dir / EVALUATION_FILE.format(split=split), evaluation.to_dict())
+    return evaluation
+
+
+def read_detection_evaluation(run_dir: Path, split: str) -> DetectionEvaluation | None:
+    """What `evaluate_detector` wrote for `split`, None where it has not."""
+    path = run_dir / EVALUATION_FILE.format(split=split)
+    return DetectionEvaluation.from_dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+@torch.no_grad()
+def find_boxes(
+    detector: Detector, photos: ImageCache, accelerator: Accelerator = "cpu", *, progress: bool = False
+) -> list[dict[str, Tensor]]:
+    """What the detector, in evaluation mode, finds on all `photos`, on the CPU and in pixels of the cached photos."""
+    found: list[dict[str, Tensor]] = []
+    with ImageBar("evaluating", len(photos), shown=progress) as bar:
+        for batch in _batches(photos):
+            for one in detector(_images(photos, batch, accelerator)):
+                found.append({name: tensor.cpu() for name, tensor in one.items()})
+            bar.advance(len(batch))
+    return found
+
+
+def score_boxes(dataset: DetectionDataset, photos: ImageCache, found: list[dict[str, Tensor]]) -> DetectionScores:
+    """COCO's metrics of what was found, at the dataset's own resolution. Finding an ignored box is no mistake."""
+    metric = MeanAveragePrecision(class_metrics=True, backend="pycocotools")
+    metric.warn_on_many_detections = False
+    counts = np.zeros(len(dataset.class_names), dtype=int)
+    for index, (record, one) in enumerate(zip(photos.records, found, strict=True)):
+        boxes = dataset.boxes[record.image_id]
+        corners = torch.tensor([box.corners for box in boxes], dtype=torch.float32).view(-1, 4)
+        labels = torch.tensor([box.label for box in boxes], dtype=torch.int64)
+        ignored = torch.tensor([box.ignored for box in boxes], dtype=torch.int64)
+        scaled = one["boxes"] / cache_scale(dataset, photos, index)
+        metric.update(
+            [{"boxes": scaled, "labels": one["labels"], "scores": one["scores"]}],
+            [{"boxes": corners, "labels": labels, "iscrowd": ignored}],
+        )
+        np.add.at(counts, labels[ignored == 0].numpy(), 1)
+    result = metric.compute()
+    classes, precisions = (np.atleast_1d(result[name].numpy()) for name in ("classes", "map_per_class"))
+    by_class = dict(zip(classes.tolist(), precisions.tolist(), strict=True))
+    values: dict[str, Any] = {name: _share(result[theirs].item()) for name, theirs in SCORES.items()}
+    return DetectionScores(
+        **values | {name: values[name] or 0.0 for name in ("map", "map50", "map75", "recall")},
+        per_class=tuple(
+            ClassPrecision(class_name=name, boxes=int(count), map=_share(by_class.get(label, -1.0)) if count else None)
+            for label, (name, count) in enumerate(zip(dataset.class_names, counts, strict=True))
+        ),
+    )
+
+
+def _score_box_aspects(
+    run: TrainedDetector,
+    detector: Detector,
+    dataset: DetectionDataset,
+    photos: ImageCache,
+    knowledge: DetectionKnowledge,
+    accelerator: Accelerator,
+) -> tuple[AspectScore, ...]:
+    """The aspects of the dataset's own boxes, so that what is not found at all does not count twice."""
+    if knowledge.boxes is None or detector.box_aspects is None:
+        return ()
+    said, ids = [], []
+    for batch in _batches(photos):
+        corners = []
+        for index in batch:
+            image_id = photos.records[index].image_id
+            boxes = [box for box in dataset.boxes[image_id] if not box.ignored]
+            ids += [box_id(image_id, box) for box in boxes]
+            places = torch.tensor([box.corners for box in boxes], dtype=torch.float32).view(-1, 4)
+            corners.append((places * cache_scale(dataset, photos, index)).to(accelerator))
+        said += [one.cpu() for one in detector.describe(_images(photos, batch, accelerator), corners)]
+    teacher_NQ = torch.from_numpy(log_odds_by_id(knowledge.boxes, ids)).sigmoid()
+    keys = [aspect.key for aspect in run.description.box_aspects]
+    return _score(torch.cat(said), teacher_NQ, keys, knowledge.boxes.questions.keys)
+
+
+def _score_image_aspects(
+    run: TrainedDetector,
+    detector: Detector,
+    photos: ImageCache,
+    knowledge: DetectionKnowledge,
+    accelerator: Accelerator,
+) -> tuple[AspectScore, ...]:
+    if knowledge.images is None or detector.image_aspects is None:
+        return ()
+    said = [detector.describe_images(_images(photos, batch, accelerator)).cpu() for batch in _batches(photos)]
+    ids = [record.image_id for record in photos.records]
+    teacher_NQ = torch.from_numpy(log_odds_by_id(knowledge.images, ids)).sigmoid()
+    keys = [aspect.key for aspect in run.description.image_aspects]
+    return _score(torch.cat(said), teacher_NQ, keys, knowledge.images.questions.keys)
+
+
+def _score(
+    student_NQ: Tensor, teacher_NQ: Tensor, learnt: list[str], asked: tuple[str, ...]
+) -> tuple[AspectScore, ...]:
+    """Scores of the questions that both know."""
+    keys = [key for key in learnt if key in asked]
+    ours, theirs = [learnt.index(key) for key in keys], [asked.index(key) for key in keys]
+    return score_aspects(student_NQ[:, ours], teacher_NQ[:, theirs], keys)
+
+
+def _batches(photos: ImageCache) -> list[range]:
+    return [range(start, min(start + BATCH, len(photos))) for start in range(0, len(photos), BATCH)]
+
+
+def _images(photos: ImageCache, batch: range, accelerator: Accelerator) -> list[Tensor]:
+    return [photos.image(index).to(accelerator).float() / 255 for index in batch]
+
+
+def _share(value: float) -> float | None:
+    """COCO says -1 where there is nothing to be found."""
+    return value if value >= 0 else None
+
+
+def _mean_auroc(scores: tuple[AspectScore, ...]) -> float | None:
+    values = [score.auroc for score in scores if score.auroc is not None]
+    return float(np.mean(values)) if values else None

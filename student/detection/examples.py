@@ -1,0 +1,196 @@
+"""What a detector is trained on: photos joined with their boxes and the teacher's answers about either."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.special import expit
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+from storage.answers import Answers
+from storage.datasets.base import ImageRecord
+from storage.datasets.detection import BoxKind, DetectionDataset, box_id, boxes_name
+from student.detection.config import DetectorConfig
+from student.examples import ExamplesInvalid, chosen_questions, log_odds_by_id
+from student.images import ImageCache, photo_cache
+from student.model import Aspect
+
+KINDS: tuple[BoxKind, ...] = ("crop", "drawn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectionKnowledge:
+    """What a teacher has answered about a dataset's whole images, and about its boxes."""
+
+    images: Answers | None = None
+    boxes: Answers | None = None
+
+    @property
+    def teacher(self) -> str | None:
+        """The fingerprints of whoever answered."""
+        return "+".join(dict.fromkeys(answers.teacher for answers in (self.images, self.boxes) if answers)) or None
+
+    def used_by(self, config: DetectorConfig) -> DetectionKnowledge:
+        """What the config learns from. Raises ExamplesInvalid where there are no such answers."""
+        wanted = {"images": config.whole_alpha > 0, "boxes": config.box_alpha > 0}
+        for about, learnt in wanted.items():
+            if learnt and getattr(self, about) is None:
+                raise ExamplesInvalid(
+                    f"method '{config.method}' learns from answers about {about}, but there are none; "
+                    f"ask a teacher, or take another method"
+                )
+        return DetectionKnowledge(**{about: getattr(self, about) for about, learnt in wanted.items() if learnt})
+
+    def aspects(self, config: DetectorConfig) -> tuple[tuple[Aspect, ...], tuple[Aspect, ...]]:
+        """The aspects of boxes and those of images that the config's detector has outputs for."""
+        used = self.used_by(config)
+        return _aspects(config, used.boxes), _aspects(config, used.images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionExamples:
+    """N images in the cache's order: boxes [n, 4] in pixels of the cached photo, labels [n], p(yes) of the aspects of
+    boxes [n, Q] and of images [N, Q'] (NaN: no answer), and the images that one epoch goes through."""
+
+    boxes: tuple[Tensor, ...]
+    labels: tuple[Tensor, ...]
+    box_answers: tuple[Tensor, ...]
+    image_answers: Tensor
+    train_indices: Tensor
+
+    def target(self, index: int) -> dict[str, Tensor]:
+        """Boxes, labels and answers of an image, as `Detector` wants them."""
+        return {
+            "boxes": self.boxes[index],
+            "labels": self.labels[index],
+            "aspects": self.box_answers[index],
+            "image_aspects": self.image_answers[index],
+        }
+
+
+def join_detection_examples(
+    config: DetectorConfig, dataset: DetectionDataset, photos: ImageCache, knowledge: DetectionKnowledge
+) -> DetectionExamples:
+    """Join cached photos with their boxes and with what the config learns from answers.
+
+    Boxes that the teacher was not asked about, since they are too small to see, teach place and class alone. Raises
+    ExamplesInvalid for answers about another dataset, and for images or boxes that nobody has asked about unless the
+    config drops answers that are missing.
+    """
+    used = knowledge.used_by(config)
+    require_answers(config, dataset, photos.records, used)
+    corners, labels, answers = [], [], []
+    for index, record in enumerate(photos.records):
+        things = [box for box in dataset.boxes[record.image_id] if not box.ignored]
+        found = torch.tensor([box.corners for box in things], dtype=torch.float32).view(-1, 4)
+        corners.append(found * cache_scale(dataset, photos, index))
+        labels.append(torch.tensor([box.label for box in things], dtype=torch.int64))
+        answers.append(_p_yes(config, used.boxes, [box_id(record.image_id, box) for box in things]))
+    indices = np.arange(len(photos))
+    if config.train_fraction < 1:
+        count = max(1, round(config.train_fraction * len(photos)))
+        indices = np.sort(np.random.default_rng([config.seed, 4]).permutation(indices)[:count])
+    return DetectionExamples(
+        boxes=tuple(corners),
+        labels=tuple(labels),
+        box_answers=tuple(answers),
+        image_answers=_p_yes(config, used.images, [record.image_id for record in photos.records]),
+        train_indices=torch.from_numpy(indices),
+    )
+
+
+def cache_scale(dataset: DetectionDataset, photos: ImageCache, index: int) -> Tensor:
+    """What turns corners in the dataset's pixels into those of the cached photo: [4]."""
+    height, width = photos.shapes[index]
+    whole = dataset.sizes[photos.records[index].image_id]
+    return torch.tensor([width / whole[0], height / whole[1]] * 2, dtype=torch.float32)
+
+
+def require_answers(
+    config: DetectorConfig, dataset: DetectionDataset, records: Sequence[ImageRecord], used: DetectionKnowledge
+) -> None:
+    """Raises ExamplesInvalid where `used` is about another dataset, or does not know of all these images and boxes."""
+    if used.images is not None:
+        _require_dataset(used.images, dataset, (dataset.name,))
+        _require_ids(config, used.images, [record.image_id for record in records], "images")
+    if used.boxes is not None:
+        _require_dataset(used.boxes, dataset, tuple(boxes_name(dataset.name, kind) for kind in KINDS))
+        things = [(record, box) for record in records for box in dataset.boxes[record.image_id] if not box.ignored]
+        _require_ids(config, used.boxes, [box_id(record.image_id, box) for record, box in things], "boxes")
+
+
+def detection_digest(dataset: DetectionDataset, records: Sequence[ImageRecord], knowledge: DetectionKnowledge) -> str:
+    """Tells two training sets apart: ids, boxes, class names and answers, in order."""
+    digest = hashlib.sha256(repr((dataset.name, tuple(dataset.class_names))).encode())
+    for record in records:
+        boxes = dataset.boxes[record.image_id]
+        digest.update(
+            repr((record.image_id, [(box.number, box.label, box.corners, box.ignored) for box in boxes])).encode()
+        )
+    things = [box_id(record.image_id, box) for record in records for box in dataset.boxes[record.image_id]]
+    for answers, ids in ((knowledge.images, [record.image_id for record in records]), (knowledge.boxes, things)):
+        if answers is not None:
+            digest.update(repr(answers.questions.keys).encode())
+            digest.update(log_odds_by_id(answers, ids).tobytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def detection_cache(
+    config: DetectorConfig, dataset: DetectionDataset, records: Sequence[ImageRecord], path: Path, *, progress: bool
+) -> Iterator[ImageCache]:
+    """Photos with their longer side at most `image_size`, in the file `path`, which is gone when the block ends."""
+    prepare = partial(shrink_longer_side, size=config.image_size)
+    with photo_cache(dataset, records, prepare, path, config.damaged_images, progress) as cache:
+        yield cache
+
+
+def shrink_longer_side(image: Image.Image, *, size: int) -> Image.Image:
+    """`image` with its longer side at `size`, never enlarged."""
+    longer = max(image.size)
+    if longer <= size:
+        return image
+    sides = [max(1, round(side * size / longer)) for side in (image.height, image.width)]
+    return v2.functional.resize(image, sides, InterpolationMode.BILINEAR)
+
+
+def _aspects(config: DetectorConfig, answers: Answers | None) -> tuple[Aspect, ...]:
+    if answers is None:
+        return ()
+    chosen = [answers.questions.questions[column] for column in chosen_questions(config, answers.questions)]
+    return tuple(Aspect(key=question.key, text=question.text) for question in chosen)
+
+
+def _p_yes(config: DetectorConfig, answers: Answers | None, ids: Sequence[str]) -> Tensor:
+    """p(yes) [N, Q] of the questions that are learnt; no columns where nothing is."""
+    if answers is None:
+        return torch.zeros(len(ids), 0)
+    columns = chosen_questions(config, answers.questions)
+    return torch.from_numpy(expit(log_odds_by_id(answers, ids)[:, columns]))
+
+
+def _require_dataset(answers: Answers, dataset: DetectionDataset, names: Sequence[str]) -> None:
+    if answers.dataset not in names:
+        raise ExamplesInvalid(
+            f"these answers are about dataset '{answers.dataset}', not '{names[0]}'; "
+            f"ask the teacher about '{dataset.name}' or open that dataset under the other name"
+        )
+
+
+def _require_ids(config: DetectorConfig, answers: Answers, ids: Sequence[str], what: str) -> None:
+    known = set(answers.image_ids)
+    missing = [one for one in ids if one not in known]
+    if missing and (config.missing_answers == "refuse" or len(missing) == len(ids)):
+        raise ExamplesInvalid(
+            f"nobody has asked about {len(missing)} of {len(ids)} {what} of the training images, e.g. {missing[0]}; "
+            f"ask the teacher about them, or set missing_answers to drop"
+        )

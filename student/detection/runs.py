@@ -1,0 +1,124 @@
+"""A detector's run folder: the files of student/runs.py, with a detector's description and log."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+from storage.datasets.detection import DetectionDataset
+from student.detection.config import DetectorConfig
+from student.detection.examples import DetectionKnowledge
+from student.detection.model import Detector, build_detector
+from student.model import Aspect
+from student.runs import RunInvalid, is_finished, read_description
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorLog:
+    """One epoch: mean training losses (aspects before their weight), speed, and mAP on the watched split where it was
+    measured (0..1)."""
+
+    epoch: int  # from 1
+    loss: float
+    detection: float
+    box_aspects: float
+    image_aspects: float
+    lr: float
+    watched_map: float | None
+    watched_map50: float | None
+    images_per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorDescription:
+    """What a run trains on what. `digest` covers image ids, boxes, labels and answers."""
+
+    config: DetectorConfig
+    dataset: str
+    class_names: tuple[str, ...]
+    box_aspects: tuple[Aspect, ...]
+    image_aspects: tuple[Aspect, ...]
+    teacher: str | None
+    digest: str
+
+    @classmethod
+    def of(
+        cls, config: DetectorConfig, dataset: DetectionDataset, knowledge: DetectionKnowledge, digest: str
+    ) -> DetectorDescription:
+        box_aspects, image_aspects = knowledge.aspects(config)
+        return cls(
+            config=config,
+            dataset=dataset.name,
+            class_names=tuple(dataset.class_names),
+            box_aspects=box_aspects,
+            image_aspects=image_aspects,
+            teacher=knowledge.used_by(config).teacher,
+            digest=digest,
+        )
+
+    @property
+    def learned_from(self) -> tuple[object, ...]:
+        return self.digest, self.box_aspects, self.image_aspects, self.teacher
+
+    def build(self) -> Detector:
+        """A fresh detector, as training begins with it."""
+        return build_detector(
+            self.config,
+            classes=len(self.class_names),
+            box_aspects=len(self.box_aspects),
+            image_aspects=len(self.image_aspects),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"config": self.config.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DetectorDescription:
+        plain: dict[str, Any] = values | {
+            "config": DetectorConfig.from_dict(values["config"]),
+            "class_names": tuple(values["class_names"]),
+            **{name: tuple(Aspect(**aspect) for aspect in values[name]) for name in ("box_aspects", "image_aspects")},
+        }
+        return cls(**plain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedDetector:
+    """A finished run; the last epoch's weights are kept."""
+
+    run_dir: Path
+    description: DetectorDescription
+    epochs: tuple[DetectorLog, ...]
+    train_images: int
+    dropped_images: int
+
+    def load(self) -> Detector:
+        """The detector, in evaluation mode on the CPU."""
+        config = self.description.config.replace(pretrained=False)
+        detector = dataclasses.replace(self.description, config=config).build()
+        detector.load_state_dict(safetensors.torch.load_file(self.run_dir / "student.safetensors"))
+        return detector.eval()
+
+
+def load_detector_run(run_dir: Path) -> TrainedDetector:
+    """The finished run in `run_dir`. Raises RunInvalid where there is none or it has not finished."""
+    description = read_description(run_dir, DetectorDescription)
+    if not is_finished(run_dir):
+        raise RunInvalid(f"the run in {run_dir} is not finished; train it again with the same settings to go on")
+    result = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
+    logs = tuple(DetectorLog(**log) for log in result.pop("epochs"))
+    return TrainedDetector(run_dir=run_dir, description=description, epochs=logs, **result)
+
+
+def is_detector_run(run_dir: Path) -> bool:
+    """Whether the folder holds a detector's run and not a classifier's."""
+    try:
+        return "detector" in json.loads((run_dir / "run.json").read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from storage.datasets import DetectionDataset
+from storage.datasets.base import select
+from storage.datasets.detection import Box
+from student.detection.augment import BoxAugmenter
+from student.detection.config import DetectorConfig
+from student.detection.examples import (
+    DetectionExamples,
+    DetectionKnowledge,
+    detection_cache,
+    detection_digest,
+    join_detection_examples,
+    shrink_longer_side,
+)
+from student.examples import ExamplesInvalid
+from tests.student.detection.conftest import QUESTIONS
+
+
+def join(
+    config: DetectorConfig, dataset: DetectionDataset, knowledge: DetectionKnowledge, tmp_path: Path
+) -> DetectionExamples:
+    records = select(dataset, ("train",))
+    with detection_cache(config, dataset, records, tmp_path / "pixels", progress=False) as photos:
+        return join_detection_examples(config, dataset, photos, knowledge)
+
+
+def test_boxes_answers_and_photos_are_joined(
+    detector_config: DetectorConfig, scenes: DetectionDataset, detection_knowledge: DetectionKnowledge, tmp_path: Path
+):
+    examples = join(detector_config.replace(image_size=32), scenes, detection_knowledge, tmp_path)
+    first = scenes.records[0].image_id
+    boxes = scenes.boxes[first]
+    target = examples.target(0)
+    # Photos of 64 px, half as large in the cache.
+    assert target["boxes"].tolist() == [[side / 2 for side in box.corners] for box in boxes]
+    assert target["labels"].tolist() == [box.label for box in boxes]
+    assert detection_knowledge.boxes is not None
+    row = detection_knowledge.boxes.image_ids.index(f"{first}#{boxes[1].number}")
+    np.testing.assert_allclose(target["aspects"][1], detection_knowledge.boxes.p_yes[row], atol=1e-5)
+    assert target["image_aspects"].shape == (len(QUESTIONS),)
+    assert examples.train_indices.tolist() == list(range(12))
+
+
+def test_only_what_the_method_learns_is_there(
+    detector_config: DetectorConfig, scenes: DetectionDataset, detection_knowledge: DetectionKnowledge, tmp_path: Path
+):
+    for method, shapes in {"base": (0, 0), "box": (5, 0), "image": (0, 5), "both": (5, 5)}.items():
+        target = join(detector_config.replace(method=method), scenes, detection_knowledge, tmp_path).target(0)
+        assert (target["aspects"].shape[1], len(target["image_aspects"])) == shapes
+    few = detector_config.replace(question_count=2, train_fraction=0.5)
+    examples = join(few, scenes, detection_knowledge, tmp_path)
+    assert examples.target(0)["aspects"].shape[1] == 2
+    assert len(examples.train_indices) == 6
+    off = detector_config.replace(alpha=0.0)
+    assert [len(aspects) for aspects in detection_knowledge.aspects(off)] == [0, 5]
+
+
+def test_ignored_boxes_are_not_learnt(detector_config: DetectorConfig, scenes: DetectionDataset, tmp_path: Path):
+    first = scenes.records[0].image_id
+    crowd = Box(number=999, label=0, corners=(0, 0, 5, 5), ignored=True)
+    crowded = dataclasses.replace(scenes, boxes={**scenes.boxes, first: (crowd,)})
+    examples = join(detector_config.replace(method="base"), crowded, DetectionKnowledge(), tmp_path)
+    assert examples.target(0)["boxes"].shape == (0, 4)
+
+
+def test_what_is_missing_is_named(
+    detector_config: DetectorConfig, scenes: DetectionDataset, detection_knowledge: DetectionKnowledge, tmp_path: Path
+):
+    with pytest.raises(ExamplesInvalid, match="method 'both' learns from answers about images, but there are none"):
+        join(detector_config, scenes, DetectionKnowledge(boxes=detection_knowledge.boxes), tmp_path)
+    swapped = DetectionKnowledge(images=detection_knowledge.boxes, boxes=detection_knowledge.images)
+    with pytest.raises(ExamplesInvalid, match=r"about dataset 'scenes\.crop', not 'scenes'"):
+        join(detector_config, scenes, swapped, tmp_path)
+    assert detection_knowledge.boxes is not None
+    ids = ("elsewhere#1", *detection_knowledge.boxes.image_ids[1:])
+    other = dataclasses.replace(
+        detection_knowledge, boxes=dataclasses.replace(detection_knowledge.boxes, image_ids=ids)
+    )
+    with pytest.raises(ExamplesInvalid, match=r"nobody has asked about 1 of \d+ boxes of the training images"):
+        join(detector_config, scenes, other, tmp_path)
+    dropped = join(detector_config.replace(missing_answers="drop"), scenes, other, tmp_path)
+    assert dropped.target(0)["aspects"][0].isnan().all()
+
+
+def test_the_digest_knows_boxes_and_answers(scenes: DetectionDataset, detection_knowledge: DetectionKnowledge):
+    def digest(dataset: DetectionDataset, knowledge: DetectionKnowledge) -> str:
+        return detection_digest(dataset, select(dataset, ("train",)), knowledge)
+
+    first = scenes.records[0].image_id
+    moved = dataclasses.replace(scenes, boxes={**scenes.boxes, first: scenes.boxes[first][1:]})
+    assert detection_knowledge.boxes is not None
+    flipped = dataclasses.replace(detection_knowledge.boxes, yes=detection_knowledge.boxes.no)
+    found = {
+        digest(scenes, detection_knowledge),
+        digest(moved, detection_knowledge),
+        digest(scenes, DetectionKnowledge()),
+        digest(scenes, dataclasses.replace(detection_knowledge, boxes=flipped)),
+    }
+    assert len(found) == 4
+    assert digest(scenes, detection_knowledge) in found
+
+
+def test_the_longer_side_is_shrunk_and_never_enlarged():
+    assert shrink_longer_side(Image.new("RGB", (80, 20)), size=40).size == (40, 10)
+    assert shrink_longer_side(Image.new("RGB", (30, 40)), size=64).size == (30, 40)
+    assert shrink_longer_side(Image.new("RGB", (1, 500)), size=10).size == (1, 10)
+
+
+def photo_and_target() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """A black photo with two white boxes."""
+    photo = torch.zeros(3, 40, 60, dtype=torch.uint8)
+    boxes = torch.tensor([[5.0, 5, 15, 20], [30, 10, 50, 35]])
+    for left, top, right, bottom in boxes.int().tolist():
+        photo[:, top:bottom, left:right] = 255
+    aspects = torch.tensor([[0.1], [0.9]])
+    return photo, {"boxes": boxes, "labels": torch.tensor([0, 1]), "aspects": aspects, "image_aspects": torch.ones(1)}
+
+
+def test_boxes_stay_on_their_objects(detector_config: DetectorConfig):
+    augment = BoxAugmenter(detector_config)
+    photo, target = photo_and_target()
+    kept = set()
+    for seed in range(30):
+        seen, its = augment(photo, target, seed)
+        assert seen.dtype == torch.float32
+        assert seen.max() <= 1
+        for label, aspects in zip(its["labels"], its["aspects"], strict=True):
+            assert aspects == target["aspects"][label]
+        for left, top, right, bottom in its["boxes"].round().int().tolist():
+            # White to its borders, but for a line where the crop cut half of a pixel.
+            assert seen[0, top + 1 : bottom - 1, left + 1 : right - 1].min() > 0.5
+        kept.add(len(its["boxes"]))
+    assert kept == {1, 2}
+
+
+def test_a_view_depends_on_its_seed_alone(detector_config: DetectorConfig):
+    augment = BoxAugmenter(detector_config)
+    photo, target = photo_and_target()
+    before = torch.get_rng_state()
+    one, other = augment(photo, target, 3), augment(photo, target, 3)
+    assert torch.equal(one[0], other[0])
+    assert torch.equal(one[1]["boxes"], other[1]["boxes"])
+    assert torch.equal(before, torch.get_rng_state())
