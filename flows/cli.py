@@ -14,6 +14,7 @@ from flows.errors import USERS_MISTAKE, explain, wants_traceback
 
 if TYPE_CHECKING:
     from flows.extraction import ExtractionSummary
+    from flows.parameters import StudentParameters
 
 INTERRUPTED = 130
 # Typer brings its own copy of click in some releases: these are the classes that it really raises.
@@ -54,20 +55,29 @@ def scenes(
     train: Annotated[int, typer.Option(help="Training images of each class.", min=1)] = 24,
     test: Annotated[int, typer.Option(help="Test images of each class.", min=1)] = 40,
     seed: Annotated[int, typer.Option(help="Another seed draws other scenes.", min=0)] = 0,
+    task: Annotated[
+        Literal["classification", "detection"],
+        typer.Option(help="detection: several objects in a scene, in COCO's layout; --train and --test count scenes."),
+    ] = "classification",
 ) -> None:
     """Draw the demo dataset: little scenes whose classes differ in combinations of aspects."""
+    from storage.detection_scenes import write_detection_scenes
     from storage.scenes import write_scenes
 
     if folder.exists() and any(folder.iterdir()) and not (folder / "ground_truth.parquet").exists():
         raise options.OptionInvalid(f"folder {folder} holds something else; choose one that is new or empty")
-    write_scenes(folder, train_per_class=train, test_per_class=test, seed=seed)
-    typer.echo(f"{len(list(folder.glob('*/*/*.png')))} scenes: {folder}")
+    if task == "detection":
+        write_detection_scenes(folder, train=train, test=test, seed=seed)
+    else:
+        write_scenes(folder, train_per_class=train, test_per_class=test, seed=seed)
+    typer.echo(f"{len(list(folder.rglob('*.png')))} scenes: {folder}")
 
 
 @app.command(epilog="Example: aspects extract -d data/scenes -q questions/scenes.yaml -s store --splits train,test")
 def extract(
     dataset: options.Dataset,
-    questions: options.Questions,
+    questions: options.Questions = None,
+    task: options.Task = "classification",
     store: options.Store = "store",
     splits: options.Splits = "train",
     name: options.Name = None,
@@ -96,12 +106,19 @@ def extract(
     vllm: options.VllmSettings = None,
     gpu_price: options.PricePerGpuHour = None,
     shard_size: options.ShardSize = 256,
+    box_questions: options.BoxQuestions = None,
+    box_view: options.BoxView = "crop",
+    box_margin: options.BoxMargin = 0.25,
+    smallest_box: options.SmallestBox = 8.0,
 ) -> None:
     """Ask the teacher every question about every photo, and keep the answers as Parquet.
 
     Killed half-way? Start it again: finished shards are kept. Other questions or photos? Only what is new is asked.
     """
-    _run_extraction(locals())
+    if task == "detection":
+        _run_detection(locals())
+    else:
+        _run_extraction(locals())
 
 
 @app.command(
@@ -109,7 +126,8 @@ def extract(
 )
 def run(
     dataset: options.Dataset,
-    questions: options.Questions,
+    questions: options.Questions = None,
+    task: options.Task = "classification",
     store: options.Store = "store",
     splits: options.Splits = "train",
     name: options.Name = None,
@@ -138,6 +156,10 @@ def run(
     vllm: options.VllmSettings = None,
     gpu_price: options.PricePerGpuHour = None,
     shard_size: options.ShardSize = 256,
+    box_questions: options.BoxQuestions = None,
+    box_view: options.BoxView = "crop",
+    box_margin: options.BoxMargin = 0.25,
+    smallest_box: options.SmallestBox = 8.0,
     recipe: options.Recipe = "small",
     seeds: options.Seeds = "0,1,2",
     runs: options.Runs = Path("runs"),
@@ -164,6 +186,9 @@ def run(
         method=method,
         alpha=alpha,
     )
+    if task == "detection":
+        _print_results(_run_detection(given, student))
+        return
     student.config()
     summary = _run_extraction(given, student=student, train=True)
     assert summary.results is not None
@@ -175,11 +200,14 @@ def train(
     dataset: options.Dataset,
     store: options.Store = "store",
     questions: options.AnyQuestions = None,
+    task: options.Task = "classification",
     teacher: options.AnswersBy = None,
     class_teacher: options.ClassAnswersBy = None,
     name: options.Name = None,
     root: options.Root = None,
     download: options.Download = False,
+    box_questions: options.BoxQuestions = None,
+    box_view: options.BoxView = "crop",
     recipe: options.Recipe = "small",
     seeds: options.Seeds = "0,1,2",
     runs: options.Runs = Path("runs"),
@@ -205,6 +233,23 @@ def train(
     images = options.dataset_parameters(dataset, name, root, download)
     asked = str(questions) if questions else None
     _direct_run()
+    if task == "detection":
+        from flows.detection import student_for, train_detectors
+        from flows.parameters import BoxParameters
+
+        asked_of_boxes = str(box_questions) if box_questions else None
+        student_for(student, asked, asked_of_boxes).detector_config()
+        results = train_detectors(
+            dataset=images,
+            store=store,
+            teacher=teacher,
+            questions=asked,
+            box_questions=asked_of_boxes,
+            boxes=BoxParameters(view=box_view),
+            detector=student,
+        )
+        _print_results(results)
+        return
     from flows.training import find_knowledge, train_student
 
     # Prefect takes seconds to start; a typing mistake should not.
@@ -268,22 +313,37 @@ def evaluate(
     store: Annotated[str | None, typer.Option("--store", "-s", help="Score the aspects too, on these answers.")] = None,
     questions: options.AnyQuestions = None,
     teacher: options.AnswersBy = None,
+    box_questions: options.BoxQuestions = None,
+    box_view: options.BoxView = "crop",
     name: options.Name = None,
     root: options.Root = None,
     download: options.Download = False,
 ) -> None:
-    """Accuracy of one trained student, per class as well, and how well it repeats its teacher."""
-    from flows.report import print_evaluation
+    """Accuracy of one trained student, or mAP of a detector, per class as well; how well it repeats its teacher."""
+    from flows.report import print_detection_evaluation, print_evaluation
     from flows.training import find_teacher_answers
+    from student.detection.evaluate import evaluate_detector
+    from student.detection.runs import is_detector_run
     from student.evaluate import evaluate as evaluate_run
     from student.settings import present_accelerator
 
-    images = options.dataset_parameters(dataset, name, root, download).open()
+    given = options.dataset_parameters(dataset, name, root, download)
     asked = str(questions) if questions else None
+    accelerator, progress = present_accelerator(), sys.stderr.isatty()
+    if is_detector_run(run):
+        from flows.detection import find_detection_knowledge
+        from flows.parameters import BoxParameters
+
+        photos, boxes = given.open_detection(), BoxParameters(view=box_view)
+        of_boxes = str(box_questions) if box_questions else None
+        known = find_detection_knowledge(store, photos, teacher, asked, of_boxes, boxes) if store else None
+        print_detection_evaluation(
+            evaluate_detector(run, photos, known, split, accelerator=accelerator, progress=progress)
+        )
+        return
+    images = given.open()
     answers = find_teacher_answers(store, images.name, teacher, asked) if store else None
-    print_evaluation(
-        evaluate_run(run, images, answers, split, accelerator=present_accelerator(), progress=sys.stderr.isatty())
-    )
+    print_evaluation(evaluate_run(run, images, answers, split, accelerator=accelerator, progress=progress))
 
 
 @app.command(epilog="Example: aspects export runs/recommended/seed-0 exported --format safetensors --format onnx")
@@ -293,14 +353,18 @@ def export(
     formats: Annotated[list[str] | None, typer.Option("--format", help="safetensors or onnx; may be repeated.")] = None,
     keep_aspects: Annotated[bool, typer.Option("--keep-aspects", help="Keep the aspect outputs too.")] = False,
 ) -> None:
-    """Write a trained student as safetensors with its timm config, and as ONNX (checked with onnxruntime)."""
+    """Write a trained student as safetensors, a classifier with its timm config, and as ONNX (checked with
+    onnxruntime)."""
+    from student.detection.export import export_detector
+    from student.detection.runs import is_detector_run
     from student.export import export as export_run
 
-    written = export_run(run, out, tuple(formats or ("safetensors", "onnx")), keep_aspects)
+    write = export_detector if is_detector_run(run) else export_run
+    written = write(run, out, tuple(formats or ("safetensors", "onnx")), keep_aspects)
     for file in written.files:
         typer.echo(written.folder / file)
     if written.onnx_difference is not None:
-        typer.echo(f"onnxruntime and torch differ by at most {written.onnx_difference:.1g} in a logit")
+        typer.echo(f"onnxruntime and torch differ by at most {written.onnx_difference:.1g}")
 
 
 @app.command(
@@ -356,47 +420,46 @@ def teachers() -> None:
 
 def _run_extraction(given: dict[str, Any], **training: Any) -> ExtractionSummary:
     """`given` are the options of `extract`."""
+    if given["questions"] is None:
+        raise options.OptionInvalid("--questions is missing; name a YAML file, e.g. --questions questions/scenes.yaml")
     _direct_run()
     from flows.extraction import check_inputs, extract_aspects
-    from flows.parameters import EngineParameters, TeacherParameters
     from flows.terminal import working
 
-    dataset = options.dataset_parameters(given["dataset"], given["name"], given["root"], given["download"])
-    questions, splits = str(given["questions"]), options.split_names(given["splits"])
-    teacher = TeacherParameters(
-        model=given["teacher"],
-        yes_words=options.words(given["yes_words"]) or None,
-        no_words=options.words(given["no_words"]) or None,
-        processor=options.assignments("--processor", given["processor"]) or None,
-        **{name: given[name] for name in ("revision", "prompt", "dtype", "max_pixels", "quantization")},
-        trust_remote_code=given["trust_remote_code"],
-    )
-    engine = EngineParameters(
-        name=given["engine"],
-        workers=given["workers"],
-        price_per_gpu_hour=given["gpu_price"],
-        batch_size=given["engine_batch"],
-        gpu_memory_utilization=given["gpu_memory"],
-        max_model_len=given["max_model_len"],
-        arguments={
-            **options.assignments("--vllm", given["vllm"]),
-            **options.assignments("--request", given["request"]),
-        },
-        **{name: given[name] for name in ("base_url", "api_key_variable", "concurrency", "top_logprobs")},
-    )
+    asked = options.asking_parameters(given)
+    questions = str(given["questions"])
     # Prefect takes seconds to start; a typing mistake should not.
     with working("checking dataset and questions"):
-        check_inputs(dataset, questions, splits, teacher, engine)
-    return extract_aspects(
-        dataset=dataset,
+        check_inputs(asked["dataset"], questions, asked["splits"], asked["teacher"], asked["engine"])
+    return extract_aspects(questions=questions, **asked, **{"train": False, **training})
+
+
+def _run_detection(given: dict[str, Any], student: StudentParameters | None = None) -> Any:
+    """`given` are the options of `extract`; the results of `student`, where one is to be trained."""
+    _direct_run()
+    from flows.detection import check_detection_inputs, detect_aspects, evaluation_split, student_for
+    from flows.parameters import SMALL_STUDENT, BoxParameters
+    from flows.terminal import working
+
+    asked = options.asking_parameters(given)
+    questions, box_questions = (str(given[name]) if given[name] else None for name in ("questions", "box_questions"))
+    boxes = BoxParameters(view=given["box_view"], margin=given["box_margin"], smallest=given["smallest_box"])
+    if student is not None:
+        student_for(student, questions, box_questions).detector_config()
+    with working("checking dataset and questions"):
+        inputs = {name: asked[name] for name in ("dataset", "splits", "teacher", "engine")}
+        check_detection_inputs(questions=questions, box_questions=box_questions, boxes=boxes, **inputs)
+        if student is not None:
+            evaluation_split(asked["dataset"].open_detection())
+    _, results = detect_aspects(
         questions=questions,
-        splits=splits,
-        teacher=teacher,
-        engine=engine,
-        store=given["store"],
-        shard_size=given["shard_size"],
-        **{"train": False, **training},
+        box_questions=box_questions,
+        boxes=boxes,
+        train=student is not None,
+        detector=student or SMALL_STUDENT,
+        **asked,
     )
+    return results
 
 
 def _direct_run() -> None:

@@ -36,7 +36,7 @@ from flows.report import listed
 from flows.terminal import AnswerBar, say, working
 from flows.training import train_student
 from storage.datasets.base import ImageDataset, select
-from storage.questions import load_questions
+from storage.questions import QuestionSet, load_questions
 from storage.reuse import KnownAnswers, known_answers
 from teacher.config import ResolvedTeacher
 from teacher.extract import (
@@ -177,6 +177,25 @@ def extract_aspects(
     with working("reading the dataset"):
         images = dataset.open()
         resolved = teacher.resolve(engine.choose()[0])
+    summary = ask_about(images, asked_questions, splits, resolved, engine, store, shard_size)
+    if not train:
+        return summary
+    results = train_student(
+        dataset=dataset, store=store, teacher=resolved.fingerprint, questions=questions, student=student
+    )
+    return ExtractionSummary(**{**vars(summary), "results": results})
+
+
+def ask_about(
+    images: ImageDataset,
+    asked_questions: QuestionSet,
+    splits: list[str],
+    resolved: ResolvedTeacher,
+    engine: EngineParameters,
+    store: str,
+    shard_size: int,
+) -> ExtractionSummary:
+    """Within a flow: ask what nobody has asked yet about these images, complete the store's directory, and say so."""
     with working(f"comparing {len(images.records)} images with the store"):
         plan = plan_extraction(images, splits, asked_questions, resolved, store, shard_size=shard_size)
     accounts = (plan.directory.last_manifest() or {}).get("runs", [])
@@ -197,12 +216,7 @@ def extract_aspects(
         say(line)
     if ledger is not None:
         create_table_artifact([ledger.to_json()], key="ledger", description=f"cost of {plan.header.dataset}")
-    if not train:
-        return summary
-    results = train_student(
-        dataset=dataset, store=store, teacher=plan.header.teacher_fingerprint, questions=questions, student=student
-    )
-    return ExtractionSummary(**{**vars(summary), "results": results})
+    return summary
 
 
 def check_inputs(

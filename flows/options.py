@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 import yaml
@@ -16,6 +16,7 @@ TEACHER = "Teacher: what its answers depend on"
 ENGINE = "Engine: how it is asked"
 SERVER = "A teacher on a server"
 STUDENT = "Students"
+BOXES = "Detection: what is asked about boxes"
 
 Dataset = Annotated[
     str, typer.Option("--dataset", "-d", help="Folder SPLIT/CLASS/FILE, torchvision:NAME, cub:FOLDER or hf:NAME.")
@@ -23,7 +24,29 @@ Dataset = Annotated[
 Name = Annotated[str | None, typer.Option(help="Name of the dataset in the store; default: the dataset's own.")]
 Root = Annotated[Path | None, typer.Option(help="Where torchvision's and Hugging Face's files lie.")]
 Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch what is missing.")]
-Questions = Annotated[Path, typer.Option("--questions", "-q", help="YAML file with the question set.")]
+Questions = Annotated[
+    Path | None,
+    typer.Option("--questions", "-q", help="YAML file with the question set; for detection: about whole images."),
+]
+Task = Annotated[
+    Literal["classification", "detection"],
+    typer.Option(help="detection: images with boxes, of a COCO or YOLO folder or torchvision:VOCDetection."),
+]
+BoxQuestions = Annotated[
+    Path | None,
+    typer.Option("--box-questions", help="Question set about each box.", rich_help_panel=BOXES),
+]
+BoxView = Annotated[
+    Literal["crop", "drawn"],
+    typer.Option(help="What the teacher sees of a box: cut out, or drawn onto the image.", rich_help_panel=BOXES),
+]
+BoxMargin = Annotated[
+    float, typer.Option(min=0, help="Around a box that is cut out, as a share of its sides.", rich_help_panel=BOXES)
+]
+SmallestBox = Annotated[
+    float,
+    typer.Option(min=0, help="Boxes with a side below so many pixels are not asked about.", rich_help_panel=BOXES),
+]
 AnyQuestions = Annotated[
     Path | None, typer.Option("--questions", "-q", help="YAML file, to choose where the store has several sets.")
 ]
@@ -181,6 +204,38 @@ def dataset_parameters(source: str, name: str | None, root: Path | None, downloa
     from flows.parameters import DatasetParameters
 
     return DatasetParameters(source=source, name=name, root=str(root) if root else None, download=download)
+
+
+def asking_parameters(given: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a flow that asks, by their names, from the options of `extract`."""
+    from flows.parameters import EngineParameters, TeacherParameters
+
+    teacher = TeacherParameters(
+        model=given["teacher"],
+        yes_words=words(given["yes_words"]) or None,
+        no_words=words(given["no_words"]) or None,
+        processor=assignments("--processor", given["processor"]) or None,
+        **{name: given[name] for name in ("revision", "prompt", "dtype", "max_pixels", "quantization")},
+        trust_remote_code=given["trust_remote_code"],
+    )
+    engine = EngineParameters(
+        name=given["engine"],
+        workers=given["workers"],
+        price_per_gpu_hour=given["gpu_price"],
+        batch_size=given["engine_batch"],
+        gpu_memory_utilization=given["gpu_memory"],
+        max_model_len=given["max_model_len"],
+        arguments={**assignments("--vllm", given["vllm"]), **assignments("--request", given["request"])},
+        **{name: given[name] for name in ("base_url", "api_key_variable", "concurrency", "top_logprobs")},
+    )
+    return {
+        "dataset": dataset_parameters(given["dataset"], given["name"], given["root"], given["download"]),
+        "splits": split_names(given["splits"]),
+        "teacher": teacher,
+        "engine": engine,
+        "store": given["store"],
+        "shard_size": given["shard_size"],
+    }
 
 
 def student_parameters(

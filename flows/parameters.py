@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.datasets.base import ImageDataset
-from storage.datasets.open import open_dataset
+from storage.datasets.detection import BoxImages, BoxView, DetectionDataset
+from storage.datasets.open import open_dataset, open_detection_dataset
 from teacher.config import (
     Dtype,
     EngineOptions,
@@ -29,6 +32,7 @@ from teacher.known import KNOWN
 
 if TYPE_CHECKING:  # torch and timm take seconds, and an extraction does without them
     from student.config import StudentConfig
+    from student.detection.config import DetectorConfig
 
 TINY = "tiny"  # of teacher/known.py
 MAX_WORKERS = 64
@@ -56,6 +60,23 @@ class DatasetParameters(Parameters):
     def open(self) -> ImageDataset:
         root = Path(self.root).expanduser() if self.root else None
         return open_dataset(self.source, name=self.name, root=root, download=self.download)
+
+    def open_detection(self) -> DetectionDataset:
+        """With boxes: a COCO or YOLO folder, `coco:FOLDER`, `yolo:FOLDER`, `torchvision:VOCDetection`, ..."""
+        root = Path(self.root).expanduser() if self.root else None
+        return open_detection_dataset(self.source, name=self.name, root=root, download=self.download)
+
+
+class BoxParameters(Parameters):
+    """How the teacher is shown a box."""
+
+    view: Literal["crop", "drawn"] = Field(default="crop", description="cut out, or drawn onto the whole image")
+    margin: float = Field(default=0.25, ge=0, description="around a crop, as a share of the box's sides")
+    smallest: float = Field(default=8.0, ge=0, description="pixels; boxes with a side below are not asked about")
+
+    def of(self, dataset: DetectionDataset) -> BoxImages:
+        """The boxes of `dataset` as images to ask about. Raises DatasetInvalid where it has none."""
+        return BoxImages(dataset, BoxView(kind=self.view, margin=self.margin, smallest=self.smallest))
 
 
 class TeacherParameters(Parameters):
@@ -157,19 +178,36 @@ class StudentParameters(Parameters):
     def config(self) -> StudentConfig:
         from student.config import StudentConfig
 
-        try:
+        with self._naming_wrong_kinds():
             return StudentConfig.from_dict(self.values())
-        except TypeError as error:
-            given = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
-            raise SettingInvalid(f"a student setting has a value of the wrong kind: {given} ({error})") from error
 
     def values(self) -> dict[str, Any]:
         """The recipe's settings, this machine's accelerator, and the settings that differ. Raises ConfigInvalid for an
         unknown recipe."""
         from student.recipes import recipe_settings
+
+        return self._with_settings(recipe_settings(self.recipe))
+
+    def detector_config(self) -> DetectorConfig:
+        """The same of a detector, by the recipes for detectors."""
+        from student.detection.config import DetectorConfig, detection_recipe_settings
+
+        with self._naming_wrong_kinds():
+            return DetectorConfig.from_dict(self._with_settings(detection_recipe_settings(self.recipe)))
+
+    def _with_settings(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         from student.settings import present_accelerator
 
-        return {"accelerator": present_accelerator(), **recipe_settings(self.recipe), **self.settings}
+        return {"accelerator": present_accelerator(), **recipe, **self.settings}
+
+    @contextmanager
+    def _naming_wrong_kinds(self) -> Iterator[None]:
+        try:
+            yield
+        except TypeError as error:
+            given = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+            raise SettingInvalid(f"a student setting has a value of the wrong kind: {given} ({error})") from error
 
 
 SMALL_STUDENT = StudentParameters()
+CROPPED_BOXES = BoxParameters()

@@ -15,35 +15,51 @@ from teacher.known import KNOWN
 if TYPE_CHECKING:  # torch takes seconds, and only who has trained prints these
     import polars as pl
 
+    from student.detection.evaluate import DetectionEvaluation
     from student.evaluate import Evaluation
     from student.experiment import CellSummary, Difference, Results
     from teacher.precomputed import ImportSummary
 
 METRIC_NAMES = {"top1": "top-1", "top5": "top-5", "macro_accuracy": "macro accuracy"}
-GAIN_NOTE = "gain: top-1 over the baseline in pairs of one seed, its 95 % confidence interval, p of a paired t-test"
+# Of the columns of a table.
+HEADINGS = {
+    **METRIC_NAMES,
+    "macro_accuracy": "macro",
+    "map": "mAP",
+    "map50": "AP50",
+    "map75": "AP75",
+    "small": "small",
+    "medium": "medium",
+    "large": "large",
+}
+GAIN_NOTE = "gain: {} over the baseline in pairs of one seed, its 95 % confidence interval, p of a paired t-test"
+# Of a student in the report: what is measured against the teacher, by its column.
+ASPECT_SCORES = {
+    "aspect_auroc": "aspect AUROC",
+    "aspect_ece": "ECE",
+    "box_auroc": "AUROC of boxes' aspects",
+    "image_auroc": "AUROC of images' aspects",
+}
 USES_NOTE = (
     "What each question's answers say about the class, in bits an image: alone, and what all together say less without "
     "it (below 0: it does harm)."
 )
 WIDE = 130  # columns of a terminal
-REPORT_ONLY = ("top-5", "macro", "by seed")
+REPORT_ONLY = ("top-5", "macro", "small", "medium", "large", "by seed")
 WORST_CLASSES = 5
 REASONS_SHOWN = 3
 
 
 def results_rows(results: Results) -> list[dict[str, str]]:
     """Per cent: one row for each cell, mean ± standard deviation over the seeds, and the gain over its baseline."""
-    top5, macro = results.metric("top5"), results.metric("macro_accuracy")
     rows = []
-    for index, cell in enumerate(results.metric("top1")):
+    for index, cell in enumerate(results.metric(results.metrics[0])):
         varied = {name: "-" if value is None else str(value) for name, value in cell.varied.items()}
         rows.append(
             {
                 **varied,
                 "seeds": str(len(cell.values)),
-                "top-1": _mean(cell),
-                "top-5": _mean(top5[index]),
-                "macro": _mean(macro[index]),
+                **{HEADINGS[name]: _mean(results.metric(name)[index]) for name in results.metrics},
                 **_gain(cell.gain),
             }
         )
@@ -65,11 +81,11 @@ def results_markdown(results: Results, uses: pl.DataFrame | None) -> str:
     rows = results_rows(results)
     header = list(rows[0])
     table = [" | ".join(header), " | ".join("---" for _ in header), *(" | ".join(row.values()) for row in rows)]
-    lines = [f"# {results_title(results)}", "", *(f"| {line} |" for line in table), "", GAIN_NOTE, ""]
+    lines = [f"# {results_title(results)}", "", *(f"| {line} |" for line in table), "", _gain_note(results), ""]
     for row in results.table.iter_rows(named=True):
-        if row["aspect_auroc"] is not None:
-            aspects = f"aspect AUROC {row['aspect_auroc']:.3f}, ECE {row['aspect_ece']:.3f}"
-            lines.append(f"- {row['cell']}, seed {row['seed']}: {aspects}")
+        scores = [f"{text} {row[name]:.3f}" for name, text in ASPECT_SCORES.items() if row.get(name) is not None]
+        if scores:
+            lines.append(f"- {row['cell']}, seed {row['seed']}: {', '.join(scores)}")
     if uses is not None:
         lines += [
             "",
@@ -98,7 +114,7 @@ def print_results(results: Results) -> None:
         table.add_row(*(row[name] for name in shown))
     console.print(table)
     if len(rows) > 1:
-        console.print(f"[dim]{GAIN_NOTE}[/dim]")
+        console.print(f"[dim]{_gain_note(results)}[/dim]")
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
@@ -147,6 +163,28 @@ def listed(what: str, reasons: dict[str, str]) -> list[str]:
     shown = [f"  {image_id}: {reason}" for image_id, reason in itertools.islice(reasons.items(), REASONS_SHOWN)]
     more = [f"  and {len(reasons) - REASONS_SHOWN} more"] if len(reasons) > REASONS_SHOWN else []
     return [f"{what}: {len(reasons)} (each has its reason in the column 'error')", *shown, *more]
+
+
+def _gain_note(results: Results) -> str:
+    return GAIN_NOTE.format(HEADINGS[results.metrics[0]])
+
+
+def print_detection_evaluation(evaluation: DetectionEvaluation) -> None:
+    console = Console(highlight=False)
+    dropped = f", {evaluation.dropped_images} dropped" if evaluation.dropped_images else ""
+    counts = f"{evaluation.images} images with {evaluation.boxes} boxes{dropped}"
+    console.print(f"{evaluation.dataset}, split {evaluation.split}: {counts}")
+    for metric in ("map", "map50", "map75", "small", "medium", "large"):
+        console.print(f"{HEADINGS[metric]:>16}: {_percent(getattr(evaluation.scores, metric))} %")
+    for name in ("box_auroc", "image_auroc"):
+        if (auroc := getattr(evaluation, name)) is not None:
+            console.print(f"{ASPECT_SCORES[name]:>16}: {auroc:.3f}")
+    scored = [(score.map, score) for score in evaluation.scores.per_class if score.map is not None]
+    worst = sorted(scored, key=lambda pair: (pair[0], pair[1].class_name))[:WORST_CLASSES]
+    table = Table("class", "boxes", "mAP %", title="hardest classes", title_justify="left", box=box.SIMPLE_HEAD)
+    for precision, score in worst:
+        table.add_row(score.class_name, str(score.boxes), _percent(precision))
+    console.print(table)
 
 
 def _mean(summary: CellSummary) -> str:

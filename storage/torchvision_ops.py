@@ -45,8 +45,12 @@ class CompanionFinder(importlib.abc.MetaPathFinder):
             self._defined = define_missing_operators()
         elif fullname == "torchvision.ops" and self._defined:
             # Its functions ask this before they call an operator, and would refuse or be compiled instead.
-            sys.modules["torchvision.extension"]._has_ops = lambda: True  # type: ignore[attr-defined]
+            sys.modules["torchvision.extension"]._has_ops = _has_operators  # type: ignore[attr-defined]
         return None
+
+
+def _has_operators() -> bool:
+    return True  # a function, not a lambda: TorchScript reads it, and ONNX's exporter uses that
 
 
 def hide_unusable() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import polars as pl
@@ -25,10 +25,12 @@ from student.evaluate import Evaluation, evaluate, read_evaluation
 from student.examples import Knowledge, digest_of, training_records
 from student.images import ImageCache, evaluation_cache, training_cache
 from student.runs import EpochLog, TrainedStudent, write_bytes, write_json
-from student.settings import ConfigInvalid
+from student.settings import ConfigInvalid, TrainingConfig
 from student.training import train
 
+AnyConfig = TypeVar("AnyConfig", bound=TrainingConfig)
 METRICS = ("top1", "top5", "macro_accuracy")
+AnyLog = TypeVar("AnyLog")
 NETWORK = "network"  # folder of the larger network that students learn from
 CONFIDENCE = 0.95
 
@@ -47,8 +49,13 @@ class Grid:
     baseline: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"method": "base"})
     network: Mapping[str, Any] | None = None
 
-    def cells(self, run_dir: Path) -> tuple[Cell, ...]:
-        """Every combination once, in order, with the baseline's first. Raises ConfigInvalid for one that cannot be."""
+    def cells(self, run_dir: Path) -> tuple[Cell[StudentConfig], ...]:
+        """Classifiers: every combination once, in order, with the baseline's first. Raises ConfigInvalid for one that
+        cannot be."""
+        return self.cells_of(StudentConfig, run_dir)
+
+    def cells_of(self, kind: type[AnyConfig], run_dir: Path) -> tuple[Cell[AnyConfig], ...]:
+        """The same of any kind of student."""
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ConfigInvalid(f"seeds are {list(self.seeds)}; give at least one, each once")
         if empty := [name for name, values in self.axes.items() if not values]:
@@ -56,30 +63,38 @@ class Grid:
         shared = {**self.settings, "seed": 0}
         if self.network is not None:
             shared[NETWORK] = str(run_dir / NETWORK)
-        found: dict[str, Cell] = {}
+        found: dict[str, Cell[AnyConfig]] = {}
         for values in itertools.product(*self.axes.values()):
             varied = dict(zip(self.axes, values, strict=True))
             for chosen in (varied | dict(self.baseline), varied):
-                cell = Cell.of(StudentConfig.from_dict(shared | chosen), tuple({**self.axes, **self.baseline}))
+                cell = Cell.of(kind.from_dict(shared | chosen), tuple({**self.axes, **self.baseline}))
                 found.setdefault(cell.name, cell)
         return tuple(found.values())
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class Cell(Generic[AnyConfig]):
     """One combination: its name, the settings that vary, and the config (of seed 0)."""
 
     name: str
     varied: Mapping[str, Any]
-    config: StudentConfig
+    config: AnyConfig
 
     @classmethod
-    def of(cls, config: StudentConfig, axes: Sequence[str]) -> Cell:
+    def of(cls, config: AnyConfig, axes: Sequence[str]) -> Cell[AnyConfig]:
         config = config.effective()
         varied = {name: getattr(config, name) for name in axes}
         named = [f"{name}={_plain(value)}" for name, value in varied.items() if name != "method" and value is not None]
         name = ",".join([config.method, *named]) if "method" in axes else ",".join(named)
         return cls(name=name.replace("/", "-"), varied=varied, config=config)
+
+    def columns(self, seed: int) -> dict[str, Any]:
+        """What tells a student's row in the table from others."""
+        varied = {name: _plain(value) for name, value in self.varied.items()}
+        return {"cell": self.name, **varied, "seed": seed}
+
+    def directory(self, run_dir: Path, seed: int) -> Path:
+        return run_dir / self.name / f"seed-{seed}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +138,13 @@ class Results:
     summary: tuple[CellSummary, ...]
 
     def metric(self, name: str) -> tuple[CellSummary, ...]:
-        """The cells' summaries of "top1", "top5" or "macro_accuracy"."""
+        """The cells' summaries of one of `metrics`."""
         return tuple(summary for summary in self.summary if summary.metric == name)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What was measured, the one that counts first."""
+        return tuple(dict.fromkeys(summary.metric for summary in self.summary))
 
     def difference(self, cell: str, other: str, metric: str = "top1") -> Difference:
         """`cell` minus `other`, paired by seed."""
@@ -169,9 +189,9 @@ def run_experiment(
                 config,
                 dataset,
                 knowledge,
-                run_dir / cell.name / f"seed-{seed}",
+                cell.directory(run_dir, seed),
                 progress=progress,
-                on_epoch=_tell(on_epoch, cell.name, seed),
+                on_epoch=tell(on_epoch, cell.name, seed),
                 photos=photos.training(config),
             )
             scores = read_evaluation(run.run_dir, split)
@@ -227,10 +247,15 @@ class Photographs:
         return self._open[key]
 
 
-def summarise(table: pl.DataFrame, cells: Sequence[Cell], baseline: Mapping[str, Any]) -> tuple[CellSummary, ...]:
+def summarise(
+    table: pl.DataFrame,
+    cells: Sequence[Cell[AnyConfig]],
+    baseline: Mapping[str, Any],
+    metrics: Sequence[str] = METRICS,
+) -> tuple[CellSummary, ...]:
     """Every metric of every cell, compared with the cell that has the baseline's settings and else the same."""
     found = []
-    for metric, cell in itertools.product(METRICS, cells):
+    for metric, cell in itertools.product(metrics, cells):
         values = _by_seed(table, cell.name, metric)
         reference = Cell.of(cell.config.replace(**baseline), tuple(cell.varied)).name
         gain = None
@@ -271,12 +296,12 @@ def write_parquet(path: Path, table: pl.DataFrame) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def _row(cell: Cell, seed: int, run: TrainedStudent, scores: Evaluation, run_dir: Path) -> dict[str, Any]:
+def _row(
+    cell: Cell[StudentConfig], seed: int, run: TrainedStudent, scores: Evaluation, run_dir: Path
+) -> dict[str, Any]:
     seconds = sum(log.seconds for log in run.epochs)
     return {
-        "cell": cell.name,
-        **{name: _plain(value) for name, value in cell.varied.items()},
-        "seed": seed,
+        **cell.columns(seed),
         "best_epoch": run.best_epoch,
         "train_images": run.train_images,
         "val_top1": run.val_top1,
@@ -303,7 +328,6 @@ def _std(values: Sequence[float]) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def _tell(
-    on_epoch: Callable[[str, int, EpochLog], None] | None, cell: str, seed: int
-) -> Callable[[EpochLog], None] | None:
+def tell(on_epoch: Callable[[str, int, AnyLog], None] | None, cell: str, seed: int) -> Callable[[AnyLog], None] | None:
+    """`on_epoch` for one student's epochs."""
     return None if on_epoch is None else lambda log: on_epoch(cell, seed, log)
