@@ -78,6 +78,7 @@ def request(environment: Mapping[str, str], path: str, body: dict[str, Any]) -> 
 
 def test_the_flows_are_deployed_with_parameters_that_they_accept(served: Mapping[str, str]) -> None:
     deployments = {found["name"]: found for found in request(served, "deployments/filter", {})}
+    from flows.detection import detect_aspects, train_detectors
     from flows.experiment import run_experiment
     from flows.extraction import extract_aspects
     from flows.training import train_student
@@ -86,6 +87,8 @@ def test_the_flows_are_deployed_with_parameters_that_they_accept(served: Mapping
         "extract-aspects": extract_aspects,
         "train-student": train_student,
         "run-experiment": run_experiment,
+        "detect-aspects": detect_aspects,
+        "train-detector": train_detectors,
     }
     assert set(deployments) == set(flows)
     for name, flow in flows.items():

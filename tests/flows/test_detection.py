@@ -1,0 +1,153 @@
+"""The flow for images with boxes, with the bundled teacher on the transformers engine; bench/detection.py runs vLLM."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from prefect.artifacts import Artifact
+
+from flows import extraction
+from flows.detection import BOXES, IMAGES, QuestionsMissing, detect_aspects, evaluation_split
+from flows.parameters import BoxParameters, DatasetParameters, EngineParameters, StudentParameters
+from storage.answers import AnswersMissing
+from storage.datasets import DatasetInvalid, open_detection_dataset
+from storage.detection_scenes import write_detection_scenes
+from student.settings import ConfigInvalid
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+Detect = Callable[..., Any]
+SMALLEST = 12.0  # pixels; some of the scenes' boxes are smaller
+
+
+@pytest.fixture(scope="module")
+def boxed_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "boxed"
+    write_detection_scenes(folder, train=8, test=3, seed=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def detect(boxed_scenes: Path, few_questions: Path) -> Detect:
+    """The flow on the scenes; keyword arguments replace its parameters."""
+
+    def run(store: Path, **changes: Any) -> Any:
+        parameters = {
+            "dataset": DatasetParameters(source=str(boxed_scenes)),
+            "questions": str(few_questions),
+            "box_questions": str(few_questions),
+            "boxes": BoxParameters(margin=0.5, smallest=SMALLEST),
+            "engine": EngineParameters(name="transformers"),
+            "store": str(store),
+            "shard_size": 10,
+            "train": False,
+        }
+        return detect_aspects(**{**parameters, **changes})
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def asked(detect: Detect, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    store = tmp_path_factory.mktemp("asked")
+    summaries, _ = detect(store)
+    return store, summaries
+
+
+@pytest.fixture
+def store(asked: tuple[Path, Any], tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(asked[0], tmp_path / "store"))
+
+
+def student(runs: Path, **settings: Any) -> StudentParameters:
+    small = {"backbone": "test_resnet", "epochs": 1, "warmup": 0, "channels": 32, "hidden": 16, "image_size": 64}
+    return StudentParameters(recipe="demo", settings={**small, "batch_size": 4, **settings}, seeds=[0], runs=str(runs))
+
+
+def test_images_and_boxes_have_a_row_each(asked: tuple[Path, Any], boxed_scenes: Path) -> None:
+    store, summaries = asked
+    dataset = open_detection_dataset(str(boxed_scenes))
+    images = [record.image_id for record in dataset.records if record.split == "train"]
+    tables = {
+        what: pl.read_parquet(f"{store}/answers/dataset={name}/**/*.parquet")
+        for what, name in ((IMAGES, "boxed"), (BOXES, "boxed.crop"))
+    }
+    assert tables[IMAGES]["image_id"].to_list() == images
+    boxes = [(image_id, str(box.number)) for image_id in images for box in dataset.boxes[image_id]]
+    assert list(zip(tables[BOXES]["image_id"], tables[BOXES]["box_id"], strict=True)) == boxes
+    first = dataset.boxes[images[0]][0].corners
+    assert tuple(tables[BOXES]["box"][0].values()) == first
+    small = tables[BOXES].filter(pl.col("error").is_not_null())
+    assert 0 < len(small) < len(boxes)
+    assert small["error"].str.contains("too small to see").all()
+    assert summaries[BOXES].asked == 4 * (len(boxes) - len(small))
+    assert len(summaries[BOXES].failures) == len(small)
+    assert summaries[IMAGES].asked == 4 * len(images)
+
+
+def test_a_second_run_starts_no_teacher(detect: Detect, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*arguments: object) -> None:
+        raise AssertionError("a teacher was started")
+
+    monkeypatch.setattr(extraction, "EngineProcess", start)
+    summaries, _ = detect(store)
+    assert [summary.asked for summary in summaries.values()] == [0, 0]
+
+
+def test_detectors_are_trained_on_everything_that_was_asked(detect: Detect, store: Path, tmp_path: Path) -> None:
+    _, results = detect(store, train=True, detector=student(tmp_path / "runs"))
+    assert results.table["cell"].to_list() == ["base", "both"]
+    assert results.metrics[:3] == ("map", "map50", "map75")
+    assert results.images == 3
+    report = (tmp_path / "runs" / "report.md").read_text()
+    assert "gain: mAP over the baseline" in report
+    artifact = Artifact.get("results")
+    assert artifact is not None
+    assert [row["method"] for row in json.loads(str(artifact.data))] == ["base", "both"]
+
+
+def test_one_question_set_is_enough(detect: Detect, store: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "{answers}"
+    _, results = detect(store, questions=None, train=True, detector=student(runs))
+    assert results.table["cell"].to_list() == ["base", "box"]
+    (folder,) = tmp_path.glob("*/results.json")
+    assert "{" not in folder.parent.name
+
+
+def test_mistakes_are_found_before_anything_is_asked(detect: Detect, tmp_path: Path) -> None:
+    with pytest.raises(QuestionsMissing, match="--questions about images, --box-questions about boxes"):
+        detect(tmp_path, questions=None, box_questions=None)
+    with pytest.raises(ConfigInvalid, match="detector 'yolo' is unknown; use one of 'faster-rcnn', 'fcos'"):
+        detect(tmp_path, train=True, detector=student(tmp_path, detector="yolo"))
+    with pytest.raises(DatasetInvalid, match="no detection dataset at nowhere"):
+        detect(tmp_path, dataset=DatasetParameters(source="nowhere"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_answers_that_are_not_there_are_named(detect: Detect, boxed_scenes: Path, tmp_path: Path) -> None:
+    from flows.detection import train_detectors
+
+    with pytest.raises(AnswersMissing, match=r"no complete answers for dataset 'boxed\.crop'"):
+        train_detectors(
+            dataset=DatasetParameters(source=str(boxed_scenes)),
+            store=str(tmp_path / "empty"),
+            box_questions="questions/scenes.yaml",
+        )
+
+
+def test_the_split_to_evaluate_on_is_test_or_what_comes_next(boxed_scenes: Path, tmp_path: Path) -> None:
+    assert evaluation_split(open_detection_dataset(str(boxed_scenes))) == "test"
+    moved = Path(shutil.copytree(boxed_scenes, tmp_path / "moved"))
+    (moved / "annotations" / "instances_test.json").rename(moved / "annotations" / "instances_val2017.json")
+    (moved / "test").rename(moved / "val2017")
+    assert evaluation_split(open_detection_dataset(str(moved))) == "val"
+    (moved / "annotations" / "instances_val2017.json").unlink()
+    with pytest.raises(DatasetInvalid, match="no split 'test'; it has train"):
+        evaluation_split(open_detection_dataset(str(moved)))
