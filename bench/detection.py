@@ -1,0 +1,220 @@
+"""Do a teacher's answers make a better detector? Rendered scenes with several objects each, in pairs of one seed.
+
+The bundled tiny teacher answers 50 questions about every image and about every box (cut out with its margin), through
+vLLM. Faster R-CNN learns from none of the answers, from those about images, about boxes, or from both. Prints one line
+of JSON for each. Started again with the same --run-dir it goes on.
+
+    python bench/detection.py --run-dir runs/detection
+
+With --photos the same on the 128 training photos of coco128, which are learnt by heart: mAP50 on these photos
+themselves, as a curve over the epochs, with and without answers. The tiny teacher knows no photos; what is shown is that
+everything runs on real ones.
+
+    python bench/detection.py --photos --run-dir runs/coco128
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).parents[1]
+# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
+sys.path[0] = str(PROJECT)
+
+import torch
+
+from storage.answers import Answers, read_answers
+from storage.datasets import BoxImages, BoxView, DetectionDataset, ImageDataset, open_detection_dataset
+from storage.detection_scenes import write_detection_scenes
+from storage.questions import load_questions
+from storage.reuse import known_answers
+from student.detection.config import DetectorConfig, detection_recipe
+from student.detection.examples import DetectionKnowledge
+from student.detection.experiment import run_detection_experiment
+from student.experiment import Difference, Grid, Results
+from teacher.config import EngineOptions, resolve, tiny_teacher
+from teacher.extract import ask_shard, finish_directory, plan_extraction
+from teacher.process import EngineProcess
+
+QUESTIONS = PROJECT / "questions" / "scenes.yaml"
+METHODS = ("base", "image", "box", "both")
+# Learnt by heart: nothing is done to the photos.
+BY_HEART = {
+    "image_size": 128,
+    "epochs": 50,
+    "flip": 0.0,
+    "alpha": 1.0,
+    "watch": "train",
+    "watch_every": 5,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "detection", help="where everything is kept")
+    parser.add_argument("--photos", action="store_true", help="coco128 by heart, instead of rendered scenes")
+    parser.add_argument("--train", type=int, default=192, help="rendered training scenes")
+    parser.add_argument("--test", type=int, default=160, help="rendered test scenes")
+    parser.add_argument("--seeds", default="0,1,2", help="paired seeds; with --photos the first only")
+    parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas; base is always one")
+    parser.add_argument("--epochs", type=int, default=None, help="instead of the recipe's")
+    parser.add_argument("--detector", default="faster-rcnn", help="faster-rcnn, fcos or retinanet")
+    parser.add_argument("--engine", default="vllm", help="vllm or transformers")
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
+    asked = parser.parse_args()
+    if asked.photos:
+        dataset, splits, changes = open_photos(asked.run_dir), ("train",), dict(BY_HEART)
+    else:
+        folder = asked.run_dir / "scenes"
+        if not (folder / "ground_truth.parquet").exists():
+            write_detection_scenes(folder, train=asked.train, test=asked.test, seed=0)
+        dataset, splits, changes = open_detection_dataset(str(folder)), ("train", "test"), {}
+    changes |= {"detector": asked.detector, "threads": asked.threads}
+    if asked.epochs is not None:
+        changes["epochs"] = asked.epochs
+    config = detection_recipe("demo", **changes)
+    knowledge = ask_everything(dataset, splits, asked.run_dir / "store", asked.engine)
+    methods, seeds = asked.methods.split(","), [int(seed) for seed in asked.seeds.split(",")]
+    if asked.photos:
+        learn_by_heart(config, dataset, knowledge, asked.run_dir, methods, seeds[0])
+    else:
+        grid = Grid(settings=config.to_dict(), axes={"method": methods}, seeds=seeds)
+        print_results(run_detection_experiment(grid, dataset, knowledge, asked.run_dir))
+
+
+def open_photos(run_dir: Path) -> DetectionDataset:
+    """coco128, its photos and boxes put together as YOLO folders."""
+    folder = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data")) / "coco128"
+    if not folder.is_dir():
+        sys.exit(f"no photos at {folder}; set ASPECTS_DATA to the folder that holds coco128")
+    together = run_dir / "coco128"
+    together.mkdir(parents=True, exist_ok=True)
+    for name, target in (
+        ("images", folder / "images"),
+        ("labels", folder / "object_detection" / "labels"),
+        ("config.yaml", folder / "object_detection" / "config.yaml"),
+    ):
+        if not (together / name).is_symlink():
+            (together / name).symlink_to(target.resolve())
+    return open_detection_dataset(str(together))
+
+
+def ask_everything(dataset: DetectionDataset, splits: tuple[str, ...], store: Path, engine: str) -> DetectionKnowledge:
+    """The tiny teacher's answers about all images and boxes of `splits`; asks what the store does not have."""
+    engines: list[EngineProcess] = []
+    try:
+        images = ask(dataset, splits, store, engine, engines)
+        boxes = ask(BoxImages(dataset, BoxView()), splits, store, engine, engines)
+    finally:
+        for one in engines:
+            one.close()
+    return DetectionKnowledge(images=images, boxes=boxes)
+
+
+def ask(
+    images: ImageDataset, splits: tuple[str, ...], store: Path, engine: str, engines: list[EngineProcess]
+) -> Answers:
+    """One dataset's answers, with a line of JSON. The first that has something to ask starts the engine."""
+    teacher, questions = resolve(tiny_teacher()), load_questions(QUESTIONS)
+
+    def loaded() -> EngineProcess:
+        if not engines:
+            engines.append(EngineProcess(engine, teacher, EngineOptions()))  # type: ignore[arg-type]
+        return engines[0]
+
+    plan = plan_extraction(images, splits, questions, teacher, str(store))
+    if plan.missing:
+        loaded()
+    started = time.perf_counter()
+    known = known_answers(str(store), images.name, teacher.fingerprint)
+    done = [ask_shard(shard, plan, images, teacher, loaded, known) for shard in plan.missing]
+    seconds = time.perf_counter() - started
+    failures = finish_directory(plan.directory, plan.header, plan.shards, {})
+    line = {
+        "benchmark": "asking",
+        "dataset": images.name,
+        "rows": plan.images,
+        "too_small_to_see": len(failures),
+        "answers_asked": sum(shard.asked for shard in done),
+        "seconds": round(seconds, 1),
+    }
+    print(json.dumps(line), flush=True)
+    return read_answers(plan.directory)
+
+
+def learn_by_heart(
+    config: DetectorConfig,
+    dataset: DetectionDataset,
+    knowledge: DetectionKnowledge,
+    run_dir: Path,
+    methods: list[str],
+    seed: int,
+) -> None:
+    from student.detection.training import train_detector
+
+    for method in methods:
+        chosen = config.replace(method=method, seed=seed)
+        run = train_detector(chosen, dataset, knowledge, run_dir / method / f"seed-{seed}")
+        curve = {log.epoch: percent(log.watched_map50) for log in run.epochs if log.watched_map50 is not None}
+        line = {
+            "benchmark": "coco128 by heart",
+            "method": method,
+            "train_images": run.train_images,
+            "map50_by_epoch": curve,
+            "map": percent(run.epochs[-1].watched_map),
+            "loss": [round(run.epochs[place].detection, 3) for place in (0, -1)],
+            "images_per_second": round(run.epochs[-1].images_per_second, 1),
+            "training_seconds": round(sum(log.seconds for log in run.epochs)),
+            "threads": torch.get_num_threads(),
+        }
+        print(json.dumps(line), flush=True)
+
+
+def print_results(results: Results) -> None:
+    """A line of JSON for each method: mAP on the test scenes in percent, and what it gains over base."""
+    for summary in results.metric("map"):
+        rows = results.table.filter(results.table["cell"] == summary.cell)
+        line = {
+            "benchmark": "detection",
+            "method": summary.cell,
+            "detector": results.settings["detector"],
+            "train_images": results.train_images,
+            "test_images": results.images,
+            "map": [percent(value) for value in summary.values],
+            "map_mean": percent(summary.mean),
+            "map_std": percent(summary.std),
+            "over_base": describe(summary.gain),
+            **{f"{name}_mean": percent(rows[name].mean()) for name in ("map50", "map75", "small", "medium")},
+            "box_auroc_mean": rows["box_auroc"].mean(),
+            "image_auroc_mean": rows["image_auroc"].mean(),
+            "training_seconds": round(rows["seconds"].sum()),
+            "images_per_second": round(rows["images_per_second"].mean(), 1),
+            "threads": torch.get_num_threads(),
+        }
+        print(json.dumps(line), flush=True)
+
+
+def describe(difference: Difference | None) -> dict[str, Any] | None:
+    """A paired difference in percentage points, with its 95 % confidence interval."""
+    if difference is None:
+        return None
+    return {
+        "mean": percent(difference.mean),
+        "interval": [percent(difference.low), percent(difference.high)],
+        "p": difference.p,
+        "by_seed": [percent(value) for value in difference.values],
+    }
+
+
+def percent(share: Any) -> float | None:
+    return None if share is None else round(100 * share, 2)
+
+
+if __name__ == "__main__":
+    main()
