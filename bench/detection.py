@@ -7,8 +7,8 @@ of JSON for each. Started again with the same --run-dir it goes on.
     python bench/detection.py --run-dir runs/detection
 
 With --photos the same on the 128 training photos of coco128, which are learnt by heart: mAP50 on these photos
-themselves, as a curve over the epochs, with and without answers. The tiny teacher knows no photos; what is shown is that
-everything runs on real ones.
+themselves, as a curve over the epochs, with and without answers. The tiny teacher knows no photos: this shows that all
+of it runs on real ones.
 
     python bench/detection.py --photos --run-dir runs/coco128
 """

@@ -17,6 +17,7 @@ import yaml
 from flows import terminal
 from flows.cli import main
 from storage.scenes import write_scenes
+from tests.storage.datasets.test_yolo import write_yolo
 
 COMMANDS = ("scenes", "extract", "run", "train", "experiment", "evaluate", "export", "import-answers", "show")
 
@@ -84,6 +85,15 @@ def test_help_needs_nothing_heavy() -> None:
     assert process.returncode == 0, process.stdout
 
 
+DETECTION = ("--task", "detection", "--box-questions", "questions.yaml")
+# Datasets with boxes, by what is wrong with their only box.
+BOXES = {
+    "boxed": "0 0.5 0.5 0.5 0.5",
+    "negative": "0 0.5 0.5 -0.5 0.5",
+    "outside": "0 1.5 0.5 0.5 0.5",
+    "unknown": "3 0.5 0.5 0.5 0.5",
+    "empty-boxes": "",
+}
 MISTAKES: list[tuple[list[str], str]] = [
     (["extract"], "Missing option '--dataset'"),
     (["extract", "--datset", "photos"], "--datset"),
@@ -121,6 +131,22 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["import-answers", "none.json", "--format", "makd", "-d", "photos"], "cannot read none.json"),
     (["import-answers", "none.json", "--format", "lavid", "-d", "photos"], "needs --questions"),
     (["import-answers", "none.csv", "--format", "makd", "-d", "photos", "--alias", "a=b"], "lavid only"),
+    (["extract", "-d", "photos"], "--questions is missing"),
+    (["run", "-d", "photos", "--task", "detection", "-q", "questions.yaml"], "no COCO or YOLO annotations in photos"),
+    (["run", "-d", "boxed", "--task", "detection"], "--questions about images, --box-questions about boxes"),
+    (["run", "-d", "boxed", "--task", "segmentation", "-q", "questions.yaml"], "'classification', 'detection'"),
+    (
+        ["run", "-d", "boxed", "--task", "detection", "--box-questions", "none.yaml"],
+        "cannot read question set none.yaml",
+    ),
+    (["run", "-d", "boxed", *DETECTION, "--recipe", "paper"], "detection recipe 'paper' is unknown; use one of demo"),
+    (["run", "-d", "boxed", *DETECTION, "--method", "image"], "no split 'test'; it has train"),
+    (["run", "-d", "boxed", *DETECTION, "--set", "detector=yolo"], "use one of 'faster-rcnn', 'fcos', 'retinanet'"),
+    (["train", "-d", "boxed", *DETECTION, "-s", "empty"], "no split 'test'; it has train"),
+    (["extract", "-d", "negative", *DETECTION], "labels/train/1.txt, line 1: a box has the negative size -4 x 4"),
+    (["extract", "-d", "outside", *DETECTION], "lies outside its image of 8 x 8 pixels; correct or remove it"),
+    (["extract", "-d", "unknown", *DETECTION], "there is no class 3; 'names' has 0 to 1"),
+    (["extract", "-d", "empty-boxes", *DETECTION], "has no boxes to ask about; ask about its images"),
     (["scenes", "photos"], "holds something else"),
     (["scenes", "questions.yaml"], "questions.yaml"),
 ]
@@ -133,6 +159,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     (project / "broken.yaml").write_text("questions: [{key: a")
     grid = {"dataset": {"source": "photos"}, "store": "empty", "runs": "runs/grid", "grid": {"alpha": [1, 4]}}
     (project / "grid.yaml").write_text(yaml.safe_dump(grid))
+    for folder, boxes in BOXES.items():
+        write_yolo(project / folder, boxes=boxes, data="train: images/train\nnames: [a, b]\n")
     outcome = aspects(*arguments)
     assert outcome.code == 2
     assert outcome.err.startswith("error: ")
@@ -160,6 +188,11 @@ def test_scenes_are_drawn_once_and_again(aspects: Aspects, tmp_path: Path) -> No
     files = {path: path.read_bytes() for path in tmp_path.glob("drawn/*/*/*.png")}
     assert aspects("scenes", "drawn", "--train", 1, "--test", 1).out == first.out
     assert {path: path.read_bytes() for path in tmp_path.glob("drawn/*/*/*.png")} == files
+
+
+def test_scenes_with_boxes_are_drawn(aspects: Aspects, tmp_path: Path) -> None:
+    assert aspects("scenes", "boxed", "--train", 3, "--test", 2, "--task", "detection").out == "5 scenes: boxed\n"
+    assert (tmp_path / "boxed" / "annotations" / "instances_test.json").exists()
 
 
 @pytest.fixture
