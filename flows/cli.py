@@ -5,30 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
 from flows import options
 from flows.errors import USERS_MISTAKE, explain, wants_traceback
 
-if TYPE_CHECKING:
-    from flows.extraction import ExtractionSummary
-    from flows.parameters import StudentParameters
-
 INTERRUPTED = 130
 # Typer brings its own copy of click in some releases: these are the classes that it really raises.
 ClickException = typer.BadParameter.__mro__[2]
-# For flows that this process runs itself. Whoever sets one of them decides otherwise.
-DIRECT_RUN = {
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
-    # Only what goes to the terminal, where the progress bar is: a server gets every line all the same.
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    # The engine ends at once and leaves a lock of tqdm behind, which Python would report last of all.
-    "PYTHONWARNINGS": "ignore:resource_tracker",
-}
 
 app = typer.Typer(
     name="aspects",
@@ -115,10 +101,10 @@ def extract(
 
     Killed half-way? Start it again: finished shards are kept. Other questions or photos? Only what is new is asked.
     """
-    if task == "detection":
-        _run_detection(locals())
-    else:
-        _run_extraction(locals())
+    given = locals()
+    from flows import commands
+
+    commands.ask(given)
 
 
 @app.command(
@@ -186,13 +172,9 @@ def run(
         method=method,
         alpha=alpha,
     )
-    if task == "detection":
-        _print_results(_run_detection(given, student))
-        return
-    student.config()
-    summary = _run_extraction(given, student=student, train=True)
-    assert summary.results is not None
-    _print_results(summary.results)
+    from flows import commands
+
+    _print_results(commands.ask(given, student))
 
 
 @app.command(epilog="Example: aspects train -d data/scenes -s store --recipe small --epochs 60 --seeds 0,1,2")
@@ -219,6 +201,7 @@ def train(
     settings: options.Settings = None,
 ) -> None:
     """Train students with and without the store's answers, seed by seed, and compare them on the test split."""
+    given = locals()
     student = options.student_parameters(
         recipe,
         seeds,
@@ -230,41 +213,9 @@ def train(
         method=method,
         alpha=alpha,
     )
-    images = options.dataset_parameters(dataset, name, root, download)
-    asked = str(questions) if questions else None
-    _direct_run()
-    if task == "detection":
-        from flows.detection import student_for, train_detectors
-        from flows.parameters import BoxParameters
+    from flows import commands
 
-        asked_of_boxes = str(box_questions) if box_questions else None
-        student_for(student, asked, asked_of_boxes).detector_config()
-        results = train_detectors(
-            dataset=images,
-            store=store,
-            teacher=teacher,
-            questions=asked,
-            box_questions=asked_of_boxes,
-            boxes=BoxParameters(view=box_view),
-            detector=student,
-        )
-        _print_results(results)
-        return
-    from flows.training import find_knowledge, train_student
-
-    # Prefect takes seconds to start; a typing mistake should not.
-    student.config()
-    find_knowledge(store, images.open().name, teacher, asked, class_teacher)
-    _print_results(
-        train_student(
-            dataset=images,
-            store=store,
-            teacher=teacher,
-            questions=asked,
-            class_teacher=class_teacher,
-            student=student,
-        )
-    )
+    _print_results(commands.train(given, student))
 
 
 @app.command(epilog="Example: aspects experiment experiments/alpha.yaml --runs runs/alpha")
@@ -287,7 +238,9 @@ def experiment(
 
     Start it again at any time: finished students are kept, and what the file has more is trained.
     """
-    _direct_run()
+    from flows.commands import direct_run
+
+    direct_run()
     from flows.experiment import read_experiment, run_experiment
 
     given = {
@@ -320,30 +273,10 @@ def evaluate(
     download: options.Download = False,
 ) -> None:
     """Accuracy of one trained student, or mAP of a detector, per class as well; how well it repeats its teacher."""
-    from flows.report import print_detection_evaluation, print_evaluation
-    from flows.training import find_teacher_answers
-    from student.detection.evaluate import evaluate_detector
-    from student.detection.runs import is_detector_run
-    from student.evaluate import evaluate as evaluate_run
-    from student.settings import present_accelerator
+    given = locals()
+    from flows import commands
 
-    given = options.dataset_parameters(dataset, name, root, download)
-    asked = str(questions) if questions else None
-    accelerator, progress = present_accelerator(), sys.stderr.isatty()
-    if is_detector_run(run):
-        from flows.detection import find_detection_knowledge
-        from flows.parameters import BoxParameters
-
-        photos, boxes = given.open_detection(), BoxParameters(view=box_view)
-        of_boxes = str(box_questions) if box_questions else None
-        known = find_detection_knowledge(store, photos, teacher, asked, of_boxes, boxes) if store else None
-        print_detection_evaluation(
-            evaluate_detector(run, photos, known, split, accelerator=accelerator, progress=progress)
-        )
-        return
-    images = given.open()
-    answers = find_teacher_answers(store, images.name, teacher, asked) if store else None
-    print_evaluation(evaluate_run(run, images, answers, split, accelerator=accelerator, progress=progress))
+    commands.evaluate(given)
 
 
 @app.command(epilog="Example: aspects export runs/recommended/seed-0 exported --format safetensors --format onnx")
@@ -416,61 +349,6 @@ def teachers() -> None:
     from flows.report import print_teachers
 
     print_teachers()
-
-
-def _run_extraction(given: dict[str, Any], **training: Any) -> ExtractionSummary:
-    """`given` are the options of `extract`."""
-    if given["questions"] is None:
-        raise options.OptionInvalid("--questions is missing; name a YAML file, e.g. --questions questions/scenes.yaml")
-    _direct_run()
-    from flows.extraction import check_inputs, extract_aspects
-    from flows.terminal import working
-
-    asked = options.asking_parameters(given)
-    questions = str(given["questions"])
-    # Prefect takes seconds to start; a typing mistake should not.
-    with working("checking dataset and questions"):
-        check_inputs(asked["dataset"], questions, asked["splits"], asked["teacher"], asked["engine"])
-    return extract_aspects(questions=questions, **asked, **{"train": False, **training})
-
-
-def _run_detection(given: dict[str, Any], student: StudentParameters | None = None) -> Any:
-    """`given` are the options of `extract`; the results of `student`, where one is to be trained."""
-    _direct_run()
-    from flows.detection import check_detection_inputs, detect_aspects, evaluation_split, student_for
-    from flows.parameters import SMALL_STUDENT, BoxParameters
-    from flows.terminal import working
-
-    asked = options.asking_parameters(given)
-    questions, box_questions = (str(given[name]) if given[name] else None for name in ("questions", "box_questions"))
-    boxes = BoxParameters(view=given["box_view"], margin=given["box_margin"], smallest=given["smallest_box"])
-    if student is not None:
-        student_for(student, questions, box_questions).detector_config()
-    with working("checking dataset and questions"):
-        inputs = {name: asked[name] for name in ("dataset", "splits", "teacher", "engine")}
-        check_detection_inputs(questions=questions, box_questions=box_questions, boxes=boxes, **inputs)
-        if student is not None:
-            evaluation_split(asked["dataset"].open_detection())
-    _, results = detect_aspects(
-        questions=questions,
-        box_questions=box_questions,
-        boxes=boxes,
-        train=student is not None,
-        detector=student or SMALL_STUDENT,
-        **asked,
-    )
-    return results
-
-
-def _direct_run() -> None:
-    """Get ready to run a flow in this process, and to show it on the terminal."""
-    for variable, value in DIRECT_RUN.items():
-        os.environ.setdefault(variable, value)
-    from rich.console import Console
-
-    from flows.terminal import attach
-
-    attach(Console(stderr=True))
 
 
 def _print_results(results: Any) -> None:

@@ -34,7 +34,7 @@ from teacher.extract import SHARD_SIZE
 if TYPE_CHECKING:  # torch takes seconds, and an extraction does without it
     from student.detection.examples import DetectionKnowledge
     from student.detection.runs import DetectorLog
-    from student.experiment import Results
+    from student.experiment import Grid, Results
 
 IMAGES, BOXES = "images", "boxes"
 # What is learnt where nobody says: everything that was asked.
@@ -109,7 +109,6 @@ def train_detectors(
     """Train on the complete answers that `store` has about the images (`questions`) and the boxes (`box_questions`);
     goes on from what `detector.runs` already holds."""
     from student.detection.examples import detection_digest
-    from student.detection.experiment import run_detection_experiment
     from student.experiment import Grid
 
     config = student_for(detector, questions, box_questions).detector_config()
@@ -123,6 +122,17 @@ def train_detectors(
     runs = Path(detector.runs.replace(ANSWERS_PLACE, digest)).expanduser()
     methods = list(dict.fromkeys(["base", config.method]))
     grid = Grid(settings=config.to_dict(), axes={"method": methods}, seeds=detector.seeds)
+    results = train_detection_grid(grid, images, knowledge, runs, split=split)
+    say(f"detectors and report: {runs}")
+    return results
+
+
+def train_detection_grid(
+    grid: Grid, images: DetectionDataset, knowledge: DetectionKnowledge, runs: Path, *, split: str
+) -> Results:
+    """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
+    from student.detection.experiment import run_detection_experiment
+
     logger = get_run_logger()
 
     def log_epoch(cell: str, seed: int, log: DetectorLog) -> None:
@@ -136,7 +146,6 @@ def train_detectors(
     report = results_markdown(results, None)
     (runs / "report.md").write_text(report, encoding="utf-8")
     create_markdown_artifact(report, key="report", description=f"written to {runs / 'report.md'}")
-    say(f"detectors and report: {runs}")
     return results
 
 

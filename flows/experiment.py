@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import Field, ValidationError
 
-from flows.parameters import DatasetParameters, Parameters, StudentParameters
+from flows.detection import evaluation_split, find_detection_knowledge, train_detection_grid
+from flows.parameters import CROPPED_BOXES, BoxParameters, DatasetParameters, Parameters, StudentParameters
 from flows.terminal import say
 from flows.training import find_knowledge, train_grid
 
 if TYPE_CHECKING:  # torch takes seconds
+    from storage.datasets.detection import DetectionDataset
+    from student.detection.examples import DetectionKnowledge
     from student.examples import Knowledge
     from student.experiment import Grid, Results
 
@@ -27,8 +30,12 @@ class ExperimentInvalid(ValueError):
 class Experiment(Parameters):
     """What an experiment's file says. Every combination of `grid` is trained with every one of `seeds`."""
 
+    task: Literal["classification", "detection"] = "classification"
     dataset: DatasetParameters
     store: str = "store"
+    questions: str | None = Field(default=None, description="detection: the set about images that was asked, if any")
+    box_questions: str | None = Field(default=None, description="detection: the set about boxes that was asked, if any")
+    boxes: BoxParameters = CROPPED_BOXES
     teacher: str | None = Field(default=None, description="fingerprint, where the store has several")
     class_teacher: str | None = Field(default=None, description="fingerprint of answers about the classes")
     recipe: str = "small"
@@ -41,23 +48,35 @@ class Experiment(Parameters):
         default=None, description="settings of a larger network, for methods that learn from one"
     )
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
-    split: str = "test"
+    split: str | None = Field(default=None, description="test unless given; of a detection dataset without it, val")
     runs: str = Field(description="folder of the trained students, the table and the plot")
     embed: bool = Field(default=False, description="draw the features of every cell's first student in two dimensions")
 
     def check(self) -> None:
         """Raise what training would raise about settings and answers, before anything is trained."""
-        self.to_grid().cells(Path(self.runs))
-        self.knowledge()
+        if self.task == "detection":
+            from student.detection.config import DetectorConfig
+
+            self.to_grid().cells_of(DetectorConfig, Path(self.runs))
+            self.detection_knowledge(self.dataset.open_detection())
+        else:
+            self.to_grid().cells(Path(self.runs))
+            self.knowledge()
 
     def to_grid(self) -> Grid:
         from student.experiment import Grid
 
-        shared = StudentParameters(recipe=self.recipe, settings=self.settings).values()
+        given = StudentParameters(recipe=self.recipe, settings=self.settings)
+        shared = given.detector_values() if self.task == "detection" else given.values()
         return Grid(settings=shared, axes=self.grid, seeds=self.seeds, baseline=self.baseline, network=self.network)
 
     def knowledge(self) -> Knowledge:
         return find_knowledge(self.store, self.dataset.open().name, self.teacher, None, self.class_teacher)
+
+    def detection_knowledge(self, images: DetectionDataset) -> DetectionKnowledge:
+        return find_detection_knowledge(
+            self.store, images, self.teacher, self.questions, self.box_questions, self.boxes
+        )
 
 
 def read_experiment(file: Path, changes: Mapping[str, Any], settings: Mapping[str, Any]) -> Experiment:
@@ -89,14 +108,21 @@ def run_experiment(experiment: Experiment) -> Results:
     """Train what is missing and show all of it; the folder `experiment.runs` has the table, the report and the plot."""
     from student.plots import plot_features, plot_results
 
-    images = experiment.dataset.open()
     runs = Path(experiment.runs).expanduser()
-    results = train_grid(experiment.to_grid(), images, experiment.knowledge(), runs, split=experiment.split)
-    plot_results(results, runs / "results.png")
     written = [runs / name for name in ("results.parquet", "report.md", "results.png")]
-    if experiment.embed:
-        plot_features(results, images, runs, runs / "features.png")
-        written.append(runs / "features.png")
+    if experiment.task == "detection":
+        boxed = experiment.dataset.open_detection()
+        split = experiment.split or evaluation_split(boxed)
+        known = experiment.detection_knowledge(boxed)
+        results = train_detection_grid(experiment.to_grid(), boxed, known, runs, split=split)
+    else:
+        images = experiment.dataset.open()
+        split = experiment.split or "test"
+        results = train_grid(experiment.to_grid(), images, experiment.knowledge(), runs, split=split)
+        if experiment.embed:
+            plot_features(results, images, runs, runs / "features.png")
+            written.append(runs / "features.png")
+    plot_results(results, runs / "results.png")
     for path in written:
         say(str(path))
         get_run_logger().info("written: %s", path)

@@ -190,10 +190,16 @@ class StudentParameters(Parameters):
 
     def detector_config(self) -> DetectorConfig:
         """The same of a detector, by the recipes for detectors."""
-        from student.detection.config import DetectorConfig, detection_recipe_settings
+        from student.detection.config import DetectorConfig
 
         with self._naming_wrong_kinds():
-            return DetectorConfig.from_dict(self._with_settings(detection_recipe_settings(self.recipe)))
+            return DetectorConfig.from_dict(self.detector_values())
+
+    def detector_values(self) -> dict[str, Any]:
+        """As `values`, by the recipes for detectors."""
+        from student.detection.config import detection_recipe_settings
+
+        return self._with_settings(detection_recipe_settings(self.recipe))
 
     def _with_settings(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         from student.settings import present_accelerator

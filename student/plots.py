@@ -1,4 +1,4 @@
-"""An experiment as pictures: top-1 of every cell, and students' features in two dimensions."""
+"""An experiment as pictures: what counts of every cell, and students' features in two dimensions."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from student.images import ImageCache
 from student.model import Student
 from student.runs import load_run
 
+NAMES = {"top1": "top-1", "map": "mAP"}
 EMBEDDED_CLASSES = 20  # more colours than that nobody tells apart
 
 
 def plot_results(results: Results, path: Path) -> None:
-    """Top-1 against the one numeric setting that varies, a line for each combination of the others; bars where none
+    """What counts against the one numeric setting that varies, a line for each combination of the others; bars where none
     or several are numeric. Error bars are standard deviations over the seeds."""
-    cells = results.metric("top1")
+    cells = results.metric(results.metrics[0])
     numeric = [name for name in cells[0].varied if _is_numeric(cells, name)]
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -71,7 +72,7 @@ def _draw_lines(axes: Axes, cells: tuple[CellSummary, ...], setting: str) -> Non
     lines: dict[str, list[CellSummary]] = {}
     for cell in cells:
         others = {name: value for name, value in cell.varied.items() if name != setting and value is not None}
-        lines.setdefault(", ".join(map(str, others.values())) or "top-1", []).append(cell)
+        lines.setdefault(", ".join(map(str, others.values())) or NAMES[cell.metric], []).append(cell)
     for name, members in lines.items():
         placed = [cell for cell in members if cell.varied[setting] is not None]
         if not placed:  # the setting is nothing to this method
@@ -86,7 +87,7 @@ def _draw_lines(axes: Axes, cells: tuple[CellSummary, ...], setting: str) -> Non
             capsize=3,
         )
     axes.set_xlabel(setting.replace("_", " "))
-    axes.set_ylabel("top-1 [%]")
+    axes.set_ylabel(f"{NAMES[cells[0].metric]} [%]")
     axes.legend()
 
 
@@ -94,7 +95,7 @@ def _draw_bars(axes: Axes, cells: tuple[CellSummary, ...]) -> None:
     places = np.arange(len(cells))[::-1]
     axes.barh(places, [100 * cell.mean for cell in cells], xerr=[100 * (cell.std or 0.0) for cell in cells], capsize=3)
     axes.set_yticks(places, [cell.cell for cell in cells])
-    axes.set_xlabel("top-1 [%]")
+    axes.set_xlabel(f"{NAMES[cells[0].metric]} [%]")
     lowest = min(min(cell.values) for cell in cells)
     axes.set_xlim(left=max(0.0, 100 * lowest - 10))
 

@@ -14,6 +14,7 @@ from prefect.artifacts import Artifact
 
 from flows import extraction
 from flows.detection import BOXES, IMAGES, QuestionsMissing, detect_aspects, evaluation_split
+from flows.experiment import Experiment, run_experiment
 from flows.parameters import BoxParameters, DatasetParameters, EngineParameters, StudentParameters
 from storage.answers import AnswersMissing
 from storage.datasets import DatasetInvalid, open_detection_dataset
@@ -119,6 +120,26 @@ def test_one_question_set_is_enough(detect: Detect, store: Path, tmp_path: Path)
     assert results.table["cell"].to_list() == ["base", "box"]
     (folder,) = tmp_path.glob("*/results.json")
     assert "{" not in folder.parent.name
+
+
+def test_a_grid_of_detectors_is_an_experiment_like_any_other(
+    store: Path, boxed_scenes: Path, few_questions: Path, tmp_path: Path
+) -> None:
+    experiment = Experiment(
+        task="detection",
+        dataset=DatasetParameters(source=str(boxed_scenes)),
+        store=str(store),
+        box_questions=str(few_questions),
+        recipe="demo",
+        settings=student(tmp_path).settings,
+        grid={"method": ["box"], "alpha": [1.0, 5.0]},
+        seeds=[0],
+        runs=str(tmp_path / "grid"),
+    )
+    experiment.check()
+    results = run_experiment(experiment)
+    assert results.table["cell"].to_list() == ["base", "box,alpha=1.0", "box,alpha=5.0"]
+    assert (tmp_path / "grid" / "results.png").exists()
 
 
 def test_mistakes_are_found_before_anything_is_asked(detect: Detect, tmp_path: Path) -> None:

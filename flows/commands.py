@@ -1,0 +1,158 @@
+"""What the commands of `flows/cli.py` do where a task decides: from options to parameters, checks, and the flow.
+
+Options come as `given`, by the names that they have as arguments of the command.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows import options
+from flows.parameters import SMALL_STUDENT, BoxParameters, DatasetParameters, StudentParameters
+
+if TYPE_CHECKING:
+    from student.experiment import Results
+
+# For flows that this process runs itself. Whoever sets one of them decides otherwise.
+DIRECT_RUN = {
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # Only what goes to the terminal, where the progress bar is: a server gets every line all the same.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    # The engine ends at once and leaves a lock of tqdm behind, which Python would report last of all.
+    "PYTHONWARNINGS": "ignore:resource_tracker",
+}
+DETECTION = "detection"
+
+
+def direct_run() -> None:
+    """Get ready to run a flow in this process, and to show it on the terminal."""
+    for variable, value in DIRECT_RUN.items():
+        os.environ.setdefault(variable, value)
+    from rich.console import Console
+
+    from flows.terminal import attach
+
+    attach(Console(stderr=True))
+
+
+def ask(given: dict[str, Any], student: StudentParameters | None = None) -> Results | None:
+    """Ask about images, then train `student` where there is one: its results."""
+    if given["task"] == DETECTION:
+        return _ask_about_boxes(given, student)
+    if given["questions"] is None:
+        raise options.OptionInvalid("--questions is missing; name a YAML file, e.g. --questions questions/scenes.yaml")
+    direct_run()
+    from flows.extraction import check_inputs, extract_aspects
+    from flows.terminal import working
+
+    if student is not None:
+        student.config()
+    asked, questions = options.asking_parameters(given), str(given["questions"])
+    # Prefect takes seconds to start; a typing mistake should not.
+    with working("checking dataset and questions"):
+        check_inputs(asked["dataset"], questions, asked["splits"], asked["teacher"], asked["engine"])
+    train = student is not None
+    return extract_aspects(questions=questions, train=train, student=student or SMALL_STUDENT, **asked).results
+
+
+def _ask_about_boxes(given: dict[str, Any], student: StudentParameters | None) -> Results | None:
+    direct_run()
+    from flows.detection import check_detection_inputs, detect_aspects, evaluation_split, student_for
+    from flows.terminal import working
+
+    questions, box_questions = question_files(given)
+    boxes = BoxParameters(view=given["box_view"], margin=given["box_margin"], smallest=given["smallest_box"])
+    asked = options.asking_parameters(given)
+    if student is not None:
+        student_for(student, questions, box_questions).detector_config()
+    with working("checking dataset and questions"):
+        inputs = {name: asked[name] for name in ("dataset", "splits", "teacher", "engine")}
+        check_detection_inputs(questions=questions, box_questions=box_questions, boxes=boxes, **inputs)
+        if student is not None:
+            evaluation_split(asked["dataset"].open_detection())
+    _, results = detect_aspects(
+        questions=questions,
+        box_questions=box_questions,
+        boxes=boxes,
+        train=student is not None,
+        detector=student or SMALL_STUDENT,
+        **asked,
+    )
+    return results
+
+
+def train(given: dict[str, Any], student: StudentParameters) -> Results:
+    """Train on answers that the store has."""
+    images = _dataset(given)
+    questions, box_questions = question_files(given)
+    direct_run()
+    if given["task"] == DETECTION:
+        from flows.detection import student_for, train_detectors
+
+        student_for(student, questions, box_questions).detector_config()
+        return train_detectors(
+            dataset=images,
+            store=given["store"],
+            teacher=given["teacher"],
+            questions=questions,
+            box_questions=box_questions,
+            boxes=BoxParameters(view=given["box_view"]),
+            detector=student,
+        )
+    from flows.training import find_knowledge, train_student
+
+    student.config()
+    find_knowledge(given["store"], images.open().name, given["teacher"], questions, given["class_teacher"])
+    return train_student(
+        dataset=images,
+        store=given["store"],
+        teacher=given["teacher"],
+        questions=questions,
+        class_teacher=given["class_teacher"],
+        student=student,
+    )
+
+
+def evaluate(given: dict[str, Any]) -> None:
+    """Print the scores of a classifier's run or a detector's."""
+    from flows.report import print_detection_evaluation, print_evaluation
+    from student.detection.runs import is_detector_run
+    from student.settings import present_accelerator
+
+    run, split, store, teacher = (given[name] for name in ("run", "split", "store", "teacher"))
+    questions, box_questions = question_files(given)
+    accelerator, progress = present_accelerator(), sys.stderr.isatty()
+    if is_detector_run(run):
+        from flows.detection import find_detection_knowledge
+        from student.detection.evaluate import evaluate_detector
+
+        photos, boxes = _dataset(given).open_detection(), BoxParameters(view=given["box_view"])
+        known = None
+        if store:
+            known = find_detection_knowledge(store, photos, teacher, questions, box_questions, boxes)
+        print_detection_evaluation(
+            evaluate_detector(run, photos, known, split, accelerator=accelerator, progress=progress)
+        )
+        return
+    from flows.training import find_teacher_answers
+    from student.evaluate import evaluate as evaluate_run
+
+    images = _dataset(given).open()
+    answers = find_teacher_answers(store, images.name, teacher, questions) if store else None
+    print_evaluation(evaluate_run(run, images, answers, split, accelerator=accelerator, progress=progress))
+
+
+def question_files(given: dict[str, Any]) -> tuple[str | None, str | None]:
+    """The question sets about images and about boxes."""
+    images, boxes = (str(given[name]) if given[name] else None for name in ("questions", "box_questions"))
+    return images, boxes
+
+
+def _dataset(given: dict[str, Any]) -> DatasetParameters:
+    root: Path | None = given["root"]
+    return options.dataset_parameters(given["dataset"], given["name"], root, given["download"])
