@@ -25,8 +25,8 @@ EMBEDDED_CLASSES = 20  # more colours than that nobody tells apart
 
 
 def plot_results(results: Results, path: Path) -> None:
-    """What counts against the one numeric setting that varies, a line for each combination of the others; bars where none
-    or several are numeric. Error bars are standard deviations over the seeds."""
+    """What counts against the one numeric setting that varies, a line for each combination of the others; bars where
+    none or several are numeric. Error bars are standard deviations over the seeds."""
     cells = results.metric(results.metrics[0])
     numeric = [name for name in cells[0].varied if _is_numeric(cells, name)]
     figure = Figure(figsize=(7, 4.5), layout="constrained")

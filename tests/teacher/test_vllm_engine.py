@@ -17,11 +17,12 @@ import numpy as np
 import psutil
 import pytest
 
-from storage.datasets import image_folder
+from storage.datasets import BoxImages, BoxView, ImageRecord, image_folder, open_detection_dataset
 from storage.images import decode_image
 from teacher.config import EngineOptions, TeacherConfig, TeacherInvalid, resolve, tiny_teacher
 from teacher.process import EngineProcess, TeacherDied
 from teacher.transformers_engine import TransformersEngine
+from tests.conftest import link_coco128
 from tests.teacher.contract import QUESTIONS, EngineContract, pictures
 
 pytestmark = pytest.mark.skipif(
@@ -56,6 +57,21 @@ def test_vllm_agrees_with_transformers_on_real_photos(engine: EngineProcess, sha
     reference = TransformersEngine(resolve(tiny_teacher()), EngineOptions())
     for ours, expected in zip(engine.answer(images, QUESTIONS), reference.answer(images, QUESTIONS), strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+def test_vllm_answers_about_the_boxes_of_real_photos(engine: EngineProcess, shared_data: Path, tmp_path: Path) -> None:
+    dataset = BoxImages(open_detection_dataset(str(link_coco128(shared_data, tmp_path / "coco128"))), BoxView())
+    seen = [record for record in dataset.records[:60] if min(sides(record)) >= dataset.view.smallest][:20]
+    images = [decode_image(dataset.read(record.image_id)) for record in seen]
+    reference = TransformersEngine(resolve(tiny_teacher()), EngineOptions())
+    for ours, expected in zip(engine.answer(images, QUESTIONS), reference.answer(images, QUESTIONS), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+def sides(record: ImageRecord) -> tuple[float, float]:
+    assert record.box is not None
+    left, top, right, bottom = record.box
+    return right - left, bottom - top
 
 
 @pytest.fixture(scope="module")
