@@ -77,6 +77,7 @@ class ExtractionSummary:
     shards: int
     shards_kept: int
     failures: Mapping[str, str]
+    about: str = "images"
     ledger: Ledger | None = None
     results: Results | None = None
 
@@ -210,6 +211,7 @@ def ask_about(
         shards=len(plan.shards),
         shards_kept=len(plan.shards) - len(plan.missing),
         failures=failures,
+        about=_subject(plan),
         ledger=ledger,
     )
     for line in describe(summary):
@@ -245,7 +247,8 @@ def _ask_missing(
     images = sum(len(shard.records) for shard in plan.missing)
     say(f"teacher {teacher.config.model} ({plan.header.teacher_fingerprint}) by engine {name} ({why})")
     kept = len(plan.shards) - len(plan.missing)
-    say(f"{images} images x {len(plan.header.questions)} questions in {len(plan.missing)} shards, {kept} shards kept")
+    questions = len(plan.header.questions)
+    say(f"{images} {_subject(plan)} x {questions} questions in {len(plan.missing)} shards, {kept} shards kept")
     plan.directory.reopen()
     artifact: Any = create_progress_artifact(0.0, key="extraction", description=f"answers for {plan.header.dataset}")
     done: list[ShardSummary] = []
@@ -301,9 +304,14 @@ def _ask_missing(
 def describe(summary: ExtractionSummary) -> list[str]:
     """The summary in lines for people."""
     return [
-        f"{summary.images} images x {summary.questions} questions: {summary.asked} answers asked, "
+        f"{summary.images} {summary.about} x {summary.questions} questions: {summary.asked} answers asked, "
         f"{summary.reused} reused, {summary.shards_kept} of {summary.shards} shards were already there",
         *(summary.ledger.lines() if summary.ledger else []),
         f"answers: {summary.directory}",
-        *listed("images without answers", dict(summary.failures)),
+        *listed(f"{summary.about} without answers", dict(summary.failures)),
     ]
+
+
+def _subject(plan: ExtractionPlan) -> str:
+    """What is asked about."""
+    return "boxes" if any(record.box for shard in plan.shards for record in shard.records) else "images"

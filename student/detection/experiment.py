@@ -19,7 +19,7 @@ from student.detection.runs import DetectorLog, TrainedDetector
 from student.detection.training import TRAIN, train_detector
 from student.experiment import Cell, Grid, Results, summarise, tell, write_parquet
 from student.images import ImageCache
-from student.runs import write_json
+from student.runs import is_finished, write_json
 
 # What the table has of every detector; the first one counts. Classes of boxes that a split has none of are left out.
 METRICS = ("map", "map50", "map75", "small", "medium", "large")
@@ -54,15 +54,15 @@ def run_detection_experiment(
             return photos[key]
 
         for seed, cell in itertools.product(grid.seeds, cells):
-            config = cell.config.replace(seed=seed)
+            config, place = cell.config.replace(seed=seed), cell.directory(run_dir, seed)
             run = train_detector(
                 config,
                 dataset,
                 knowledge,
-                cell.directory(run_dir, seed),
+                place,
                 progress=progress,
                 on_epoch=tell(on_epoch, cell.name, seed),
-                photos=decoded(config, TRAIN),
+                photos=None if is_finished(place) else decoded(config, TRAIN),
             )
             scores = read_detection_evaluation(run.run_dir, split)
             if scores is None or scores.digest != shown_digest:
