@@ -68,7 +68,8 @@ def results_rows(results: Results) -> list[dict[str, str]]:
 
 def results_title(results: Results) -> str:
     settings = results.settings
-    named = [f"{settings[name]}{unit}" for name, unit in (("backbone", ""), ("epochs", " epochs")) if name in settings]
+    units = {"detector": "", "backbone": "", "epochs": " epochs"}
+    named = [f"{settings[name]}{unit}" for name, unit in units.items() if name in settings]
     return (
         f"{results.dataset}: {', '.join([*named, f'{results.train_images} training images'])}; "
         f"% of {results.images} {results.split} images"

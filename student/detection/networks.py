@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -12,7 +13,7 @@ from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
 from student.detection.config import DetectorConfig
 from student.model import IMAGENET_MEAN, IMAGENET_STD
@@ -23,24 +24,27 @@ POOLED = 7  # places across that faster-rcnn's box head sees of a box
 COARSE = 256  # pixels from which on retinanet and fcos get torchvision's two coarsest levels too
 
 
+class Body(NamedTuple):
+    """timm's network with the stride and the width of each of its maps, and the settings of its pretraining."""
+
+    network: nn.Module
+    strides: list[int]
+    widths: list[int]
+    pretrained_cfg: Mapping[str, Any]
+
+
 class PyramidBackbone(nn.Module):
     """A timm network with a feature pyramid (arXiv 1612.03144) on its maps, as torchvision's detectors want it."""
 
-    def __init__(self, body: nn.Module, strides: list[int], widths: list[int], config: DetectorConfig) -> None:
+    def __init__(self, body: Body, config: DetectorConfig) -> None:
         super().__init__()
-        extra: Any = None
-        if config.detector == "faster-rcnn":
-            extra, coarser = LastLevelMaxPool(), [2]
-        else:
-            extra, coarser = (LastLevelP6P7(config.channels, config.channels), [2, 4])
-            if config.image_size <= COARSE:
-                extra, coarser = None, []
-        self.body = body
-        self.fpn = FeaturePyramidNetwork(widths, config.channels, extra_blocks=extra)
+        extra, factors = _coarser_levels(config)
+        self.body = body.network
+        self.fpn = FeaturePyramidNetwork(body.widths, config.channels, extra_blocks=extra)
         self.out_channels = config.channels
-        self.width = widths[-1]
-        self.pooled_levels = [str(level) for level in range(len(strides))]
-        self.strides = [*strides, *(factor * strides[-1] for factor in coarser)]
+        self.width = body.widths[-1]
+        self.pooled_levels = [str(level) for level in range(len(body.strides))]
+        self.strides = [*body.strides, *(factor * body.strides[-1] for factor in factors)]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         maps = self.body(images)
@@ -55,23 +59,22 @@ def build_network(config: DetectorConfig, *, classes: int) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        body, pretrained_cfg = _body(config)
-        backbone = PyramidBackbone(*body, config)
+        body = _body(config)
         build = {"faster-rcnn": _faster_rcnn, "fcos": _fcos, "retinanet": _retinanet}[config.detector]
         return build(
-            backbone,
+            PyramidBackbone(body, config),
             config,
             classes,
             # Both the same: the longer side becomes `image_size`, whatever the shorter one is.
             min_size=config.image_size,
             max_size=config.image_size,
-            image_mean=list(pretrained_cfg.get("mean") or IMAGENET_MEAN),
-            image_std=list(pretrained_cfg.get("std") or IMAGENET_STD),
+            image_mean=list(body.pretrained_cfg.get("mean") or IMAGENET_MEAN),
+            image_std=list(body.pretrained_cfg.get("std") or IMAGENET_STD),
         )
 
 
-def _body(config: DetectorConfig) -> tuple[tuple[nn.Module, list[int], list[int]], Any]:
-    """timm's network with its strides and widths from `finest_stride` on, and the settings of its pretraining."""
+def _body(config: DetectorConfig) -> Body:
+    """The backbone from `finest_stride` on. Raises ConfigInvalid."""
     try:
         whole: Any = timm.create_model(config.backbone, features_only=True)
         reductions = whole.feature_info.reduction()
@@ -79,9 +82,9 @@ def _body(config: DetectorConfig) -> tuple[tuple[nn.Module, list[int], list[int]
         if not levels:
             raise ValueError(f"its coarsest stride is {max(reductions)}, finest_stride {config.finest_stride}")
         kept: dict[str, Any] = {"features_only": True, "out_indices": levels}
-        body: Any = timm.create_model(config.backbone, pretrained=config.pretrained, **kept)
-        widths = body.feature_info.channels()
-        maps = body.eval()(torch.zeros(1, 3, config.image_size, config.image_size))
+        network: Any = timm.create_model(config.backbone, pretrained=config.pretrained, **kept)
+        widths = network.feature_info.channels()
+        maps = network.eval()(torch.zeros(1, 3, config.image_size, config.image_size))
         if any(one.dim() != 4 or one.shape[1] != width for one, width in zip(maps, widths, strict=True)):
             raise ValueError("its maps are not laid out as those of a convolution")
     except Exception as error:  # timm and its models raise whatever they stumble over, downloads included
@@ -91,7 +94,16 @@ def _body(config: DetectorConfig) -> tuple[tuple[nn.Module, list[int], list[int]
             f"(pretrained={config.pretrained}): {type(error).__name__}: {why}"
         ) from error
     strides = [reductions[level] for level in levels]
-    return (body.train(), strides, widths), getattr(body, "pretrained_cfg", {})
+    return Body(network.train(), strides, widths, getattr(network, "pretrained_cfg", {}))
+
+
+def _coarser_levels(config: DetectorConfig) -> tuple[ExtraFPNBlock | None, tuple[int, ...]]:
+    """What torchvision puts on top of the backbone's coarsest level, and how many times its stride they have."""
+    if config.detector == "faster-rcnn":
+        return LastLevelMaxPool(), (2,)
+    if config.image_size <= COARSE:
+        return None, ()
+    return LastLevelP6P7(config.channels, config.channels), (2, 4)
 
 
 def _faster_rcnn(backbone: PyramidBackbone, config: DetectorConfig, classes: int, **transform: Any) -> nn.Module:
