@@ -81,6 +81,13 @@ def test_caltech_questions_name_no_class(shared_data: Path):
     assert_none_named("caltech101", [entry.name.replace("_", " ") for entry in folder.iterdir()])
 
 
+@pytest.mark.parametrize("stem", ["coco_boxes", "coco_images"])
+def test_coco_questions_name_no_class(stem: str):
+    detection = pytest.importorskip("torchvision.models.detection")
+    categories = detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+    assert_none_named(stem, [name for name in categories if name not in ("__background__", "N/A")])
+
+
 def assert_none_named(stem: str, class_names: list[str]) -> None:
     texts = " ".join(load_questions(PROJECT / "questions" / f"{stem}.yaml").texts).lower()
     named = [name for name in class_names if re.search(rf"\b{re.escape(name.lower())}\b", texts)]
