@@ -40,6 +40,7 @@ class DetectorConfig(TrainingConfig):
     method: DetectionMethod = "box"
     alpha: float | None = 1.0
     image_alpha: float = 1.0
+    shuffled: bool = False  # control: every box, and every image, gets the answers about another one
     clip_norm: float | None = None  # of the gradient
     crop: bool = False  # random parts of the photo with at least one box in them, as SSD is trained (arXiv 1512.02325)
 
@@ -81,7 +82,7 @@ class DetectorConfig(TrainingConfig):
         if self.whole_alpha == 0:
             unused["image_alpha"] = 0.0
         if self.method == "base":
-            unused |= {"question_count": None, "without_group": None}
+            unused |= {"question_count": None, "without_group": None, "shuffled": False}
         return self.replace(**unused)
 
 

@@ -95,6 +95,12 @@ def join_detection_examples(
         corners.append(found * cache_scale(dataset, photos, index))
         labels.append(torch.tensor([box.label for box in things], dtype=torch.int64))
         answers.append(_p_yes(config, used.boxes, [box_id(record.image_id, box) for box in things]))
+    image_answers = _p_yes(config, used.images, [record.image_id for record in photos.records])
+    if config.shuffled:
+        generator = torch.Generator().manual_seed(config.seed)
+        image_answers = image_answers[torch.randperm(len(photos), generator=generator)]
+        every = torch.cat(answers)
+        answers = list(every[torch.randperm(len(every), generator=generator)].split([len(its) for its in labels]))
     indices = np.arange(len(photos))
     if config.train_fraction < 1:
         count = max(1, round(config.train_fraction * len(photos)))
@@ -103,7 +109,7 @@ def join_detection_examples(
         boxes=tuple(corners),
         labels=tuple(labels),
         box_answers=tuple(answers),
-        image_answers=_p_yes(config, used.images, [record.image_id for record in photos.records]),
+        image_answers=image_answers,
         train_indices=torch.from_numpy(indices),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from storage.allocator import keep_freed_memory
@@ -53,6 +53,28 @@ class DetectorJob:
     run_dir: Path
     progress: bool
     on_epoch: Callable[[DetectorLog], None] | None
+
+
+class Batch:
+    """Photos and targets of one step. No collection, so that Fabric does not look into it: it would round the corners
+    of boxes to the precision of the network."""
+
+    def __init__(self, views: Sequence[tuple[Tensor, dict[str, Tensor]]], device: torch.device) -> None:
+        self.photos = [photo.to(device) for photo, _ in views]
+        self.targets = [{name: part.to(device) for name, part in target.items()} for _, target in views]
+
+
+class Step(nn.Module):
+    """From a batch to LOSSES: what Fabric wraps."""
+
+    def __init__(self, detector: Detector, config: DetectorConfig) -> None:
+        super().__init__()
+        self.detector = detector
+        self.config = config
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        losses = self.detector(batch.photos, batch.targets)
+        return step_losses(self.config, losses)
 
 
 def train_detector(
@@ -116,7 +138,7 @@ def train_on_rank(fabric: Fabric, job: DetectorJob) -> None:
         detector.load_state_dict(checkpoint["student"])
         optimizer.load_state_dict(checkpoint["optimizer"])
         logs = [DetectorLog(**log) for log in checkpoint["epochs"]]
-    model, fabric_optimizer = fabric.setup(detector, optimizer)
+    model, fabric_optimizer = fabric.setup(Step(detector, config), optimizer)
     writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=len(logs) + 1) if fabric.is_global_zero else None
     images = steps * min(config.batch_size, len(examples.train_indices))
     bar = ImageBar(
@@ -135,9 +157,7 @@ def train_on_rank(fabric: Fabric, job: DetectorJob) -> None:
                     augment(job.photos.image(one), examples.target(one), stream(config.seed, epoch, CROPS, one))
                     for one in mine
                 ]
-                photos = [photo.to(fabric.device) for photo, _ in views]
-                targets = [{name: part.to(fabric.device) for name, part in target.items()} for _, target in views]
-                losses = step_losses(config, model(photos, targets))
+                losses = model(Batch(views, fabric.device))
                 fabric.backward(losses["loss"])
                 if config.clip_norm is not None:
                     fabric.clip_gradients(model, fabric_optimizer, max_norm=config.clip_norm)

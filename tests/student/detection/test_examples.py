@@ -64,6 +64,20 @@ def test_only_what_the_method_learns_is_there(
     assert [len(aspects) for aspects in detection_knowledge.aspects(off)] == [0, 5]
 
 
+def test_shuffled_answers_are_the_same_answers_about_others(
+    detector_config: DetectorConfig, scenes: DetectionDataset, detection_knowledge: DetectionKnowledge, tmp_path: Path
+):
+    right = join(detector_config, scenes, detection_knowledge, tmp_path)
+    shuffled = join(detector_config.replace(shuffled=True), scenes, detection_knowledge, tmp_path)
+    for one, other in (
+        (torch.cat(right.box_answers), torch.cat(shuffled.box_answers)),
+        (right.image_answers, shuffled.image_answers),
+    ):
+        assert not torch.equal(one, other)
+        assert sorted(map(tuple, one.tolist())) == sorted(map(tuple, other.tolist()))
+    assert [len(its) for its in right.box_answers] == [len(its) for its in shuffled.box_answers]
+
+
 def test_ignored_boxes_are_not_learnt(detector_config: DetectorConfig, scenes: DetectionDataset, tmp_path: Path):
     first = scenes.records[0].image_id
     crowd = Box(number=999, label=0, corners=(0, 0, 5, 5), ignored=True)

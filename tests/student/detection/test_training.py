@@ -62,6 +62,19 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     assert not list((tmp_path / "whole").glob("*.uint8"))
 
 
+@pytest.mark.parametrize("detector", ["faster-rcnn", "fcos", "retinanet"])
+def test_bf16_trains_too(
+    detector_config: DetectorConfig,
+    scenes: DetectionDataset,
+    detection_knowledge: DetectionKnowledge,
+    tmp_path: Path,
+    detector: str,
+):
+    config = detector_config.replace(detector=detector, precision="bf16-mixed", epochs=2)
+    run = train_detector(config, scenes, detection_knowledge, tmp_path, progress=False)
+    assert run.epochs[-1].loss < run.epochs[0].loss
+
+
 def test_alpha_0_trains_what_base_trains(
     detector_config: DetectorConfig, scenes: DetectionDataset, detection_knowledge: DetectionKnowledge, tmp_path: Path
 ):
