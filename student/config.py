@@ -36,6 +36,7 @@ class StudentConfig(TrainingConfig):
     side to `resize_size` and cuts the middle `image_size` square. The seed also decides the validation split.
     """
 
+    NOT_LEARNED: ClassVar[frozenset[str]] = TrainingConfig.NOT_LEARNED | {"network"}  # its weights count, not its place
     CHOICES: ClassVar[Mapping[str, Sequence[str | None]]] = {
         **TrainingConfig.CHOICES,
         "policy": (*get_args(Policy), None),

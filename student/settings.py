@@ -17,9 +17,6 @@ Precision = Literal["32-true", "bf16-mixed"]
 Accelerator = Literal["cpu", "cuda", "mps"]
 Treatment = Literal["refuse", "drop"]
 
-# How a run is computed and saved, not what it learns: a run may be resumed with other values of these.
-NOT_LEARNED = frozenset({"accelerator", "devices", "threads", "checkpoint_every", "network"})
-
 
 class ConfigInvalid(ValueError):
     """A setting cannot be used; the message says which, why and what to do."""
@@ -32,6 +29,8 @@ class TrainingConfig:
     The seed decides the initialisation, the order of the images and everything else that is drawn.
     """
 
+    # How a run is computed and saved, not what it learns: a run may be resumed with other values of these.
+    NOT_LEARNED: ClassVar[frozenset[str]] = frozenset({"accelerator", "devices", "threads", "checkpoint_every"})
     # What a setting may be, where that is a word.
     CHOICES: ClassVar[Mapping[str, Sequence[str | None]]] = {
         "optimizer": get_args(Optimizer),
@@ -125,7 +124,7 @@ class TrainingConfig:
 
     def learned(self) -> dict[str, Any]:
         """The settings that decide what is learned; two runs that agree on them are the same run."""
-        return {name: value for name, value in self.to_dict().items() if name not in NOT_LEARNED}
+        return {name: value for name, value in self.to_dict().items() if name not in self.NOT_LEARNED}
 
     def replace(self, **changes: Any) -> Self:
         return self.from_dict(self.to_dict() | changes)

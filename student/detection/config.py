@@ -23,6 +23,7 @@ class DetectorConfig(TrainingConfig):
     `alpha` for boxes and `image_alpha` for images.
     """
 
+    NOT_LEARNED: ClassVar[frozenset[str]] = TrainingConfig.NOT_LEARNED | {"watch", "watch_every"}
     CHOICES: ClassVar[Mapping[str, Sequence[str | None]]] = {
         **TrainingConfig.CHOICES,
         "detector": get_args(DetectorName),

@@ -94,6 +94,7 @@ def test_a_finished_run_returns_at_once_and_another_is_refused(
         config, scenes, detection_knowledge, tmp_path, progress=False, on_epoch=lambda log: pytest.fail("trained again")
     )
     assert again == first
+    assert train_detector(config.replace(watch="test"), scenes, detection_knowledge, tmp_path, progress=False) == first
     with pytest.raises(RunInvalid, match=r"holds a run with lr 0\.001, not 0\.1; choose another folder"):
         train_detector(config.replace(lr=0.1), scenes, detection_knowledge, tmp_path, progress=False)
     assert is_detector_run(tmp_path)
