@@ -14,6 +14,7 @@ from flows.errors import USERS_MISTAKE, explain, wants_traceback
 
 if TYPE_CHECKING:
     from flows.extraction import ExtractionSummary
+    from flows.parameters import StudentParameters
 
 INTERRUPTED = 130
 # Typer brings its own copy of click in some releases: these are the classes that it really raises.
@@ -65,144 +66,65 @@ def scenes(
 
 
 @app.command(epilog="Example: aspects extract -d data/scenes -q questions/scenes.yaml -s store --splits train,test")
+@options.with_options(source=options.DATASET, asking=options.ASKING)
 def extract(
     dataset: options.Dataset,
     questions: options.Questions,
     store: options.Store = "store",
     splits: options.Splits = "train",
-    name: options.Name = None,
-    root: options.Root = None,
-    download: options.Download = False,
-    teacher: options.Teacher = "tiny",
-    revision: options.Revision = None,
-    engine: options.Engine = None,
-    base_url: options.BaseUrl = None,
-    api_key_variable: options.ApiKeyVariable = "OPENAI_API_KEY",
-    concurrency: options.Concurrency = 32,
-    top_logprobs: options.TopLogprobs = 20,
-    request: options.RequestSettings = None,
-    dtype: options.Dtype = None,
-    max_pixels: options.MaxPixels = None,
-    processor: options.ProcessorSettings = None,
-    quantization: options.Quantization = None,
-    prompt: options.Prompt = None,
-    yes_words: options.YesWords = None,
-    no_words: options.NoWords = None,
-    trust_remote_code: options.TrustRemoteCode = False,
-    workers: options.Workers = None,
-    engine_batch: options.BatchSize = 32,
-    gpu_memory: options.GpuMemory = 0.9,
-    max_model_len: options.MaxModelLen = None,
-    vllm: options.VllmSettings = None,
-    gpu_price: options.PricePerGpuHour = None,
     shard_size: options.ShardSize = 256,
+    *,
+    source: options.Given,
+    asking: options.Given,
 ) -> None:
     """Ask the teacher every question about every photo, and keep the answers as Parquet.
 
     Killed half-way? Start it again: finished shards are kept. Other questions or photos? Only what is new is asked.
     """
-    _run_extraction(locals())
+    _run_extraction(dataset, questions, store, splits, shard_size, source, asking)
 
 
 @app.command(
     epilog="Example: aspects run -d data/scenes -q questions/scenes.yaml --recipe small --seeds 0,1,2 --runs runs/demo"
 )
+@options.with_options(source=options.DATASET, asking=options.ASKING, training=options.TRAINING)
 def run(
     dataset: options.Dataset,
     questions: options.Questions,
     store: options.Store = "store",
     splits: options.Splits = "train",
-    name: options.Name = None,
-    root: options.Root = None,
-    download: options.Download = False,
-    teacher: options.Teacher = "tiny",
-    revision: options.Revision = None,
-    engine: options.Engine = None,
-    base_url: options.BaseUrl = None,
-    api_key_variable: options.ApiKeyVariable = "OPENAI_API_KEY",
-    concurrency: options.Concurrency = 32,
-    top_logprobs: options.TopLogprobs = 20,
-    request: options.RequestSettings = None,
-    dtype: options.Dtype = None,
-    max_pixels: options.MaxPixels = None,
-    processor: options.ProcessorSettings = None,
-    quantization: options.Quantization = None,
-    prompt: options.Prompt = None,
-    yes_words: options.YesWords = None,
-    no_words: options.NoWords = None,
-    trust_remote_code: options.TrustRemoteCode = False,
-    workers: options.Workers = None,
-    engine_batch: options.BatchSize = 32,
-    gpu_memory: options.GpuMemory = 0.9,
-    max_model_len: options.MaxModelLen = None,
-    vllm: options.VllmSettings = None,
-    gpu_price: options.PricePerGpuHour = None,
     shard_size: options.ShardSize = 256,
-    recipe: options.Recipe = "small",
-    seeds: options.Seeds = "0,1,2",
-    runs: options.Runs = Path("runs"),
-    backbone: options.Backbone = None,
-    epochs: options.Epochs = None,
-    image_size: options.ImageSize = None,
-    method: options.Method = None,
-    alpha: options.Alpha = None,
-    settings: options.Settings = None,
+    *,
+    source: options.Given,
+    asking: options.Given,
+    training: options.Given,
 ) -> None:
     """All of it: ask the teacher, train students with and without its answers, and compare them.
 
     Start it again at any time: answers and finished students are kept.
     """
-    given = locals()
-    student = options.student_parameters(
-        recipe,
-        seeds,
-        runs,
-        settings,
-        backbone=backbone,
-        epochs=epochs,
-        image_size=image_size,
-        method=method,
-        alpha=alpha,
-    )
+    student = options.student_parameters(training)
     student.config()
-    summary = _run_extraction(given, student=student, train=True)
+    summary = _run_extraction(dataset, questions, store, splits, shard_size, source, asking, student)
     assert summary.results is not None
     _print_results(summary.results)
 
 
 @app.command(epilog="Example: aspects train -d data/scenes -s store --recipe small --epochs 60 --seeds 0,1,2")
+@options.with_options(source=options.DATASET, training=options.TRAINING)
 def train(
     dataset: options.Dataset,
     store: options.Store = "store",
     questions: options.AnyQuestions = None,
     teacher: options.AnswersBy = None,
     class_teacher: options.ClassAnswersBy = None,
-    name: options.Name = None,
-    root: options.Root = None,
-    download: options.Download = False,
-    recipe: options.Recipe = "small",
-    seeds: options.Seeds = "0,1,2",
-    runs: options.Runs = Path("runs"),
-    backbone: options.Backbone = None,
-    epochs: options.Epochs = None,
-    image_size: options.ImageSize = None,
-    method: options.Method = None,
-    alpha: options.Alpha = None,
-    settings: options.Settings = None,
+    *,
+    source: options.Given,
+    training: options.Given,
 ) -> None:
     """Train students with and without the store's answers, seed by seed, and compare them on the test split."""
-    student = options.student_parameters(
-        recipe,
-        seeds,
-        runs,
-        settings,
-        backbone=backbone,
-        epochs=epochs,
-        image_size=image_size,
-        method=method,
-        alpha=alpha,
-    )
-    images = options.dataset_parameters(dataset, name, root, download)
+    student = options.student_parameters(training)
+    images = options.dataset_parameters(dataset, **source)
     asked = str(questions) if questions else None
     _direct_run()
     from flows.training import find_knowledge, train_student
@@ -354,48 +276,35 @@ def teachers() -> None:
     print_teachers()
 
 
-def _run_extraction(given: dict[str, Any], **training: Any) -> ExtractionSummary:
-    """`given` are the options of `extract`."""
+def _run_extraction(
+    dataset: str,
+    questions: Path,
+    store: str,
+    splits: str,
+    shard_size: int,
+    source: options.Given,
+    asking: options.Given,
+    student: StudentParameters | None = None,
+) -> ExtractionSummary:
     _direct_run()
     from flows.extraction import check_inputs, extract_aspects
-    from flows.parameters import EngineParameters, TeacherParameters
     from flows.terminal import working
 
-    dataset = options.dataset_parameters(given["dataset"], given["name"], given["root"], given["download"])
-    questions, splits = str(given["questions"]), options.split_names(given["splits"])
-    teacher = TeacherParameters(
-        model=given["teacher"],
-        yes_words=options.words(given["yes_words"]) or None,
-        no_words=options.words(given["no_words"]) or None,
-        processor=options.assignments("--processor", given["processor"]) or None,
-        **{name: given[name] for name in ("revision", "prompt", "dtype", "max_pixels", "quantization")},
-        trust_remote_code=given["trust_remote_code"],
-    )
-    engine = EngineParameters(
-        name=given["engine"],
-        workers=given["workers"],
-        price_per_gpu_hour=given["gpu_price"],
-        batch_size=given["engine_batch"],
-        gpu_memory_utilization=given["gpu_memory"],
-        max_model_len=given["max_model_len"],
-        arguments={
-            **options.assignments("--vllm", given["vllm"]),
-            **options.assignments("--request", given["request"]),
-        },
-        **{name: given[name] for name in ("base_url", "api_key_variable", "concurrency", "top_logprobs")},
-    )
+    images, names = options.dataset_parameters(dataset, **source), options.split_names(splits)
+    teacher, engine = options.teacher_parameters(asking)
     # Prefect takes seconds to start; a typing mistake should not.
     with working("checking dataset and questions"):
-        check_inputs(dataset, questions, splits, teacher, engine)
+        check_inputs(images, str(questions), names, teacher, engine)
     return extract_aspects(
-        dataset=dataset,
-        questions=questions,
-        splits=splits,
+        dataset=images,
+        questions=str(questions),
+        splits=names,
         teacher=teacher,
         engine=engine,
-        store=given["store"],
-        shard_size=given["shard_size"],
-        **{"train": False, **training},
+        store=store,
+        shard_size=shard_size,
+        train=student is not None,
+        **({} if student is None else {"student": student}),
     )
 
 

@@ -52,9 +52,10 @@ class AnswerSpeed(ProgressColumn):
 
 
 class AnswerBar:
-    """A progress bar over `images` with `questions` each; the clock runs from the moment the teacher is ready."""
+    """A progress bar over `images` with `questions` each, on average; the clock runs from the moment that the teacher
+    is ready."""
 
-    def __init__(self, images: int, questions: int) -> None:
+    def __init__(self, images: int, questions: float) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), AnswerSpeed())
         console = _attached[0] if _attached else Console(stderr=True)
         self._progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=not _attached)

@@ -27,6 +27,12 @@ def open_root(uri: str) -> tuple[fs.FileSystem, str]:
     return filesystem, path
 
 
+def subfolder(uri: str, name: str) -> str:
+    """The address of the folder `name` in the root `uri`; what follows a question mark stays at its end."""
+    path, mark, settings = uri.partition("?") if "://" in uri else (uri, "", "")
+    return f"{path.rstrip('/')}/{name}{mark}{settings}"
+
+
 def read_file(filesystem: fs.FileSystem, path: str) -> bytes:
     """The whole file. Raises OSError (FileNotFoundError where there is none)."""
     with filesystem.open_input_stream(path) as stream:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.schema import ShardAnswers
-from storage.store import answer_directories
+from storage.store import answer_directories, audits_of
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,10 @@ class KnownAnswers:
 
 
 def known_answers(store: str, dataset: str, teacher_fingerprint: str) -> KnownAnswers:
-    """All that the store holds of this teacher on this dataset, from complete and unfinished directories alike."""
+    """All that the store and its audits hold of this teacher on this dataset, from complete and unfinished directories
+    alike."""
     known = KnownAnswers()
-    for directory in answer_directories(store, dataset):
+    for directory in (*answer_directories(store, dataset), *answer_directories(audits_of(store), dataset)):
         if f"/teacher={teacher_fingerprint}/" not in directory.path:
             continue
         for name in directory.shard_files():
