@@ -97,7 +97,7 @@ def extract_aspects(
     accounts = (plan.directory.last_manifest() or {}).get("runs", [])
     ledger = None
     if plan.missing:
-        known = known_answers(store, images.name, resolved.fingerprint)
+        known = known_answers(store, [images.name], resolved.fingerprint)
         ledger = ask_missing([Extraction(plan=plan, dataset=images)], resolved, engine, known)
         accounts = [*accounts, ledger.to_json()]
     failures = finish_directory(plan.directory, plan.header, plan.shards, {"runs": accounts})

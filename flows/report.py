@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # torch takes seconds, and only who has trained prints these
 
     from student.evaluate import Evaluation
     from student.experiment import CellSummary, Difference, Results
+    from teacher.audit import Audit, QuestionAudit
     from teacher.precomputed import ImportSummary
 
 METRIC_NAMES = {"top1": "top-1", "top5": "top-5", "macro_accuracy": "macro accuracy"}
@@ -24,6 +25,10 @@ GAIN_NOTE = "gain: top-1 over the baseline in pairs of one seed, its 95 % confid
 USES_NOTE = (
     "What each question's answers say about the class, in bits an image: alone, and what all together say less without "
     "it (below 0: it does harm)."
+)
+AUDIT_NOTE = (
+    "yes: mean p(yes); decided: how far the photo decides the answer; bits: what it says about the class beyond "
+    "chance, alone or added to another question. The files have all that was measured."
 )
 WIDE = 130  # columns of a terminal
 REPORT_ONLY = ("top-5", "macro", "by seed")
@@ -117,6 +122,26 @@ def print_evaluation(evaluation: Evaluation) -> None:
     for top1, score in worst:
         table.add_row(score.class_name, str(score.images), _percent(top1))
     console.print(table)
+
+
+def print_audit(audit: Audit) -> None:
+    """Every question that is not to be kept, with the reason; and the best of the others."""
+    console = Console()
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in audit.verdicts.items())
+    title = f"{len(audit.questions)} questions on {audit.images} photos of {audit.dataset}: {counts}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("question", "verdict", "yes", "decided", "bits"):
+        table.add_column(column, justify="left" if column in ("question", "verdict") else "right", overflow="fold")
+    order = sorted(audit.questions, key=lambda found: (found.verdict != "keep", found.verdict, -_bits(found)))
+    for found in order:
+        verdict = found.verdict if found.verdict == "keep" else f"[red]{found.verdict}[/red]: {found.reason}"
+        table.add_row(found.text, verdict, f"{found.yes:.0%}", f"{found.decided:.0%}", f"{_bits(found):.3f}")
+    console.print(table)
+    console.print(f"[dim]{AUDIT_NOTE}[/dim]")
+
+
+def _bits(found: QuestionAudit) -> float:
+    return max(found.information, found.with_partner)
 
 
 def print_teachers() -> None:

@@ -54,7 +54,8 @@ class ClassInformation:
 
     `alone` [Q] is its mutual information with the class, `with_partner` [Q] the most that it adds to any one other
     question, column `partner` [Q]: two answers may tell together what neither tells alone. `alone_chance` and
-    `with_partner_chance` [Q] are what 95 of 100 meaningless questions of the same answers stay below.
+    `with_partner_chance` [Q] are what 95 of 100 meaningless questions of the same answers stay below. A single question
+    has no partner: -inf.
     """
 
     alone: NDArray[np.float64]
@@ -82,12 +83,13 @@ def measure_class_information(
     alone_bias = np.mean([chance for chance, _ in by_chance], axis=0)
     added_bias = np.mean([chance for _, chance in by_chance], axis=0)
     added = added - added_bias
-    best_by_chance = [(chance - added_bias).max(axis=1) for _, chance in by_chance]
+    best_by_chance = [_others(chance - added_bias).max(axis=1) for _, chance in by_chance]
+    added = _others(added)
     return ClassInformation(
         alone=alone - alone_bias,
         alone_chance=np.quantile([chance - alone_bias for chance, _ in by_chance], 0.95, axis=0),
         with_partner=added.max(axis=1),
-        with_partner_chance=np.quantile(best_by_chance, 0.95, axis=0),
+        with_partner_chance=np.quantile(best_by_chance, 0.95, axis=0, method="higher"),
         partner=added.argmax(axis=1),
     )
 
@@ -96,7 +98,7 @@ def _pair_information(
     values: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """I(class; answer) [Q] and what each question adds to each other, I(class; i | j) [Q, Q], both in bits and as they
-    come; -inf on the diagonal. Given the image, answers are independent draws."""
+    come; a question adds nothing to itself. Given the image, answers are independent draws."""
     alone = binary_entropy(values.mean(axis=0))
     together = _pair_entropy(values)
     for label in range(labels.max() + 1):
@@ -105,8 +107,13 @@ def _pair_information(
         alone = alone - share * binary_entropy(members.mean(axis=0))
         together = together - share * _pair_entropy(members)
     added = together - alone[None, :]
-    np.fill_diagonal(added, -np.inf)
+    np.fill_diagonal(added, 0.0)
     return alone, added
+
+
+def _others(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`pairs` [Q, Q] where no question is its own partner."""
+    return np.where(np.eye(len(pairs), dtype=np.bool_), -np.inf, pairs)
 
 
 def _pair_entropy(values: NDArray[np.float64]) -> NDArray[np.float64]:
