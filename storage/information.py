@@ -134,3 +134,12 @@ def effective_rank(values: NDArray[np.floating]) -> float:
     eigenvalues = np.linalg.eigvalsh(np.corrcoef(varying.T).reshape(varying.shape[1], -1)).clip(1e-300)
     shares = eigenvalues / eigenvalues.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def calibration_error(p_yes: NDArray[np.floating], right: NDArray[np.bool_], bins: int = 15) -> float:
+    """Expected calibration error of p(yes) [I] against the right answers [I] (Guo et al., ICML 2017): the mean distance
+    between p(yes) and the share of yes in bins of equal width, each bin counted by its size."""
+    places = np.minimum((p_yes * bins).astype(int), bins - 1)
+    counts = np.bincount(places, minlength=bins)
+    gaps = np.bincount(places, weights=right, minlength=bins) - np.bincount(places, weights=p_yes, minlength=bins)
+    return float(np.abs(gaps).sum() / counts.sum())

@@ -14,18 +14,16 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
-from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
+from sklearn.metrics import roc_auc_score
 
 from storage.answers import Answers
-from storage.information import effective_rank, image_information, measure_class_information
+from storage.information import calibration_error, effective_rank, image_information, measure_class_information
 from storage.questions import AspectQuestion
 from storage.wording import ClassNames
 from teacher.probes import BLANK, MIRRORED, NEGATED, REPHRASED
 
 Verdict = Literal["keep", "label leak", "unanswerable", "biased to yes", "biased to no", "redundant", "weak"]
-CALIBRATION_BINS = 15
 # A question is given up where it is worse than one of these. Measured on the rendered scenes: answerable questions lie
 # well on the other side (docs/experiments.md).
 LEAST_ANSWERED = 0.5  # probability of yes and no together
@@ -279,7 +277,7 @@ def _score(
     known = [row for row in answered if right is not None and answers.image_ids[row] in right]
     if right is None or not known:
         return None, None
-    p_yes = torch.from_numpy(answers.p_yes[known, answers.questions.keys.index(key)])
-    target = torch.tensor([int(right[answers.image_ids[row]]) for row in known])
-    auroc = binary_auroc(p_yes, target).item() if 0 < target.sum() < len(target) else None
-    return auroc, binary_calibration_error(p_yes, target, n_bins=CALIBRATION_BINS).item()
+    p_yes = answers.p_yes[known, answers.questions.keys.index(key)]
+    target = np.array([right[answers.image_ids[row]] for row in known])
+    auroc = float(roc_auc_score(target, p_yes)) if 0 < target.sum() < len(target) else None
+    return auroc, calibration_error(p_yes, target)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from storage.information import (
+    calibration_error,
     class_information,
     effective_rank,
     image_information,
@@ -95,3 +96,11 @@ def test_effective_rank_counts_independent_directions() -> None:
     assert effective_rank(copies) == pytest.approx(4, abs=0.02)
     assert effective_rank(np.ones((5, 3))) == 0.0
     assert effective_rank(independent[:, :1]) == pytest.approx(1.0)
+
+
+def test_calibration_is_what_the_bins_say() -> None:
+    p_yes = np.array([0.9, 0.9, 0.9, 0.9, 0.1, 1.0])
+    right = np.array([True, True, True, False, False, True])
+    # 0.9 four times, three in four are right; 0.1 and 1.0 once.
+    assert calibration_error(p_yes, right) == pytest.approx((4 * 0.15 + 0.1 + 0) / 6)
+    assert calibration_error(np.array([1.0, 0.0]), np.array([True, False])) == 0
