@@ -121,12 +121,13 @@ def ask_probes(
     missing = [
         Extraction(plan=plan, dataset=each) for plan, (each, _) in zip(plans, datasets, strict=True) if plan.missing
     ]
-    count = 0
+    runs, count = list((plans[0].directory.last_manifest() or {}).get("runs", [])), 0
     if missing:
         known = known_answers(store, {each.name for each, _ in datasets}, teacher.fingerprint)
-        count = ask_missing(missing, teacher, engine, known).questions
+        ledger = ask_missing(missing, teacher, engine, known)
+        runs, count = [*runs, ledger.to_json()], ledger.questions
     for plan in plans:
-        finish_directory(plan.directory, plan.header, plan.shards, {})
+        finish_directory(plan.directory, plan.header, plan.shards, {"runs": runs} if plan is plans[0] else {})
     plain, probing, variants = (read_answers(plan.directory) for plan in plans)
     return plain, probing, variants, count
 

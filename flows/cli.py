@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from flows import options, questions_cli
+from flows import options, questions_cli, store_cli
 from flows.direct import direct_run
 from flows.errors import USERS_MISTAKE, explain, wants_traceback
 
@@ -29,7 +29,8 @@ app = typer.Typer(
 )
 
 
-app.add_typer(questions_cli.app)
+app.add_typer(questions_cli.app, name="questions")
+app.add_typer(store_cli.app, name="store")
 
 
 @app.callback()
@@ -66,6 +67,9 @@ def extract(
     store: options.Store = "store",
     splits: options.Splits = "train",
     shard_size: options.ShardSize = 256,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be asked and how long it takes; ask nothing.")
+    ] = False,
     *,
     source: options.Given,
     asking: options.Given,
@@ -74,6 +78,9 @@ def extract(
 
     Killed half-way? Start it again: finished shards are kept. Other questions or photos? Only what is new is asked.
     """
+    if dry_run:
+        _print_forecast(dataset, questions, store, splits, shard_size, source, asking)
+        return
     _run_extraction(dataset, questions, store, splits, shard_size, source, asking)
 
 
@@ -299,6 +306,24 @@ def _run_extraction(
         train=student is not None,
         **({} if student is None else {"student": student}),
     )
+
+
+def _print_forecast(
+    dataset: str,
+    questions: Path,
+    store: str,
+    splits: str,
+    shard_size: int,
+    source: options.Given,
+    asking: options.Given,
+) -> None:
+    from flows.extraction import check_inputs, forecast_extraction
+
+    images, names = options.dataset_parameters(dataset, **source), options.split_names(splits)
+    teacher, engine = options.teacher_parameters(asking)
+    check_inputs(images, str(questions), names, teacher, engine)
+    for line in forecast_extraction(images, str(questions), names, teacher, engine, store, shard_size).lines():
+        typer.echo(line)
 
 
 def _print_results(results: Any) -> None:

@@ -26,6 +26,7 @@ from storage.datasets.base import select
 from storage.questions import load_questions
 from storage.reuse import known_answers
 from teacher.extract import SHARD_SIZE, finish_directory, plan_extraction
+from teacher.forecast import Forecast, forecast
 from teacher.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -120,6 +121,22 @@ def extract_aspects(
         dataset=dataset, store=store, teacher=plan.header.teacher_fingerprint, questions=questions, student=student
     )
     return ExtractionSummary(**{**vars(summary), "results": results})
+
+
+def forecast_extraction(
+    dataset: DatasetParameters,
+    questions: str,
+    splits: list[str],
+    teacher: TeacherParameters,
+    engine: EngineParameters,
+    store: str,
+    shard_size: int,
+) -> Forecast:
+    """What `extract_aspects` would ask. Needs no Prefect, and loads no model."""
+    images, resolved = dataset.open(), teacher.resolve(engine.choose()[0])
+    asked = load_questions(Path(questions).expanduser())
+    plan = plan_extraction(images, splits, asked, resolved, store, shard_size=shard_size)
+    return forecast(plan, images, known_answers(store, [images.name], resolved.fingerprint), store)
 
 
 def check_inputs(

@@ -257,13 +257,14 @@ def _is_answered(
     stored = directory.valid_shard(shard, header)
     if stored is None:
         return False
-    digests = readers.map(lambda record: _digest(dataset, record), shard.records)
+    digests = readers.map(lambda record: digest_of(dataset, record.image_id), shard.records)
     return list(digests) == list(stored.image_sha256)
 
 
-def _digest(dataset: ImageDataset, record: ImageRecord) -> str | None:
+def digest_of(dataset: ImageDataset, image_id: str) -> str | None:
+    """SHA-256 of the image's file; None where it cannot be read."""
     try:
-        return hashlib.sha256(dataset.read(record.image_id)).hexdigest()
+        return hashlib.sha256(dataset.read(image_id)).hexdigest()
     except OSError:
         return None
 
