@@ -42,7 +42,7 @@ from teacher.engine import ImageRefused, TeacherUnreachable
 from teacher.openai_engine import ROUNDING, SAMPLE_QUESTION, OpenAIEngine, read_answer
 from teacher.prompt import find_answer_tokens
 from teacher.transformers_engine import TransformersEngine
-from teacher.vllm_engine import DEFAULTS
+from teacher.vllm_load import DEFAULTS
 from tests.teacher.contract import QUESTIONS, EngineContract, pictures
 
 CONFIG = TeacherConfig(model="tiny", max_pixels=None)
