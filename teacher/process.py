@@ -25,6 +25,7 @@ from PIL import Image
 from storage.allocator import keep_freed_memory
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid
 from teacher.engine import EngineName, EngineUsage, LoadedModel, TeacherEngine, TeacherUnreachable
+from teacher.writer import Writer, WritingRequest, WrittenReply
 
 LOADED = -1  # the number of a process's first message; its answers count from 0
 TROUBLE = (ValueError, TeacherUnreachable)  # what the parent is told; anything else ends the process
@@ -164,6 +165,23 @@ class EngineProcess(ModelProcess):
         return self.call(_answer, [np.asarray(image) for image in images], list(questions))
 
 
+class WriterProcess(ModelProcess):
+    """A `Writer` that vLLM runs in a process of its own."""
+
+    def __init__(
+        self,
+        teacher: ResolvedTeacher,
+        options: EngineOptions,
+        photos: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(partial(load_writer, teacher, options, photos), environment=environment)
+
+    def write(self, request: WritingRequest) -> WrittenReply:
+        """As `Writer.write`; also raises TeacherDied."""
+        return self.call(_write, request)
+
+
 def load_engine(name: EngineName, teacher: ResolvedTeacher, options: EngineOptions) -> TeacherEngine:
     """Load a teacher in this process. Raises TeacherInvalid for one that cannot be used, TeacherUnreachable for a
     server that is out of reach."""
@@ -180,6 +198,13 @@ def load_engine(name: EngineName, teacher: ResolvedTeacher, options: EngineOptio
 
         return OpenAIEngine(teacher, options)
     raise TeacherInvalid(f"no engine '{name}'; choose vllm, transformers or openai")
+
+
+def load_writer(teacher: ResolvedTeacher, options: EngineOptions, photos: int) -> Writer:
+    """Load a model that writes in this process. Raises TeacherInvalid for one that cannot be used."""
+    from teacher.vllm_writer import VllmWriter
+
+    return VllmWriter(teacher, options, photos)
 
 
 def _serve(
@@ -233,6 +258,10 @@ def _answer(
     engine: TeacherEngine, pixels: Sequence[NDArray[np.uint8]], questions: Sequence[str]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return engine.answer([Image.fromarray(array) for array in pixels], questions)
+
+
+def _write(writer: Writer, request: WritingRequest) -> WrittenReply:
+    return writer.write(request)
 
 
 def _end_with(parent: int) -> None:
