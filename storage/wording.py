@@ -106,10 +106,14 @@ class ClassNames:
         return None
 
 
+def readable(name: str) -> str:
+    """`StopSign`, `stop_sign` and `012.stop sign` as people write them; the number in front only sorts."""
+    unnumbered = re.sub(r"^\d+[\s._-]+(?=\D)", "", name)
+    return " ".join(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unnumbered).replace("_", " ").split())
+
+
 def _name_stems(name: str) -> list[str]:
-    """`StopSign`, `stop_sign` and `012.stop sign` are the same; the number in front only sorts."""
-    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", re.sub(r"^\d+[\s._-]+(?=\D)", "", name))
-    return [stem(word) for word in words(apart)]
+    return [stem(word) for word in words(readable(name))]
 
 
 def _is_telling(word: str) -> bool:

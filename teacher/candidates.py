@@ -26,7 +26,7 @@ LONGEST_TEXT = 160
 
 
 class ReplyUnreadable(Exception):
-    """An answer is not what its schema asks for; the message shows how it begins."""
+    """An answer is not what its schema asks for; the message is how it begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def read_reply(reply: str) -> list[Candidate]:
         entries = json.loads(reply, strict=False)["questions"]
         return [Candidate(**{name: _one_line(entry[name]) for name in FIELDS}) for entry in entries]
     except (ValueError, KeyError, TypeError) as error:
-        raise ReplyUnreadable(f"no JSON as it was asked for, it begins with {_one_line(reply[:60])!r}") from error
+        raise ReplyUnreadable(_one_line(reply[:LONGEST_TEXT])) from error
 
 
 def judge(
