@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from flows import options
+from flows import direct, options, questions_cli
 from flows.errors import USERS_MISTAKE, explain, wants_traceback
 
 if TYPE_CHECKING:
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 # Typer brings its own copy of click in some releases: these are the classes that it really raises.
 ClickException = typer.BadParameter.__mro__[2]
-# For flows that this process runs itself. Whoever sets one of them decides otherwise.
-DIRECT_RUN = {
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
-    # Only what goes to the terminal, where the progress bar is: a server gets every line all the same.
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    # The engine ends at once and leaves a lock of tqdm behind, which Python would report last of all.
-    "PYTHONWARNINGS": "ignore:resource_tracker",
-}
 
 app = typer.Typer(
     name="aspects",
@@ -36,6 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(questions_cli.app, name="questions")
 
 
 @app.callback()
@@ -204,7 +195,7 @@ def train(
     )
     images = options.dataset_parameters(dataset, name, root, download)
     asked = str(questions) if questions else None
-    _direct_run()
+    direct.get_ready()
     from flows.training import find_knowledge, train_student
 
     # Prefect takes seconds to start; a typing mistake should not.
@@ -242,7 +233,7 @@ def experiment(
 
     Start it again at any time: finished students are kept, and what the file has more is trained.
     """
-    _direct_run()
+    direct.get_ready()
     from flows.experiment import read_experiment, run_experiment
 
     given = {
@@ -356,7 +347,7 @@ def teachers() -> None:
 
 def _run_extraction(given: dict[str, Any], **training: Any) -> ExtractionSummary:
     """`given` are the options of `extract`."""
-    _direct_run()
+    direct.get_ready()
     from flows.extraction import check_inputs, extract_aspects
     from flows.parameters import EngineParameters, TeacherParameters
     from flows.terminal import working
@@ -397,17 +388,6 @@ def _run_extraction(given: dict[str, Any], **training: Any) -> ExtractionSummary
         shard_size=given["shard_size"],
         **{"train": False, **training},
     )
-
-
-def _direct_run() -> None:
-    """Get ready to run a flow in this process, and to show it on the terminal."""
-    for variable, value in DIRECT_RUN.items():
-        os.environ.setdefault(variable, value)
-    from rich.console import Console
-
-    from flows.terminal import attach
-
-    attach(Console(stderr=True))
 
 
 def _print_results(results: Any) -> None:
