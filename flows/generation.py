@@ -162,7 +162,7 @@ def _write(path: Path, generated: Generated, teacher: ResolvedTeacher, brief: Br
         say(f"{found} questions: {path}")
     if lacking:
         raise QuestionsMissing(
-            f"{found} of {wanted} questions found in {brief.rounds} rounds, missing {lacking}; "
+            f"{found} of {wanted} questions found, still missing after round {brief.rounds}: {lacking}; "
             f"{f'those are in {path}' if found else 'nothing is written'}; try more --rounds, another --seed, --prompt "
             "or --teacher"
         )
