@@ -28,6 +28,7 @@ class VllmWriter:
         own: dict[str, Any] = {"structured_outputs_config": COMPACT}
         if self._takes_photos:
             own["limit_mm_per_prompt"] = {"image": photos, "video": 0}
+            own["mm_processor_kwargs"] = dict(teacher.config.processor) or None
         self.llm: Any = load_vllm(teacher, options, LONGEST, **own)
 
     def write(self, request: WritingRequest) -> WrittenReply:

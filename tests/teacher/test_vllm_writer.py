@@ -6,12 +6,10 @@ import importlib.util
 from collections.abc import Iterator
 
 import pytest
-from PIL import Image
 
-from teacher.candidates import read_reply, reply_schema
-from teacher.config import EngineOptions, TeacherConfig, resolve, tiny_teacher
+from teacher.config import EngineOptions, TeacherConfig, resolve
 from teacher.process import WriterProcess
-from teacher.writer import Writer, WritingRequest
+from teacher.writer import Writer
 from tests.teacher.text_model import build_text_model
 from tests.teacher.writer_contract import WriterContract
 
@@ -30,17 +28,3 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Writer]:
 
 class TestVllmWriter(WriterContract):
     pass
-
-
-def test_a_model_with_eyes_is_shown_the_photos() -> None:
-    photos = [Image.new("RGB", (80, 60), color) for color in ("red", "blue")]
-    writer = WriterProcess(resolve(tiny_teacher()), EngineOptions(), photos=2)
-    try:
-        blind = writer.write(WritingRequest(prompt="Write.", schema=reply_schema(1), length=400))
-        tokens = writer.usage.prompt_tokens
-        reply = writer.write(WritingRequest(prompt="Write.", schema=reply_schema(1), length=400, photos=photos))
-        assert writer.usage.prompt_tokens > 2 * tokens + 2 * 16  # of an image
-    finally:
-        writer.close()
-    assert (blind.saw_photos, reply.saw_photos) == (False, True)
-    assert len(read_reply(reply.text)) == 1
