@@ -43,9 +43,10 @@ SHORTEST_WORD = 3  # letters of a class name's word that names the class by itse
 
 
 def is_yes_no_question(text: str) -> bool:
-    """Whether it begins as yes/no questions do, and is one question."""
-    first = words(text)[:1]
-    return not AUXILIARIES.isdisjoint(first) and text.rstrip().endswith("?") and text.count("?") == 1
+    """Whether it begins as yes/no questions do ("Is", "Isn't"), and is one question."""
+    first, second = [*words(text), "", ""][:2]
+    begins = first in AUXILIARIES or (first.removesuffix("n") in AUXILIARIES and second == "t")
+    return begins and text.rstrip().endswith("?") and text.count("?") == 1
 
 
 def is_either_or(text: str) -> bool:

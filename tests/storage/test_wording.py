@@ -15,7 +15,10 @@ from storage.wording import (
 )
 
 
-@pytest.mark.parametrize("text", ["Is it red?", "does the bird have a crest? ", "Can wheels be seen?", "Are they 2?"])
+@pytest.mark.parametrize(
+    "text",
+    ["Is it red?", "does the bird have a crest? ", "Can wheels be seen?", "Don\u2019t they shine?", "Isn't it 2?"],
+)
 def test_a_yes_no_question(text: str) -> None:
     assert is_yes_no_question(text)
 
