@@ -112,10 +112,16 @@ def generate_questions(
         generated = generate(writer, asked, on_round=_say_round)
     if asked.photos and not generated.saw_photos:
         say("the model takes no photos; it was asked without")
+    note = _note(generated, asked)
+    _write(
+        path, generated, f"Written by {resolved.config.model} about {len(asked.classes)} classes.\n{note}", overwrite
+    )
     if generated.rejections:
         show(rejections_table(generated.rejections))
         create_table_artifact(rejections_rows(generated.rejections), key="rejections", description=f"not in {output}")
-    _write(path, generated, resolved, asked, overwrite)
+    if note:
+        where = f"those are in {path}" if generated.questions else "nothing is written"
+        raise QuestionsMissing(f"{note}; {where}; try more --rounds, another --seed, --prompt or --teacher")
     return GenerationSummary(output=str(path), questions=len(generated.questions), rejected=len(generated.rejections))
 
 
@@ -150,19 +156,16 @@ def _read_photo(path: Path, max_pixels: int | None) -> Image.Image:
         raise BriefInvalid(f"photo {path} cannot be shown to a model ({error}); leave it out") from error
 
 
-def _write(path: Path, generated: Generated, teacher: ResolvedTeacher, brief: Brief, overwrite: bool) -> None:
-    """Raises QuestionsMissing for a set that is not complete, once it is written."""
-    found, wanted = len(generated.questions), sum(brief.wanted.values())
-    heading = f"Written by {teacher.config.model} about {len(brief.classes)} classes."
+def _note(generated: Generated, brief: Brief) -> str:
+    """What a set lacks; nothing for a complete one."""
     lacking = ", ".join(f"{count} {group}" for group, count in generated.missing.items())
-    if lacking:
-        heading += f"\nMissing: {wanted - found} of {wanted} ({lacking})."
-    if found:
+    found, wanted = len(generated.questions), sum(brief.wanted.values())
+    return (
+        f"{found} of {wanted} questions found, still missing after round {brief.rounds}: {lacking}" if lacking else ""
+    )
+
+
+def _write(path: Path, generated: Generated, heading: str, overwrite: bool) -> None:
+    if generated.questions:
         write_questions(path, QuestionSet(tuple(generated.questions)), heading=heading, replace=overwrite)
-        say(f"{found} questions: {path}")
-    if lacking:
-        raise QuestionsMissing(
-            f"{found} of {wanted} questions found, still missing after round {brief.rounds}: {lacking}; "
-            f"{f'those are in {path}' if found else 'nothing is written'}; try more --rounds, another --seed, --prompt "
-            "or --teacher"
-        )
+        say(f"{len(generated.questions)} questions: {path}")

@@ -88,7 +88,9 @@ def test_too_few_are_written_with_a_note_and_an_error(aspects: Aspects, folder: 
     )
     assert len(server.requests) == 4
     assert len(load_questions(folder / "set.yaml")) == 3
-    assert "# Missing: 2 of 5 (1 visual, 1 fur).\n" in (folder / "set.yaml").read_text()
+    assert (
+        "# 3 of 5 questions found, still missing after round 2: 1 visual, 1 fur\n" in (folder / "set.yaml").read_text()
+    )
     again = aspects(*command)
     assert again.code == 2
     assert "set.yaml exists already; choose another file, or replace it with --force" in again.err
