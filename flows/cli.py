@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from flows import options, questions_cli, store_cli
-from flows.direct import direct_run
+from flows import direct, options, questions_cli, store_cli
 from flows.errors import USERS_MISTAKE, explain, wants_traceback
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ def train(
     student = options.student_parameters(training)
     images = options.dataset_parameters(dataset, **source)
     asked = str(questions) if questions else None
-    direct_run()
+    direct.get_ready()
     from flows.training import find_knowledge, train_student
 
     # Prefect takes seconds to start; a typing mistake should not.
@@ -164,7 +163,7 @@ def experiment(
 
     Start it again at any time: finished students are kept, and what the file has more is trained.
     """
-    direct_run()
+    direct.get_ready()
     from flows.experiment import read_experiment, run_experiment
 
     given = {
@@ -286,7 +285,7 @@ def _run_extraction(
     asking: options.Given,
     student: StudentParameters | None = None,
 ) -> ExtractionSummary:
-    direct_run()
+    direct.get_ready()
     from flows.extraction import check_inputs, extract_aspects
     from flows.terminal import working
 

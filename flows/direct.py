@@ -1,11 +1,11 @@
-"""Runs without a server: Prefect's embedded one, and everything that is worth knowing on the terminal."""
+"""Flows that a command runs in its own process, without a server."""
 
 from __future__ import annotations
 
 import os
 
-# For flows that this process runs itself. Whoever sets one of them decides otherwise.
-DIRECT_RUN = {
+# Whoever sets one of them decides otherwise.
+SETTINGS = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -16,9 +16,9 @@ DIRECT_RUN = {
 }
 
 
-def direct_run() -> None:
-    """Get ready to run a flow in this process, and to show it on the terminal."""
-    for variable, value in DIRECT_RUN.items():
+def get_ready() -> None:
+    """Before Prefect is imported: from now on flows of this process show themselves on the terminal."""
+    for variable, value in SETTINGS.items():
         os.environ.setdefault(variable, value)
     from rich.console import Console
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from flows.parameters import TINY
+from teacher.candidates import Rejection
 from teacher.known import KNOWN
 
 if TYPE_CHECKING:  # torch takes seconds, and only who has trained prints these
@@ -154,6 +157,21 @@ def print_teachers() -> None:
         settings = {**({"max_pixels": config.max_pixels} if config.max_pixels else {}), **config.processor}
         table.add_row(name, model, ", ".join(f"{setting} {value}" for setting, value in settings.items()))
     Console().print(table)
+
+
+def rejections_rows(rejections: Sequence[Rejection]) -> list[dict[str, str]]:
+    """One row for each, with the columns `group`, `question`, `reason`."""
+    return [{"group": one.group, "question": one.text, "reason": one.reason} for one in rejections]
+
+
+def rejections_table(rejections: Sequence[Rejection]) -> Table:
+    """The same for the terminal."""
+    title = f"rejected: {len(rejections)}"
+    table = Table("group", "question", "reason", title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for row in rejections_rows(rejections):
+        # As it is: what a model wrote may look like markup.
+        table.add_row(*(Text(value) for value in row.values()))
+    return table
 
 
 def import_lines(summary: ImportSummary) -> list[str]:

@@ -43,9 +43,10 @@ SHORTEST_WORD = 3  # letters of a class name's word that names the class by itse
 
 
 def is_yes_no_question(text: str) -> bool:
-    """Whether it begins as yes/no questions do, and is one question."""
-    first = words(text)[:1]
-    return not AUXILIARIES.isdisjoint(first) and text.rstrip().endswith("?") and text.count("?") == 1
+    """Whether it begins as yes/no questions do ("Is", "Isn't"), and is one question."""
+    first, second = [*words(text), "", ""][:2]
+    begins = first in AUXILIARIES or (first.removesuffix("n") in AUXILIARIES and second == "t")
+    return begins and text.rstrip().endswith("?") and text.count("?") == 1
 
 
 def is_either_or(text: str) -> bool:
@@ -106,10 +107,14 @@ class ClassNames:
         return None
 
 
+def readable(name: str) -> str:
+    """`StopSign`, `stop_sign` and `012.stop sign` as people write them; the number in front only sorts."""
+    unnumbered = re.sub(r"^\d+[\s._-]+(?=\D)", "", name)
+    return " ".join(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unnumbered).replace("_", " ").split())
+
+
 def _name_stems(name: str) -> list[str]:
-    """`StopSign`, `stop_sign` and `012.stop sign` are the same; the number in front only sorts."""
-    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", re.sub(r"^\d+[\s._-]+(?=\D)", "", name))
-    return [stem(word) for word in words(apart)]
+    return [stem(word) for word in words(readable(name))]
 
 
 def _is_telling(word: str) -> bool:

@@ -80,12 +80,14 @@ def test_the_flows_are_deployed_with_parameters_that_they_accept(served: Mapping
     deployments = {found["name"]: found for found in request(served, "deployments/filter", {})}
     from flows.experiment import run_experiment
     from flows.extraction import extract_aspects
+    from flows.generation import generate_questions
     from flows.training import train_student
 
     flows = {
         "extract-aspects": extract_aspects,
         "train-student": train_student,
         "run-experiment": run_experiment,
+        "generate-questions": generate_questions,
     }
     assert set(deployments) == set(flows)
     for name, flow in flows.items():

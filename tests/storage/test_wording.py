@@ -10,11 +10,15 @@ from storage.wording import (
     is_negated,
     is_yes_no_question,
     nearly_the_same,
+    readable,
     stem,
 )
 
 
-@pytest.mark.parametrize("text", ["Is it red?", "does the bird have a crest? ", "Can wheels be seen?", "Are they 2?"])
+@pytest.mark.parametrize(
+    "text",
+    ["Is it red?", "does the bird have a crest? ", "Can wheels be seen?", "Don\u2019t they shine?", "Isn't it 2?"],
+)
 def test_a_yes_no_question(text: str) -> None:
     assert is_yes_no_question(text)
 
@@ -128,3 +132,19 @@ def test_common_words_that_are_a_whole_name_count() -> None:
 
 def test_names_without_a_word_name_nothing() -> None:
     assert ClassNames(["", "--", "7"]).named_in("Is it striped?") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "people_write"),
+    [
+        ("016_globe-flower", "globe-flower"),
+        ("001.Black_footed_Albatross", "Black footed Albatross"),
+        ("StopSign", "Stop Sign"),
+        ("747-400", "747-400"),
+        ("A380", "A380"),
+        ("7", "7"),
+        ("sweet  pea", "sweet pea"),
+    ],
+)
+def test_names_as_people_write_them(name: str, people_write: str) -> None:
+    assert readable(name) == people_write
