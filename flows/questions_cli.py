@@ -11,13 +11,13 @@ from flows import direct, options
 
 PROMPTED = "What the model is told"
 
-app = typer.Typer(help="Question sets: have one written, check it, choose from it.", no_args_is_help=True)
+app = typer.Typer(help="Question sets: write, check, choose, publish.", no_args_is_help=True)
 File = Annotated[Path, typer.Argument(help="The question set (YAML).", metavar="FILE")]
 
 
 @app.callback()
 def questions() -> None:
-    """Question sets: have one written, check it, choose from it."""
+    """Question sets: write, check, choose, publish."""
 
 
 @app.command(epilog="Example: aspects questions generate questions/mine.yaml -d photos -t Qwen/Qwen3-VL-8B-Instruct")
@@ -181,3 +181,28 @@ def select(
     typer.echo(f"audited: {verdicts}")
     typer.echo(f"chosen: {', '.join(chosen.keys)}")
     typer.echo(f"{len(chosen)} questions: {out}")
+
+
+@app.command(epilog="Example: aspects questions publish questions/scenes.yaml -s store")
+def publish(
+    file: File,
+    store: options.Store = "store",
+    force: Annotated[bool, typer.Option("--force", help="Even if the store has all the answers.")] = False,
+) -> None:
+    """Check a changed question set, say what differs from what is answered, and tell the Prefect server.
+
+    The deployment extract-aspects then asks what is new (docs/deployments.md).
+    """
+    direct.get_ready()
+    from flows.publishing import EVENT, compare
+    from flows.publishing import publish as tell
+    from storage.questions import load_questions
+
+    asked = load_questions(file)
+    changes = compare(asked, store)
+    for change in changes:
+        typer.echo(change.line())
+    if changes and all(change.complete for change in changes) and not force:
+        typer.echo("nothing published; --force publishes all the same")
+        return
+    typer.echo(f"{EVENT}: {file}, event {tell(file, asked)}")
