@@ -98,6 +98,7 @@ def request(
 
 def test_the_flows_are_deployed_with_parameters_that_they_accept(served: Mapping[str, str]) -> None:
     deployments = {found["name"]: found for found in request(served, "deployments/filter", {})}
+    from flows.auditing import audit_questions
     from flows.experiment import run_experiment
     from flows.extraction import extract_aspects
     from flows.generation import generate_questions
@@ -105,6 +106,7 @@ def test_the_flows_are_deployed_with_parameters_that_they_accept(served: Mapping
 
     flows = {
         "extract-aspects": extract_aspects,
+        "audit-questions": audit_questions,
         "train-student": train_student,
         "run-experiment": run_experiment,
         "generate-questions": generate_questions,
