@@ -9,13 +9,12 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from flows import options
+from flows import direct, options, questions_cli, store_cli
 from flows.errors import USERS_MISTAKE, explain, wants_traceback
 
 INTERRUPTED = 130
 # Typer brings its own copy of click in some releases: these are the classes that it really raises.
 ClickException = typer.BadParameter.__mro__[2]
-
 app = typer.Typer(
     name="aspects",
     help="Teach small image classifiers what a multimodal LLM knows.",
@@ -23,6 +22,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+app.add_typer(questions_cli.app, name="questions")
+app.add_typer(store_cli.app, name="store")
 
 
 @app.callback()
@@ -60,55 +63,42 @@ def scenes(
 
 
 @app.command(epilog="Example: aspects extract -d data/scenes -q questions/scenes.yaml -s store --splits train,test")
+@options.with_options(source=options.DATASET, asking=options.ASKING, boxes=options.ASKED_BOXES)
 def extract(
     dataset: options.Dataset,
     questions: options.Questions = None,
     task: options.Task = "classification",
     store: options.Store = "store",
     splits: options.Splits = "train",
-    name: options.Name = None,
-    root: options.Root = None,
-    download: options.Download = False,
-    teacher: options.Teacher = "tiny",
-    revision: options.Revision = None,
-    engine: options.Engine = None,
-    base_url: options.BaseUrl = None,
-    api_key_variable: options.ApiKeyVariable = "OPENAI_API_KEY",
-    concurrency: options.Concurrency = 32,
-    top_logprobs: options.TopLogprobs = 20,
-    request: options.RequestSettings = None,
-    dtype: options.Dtype = None,
-    max_pixels: options.MaxPixels = None,
-    processor: options.ProcessorSettings = None,
-    quantization: options.Quantization = None,
-    prompt: options.Prompt = None,
-    yes_words: options.YesWords = None,
-    no_words: options.NoWords = None,
-    trust_remote_code: options.TrustRemoteCode = False,
-    workers: options.Workers = None,
-    engine_batch: options.BatchSize = 32,
-    gpu_memory: options.GpuMemory = 0.9,
-    max_model_len: options.MaxModelLen = None,
-    vllm: options.VllmSettings = None,
-    gpu_price: options.PricePerGpuHour = None,
     shard_size: options.ShardSize = 256,
-    box_questions: options.BoxQuestions = None,
-    box_view: options.BoxView = "crop",
-    box_margin: options.BoxMargin = 0.25,
-    smallest_box: options.SmallestBox = 8.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be asked and how long it takes; ask nothing.")
+    ] = False,
+    *,
+    source: options.Given,
+    asking: options.Given,
+    boxes: options.Given,
 ) -> None:
     """Ask the teacher every question about every photo, and keep the answers as Parquet.
 
     Killed half-way? Start it again: finished shards are kept. Other questions or photos? Only what is new is asked.
     """
-    given = locals()
     from flows import commands
 
+    asked = {"dataset": dataset, "questions": questions, "splits": splits, "store": store, "shard_size": shard_size}
+    given = {"task": task, **asked, **source, **asking, **boxes}
+    if dry_run:
+        for line in commands.forecast(given):
+            typer.echo(line)
+        return
     commands.ask(given)
 
 
 @app.command(
     epilog="Example: aspects run -d data/scenes -q questions/scenes.yaml --recipe small --seeds 0,1,2 --runs runs/demo"
+)
+@options.with_options(
+    source=options.DATASET, asking=options.ASKING, boxes=options.ASKED_BOXES, training=options.TRAINING
 )
 def run(
     dataset: options.Dataset,
@@ -116,68 +106,26 @@ def run(
     task: options.Task = "classification",
     store: options.Store = "store",
     splits: options.Splits = "train",
-    name: options.Name = None,
-    root: options.Root = None,
-    download: options.Download = False,
-    teacher: options.Teacher = "tiny",
-    revision: options.Revision = None,
-    engine: options.Engine = None,
-    base_url: options.BaseUrl = None,
-    api_key_variable: options.ApiKeyVariable = "OPENAI_API_KEY",
-    concurrency: options.Concurrency = 32,
-    top_logprobs: options.TopLogprobs = 20,
-    request: options.RequestSettings = None,
-    dtype: options.Dtype = None,
-    max_pixels: options.MaxPixels = None,
-    processor: options.ProcessorSettings = None,
-    quantization: options.Quantization = None,
-    prompt: options.Prompt = None,
-    yes_words: options.YesWords = None,
-    no_words: options.NoWords = None,
-    trust_remote_code: options.TrustRemoteCode = False,
-    workers: options.Workers = None,
-    engine_batch: options.BatchSize = 32,
-    gpu_memory: options.GpuMemory = 0.9,
-    max_model_len: options.MaxModelLen = None,
-    vllm: options.VllmSettings = None,
-    gpu_price: options.PricePerGpuHour = None,
     shard_size: options.ShardSize = 256,
-    box_questions: options.BoxQuestions = None,
-    box_view: options.BoxView = "crop",
-    box_margin: options.BoxMargin = 0.25,
-    smallest_box: options.SmallestBox = 8.0,
-    recipe: options.Recipe = "small",
-    seeds: options.Seeds = "0,1,2",
-    runs: options.Runs = Path("runs"),
-    backbone: options.Backbone = None,
-    epochs: options.Epochs = None,
-    image_size: options.ImageSize = None,
-    method: options.Method = None,
-    alpha: options.Alpha = None,
-    settings: options.Settings = None,
+    *,
+    source: options.Given,
+    asking: options.Given,
+    boxes: options.Given,
+    training: options.Given,
 ) -> None:
     """All of it: ask the teacher, train students with and without its answers, and compare them.
 
     Start it again at any time: answers and finished students are kept.
     """
-    given = locals()
-    student = options.student_parameters(
-        recipe,
-        seeds,
-        runs,
-        settings,
-        backbone=backbone,
-        epochs=epochs,
-        image_size=image_size,
-        method=method,
-        alpha=alpha,
-    )
     from flows import commands
 
-    _print_results(commands.ask(given, student))
+    student = options.student_parameters(training)
+    asked = {"dataset": dataset, "questions": questions, "splits": splits, "store": store, "shard_size": shard_size}
+    _print_results(commands.ask({"task": task, **asked, **source, **asking, **boxes}, student))
 
 
 @app.command(epilog="Example: aspects train -d data/scenes -s store --recipe small --epochs 60 --seeds 0,1,2")
+@options.with_options(source=options.DATASET, boxes=options.BOXES_ASKED, training=options.TRAINING)
 def train(
     dataset: options.Dataset,
     store: options.Store = "store",
@@ -185,36 +133,17 @@ def train(
     task: options.Task = "classification",
     teacher: options.AnswersBy = None,
     class_teacher: options.ClassAnswersBy = None,
-    name: options.Name = None,
-    root: options.Root = None,
-    download: options.Download = False,
-    box_questions: options.BoxQuestions = None,
-    box_view: options.BoxView = "crop",
-    recipe: options.Recipe = "small",
-    seeds: options.Seeds = "0,1,2",
-    runs: options.Runs = Path("runs"),
-    backbone: options.Backbone = None,
-    epochs: options.Epochs = None,
-    image_size: options.ImageSize = None,
-    method: options.Method = None,
-    alpha: options.Alpha = None,
-    settings: options.Settings = None,
+    *,
+    source: options.Given,
+    boxes: options.Given,
+    training: options.Given,
 ) -> None:
     """Train students with and without the store's answers, seed by seed, and compare them on the test split."""
-    given = locals()
-    student = options.student_parameters(
-        recipe,
-        seeds,
-        runs,
-        settings,
-        backbone=backbone,
-        epochs=epochs,
-        image_size=image_size,
-        method=method,
-        alpha=alpha,
-    )
     from flows import commands
 
+    student = options.student_parameters(training)
+    known = {"store": store, "questions": questions, "teacher": teacher, "class_teacher": class_teacher}
+    given = {"task": task, "dataset": dataset, **known, **source, **boxes}
     _print_results(commands.train(given, student))
 
 
@@ -238,9 +167,7 @@ def experiment(
 
     Start it again at any time: finished students are kept, and what the file has more is trained.
     """
-    from flows.commands import direct_run
-
-    direct_run()
+    direct.get_ready()
     from flows.experiment import read_experiment, run_experiment
 
     given = {

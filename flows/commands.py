@@ -5,54 +5,31 @@ Options come as `given`, by the names that they have as arguments of the command
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import options
+from flows import direct, options
 from flows.parameters import SMALL_STUDENT, BoxParameters, DatasetParameters, StudentParameters
 
 if TYPE_CHECKING:
     from student.experiment import Results
 
-# For flows that this process runs itself. Whoever sets one of them decides otherwise.
-DIRECT_RUN = {
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
-    # Only what goes to the terminal, where the progress bar is: a server gets every line all the same.
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    # The engine ends at once and leaves a lock of tqdm behind, which Python would report last of all.
-    "PYTHONWARNINGS": "ignore:resource_tracker",
-}
 DETECTION = "detection"
-
-
-def direct_run() -> None:
-    """Get ready to run a flow in this process, and to show it on the terminal."""
-    for variable, value in DIRECT_RUN.items():
-        os.environ.setdefault(variable, value)
-    from rich.console import Console
-
-    from flows.terminal import attach
-
-    attach(Console(stderr=True))
 
 
 def ask(given: dict[str, Any], student: StudentParameters | None = None) -> Results | None:
     """Ask about images, then train `student` where there is one: its results."""
     if given["task"] == DETECTION:
         return _ask_about_boxes(given, student)
-    if given["questions"] is None:
-        raise options.OptionInvalid("--questions is missing; name a YAML file, e.g. --questions questions/scenes.yaml")
-    direct_run()
+    questions = _questions(given)
+    direct.get_ready()
     from flows.extraction import check_inputs, extract_aspects
     from flows.terminal import working
 
     if student is not None:
         student.config()
-    asked, questions = options.asking_parameters(given), str(given["questions"])
+    asked = options.asking_parameters(given)
     # Prefect takes seconds to start; a typing mistake should not.
     with working("checking dataset and questions"):
         check_inputs(asked["dataset"], questions, asked["splits"], asked["teacher"], asked["engine"])
@@ -60,14 +37,32 @@ def ask(given: dict[str, Any], student: StudentParameters | None = None) -> Resu
     return extract_aspects(questions=questions, train=train, student=student or SMALL_STUDENT, **asked).results
 
 
+def forecast(given: dict[str, Any]) -> list[str]:
+    """What `ask` would ask, in lines for people; nothing is asked and no model loaded."""
+    from flows.detection import to_ask
+    from flows.extraction import forecast_about
+    from storage.questions import load_questions
+
+    asked = options.asking_parameters(given)
+    if given["task"] == DETECTION:
+        shown = to_ask(asked["dataset"].open_detection(), _boxes(given), *question_files(given))
+    else:
+        shown = {"images": (asked["dataset"].open(), _questions(given))}
+    resolved = asked["teacher"].resolve(asked["engine"].choose()[0])
+    place = (asked["splits"], resolved, asked["store"], asked["shard_size"])
+    forecasts = [
+        forecast_about(images, load_questions(Path(file).expanduser()), *place) for images, file in shown.values()
+    ]
+    return [line for told in forecasts for line in told.lines()]
+
+
 def _ask_about_boxes(given: dict[str, Any], student: StudentParameters | None) -> Results | None:
-    direct_run()
+    direct.get_ready()
     from flows.detection import check_detection_inputs, detect_aspects, evaluation_split, student_for
     from flows.terminal import working
 
     questions, box_questions = question_files(given)
-    boxes = BoxParameters(view=given["box_view"], margin=given["box_margin"], smallest=given["smallest_box"])
-    asked = options.asking_parameters(given)
+    boxes, asked = _boxes(given), options.asking_parameters(given)
     if student is not None:
         student_for(student, questions, box_questions).detector_config()
     with working("checking dataset and questions"):
@@ -90,7 +85,7 @@ def train(given: dict[str, Any], student: StudentParameters) -> Results:
     """Train on answers that the store has."""
     images = _dataset(given)
     questions, box_questions = question_files(given)
-    direct_run()
+    direct.get_ready()
     if given["task"] == DETECTION:
         from flows.detection import student_for, train_detectors
 
@@ -151,6 +146,16 @@ def question_files(given: dict[str, Any]) -> tuple[str | None, str | None]:
     """The question sets about images and about boxes."""
     images, boxes = (str(given[name]) if given[name] else None for name in ("questions", "box_questions"))
     return images, boxes
+
+
+def _questions(given: dict[str, Any]) -> str:
+    if given["questions"] is None:
+        raise options.OptionInvalid("--questions is missing; name a YAML file, e.g. --questions questions/scenes.yaml")
+    return str(given["questions"])
+
+
+def _boxes(given: dict[str, Any]) -> BoxParameters:
+    return BoxParameters(view=given["box_view"], margin=given["box_margin"], smallest=given["smallest_box"])
 
 
 def _dataset(given: dict[str, Any]) -> DatasetParameters:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging import get_run_logger
-from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from flows.extraction import PRESENT_ENGINE, SHARDS_AT_ONCE, TINY_TEACHER, TRAINING_SPLIT, ExtractionSummary, ask_about
+from flows.asking import task_runner
+from flows.extraction import PRESENT_ENGINE, TINY_TEACHER, TRAINING_SPLIT, ExtractionSummary, ask_about
 from flows.parameters import (
     CROPPED_BOXES,
-    MAX_WORKERS,
     SMALL_STUDENT,
     BoxParameters,
     DatasetParameters,
@@ -47,7 +46,7 @@ class QuestionsMissing(ValueError):
 
 @flow(
     name="detect-aspects",
-    task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE * MAX_WORKERS),  # type: ignore[arg-type]
+    task_runner=task_runner(),
     persist_result=False,
     description="Ask a multimodal LLM about images and about their boxes; train detectors on boxes and answers.",
 )

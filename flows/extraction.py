@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
-import time
-from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-from prefect import flow, task
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import TaskRun
-from prefect.futures import PrefectFuture, as_completed
-from prefect.logging import get_run_logger
-from prefect.states import State
-from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.tasks import Task, exponential_backoff
+from prefect import flow
+from prefect.artifacts import create_table_artifact
 from pydantic import Field
 
-from flows.holder import EnginePool, TeacherGivenUp
+from flows.asking import Extraction, ask_missing, task_runner
 from flows.parameters import (
-    MAX_WORKERS,
     SMALL_STUDENT,
     DatasetParameters,
     EngineParameters,
@@ -33,35 +20,23 @@ from flows.parameters import (
     TeacherParameters,
 )
 from flows.report import listed
-from flows.terminal import AnswerBar, say, working
+from flows.terminal import say, working
 from flows.training import train_student
 from storage.datasets.base import ImageDataset, select
 from storage.questions import QuestionSet, load_questions
-from storage.reuse import KnownAnswers, known_answers
+from storage.reuse import known_answers
 from teacher.config import ResolvedTeacher
-from teacher.extract import (
-    SHARD_SIZE,
-    ExtractionPlan,
-    Progress,
-    ShardSummary,
-    ask_shard,
-    finish_directory,
-    plan_extraction,
-)
-from teacher.ledger import Ledger, add_up
-from teacher.process import EngineProcess, TeacherDied
+from teacher.extract import SHARD_SIZE, finish_directory, plan_extraction
+from teacher.forecast import Forecast, forecast
+from teacher.ledger import Ledger
 
 if TYPE_CHECKING:
     from student.experiment import Results
 
-# For each worker: one shard's photos are read, decoded and rendered while the model is busy with the other's.
-SHARDS_AT_ONCE = 2
 # What the flow's pages show as defaults.
 TRAINING_SPLIT = ["train"]
 TINY_TEACHER = TeacherParameters()
 PRESENT_ENGINE = EngineParameters()
-# Errors of the file system that trying again does not cure.
-LASTING = (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,67 +67,9 @@ class ExtractionSummary:
         return self.ledger.reused if self.ledger else 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunningExtraction:
-    """What the shards of one flow run share. Tasks look it up by key: Prefect would hash it as an input."""
-
-    dataset: ImageDataset
-    plan: ExtractionPlan
-    teacher: ResolvedTeacher
-    known: KnownAnswers
-    engines: EnginePool
-    progress: Progress
-
-
-_running: dict[int, RunningExtraction] = {}
-_keys = itertools.count()
-
-
-@contextmanager
-def _held(extraction: RunningExtraction) -> Iterator[int]:
-    """The key of `extraction`; at the end the engine's process is gone, and its GPU memory with it."""
-    key = next(_keys)
-    _running[key] = extraction
-    try:
-        yield key
-    finally:
-        extraction.engines.close()
-        del _running[key]
-
-
-def _is_worth_retrying(task: Task[..., object], task_run: TaskRun, state: State) -> bool:
-    """A dead engine or a store out of reach may be well again; a user's mistake stays one."""
-    return not isinstance(state.data, (ValueError, TeacherGivenUp, *LASTING))
-
-
-@task(
-    name="ask-shard",
-    task_run_name="shard-{shard}",
-    retries=3,
-    retry_delay_seconds=exponential_backoff(backoff_factor=4),
-    retry_condition_fn=_is_worth_retrying,
-    # The store says what is done, not Prefect: its cache would go on saying so after the file is gone.
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
-def ask_one_shard(extraction: int, shard: int) -> ShardSummary:
-    """Answer shard number `shard` of a running extraction and write its file."""
-    running = _running.get(extraction)
-    if running is None:  # interrupted: what still waits in the queue must not begin
-        raise TeacherGivenUp("the flow run is over")
-    place = next(missing for missing in running.plan.missing if missing.index == shard)
-    with running.engines.lease() as holder:
-        try:
-            return ask_shard(
-                place, running.plan, running.dataset, running.teacher, holder.engine, running.known, running.progress
-            )
-        except TeacherDied as error:
-            raise holder.refusal or error from error
-
-
 @flow(
     name="extract-aspects",
-    task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE * MAX_WORKERS),  # type: ignore[arg-type]
+    task_runner=task_runner(),
     persist_result=False,
     description="Ask a multimodal LLM yes/no questions about every photo; keep the answers as Parquet; train on them.",
 )
@@ -200,8 +117,10 @@ def ask_about(
     with working(f"comparing {len(images.records)} images with the store"):
         plan = plan_extraction(images, splits, asked_questions, resolved, store, shard_size=shard_size)
     accounts = (plan.directory.last_manifest() or {}).get("runs", [])
-    ledger = _ask_missing(plan, images, resolved, engine, store) if plan.missing else None
-    if ledger is not None:
+    ledger = None
+    if plan.missing:
+        known = known_answers(store, [images.name], resolved.fingerprint)
+        ledger = ask_missing([Extraction(plan=plan, dataset=images)], resolved, engine, known)
         accounts = [*accounts, ledger.to_json()]
     failures = finish_directory(plan.directory, plan.header, plan.shards, {"runs": accounts})
     summary = ExtractionSummary(
@@ -211,7 +130,7 @@ def ask_about(
         shards=len(plan.shards),
         shards_kept=len(plan.shards) - len(plan.missing),
         failures=failures,
-        about=_subject(plan),
+        about=plan.subject,
         ledger=ledger,
     )
     for line in describe(summary):
@@ -219,6 +138,19 @@ def ask_about(
     if ledger is not None:
         create_table_artifact([ledger.to_json()], key="ledger", description=f"cost of {plan.header.dataset}")
     return summary
+
+
+def forecast_about(
+    images: ImageDataset,
+    asked_questions: QuestionSet,
+    splits: list[str],
+    resolved: ResolvedTeacher,
+    store: str,
+    shard_size: int,
+) -> Forecast:
+    """What `ask_about` would ask. Needs no Prefect, and loads no model."""
+    plan = plan_extraction(images, splits, asked_questions, resolved, store, shard_size=shard_size)
+    return forecast(plan, images, known_answers(store, [images.name], resolved.fingerprint), store)
 
 
 def check_inputs(
@@ -236,71 +168,6 @@ def check_inputs(
     engine.devices()
 
 
-def _ask_missing(
-    plan: ExtractionPlan, dataset: ImageDataset, teacher: ResolvedTeacher, engine: EngineParameters, store: str
-) -> Ledger:
-    """One task for every missing shard, and the account of it all. Raises the first error once every shard has had its
-    chances."""
-    name, why = engine.choose()
-    devices = engine.devices()
-    options = engine.options(devices.workers_per_gpu)
-    images = sum(len(shard.records) for shard in plan.missing)
-    say(f"teacher {teacher.config.model} ({plan.header.teacher_fingerprint}) by engine {name} ({why})")
-    kept = len(plan.shards) - len(plan.missing)
-    questions = len(plan.header.questions)
-    say(f"{images} {_subject(plan)} x {questions} questions in {len(plan.missing)} shards, {kept} shards kept")
-    plan.directory.reopen()
-    artifact: Any = create_progress_artifact(0.0, key="extraction", description=f"answers for {plan.header.dataset}")
-    done: list[ShardSummary] = []
-    errors: list[Exception] = []
-    ready: list[float] = []
-    started = time.monotonic()
-    with AnswerBar(images, len(plan.header.questions)) as bar:
-
-        def start(worker: int, cancelled: threading.Event) -> EngineProcess:
-            process = EngineProcess(name, teacher, options, cancelled, devices.environments[worker])
-            if process.slow_because and not ready:
-                say(f"slower than it could be: {process.slow_because}")
-            bar.ready()
-            ready.append(time.monotonic())
-            return process
-
-        extraction = RunningExtraction(
-            dataset=dataset,
-            plan=plan,
-            teacher=teacher,
-            known=known_answers(store, dataset.name, plan.header.teacher_fingerprint),
-            engines=EnginePool(start, len(devices)),
-            progress=bar.advance,
-        )
-        with _held(extraction) as key:
-            waiting = deque(shard.index for shard in plan.missing)
-            asking: list[PrefectFuture[ShardSummary]] = []
-            while waiting or asking:
-                while waiting and len(asking) < SHARDS_AT_ONCE * len(devices):
-                    asking.append(ask_one_shard.submit(key, waiting.popleft()))
-                asking.remove(future := next(as_completed(asking)))
-                try:
-                    done.append(future.result())
-                except Exception as error:  # every shard's error counts; the first is raised below
-                    errors.append(error)
-                update_progress_artifact(artifact, 100 * len(done) / len(plan.missing))
-            finished = time.monotonic()
-    if errors:
-        if len(errors) > 1:
-            get_run_logger().error("%d of %d shards failed; the first error follows", len(errors), len(plan.missing))
-        raise errors[0]
-    return add_up(
-        done,
-        extraction.engines.usages,
-        seconds=finished - started,
-        start_seconds=min(ready, default=started) - started,
-        workers=len(devices),
-        gpus=devices.gpus,
-        **engine.prices(),
-    )
-
-
 def describe(summary: ExtractionSummary) -> list[str]:
     """The summary in lines for people."""
     return [
@@ -310,8 +177,3 @@ def describe(summary: ExtractionSummary) -> list[str]:
         f"answers: {summary.directory}",
         *listed(f"{summary.about} without answers", dict(summary.failures)),
     ]
-
-
-def _subject(plan: ExtractionPlan) -> str:
-    """What is asked about."""
-    return "boxes" if any(record.box for shard in plan.shards for record in shard.records) else "images"

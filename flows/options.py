@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,7 +12,7 @@ import typer
 import yaml
 
 if TYPE_CHECKING:
-    from flows.parameters import DatasetParameters, StudentParameters
+    from flows.parameters import DatasetParameters, EngineParameters, StudentParameters, TeacherParameters
 
 # Headings of --help.
 TEACHER = "Teacher: what its answers depend on"
@@ -200,14 +203,95 @@ class OptionInvalid(ValueError):
     """An option's value cannot be read; the message says which and what to write."""
 
 
+Shared = Mapping[str, tuple[Any, Any]]  # options that several commands have: name -> (annotation, default)
+Given = Mapping[str, Any]  # what a command was given for them
+
+DATASET: Shared = {"name": (Name, None), "root": (Root, None), "download": (Download, False)}
+ASKING: Shared = {
+    "teacher": (Teacher, "tiny"),
+    "revision": (Revision, None),
+    "engine": (Engine, None),
+    "base_url": (BaseUrl, None),
+    "api_key_variable": (ApiKeyVariable, "OPENAI_API_KEY"),
+    "concurrency": (Concurrency, 32),
+    "top_logprobs": (TopLogprobs, 20),
+    "request": (RequestSettings, None),
+    "dtype": (Dtype, None),
+    "max_pixels": (MaxPixels, None),
+    "processor": (ProcessorSettings, None),
+    "quantization": (Quantization, None),
+    "prompt": (Prompt, None),
+    "yes_words": (YesWords, None),
+    "no_words": (NoWords, None),
+    "trust_remote_code": (TrustRemoteCode, False),
+    "workers": (Workers, None),
+    "engine_batch": (BatchSize, 32),
+    "gpu_memory": (GpuMemory, 0.9),
+    "max_model_len": (MaxModelLen, None),
+    "vllm": (VllmSettings, None),
+    "gpu_price": (PricePerGpuHour, None),
+}
+BOXES_ASKED: Shared = {"box_questions": (BoxQuestions, None), "box_view": (BoxView, "crop")}
+ASKED_BOXES: Shared = {**BOXES_ASKED, "box_margin": (BoxMargin, 0.25), "smallest_box": (SmallestBox, 8.0)}
+TRAINING: Shared = {
+    "recipe": (Recipe, "small"),
+    "seeds": (Seeds, "0,1,2"),
+    "runs": (Runs, Path("runs")),
+    "backbone": (Backbone, None),
+    "epochs": (Epochs, None),
+    "image_size": (ImageSize, None),
+    "method": (Method, None),
+    "alpha": (Alpha, None),
+    "settings": (Settings, None),
+}
+
+
+def with_options(**groups: Shared) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of `groups` after its own; each group reaches it as the keyword-only argument of that
+    name, a mapping of its options to what was given."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        own = [parameter for name, parameter in signature.parameters.items() if name not in groups]
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        shared = [
+            inspect.Parameter(name, kind, default=default, annotation=annotation)
+            for group in groups.values()
+            for name, (annotation, default) in group.items()
+        ]
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            shares = {name: {option: given.pop(option) for option in group} for name, group in groups.items()}
+            command(**given, **shares)
+
+        run.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
 def dataset_parameters(source: str, name: str | None, root: Path | None, download: bool) -> DatasetParameters:
     from flows.parameters import DatasetParameters
 
     return DatasetParameters(source=source, name=name, root=str(root) if root else None, download=download)
 
 
-def asking_parameters(given: dict[str, Any]) -> dict[str, Any]:
+def asking_parameters(given: Given) -> dict[str, Any]:
     """The parameters of a flow that asks, by their names, from the options of `extract`."""
+    teacher, engine = teacher_parameters(given)
+    return {
+        "dataset": dataset_parameters(given["dataset"], given["name"], given["root"], given["download"]),
+        "splits": split_names(given["splits"]),
+        "teacher": teacher,
+        "engine": engine,
+        "store": given["store"],
+        "shard_size": given["shard_size"],
+    }
+
+
+def teacher_parameters(given: Given) -> tuple[TeacherParameters, EngineParameters]:
+    """From the options of ASKING."""
     from flows.parameters import EngineParameters, TeacherParameters
 
     teacher = TeacherParameters(
@@ -228,30 +312,20 @@ def asking_parameters(given: dict[str, Any]) -> dict[str, Any]:
         arguments={**assignments("--vllm", given["vllm"]), **assignments("--request", given["request"])},
         **{name: given[name] for name in ("base_url", "api_key_variable", "concurrency", "top_logprobs")},
     )
-    return {
-        "dataset": dataset_parameters(given["dataset"], given["name"], given["root"], given["download"]),
-        "splits": split_names(given["splits"]),
-        "teacher": teacher,
-        "engine": engine,
-        "store": given["store"],
-        "shard_size": given["shard_size"],
-    }
+    return teacher, engine
 
 
-def student_parameters(
-    recipe: str,
-    seeds: str,
-    runs: Path,
-    settings: list[str] | None,
-    **shortcuts: str | float | None,
-) -> StudentParameters:
-    """`shortcuts` are settings that have an option of their own; None where it was not given."""
+def student_parameters(given: Given) -> StudentParameters:
+    """From the options of TRAINING."""
     from flows.parameters import StudentParameters
 
-    given = {name: value for name, value in shortcuts.items() if value is not None}
-    numbers = seed_numbers(seeds)
+    named = ("recipe", "seeds", "runs", "settings")
+    shortcuts = {name: value for name, value in given.items() if name not in named and value is not None}
     return StudentParameters(
-        recipe=recipe, seeds=numbers, runs=str(runs), settings={**assignments("--set", settings), **given}
+        recipe=given["recipe"],
+        seeds=seed_numbers(given["seeds"]),
+        runs=str(given["runs"]),
+        settings={**assignments("--set", given["settings"]), **shortcuts},
     )
 
 

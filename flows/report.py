@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from flows.parameters import TINY
+from teacher.candidates import Rejection
 from teacher.known import KNOWN
 
 if TYPE_CHECKING:  # torch takes seconds, and only who has trained prints these
@@ -18,6 +21,7 @@ if TYPE_CHECKING:  # torch takes seconds, and only who has trained prints these
     from student.detection.evaluate import DetectionEvaluation
     from student.evaluate import Evaluation
     from student.experiment import CellSummary, Difference, Results
+    from teacher.audit import Audit, QuestionAudit
     from teacher.precomputed import ImportSummary
 
 METRIC_NAMES = {"top1": "top-1", "top5": "top-5", "macro_accuracy": "macro accuracy"}
@@ -43,6 +47,10 @@ ASPECT_SCORES = {
 USES_NOTE = (
     "What each question's answers say about the class, in bits an image: alone, and what all together say less without "
     "it (below 0: it does harm)."
+)
+AUDIT_NOTE = (
+    "yes: mean p(yes); decided: how far the photo decides the answer; bits: what it says about the class beyond "
+    "chance, alone or added to another question. The files have all that was measured."
 )
 WIDE = 130  # columns of a terminal
 REPORT_ONLY = ("top-5", "macro", "small", "medium", "large", "by seed")
@@ -136,6 +144,26 @@ def print_evaluation(evaluation: Evaluation) -> None:
     console.print(table)
 
 
+def print_audit(audit: Audit) -> None:
+    """Every question that is not to be kept, with the reason; and the best of the others."""
+    console = Console()
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in audit.verdicts.items())
+    title = f"{len(audit.questions)} questions on {audit.images} photos of {audit.dataset}: {counts}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("question", "verdict", "yes", "decided", "bits"):
+        table.add_column(column, justify="left" if column in ("question", "verdict") else "right", overflow="fold")
+    order = sorted(audit.questions, key=lambda found: (found.verdict != "keep", found.verdict, -_bits(found)))
+    for found in order:
+        verdict = found.verdict if found.verdict == "keep" else f"[red]{found.verdict}[/red]: {found.reason}"
+        table.add_row(found.text, verdict, f"{found.yes:.0%}", f"{found.decided:.0%}", f"{_bits(found):.3f}")
+    console.print(table)
+    console.print(f"[dim]{AUDIT_NOTE}[/dim]")
+
+
+def _bits(found: QuestionAudit) -> float:
+    return max(found.information, found.with_partner)
+
+
 def print_teachers() -> None:
     """The known teachers with what differs from the defaults."""
     table = Table(box=box.SIMPLE_HEAD)
@@ -146,6 +174,21 @@ def print_teachers() -> None:
         settings = {**({"max_pixels": config.max_pixels} if config.max_pixels else {}), **config.processor}
         table.add_row(name, model, ", ".join(f"{setting} {value}" for setting, value in settings.items()))
     Console().print(table)
+
+
+def rejections_rows(rejections: Sequence[Rejection]) -> list[dict[str, str]]:
+    """One row for each, with the columns `group`, `question`, `reason`."""
+    return [{"group": one.group, "question": one.text, "reason": one.reason} for one in rejections]
+
+
+def rejections_table(rejections: Sequence[Rejection]) -> Table:
+    """The same for the terminal."""
+    title = f"rejected: {len(rejections)}"
+    table = Table("group", "question", "reason", title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for row in rejections_rows(rejections):
+        # As it is: what a model wrote may look like markup.
+        table.add_row(*(Text(value) for value in row.values()))
+    return table
 
 
 def import_lines(summary: ImportSummary) -> list[str]:

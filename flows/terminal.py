@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from prefect.logging import get_run_logger
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -29,6 +29,12 @@ def say(message: str) -> None:
     get_run_logger().info(message)
     for console in _attached:
         console.print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+def show(what: RenderableType) -> None:
+    """A table for whoever sits at the terminal."""
+    for console in _attached:
+        console.print(what)
 
 
 @contextmanager
@@ -52,9 +58,10 @@ class AnswerSpeed(ProgressColumn):
 
 
 class AnswerBar:
-    """A progress bar over `images` with `questions` each; the clock runs from the moment the teacher is ready."""
+    """A progress bar over `images` with `questions` each, on average; the clock runs from the moment that the teacher
+    is ready."""
 
-    def __init__(self, images: int, questions: int) -> None:
+    def __init__(self, images: int, questions: float) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), AnswerSpeed())
         console = _attached[0] if _attached else Console(stderr=True)
         self._progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=not _attached)

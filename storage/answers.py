@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -37,6 +38,12 @@ class Answers:
         """p(yes) of yes and no alone, float32 [I, Q]: sigmoid(yes - no)."""
         # tanh does not overflow where exp would.
         return (0.5 + 0.5 * np.tanh(0.5 * (self.yes - self.no))).astype(np.float32)
+
+    def only(self, keys: Collection[str]) -> Answers:
+        """The same without the questions that have none of the `keys`."""
+        columns = [column for column, key in enumerate(self.questions.keys) if key in keys]
+        questions = QuestionSet(tuple(self.questions.questions[column] for column in columns))
+        return replace(self, questions=questions, yes=self.yes[:, columns], no=self.no[:, columns])
 
 
 def load_answers(directory: str) -> Answers:

@@ -27,6 +27,12 @@ def open_root(uri: str) -> tuple[fs.FileSystem, str]:
     return filesystem, path
 
 
+def subfolder(uri: str, name: str) -> str:
+    """The address of the folder `name` in the root `uri`; what follows a question mark stays at its end."""
+    path, mark, settings = uri.partition("?") if "://" in uri else (uri, "", "")
+    return f"{path.rstrip('/')}/{name}{mark}{settings}"
+
+
 def read_file(filesystem: fs.FileSystem, path: str) -> bytes:
     """The whole file. Raises OSError (FileNotFoundError where there is none)."""
     with filesystem.open_input_stream(path) as stream:
@@ -46,6 +52,21 @@ def write_whole(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # Beside the folder, not in it: Polars refuses a folder of Parquet files that holds anything else.
     beside = target.parent.with_name(f"{unfinished_prefix(target.parent.name)}{target.name}.{uuid.uuid4().hex}")
+    _write_and_rename(beside, target, data)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """The same for a file of the user's own, in whose folder nothing minds another one for a moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_and_rename(path.with_name(f".{path.name}.{uuid.uuid4().hex}"), path, data)
+
+
+def unfinished_prefix(folder: str) -> str:
+    """How the names of unfinished files for a folder begin; a killed process leaves them beside it."""
+    return f".unfinished-{folder}-"
+
+
+def _write_and_rename(beside: Path, target: Path, data: bytes) -> None:
     try:
         with beside.open("wb") as file:
             file.write(data)
@@ -59,11 +80,6 @@ def write_whole(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
         os.fsync(folder)  # the rename itself is only durable once the folder is
     finally:
         os.close(folder)
-
-
-def unfinished_prefix(folder: str) -> str:
-    """How the names of unfinished files for a folder begin; a killed process leaves them beside it."""
-    return f".unfinished-{folder}-"
 
 
 def list_folder(filesystem: fs.FileSystem, path: str) -> list[fs.FileInfo]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,3 +33,113 @@ def binary_entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
     """Entropy in bits of a yes with probability `p`; NaN stays NaN."""
     inside = np.clip(p, 1e-300, 1 - 1e-16)
     return -(p * np.log2(inside) + (1 - p) * np.log2(1 - inside))
+
+
+def image_information(p_yes: NDArray[np.floating]) -> NDArray[np.float64]:
+    """How far the image decides each question's answer: float64 [Q], 0 .. 1.
+
+    Mutual information of image and answer as a share of the answer's entropy, (H(mean p) - mean H(p)) / H(mean p). 1
+    where every answer is sure and some differ, 0 where all images get the same p(yes); 0 too where the answer is the
+    same for certain. `p_yes` is [I, Q] without gaps.
+    """
+    values = p_yes.astype(np.float64)
+    total = binary_entropy(values.mean(axis=0))
+    decided = total - binary_entropy(values).mean(axis=0)
+    return np.divide(decided, total, out=np.zeros_like(total), where=total > 1e-9).clip(0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassInformation:
+    """What each of Q questions says about the class, in bits an image, beyond what chance makes it say.
+
+    `alone` [Q] is its mutual information with the class, `with_partner` [Q] the most that it adds to any one other
+    question, column `partner` [Q]: two answers may tell together what neither tells alone. `alone_chance` and
+    `with_partner_chance` [Q] are what 95 of 100 meaningless questions of the same answers stay below. A single question
+    has no partner: -inf.
+    """
+
+    alone: NDArray[np.float64]
+    alone_chance: NDArray[np.float64]
+    with_partner: NDArray[np.float64]
+    with_partner_chance: NDArray[np.float64]
+    partner: NDArray[np.int64]
+
+    def informative(self, least: float = 0.0) -> NDArray[np.bool_]:
+        """[Q]: who says more about the class than chance would, and at least `least` bits."""
+        alone = self.alone > np.maximum(self.alone_chance, least)
+        return alone | (self.with_partner > np.maximum(self.with_partner_chance, least))
+
+
+def measure_class_information(
+    p_yes: NDArray[np.floating], label_names: Sequence[str], *, shuffles: int = 40, seed: int = 0
+) -> ClassInformation:
+    """`p_yes` is [I, Q] without gaps. Few images make any answer look informative; so the mean of what the same
+    answers say about shuffled labels is taken off, which corrects that bias whatever the answers' distribution."""
+    _, labels = np.unique(np.asarray(label_names), return_inverse=True)
+    values = p_yes.astype(np.float64)
+    generator = np.random.default_rng(seed)
+    alone, added = _pair_information(values, labels)
+    by_chance = [_pair_information(values, generator.permutation(labels)) for _ in range(shuffles)]
+    alone_bias = np.mean([chance for chance, _ in by_chance], axis=0)
+    added_bias = np.mean([chance for _, chance in by_chance], axis=0)
+    added = added - added_bias
+    best_by_chance = [_others(chance - added_bias).max(axis=1) for _, chance in by_chance]
+    added = _others(added)
+    return ClassInformation(
+        alone=alone - alone_bias,
+        alone_chance=np.quantile([chance - alone_bias for chance, _ in by_chance], 0.95, axis=0),
+        with_partner=added.max(axis=1),
+        with_partner_chance=np.quantile(best_by_chance, 0.95, axis=0, method="higher"),
+        partner=added.argmax(axis=1),
+    )
+
+
+def _pair_information(
+    values: NDArray[np.float64], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """I(class; answer) [Q] and what each question adds to each other, I(class; i | j) [Q, Q], both in bits and as they
+    come; a question adds nothing to itself. Given the image, answers are independent draws."""
+    alone = binary_entropy(values.mean(axis=0))
+    together = _pair_entropy(values)
+    for label in range(labels.max() + 1):
+        members = values[labels == label]
+        share = len(members) / len(values)
+        alone = alone - share * binary_entropy(members.mean(axis=0))
+        together = together - share * _pair_entropy(members)
+    added = together - alone[None, :]
+    np.fill_diagonal(added, 0.0)
+    return alone, added
+
+
+def _others(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`pairs` [Q, Q] where no question is its own partner."""
+    return np.where(np.eye(len(pairs), dtype=np.bool_), -np.inf, pairs)
+
+
+def _pair_entropy(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Entropy in bits of each two answers together, [Q, Q]."""
+    both, means = values.T @ values / len(values), values.mean(axis=0)
+    first, second = means[:, None] - both, means[None, :] - both
+    joint = np.stack([both, first, second, 1 - both - first - second]).clip(1e-300, 1)
+    return -(joint * np.log2(joint)).sum(axis=0)
+
+
+def effective_rank(values: NDArray[np.floating]) -> float:
+    """How many independent directions the columns of `values` [I, Q] have: the exponential of the entropy of their
+    correlation matrix's normalised eigenvalues (Roy and Vetterli, EUSIPCO 2007). Q for unrelated columns, 1 for copies;
+    columns that never vary count for nothing."""
+    varying = values[:, values.std(axis=0) > 1e-6].astype(np.float64)
+    if varying.shape[1] == 0:
+        return 0.0
+    eigenvalues = np.linalg.eigvalsh(np.corrcoef(varying.T).reshape(varying.shape[1], -1)).clip(1e-300)
+    shares = eigenvalues / eigenvalues.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def calibration_error(p_yes: NDArray[np.floating], right: NDArray[np.bool_], bins: int = 15) -> float:
+    """Expected calibration error of p(yes) [I] against the right answers [I] (Guo et al., ICML 2017): the mean distance
+    between p(yes) and the share of yes in bins of equal width, each bin counted by its size."""
+    places = np.minimum((p_yes * bins).astype(int), bins - 1)
+    counts = np.bincount(places, minlength=bins)
+    gaps = np.bincount(places, weights=right, minlength=bins) - np.bincount(places, weights=p_yes, minlength=bins)
+    return float(np.abs(gaps).sum() / counts.sum())

@@ -1,7 +1,8 @@
-"""Yes/no questions about the classes: read from YAML, checked, fingerprinted."""
+"""Yes/no questions about the classes: read from YAML, checked, fingerprinted, written."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from storage.filesystem import write_file
 
 # Columns of every shard: a question must not hide one of them.
 RESERVED_KEYS = frozenset({"image_id", "image_sha256", "split", "label", "label_name", "error", "box_id", "box"})
@@ -85,6 +88,27 @@ def load_questions(path: Path) -> QuestionSet:
         return QuestionSet(tuple(_parse(number, entry) for number, entry in enumerate(entries, start=1)))
     except QuestionsInvalid as error:
         raise QuestionsInvalid(f"{path}: {error}") from error
+
+
+def write_questions(path: Path, questions: QuestionSet, *, heading: str = "", replace: bool = False) -> None:
+    """Let `path` appear whole as a YAML file that `load_questions` reads; the lines of `heading` become comments.
+
+    Raises QuestionsInvalid for a file that is there already, unless `replace` is set.
+    """
+    if not replace:
+        refuse_existing(path)
+    fields = [dataclasses.asdict(question) for question in questions.questions]
+    entries = [{name: value for name, value in entry.items() if value is not None} for entry in fields]
+    comments = "".join(f"# {line}".rstrip() + "\n" for line in heading.splitlines())
+    # Lines as long as they are: a question is easier to look at in one.
+    document = yaml.safe_dump({"questions": entries}, sort_keys=False, allow_unicode=True, width=float("inf"))
+    write_file(path, (comments + document).encode())
+
+
+def refuse_existing(path: Path) -> None:
+    """Raises QuestionsInvalid for a question set that writing would replace."""
+    if path.exists():
+        raise QuestionsInvalid(f"{path} exists already; choose another file, or replace it with --force")
 
 
 def _parse(number: int, entry: Any) -> AspectQuestion:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage.schema import ShardAnswers
-from storage.store import answer_directories
+from storage.store import answer_directories, audits_of
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,11 @@ class KnownAnswers:
         return before - int(np.isnan(yes).sum())
 
 
-def known_answers(store: str, dataset: str, teacher_fingerprint: str) -> KnownAnswers:
-    """All that the store holds of this teacher on this dataset, from complete and unfinished directories alike."""
+def known_answers(store: str, datasets: Collection[str], teacher_fingerprint: str) -> KnownAnswers:
+    """All that the store and its audits hold of this teacher on these datasets; unfinished directories count too."""
     known = KnownAnswers()
-    for directory in answer_directories(store, dataset):
+    places = itertools.product((store, audits_of(store)), datasets)
+    for directory in itertools.chain.from_iterable(answer_directories(*place) for place in places):
         if f"/teacher={teacher_fingerprint}/" not in directory.path:
             continue
         for name in directory.shard_files():

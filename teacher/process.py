@@ -1,4 +1,4 @@
-"""A teacher engine in a process of its own: kept alive between shards, gone with all its memory when it is closed."""
+"""A model in a process of its own: kept alive between calls, gone with all its memory when it is closed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,30 +24,31 @@ from PIL import Image
 
 from storage.allocator import keep_freed_memory
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid
-from teacher.engine import EngineName, EngineUsage, TeacherEngine, TeacherUnreachable
+from teacher.engine import EngineName, EngineUsage, LoadedModel, TeacherEngine, TeacherUnreachable
+from teacher.writer import Writer, WritingRequest, WrittenReply
 
 LOADED = -1  # the number of a process's first message; its answers count from 0
 TROUBLE = (ValueError, TeacherUnreachable)  # what the parent is told; anything else ends the process
 LAST_WORDS = 3  # lines of a dead engine's log that go into the error
+
+Result = TypeVar("Result")
 
 
 class TeacherDied(RuntimeError):
     """The engine's process ended by itself; a new one can be started and the shard asked again."""
 
 
-class EngineProcess:
-    """A `TeacherEngine` whose model lives in another process. Safe to use from several threads.
+class ModelProcess:
+    """A model that lives in another process, where `load` makes it. Safe to use from several threads.
 
-    The process ends with its parent, even when that is killed. What the engine prints goes to `log`. `environment` is
+    The process ends with its parent, even when that is killed. What the model prints goes to `log`. `environment` is
     set in it before anything is imported: which GPU or cores it may take. Loading can take minutes: TeacherDied as
     soon as `cancelled` is set meanwhile.
     """
 
     def __init__(
         self,
-        name: EngineName,
-        teacher: ResolvedTeacher,
-        options: EngineOptions,
+        load: Callable[[], LoadedModel],
         cancelled: threading.Event | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -65,7 +67,7 @@ class EngineProcess:
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
             target=_serve,
-            args=(theirs, os.getpid(), log, dict(environment or {}), name, teacher, options),
+            args=(theirs, os.getpid(), log, dict(environment or {}), load),
             name="aspects-teacher",
             daemon=False,
         )
@@ -88,21 +90,21 @@ class EngineProcess:
     def alive(self) -> bool:
         return self._process.is_alive()
 
-    def answer(
-        self, images: Sequence[Image.Image], questions: Sequence[str]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """As `TeacherEngine.answer`; also raises TeacherDied and TeacherUnreachable."""
-        answered: Future[tuple[NDArray[np.float32], NDArray[np.float32]]] = Future()
-        pixels = [np.asarray(image) for image in images]
+    def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """What `function(model, *arguments)` returns or raises there; it is found by its name in its module.
+
+        Also raises TeacherDied and TeacherUnreachable.
+        """
+        called: Future[Result] = Future()
         with self._sending:
             number = next(self._numbers)
-            self._waiting[number] = answered
+            self._waiting[number] = called
             try:
-                self._connection.send((number, pixels, list(questions)))
+                self._connection.send((number, function, arguments))
             except OSError as error:
                 del self._waiting[number]
                 raise self._death() from error
-        return answered.result()
+        return called.result()
 
     def close(self) -> None:
         """End the process and wait until it is gone, and its GPU memory with it.
@@ -143,6 +145,43 @@ class EngineProcess:
         )
 
 
+class EngineProcess(ModelProcess):
+    """A `TeacherEngine` in a process of its own."""
+
+    def __init__(
+        self,
+        name: EngineName,
+        teacher: ResolvedTeacher,
+        options: EngineOptions,
+        cancelled: threading.Event | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(partial(load_engine, name, teacher, options), cancelled, environment)
+
+    def answer(
+        self, images: Sequence[Image.Image], questions: Sequence[str]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As `TeacherEngine.answer`; also raises TeacherDied and TeacherUnreachable."""
+        return self.call(_answer, [np.asarray(image) for image in images], list(questions))
+
+
+class WriterProcess(ModelProcess):
+    """A `Writer` that vLLM runs in a process of its own."""
+
+    def __init__(
+        self,
+        teacher: ResolvedTeacher,
+        options: EngineOptions,
+        photos: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(partial(load_writer, teacher, options, photos), environment=environment)
+
+    def write(self, request: WritingRequest) -> WrittenReply:
+        """As `Writer.write`; also raises TeacherDied."""
+        return self.call(_write, request)
+
+
 def load_engine(name: EngineName, teacher: ResolvedTeacher, options: EngineOptions) -> TeacherEngine:
     """Load a teacher in this process. Raises TeacherInvalid for one that cannot be used, TeacherUnreachable for a
     server that is out of reach."""
@@ -161,14 +200,19 @@ def load_engine(name: EngineName, teacher: ResolvedTeacher, options: EngineOptio
     raise TeacherInvalid(f"no engine '{name}'; choose vllm, transformers or openai")
 
 
+def load_writer(teacher: ResolvedTeacher, options: EngineOptions, photos: int) -> Writer:
+    """Load a model that writes in this process. Raises TeacherInvalid for one that cannot be used."""
+    from teacher.vllm_writer import VllmWriter
+
+    return VllmWriter(teacher, options, photos)
+
+
 def _serve(
     connection: Connection,
     parent: int,
     log: str,
     environment: Mapping[str, str],
-    name: EngineName,
-    teacher: ResolvedTeacher,
-    options: EngineOptions,
+    load: Callable[[], LoadedModel],
 ) -> None:
     """The process's life: load, say so, then answer until the other end closes."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -180,17 +224,17 @@ def _serve(
     os.environ.update(environment)
     keep_freed_memory()
     try:
-        engine = load_engine(name, teacher, options)
+        model = load()
     except TROUBLE as error:
         connection.send((LOADED, error, None, EngineUsage()))
         return
-    connection.send((LOADED, None, (engine.calls_at_once, engine.slow_because), engine.usage))
+    connection.send((LOADED, None, (model.calls_at_once, model.slow_because), model.usage))
     sending = threading.Lock()
 
-    def answer(number: int, pixels: Sequence[NDArray[np.uint8]], questions: Sequence[str]) -> None:
-        error = answers = None
+    def answer(number: int, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
+        error = value = None
         try:
-            answers = engine.answer([Image.fromarray(array) for array in pixels], questions)
+            value = function(model, *arguments)
         except TROUBLE as refusal:
             error = refusal
         except BaseException:  # the model is in no state to go on: let the parent start another process
@@ -198,9 +242,9 @@ def _serve(
             sys.stderr.flush()
             os._exit(1)
         with sending:
-            connection.send((number, error, answers, engine.usage))
+            connection.send((number, error, value, model.usage))
 
-    with ThreadPoolExecutor(engine.calls_at_once) as callers:
+    with ThreadPoolExecutor(model.calls_at_once) as callers:
         while True:
             try:
                 call = connection.recv()
@@ -208,6 +252,16 @@ def _serve(
                 # vLLM's own shutdown can hang on threads; the system frees everything at once.
                 os._exit(0)
             callers.submit(answer, *call)
+
+
+def _answer(
+    engine: TeacherEngine, pixels: Sequence[NDArray[np.uint8]], questions: Sequence[str]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return engine.answer([Image.fromarray(array) for array in pixels], questions)
+
+
+def _write(writer: Writer, request: WritingRequest) -> WrittenReply:
+    return writer.write(request)
 
 
 def _end_with(parent: int) -> None:

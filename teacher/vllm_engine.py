@@ -1,12 +1,9 @@
-"""A teacher run by vLLM's offline engine. The only file that imports vllm."""
+"""A teacher run by vLLM's offline engine."""
 
 from __future__ import annotations
 
 import copy
-import gc
 import itertools
-import json
-import os
 import threading
 import time
 from collections import deque
@@ -18,24 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import ValidationError
 
-from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first_line
+from teacher.config import EngineOptions, ResolvedTeacher, first_line
 from teacher.engine import REFUSALS, EngineUsage, ImageRefused
 from teacher.prompt import Prompts, find_answer_tokens, load_processor, tokenize_questions
+from teacher.vllm_load import free_vllm, load_vllm, set_defaults
 
-# Read when vllm is imported. The engine runs in this process, which is one of our own already (teacher/process.py):
-# a second one would only add start-up time and copies.
-DEFAULTS = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-}
 LONGEST_PROMPT = 8192  # tokens: an image of 1 megapixel and a question stay below with all common models
 CHECK_QUESTIONS = ("Is it red?", "Is the picture bright?")
 WINDOW = 1024  # requests in vLLM's scheduler; it runs a few hundred of them together
-STEP_REQUESTS, STEP_TOKENS = 512, 16384  # at most, on a CPU
-CACHE_LIMIT = 2 << 30  # bytes, on a CPU
 
 
 class Call:
@@ -62,8 +50,7 @@ class VllmEngine:
     calls_at_once = 2
 
     def __init__(self, teacher: ResolvedTeacher, options: EngineOptions) -> None:
-        for name, value in DEFAULTS.items():
-            os.environ.setdefault(name, value)
+        set_defaults()
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -204,83 +191,19 @@ class VllmEngine:
         self.usage.cached_tokens += output.num_cached_tokens or 0
 
     def close(self) -> None:
-        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
-
         self._model.shutdown()
         del self.llm
-        gc.collect()
-        cleanup_dist_env_and_memory()
+        free_vllm()
 
 
 def _load(teacher: ResolvedTeacher, options: EngineOptions) -> Any:
-    """vLLM's `LLM`. Raises TeacherInvalid for a model that it cannot load."""
-    import torch
-    from vllm import LLM
-
-    arguments: dict[str, Any] = {
-        "model": str(teacher.path),
-        "dtype": teacher.config.dtype,
-        "trust_remote_code": teacher.config.trust_remote_code,
-        "max_model_len": options.max_model_len or longest_prompt(teacher),
-        "gpu_memory_utilization": options.gpu_memory_utilization,
+    own: dict[str, Any] = {
         "limit_mm_per_prompt": {"image": 1, "video": 0},
-        "enable_prefix_caching": True,
         # Scores in float32 from a bf16 model; at the top level this would do nothing for models with images.
         "hf_overrides": {"text_config": {"head_dtype": "float32"}},
-        "seed": 0,
-        "quantization": teacher.config.quantization,
         "mm_processor_kwargs": dict(teacher.config.processor) or None,
-        **options.arguments,
     }
     if not options.plain:
         # Each image is rendered once anyway, and in this process the rendered ones need no copies.
-        arguments.setdefault("mm_processor_cache_gb", 0)
-    on_cpu = not torch.cuda.is_available()
-    if on_cpu:
-        arguments.setdefault("enforce_eager", True)
-        if not options.plain:
-            # Steps as on a large GPU: the more requests in one, the less each pays for it. Blocks as small as they
-            # come: what is left of a prefix behind its last whole block is computed again for every question.
-            steps = {"max_num_seqs": STEP_REQUESTS, "max_num_batched_tokens": STEP_TOKENS, "block_size": 32}
-            arguments = {**steps, **arguments}
-    if on_cpu and arguments["enforce_eager"]:
-        # vLLM compiles one small function even so, with a C++ compiler that may not be there.
-        torch.compiler.set_stance("force_eager")
-    try:
-        if on_cpu:
-            arguments.setdefault("kv_cache_memory_bytes", _cache_bytes(teacher))
-        return LLM(**arguments)
-    except ValidationError as error:  # its first line only counts the others
-        reasons = ", ".join(one["msg"].removeprefix("Value error, ").splitlines()[0] for one in error.errors())
-        raise TeacherInvalid(f"vLLM cannot load {teacher.path}: {reasons}") from error
-    except (ValueError, OSError, KeyError) as error:
-        raise TeacherInvalid(f"vLLM cannot load {teacher.path}: {first_line(error)}") from error
-
-
-def _cache_bytes(teacher: ResolvedTeacher) -> int:
-    """How much key-value cache vLLM gets on a CPU: what four steps take.
-
-    That holds the requests of a window and the prefixes that they share. Prefixes of images that were dealt with are
-    never needed again, and memory that is touched for the first time is slow.
-    """
-    from transformers import AutoConfig
-
-    assert teacher.path is not None
-    model = AutoConfig.from_pretrained(teacher.path, trust_remote_code=teacher.config.trust_remote_code)
-    text = model.get_text_config()
-    number_size = 4 if teacher.config.dtype == "float32" else 2
-    try:
-        heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-        head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        token_size = 2 * text.num_hidden_layers * heads * head_size * number_size
-    except AttributeError:  # a model with names of its own
-        return CACHE_LIMIT
-    return min(CACHE_LIMIT, 4 * STEP_TOKENS * token_size)
-
-
-def longest_prompt(teacher: ResolvedTeacher) -> int:
-    """Tokens to reserve for one prompt: what the model can take, but no more than `LONGEST_PROMPT`."""
-    assert teacher.path is not None
-    document = json.loads((teacher.path / "config.json").read_text(encoding="utf-8"))
-    text = document.get("text_config", document)
-    return min(LONGEST_PROMPT, int(text.get("max_position_embeddings", LONGEST_PROMPT)))
+        own["mm_processor_cache_gb"] = 0
+    return load_vllm(teacher, options, LONGEST_PROMPT, **own)

@@ -1,14 +1,19 @@
-"""What the flow tests share: scenes to ask about, a small question set, and a Prefect server for the session."""
+"""What the flow tests share: scenes to ask about, a small question set, the command, and a Prefect server."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
 
+from flows import terminal
+from flows.cli import main
 from storage.scenes import write_scenes
 from tests.conftest import PROJECT
 
@@ -50,3 +55,32 @@ def prefect_server() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+Aspects = Callable[..., Outcome]
+
+
+@pytest.fixture
+def aspects(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Aspects]:
+    """Runs the command in `tmp_path`, in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["aspects", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
+
+    monkeypatch.chdir(tmp_path)
+    with mock.patch.dict(os.environ):
+        yield run
+    monkeypatch.setattr(terminal, "_attached", [])

@@ -1,52 +1,22 @@
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import polars as pl
 import pytest
 import yaml
 
-from flows import terminal
 from flows.cli import main
 from storage.scenes import write_scenes
+from tests.flows.conftest import Aspects
 from tests.storage.datasets.test_yolo import write_yolo
 
 COMMANDS = ("scenes", "extract", "run", "train", "experiment", "evaluate", "export", "import-answers", "show")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Aspects = Callable[..., Outcome]
-
-
-@pytest.fixture
-def aspects(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Aspects]:
-    """Runs the command in `tmp_path`, in this process."""
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["aspects", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
-
-    monkeypatch.chdir(tmp_path)
-    with mock.patch.dict(os.environ):
-        yield run
-    monkeypatch.setattr(terminal, "_attached", [])
+QUESTIONS_COMMANDS = ("generate",)
 
 
 @pytest.fixture
@@ -65,8 +35,9 @@ def project(tmp_path: Path) -> Path:
 
 def test_help_of_every_command_has_an_example(aspects: Aspects) -> None:
     assert all(command in aspects("--help").out for command in COMMANDS)
-    for command in COMMANDS:
-        shown = aspects(command, "--help")
+    assert all(command in aspects("questions", "--help").out for command in QUESTIONS_COMMANDS)
+    for command in (*COMMANDS, *(f"questions {command}" for command in QUESTIONS_COMMANDS)):
+        shown = aspects(*command.split(), "--help")
         assert shown.code == 0
         assert f"Example: aspects {command} " in shown.out
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 
 from storage.datasets.folder import image_folder
+from storage.questions import load_questions
 from tests.conftest import PROJECT
 from tests.flows.processes import free_port, started, wait_until
 
@@ -66,34 +68,87 @@ def prefect(environment: Mapping[str, str], *arguments: str) -> str:
     return done.stdout
 
 
-def request(environment: Mapping[str, str], path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+def aspects(environment: Mapping[str, str], *arguments: str) -> str:
+    """A command of ours, in the project's folder; fails with what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", *arguments],
+        env=environment,
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def request(
+    environment: Mapping[str, str], path: str, body: dict[str, Any], *, method: str = "POST"
+) -> list[dict[str, Any]]:
     call = urllib.request.Request(
         f"{environment['PREFECT_API_URL']}/{path}",
         data=json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
+        method=method,
     )
     with urllib.request.urlopen(call, timeout=30) as response:
-        return list(json.loads(response.read()))
+        return list(json.loads(response.read() or "[]"))
 
 
 def test_the_flows_are_deployed_with_parameters_that_they_accept(served: Mapping[str, str]) -> None:
     deployments = {found["name"]: found for found in request(served, "deployments/filter", {})}
+    from flows.auditing import audit_questions
     from flows.detection import detect_aspects, train_detectors
     from flows.experiment import run_experiment
     from flows.extraction import extract_aspects
+    from flows.generation import generate_questions
     from flows.training import train_student
 
     flows = {
         "extract-aspects": extract_aspects,
+        "audit-questions": audit_questions,
         "train-student": train_student,
         "run-experiment": run_experiment,
         "detect-aspects": detect_aspects,
         "train-detector": train_detectors,
+        "generate-questions": generate_questions,
     }
     assert set(deployments) == set(flows)
     for name, flow in flows.items():
         flow.validate_parameters(deployments[name]["parameters"])
     assert (PROJECT / deployments["extract-aspects"]["parameters"]["questions"]).is_file()
+
+
+def test_a_published_change_is_asked_at_once_and_nothing_else(
+    served: Mapping[str, str], scenes: Path, few_questions: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    (deployment,) = [found for found in request(served, "deployments/filter", {}) if found["name"] == "extract-aspects"]
+    assert [schedule["parameters"] for schedule in deployment["schedules"]] == [{"train": False}]
+    own = {
+        "dataset": {"source": str(scenes)},
+        "questions": str(few_questions),
+        "engine": {"name": "transformers"},
+        "store": str(store),
+    }
+    parameters = {**deployment["parameters"], **own}
+    request(served, f"deployments/{deployment['id']}", {"parameters": parameters}, method="PATCH")
+    prefect(served, "deployment", "run", "extract-aspects/extract-aspects", "--watch", "--param=train=false")
+
+    document = yaml.safe_load(few_questions.read_text(encoding="utf-8"))
+    document["questions"][1] = {"key": "at_night", "text": "Does the picture show a starry night?"}
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    said = aspects(served, "questions", "publish", str(changed), "--store", str(store))
+    assert "1 new (at_night); 1 gone (has_yellow)" in said
+    fingerprint = load_questions(changed).fingerprint
+    wait_until(lambda: any(store.glob(f"answers/*/*/questions={fingerprint}.json")), START, "the change's answers")
+    (manifest,) = store.glob(f"answers/*/*/questions={fingerprint}.json")
+    (account,) = json.loads(manifest.read_text(encoding="utf-8"))["runs"]
+    images = sum(record.split == "train" for record in image_folder(scenes).records)
+    assert (account["questions"], account["reused"]) == (images, 3 * images)
+    assert "nothing published" in aspects(served, "questions", "publish", str(changed), "--store", str(store))
 
 
 def test_a_deployment_run_writes_its_shards_and_its_results(
@@ -112,7 +167,7 @@ def test_a_deployment_run_writes_its_shards_and_its_results(
     prefect(served, "deployment", "run", "extract-aspects/extract-aspects", "--watch", *given)
 
     states = {run["state"]["name"] for run in request(served, "flow_runs/filter", {})}
-    assert states == {"Completed"}
+    assert states == {"Completed", "Scheduled"}  # the nights to come
     training = [record.image_id for record in image_folder(scenes).records if record.split == "train"]
     shards = sorted(tmp_path.glob("store/answers/*/*/*/*.parquet"))
     assert [path.name for path in shards] == [f"part-{number:05}.parquet" for number in range(2)]

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from prefect.artifacts import Artifact
 
-from flows import extraction
+from flows import asking
 from flows.extraction import ExtractionSummary, extract_aspects
 from flows.parameters import DatasetParameters, EngineParameters, StudentParameters, TeacherParameters
 from storage.datasets.folder import image_folder
@@ -65,7 +65,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*arguments: object) -> EngineProcess:
         raise AssertionError("a teacher was started")
 
-    monkeypatch.setattr(extraction, "EngineProcess", start)
+    monkeypatch.setattr(asking, "EngineProcess", start)
 
 
 def shards(store: Path) -> dict[str, Path]:
@@ -140,7 +140,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
                 os.kill(numbers[0], signal.SIGKILL)
             return super().answer(images, questions)
 
-    monkeypatch.setattr(extraction, "EngineProcess", Mortal)
+    monkeypatch.setattr(asking, "EngineProcess", Mortal)
     return numbers
 
 
@@ -196,7 +196,7 @@ def test_an_unusable_teacher_is_not_tried_again(
         starts.append(1)
         return EngineProcess(*arguments)
 
-    monkeypatch.setattr(extraction, "EngineProcess", start)
+    monkeypatch.setattr(asking, "EngineProcess", start)
     with pytest.raises(ChatTemplateMissing, match="no chat template"):
         extract(tmp_path / "store", teacher=TeacherParameters(model=str(model), dtype="float32"))
     assert len(starts) == 1
@@ -220,7 +220,7 @@ def test_photos_that_cannot_be_read_are_counted_and_named(
 
 
 def test_no_engine_is_left_after_a_run(extracted: tuple[Path, ExtractionSummary]) -> None:
-    assert extraction._running == {}
+    assert asking._running == {}
 
 
 def test_students_are_trained_on_the_answers_and_compared(extract: Extract, store: Path, tmp_path: Path) -> None:

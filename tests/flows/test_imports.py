@@ -20,7 +20,7 @@ ALLOWED = {
 HOME = {
     "prefect": ("flows/",),
     "typer": ("flows/",),
-    "vllm": ("teacher/vllm_engine.py",),
+    "vllm": ("teacher/vllm_",),
     "transformers": ("teacher/",),
     "timm": ("student/",),
     "lightning_fabric": ("student/",),

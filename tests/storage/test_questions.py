@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from storage.questions import RESERVED_KEYS, AspectQuestion, QuestionSet, QuestionsInvalid, load_questions
+from storage.questions import (
+    RESERVED_KEYS,
+    AspectQuestion,
+    QuestionSet,
+    QuestionsInvalid,
+    load_questions,
+    write_questions,
+)
 
 TWO = """
 questions:
@@ -141,3 +148,29 @@ def test_a_bad_negation_is_refused():
         AspectQuestion(key="a", text="Is it a?", negation="  ")
     with pytest.raises(QuestionsInvalid, match="negation"):
         AspectQuestion(key="a", text="Is it a?", negation="Is it a?")
+
+
+def test_what_was_written_is_read_again(tmp_path: Path):
+    asked = QuestionSet(
+        (
+            AspectQuestion(key="yes", text="Is it: 'red'? # really", group="visual", negation="Is it not\tred?"),
+            AspectQuestion(key="b", text=f"Ist es {'sehr ' * 40}grün?"),
+        )
+    )
+    path = tmp_path / "new" / "set.yaml"
+    write_questions(path, asked, heading="Two questions.\n\nThe key: a word")
+    assert load_questions(path) == asked
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[:4] == ["# Two questions.", "#", "# The key: a word", "questions:"]
+    assert any("sehr sehr grün?" in line and "Ist es" in line for line in lines)
+    assert [entry.name for entry in path.parent.iterdir()] == ["set.yaml"]
+
+
+def test_a_written_set_is_only_replaced_when_told_to(tmp_path: Path):
+    path = tmp_path / "set.yaml"
+    write_questions(path, questions(("a", "Is it a?")))
+    with pytest.raises(QuestionsInvalid, match=r"set.yaml exists already; .*--force"):
+        write_questions(path, questions(("b", "Is it b?")))
+    assert load_questions(path).keys == ("a",)
+    write_questions(path, questions(("b", "Is it b?")), replace=True)
+    assert load_questions(path).keys == ("b",)

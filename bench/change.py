@@ -1,0 +1,107 @@
+"""What a change costs: of 50 questions one is replaced and one removed, and 100 images join 2,000. One line of JSON.
+
+The change and, in an empty store, the same set in full, taking turns: real vLLM with the bundled teacher, rendered
+scenes, the whole command. A pair is an image and a question; `share` is how many of all pairs have changed.
+
+    python bench/change.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).parents[1]
+# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
+sys.path[0] = str(PROJECT)
+
+from storage.questions import AspectQuestion, QuestionSet, load_questions, write_questions
+from storage.scenes import DEMO_CLASSES, write_scenes
+
+QUESTIONS = PROJECT / "questions" / "scenes.yaml"
+ASPECTS = Path(sys.executable).with_name("aspects")
+NEW = AspectQuestion(key="is_violet", text="Is there a violet object?")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=2000, help="before the change")
+    parser.add_argument("--more", type=int, default=100, help="images that join them")
+    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--engine", default="vllm")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        print(json.dumps(measure(folder, asked.images, asked.more, asked.turns, asked.engine)))
+
+
+def measure(folder: Path, images: int, more: int, turns: int, engine: str) -> dict[str, Any]:
+    before, changed = folder / "before.yaml", folder / "changed.yaml"
+    questions = load_questions(QUESTIONS)
+    write_questions(before, questions)
+    # The first is replaced, the last removed.
+    write_questions(changed, QuestionSet((NEW, *questions.questions[1:-1])))
+    photos = folder / "scenes"
+    write_scenes(photos, train_per_class=-(-(images + more) // len(DEMO_CLASSES)), test_per_class=0, seed=11)
+    everything = sorted(photos.glob("train/*/*.png"))
+    for photo in everything[images + more :]:
+        photo.unlink()
+    joining = everything[images : images + more]
+    waiting = folder / "waiting"
+    _move(joining, photos, waiting)
+    extract(photos, before, folder / "first", engine)
+    _move([waiting / photo.relative_to(photos) for photo in joining], waiting, photos)
+
+    runs: dict[str, list[dict[str, float]]] = {"change": [], "full": []}
+    for turn in range(turns):
+        store = folder / f"change-{turn}"
+        shutil.copytree(folder / "first", store)
+        runs["change"].append(extract(photos, changed, store, engine))
+        runs["full"].append(extract(photos, changed, folder / f"full-{turn}", engine))
+    pairs = (images + more) * (len(questions) - 1)
+    share = (images + more * (len(questions) - 1)) / pairs
+    line: dict[str, Any] = {"benchmark": "change", "engine": engine, "images": images + more, "pairs": pairs}
+    line["share"] = round(share, 4)
+    for name in ("questions", "asking_seconds", "command_seconds"):
+        change, full = (statistics.median(run[name] for run in runs[way]) for way in ("change", "full"))
+        line[name] = {"change": change, "full": full, "ratio": round(change / full, 4)}
+    line["questions_over_share"] = round(line["questions"]["ratio"] / share, 3)
+    line["asking_over_share"] = round(line["asking_seconds"]["ratio"] / share, 3)
+    return line
+
+
+def extract(photos: Path, questions: Path, store: Path, engine: str) -> dict[str, float]:
+    """Run the command; questions asked, seconds of asking (the engine's start excluded), and of all of it."""
+    command = [
+        *(str(ASPECTS), "extract", "--dataset", str(photos), "--questions", str(questions)),
+        *("--store", str(store), "--engine", engine),
+    ]
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    seconds = time.perf_counter() - started
+    newest = max(store.glob("answers/*/*/*.json"), key=lambda path: path.stat().st_mtime_ns)
+    account = json.loads(newest.read_text(encoding="utf-8"))["runs"][-1]
+    return {
+        "questions": account["questions"],
+        "asking_seconds": round(account["seconds"] - account["start_seconds"], 2),
+        "command_seconds": round(seconds, 2),
+    }
+
+
+def _move(photos: list[Path], old: Path, new: Path) -> None:
+    for photo in photos:
+        target = new / photo.relative_to(old)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        photo.rename(target)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Does the audit find bad questions, and do its choices make better students? Rendered scenes, the bundled teacher.
+
+First line: questions that are bad on purpose are planted among the bundled 50 and audited through vLLM; which verdict
+each one got, and which good questions were called bad. What is good is told by the scenes' own descriptions: a question
+whose answer never changes in the demo is rightly called one-sided, one that has nothing to do with the classes weak.
+
+Second line: students that learn 10 of the bundled questions, chosen by the audit or at random (others with each seed),
+beside those that learn all 50 or none; top-1 in percent, in pairs of one seed. Goes on where it stopped.
+
+    python bench/questions.py --run-dir runs/questions
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).parents[1]
+# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
+sys.path[0] = str(PROJECT)
+
+import polars as pl
+
+from bench.flowers import describe, percent
+from flows.auditing import read_audit
+from flows.selection import select_from_audit
+from storage.answers import find_answers, read_answers
+from storage.datasets import image_folder
+from storage.questions import AspectQuestion, QuestionSet, load_questions, write_questions
+from storage.scenes import write_scenes
+from student.examples import Knowledge
+from student.experiment import Grid, paired_difference, run_experiment
+from student.recipes import recipe_settings
+
+BUNDLED = PROJECT / "questions" / "scenes.yaml"
+ASPECTS = Path(sys.executable).with_name("aspects")
+PLANTED = {
+    "smiling": ("Is the person in the picture smiling?", "unanswerable"),
+    "music": ("Is the music loud?", "unanswerable"),
+    "tuesday": ("Was the photo taken on a Tuesday?", "unanswerable"),
+    "no_bricks": ("Is there no sign of a brick wall in the picture?", "biased to yes"),
+    "no_sand": ("Is there no sign of sand in the picture?", "biased to yes"),
+    "red_again": ("Can a red object be seen here?", "redundant"),
+    "meadow": ("Can a meadow be seen here?", "redundant"),
+    "one_again": ("Does the picture show a single object?", "redundant"),
+    "amber_pair": ("Is this an amber pair?", "label leak"),
+    "cedar_group": ("Does this picture belong to the class cedar group?", "label leak"),
+}
+# What the demo's classes are made of (storage/scenes.py): colour on a ground, and how many objects.
+DECISIVE = {
+    *("has_red", "has_yellow", "has_blue", "has_purple", "on_grass", "at_night", "is_plain", "is_gradient"),
+    *("is_single", "is_pair", "more_than_two"),
+}
+ALWAYS = 0.98  # share of scenes with one answer from which on a question is one-sided
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "questions")
+    parser.add_argument("--seeds", default="0,1,2,3,4,5,6,7", help="paired seeds, separated by commas")
+    parser.add_argument("--count", type=int, default=10, help="questions to choose")
+    parser.add_argument("--engine", default="vllm")
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
+    asked = parser.parse_args()
+    folder: Path = asked.run_dir
+    scenes, planted = folder / "scenes", folder / "planted.yaml"
+    if not (scenes / "ground_truth.parquet").exists():
+        write_scenes(scenes, train_per_class=24, test_per_class=40, seed=0)
+    bundled = load_questions(BUNDLED)
+    bad = [AspectQuestion(key=key, text=text) for key, (text, _) in PLANTED.items()]
+    write_questions(planted, QuestionSet((*bundled.questions, *bad)), replace=True)
+    write_questions(folder / "bundled.yaml", bundled, replace=True)
+    for name in ("planted.yaml", "bundled.yaml"):
+        aspects(folder, asked.engine, "questions", "audit", str(folder / name))
+    print(json.dumps(findings(planted, scenes)), flush=True)
+
+    aspects(folder, asked.engine, "extract", "--questions", str(folder / "bundled.yaml"))
+    seeds = [int(seed) for seed in asked.seeds.split(",")]
+    print(json.dumps(compare(folder, bundled, asked.count, seeds, asked.threads)), flush=True)
+
+
+def aspects(folder: Path, engine: str, *command: str) -> None:
+    """Run a command on the scenes in `folder` and the store beside them."""
+    shared = ["--dataset", str(folder / "scenes"), "--store", str(folder / "store"), "--engine", engine]
+    subprocess.run([str(ASPECTS), *command, *shared], check=True, stdout=subprocess.DEVNULL)
+
+
+def findings(planted: Path, scenes: Path) -> dict[str, Any]:
+    """What became of the planted questions, and false alarms among the bundled ones."""
+    audit = read_audit(planted)
+    assert audit is not None
+    verdicts = {question.key: question.verdict for question in audit.questions}
+    truth = pl.read_parquet(scenes / "ground_truth.parquet").filter(pl.col("image_id").str.starts_with("train/"))
+    shares = {key: truth[key].mean() for key in truth.columns if key != "image_id"}
+    alarms = {}
+    for key, share in shares.items():
+        right = {"keep", "weak"} - ({"weak"} if key in DECISIVE else set())
+        if share > ALWAYS or share < 1 - ALWAYS:
+            right |= {"biased to yes" if share > 0.5 else "biased to no"}
+        if verdicts[key] not in right:
+            alarms[key] = verdicts[key]
+    found = {key: verdicts[key] for key in PLANTED}
+    return {
+        "benchmark": "questions, audit",
+        "photos": audit.images,
+        "questions": len(verdicts),
+        "planted": len(PLANTED),
+        "found": sum(found[key] == verdict for key, (_, verdict) in PLANTED.items()),
+        "missed": {key: found[key] for key, (_, verdict) in PLANTED.items() if found[key] != verdict},
+        "false_alarms": alarms,
+        "verdicts": audit.verdicts,
+    }
+
+
+def compare(folder: Path, bundled: QuestionSet, count: int, seeds: list[int], threads: int | None) -> dict[str, Any]:
+    """Students by what they learn: nothing, all questions, `count` at random, `count` chosen."""
+    dataset = image_folder(folder / "scenes")
+    store = str(folder / "store")
+    answers = read_answers(find_answers(store, dataset.name, questions=bundled))
+    chosen, _ = select_from_audit(folder / "bundled.yaml", bundled, count, store)
+    settings = {**recipe_settings("demo"), "method": "makd", "threads": threads}
+    everything = Grid(settings=settings, axes={"question_count": [None, count]}, seeds=seeds)
+    selected = Grid(settings=settings, axes={"method": ["makd"]}, seeds=seeds)
+    results = run_experiment(everything, dataset, Knowledge(image=answers), folder / "all")
+    of_chosen = run_experiment(selected, dataset, Knowledge(image=answers.only(chosen.keys)), folder / "chosen")
+    top1 = {
+        "none": by_seed(results.table, "base"),
+        "all": by_seed(results.table, "makd"),
+        "random": by_seed(results.table, f"makd,question_count={count}"),
+        "chosen": by_seed(of_chosen.table, "makd"),
+    }
+    return {
+        "benchmark": "questions, choice",
+        "count": count,
+        "chosen": list(chosen.keys),
+        "seeds": len(seeds),
+        "top1": {name: percent(sum(values.values()) / len(values)) for name, values in top1.items()},
+        "chosen_over_random": describe(paired_difference(top1["chosen"], top1["random"])),
+        "chosen_over_all": describe(paired_difference(top1["chosen"], top1["all"])),
+        "all_over_none": describe(paired_difference(top1["all"], top1["none"])),
+    }
+
+
+def by_seed(table: pl.DataFrame, cell: str) -> dict[int, float]:
+    rows = table.filter(pl.col("cell") == cell)
+    assert len(rows), f"no cell {cell} in {table['cell'].unique().to_list()}"
+    return dict(zip(rows["seed"], rows["top1"], strict=True))
+
+
+if __name__ == "__main__":
+    main()

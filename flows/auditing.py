@@ -1,0 +1,179 @@
+"""The flow `audit-questions`: how good is each question, measured on a sample of photos."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from pydantic import Field
+
+from flows.asking import Extraction, ask_missing, task_runner
+from flows.parameters import DatasetParameters, EngineParameters, TeacherParameters
+from flows.terminal import say, working
+from storage.answers import Answers, find_answers, read_answers
+from storage.datasets.base import ImageDataset, ImageRecord, select
+from storage.filesystem import write_file
+from storage.questions import QuestionSet, load_questions
+from storage.reuse import known_answers
+from storage.store import AnswersMissing, audits_of
+from teacher.audit import Audit, Probes, audit
+from teacher.config import ResolvedTeacher
+from teacher.extract import finish_directory, plan_extraction
+from teacher.probes import PictureVariants, Sample, choose_sample, probing_questions
+
+SAMPLE, PROBED = 200, 64
+# What the flow's page shows as defaults.
+TRAINING_SPLIT = ["train"]
+TINY_TEACHER = TeacherParameters()
+PRESENT_ENGINE = EngineParameters()
+SHARD_SIZE = 64
+
+
+class TruthInvalid(ValueError):
+    """The table of right answers cannot be used; the message says what, where and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditSummary:
+    """The audit, the answers that it rests on, and the files that hold it. `asked` counts the answers asked for."""
+
+    audit: Audit
+    answers: Answers
+    files: tuple[Path, Path]
+    asked: int
+
+
+@flow(
+    name="audit-questions",
+    task_runner=task_runner(),
+    persist_result=False,
+    description="Measure every question of a set on a sample of photos, and say which ones to keep.",
+)
+def audit_questions(
+    dataset: DatasetParameters,
+    questions: str,
+    splits: Annotated[list[str], Field(min_length=1)] = TRAINING_SPLIT,
+    teacher: TeacherParameters = TINY_TEACHER,
+    engine: EngineParameters = PRESENT_ENGINE,
+    store: str = "store",
+    images: Annotated[int, Field(ge=1)] = SAMPLE,
+    probed: Annotated[int, Field(ge=1)] = PROBED,
+    truth: str | None = None,
+) -> AuditSummary:
+    """Ask about a sample of photos what the store does not know yet, and judge the questions.
+
+    `images` photos are asked every question, unless the store has all answers: then all photos count. `probed` of the
+    sample are asked in other words, negated and mirrored as well. `truth` is a Parquet or CSV table of right answers:
+    image_id, and a column for each question whose right answers are known. The audit lies beside the question file.
+    """
+    path = Path(questions).expanduser()
+    asked = load_questions(path)
+    right = None if truth is None else read_truth(Path(truth).expanduser(), asked)
+    with working("reading the dataset"):
+        photos = dataset.open()
+        resolved = teacher.resolve(engine.choose()[0])
+        records = select(photos, splits)
+        sample, some = choose_sample(records, images), choose_sample(records, min(probed, images))
+    complete = _complete_answers(store, photos.name, resolved, asked)
+    plain, probing, variants, count = ask_probes(photos, sample, some, asked, resolved, engine, store)
+    probes = Probes.of(plain, probing, variants)
+    answers = complete or plain
+    with working("measuring"):
+        found = audit(answers, probes, photos.class_names, right)
+    files = write_audit(found, path)
+    say(f"{found.images} photos, {found.probed} of them asked in every way: {count} answers asked")
+    say(f"effective rank {found.effective_rank:.1f} of {len(asked)} questions")
+    rows = found.frame().select("key", "verdict", "reason", "yes", "information", "with_partner", "redundancy")
+    create_table_artifact(rows.to_dicts(), key="audit", description=f"{path.name} on {photos.name}")
+    say(f"audit: {files[0]}")
+    return AuditSummary(audit=found, answers=answers, files=files, asked=count)
+
+
+def ask_probes(
+    photos: ImageDataset,
+    sample: Sequence[ImageRecord],
+    some: Sequence[ImageRecord],
+    asked: QuestionSet,
+    teacher: ResolvedTeacher,
+    engine: EngineParameters,
+    store: str,
+) -> tuple[Answers, Answers, Answers, int]:
+    """Answers about the sample, about some of it to the probing questions, about their variants, and how many of all
+    had to be asked for. They are kept in the store's audits."""
+    datasets: list[tuple[ImageDataset, QuestionSet]] = [
+        (Sample(dataset=photos, records=sample), asked),
+        (Sample(dataset=photos, records=some), probing_questions(asked)),
+        (PictureVariants(dataset=photos, originals=some), asked),
+    ]
+    with working("comparing the sample with the store"):
+        splits = list(dict.fromkeys(record.split for record in sample))
+        plans = [
+            plan_extraction(each, splits, questions, teacher, audits_of(store), shard_size=SHARD_SIZE)
+            for each, questions in datasets
+        ]
+    missing = [
+        Extraction(plan=plan, dataset=each) for plan, (each, _) in zip(plans, datasets, strict=True) if plan.missing
+    ]
+    runs, count = list((plans[0].directory.last_manifest() or {}).get("runs", [])), 0
+    if missing:
+        known = known_answers(store, {each.name for each, _ in datasets}, teacher.fingerprint)
+        ledger = ask_missing(missing, teacher, engine, known)
+        runs, count = [*runs, ledger.to_json()], ledger.questions
+    for plan in plans:
+        finish_directory(plan.directory, plan.header, plan.shards, {"runs": runs} if plan is plans[0] else {})
+    plain, probing, variants = (read_answers(plan.directory) for plan in plans)
+    return plain, probing, variants, count
+
+
+def _complete_answers(store: str, dataset: str, teacher: ResolvedTeacher, asked: QuestionSet) -> Answers | None:
+    try:
+        return read_answers(find_answers(store, dataset, teacher=teacher.fingerprint, questions=asked))
+    except AnswersMissing:
+        return None
+
+
+def read_truth(path: Path, questions: QuestionSet) -> Mapping[str, Mapping[str, bool]]:
+    """The right answers by question key and image id. Raises TruthInvalid."""
+    try:
+        table = pl.read_csv(path) if path.suffix == ".csv" else pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        first = str(error).splitlines()[0]
+        raise TruthInvalid(f"cannot read right answers {path}: {first}; give a Parquet or CSV table") from error
+    keys = [key for key in questions.keys if key in table.columns]
+    if "image_id" not in table.columns or not keys:
+        raise TruthInvalid(f"{path} needs a column 'image_id' and one named after a question, e.g. {questions.keys[0]}")
+    right: dict[str, dict[str, bool]] = {}
+    for key in keys:
+        known = table.select("image_id", pl.col(key).cast(pl.Float64, strict=False)).drop_nulls()
+        right[key] = {image_id: value > 0.5 for image_id, value in known.iter_rows()}
+    return right
+
+
+def write_audit(found: Audit, questions: Path) -> tuple[Path, Path]:
+    """`NAME.audit.parquet`, a row for each question, and `NAME.audit.json` beside `NAME.yaml`."""
+    table, document = audit_files(questions)
+    buffer = io.BytesIO()
+    found.frame().write_parquet(buffer)
+    write_file(table, buffer.getvalue())
+    write_file(document, json.dumps(found.to_json(), indent=2).encode())
+    return table, document
+
+
+def read_audit(questions: Path) -> Audit | None:
+    """What `write_audit` wrote; None where there is no audit."""
+    try:
+        return Audit.from_json(json.loads(audit_files(questions)[1].read_text(encoding="utf-8")))
+    except (OSError, json.JSONDecodeError, TypeError, KeyError):
+        return None
+
+
+def audit_files(questions: Path) -> tuple[Path, Path]:
+    """Where the audit of a question file lies."""
+    return questions.with_name(f"{questions.stem}.audit.parquet"), questions.with_name(f"{questions.stem}.audit.json")

@@ -1,0 +1,171 @@
+"""The flow `generate-questions`: class names and a language model in, a question set out."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from pydantic import Field, PositiveInt
+
+from flows.parameters import DatasetParameters, EngineParameters, Parameters, TeacherParameters
+from flows.report import rejections_rows, rejections_table
+from flows.terminal import say, show, working
+from storage.images import ImageUnreadable, decode_image, shrink
+from storage.questions import QuestionSet, refuse_existing, write_questions
+from teacher.config import ResolvedTeacher, TeacherInvalid
+from teacher.generation import PROMPT_FILE, ROUNDS, SHARES, Brief, Generated, generate, load_prompt, share_out
+from teacher.openai_writer import OpenAIWriter
+from teacher.process import WriterProcess
+from teacher.writer import Writer
+
+PRESENT_ENGINE = EngineParameters()
+
+
+class BriefInvalid(ValueError):
+    """What questions are to be written from cannot be used; the message says what and what to do."""
+
+
+class QuestionsMissing(ValueError):
+    """Fewer questions were found than wanted; the message says how many, and where those are."""
+
+
+class BriefParameters(Parameters):
+    """What is to be written: questions about the classes of a dataset, or those that a text file names."""
+
+    dataset: DatasetParameters | None = None
+    classes: str | None = Field(default=None, description="text file with a class name in each line")
+    photos: list[str] = Field(default_factory=list, description="files of photos to show to the model")
+    count: int = Field(default=sum(SHARES.values()), ge=1)
+    shares: dict[str, PositiveInt] = Field(default=SHARES, min_length=1, description="of the groups in the questions")
+    prompt: str | None = Field(default=None, description="file with a prompt instead of the project's own")
+    rounds: int = Field(default=ROUNDS, ge=1, description="how often what is missing is asked for")
+    max_tokens: int | None = Field(default=None, ge=1, description="of an answer; a model that thinks needs more")
+    seed: int = Field(default=0, ge=0)
+
+    def load(self, max_pixels: int | None = None) -> Brief:
+        """Read what is named here, photos scaled down to `max_pixels`. Raises BriefInvalid, PromptInvalid,
+        DatasetInvalid."""
+        return Brief(
+            classes=self.class_names(),
+            wanted=share_out(self.count, self.shares),
+            prompt=load_prompt(Path(self.prompt).expanduser() if self.prompt else PROMPT_FILE),
+            photos=[_read_photo(Path(photo).expanduser(), max_pixels) for photo in self.photos],
+            rounds=self.rounds,
+            length=self.max_tokens,
+            seed=self.seed,
+        )
+
+    def class_names(self) -> list[str]:
+        if (self.dataset is None) == (self.classes is None):
+            raise BriefInvalid("questions are about classes; give a dataset (-d) or a file of their names (--classes)")
+        if self.dataset is not None:
+            return list(self.dataset.open().class_names)
+        path = Path(self.classes or "").expanduser()
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+            raise BriefInvalid(f"cannot read class names from {path}: {reason}") from error
+        if not (names := list(dict.fromkeys(line.strip() for line in lines if line.strip()))):
+            raise BriefInvalid(f"{path} names no class; write one name a line")
+        return names
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSummary:
+    """What was written where, and how many candidates were not."""
+
+    output: str
+    questions: int
+    rejected: int
+
+
+@flow(
+    name="generate-questions",
+    persist_result=False,
+    description="Have a language model write yes/no questions that tell classes apart; keep those that can be asked.",
+)
+def generate_questions(
+    output: str,
+    brief: BriefParameters,
+    teacher: TeacherParameters,
+    engine: EngineParameters = PRESENT_ENGINE,
+    overwrite: bool = False,
+) -> GenerationSummary:
+    """Have `teacher` write what `brief` wants into the YAML file `output`.
+
+    Raises QuestionsMissing where fewer were found in all rounds; those are written all the same.
+    """
+    path = Path(output).expanduser()
+    check_output(path, engine, overwrite)
+    with working("looking at classes and model"):
+        asked = brief.load(teacher.config().max_pixels)
+        resolved = teacher.resolve(engine.choose()[0])
+    with working("loading the model"):
+        writer = open_writer(resolved, engine, len(asked.photos))
+    say(f"{resolved.config.model} is to write {brief.count} questions about {len(asked.classes)} classes")
+    with closing(writer), working("writing"):
+        generated = generate(writer, asked, on_round=_say_round)
+    if asked.photos and not generated.saw_photos:
+        say("the model takes no photos; it was asked without")
+    note = _note(generated, asked)
+    _write(
+        path, generated, f"Written by {resolved.config.model} about {len(asked.classes)} classes.\n{note}", overwrite
+    )
+    if generated.rejections:
+        show(rejections_table(generated.rejections))
+        create_table_artifact(rejections_rows(generated.rejections), key="rejections", description=f"not in {output}")
+    if note:
+        where = f"those are in {path}" if generated.questions else "nothing is written"
+        raise QuestionsMissing(f"{note}; {where}; try more --rounds, another --seed, --prompt or --teacher")
+    return GenerationSummary(output=str(path), questions=len(generated.questions), rejected=len(generated.rejections))
+
+
+def check_output(path: Path, engine: EngineParameters, overwrite: bool) -> None:
+    """Raise what would be raised only when everything is written: QuestionsInvalid, TeacherInvalid."""
+    if not overwrite:
+        refuse_existing(path)
+    if engine.choose()[0] == "transformers":
+        raise TeacherInvalid(
+            "engine transformers cannot keep an answer to a JSON schema; install vllm, or give the address of a server "
+            "with --base-url"
+        )
+
+
+def open_writer(teacher: ResolvedTeacher, engine: EngineParameters, photos: int) -> Writer:
+    """A server's model, or one that vLLM runs in a process of its own on the first free devices."""
+    if engine.choose()[0] == "openai":
+        return OpenAIWriter(teacher, engine.options())
+    return WriterProcess(teacher, engine.options(), photos, engine.devices().environments[0])
+
+
+def _say_round(number: int, found: int, rejected: int) -> None:
+    say(f"round {number}: {found} questions found, {rejected} rejected")
+
+
+def _read_photo(path: Path, max_pixels: int | None) -> Image.Image:
+    try:
+        return shrink(decode_image(path.read_bytes()), max_pixels)
+    except OSError as error:
+        raise BriefInvalid(f"cannot read photo {path}: {error.strerror}") from error
+    except ImageUnreadable as error:
+        raise BriefInvalid(f"photo {path} cannot be shown to a model ({error}); leave it out") from error
+
+
+def _note(generated: Generated, brief: Brief) -> str:
+    """What a set lacks; nothing for a complete one."""
+    lacking = ", ".join(f"{count} {group}" for group, count in generated.missing.items())
+    found, wanted = len(generated.questions), sum(brief.wanted.values())
+    return (
+        f"{found} of {wanted} questions found, still missing after round {brief.rounds}: {lacking}" if lacking else ""
+    )
+
+
+def _write(path: Path, generated: Generated, heading: str, overwrite: bool) -> None:
+    if generated.questions:
+        write_questions(path, QuestionSet(tuple(generated.questions)), heading=heading, replace=overwrite)
+        say(f"{len(generated.questions)} questions: {path}")

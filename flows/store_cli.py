@@ -1,0 +1,50 @@
+"""The commands `aspects store ...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows import options
+
+app = typer.Typer(help="Look after a store.", no_args_is_help=True)
+
+
+@app.callback()
+def store() -> None:
+    """Look after a store."""
+
+
+@app.command(epilog="Example: aspects store prune --store store --questions questions")
+def prune(
+    store: options.Store = "store",
+    questions: Annotated[
+        list[Path] | None,
+        typer.Option("--questions", "-q", help="Question sets to keep, files or folders; repeatable."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+) -> None:
+    """List the answers whose questions no question set asks any more, and delete them on confirmation.
+
+    Every set that differs in a key or a text from the files named here counts as one that nobody asks.
+    """
+    from flows.pruning import known_sets
+    from storage.prune import find_unreferenced, remove
+
+    places = questions or [Path("questions")]
+    unreferenced = find_unreferenced(store, known_sets(places))
+    found = [answers for answers in unreferenced if not answers.wanted]
+    for answers in unreferenced:
+        note = "  (kept: a set that is not yet extracted has some of its questions)" if answers.wanted else ""
+        typer.echo(f"{answers.bytes / 1e6:10,.2f} MB  {answers.name}{note}")
+    if not found:
+        typer.echo(f"nothing in {store} to delete: {', '.join(map(str, places))} refer to all the rest")
+        return
+    total = f"{len(found)} directories, {sum(answers.bytes for answers in found) / 1e6:,.2f} MB"
+    if not yes and not typer.confirm(f"delete {total}?"):
+        typer.echo("nothing deleted")
+        return
+    remove(answers.directory for answers in found)
+    typer.echo(f"deleted {total}")

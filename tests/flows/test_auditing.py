@@ -1,0 +1,156 @@
+"""An audit of a real teacher on rendered scenes, and the choice that rests on it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from flows import asking
+from flows.auditing import AuditSummary, TruthInvalid, audit_questions, read_truth
+from flows.cli import app
+from flows.extraction import extract_aspects
+from flows.parameters import DatasetParameters, EngineParameters
+from flows.selection import SelectionImpossible, select_from_audit
+from storage.questions import load_questions
+from storage.scenes import write_scenes
+from storage.store import AnswersMissing
+from tests.conftest import PROJECT
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+KEPT = ("has_red", "has_yellow", "on_grass", "is_single", "is_pair")
+PLANTED = {
+    "smiling": ("Is the person in the picture smiling?", "unanswerable"),
+    "no_bricks": ("Is there no sign of a brick wall in the picture?", "biased to yes"),
+    "meadow": ("Can a meadow be seen here?", "redundant"),
+    "amber": ("Is this an amber pair?", "label leak"),
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("audited") / "scenes"
+    write_scenes(folder, train_per_class=12, test_per_class=0, seed=5)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def audited(photos: Path) -> tuple[Path, AuditSummary]:
+    """The question file, beside which the audit lies, and the audit; the store is beside it, too."""
+    bundled = yaml.safe_load((PROJECT / "questions" / "scenes.yaml").read_text(encoding="utf-8"))["questions"]
+    entries = [entry for entry in bundled if entry["key"] in KEPT]
+    entries += [{"key": key, "text": text} for key, (text, _) in PLANTED.items()]
+    path = photos.parent / "planted.yaml"
+    path.write_text(yaml.safe_dump({"questions": entries}, sort_keys=False), encoding="utf-8")
+    return path, run_audit(path, photos)
+
+
+def run_audit(path: Path, photos: Path, **changes: object) -> AuditSummary:
+    parameters = {
+        "dataset": DatasetParameters(source=str(photos)),
+        "questions": str(path),
+        "engine": EngineParameters(name="transformers"),
+        "store": str(path.parent / "store"),
+        "images": 144,
+        "probed": 12,
+        "truth": str(photos / "ground_truth.parquet"),
+    }
+    return audit_questions(**{**parameters, **changes})
+
+
+def test_planted_faults_are_found_and_good_questions_kept(audited: tuple[Path, AuditSummary]) -> None:
+    path, summary = audited
+    verdicts = {question.key: question.verdict for question in summary.audit.questions}
+    assert verdicts == {**dict.fromkeys(KEPT, "keep"), **{key: verdict for key, (_, verdict) in PLANTED.items()}}
+    measured = {question.key: question for question in summary.audit.questions}
+    assert measured["on_grass"].auroc == pytest.approx(1.0, abs=0.01)
+    assert measured["on_grass"].negation_agreement == pytest.approx(1.0, abs=0.05)
+    assert measured["smiling"].auroc is None
+    # All questions about 144 photos; other words and negations of 12; 12 mirrored and one blank.
+    negated = sum(question.negation is not None for question in load_questions(path).questions)
+    assert summary.asked == 144 * 9 + 12 * (9 + negated) + 13 * 9
+    assert pl.read_parquet(summary.files[0]).equals(summary.audit.frame())
+    assert (path.parent / "planted.audit.json").is_file()
+
+
+def test_a_second_audit_asks_nothing_and_a_changed_set_what_is_new(
+    audited: tuple[Path, AuditSummary], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, summary = audited
+    entries = yaml.safe_load(path.read_text(encoding="utf-8"))["questions"]
+    changed = path.parent / "changed.yaml"
+    more = [*entries[1:], {"key": "blue", "text": "Is there a blue object in the picture?"}]
+    changed.write_text(yaml.safe_dump({"questions": more}, sort_keys=False), encoding="utf-8")
+    assert run_audit(changed, photos).asked == 144 + 12 + 13
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a teacher was started")
+
+    monkeypatch.setattr(asking, "EngineProcess", refuse)
+    again = run_audit(path, photos)
+    assert again.asked == 0
+    assert again.audit == summary.audit
+
+
+def test_answers_of_an_audit_are_not_asked_again_by_an_extraction(
+    audited: tuple[Path, AuditSummary], photos: Path, tmp_path: Path
+) -> None:
+    path, _ = audited
+    store = shutil.copytree(path.parent / "store", tmp_path / "store")
+    shutil.copy(path, tmp_path / "planted.yaml")
+    extracted = extract_aspects(
+        dataset=DatasetParameters(source=str(photos)),
+        questions=str(tmp_path / "planted.yaml"),
+        engine=EngineParameters(name="transformers"),
+        store=str(store),
+        train=False,
+    )
+    assert (extracted.asked, extracted.reused) == (0, 144 * 9)
+    # From now on all answers count, not the sample's alone.
+    smaller = run_audit(tmp_path / "planted.yaml", photos, store=str(store), images=24)
+    assert (smaller.audit.images, smaller.asked) == (144, 0)
+
+
+def test_a_choice_rests_on_the_audit(audited: tuple[Path, AuditSummary], tmp_path: Path) -> None:
+    path, _ = audited
+    asked = load_questions(path)
+    chosen, _ = select_from_audit(path, asked, 4, str(path.parent / "store"))
+    assert len(chosen) == 4
+    assert set(chosen.keys) < set(KEPT)
+    with pytest.raises(SelectionImpossible, match=r"only 5 of 9 questions in .* are fit to be chosen, not 6"):
+        select_from_audit(path, asked, 6, str(path.parent / "store"))
+    with pytest.raises(AnswersMissing, match="has not the answers of the audit"):
+        select_from_audit(path, asked, 2, str(tmp_path))
+    with pytest.raises(SelectionImpossible, match="has changed since its audit"):
+        select_from_audit(path, type(asked)(asked.questions[1:]), 2, str(path.parent / "store"))
+    with pytest.raises(SelectionImpossible, match=r"run 'aspects questions audit .*' first"):
+        select_from_audit(tmp_path / "other.yaml", asked, 2, str(path.parent / "store"))
+
+
+def test_the_command_writes_the_chosen_questions(audited: tuple[Path, AuditSummary], tmp_path: Path) -> None:
+    path, _ = audited
+    out = tmp_path / "three.yaml"
+    command = ["questions", "select", str(path), "--count", "3", "-o", str(out), "-s", str(path.parent / "store")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "audited: 5 keep, 1 unanswerable, 1 biased to yes, 1 redundant, 1 label leak" in result.output
+    assert len(load_questions(out)) == 3
+    again = CliRunner().invoke(app, command)
+    assert "exists already" in str(again.exception)
+
+
+def test_right_answers_are_read_from_tables(audited: tuple[Path, AuditSummary], tmp_path: Path) -> None:
+    asked = load_questions(audited[0])
+    table = tmp_path / "truth.csv"
+    table.write_text("image_id,has_red,other\na.png,1,0\nb.png,,1\nc.png,0,1\n")
+    assert read_truth(table, asked) == {"has_red": {"a.png": True, "c.png": False}}
+    table.write_text("image_id,other\na.png,1\n")
+    with pytest.raises(TruthInvalid, match=r"needs a column 'image_id' and one named after a question, e\.g\. has_red"):
+        read_truth(table, asked)
+    with pytest.raises(TruthInvalid, match="cannot read right answers"):
+        read_truth(tmp_path / "none.parquet", asked)
