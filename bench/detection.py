@@ -132,7 +132,7 @@ def ask(
     if plan.missing:
         loaded()
     started = time.perf_counter()
-    known = known_answers(str(store), images.name, teacher.fingerprint)
+    known = known_answers(str(store), [images.name], teacher.fingerprint)
     done = [ask_shard(shard, plan, images, teacher, loaded, known) for shard in plan.missing]
     seconds = time.perf_counter() - started
     failures = finish_directory(plan.directory, plan.header, plan.shards, {})

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from prefect.artifacts import Artifact
 
-from flows import extraction
+from flows import asking
 from flows.detection import BOXES, IMAGES, QuestionsMissing, detect_aspects, evaluation_split
 from flows.experiment import Experiment, run_experiment
 from flows.parameters import BoxParameters, DatasetParameters, EngineParameters, StudentParameters
@@ -97,7 +97,7 @@ def test_a_second_run_starts_no_teacher(detect: Detect, store: Path, monkeypatch
     def start(*arguments: object) -> None:
         raise AssertionError("a teacher was started")
 
-    monkeypatch.setattr(extraction, "EngineProcess", start)
+    monkeypatch.setattr(asking, "EngineProcess", start)
     summaries, _ = detect(store)
     assert [summary.asked for summary in summaries.values()] == [0, 0]
 

@@ -203,7 +203,7 @@ def test_another_teacher_has_a_directory_of_its_own(photos: Path, tmp_path: Path
 def ask_boxes(scenes: Path, store: Path, teacher: ResolvedTeacher, engine: CountingEngine) -> Answers:
     dataset: ImageDataset = BoxImages(open_detection_dataset(str(scenes)), BoxView(margin=0.5, smallest=12))
     planned = plan_extraction(dataset, ("train",), QUESTIONS, teacher, str(store), shard_size=4)
-    known = known_answers(str(store), dataset.name, teacher.fingerprint)
+    known = known_answers(str(store), [dataset.name], teacher.fingerprint)
     for shard in planned.missing:
         ask_shard(shard, planned, dataset, teacher, lambda: engine, known)
     finish_directory(planned.directory, planned.header, planned.shards, {})
