@@ -21,7 +21,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 PROJECT = Path(__file__).parents[1]
 # Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
@@ -29,6 +28,7 @@ sys.path[0] = str(PROJECT)
 
 import torch
 
+from bench.flowers import describe, percent
 from storage.answers import Answers, read_answers
 from storage.datasets import BoxImages, BoxView, DetectionDataset, ImageDataset, open_detection_dataset
 from storage.detection_scenes import write_detection_scenes
@@ -37,7 +37,7 @@ from storage.reuse import known_answers
 from student.detection.config import DetectorConfig, detection_recipe
 from student.detection.examples import DetectionKnowledge
 from student.detection.experiment import run_detection_experiment
-from student.experiment import Difference, Grid, Results
+from student.experiment import Grid, Results
 from teacher.config import EngineOptions, resolve, tiny_teacher
 from teacher.extract import ask_shard, finish_directory, plan_extraction
 from teacher.process import EngineProcess
@@ -198,22 +198,6 @@ def print_results(results: Results) -> None:
             "threads": torch.get_num_threads(),
         }
         print(json.dumps(line), flush=True)
-
-
-def describe(difference: Difference | None) -> dict[str, Any] | None:
-    """A paired difference in percentage points, with its 95 % confidence interval."""
-    if difference is None:
-        return None
-    return {
-        "mean": percent(difference.mean),
-        "interval": [percent(difference.low), percent(difference.high)],
-        "p": difference.p,
-        "by_seed": [percent(value) for value in difference.values],
-    }
-
-
-def percent(share: Any) -> float | None:
-    return None if share is None else round(100 * share, 2)
 
 
 if __name__ == "__main__":

@@ -54,30 +54,19 @@ def answers(address: str) -> bool:
 
 
 def prefect(environment: Mapping[str, str], *arguments: str) -> str:
-    """A command of Prefect, in the project's folder; fails with what it printed."""
-    done = subprocess.run(
-        [*PREFECT, "--no-prompt", *arguments],
-        env=environment,
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    """A command of Prefect; as `run`."""
+    return run(environment, *PREFECT, "--no-prompt", *arguments)
 
 
 def aspects(environment: Mapping[str, str], *arguments: str) -> str:
-    """A command of ours, in the project's folder; fails with what it printed."""
+    """A command of ours; as `run`."""
+    return run(environment, sys.executable, "-m", "flows", *arguments)
+
+
+def run(environment: Mapping[str, str], *command: str) -> str:
+    """What a command in the project's folder prints; fails with that where the command does."""
     done = subprocess.run(
-        [sys.executable, "-m", "flows", *arguments],
-        env=environment,
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+        command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
