@@ -156,7 +156,7 @@ def test_a_deployment_run_writes_its_shards_and_its_results(
     prefect(served, "deployment", "run", "extract-aspects/extract-aspects", "--watch", *given)
 
     states = {run["state"]["name"] for run in request(served, "flow_runs/filter", {})}
-    assert states == {"Completed", "Scheduled"}  # the nights to come
+    assert states - {"Scheduled"} == {"Completed"}  # nights to come may be planned already
     training = [record.image_id for record in image_folder(scenes).records if record.split == "train"]
     shards = sorted(tmp_path.glob("store/answers/*/*/*/*.parquet"))
     assert [path.name for path in shards] == [f"part-{number:05}.parquet" for number in range(2)]
