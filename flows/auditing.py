@@ -15,6 +15,7 @@ from prefect.artifacts import create_table_artifact
 from pydantic import Field
 
 from flows.asking import Extraction, ask_missing, task_runner
+from flows.extraction import PRESENT_ENGINE, TINY_TEACHER, TRAINING_SPLIT
 from flows.parameters import DatasetParameters, EngineParameters, TeacherParameters
 from flows.terminal import say, working
 from storage.answers import Answers, find_answers, read_answers
@@ -29,10 +30,6 @@ from teacher.extract import finish_directory, plan_extraction
 from teacher.probes import PictureVariants, Sample, choose_sample, probing_questions
 
 SAMPLE, PROBED = 200, 64
-# What the flow's page shows as defaults.
-TRAINING_SPLIT = ["train"]
-TINY_TEACHER = TeacherParameters()
-PRESENT_ENGINE = EngineParameters()
 SHARD_SIZE = 64
 
 
@@ -42,10 +39,9 @@ class TruthInvalid(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditSummary:
-    """The audit, the answers that it rests on, and the files that hold it. `asked` counts the answers asked for."""
+    """The audit and the files that hold it. `asked` counts the answers asked for."""
 
     audit: Audit
-    answers: Answers
     files: tuple[Path, Path]
     asked: int
 
@@ -93,7 +89,7 @@ def audit_questions(
     rows = found.frame().select("key", "verdict", "reason", "yes", "information", "with_partner", "redundancy")
     create_table_artifact(rows.to_dicts(), key="audit", description=f"{path.name} on {photos.name}")
     say(f"audit: {files[0]}")
-    return AuditSummary(audit=found, answers=answers, files=files, asked=count)
+    return AuditSummary(audit=found, files=files, asked=count)
 
 
 def ask_probes(

@@ -175,12 +175,17 @@ def read_description(run_dir: Path, kind: type[AnyDescription]) -> AnyDescriptio
 
 def load_run(run_dir: Path) -> TrainedStudent:
     """The finished run in `run_dir`. Raises RunInvalid where there is none or it has not finished."""
-    description = read_description(run_dir, RunDescription)
-    if not is_finished(run_dir):
-        raise RunInvalid(f"the run in {run_dir} is not finished; train it again with the same settings to go on")
-    result = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
+    description, result = read_finished(run_dir, RunDescription)
     logs = tuple(EpochLog(**log) for log in result.pop("epochs"))
     return TrainedStudent(run_dir=run_dir, description=description, epochs=logs, **result)
+
+
+def read_finished(run_dir: Path, kind: type[AnyDescription]) -> tuple[AnyDescription, dict[str, Any]]:
+    """What a finished run trained, and its result as it was written. Raises RunInvalid, as `load_run` does."""
+    description = read_description(run_dir, kind)
+    if not is_finished(run_dir):
+        raise RunInvalid(f"the run in {run_dir} is not finished; train it again with the same settings to go on")
+    return description, json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
 
 
 def is_finished(run_dir: Path) -> bool:

@@ -15,7 +15,7 @@ from student.detection.config import DetectorConfig
 from student.detection.examples import DetectionKnowledge
 from student.detection.model import Detector, build_detector
 from student.model import Aspect
-from student.runs import RunInvalid, is_finished, read_description
+from student.runs import read_finished
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +108,7 @@ class TrainedDetector:
 
 def load_detector_run(run_dir: Path) -> TrainedDetector:
     """The finished run in `run_dir`. Raises RunInvalid where there is none or it has not finished."""
-    description = read_description(run_dir, DetectorDescription)
-    if not is_finished(run_dir):
-        raise RunInvalid(f"the run in {run_dir} is not finished; train it again with the same settings to go on")
-    result = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
+    description, result = read_finished(run_dir, DetectorDescription)
     logs = tuple(DetectorLog(**log) for log in result.pop("epochs"))
     return TrainedDetector(run_dir=run_dir, description=description, epochs=logs, **result)
 
