@@ -65,6 +65,7 @@ class TrainingConfig:
     warmup: int = 0
     milestones: tuple[int, ...] = ()
     decay_rate: float = 0.1
+    clip_norm: float | None = None  # of the gradient
 
     flip: float = 0.5
     color_jitter: float = 0.0
@@ -88,6 +89,7 @@ class TrainingConfig:
         self.require(0 < self.train_fraction <= 1, "train_fraction", "above 0 and at most 1")
         self.require(self.alpha is None or self.alpha >= 0, "alpha", "at least 0")
         self.require(self.question_count is None or self.question_count >= 1, "question_count", "at least 1")
+        self.require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", "above 0")
         self.require(0 <= self.flip <= 1, "flip", "between 0 and 1")
         self.require(self.color_jitter <= 1, "color_jitter", "at most 1")
         self.require(self.warmup < self.epochs, "warmup", f"below epochs ({self.epochs})")

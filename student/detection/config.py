@@ -42,7 +42,6 @@ class DetectorConfig(TrainingConfig):
     alpha: float | None = 1.0
     image_alpha: float = 1.0
     shuffled: bool = False  # control: every box, and every image, gets the answers about another one
-    clip_norm: float | None = None  # of the gradient
     crop: bool = False  # random parts of the photo with at least one box in them, as SSD is trained (arXiv 1512.02325)
 
     score_threshold: float = 0.05
@@ -60,7 +59,6 @@ class DetectorConfig(TrainingConfig):
             self.require(0 <= getattr(self, name) <= 1, name, "between 0 and 1")
         self.require(self.image_alpha >= 0, "image_alpha", "at least 0")
         self.require(self.anchor_scale is None or self.anchor_scale > 0, "anchor_scale", "above 0")
-        self.require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", "above 0")
         self.require(self.finest_stride in (2, 4, 8, 16, 32), "finest_stride", "2, 4, 8, 16 or 32")
         if self.detector != "faster-rcnn" and self.channels % 32:
             raise ConfigInvalid(f"channels is {self.channels}; {self.detector} wants a multiple of 32")

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
-from storage.allocator import keep_freed_memory
 from storage.datasets.base import select
 from storage.datasets.detection import DetectionDataset
 from student.detection.augment import BoxAugmenter
@@ -31,12 +26,11 @@ from student.detection.examples import (
 )
 from student.detection.model import LOSSES, Detector, step_losses
 from student.detection.runs import DetectorDescription, DetectorLog, TrainedDetector, load_detector_run
+from student.epochs import Trainee, finish, launch, prepare_device, relay, require_devices, run_epochs
 from student.images import ImageCache
 from student.model import optimized
-from student.progress import ImageBar
-from student.runs import is_finished, open_run, read_checkpoint, write_checkpoint, write_json, write_weights
-from student.schedule import CROPS, NETWORK, batches, build_optimizer, build_scheduler, stream
-from student.training import TrainingDiverged, launch, relay, require_devices, write_curves
+from student.runs import is_finished, open_run
+from student.schedule import CROPS, stream
 
 TRAIN = "train"
 
@@ -121,107 +115,64 @@ def train_detector(
 
 
 def train_on_rank(fabric: Fabric, job: DetectorJob) -> None:
-    """All epochs on one device. Every epoch draws its random numbers from the seed and its own number alone, so going
-    on after a checkpoint gives the same weights as never having stopped."""
-    config, examples, run_dir = job.description.config, job.examples, job.run_dir
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    if fabric.device.type == "cpu":
-        keep_freed_memory()
-    detector = optimized(job.description.build())
-    optimizer = build_optimizer(config, detector)
-    steps = max(1, len(examples.train_indices) // config.batch_size)
-    scheduler = build_scheduler(config, optimizer, steps)
-    augment = BoxAugmenter(config)
-    logs: list[DetectorLog] = []
-    if (checkpoint := read_checkpoint(run_dir)) is not None:
-        detector.load_state_dict(checkpoint["student"])
-        optimizer.load_state_dict(checkpoint["optimizer"])
-        logs = [DetectorLog(**log) for log in checkpoint["epochs"]]
-    model, fabric_optimizer = fabric.setup(Step(detector, config), optimizer)
-    writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=len(logs) + 1) if fabric.is_global_zero else None
-    images = steps * min(config.batch_size, len(examples.train_indices))
-    bar = ImageBar(
-        "training", images * config.epochs, done=images * len(logs), shown=job.progress and fabric.is_global_zero
+    """All epochs on one device."""
+    config, examples = job.description.config, job.examples
+    prepare_device(fabric, config)
+    logs = run_epochs(
+        fabric,
+        DetectorTrainee(fabric, job),
+        config,
+        examples.train_indices,
+        job.run_dir,
+        progress=job.progress,
+        on_epoch=job.on_epoch,
     )
-    with bar:
-        for epoch in range(len(logs) + 1, config.epochs + 1):
-            started = time.perf_counter()
-            model.train()
-            torch.manual_seed(stream(config.seed, epoch, NETWORK, fabric.global_rank))
-            sums = torch.zeros(len(LOSSES), device=fabric.device)
-            for step, batch in enumerate(batches(config, examples.train_indices, epoch, steps)):
-                mine = batch[fabric.global_rank :: fabric.world_size].tolist()
-                scheduler.step_update((epoch - 1) * steps + step)
-                views = [
-                    augment(job.photos.image(one), examples.target(one), stream(config.seed, epoch, CROPS, one))
-                    for one in mine
-                ]
-                losses = model(Batch(views, fabric.device))
-                fabric.backward(losses["loss"])
-                if config.clip_norm is not None:
-                    fabric.clip_gradients(model, fabric_optimizer, max_norm=config.clip_norm)
-                fabric_optimizer.step()
-                fabric_optimizer.zero_grad()
-                sums += len(mine) * torch.stack([losses[name].detach() for name in LOSSES])
-                bar.advance(len(batch))
-            total = fabric.all_reduce(sums, reduce_op="sum")
-            assert isinstance(total, Tensor)
-            means = dict(zip(LOSSES, (total / images).tolist(), strict=True))
-            if not np.isfinite(means["loss"]):
-                raise TrainingDiverged(
-                    f"the loss became {means['loss']} in epoch {epoch} of {run_dir}; lower lr ({config.lr})"
-                )
-            seconds = time.perf_counter() - started
-            if writer is not None:
-                watched_map, watched_map50 = watch(job, detector, epoch)
-                log = DetectorLog(
-                    epoch=epoch,
-                    **means,
-                    lr=optimizer.param_groups[0]["lr"],
-                    watched_map=watched_map,
-                    watched_map50=watched_map50,
-                    images_per_second=images / seconds,
-                    seconds=seconds,
-                )
-                logs.append(log)
-                if epoch == config.epochs:
-                    write_weights(run_dir, detector.state_dict())
-                elif epoch % config.checkpoint_every == 0:
-                    state = {"student": detector.state_dict(), "optimizer": optimizer.state_dict()}
-                    write_checkpoint(run_dir, state | {"epochs": [dataclasses.asdict(log) for log in logs]})
-                write_curves(writer, log)
-                bar.describe(describe_epoch(log, config.epochs))
-                if job.on_epoch is not None:
-                    job.on_epoch(log)
-            fabric.barrier()
-    if writer is not None:
-        writer.close()
-        finish(job, logs)
+    if fabric.is_global_zero:
+        dropped = len(job.photos.dropped)
+        finish(job.run_dir, logs, train_images=len(examples.train_indices), dropped_images=dropped)
 
 
-def watch(job: DetectorJob, detector: Detector, epoch: int) -> tuple[float, float] | tuple[None, None]:
-    """mAP and mAP50 on the watched split; Nones where there is none, or not in this epoch."""
-    config = job.description.config
-    if job.watched is None or (epoch % config.watch_every and epoch != config.epochs):
-        return None, None
-    detector.eval()
-    scores = score_boxes(job.dataset, job.watched, find_boxes(detector, job.watched, config.accelerator))
-    detector.train()
-    return scores.map, scores.map50
+class DetectorTrainee(Trainee[DetectorLog]):
+    """A detector on one device."""
 
+    losses = LOSSES
+    log = DetectorLog
 
-def finish(job: DetectorJob, logs: list[DetectorLog]) -> None:
-    """Write the result, which makes the run a finished one, and drop the checkpoint that nobody needs any more."""
-    result = {
-        "epochs": [dataclasses.asdict(log) for log in logs],
-        "train_images": len(job.examples.train_indices),
-        "dropped_images": len(job.photos.dropped),
-    }
-    write_json(job.run_dir / "result.json", result)
-    (job.run_dir / "checkpoint.pt").unlink(missing_ok=True)
+    def __init__(self, fabric: Fabric, job: DetectorJob) -> None:
+        self.detector = optimized(job.description.build())
+        super().__init__(self.detector)
+        self.device = fabric.device
+        self.job = job
+        self.config = job.description.config
+        self.augment = BoxAugmenter(self.config)
 
+    def wrapped(self) -> nn.Module:
+        return Step(self.detector, self.config)
 
-def describe_epoch(log: DetectorLog, epochs: int) -> str:
-    watched = "" if log.watched_map50 is None else f", mAP50 {100 * log.watched_map50:.1f} %"
-    return f"epoch {log.epoch}/{epochs}: loss {log.loss:.3f}{watched}"
+    def step(self, model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
+        views = [
+            self.augment(
+                self.job.photos.image(one),
+                self.job.examples.target(one),
+                stream(self.config.seed, epoch, CROPS, one),
+            )
+            for one in images.tolist()
+        ]
+        losses: dict[str, Tensor] = model(Batch(views, self.device))
+        return losses
+
+    def measure(self, epoch: int) -> dict[str, float | None]:
+        """mAP and mAP50 on the watched split; None where there is none, or not in this epoch."""
+        config, watched = self.config, self.job.watched
+        if watched is None or (epoch % config.watch_every and epoch != config.epochs):
+            return {"watched_map": None, "watched_map50": None}
+        self.detector.eval()
+        scores = score_boxes(self.job.dataset, watched, find_boxes(self.detector, watched, config.accelerator))
+        return {"watched_map": scores.map, "watched_map50": scores.map50}
+
+    def keeps(self, logs: list[DetectorLog]) -> bool:
+        return logs[-1].epoch == self.config.epochs
+
+    def describe(self, log: DetectorLog) -> str:
+        watched = "" if log.watched_map50 is None else f", mAP50 {100 * log.watched_map50:.1f} %"
+        return f"loss {log.loss:.3f}{watched}"

@@ -13,10 +13,11 @@ import torch
 from storage.answers import Answers
 from storage.datasets import FileDataset, image_folder
 from student.config import StudentConfig
+from student.epochs import TrainingDiverged
 from student.examples import ExamplesInvalid, Knowledge
 from student.runs import EpochLog, RunInvalid, load_run
 from student.settings import ConfigInvalid
-from student.training import TrainingDiverged, kept_epoch, train
+from student.training import kept_epoch, train
 from tests.student.conftest import answers_for
 
 PROJECT = Path(__file__).parents[2]

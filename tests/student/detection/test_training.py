@@ -12,9 +12,9 @@ from student.detection.evaluate import evaluate_detector, read_detection_evaluat
 from student.detection.examples import DetectionKnowledge
 from student.detection.runs import DetectorLog, is_detector_run, load_detector_run
 from student.detection.training import train_detector
+from student.epochs import TrainingDiverged
 from student.runs import RunInvalid, load_run
 from student.settings import ConfigInvalid
-from student.training import TrainingDiverged
 
 
 class Stopped(Exception):

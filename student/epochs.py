@@ -1,0 +1,212 @@
+"""The epochs of a training run, whatever is trained: updates, curves, progress, and checkpoints to go on from."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import multiprocessing
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from storage.allocator import keep_freed_memory
+from student.progress import ImageBar
+from student.runs import read_checkpoint, write_checkpoint, write_json, write_weights
+from student.schedule import NETWORK, batches, build_optimizer, build_scheduler, stream
+from student.settings import ConfigInvalid, TrainingConfig
+
+# A dataclass: epoch, the losses, lr, what `measure` gives, images_per_second and seconds.
+AnyLog = TypeVar("AnyLog", bound=Any)
+
+
+class TrainingDiverged(ValueError):
+    """The loss stopped being a number; the message says when and what to do."""
+
+
+class Trainee(ABC, Generic[AnyLog]):
+    """What is trained on one device, and what its kind does differently."""
+
+    losses: ClassVar[Sequence[str]]  # names of what `step` gives; "loss" comes first, and is what is minimised
+    log: type[AnyLog]
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network  # whose weights are learnt and kept
+
+    def wrapped(self) -> nn.Module:
+        """What Fabric wraps for its precision and devices, and `step` is given."""
+        return self.network
+
+    def begin(self, epoch: int, rank: int) -> None:
+        """Called before the first update of an epoch."""
+
+    @abstractmethod
+    def step(self, model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
+        """The losses of one update, means over `images`, indices [B] of this device's part of the batch."""
+
+    @abstractmethod
+    def measure(self, epoch: int) -> dict[str, float | None]:
+        """What the epoch's log says besides losses and speed."""
+
+    @abstractmethod
+    def keeps(self, logs: list[AnyLog]) -> bool:
+        """Whether the weights after the last of `logs` are to be kept, in place of any before."""
+
+    @abstractmethod
+    def describe(self, log: AnyLog) -> str:
+        """One epoch in a line."""
+
+
+def run_epochs(
+    fabric: Fabric,
+    trainee: Trainee[AnyLog],
+    config: TrainingConfig,
+    indices: Tensor,
+    run_dir: Path,
+    *,
+    progress: bool,
+    on_epoch: Callable[[AnyLog], None] | None,
+) -> list[AnyLog]:
+    """All epochs over the images `indices` [N] on one device, going on from the checkpoint in `run_dir`.
+
+    Every epoch draws its random numbers from the seed and its own number alone, so going on after a checkpoint needs no
+    generator's state and gives the same weights as never having stopped. The first device writes weights, checkpoints
+    and curves, and has the logs; other devices have none. Raises TrainingDiverged.
+    """
+    network, first = trainee.network, fabric.is_global_zero
+    optimizer = build_optimizer(config, network)
+    steps = max(1, len(indices) // config.batch_size)
+    scheduler = build_scheduler(config, optimizer, steps)
+    logs: list[AnyLog] = []
+    if (checkpoint := read_checkpoint(run_dir)) is not None:
+        network.load_state_dict(checkpoint["student"])
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        logs = [trainee.log(**log) for log in checkpoint["epochs"]]
+    model, fabric_optimizer = fabric.setup(trainee.wrapped(), optimizer)
+    writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=len(logs) + 1) if first else None
+    images = steps * min(config.batch_size, len(indices))
+    with ImageBar("training", images * config.epochs, done=images * len(logs), shown=progress and first) as bar:
+        for epoch in range(len(logs) + 1, config.epochs + 1):
+            started = time.perf_counter()
+            model.train()
+            torch.manual_seed(stream(config.seed, epoch, NETWORK, fabric.global_rank))
+            trainee.begin(epoch, fabric.global_rank)
+            sums = torch.zeros(len(trainee.losses), device=fabric.device)
+            for step, batch in enumerate(batches(config, indices, epoch, steps)):
+                mine = batch[fabric.global_rank :: fabric.world_size]
+                scheduler.step_update((epoch - 1) * steps + step)
+                losses = trainee.step(model, mine, epoch)
+                fabric.backward(losses["loss"])
+                if config.clip_norm is not None:
+                    fabric.clip_gradients(model, fabric_optimizer, max_norm=config.clip_norm)
+                fabric_optimizer.step()
+                fabric_optimizer.zero_grad()
+                sums += len(mine) * torch.stack([losses[name].detach() for name in trainee.losses])
+                bar.advance(len(batch))
+            total = fabric.all_reduce(sums, reduce_op="sum")
+            assert isinstance(total, Tensor)
+            means = dict(zip(trainee.losses, (total / images).tolist(), strict=True))
+            if not np.isfinite(means["loss"]):
+                raise TrainingDiverged(
+                    f"the loss became {means['loss']} in epoch {epoch} of {run_dir}; lower lr ({config.lr})"
+                )
+            seconds = time.perf_counter() - started
+            if writer is not None:
+                log = trainee.log(
+                    epoch=epoch,
+                    **means,
+                    lr=optimizer.param_groups[0]["lr"],
+                    **trainee.measure(epoch),
+                    images_per_second=images / seconds,
+                    seconds=seconds,
+                )
+                logs.append(log)
+                if trainee.keeps(logs):
+                    write_weights(run_dir, network.state_dict())
+                if epoch % config.checkpoint_every == 0 and epoch < config.epochs:
+                    state = {"student": network.state_dict(), "optimizer": optimizer.state_dict()}
+                    write_checkpoint(run_dir, state | {"epochs": [dataclasses.asdict(log) for log in logs]})
+                _write_curves(writer, log)
+                bar.describe(f"epoch {epoch}/{config.epochs}: {trainee.describe(log)}")
+                if on_epoch is not None:
+                    on_epoch(log)
+            fabric.barrier()
+    if writer is None:
+        return []
+    writer.close()
+    return logs
+
+
+def finish(run_dir: Path, logs: Sequence[Any], **facts: Any) -> None:
+    """Write the result, which makes the run a finished one, and drop the checkpoint that nobody needs any more."""
+    write_json(run_dir / "result.json", {"epochs": [dataclasses.asdict(log) for log in logs], **facts})
+    (run_dir / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def launch(config: TrainingConfig, work: Callable[[Fabric], None]) -> None:
+    """Have every device of the config do its part of `work`; torch's generator is as before afterwards."""
+    # Its notes about precision would break the progress bar.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    # Spawned, not relaunched from the command line: this may be a worker's process, whose command is not ours.
+    strategy = "ddp_spawn" if config.devices > 1 else "auto"
+    fabric = Fabric(
+        accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=config.precision
+    )
+    with torch.random.fork_rng():
+        fabric.launch(work)
+
+
+def prepare_device(fabric: Fabric, config: TrainingConfig) -> None:
+    """What this process is told once, before it builds anything."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
+
+
+def require_devices(config: TrainingConfig) -> None:
+    """Raises ConfigInvalid for devices that are not on this machine."""
+    if config.accelerator == "mps" and not torch.backends.mps.is_available():
+        raise ConfigInvalid("accelerator 'mps' is not on this machine; set accelerator to cpu")
+    if config.accelerator == "cuda" and torch.cuda.device_count() < config.devices:
+        raise ConfigInvalid(
+            f"{config.devices} CUDA device(s) asked for, but torch sees {torch.cuda.device_count()}; "
+            f"set accelerator to cpu, or check nvidia-smi and that torch is a CUDA build"
+        )
+
+
+@contextmanager
+def relay(on_epoch: Callable[[Any], None] | None, config: TrainingConfig) -> Iterator[Callable[[Any], Any] | None]:
+    """What rank 0 calls so that `on_epoch` runs in this process, where it may be any function."""
+    if on_epoch is None or config.devices == 1:
+        yield on_epoch
+        return
+    queue = multiprocessing.get_context("spawn").SimpleQueue()
+
+    def deliver() -> None:
+        while (log := queue.get()) is not None:
+            on_epoch(log)
+
+    thread = threading.Thread(target=deliver)
+    thread.start()
+    try:
+        yield queue.put
+    finally:
+        queue.put(None)
+        thread.join()
+
+
+def _write_curves(writer: SummaryWriter, log: Any) -> None:
+    for name, value in dataclasses.asdict(log).items():
+        if value is not None and name != "epoch":
+            writer.add_scalar(name, value, log.epoch)
+    writer.flush()
