@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -67,14 +68,45 @@ _keys = itertools.count()
 
 @contextmanager
 def _held(running: RunningExtractions) -> Iterator[int]:
-    """The key of `running`; at the end the engines' processes are gone, and their GPU memory with them."""
+    """The key of `running`; at the end what still waits in the queue does not begin."""
     key = next(_keys)
     _running[key] = running
     try:
         yield key
     finally:
-        running.engines.close()
         del _running[key]
+
+
+class TeacherEngines:
+    """A flow run's engines, one for each worker: loaded when the first answer is needed, kept for what is asked next.
+
+    At the end of its context the engines' processes are gone, and their GPU memory with them. Raises what is wrong with
+    `engine` on this machine.
+    """
+
+    def __init__(self, teacher: ResolvedTeacher, engine: EngineParameters) -> None:
+        self.teacher = teacher
+        self.engine = engine
+        self.name, self.why = engine.choose()
+        self.devices = engine.devices()
+        self.pool = EnginePool(self._start, len(self.devices))
+        self.ready: list[float] = []  # when each one was, by the monotonic clock
+        self.on_ready: Callable[[], None] = lambda: None
+
+    def _start(self, worker: int, cancelled: threading.Event) -> EngineProcess:
+        options = self.engine.options(self.devices.workers_per_gpu)
+        process = EngineProcess(self.name, self.teacher, options, cancelled, self.devices.environments[worker])
+        if process.slow_because and not self.ready:
+            say(f"slower than it could be: {process.slow_because}")
+        self.on_ready()
+        self.ready.append(time.monotonic())
+        return process
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pool.close()
 
 
 def _is_worth_retrying(task: Task[..., object], task_run: TaskRun, state: State) -> bool:
@@ -106,19 +138,15 @@ def ask_one_shard(key: int, extraction: int, shard: int) -> ShardSummary:
             raise holder.refusal or error from error
 
 
-def ask_missing(
-    extractions: Sequence[Extraction], teacher: ResolvedTeacher, engine: EngineParameters, known: KnownAnswers
-) -> Ledger:
+def ask_missing(extractions: Sequence[Extraction], engines: TeacherEngines, known: KnownAnswers) -> Ledger:
     """Ask what is missing of all `extractions` with the same engines: one task for every missing shard. The account of
     it all; raises the first error once every shard has had its chances."""
-    name, why = engine.choose()
-    devices = engine.devices()
-    options = engine.options(devices.workers_per_gpu)
+    teacher, devices = engines.teacher, engines.devices
     waiting = deque(
         (number, shard.index) for number, extraction in enumerate(extractions) for shard in extraction.plan.missing
     )
     shards = len(waiting)
-    say(f"teacher {teacher.config.model} ({teacher.fingerprint}) by engine {name} ({why})")
+    say(f"teacher {teacher.config.model} ({teacher.fingerprint}) by engine {engines.name} ({engines.why})")
     for extraction in extractions:
         say(_describe(extraction.plan))
         extraction.plan.directory.reopen()
@@ -126,24 +154,18 @@ def ask_missing(
     artifact: Any = create_progress_artifact(0.0, key="extraction", description=f"answers for {about}")
     done: list[ShardSummary] = []
     errors: list[Exception] = []
-    ready: list[float] = []
+    before = [dataclasses.replace(usage) for usage in engines.pool.usages]
     started = time.monotonic()
     images, questions = _size([extraction.plan for extraction in extractions])
     with AnswerBar(images, questions / max(1, images)) as bar:
-
-        def start(worker: int, cancelled: threading.Event) -> EngineProcess:
-            process = EngineProcess(name, teacher, options, cancelled, devices.environments[worker])
-            if process.slow_because and not ready:
-                say(f"slower than it could be: {process.slow_because}")
+        engines.on_ready = bar.ready
+        if engines.ready:
             bar.ready()
-            ready.append(time.monotonic())
-            return process
-
         running = RunningExtractions(
             extractions=extractions,
             teacher=teacher,
             known=known,
-            engines=EnginePool(start, len(devices)),
+            engines=engines.pool,
             progress=bar.advance,
         )
         with _held(running) as key:
@@ -164,12 +186,13 @@ def ask_missing(
         raise errors[0]
     return add_up(
         done,
-        running.engines.usages,
+        engines.pool.usages,
+        before=before,
         seconds=finished - started,
-        start_seconds=min(ready, default=started) - started,
+        start_seconds=min((ready for ready in engines.ready if ready > started), default=started) - started,
         workers=len(devices),
         gpus=devices.gpus,
-        **engine.prices(),
+        **engines.engine.prices(),
     )
 
 

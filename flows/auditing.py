@@ -14,7 +14,7 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from pydantic import Field
 
-from flows.asking import Extraction, ask_missing, task_runner
+from flows.asking import Extraction, TeacherEngines, ask_missing, task_runner
 from flows.extraction import PRESENT_ENGINE, TINY_TEACHER, TRAINING_SPLIT
 from flows.parameters import DatasetParameters, EngineParameters, TeacherParameters
 from flows.terminal import say, working
@@ -120,7 +120,8 @@ def ask_probes(
     runs, count = list((plans[0].directory.last_manifest() or {}).get("runs", [])), 0
     if missing:
         known = known_answers(store, {each.name for each, _ in datasets}, teacher.fingerprint)
-        ledger = ask_missing(missing, teacher, engine, known)
+        with TeacherEngines(teacher, engine) as engines:
+            ledger = ask_missing(missing, engines, known)
         runs, count = [*runs, ledger.to_json()], ledger.questions
     for plan in plans:
         finish_directory(plan.directory, plan.header, plan.shards, {"runs": runs} if plan is plans[0] else {})

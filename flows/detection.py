@@ -11,7 +11,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from flows.asking import task_runner
+from flows.asking import TeacherEngines, task_runner
 from flows.extraction import PRESENT_ENGINE, TINY_TEACHER, TRAINING_SPLIT, ExtractionSummary, ask_about
 from flows.parameters import (
     CROPPED_BOXES,
@@ -74,9 +74,10 @@ def detect_aspects(
         images = dataset.open_detection()
         resolved = teacher.resolve(engine.choose()[0])
     summaries = {}
-    for what, (shown, file) in to_ask(images, boxes, questions, box_questions).items():
-        asked = load_questions(Path(file).expanduser())
-        summaries[what] = ask_about(shown, asked, splits, resolved, engine, store, shard_size)
+    with TeacherEngines(resolved, engine) as engines:
+        for what, (shown, file) in to_ask(images, boxes, questions, box_questions).items():
+            asked = load_questions(Path(file).expanduser())
+            summaries[what] = ask_about(shown, asked, splits, engines, store, shard_size)
     if not train:
         return summaries, None
     results = train_detectors(

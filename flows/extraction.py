@@ -11,7 +11,7 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from pydantic import Field
 
-from flows.asking import Extraction, ask_missing, task_runner
+from flows.asking import Extraction, TeacherEngines, ask_missing, task_runner
 from flows.parameters import (
     SMALL_STUDENT,
     DatasetParameters,
@@ -95,7 +95,8 @@ def extract_aspects(
     with working("reading the dataset"):
         images = dataset.open()
         resolved = teacher.resolve(engine.choose()[0])
-    summary = ask_about(images, asked_questions, splits, resolved, engine, store, shard_size)
+    with TeacherEngines(resolved, engine) as engines:
+        summary = ask_about(images, asked_questions, splits, engines, store, shard_size)
     if not train:
         return summary
     results = train_student(
@@ -108,19 +109,18 @@ def ask_about(
     images: ImageDataset,
     asked_questions: QuestionSet,
     splits: list[str],
-    resolved: ResolvedTeacher,
-    engine: EngineParameters,
+    engines: TeacherEngines,
     store: str,
     shard_size: int,
 ) -> ExtractionSummary:
     """Within a flow: ask what nobody has asked yet about these images, complete the store's directory, and say so."""
     with working(f"comparing {len(images.records)} images with the store"):
-        plan = plan_extraction(images, splits, asked_questions, resolved, store, shard_size=shard_size)
+        plan = plan_extraction(images, splits, asked_questions, engines.teacher, store, shard_size=shard_size)
     accounts = (plan.directory.last_manifest() or {}).get("runs", [])
     ledger = None
     if plan.missing:
-        known = known_answers(store, [images.name], resolved.fingerprint)
-        ledger = ask_missing([Extraction(plan=plan, dataset=images)], resolved, engine, known)
+        known = known_answers(store, [images.name], engines.teacher.fingerprint)
+        ledger = ask_missing([Extraction(plan=plan, dataset=images)], engines, known)
         accounts = [*accounts, ledger.to_json()]
     failures = finish_directory(plan.directory, plan.header, plan.shards, {"runs": accounts})
     summary = ExtractionSummary(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ from pydantic import Field, PositiveInt
 from flows.parameters import DatasetParameters, EngineParameters, Parameters, TeacherParameters
 from flows.report import rejections_rows, rejections_table
 from flows.terminal import say, show, working
+from storage.filesystem import write_file
 from storage.images import ImageUnreadable, decode_image, shrink
 from storage.questions import QuestionSet, refuse_existing, write_questions
 from teacher.config import ResolvedTeacher, TeacherInvalid
-from teacher.generation import PROMPT_FILE, ROUNDS, SHARES, Brief, Generated, generate, load_prompt, share_out
+from teacher.generation import PROMPT_FILE, ROUNDS, SHARES, Brief, Draft, Generated, generate, load_prompt, share_out
 from teacher.openai_writer import OpenAIWriter
 from teacher.process import WriterProcess
 from teacher.writer import Writer
@@ -98,6 +100,7 @@ def generate_questions(
 ) -> GenerationSummary:
     """Have `teacher` write what `brief` wants into the YAML file `output`.
 
+    What is found lies beside it until all is there, so that a run that was stopped goes on where it was.
     Raises QuestionsMissing where fewer were found in all rounds; those are written all the same.
     """
     path = Path(output).expanduser()
@@ -108,14 +111,25 @@ def generate_questions(
     with working("loading the model"):
         writer = open_writer(resolved, engine, len(asked.photos))
     say(f"{resolved.config.model} is to write {brief.count} questions about {len(asked.classes)} classes")
-    with closing(writer), working("writing"):
-        generated = generate(writer, asked, on_round=_say_round)
+    draft, unfinished = _begun(path, asked)
+
+    def keep() -> None:
+        write_file(unfinished, json.dumps(draft.to_json()).encode())
+
+    try:
+        with closing(writer), working("writing"):
+            generated = generate(writer, asked, on_round=_say_round, draft=draft, on_request=keep)
+    except BaseException:
+        if draft.found:
+            say(f"{len(draft.found)} questions were found; started again, the same command goes on with them")
+        raise
     if asked.photos and not generated.saw_photos:
         say("the model takes no photos; it was asked without")
     note = _note(generated, asked)
     _write(
         path, generated, f"Written by {resolved.config.model} about {len(asked.classes)} classes.\n{note}", overwrite
     )
+    unfinished.unlink(missing_ok=True)
     if generated.rejections:
         show(rejections_table(generated.rejections))
         create_table_artifact(rejections_rows(generated.rejections), key="rejections", description=f"not in {output}")
@@ -141,6 +155,18 @@ def open_writer(teacher: ResolvedTeacher, engine: EngineParameters, photos: int)
     if engine.choose()[0] == "openai":
         return OpenAIWriter(teacher, engine.options())
     return WriterProcess(teacher, engine.options(), photos, engine.devices().environments[0])
+
+
+def _begun(path: Path, brief: Brief) -> tuple[Draft, Path]:
+    """What a run that was stopped had found for `path`, and the file that holds it."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        draft = Draft.resume(brief, json.loads(unfinished.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Draft(brief), unfinished
+    if draft.found:
+        say(f"going on with {len(draft.found)} questions found before; to begin anew, delete {unfinished}")
+    return draft, unfinished
 
 
 def _say_round(number: int, found: int, rejected: int) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -79,14 +81,24 @@ class Generated:
     saw_photos: bool
 
 
-def generate(writer: Writer, brief: Brief, on_round: Callable[[int, int, int], None] | None = None) -> Generated:
+def generate(
+    writer: Writer,
+    brief: Brief,
+    on_round: Callable[[int, int, int], None] | None = None,
+    *,
+    draft: Draft | None = None,
+    on_request: Callable[[], None] | None = None,
+) -> Generated:
     """Have the questions written. `on_round` gets the round's number (from 1), and how many questions were found and
-    how many candidates rejected so far. Raises what `writer` does."""
-    draft = Draft(brief)
+    how many candidates rejected so far. `draft` has what was found before and gets what is found, and `on_request` is
+    called after each request. Raises what `writer` does."""
+    draft = draft or Draft(brief)
     for number in range(1, brief.rounds + 1):
         for group, count in draft.missing.items():
             for _ in range(-(-count // AT_ONCE)):
                 draft.extend(writer, group)
+                if on_request is not None:
+                    on_request()
         if on_round is not None:
             on_round(number, len(draft.found), len(draft.rejections))
         if not draft.missing:
@@ -111,6 +123,27 @@ class Draft:
         self.rejections: list[Rejection] = []
         self.requests = 0
         self.saw_photos = False
+
+    def to_json(self) -> dict[str, Any]:
+        """What `resume` needs to go on from."""
+        return {
+            "classes": list(self.brief.classes),
+            "requests": self.requests,
+            "questions": [dataclasses.asdict(question) for question in self.found],
+        }
+
+    @classmethod
+    def resume(cls, brief: Brief, values: Mapping[str, Any]) -> Draft:
+        """Go on from what `to_json` gave: with its questions as far as the brief still wants them, and none where it
+        was about other classes. Raises KeyError or TypeError for values that are not from there."""
+        draft = cls(brief)
+        if values["classes"] != list(brief.classes):
+            return draft
+        draft.requests = values["requests"]
+        for question in (AspectQuestion(**each) for each in values["questions"]):
+            if draft.missing.get(question.group or ""):
+                draft.found.append(question)
+        return draft
 
     @property
     def missing(self) -> dict[str, int]:

@@ -111,6 +111,7 @@ def add_up(
     shards: Iterable[ShardSummary],
     usages: Iterable[EngineUsage],
     *,
+    before: Iterable[EngineUsage] = (),
     seconds: float,
     start_seconds: float,
     workers: int,
@@ -118,8 +119,12 @@ def add_up(
     price_per_gpu_hour: float | None = None,
     price_per_million_tokens: float | None = None,
 ) -> Ledger:
-    """The account of a run from what its shards and its engines say."""
-    shards, usages = list(shards), list(usages)
+    """The account of a run from what its shards and its engines say, less what the engines had done `before`."""
+    shards, usages, before = list(shards), list(usages), list(before)
+
+    def used(name: str) -> Any:
+        return sum(getattr(usage, name) for usage in usages) - sum(getattr(usage, name) for usage in before)
+
     return Ledger(
         images=sum(shard.images_asked for shard in shards),
         questions=sum(shard.asked for shard in shards),
@@ -132,5 +137,5 @@ def add_up(
         gpus=gpus,
         price_per_gpu_hour=price_per_gpu_hour,
         price_per_million_tokens=price_per_million_tokens,
-        **{name: sum(getattr(usage, name) for usage in usages) for name in BY_ENGINES},
+        **{name: used(name) for name in BY_ENGINES},
     )

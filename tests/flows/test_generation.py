@@ -99,6 +99,33 @@ def test_too_few_are_written_with_a_note_and_an_error(aspects: Aspects, folder: 
 
 
 @pytest.mark.usefixtures("prefect_server")
+def test_what_was_found_before_the_server_failed_is_not_asked_for_again(
+    aspects: Aspects, folder: Path, server: ScriptedServer
+) -> None:
+    def fails_at_fur(request: Mapping[str, Any]) -> Reply:
+        failure = 401, {}, {"error": {"message": "who are you"}}
+        return failure if "fur" in prompt_of(request) else chat_reply(json.dumps({"questions": SENSE}))
+
+    sensible, server.reply = server.reply, fails_at_fur
+    (folder / "mine.txt").write_text("{count} {group} {classes} {existing}")
+    command = [
+        *["questions", "generate", "set.yaml", "--classes", "classes.txt", "--base-url", server.url, "-t", "writer"],
+        *["--prompt", "mine.txt", "--group", "visual=2", "--group", "fur=1", "--count", 3],
+    ]
+    stopped = aspects(*command)
+    assert stopped.code == 2
+    assert "2 questions were found; started again, the same command goes on with them" in stopped.err
+    assert not (folder / "set.yaml").exists()
+    server.reply, asked_before = sensible, len(server.requests)
+    outcome = aspects(*command)
+    assert outcome.code == 0, outcome.err
+    assert "going on with 2 questions found before" in outcome.err
+    assert all("fur" in prompt_of(request) for request in server.requests[asked_before:])
+    assert [question.group for question in load_questions(folder / "set.yaml").questions] == ["visual", "visual", "fur"]
+    assert not list(folder.glob(".set*"))
+
+
+@pytest.mark.usefixtures("prefect_server")
 def test_a_prompt_of_ones_own_and_photos_that_are_not_taken(
     aspects: Aspects, folder: Path, server: ScriptedServer
 ) -> None:
