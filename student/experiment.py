@@ -25,7 +25,7 @@ from student.config import StudentConfig
 from student.evaluate import Evaluation, evaluate, read_evaluation
 from student.examples import Knowledge, digest_of, training_records
 from student.images import ImageCache, evaluation_cache, training_cache
-from student.runs import EpochLog, TrainedStudent, write_bytes, write_json
+from student.runs import EpochLog, TrainedStudent, is_finished, write_bytes, write_json
 from student.settings import ConfigInvalid, TrainingConfig
 from student.training import train
 
@@ -178,47 +178,84 @@ def run_experiment(
     """
     cells = grid.cells(run_dir)
     shown = select(dataset, (split,))
-    rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         photos = Photographs(dataset, run_dir, stack, progress=progress)
         if grid.network is not None and any(cell.config.objective.network_terms for cell in cells):
             larger = StudentConfig.from_dict({**grid.settings, "seed": 0, "method": "base", **grid.network})
             train(larger, dataset, knowledge, run_dir / NETWORK, progress=progress, photos=photos.training(larger))
-        for seed, cell in itertools.product(grid.seeds, cells):
-            config = cell.config.replace(seed=seed)
+
+        def measure(cell: Cell[StudentConfig], seed: int) -> Measured:
+            config, place = cell.config.replace(seed=seed), cell.directory(run_dir, seed)
             run = train(
                 config,
                 dataset,
                 knowledge,
-                cell.directory(run_dir, seed),
+                place,
                 progress=progress,
                 on_epoch=tell(on_epoch, cell.name, seed),
-                photos=photos.training(config),
+                photos=None if is_finished(place) else photos.training(config),
             )
             answers = learnt_answers(knowledge, run)
-            scores = read_evaluation(run.run_dir, split)
+            scores = read_evaluation(place, split)
             if scores is None or scores.digest != digest_of(dataset, shown, Knowledge(image=answers)):
-                scores = evaluate(
-                    run.run_dir,
-                    dataset,
-                    answers,
-                    split,
-                    photos=photos.evaluation(config, split),
-                    accelerator=config.accelerator,
-                )
-            shown_images = scores.images
-            rows.append(_row(cell, seed, run, scores, run_dir))
-            table = pl.DataFrame(rows, infer_schema_length=None)
-            write_parquet(run_dir / "results.parquet", table)
+                cache = photos.evaluation(config, split)
+                scores = evaluate(place, dataset, answers, split, photos=cache, accelerator=config.accelerator)
+            return Measured(
+                row=_row(run, scores),
+                epochs=run.epochs,
+                images=scores.images,
+                train_images=run.train_images,
+                val_images=run.val_images,
+            )
+
+        return measure_cells(grid, cells, dataset.name, split, run_dir, METRICS, measure)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A trained and evaluated student: its row of the table, and the logs of its epochs."""
+
+    row: Mapping[str, Any]
+    epochs: Sequence[Any]
+    images: int
+    train_images: int
+    val_images: int = 0
+
+
+def measure_cells(
+    grid: Grid,
+    cells: Sequence[Cell[AnyConfig]],
+    dataset: str,
+    split: str,
+    run_dir: Path,
+    metrics: Sequence[str],
+    measure: Callable[[Cell[AnyConfig], int], Measured],
+) -> Results:
+    """Every cell with every seed, seed by seed. Writes results.parquet, a row for each student, after every one of
+    them, and results.json at the end. Metrics that a student has no value of are left out of the summary."""
+    rows: list[dict[str, Any]] = []
+    for seed, cell in itertools.product(grid.seeds, cells):
+        measured = measure(cell, seed)
+        seconds = sum(log.seconds for log in measured.epochs)
+        row = {
+            **cell.columns(seed),
+            **measured.row,
+            "seconds": seconds,
+            "images_per_second": sum(log.images_per_second * log.seconds for log in measured.epochs) / seconds,
+            "run": str(cell.directory(run_dir, seed).relative_to(run_dir)),
+        }
+        rows.append(row)
+        table = pl.DataFrame(rows, infer_schema_length=None)
+        write_parquet(run_dir / "results.parquet", table)
     results = Results(
-        dataset=dataset.name,
+        dataset=dataset,
         split=split,
-        images=shown_images,
-        train_images=run.train_images,
-        val_images=run.val_images,
+        images=measured.images,
+        train_images=measured.train_images,
+        val_images=measured.val_images,
         settings={name: value for name, value in cells[0].config.to_dict().items() if name not in cells[0].varied},
         table=table,
-        summary=summarise(table, cells, grid.baseline),
+        summary=summarise(table, cells, grid.baseline, [name for name in metrics if table[name].null_count() == 0]),
     )
     write_json(run_dir / "results.json", results.to_dict())
     return results
@@ -263,7 +300,7 @@ def summarise(
     table: pl.DataFrame,
     cells: Sequence[Cell[AnyConfig]],
     baseline: Mapping[str, Any],
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str],
 ) -> tuple[CellSummary, ...]:
     """Every metric of every cell, compared with the cell that has the baseline's settings and else the same."""
     found = []
@@ -308,20 +345,13 @@ def write_parquet(path: Path, table: pl.DataFrame) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def _row(
-    cell: Cell[StudentConfig], seed: int, run: TrainedStudent, scores: Evaluation, run_dir: Path
-) -> dict[str, Any]:
-    seconds = sum(log.seconds for log in run.epochs)
+def _row(run: TrainedStudent, scores: Evaluation) -> dict[str, Any]:
     return {
-        **cell.columns(seed),
         "best_epoch": run.best_epoch,
         "train_images": run.train_images,
         "val_top1": run.val_top1,
         "val_loss": run.epochs[run.best_epoch - 1].val_loss,
         **{name: getattr(scores, name) for name in (*METRICS, "loss", "aspect_auroc", "aspect_ece")},
-        "seconds": seconds,
-        "images_per_second": sum(log.images_per_second * log.seconds for log in run.epochs) / seconds,
-        "run": str(run.run_dir.relative_to(run_dir)),
     }
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 from storage.datasets.base import select
 from storage.datasets.detection import DetectionDataset
@@ -17,9 +14,9 @@ from student.detection.evaluate import DetectionEvaluation, evaluate_detector, r
 from student.detection.examples import DetectionKnowledge, detection_cache, detection_digest
 from student.detection.runs import DetectorLog, TrainedDetector
 from student.detection.training import TRAIN, train_detector
-from student.experiment import Cell, Grid, Results, summarise, tell, write_parquet
+from student.experiment import Cell, Grid, Measured, Results, measure_cells, tell
 from student.images import ImageCache
-from student.runs import is_finished, write_json
+from student.runs import is_finished
 
 # What the table has of every detector; the first one counts. Classes of boxes that a split has none of are left out.
 METRICS = ("map", "map50", "map75", "small", "medium", "large")
@@ -41,7 +38,6 @@ def run_detection_experiment(
     """
     cells = grid.cells_of(DetectorConfig, run_dir)
     shown_digest = detection_digest(dataset, select(dataset, (split,)), knowledge)
-    rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         photos: dict[tuple[str, int], ImageCache] = {}
 
@@ -53,7 +49,7 @@ def run_detection_experiment(
                 photos[key] = stack.enter_context(cache)
             return photos[key]
 
-        for seed, cell in itertools.product(grid.seeds, cells):
+        def measure(cell: Cell[DetectorConfig], seed: int) -> Measured:
             config, place = cell.config.replace(seed=seed), cell.directory(run_dir, seed)
             run = train_detector(
                 config,
@@ -64,42 +60,22 @@ def run_detection_experiment(
                 on_epoch=tell(on_epoch, cell.name, seed),
                 photos=None if is_finished(place) else decoded(config, TRAIN),
             )
-            scores = read_detection_evaluation(run.run_dir, split)
-            if scores is None or scores.digest != shown_digest:
+            found = read_detection_evaluation(place, split)
+            if found is None or found.digest != shown_digest:
                 shown = decoded(config, split)
-                scores = evaluate_detector(
-                    run.run_dir, dataset, knowledge, split, photos=shown, accelerator=config.accelerator
+                found = evaluate_detector(
+                    place, dataset, knowledge, split, photos=shown, accelerator=config.accelerator
                 )
-            shown_images = scores.images
-            rows.append(_row(cell, seed, run, scores, run_dir))
-            table = pl.DataFrame(rows, infer_schema_length=None)
-            write_parquet(run_dir / "results.parquet", table)
-    results = Results(
-        dataset=dataset.name,
-        split=split,
-        images=shown_images,
-        train_images=run.train_images,
-        val_images=0,
-        settings={name: value for name, value in cells[0].config.to_dict().items() if name not in cells[0].varied},
-        table=table,
-        summary=summarise(table, cells, grid.baseline, [name for name in METRICS if table[name].null_count() == 0]),
-    )
-    write_json(run_dir / "results.json", results.to_dict())
-    return results
+            return Measured(row=_row(run, found), epochs=run.epochs, images=found.images, train_images=run.train_images)
+
+        return measure_cells(grid, cells, dataset.name, split, run_dir, METRICS, measure)
 
 
-def _row(
-    cell: Cell[DetectorConfig], seed: int, run: TrainedDetector, scores: DetectionEvaluation, run_dir: Path
-) -> dict[str, Any]:
-    seconds = sum(log.seconds for log in run.epochs)
+def _row(run: TrainedDetector, found: DetectionEvaluation) -> dict[str, Any]:
     return {
-        **cell.columns(seed),
         "train_images": run.train_images,
-        "boxes": scores.boxes,
-        **{name: getattr(scores.scores, name) for name in (*METRICS, "recall")},
-        "box_auroc": scores.box_auroc,
-        "image_auroc": scores.image_auroc,
-        "seconds": seconds,
-        "images_per_second": sum(log.images_per_second * log.seconds for log in run.epochs) / seconds,
-        "run": str(run.run_dir.relative_to(run_dir)),
+        "boxes": found.boxes,
+        **{name: getattr(found.scores, name) for name in (*METRICS, "recall")},
+        "box_auroc": found.box_auroc,
+        "image_auroc": found.image_auroc,
     }

@@ -12,7 +12,7 @@ from storage.datasets import FileDataset
 from storage.questions import AspectQuestion, QuestionSet
 from student.config import StudentConfig
 from student.examples import Knowledge
-from student.experiment import Cell, Grid, paired_difference, run_experiment, summarise
+from student.experiment import METRICS, Cell, Grid, paired_difference, run_experiment, summarise
 from student.plots import plot_features, plot_results
 from student.runs import EpochLog, load_run
 from student.settings import ConfigInvalid
@@ -60,7 +60,7 @@ def test_a_cell_is_compared_with_the_baseline_of_its_own_settings(config: Studen
         {"cell": cell.name, "seed": 0, **dict.fromkeys(("top1", "top5", "macro_accuracy"), top1[cell.name])}
         for cell in cells
     ]
-    found = {s.cell: s for s in summarise(pl.DataFrame(rows), cells, {"method": "base"}) if s.metric == "top1"}
+    found = {s.cell: s for s in summarise(pl.DataFrame(rows), cells, {"method": "base"}, METRICS) if s.metric == "top1"}
     assert found["base,train_fraction=0.5"].gain is None
     gains = {name: summary.gain.mean for name, summary in found.items() if summary.gain is not None}
     assert gains == pytest.approx({"makd,train_fraction=0.5": 0.1, "makd,train_fraction=1.0": 0.2})
