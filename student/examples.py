@@ -15,7 +15,7 @@ from storage.answers import Answers
 from storage.datasets.base import UNKNOWN, UNLABELLED, ImageDataset, ImageRecord, select
 from storage.questions import QuestionSet
 from student.config import StudentConfig
-from student.methods import Level
+from student.methods import Level, method_about_classes
 from student.model import Aspect
 from student.settings import TrainingConfig
 from student.targets import Photos, class_mean, only_labelled
@@ -65,6 +65,13 @@ class Knowledge:
     def of(self, level: Level) -> Answers:
         wanted = self.image if level == "image" else self.classes
         return wanted or self.given[0]
+
+
+def fit_to_knowledge(config: StudentConfig, knowledge: Knowledge) -> StudentConfig:
+    """The config with the method that suits what teachers were asked about."""
+    if knowledge.classes is None or knowledge.image is not None:
+        return config
+    return config.replace(method=method_about_classes(config.method))
 
 
 def training_records(dataset: ImageDataset) -> list[ImageRecord]:

@@ -153,6 +153,13 @@ def _network(loss: Callable[..., Tensor], weight: float = 1.0) -> tuple[NetworkT
 
 METHODS: dict[str, Method] = {
     "recommended": _recommended(),
+    "recommended-classes": Method(
+        source="LaViD at an inner stage too, and the labels there",
+        alpha=30.0,
+        terms=(_LAVID,),
+        inner=1,
+        inner_labels=1.0,
+    ),
     "base": Method(source="the labels alone"),
     "makd": Method(source=_MAKD, alpha=30.0, terms=(_answers(),)),
     "makd-dual": Method(source=f"{_MAKD}, with a head of its own", alpha=30.0, terms=(_answers(),), head="dual"),
@@ -190,6 +197,15 @@ METHODS: dict[str, Method] = {
     "recommended-shuffled-in-class": _recommended(targets.shuffle_within_class),
     "recommended-class-mean": _recommended(targets.class_mean),
 }
+
+
+# What a method is where teachers were asked about the classes alone.
+ABOUT_CLASSES = {"recommended": "recommended-classes"}
+
+
+def method_about_classes(name: str) -> str:
+    """The name, or names joined by "+", of what a method is where there are only answers about the classes."""
+    return "+".join(ABOUT_CLASSES.get(part, part) for part in name.split("+"))
 
 
 def method_named(name: str, alpha: float | None = None) -> Method:

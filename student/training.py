@@ -19,7 +19,7 @@ from storage.datasets.base import ImageDataset
 from student.augment import Augmenter, mix, normalize_pixels
 from student.config import StudentConfig
 from student.epochs import Trainee, finish, launch, prepare_device, relay, require_devices, run_epochs
-from student.examples import Examples, Knowledge, digest_of, join_examples, training_records
+from student.examples import Examples, Knowledge, digest_of, fit_to_knowledge, join_examples, training_records
 from student.images import ImageCache, training_cache, view_for_evaluation
 from student.model import build_student, optimized
 from student.network import LargerNetwork
@@ -54,12 +54,14 @@ def train(
 ) -> TrainedStudent:
     """Train on the dataset's split `train`, and on `unlabelled` if there is one, in `run_dir`.
 
+    Where `knowledge` is about classes alone, method `recommended` is `recommended-classes`, and the run says so.
     Goes on from what is there; a finished run returns at once.
     `photos` are the training photos where somebody has decoded them already. Raises ValueErrors of one line: settings
     that cannot work here, images or answers that are missing, a run folder of another run, a loss that is no number
     any more.
     """
     require_devices(config)
+    config = fit_to_knowledge(config, knowledge)
     records = training_records(dataset)
     description = RunDescription.of(config, dataset, knowledge, digest_of(dataset, records, knowledge))
     open_run(run_dir, description)

@@ -196,3 +196,16 @@ def test_the_kept_epoch_is_the_last_or_validations_best(config: StudentConfig):
     assert kept_epoch(config.replace(epochs=4, keep="best"), logs) == 3
     assert kept_epoch(config.replace(epochs=4, keep="last"), logs) == 4
     assert kept_epoch(config.replace(epochs=2, keep="best"), [log(1, None), log(2, None)]) == 2
+
+
+def test_recommended_is_what_suits_the_answers(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+):
+    config = config.replace(method="recommended")
+    about_classes = Knowledge(classes=answers)
+    run = train(config, dataset, about_classes, tmp_path / "classes", progress=False)
+    assert run.description.config.method == "recommended-classes"
+    assert [aspect.link for aspect in run.description.aspects] == ["probability", "probability"]
+    assert train(config, dataset, about_classes, tmp_path / "classes", progress=False) == run
+    both = train(config, dataset, Knowledge(image=answers, classes=answers), tmp_path / "both", progress=False)
+    assert both.description.config.method == "recommended"
