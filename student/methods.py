@@ -153,6 +153,10 @@ def _network(loss: Callable[..., Tensor], weight: float = 1.0) -> tuple[NetworkT
 
 METHODS: dict[str, Method] = {
     "recommended": _recommended(),
+    "base": Method(source="the labels alone"),
+    "makd": Method(source=_MAKD, alpha=30.0, terms=(_answers(),)),
+    "makd-dual": Method(source=f"{_MAKD}, with a head of its own", alpha=30.0, terms=(_answers(),), head="dual"),
+    "lavid": Method(source="LaViD, arXiv 2606.27527: answers about the class", alpha=30.0, terms=(_LAVID,)),
     "recommended-classes": Method(
         source="LaViD at an inner stage too, and the labels there",
         alpha=30.0,
@@ -160,10 +164,6 @@ METHODS: dict[str, Method] = {
         inner=1,
         inner_labels=1.0,
     ),
-    "base": Method(source="the labels alone"),
-    "makd": Method(source=_MAKD, alpha=30.0, terms=(_answers(),)),
-    "makd-dual": Method(source=f"{_MAKD}, with a head of its own", alpha=30.0, terms=(_answers(),), head="dual"),
-    "lavid": Method(source="LaViD, arXiv 2606.27527: answers about the class", alpha=30.0, terms=(_LAVID,)),
     "makd-deep": Method(source=f"{_MAKD}, at inner stages too", alpha=30.0, terms=(_answers(),), inner=2),
     "blend": Method(source="MaKD and LaViD at once", alpha=30.0, terms=(_answers(), _LAVID)),
     "posterior": Method(source="what the answers say about the class, distilled", terms=(_posterior(),)),
