@@ -1,15 +1,14 @@
 """The same question as bench/flowers.py where only the classes are known: Caltech-101 at 64 px, ResNet18 from scratch.
 
 The answers are what Qwen2.5-72B knows about the classes (files of LaViD's); nobody has looked at the 5,784 training
-photos. As many updates as with the flowers. Prints a line of JSON for each method; the 2,893 test photos are looked at
-once per student. Started again with the same --run-dir it goes on.
+photos. Prints a line of JSON for each method; the 2,893 test photos are looked at once per student. Started again with
+the same --run-dir it goes on.
 
     python bench/caltech.py --run-dir runs/caltech
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -18,25 +17,20 @@ PROJECT = Path(__file__).parents[1]
 # Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
 sys.path[0] = str(PROJECT)
 
-from bench.flowers import RECIPE, print_results
+from bench.flowers import RECIPE, grid_of, options, print_results
 from storage.answers import load_answers
 from storage.datasets import image_folder
 from student.examples import Knowledge
-from student.experiment import Grid, run_experiment
+from student.experiment import run_experiment
 from teacher.precomputed import import_answers, read_lavid
 
+EPOCHS = 11  # as many updates as with the flowers
 METHODS = ["base", "lavid", "recommended"]
 ALIASES = {"Faces": "face", "Faces_easy": "face"}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "caltech", help="where runs are kept")
-    parser.add_argument("--seeds", default="0,1,2,3,4", help="paired seeds, separated by commas")
-    parser.add_argument("--epochs", type=int, default=11)
-    parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas; base is always one")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
-    asked = parser.parse_args()
+    asked = options(__doc__, "caltech", EPOCHS, METHODS).parse_args()
     data = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data"))
     folder = data / "caltech101"
     if not folder.is_dir():
@@ -47,14 +41,8 @@ def main() -> None:
     file = read_lavid(lavid / "caltech101_qwen2.5-72B_chat_50-5.json", lavid / "caltech101_chat_50-5.txt", ALIASES)
     imported = import_answers(file, dataset, ("train",), str(asked.run_dir / "store"))
     assert not imported.without_answers
-    settings = RECIPE.replace(epochs=asked.epochs, threads=asked.threads).to_dict()
-    grid = Grid(
-        settings=settings,
-        axes={"method": asked.methods.split(",")},
-        seeds=[int(seed) for seed in asked.seeds.split(",")],
-    )
     knowledge = Knowledge(classes=load_answers(imported.directory))
-    print_results(run_experiment(grid, dataset, knowledge, asked.run_dir), "recommended")
+    print_results(run_experiment(grid_of(RECIPE, asked), dataset, knowledge, asked.run_dir), "recommended")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +57,10 @@ METHODS = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "flowers", help="where runs are kept")
-    parser.add_argument("--seeds", default="0,1,2,3,4", help="paired seeds, separated by commas")
-    parser.add_argument("--epochs", type=int, default=RECIPE.epochs)
+    parser = options(__doc__, "flowers", RECIPE.epochs, METHODS)
     parser.add_argument(
         "--label-fraction", type=float, default=1.0, help="of each class's photos, whose label is known"
     )
-    parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas; base is always one")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()
     data = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data"))
     folder = data / "flowers102_64"
@@ -78,14 +74,28 @@ def main() -> None:
     )
     image, classes = (import_answers(file, dataset, ("train",), str(asked.run_dir / "store")) for file in files)
     knowledge = Knowledge(image=load_answers(image.directory), classes=load_answers(classes.directory))
-    changes = {"epochs": asked.epochs, "threads": asked.threads, "label_fraction": asked.label_fraction}
-    settings = RECIPE.replace(**changes).to_dict()
-    grid = Grid(
-        settings=settings,
+    config = RECIPE.replace(label_fraction=asked.label_fraction)
+    print_results(run_experiment(grid_of(config, asked), dataset, knowledge, asked.run_dir), "recommended")
+
+
+def options(description: str | None, name: str, epochs: int, methods: Sequence[str]) -> argparse.ArgumentParser:
+    """What benchmarks of methods have in common."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / name, help="where runs are kept")
+    parser.add_argument("--seeds", default="0,1,2,3,4", help="paired seeds, separated by commas")
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--methods", default=",".join(methods), help="separated by commas; base is always one")
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
+    return parser
+
+
+def grid_of(config: StudentConfig, asked: argparse.Namespace) -> Grid:
+    """The methods and seeds that were asked for, with the other settings of `config`."""
+    return Grid(
+        settings=config.replace(epochs=asked.epochs, threads=asked.threads).to_dict(),
         axes={"method": asked.methods.split(",")},
         seeds=[int(seed) for seed in asked.seeds.split(",")],
     )
-    print_results(run_experiment(grid, dataset, knowledge, asked.run_dir), "recommended")
 
 
 def print_results(results: Results, best: str) -> None:
