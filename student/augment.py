@@ -33,7 +33,7 @@ class Augmenter:
     def __init__(self, config: StudentConfig, mean: Sequence[float], std: Sequence[float]) -> None:
         self.config = config
         self.policy = {None: None, "trivial": v2.TrivialAugmentWide(), "rand": v2.RandAugment()}[config.policy]
-        self.normalize = v2.Normalize(list(mean), list(std))
+        self.mean, self.std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
 
     def __call__(self, images: Sequence[Tensor], generator: torch.Generator, device: torch.device) -> Tensor:
         """`images`: uint8 [3, H, W] each, any H and W -> float32 [B, 3, size, size] on `device`."""
@@ -45,11 +45,14 @@ class Augmenter:
         flips = torch.rand(len(images), generator=generator) < config.flip
         jitter = random_jitter(len(images), config.color_jitter, generator)
         batch, canvas = pad_together(images)
-        batch = batch.to(device, non_blocking=True).float().div_(255)
-        batch = crop_batch(batch, boxes, flips, canvas, config.image_size)
+        batch = crop_batch(batch.to(device, non_blocking=True).float(), boxes, flips, canvas, config.image_size)
+        white = 255.0
         if config.color_jitter > 0:
-            batch = jitter_batch(batch, jitter.to(device))
-        return self.normalize(batch)
+            batch, white = jitter_batch(batch.div_(255), jitter.to(device)), 1.0
+        # Normalised into the layout that the network wants: one pass over the pixels less than one after the other.
+        normalised = torch.empty_like(batch, memory_format=torch.channels_last)
+        torch.sub(batch, (white * self.mean).to(device), out=normalised)
+        return normalised.div_((white * self.std).to(device))
 
 
 def mix(config: StudentConfig, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, float, Tensor]:
