@@ -1,7 +1,9 @@
 """What a change costs: of 50 questions one is replaced and one removed, and 100 images join 2,000. One line of JSON.
 
 The change and, in an empty store, the same set in full, taking turns: real vLLM with the bundled teacher, rendered
-scenes, the whole command. A pair is an image and a question; `share` is how many of all pairs have changed.
+scenes, the whole command. A pair is an image and a question; `share` is how many of all pairs have changed. `tokens` are
+those that have to be computed: what an image's questions share once for each image, and the rest of each question. One
+question about an old photo costs that photo again, so their share is larger.
 
     python bench/change.py
 """
@@ -70,10 +72,11 @@ def measure(folder: Path, images: int, more: int, turns: int, engine: str) -> di
     share = (images + more * (len(questions) - 1)) / pairs
     line: dict[str, Any] = {"benchmark": "change", "engine": engine, "images": images + more, "pairs": pairs}
     line["share"] = round(share, 4)
-    for name in ("questions", "asking_seconds", "command_seconds"):
+    for name in ("questions", "tokens", "asking_seconds", "command_seconds"):
         change, full = (statistics.median(run[name] for run in runs[way]) for way in ("change", "full"))
         line[name] = {"change": change, "full": full, "ratio": round(change / full, 4)}
     line["questions_over_share"] = round(line["questions"]["ratio"] / share, 3)
+    line["tokens_over_share"] = round(line["tokens"]["ratio"] / share, 3)
     line["asking_over_share"] = round(line["asking_seconds"]["ratio"] / share, 3)
     return line
 
@@ -91,6 +94,7 @@ def extract(photos: Path, questions: Path, store: Path, engine: str) -> dict[str
     account = json.loads(newest.read_text(encoding="utf-8"))["runs"][-1]
     return {
         "questions": account["questions"],
+        "tokens": account["prefix_tokens"] + account["suffix_tokens"],
         "asking_seconds": round(account["seconds"] - account["start_seconds"], 2),
         "command_seconds": round(seconds, 2),
     }
