@@ -1,9 +1,9 @@
 """What a change costs: of 50 questions one is replaced and one removed, and 100 images join 2,000. One line of JSON.
 
 The change and, in an empty store, the same set in full, taking turns: real vLLM with the bundled teacher, rendered
-scenes, the whole command. A pair is an image and a question; `share` is how many of all pairs have changed. `tokens` are
-those that have to be computed: what an image's questions share once for each image, and the rest of each question. One
-question about an old photo costs that photo again, so their share is larger.
+scenes, the whole command. A pair is an image and a question; `share` is how many of all pairs have changed. `tokens`
+are those that have to be computed: what an image's questions share once for each image, and the rest of each question.
+One question about an old photo costs that photo again, so their share is larger.
 
     python bench/change.py
 """
