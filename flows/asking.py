@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 from prefect import task
@@ -28,6 +29,7 @@ from flows.terminal import AnswerBar, say
 from storage.datasets.base import ImageDataset
 from storage.reuse import KnownAnswers
 from teacher.config import ResolvedTeacher
+from teacher.devices import Devices
 from teacher.extract import ExtractionPlan, Progress, ShardSummary, ask_shard
 from teacher.ledger import Ledger, add_up
 from teacher.process import EngineProcess, TeacherDied
@@ -80,18 +82,24 @@ def _held(running: RunningExtractions) -> Iterator[int]:
 class TeacherEngines:
     """A flow run's engines, one for each worker: loaded when the first answer is needed, kept for what is asked next.
 
-    At the end of its context the engines' processes are gone, and their GPU memory with them. Raises what is wrong with
-    `engine` on this machine.
+    At the end of its context the engines' processes are gone, and their GPU memory with them. Where nothing is to be
+    asked, nobody looks for devices; else what is wrong with `engine` on this machine is raised then.
     """
 
     def __init__(self, teacher: ResolvedTeacher, engine: EngineParameters) -> None:
         self.teacher = teacher
         self.engine = engine
         self.name, self.why = engine.choose()
-        self.devices = engine.devices()
-        self.pool = EnginePool(self._start, len(self.devices))
         self.ready: list[float] = []  # when each one was, by the monotonic clock
         self.on_ready: Callable[[], None] = lambda: None
+
+    @cached_property
+    def devices(self) -> Devices:
+        return self.engine.devices()
+
+    @cached_property
+    def pool(self) -> EnginePool:
+        return EnginePool(self._start, len(self.devices))
 
     def _start(self, worker: int, cancelled: threading.Event) -> EngineProcess:
         options = self.engine.options(self.devices.workers_per_gpu)
@@ -106,7 +114,8 @@ class TeacherEngines:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.pool.close()
+        if "pool" in vars(self):  # else nothing was asked
+            self.pool.close()
 
 
 def _is_worth_retrying(task: Task[..., object], task_run: TaskRun, state: State) -> bool:
