@@ -3,7 +3,8 @@
 The change and, in an empty store, the same set in full, taking turns: real vLLM with the bundled teacher, rendered
 scenes, the whole command. A pair is an image and a question; `share` is how many of all pairs have changed. `tokens`
 are those that have to be computed: what an image's questions share once for each image, and the rest of each question.
-One question about an old photo costs that photo again, so their share is larger.
+One question about an old photo costs that photo again, so their share is larger. `apart` are the changed pairs asked
+with nothing known: the new question about the old images and all questions about the new ones, in two empty stores.
 
     python bench/change.py
 """
@@ -60,6 +61,12 @@ def measure(folder: Path, images: int, more: int, turns: int, engine: str) -> di
     waiting = folder / "waiting"
     _move(joining, photos, waiting)
     extract(photos, before, folder / "first", engine)
+    alone = folder / "alone.yaml"
+    write_questions(alone, QuestionSet((NEW,)))
+    apart = []
+    for turn in range(turns):
+        parts = (photos, alone, folder / f"old-{turn}"), (waiting, changed, folder / f"new-{turn}")
+        apart.append([extract(*part, engine) for part in parts])
     _move([waiting / photo.relative_to(photos) for photo in joining], waiting, photos)
 
     runs: dict[str, list[dict[str, float]]] = {"change": [], "full": []}
@@ -75,6 +82,9 @@ def measure(folder: Path, images: int, more: int, turns: int, engine: str) -> di
     for name in ("questions", "tokens", "asking_seconds", "command_seconds"):
         change, full = (statistics.median(run[name] for run in runs[way]) for way in ("change", "full"))
         line[name] = {"change": change, "full": full, "ratio": round(change / full, 4)}
+    seconds = statistics.median(sum(part["asking_seconds"] for part in parts) for parts in apart)
+    line["apart_seconds"] = round(seconds, 2)
+    line["change_over_apart"] = round(line["asking_seconds"]["change"] / seconds, 3)
     line["questions_over_share"] = round(line["questions"]["ratio"] / share, 3)
     line["tokens_over_share"] = round(line["tokens"]["ratio"] / share, 3)
     line["asking_over_share"] = round(line["asking_seconds"]["ratio"] / share, 3)

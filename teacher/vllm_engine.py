@@ -20,6 +20,7 @@ from teacher.config import EngineOptions, ResolvedTeacher, first_line
 from teacher.engine import REFUSALS, EngineUsage, ImageRefused
 from teacher.prompt import Prompts, find_answer_tokens, load_processor, tokenize_questions
 from teacher.vllm_load import free_vllm, load_vllm, set_defaults
+from teacher.vllm_rendering import ALIKE, CHANGED, VllmRenderer
 
 LONGEST_PROMPT = 8192  # tokens: an image of 1 megapixel and a question stay below with all common models
 CHECK_QUESTIONS = ("Is it red?", "Is the picture bright?")
@@ -27,8 +28,8 @@ WINDOW = 1024  # requests in vLLM's scheduler; it runs a few hundred of them tog
 
 
 class Call:
-    """One call of `answer` on its way through the engine: what vLLM takes for each image, and the log-probabilities of
-    all answer tokens [I, Q, T] as far as known."""
+    """One call of `answer` on its way through the engine: an image or its first question's request each, and the
+    log-probabilities of all answer tokens [I, Q, T] as far as known."""
 
     def __init__(self, inputs: Sequence[Any], prompts: Prompts, tokens: int) -> None:
         self.inputs = inputs
@@ -78,7 +79,10 @@ class VllmEngine:
         # One thread for good: CPU threads are bound to cores, and CUDA to a device, by the thread that loads.
         self._model = ThreadPoolExecutor(1, "vllm")
         self.llm: Any = self._model.submit(_load, teacher, options).result()
-        self.slow_because = "rendering is switched off" if options.plain else self._why_not_rendered()
+        self._renderer = VllmRenderer(self.llm, self.processor, self.config.processor, self.sampling)
+        self._is_rendering, self.slow_because = (
+            (False, "rendering is switched off") if options.plain else self._try_rendering()
+        )
 
     def answer(
         self, images: Sequence[Image.Image], questions: Sequence[str]
@@ -86,43 +90,31 @@ class VllmEngine:
         with self._preparing:
             started = time.perf_counter()
             prompts = self._prompts(tuple(questions))
-            if self.slow_because:
-                inputs: list[Any] = list(images)
-            else:  # all of them before the model gets any: a refused image then leaves no request behind
-                inputs = [self._render(index, image, prompts) for index, image in enumerate(images)]
+            # All of them before the model gets any: a refused image then leaves no request behind.
+            inputs = self._renderer.requests(images, prompts) if self._is_rendering else images
             call = Call(inputs, prompts, len(self._token_ids))
             self.usage.render_seconds += time.perf_counter() - started
-        if self.slow_because:
-            self._model.submit(self._generate, call).result()
-        else:
+        if self._is_rendering:
             self._waiting.extend((call, row) for row in range(len(images)))
             self._model.submit(self._step, call).result()
+        else:
+            self._model.submit(self._generate, call).result()
         each = np.split(call.logprobs_IQT, [len(self.tokens.yes)], axis=-1)
         yes, no = (np.logaddexp.reduce(logprobs, axis=-1).astype(np.float32) for logprobs in each)
         return yes, no
 
-    def _render(self, index: int, image: Image.Image, prompts: Prompts) -> dict[str, Any]:
-        """vLLM's engine input for the first question about an image, which goes through the image processor once."""
-        request = {"prompt": prompts.texts[0], "multi_modal_data": {"image": image}}
+    def _try_rendering(self) -> tuple[bool, str | None]:
+        """Whether this vLLM takes images of this model that were rendered beforehand, and what is slower than it could
+        be, if anything."""
+        prompts = self._prompts(CHECK_QUESTIONS)
+        images = [Image.effect_noise((84, 56), 50).convert("RGB") for _ in range(ALIKE)]
         try:
-            (rendered,) = self.llm.renderer.render_cmpl([request], skip_mm_cache=True)
-        except REFUSALS as error:
-            raise ImageRefused(index, first_line(error)) from error
-        tokens = rendered["prompt_token_ids"]
-        shared = len(tokens) - len(prompts.endings[0])
-        places = itertools.chain(*rendered["mm_placeholders"].values())
-        assert tokens[shared:] == prompts.endings[0], "the processor changed the text behind the image"
-        assert max(place.offset + place.length for place in places) <= shared, "the question comes before the image"
-        return rendered
-
-    def _why_not_rendered(self) -> str | None:
-        """Why this vLLM or this model takes no images that were rendered beforehand; None if it does."""
-        try:
-            image = Image.effect_noise((84, 56), 50).convert("RGB")
-            self._render(0, image, self._prompts(CHECK_QUESTIONS))
-        except (AttributeError, KeyError, AssertionError, ImageRefused) as error:
-            return f"this vLLM takes no image rendered beforehand ({first_line(error)})"
-        return None
+            self._renderer.alone(images[0], prompts)
+        except (*CHANGED, ImageRefused) as error:
+            return False, f"this vLLM takes no image rendered beforehand ({first_line(error)})"
+        if self._renderer.together(images, prompts) is None:
+            return True, "images are rendered one by one: this vLLM gives the model more than its image processor makes"
+        return True, None
 
     def _step(self, call: Call) -> None:
         """In the model's thread: run the engine until `call` is answered, and whoever came later along with it."""
@@ -138,11 +130,11 @@ class VllmEngine:
     def _submit(self, call: Call, row: int) -> None:
         """Hand all questions about one image to the engine.
 
-        vLLM checks and prepares the first one's request; the others differ in their last tokens alone, and doing that
-        for each of them costs as much as a tiny model's answer.
+        They differ in their last tokens alone: having vLLM check and prepare each of them would cost as much as a tiny
+        model's answer.
         """
         engine = self.llm.llm_engine
-        first = engine.input_processor.process_inputs("", call.inputs[row], self.sampling, engine.get_supported_tasks())
+        first = call.inputs[row]
         shared = len(first.prompt_token_ids) - len(call.prompts.endings[0])
         for column, ending in enumerate(call.prompts.endings):
             request = copy.copy(first)

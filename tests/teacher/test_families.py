@@ -91,6 +91,15 @@ def test_vllm_agrees_with_transformers(vllm: EngineProcess, reference: np.ndarra
     assert_same_in_any_order(vllm, reference)
 
 
+def test_vllm_answers_about_images_of_one_size_rendered_together(teacher: ResolvedTeacher, vllm: EngineProcess) -> None:
+    assert vllm.slow_because is None  # it was tried when the model was loaded
+    random = np.random.default_rng(2)
+    sizes = [(48, 120), (64, 64)] * 7  # of one size, but not next to each other
+    images = [Image.fromarray(random.integers(0, 256, (*size, 3), np.uint8)) for size in sizes]
+    expected = TransformersEngine(teacher, EngineOptions()).answer(images, QUESTIONS)
+    np.testing.assert_allclose(vllm.answer(images, QUESTIONS), expected, atol=1e-4)
+
+
 def test_settings_of_the_image_processor_reach_every_engine(tmp_path: Path) -> None:
     folder = build_family("internvl", tmp_path)
     config = TeacherConfig(model=str(folder), dtype="float32")

@@ -88,6 +88,28 @@ def test_documented_calls_give_the_same_answers(engine: EngineProcess, plain_eng
     np.testing.assert_allclose(engine.answer(pictures(), QUESTIONS), expected, atol=1e-4)
 
 
+IN_OTHER_COLOURS = """
+import numpy as np
+from PIL import Image
+from teacher.config import EngineOptions, resolve, tiny_teacher
+from teacher.vllm_engine import VllmEngine
+engine = VllmEngine(resolve(tiny_teacher()), EngineOptions())
+questions = ("Is there a red object in the picture?", "Is there a blue object in the picture?")
+images = [Image.effect_noise((64, 64), 90).convert("RGB") for _ in range(8)]
+assert engine._renderer.together(images, engine._prompts(questions)) is not None
+before = np.stack(engine.answer(images, questions))
+engine.processor.image_processor.image_mean = [0.1, 0.2, 0.3]  # ours, not the one that vLLM has loaded
+assert engine._renderer.together(images, engine._prompts(questions)) is None
+np.testing.assert_allclose(engine.answer(images, questions), before, atol=1e-4)
+print("the same answers")
+"""
+
+
+def test_an_image_processor_that_is_not_vllms_is_noticed() -> None:
+    run = subprocess.run([sys.executable, "-c", IN_OTHER_COLOURS], capture_output=True, text=True, check=False)
+    assert "the same answers" in run.stdout, run.stderr
+
+
 def test_weights_of_8_bits_answer_a_little_otherwise(engine: EngineProcess) -> None:
     small = dataclasses.replace(tiny_teacher(), dtype="bfloat16", quantization="fp8_per_channel")
     quantized = EngineProcess("vllm", resolve(small), EngineOptions())
