@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from teacher.config import EngineOptions, ResolvedTeacher, first_line
+from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first_line
 from teacher.engine import REFUSALS, EngineUsage, ImageRefused
 from teacher.prompt import Prompts, find_answer_tokens, load_processor, tokenize_questions
 from teacher.vllm_load import free_vllm, load_vllm, set_defaults
@@ -90,6 +90,7 @@ class VllmEngine:
         with self._preparing:
             started = time.perf_counter()
             prompts = self._prompts(tuple(questions))
+            self._check_lengths(questions, prompts)
             # All of them before the model gets any: a refused image then leaves no request behind.
             inputs = self._renderer.requests(images, prompts) if self._is_rendering else images
             call = Call(inputs, prompts, len(self._token_ids))
@@ -102,6 +103,15 @@ class VllmEngine:
         each = np.split(call.logprobs_IQT, [len(self.tokens.yes)], axis=-1)
         yes, no = (np.logaddexp.reduce(logprobs, axis=-1).astype(np.float32) for logprobs in each)
         return yes, no
+
+    def _check_lengths(self, questions: Sequence[str], prompts: Prompts) -> None:
+        limit = self.llm.model_config.max_model_len
+        for question, length in zip(questions, prompts.lengths, strict=True):
+            if length >= limit:
+                raise TeacherInvalid(
+                    f"the question '{question[:40]}...' makes a prompt of {length} tokens, without an image, and the "
+                    f"model takes {limit} with its answer; shorten the question, or raise --max-model-len"
+                )
 
     def _try_rendering(self) -> tuple[bool, str | None]:
         """Whether this vLLM takes images of this model that were rendered beforehand, and what is slower than it could

@@ -65,6 +65,10 @@ class VllmRenderer:
             raise ImageRefused(index, first_line(error)) from error
         tokens = request.prompt_token_ids
         shared = len(tokens) - len(prompts.endings[0])
+        longest, limit = shared + max(map(len, prompts.endings)), self._engine.model_config.max_model_len
+        if longest >= limit:
+            reason = f"with the longest question it takes {longest} tokens, and the model {limit} with its answer"
+            raise ImageRefused(index, f"{reason}; lower --max-pixels, or raise --max-model-len")
         places = [feature.mm_position for feature in request.mm_features]
         assert tokens[shared:] == prompts.endings[0], "the processor changed the text behind the image"
         assert max(place.offset + place.length for place in places) <= shared, "the question comes before the image"

@@ -20,7 +20,9 @@ import pytest
 from storage.datasets import BoxImages, BoxView, ImageRecord, image_folder, open_detection_dataset
 from storage.images import decode_image
 from teacher.config import EngineOptions, TeacherConfig, TeacherInvalid, resolve, tiny_teacher
+from teacher.engine import ImageRefused
 from teacher.process import EngineProcess, TeacherDied
+from teacher.prompt import load_processor, tokenize_questions
 from teacher.transformers_engine import TransformersEngine
 from tests.conftest import link_coco128
 from tests.teacher.contract import QUESTIONS, EngineContract, pictures
@@ -110,6 +112,21 @@ def test_an_image_processor_that_is_not_vllms_is_noticed() -> None:
     assert "the same answers" in run.stdout, run.stderr
 
 
+def test_a_question_longer_than_the_model_takes_is_named(engine: EngineProcess) -> None:
+    endless = "Is there a red object, " + "or a blue one, " * 200 + "in the picture?"
+    with pytest.raises(TeacherInvalid, match=r"'Is there a red object.* makes a prompt of \d+ tokens.* takes 512"):
+        engine.answer(pictures(), [QUESTIONS[0], endless])
+
+
+def test_an_image_that_leaves_no_room_for_the_longest_question_is_refused(engine: EngineProcess) -> None:
+    teacher = resolve(tiny_teacher())
+    candidates = ["Is there " + "red or " * words + "blue?" for words in range(300)]
+    prompts = tokenize_questions(load_processor(teacher), teacher.config, candidates)
+    question = candidates[max(index for index, length in enumerate(prompts.lengths) if length < 512)]
+    with pytest.raises(ImageRefused, match=r"longest question it takes 5\d\d tokens, and the model 512 .*--max-pixels"):
+        engine.answer(pictures()[:1], [QUESTIONS[0], question])
+
+
 def test_weights_of_8_bits_answer_a_little_otherwise(engine: EngineProcess) -> None:
     small = dataclasses.replace(tiny_teacher(), dtype="bfloat16", quantization="fp8_per_channel")
     quantized = EngineProcess("vllm", resolve(small), EngineOptions())
@@ -175,6 +192,7 @@ def test_an_unusable_model_is_an_error_in_the_parent(tmp_path: Path) -> None:
 OWNER = """
 import sys, time
 from teacher.config import EngineOptions, resolve, tiny_teacher
+from teacher.engine import ImageRefused
 from teacher.process import EngineProcess
 if __name__ == "__main__":
     engine = EngineProcess("transformers", resolve(tiny_teacher()), EngineOptions())
