@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import threading
 import time
 from collections import deque
@@ -123,6 +124,7 @@ class VllmEngine:
         except (*CHANGED, ImageRefused) as error:
             return False, f"this vLLM takes no image rendered beforehand ({first_line(error)})"
         if self._renderer.together(images, prompts) is None:
+            self._renderer.fewest = math.inf
             return True, "images are rendered one by one: this vLLM gives the model more than its image processor makes"
         return True, None
 

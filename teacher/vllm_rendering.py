@@ -38,6 +38,7 @@ class VllmRenderer:
         self._process = processor.image_processor
         self._settings = settings
         self._sampling = sampling
+        self.fewest: float = ALIKE  # images of one size that are rendered together
 
     def requests(self, images: Sequence[Image.Image], prompts: Prompts) -> list[Any]:
         """One request for each image, in their order. Raises ImageRefused."""
@@ -47,7 +48,7 @@ class VllmRenderer:
             sizes.setdefault(image.size, []).append(index)
         for indices in sizes.values():
             alike = [images[index] for index in indices]
-            rendered = self.together(alike, prompts) if len(alike) >= ALIKE else None
+            rendered = self.together(alike, prompts) if len(alike) >= self.fewest else None
             if rendered is None:
                 rendered = [self.alone(images[index], prompts, index) for index in indices]
             for index, request in zip(indices, rendered, strict=True):
