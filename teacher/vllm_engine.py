@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 import threading
 import time
 from collections import deque
@@ -21,7 +20,7 @@ from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first
 from teacher.engine import REFUSALS, EngineUsage, ImageRefused
 from teacher.prompt import Prompts, find_answer_tokens, load_processor, tokenize_questions
 from teacher.vllm_load import free_vllm, load_vllm, set_defaults
-from teacher.vllm_rendering import ALIKE, CHANGED, VllmRenderer
+from teacher.vllm_rendering import CHANGED, VllmRenderer
 
 LONGEST_PROMPT = 8192  # tokens: an image of 1 megapixel and a question stay below with all common models
 CHECK_QUESTIONS = ("Is it red?", "Is the picture bright?")
@@ -80,9 +79,8 @@ class VllmEngine:
         # One thread for good: CPU threads are bound to cores, and CUDA to a device, by the thread that loads.
         self._model = ThreadPoolExecutor(1, "vllm")
         self.llm: Any = self._model.submit(_load, teacher, options).result()
-        self._renderer = VllmRenderer(self.llm, self.processor, self.config.processor, self.sampling)
-        self._is_rendering, self.slow_because = (
-            (False, "rendering is switched off") if options.plain else self._try_rendering()
+        self._renderer, self.slow_because = (
+            (None, "rendering is switched off") if options.plain else self._try_rendering()
         )
 
     def answer(
@@ -93,10 +91,10 @@ class VllmEngine:
             prompts = self._prompts(tuple(questions))
             self._check_lengths(questions, prompts)
             # All of them before the model gets any: a refused image then leaves no request behind.
-            inputs = self._renderer.requests(images, prompts) if self._is_rendering else images
+            inputs = self._renderer.requests(images, prompts) if self._renderer else images
             call = Call(inputs, prompts, len(self._token_ids))
             self.usage.render_seconds += time.perf_counter() - started
-        if self._is_rendering:
+        if self._renderer:
             self._waiting.extend((call, row) for row in range(len(images)))
             self._model.submit(self._step, call).result()
         else:
@@ -114,19 +112,13 @@ class VllmEngine:
                     f"model takes {limit} with its answer; shorten the question, or raise --max-model-len"
                 )
 
-    def _try_rendering(self) -> tuple[bool, str | None]:
-        """Whether this vLLM takes images of this model that were rendered beforehand, and what is slower than it could
-        be, if anything."""
-        prompts = self._prompts(CHECK_QUESTIONS)
-        images = [Image.effect_noise((84, 56), 50).convert("RGB") for _ in range(ALIKE)]
+    def _try_rendering(self) -> tuple[VllmRenderer | None, str | None]:
+        """What renders images beforehand, if this vLLM takes them so, and what is slower than it could be."""
         try:
-            self._renderer.alone(images[0], prompts)
+            renderer = VllmRenderer(self.llm, self.processor, self.config.processor, self.sampling)
+            return renderer, renderer.try_out(self._prompts(CHECK_QUESTIONS))
         except (*CHANGED, ImageRefused) as error:
-            return False, f"this vLLM takes no image rendered beforehand ({first_line(error)})"
-        if self._renderer.together(images, prompts) is None:
-            self._renderer.fewest = math.inf
-            return True, "images are rendered one by one: this vLLM gives the model more than its image processor makes"
-        return True, None
+            return None, f"this vLLM takes no image rendered beforehand ({first_line(error)})"
 
     def _step(self, call: Call) -> None:
         """In the model's thread: run the engine until `call` is answered, and whoever came later along with it."""

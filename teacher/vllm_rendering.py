@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -38,7 +39,17 @@ class VllmRenderer:
         self._process = processor.image_processor
         self._settings = settings
         self._sampling = sampling
-        self.fewest: float = ALIKE  # images of one size that are rendered together
+        self._fewest: float = ALIKE  # images of one size that are rendered together
+
+    def try_out(self, prompts: Prompts) -> str | None:
+        """Why images have to be rendered one by one; None if they do not. Raises where they cannot be rendered at all:
+        ImageRefused, or one of `CHANGED`."""
+        images = [Image.effect_noise((84, 56), 50).convert("RGB") for _ in range(ALIKE)]
+        self.alone(images[0], prompts)
+        if self.together(images, prompts):
+            return None
+        self._fewest = math.inf
+        return "images are rendered one by one: this vLLM gives the model more than its image processor makes"
 
     def requests(self, images: Sequence[Image.Image], prompts: Prompts) -> list[Any]:
         """One request for each image, in their order. Raises ImageRefused."""
@@ -48,7 +59,7 @@ class VllmRenderer:
             sizes.setdefault(image.size, []).append(index)
         for indices in sizes.values():
             alike = [images[index] for index in indices]
-            rendered = self.together(alike, prompts) if len(alike) >= self.fewest else None
+            rendered = self.together(alike, prompts) if len(alike) >= self._fewest else None
             if rendered is None:
                 rendered = [self.alone(images[index], prompts, index) for index in indices]
             for index, request in zip(indices, rendered, strict=True):

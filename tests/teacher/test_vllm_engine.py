@@ -192,7 +192,6 @@ def test_an_unusable_model_is_an_error_in_the_parent(tmp_path: Path) -> None:
 OWNER = """
 import sys, time
 from teacher.config import EngineOptions, resolve, tiny_teacher
-from teacher.engine import ImageRefused
 from teacher.process import EngineProcess
 if __name__ == "__main__":
     engine = EngineProcess("transformers", resolve(tiny_teacher()), EngineOptions())
