@@ -20,6 +20,7 @@ from flows.parameters import DatasetParameters, EngineParameters, TeacherParamet
 from flows.terminal import say, working
 from storage.answers import Answers, find_answers, read_answers
 from storage.datasets.base import ImageDataset, ImageRecord, select
+from storage.errors import InputInvalid
 from storage.filesystem import write_file
 from storage.questions import QuestionSet, load_questions
 from storage.reuse import known_answers
@@ -33,7 +34,7 @@ SAMPLE, PROBED = 200, 64
 SHARD_SIZE = 64
 
 
-class TruthInvalid(ValueError):
+class TruthInvalid(InputInvalid):
     """The table of right answers cannot be used; the message says what, where and what to do."""
 
 

@@ -27,6 +27,7 @@ from flows.terminal import attached, say, working
 from flows.training import ANSWERS_PLACE, find_teacher_answers
 from storage.datasets.base import ImageDataset, select
 from storage.datasets.detection import DetectionDataset, boxes_name
+from storage.errors import InputInvalid
 from storage.questions import load_questions
 from teacher.extract import SHARD_SIZE
 
@@ -40,7 +41,7 @@ IMAGES, BOXES = "images", "boxes"
 METHODS = {(True, True): "both", (True, False): "image", (False, True): "box", (False, False): "base"}
 
 
-class QuestionsMissing(ValueError):
+class QuestionsMissing(InputInvalid):
     """Nothing is to be asked; the message says what to give."""
 
 

@@ -6,25 +6,25 @@ import os
 
 from pydantic import ValidationError
 
-OURS = frozenset({"storage", "teacher", "student", "flows"})
+from storage.errors import AspectsError
+from storage.text import printable
+
 USERS_MISTAKE = 2
 FAILED = 1
+LONGEST_LINE = 1000
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:
     """The line to print and the exit code; None for an error that nobody outside this project can do anything about."""
-    if isinstance(error, ValueError) and type(error).__module__.split(".")[0] in OURS:
-        return _one_line(str(error)), USERS_MISTAKE
+    if isinstance(error, AspectsError):
+        return _one_line(str(error)), error.exit_code
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         group = error.title.removesuffix("Parameters").lower()
         where = ".".join(str(part) for part in first["loc"])
         return _one_line(f"{group} {where} is {first['input']!r}: {first['msg'].lower()}"), USERS_MISTAKE
-    kind = type(error).__name__
-    if kind in ("ParameterTypeError", "ParameterBindError", "SignatureMismatchError"):
+    if type(error).__name__ in ("ParameterTypeError", "ParameterBindError", "SignatureMismatchError"):
         return _one_line(str(error)), USERS_MISTAKE
-    if kind in ("TeacherDied", "TeacherGivenUp", "TeacherUnreachable", "ShardMissing"):
-        return _one_line(str(error)), FAILED
     if isinstance(error, RuntimeError) and str(error).startswith("Failed to reach API at"):
         return f"{error}; start that Prefect server, or unset PREFECT_API_URL to do without one", USERS_MISTAKE
     if isinstance(error, OSError):
@@ -37,4 +37,4 @@ def wants_traceback() -> bool:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(text, LONGEST_LINE)

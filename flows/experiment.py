@@ -15,6 +15,7 @@ from flows.detection import evaluation_split, find_detection_knowledge, train_de
 from flows.parameters import CROPPED_BOXES, BoxParameters, DatasetParameters, Parameters, StudentParameters
 from flows.terminal import say
 from flows.training import find_knowledge, train_grid
+from storage.errors import InputInvalid
 
 if TYPE_CHECKING:  # torch takes seconds
     from storage.datasets.detection import DetectionDataset
@@ -23,7 +24,7 @@ if TYPE_CHECKING:  # torch takes seconds
     from student.experiment import Grid, Results
 
 
-class ExperimentInvalid(ValueError):
+class ExperimentInvalid(InputInvalid):
     """An experiment's file cannot be used; the message says what, where and what to do."""
 
 

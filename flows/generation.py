@@ -15,6 +15,7 @@ from pydantic import Field, PositiveInt
 from flows.parameters import DatasetParameters, EngineParameters, Parameters, TeacherParameters
 from flows.report import rejections_rows, rejections_table
 from flows.terminal import say, show, working
+from storage.errors import InputInvalid
 from storage.filesystem import write_file
 from storage.images import ImageUnreadable, decode_image, shrink
 from storage.questions import QuestionSet, refuse_existing, write_questions
@@ -27,11 +28,11 @@ from teacher.writer import Writer
 PRESENT_ENGINE = EngineParameters()
 
 
-class BriefInvalid(ValueError):
+class BriefInvalid(InputInvalid):
     """What questions are to be written from cannot be used; the message says what and what to do."""
 
 
-class QuestionsMissing(ValueError):
+class QuestionsMissing(InputInvalid):
     """Fewer questions were found than wanted; the message says how many, and where those are."""
 
 

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
 
+from storage.errors import RunFailed
 from teacher.engine import EngineUsage, TeacherEngine, TeacherUnreachable
 from teacher.process import TeacherDied
 
 STARTS = 3  # in a row that may fail before nobody tries again
 
 
-class TeacherGivenUp(RuntimeError):
+class TeacherGivenUp(RunFailed):
     """No engine is started any more; trying again is of no use."""
 
 

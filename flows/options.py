@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 import yaml
 
+from storage.errors import InputInvalid
+
 if TYPE_CHECKING:
     from flows.parameters import DatasetParameters, EngineParameters, StudentParameters, TeacherParameters
 
@@ -199,7 +201,7 @@ ClassAnswersBy = Annotated[
 ]
 
 
-class OptionInvalid(ValueError):
+class OptionInvalid(InputInvalid):
     """An option's value cannot be read; the message says which and what to write."""
 
 

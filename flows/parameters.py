@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from storage.datasets.base import ImageDataset
 from storage.datasets.detection import BoxImages, BoxView, DetectionDataset
 from storage.datasets.open import open_dataset, open_detection_dataset
+from storage.errors import InputInvalid
 from teacher.config import (
     Dtype,
     EngineOptions,
@@ -39,7 +40,7 @@ MAX_WORKERS = 64
 PRICES = ("price_per_gpu_hour", "price_per_million_tokens")
 
 
-class SettingInvalid(ValueError):
+class SettingInvalid(InputInvalid):
     """A student's setting is no number, word or list where it should be one."""
 
 

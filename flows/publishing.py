@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from storage.errors import InputInvalid
 from storage.questions import QuestionSet
 from storage.schema import AnswerHeader
 from storage.store import answer_directories
@@ -15,7 +16,7 @@ EVENT = "questions.changed"
 RESOURCE = "aspects.questions"
 
 
-class PublishingImpossible(ValueError):
+class PublishingImpossible(InputInvalid):
     """Nobody can be told; the message says why and what to do."""
 
 

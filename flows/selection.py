@@ -6,13 +6,14 @@ from pathlib import Path
 
 from flows.auditing import read_audit
 from storage.answers import Answers, find_answers, read_answers
+from storage.errors import InputInvalid
 from storage.questions import QuestionSet
 from storage.store import AnswersMissing, audits_of
 from teacher.audit import Audit
 from teacher.selection import select_questions
 
 
-class SelectionImpossible(ValueError):
+class SelectionImpossible(InputInvalid):
     """There is nothing to choose by; the message says what is missing and what to do."""
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from pyarrow import fs
 
+from storage.errors import InputInvalid
 
-class StoreUnreachable(ValueError):
+
+class StoreUnreachable(InputInvalid):
     """The store's address cannot be used; the message says what and what to do."""
 
 

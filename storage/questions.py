@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from storage.errors import InputInvalid
 from storage.filesystem import write_file
 
 # Columns of every shard: a question must not hide one of them.
@@ -19,7 +20,7 @@ RESERVED_KEYS = frozenset({"image_id", "image_sha256", "split", "label", "label_
 KEY_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 
 
-class QuestionsInvalid(ValueError):
+class QuestionsInvalid(InputInvalid):
     """A question set cannot be used as it is; the message says what, where and what to do."""
 
 

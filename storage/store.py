@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from storage.datasets.base import ImageRecord
+from storage.errors import InputInvalid
 from storage.filesystem import list_folder, open_root, read_file, subfolder, unfinished_prefix, write_whole
 from storage.schema import AnswerHeader, ShardAnswers, from_table, header_of, to_table
 
 
-class AnswersMissing(ValueError):
+class AnswersMissing(InputInvalid):
     """No complete answers where they were looked for; the message says what is there and what to do."""
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from storage.allocator import keep_freed_memory
+from storage.errors import InputInvalid
 from student.progress import ImageBar
 from student.runs import read_checkpoint, write_checkpoint, write_json, write_weights
 from student.schedule import NETWORK, batches, build_optimizer, build_scheduler, stream
@@ -29,7 +30,7 @@ from student.settings import ConfigInvalid, TrainingConfig
 AnyLog = TypeVar("AnyLog", bound=Any)
 
 
-class TrainingDiverged(ValueError):
+class TrainingDiverged(InputInvalid):
     """The loss stopped being a number; the message says when and what to do."""
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from storage.answers import Answers
 from storage.datasets.base import UNKNOWN, UNLABELLED, ImageDataset, ImageRecord, select
+from storage.errors import InputInvalid
 from storage.questions import QuestionSet
 from student.config import StudentConfig
 from student.methods import Level, method_about_classes
@@ -21,7 +22,7 @@ from student.settings import TrainingConfig
 from student.targets import Photos, class_mean, only_labelled
 
 
-class ExamplesInvalid(ValueError):
+class ExamplesInvalid(InputInvalid):
     """Images and answers do not make a training set; the message says what is missing, where and what to do."""
 
 

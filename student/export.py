@@ -22,6 +22,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from storage.errors import InputInvalid
 from storage.images import ImageUnreadable, decode_image
 from student.augment import normalize_pixels
 from student.config import TORCHVISION, StudentConfig
@@ -35,7 +36,7 @@ OPSET = 18
 TOLERANCE = 1e-4
 
 
-class ExportInvalid(ValueError):
+class ExportInvalid(InputInvalid):
     """The export cannot be made or used; the message says why and what to do."""
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from storage.datasets.base import ImageDataset, ImageRecord
+from storage.errors import InputInvalid
 from storage.images import ImageUnreadable, decode_image
 from student.config import StudentConfig
 from student.progress import ImageBar
@@ -30,7 +31,7 @@ LONGEST_SIDE = 2  # times the short side; what a panorama has beyond that is cut
 CHUNK = 256
 
 
-class PhotosInvalid(ValueError):
+class PhotosInvalid(InputInvalid):
     """The photos of a split cannot be used as they are; the message says which, why and what to do."""
 
 

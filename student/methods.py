@@ -15,6 +15,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from storage.errors import InputInvalid
 from student import losses, targets
 from student.targets import Transform
 
@@ -23,7 +24,7 @@ Head = Literal["wide", "dual"]
 Link = Literal["logit", "probability"]
 
 
-class MethodUnknown(ValueError):
+class MethodUnknown(InputInvalid):
     """There is no such method; the message names those that there are."""
 
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from storage.datasets.base import ImageDataset
+from storage.errors import InputInvalid
 from storage.filesystem import open_root, write_whole
 from student.config import StudentConfig
 from student.examples import Knowledge, aspects_of
@@ -29,7 +30,7 @@ from student.model import Aspect, Student, build_student
 from student.settings import TrainingConfig
 
 
-class RunInvalid(ValueError):
+class RunInvalid(InputInvalid):
     """A run folder cannot be used as asked; the message says why and what to do."""
 
 

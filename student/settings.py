@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Literal, Self, get_args
 import timm
 import torch
 
+from storage.errors import InputInvalid
+
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "multistep", "poly", "tanh"]
 Precision = Literal["32-true", "bf16-mixed"]
@@ -18,7 +20,7 @@ Accelerator = Literal["cpu", "cuda", "mps"]
 Treatment = Literal["refuse", "drop"]
 
 
-class ConfigInvalid(ValueError):
+class ConfigInvalid(InputInvalid):
     """A setting cannot be used; the message says which, why and what to do."""
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from storage.answers import Answers
+from storage.errors import InputInvalid
 from storage.information import calibration_error, effective_rank, image_information, measure_class_information
 from storage.questions import AspectQuestion
 from storage.wording import ClassNames
@@ -34,7 +35,7 @@ MOST_ALIKE = 0.95  # correlation of two questions' p(yes)
 LEAST_BITS = 0.01  # about the class
 
 
-class AuditImpossible(ValueError):
+class AuditImpossible(InputInvalid):
     """There is nothing to measure on; the message says why and what to do."""
 
 

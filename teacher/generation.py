@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from storage.errors import InputInvalid
 from storage.questions import AspectQuestion
 from storage.wording import ClassNames, readable
 from teacher.candidates import Candidate, Rejection, ReplyUnreadable, judge, read_reply, reply_schema
@@ -31,7 +32,7 @@ SPARE = 2  # more than are missing, since some will be rejected
 TOKENS_EACH = 150  # for a candidate; most take half of it
 
 
-class PromptInvalid(ValueError):
+class PromptInvalid(InputInvalid):
     """The prompt's file cannot be used; the message says what and what to do."""
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from storage.allocator import keep_freed_memory
+from storage.errors import RunFailed
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid
 from teacher.engine import EngineName, EngineUsage, LoadedModel, TeacherEngine, TeacherUnreachable
 from teacher.writer import Writer, WritingRequest, WrittenReply
@@ -34,7 +35,7 @@ LAST_WORDS = 3  # lines of a dead engine's log that go into the error
 Result = TypeVar("Result")
 
 
-class TeacherDied(RuntimeError):
+class TeacherDied(RunFailed):
     """The engine's process ended by itself; a new one can be started and the shard asked again."""
 
 

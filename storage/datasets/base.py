@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from storage.errors import InputInvalid
+
 # Label of an image whose class is not known, and the split of those that have none on purpose.
 UNKNOWN = -1
 UNLABELLED = "unlabelled"
@@ -16,7 +18,7 @@ BOX_MARK = "#"
 Corners = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the upright image
 
 
-class DatasetInvalid(ValueError):
+class DatasetInvalid(InputInvalid):
     """The dataset cannot be used as it is; the message says what, where and what to do."""
 
 

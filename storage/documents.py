@@ -1,0 +1,114 @@
+"""JSON and YAML files from outside, read within limits on size, depth and expansion."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from storage.errors import InputInvalid
+from storage.text import printable
+
+MEGABYTE = 1 << 20
+MAX_TEXT = 16 * MEGABYTE  # of a file that a person writes
+MAX_DEPTH = 50
+MAX_NODES = 200_000  # values of a YAML document, aliases expanded
+
+
+class DocumentInvalid(InputInvalid):
+    """A file is no document that can be read; the message names the file and says why."""
+
+
+def read_bytes(path: Path, *, limit: int = MAX_TEXT) -> bytes:
+    """The whole file. Raises OSError, and DocumentInvalid for what is no regular file or larger than `limit` bytes."""
+    # Not opened before it is known to be a file: a pipe would wait for a writer.
+    if not stat.S_ISREG((found := path.stat()).st_mode):
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(None, os.strerror(21), str(path))
+        raise DocumentInvalid(f"{path} is a device or a pipe, not a file")
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise DocumentInvalid(f"{path} is larger than the {limit // MEGABYTE} MB that are allowed here")
+    return data
+
+
+def read_text(path: Path, *, limit: int = MAX_TEXT) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark. Raises as `read_bytes`, and DocumentInvalid for
+    another encoding."""
+    return decode(read_bytes(path, limit=limit), path)
+
+
+def decode(data: bytes, where: object) -> str:
+    """UTF-8 text, a byte order mark removed. Raises DocumentInvalid, naming `where`."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise DocumentInvalid(f"{where} is not UTF-8 text (line {line}); save it as UTF-8") from error
+
+
+def read_json(path: Path, *, limit: int = MAX_TEXT) -> Any:
+    """What a JSON file holds. Raises OSError and DocumentInvalid."""
+    return parse_json(read_bytes(path, limit=limit), path)
+
+
+def parse_json(data: bytes, where: object) -> Any:
+    """What JSON holds. Raises DocumentInvalid, naming `where`."""
+    try:
+        return json.loads(decode(data, where))
+    except json.JSONDecodeError as error:
+        raise DocumentInvalid(f"{where} is no valid JSON ({error})") from error
+    except RecursionError as error:
+        raise DocumentInvalid(f"{where} is nested too deeply to be read") from error
+    except ValueError as error:  # a number with more digits than Python converts
+        raise DocumentInvalid(f"{where} is no valid JSON ({printable(str(error), 200)})") from error
+
+
+def read_yaml(path: Path, *, limit: int = MEGABYTE) -> Any:
+    """What a YAML file holds. Raises OSError and DocumentInvalid."""
+    return parse_yaml(read_text(path, limit=limit), path)
+
+
+def parse_yaml(text: str, where: object) -> Any:
+    """What YAML holds. Raises DocumentInvalid, naming `where`, also for nesting and aliases that expand too far."""
+    try:
+        _check_size(yaml.parse(text, Loader=yaml.SafeLoader), where)
+        return yaml.load(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        if isinstance(error, DocumentInvalid):
+            raise
+        raise DocumentInvalid(f"{where} is no valid YAML ({printable(str(error), 300)})") from error
+
+
+def _check_size(events: Iterator[yaml.Event], where: object) -> None:
+    """Raises DocumentInvalid where aliases, expanded, make a document too large, or where it is nested too deeply."""
+    sizes: dict[str, int] = {}  # of anchored nodes, aliases expanded
+    open_nodes: list[tuple[str | None, int]] = []  # anchor and size so far, outermost first
+    for event in events:
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, 1))
+            if len(open_nodes) > MAX_DEPTH:
+                raise DocumentInvalid(f"{where} is nested more than {MAX_DEPTH} levels deep")
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_nodes.pop()
+        elif isinstance(event, yaml.ScalarEvent):
+            anchor, size = event.anchor, 1
+        elif isinstance(event, yaml.AliasEvent):
+            # An alias within its own anchor has no size yet: such a document has no end.
+            anchor, size = None, sizes.get(event.anchor or "", MAX_NODES + 1)
+        else:
+            continue
+        if anchor is not None:
+            sizes[anchor] = size
+        if open_nodes:
+            open_nodes[-1] = (open_nodes[-1][0], open_nodes[-1][1] + size)
+            size = open_nodes[-1][1]
+        if size > MAX_NODES:
+            raise DocumentInvalid(f"{where} expands to more than {MAX_NODES} values by its aliases")

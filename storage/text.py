@@ -1,0 +1,26 @@
+"""Foreign text - file names, class names, questions, what a server says - made safe to print."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Controls, invisible format characters (they reorder or hide text), surrogates, private use, line separators.
+UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+# Joiners and variation marks that words and emoji need.
+ALLOWED = frozenset("\u200c\u200d")
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    """`text` on one line: white space becomes a space, other unsafe characters `\\x1b`-like escapes.
+
+    At most `limit` characters, the end then replaced by an ellipsis.
+    """
+    line = " ".join(text.split())
+    safe = "".join(_escaped(character) for character in line)
+    return safe if limit is None or len(safe) <= limit else f"{safe[: limit - 1]}…"
+
+
+def _escaped(character: str) -> str:
+    if character in ALLOWED or unicodedata.category(character) not in UNSAFE:
+        return character
+    return ascii(character)[1:-1]

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from storage.documents import DocumentInvalid, parse_json, parse_yaml, read_bytes, read_json, read_text, read_yaml
+
+
+def test_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert read_json(tmp_path / "a.json") == {"a": 1}
+
+
+def test_another_encoding_names_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_bytes("rose\ncafé".encode("latin-1"))
+    with pytest.raises(DocumentInvalid, match=r"names.txt is not UTF-8 text \(line 2\)"):
+        read_text(tmp_path / "names.txt")
+
+
+def test_device_pipe_and_size_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DocumentInvalid, match="device or a pipe"):
+        read_bytes(Path("/dev/zero"))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DocumentInvalid, match="device or a pipe"):
+        read_bytes(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(bytes(2_000_000))
+    with pytest.raises(DocumentInvalid, match="larger than the 1 MB"):
+        read_yaml(tmp_path / "large")
+    with pytest.raises(IsADirectoryError):
+        read_bytes(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "{", "", '{"a": ' + "9" * 5000 + "}"])
+def test_json_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(DocumentInvalid, match="the file"):
+        parse_json(text.encode(), "the file")
+
+
+def test_yaml_bomb_is_refused() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+    with pytest.raises(DocumentInvalid, match="expands to more than"):
+        parse_yaml("\n".join(lines), "bomb.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", ["&a [*a]", "[" * 1000 + "]" * 1000, "- " * 1000 + "x", "a: [", "\x00", "a: 2026-99-99"]
+)
+def test_yaml_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(DocumentInvalid, match="the file"):
+        parse_yaml(text, "the file")
+
+
+def test_few_aliases_are_fine() -> None:
+    assert parse_yaml("a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}", "file") == {
+        "a": {"x": 1},
+        "b": {"x": 1},
+        "c": {"x": 1, "y": 2},
+    }
