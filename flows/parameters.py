@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.notes import telling
 from storage.datasets.base import ImageDataset
 from storage.datasets.detection import BoxImages, BoxView, DetectionDataset
 from storage.datasets.open import open_dataset, open_detection_dataset
@@ -60,12 +61,12 @@ class DatasetParameters(Parameters):
 
     def open(self) -> ImageDataset:
         root = Path(self.root).expanduser() if self.root else None
-        return open_dataset(self.source, name=self.name, root=root, download=self.download)
+        return telling(open_dataset(self.source, name=self.name, root=root, download=self.download))
 
     def open_detection(self) -> DetectionDataset:
         """With boxes: a COCO or YOLO folder, `coco:FOLDER`, `yolo:FOLDER`, `torchvision:VOCDetection`, ..."""
         root = Path(self.root).expanduser() if self.root else None
-        return open_detection_dataset(self.source, name=self.name, root=root, download=self.download)
+        return telling(open_detection_dataset(self.source, name=self.name, root=root, download=self.download))
 
 
 class BoxParameters(Parameters):

@@ -39,6 +39,10 @@ class PictureVariants:
         return self.dataset.class_names
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        return self.dataset.notes
+
+    @property
     def records(self) -> Sequence[ImageRecord]:
         mirrored = [replace(record, image_id=MIRRORED + record.image_id) for record in self.originals]
         return [*mirrored, replace(self.originals[0], image_id=BLANK)]
@@ -75,6 +79,10 @@ class Sample:
     @property
     def class_names(self) -> Sequence[str]:
         return self.dataset.class_names
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.dataset.notes
 
     def read(self, image_id: str) -> bytes:
         return self.dataset.read(image_id)

@@ -38,7 +38,10 @@ class ImageRecord:
 
 
 class ImageDataset(Protocol):
-    """Images in a fixed order; `label` indexes `class_names`."""
+    """Images in a fixed order; `label` indexes `class_names`.
+
+    `notes` say in one line each what a user should know about how the dataset was read, e.g. which files were skipped.
+    """
 
     @property
     def name(self) -> str: ...
@@ -48,6 +51,9 @@ class ImageDataset(Protocol):
 
     @property
     def records(self) -> Sequence[ImageRecord]: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
     def read(self, image_id: str) -> bytes:
         """The encoded file. Raises OSError where it cannot be read, ImageUnreadable for a part of an image that cannot
@@ -63,6 +69,7 @@ class FileDataset:
     class_names: Sequence[str]
     records: Sequence[ImageRecord]
     paths: Mapping[str, Path] = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     def read(self, image_id: str) -> bytes:
         return self.paths[image_id].read_bytes()

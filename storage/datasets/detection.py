@@ -88,6 +88,7 @@ class BoxImages:
     def __init__(self, dataset: DetectionDataset, view: BoxView) -> None:
         self.name = boxes_name(dataset.name, view.kind)
         self.class_names = dataset.class_names
+        self.notes = dataset.notes
         self.view = view
         self.records = [
             ImageRecord(

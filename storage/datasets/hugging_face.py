@@ -26,6 +26,7 @@ class TableDataset:
     records: Sequence[ImageRecord]
     tables: Mapping[str, datasets.Dataset] = field(repr=False)  # one column: the undecoded image
     rows: Mapping[str, tuple[str, int]] = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     def read(self, image_id: str) -> bytes:
         split, row = self.rows[image_id]

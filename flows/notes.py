@@ -1,0 +1,24 @@
+"""What a dataset's reader noticed, said once for each command."""
+
+from __future__ import annotations
+
+import sys
+from typing import TypeVar
+
+from storage.datasets.base import ImageDataset
+from storage.text import printable
+
+LONGEST_NOTE = 400
+Images = TypeVar("Images", bound=ImageDataset)
+
+_told: set[str] = set()  # lines of this process: a command opens its dataset several times
+
+
+def telling(dataset: Images) -> Images:
+    """`dataset`, its notes printed on standard error unless this process has printed them already."""
+    for note in dataset.notes:
+        line = f"note: dataset '{printable(dataset.name)}': {printable(note, LONGEST_NOTE)}"
+        if line not in _told:
+            _told.add(line)
+            print(line, file=sys.stderr, flush=True)
+    return dataset
