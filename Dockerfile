@@ -22,8 +22,8 @@ ENV PATH=/home/aspects/venv/bin:$PATH \
 
 # Dependencies first: they change less often than the code, and their layer is the large one.
 COPY pyproject.toml constraints.txt README.md ./
-COPY storage/__init__.py storage/aspects.pth storage/
-RUN mkdir -p flows student teacher && touch flows/__init__.py student/__init__.py teacher/__init__.py \
+RUN mkdir -p flows storage student teacher \
+    && touch flows/__init__.py storage/__init__.py student/__init__.py teacher/__init__.py \
     && PIP_CONSTRAINT=constraints.txt pip install --editable ".[cuda,huggingface]"
 
 COPY . .

@@ -51,13 +51,27 @@ def choose_engine() -> tuple[str, str]:
 
 
 def install_cpu_torch() -> None:
-    """The CPU build of the pinned torch; the default build would bring gigabytes of CUDA along."""
-    pinned = next(line.strip() for line in CONSTRAINTS.read_text().splitlines() if line.startswith("torch=="))
-    if pip("install", f"{pinned}+cpu", quiet=True) == 0:
-        return
-    print(f"The configured package index has no {pinned}+cpu; asking {TORCH_CPU_INDEX}", flush=True)
-    if pip("install", f"{pinned}+cpu", "--index-url", TORCH_CPU_INDEX) != 0:
-        sys.exit(f"error: no CPU build of {pinned} to be had; install it into .venv by hand, then run again")
+    """The CPU builds of the pinned torch and torchvision; the default ones would bring gigabytes of CUDA along."""
+    if not install_cpu_build("torch"):
+        sys.exit(f"error: no CPU build of {pinned('torch')} to be had; install it into .venv by hand, then run again")
+    if not install_cpu_build("torchvision"):
+        # The default build works beside a CPU torch as well: storage/torchvision_ops.py defines what it lacks.
+        print(f"No CPU build of {pinned('torchvision')} to be had: taking the default one", flush=True)
+
+
+def install_cpu_build(package: str) -> bool:
+    """From the configured package index, or from PyTorch's own; whether it was to be had."""
+    build = f"{pinned(package)}+cpu"
+    # A "+cpu" of torchvision asks for the very torch that is there, so nothing else changes.
+    if pip("install", build, quiet=True) == 0:
+        return True
+    print(f"The configured package index has no {build}; asking {TORCH_CPU_INDEX}", flush=True)
+    return pip("install", build, "--index-url", TORCH_CPU_INDEX, "--retries", "1", "--timeout", "15", quiet=True) == 0
+
+
+def pinned(package: str) -> str:
+    """The package's line of the constraints, e.g. torch==2.13.0."""
+    return next(line for line in CONSTRAINTS.read_text().split() if line.startswith(f"{package}=="))
 
 
 def pip(*arguments: str, quiet: bool = False) -> int:

@@ -4,9 +4,9 @@ PyPI's torchvision, torchaudio and torchcodec are compiled for CUDA. Beside a CP
 loads: `import torchvision` then fails with "operator torchvision::nms does not exist", and transformers fails because
 it takes torchaudio for usable. So the missing operators are defined here, and the two that nobody needs are hidden.
 
-`aspects.pth` imports this module at every interpreter start, which reaches subprocesses that are not ours (vLLM's
-engine, Prefect's runner). Until somebody imports torch, transformers or torchvision it does nothing at all, and where
-the real libraries load it changes nothing. What detectors need is here: `nms` and `roi_align`, in plain torch.
+Importing any of our packages calls `install`, so it reaches our own processes and no others. Until somebody imports
+torch, transformers or torchvision it does nothing at all, and where the real libraries load it changes nothing. What
+detectors need is here: `nms` and `roi_align`, in plain torch.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import importlib.abc
 import importlib.machinery
 import importlib.metadata
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 NOT_NEEDED = ("torchaudio", "torchcodec")
+STARTUP = Path(__file__).parent / "startup"  # holds a sitecustomize.py
 NMS_BLOCK = 1024  # boxes that are compared with each other at once
 _registrations: list[torch.library.Library] = []  # a registered operator lives as long as its Library object
 
@@ -47,6 +50,20 @@ class CompanionFinder(importlib.abc.MetaPathFinder):
             # Its functions ask this before they call an operator, and would refuse or be compiled instead.
             sys.modules["torchvision.extension"]._has_ops = _has_operators  # type: ignore[attr-defined]
         return None
+
+
+def install() -> None:
+    """See to it that torchvision and transformers can be imported in this process, whoever imports them."""
+    if not any(isinstance(finder, CompanionFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, CompanionFinder())
+
+
+def reach_subprocesses() -> None:
+    """The same in Python processes that this one starts from now on and whose code is not ours."""
+    if _build("torch") == "cpu" and _build("torchvision") != "cpu":
+        places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        if str(STARTUP) not in places:
+            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(STARTUP), *places]))
 
 
 def _has_operators() -> bool:
@@ -197,6 +214,3 @@ def _own_library_loads() -> bool:
     except OSError:
         return False
     return True
-
-
-sys.meta_path.insert(0, CompanionFinder())

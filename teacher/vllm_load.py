@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from storage import torchvision_ops
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first_line
 
 # Read when vllm is imported. The engine runs in this process, which is one of our own already (teacher/process.py):
@@ -26,6 +27,7 @@ def set_defaults() -> None:
     """Before vllm is imported for the first time."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    torchvision_ops.reach_subprocesses()  # vLLM looks at a model's class in a process of its own
 
 
 def load_vllm(teacher: ResolvedTeacher, options: EngineOptions, longest: int, **own: Any) -> Any:

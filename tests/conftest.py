@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import storage  # noqa: F401  # before a test imports torchvision
+
 PROJECT = Path(__file__).parents[1]
 
 

