@@ -15,8 +15,9 @@ demo: install
 	@$(BIN)/aspects run --dataset $(DEMO)/scenes --questions questions/scenes.yaml --teacher tiny \
 		--store $(DEMO)/store --runs $(DEMO)/students --recipe demo --seeds $(SEEDS)
 
+# A file's tests stay together: they share models and servers. One thread each, since the processes share the cores.
 test: install
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 check: install
 	@$(BIN)/ruff check .
