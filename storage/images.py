@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import stat
+from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs: an error here
+MAX_BYTES = 6 * MAX_PIXELS + (1 << 20)  # so many pixels of three channels of 16 bits, not compressed
 
 
 class ImageUnreadable(ValueError):
     """The bytes are no image that can be used; the message says why."""
+
+
+def read_image_file(path: Path) -> bytes:
+    """The bytes of the file. Raises OSError, also for what is no file and would be read without end, and
+    ImageUnreadable for more bytes than an image can have."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", str(path))
+        raise OSError(errno.EINVAL, "is a pipe, device or socket, not a file", str(path))
+    if found.st_size > MAX_BYTES:
+        raise ImageUnreadable(f"file of {found.st_size >> 20} MB, more than {MAX_BYTES >> 20} MB allowed")
+    return path.read_bytes()
 
 
 def decode_image(data: bytes) -> Image.Image:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from storage.errors import InputInvalid
+from storage.images import read_image_file
 
 # Label of an image whose class is not known, and the split of those that have none on purpose.
 UNKNOWN = -1
@@ -72,7 +73,7 @@ class FileDataset:
     notes: tuple[str, ...] = ()
 
     def read(self, image_id: str) -> bytes:
-        return self.paths[image_id].read_bytes()
+        return read_image_file(self.paths[image_id])
 
 
 def select(dataset: ImageDataset, splits: Collection[str]) -> list[ImageRecord]:

@@ -1,111 +1,177 @@
-"""A folder of photos laid out as `split/class/file`."""
+"""A folder of images laid out as `split/class/file`."""
 
 from __future__ import annotations
 
-import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from storage.datasets.base import UNKNOWN, UNLABELLED, DatasetInvalid, FileDataset, ImageRecord
+from storage.datasets.files import Skipped, counted, entries, has_image_name, images_below, listing
+from storage.text import printable
 
-PHOTOS = frozenset({".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-# Pillow does not read HEIC: listed so that a phone's photos show up as unreadable instead of not at all.
-IMAGE_SUFFIXES = PHOTOS | {".heic", ".heif", ".pgm", ".ppm"}
 SPLIT_ORDER = ("train", "val", "valid", "validation", "test")
 EXPECTED = "expected SPLIT/CLASS/FILE, e.g. train/daisy/001.jpg"
+
+Found = dict[str, list[Path]]  # the images of each class folder of a split
 
 
 def image_folder(root: Path, *, name: str | None = None) -> FileDataset:
     """The dataset in `root`: splits in the order train, val, test, others; then classes and files by name.
 
-    Files are taken by their suffix and not opened here, so that a damaged photo is recorded later instead of stopping
+    Files are taken by their suffix and not opened here, so that a damaged image is recorded later instead of stopping
     everything. Class folders may hold folders of their own; links are followed; names that start with "." or "__" are
-    left out. The split `unlabelled` has images at any depth, and no classes. Raises DatasetInvalid where the layout is
-    another one, or where an image would be left out by it.
+    left out, and what else is left out is counted in the dataset's notes. The usual splits are known in capitals too
+    (`Train` is the split `train`). The split `unlabelled` has images at any depth, and no classes. Raises
+    DatasetInvalid where the layout is another one, where an image would be left out by it, and for a split or a class
+    folder whose files are no images by their names.
     """
     if not root.is_dir():
         raise DatasetInvalid(f"no folder at {root}; {EXPECTED}")
-    splits = sorted(_folders(root), key=_rank)
-    _refuse_missing_split(root, splits)
-    classes_of = {split: _folders(root / split) for split in splits if split != UNLABELLED}
-    classes = sorted({label_name for found in classes_of.values() for label_name in found})
-    if not classes:
+    folders = _split_folders(root)
+    _refuse_missing_split(root, folders)
+    found, notes = _read_splits(root, folders)
+    classes = sorted(
+        {label_name for split, labelled in found.items() if split != UNLABELLED for label_name in labelled}
+    )
+    if not classes:  # unlabelled images only
         raise DatasetInvalid(f"no class folders in {root}; {EXPECTED}")
-    _refuse_two_spellings(classes_of)
+    _refuse_two_spellings({folders[split]: labelled for split, labelled in found.items() if split != UNLABELLED})
 
     records: list[ImageRecord] = []
     paths: dict[str, Path] = {}
-    for split in splits:
-        labelled = [(label, label_name, root / split / label_name) for label, label_name in enumerate(classes)]
-        for label, label_name, folder in [(UNKNOWN, "", root / split)] if split == UNLABELLED else labelled:
-            for path in sorted(_images_below(folder, within=())):
+    for split, labelled in found.items():
+        for label_name in sorted(labelled):
+            label = UNKNOWN if split == UNLABELLED else classes.index(label_name)
+            for path in labelled[label_name]:
                 image_id = _id_of(path, root)
                 records.append(ImageRecord(image_id=image_id, split=split, label=label, label_name=label_name))
                 paths[image_id] = path
-    if not records:
-        raise DatasetInvalid(f"no images in {root}; {EXPECTED}, with one of {' '.join(sorted(IMAGE_SUFFIXES))}")
-    return FileDataset(name=name or root.resolve().name, class_names=tuple(classes), records=records, paths=paths)
+    return FileDataset(
+        name=name or root.resolve().name,
+        class_names=tuple(classes),
+        records=records,
+        paths=paths,
+        notes=(*notes, *_missing_classes(found, classes)),
+    )
+
+
+def _split_folders(root: Path) -> dict[str, str]:
+    """The folder of each split, in the order of the splits. Raises DatasetInvalid for two folders of one split."""
+    folders: dict[str, str] = {}
+    for folder in sorted(name for name, kind in entries(root) if kind == "folder"):
+        split = folder.casefold() if _is_usual(folder) else folder
+        if split in folders:
+            raise DatasetInvalid(f"{root} has the split '{split}' twice: {folders[split]} and {folder}; merge them")
+        folders[split] = folder
+    return {split: folders[split] for split in sorted(folders, key=_rank)}
+
+
+def _is_usual(split: str) -> bool:
+    return split.casefold() in (*SPLIT_ORDER, UNLABELLED)
 
 
 def _rank(split: str) -> tuple[int, str]:
     return (SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER), split)
 
 
-def _refuse_missing_split(root: Path, splits: list[str]) -> None:
+def _refuse_missing_split(root: Path, folders: Mapping[str, str]) -> None:
     """The two layouts that come closest to the expected one, each with its way out."""
-    for split in splits:
-        loose = sorted(entry.name for entry in (root / split).iterdir() if _is_image(entry))
+    for split, folder in folders.items():
         if split == UNLABELLED:
             continue
-        if loose and split in SPLIT_ORDER:
+        loose = min(
+            (name for name, kind in entries(root / folder) if kind == "file" and has_image_name(name)), default=""
+        )
+        if not loose:
+            continue
+        if split in SPLIT_ORDER:
             raise DatasetInvalid(
-                f"{root / split} holds images without a class ({loose[0]}); move each into a folder of its class"
+                f"{root / folder} holds images without a class ({loose}); move each into a folder of its class"
             )
-        if loose and root.resolve().name in SPLIT_ORDER:
+        if root.resolve().name.casefold() in SPLIT_ORDER:
             above = root.resolve().parent
             raise DatasetInvalid(f"{root} is a split, not a dataset; name the folder above it: {above}")
-        if loose:
+        raise DatasetInvalid(
+            f"{root} holds classes without a split ({folder}/{loose}); move the class folders to {root / 'train'}"
+        )
+
+
+def _read_splits(root: Path, folders: Mapping[str, str]) -> tuple[dict[str, Found], list[str]]:
+    """The images of each split, and what there is to say about the rest. Raises DatasetInvalid where there are none."""
+    skipped, every = Skipped(), Skipped()
+    without: list[str] = []
+    found: dict[str, Found] = {}
+    for split, folder in folders.items():
+        aside = Skipped()
+        labelled = _read_split(root, split, folder, aside)
+        every.add(aside)
+        if any(labelled.values()) or _is_usual(split):
+            found[split] = labelled
+            skipped.add(aside)
+        else:
+            without.append(folder)
+    if not any(images for labelled in found.values() for images in labelled.values()):
+        rest = "".join(f"; {note}" for note in every.notes())
+        what = "images" if any(found.values()) or every else "class folders"
+        raise DatasetInvalid(f"no {what} in {root}; {EXPECTED}{rest}")
+    for split, labelled in found.items():
+        if not any(labelled.values()):
+            raise DatasetInvalid(f"split '{split}' has no images in {root / folders[split]}; add some, or remove it")
+    notes = list(skipped.notes())
+    if without:
+        notes.append(f"skipped {counted(len(without), 'folder')} without images: {listing(without)}")
+    if loose := sorted(name for name, kind in entries(root) if kind != "folder" and has_image_name(name)):
+        notes.append(f"skipped {counted(len(loose), 'image')} in no split: {listing(loose)}")
+    return found, notes
+
+
+def _read_split(root: Path, split: str, folder: str, skipped: Skipped) -> Found:
+    """The images of each class folder, "" where there are no classes; the rest is added to `skipped`.
+
+    Raises DatasetInvalid for a class folder of a usual split whose files are no images.
+    """
+    if split == UNLABELLED:
+        return {"": images_below(root / folder, root, skipped)}
+    labelled: Found = {}
+    for name, kind in sorted(entries(root / folder)):
+        if kind != "folder":
+            skipped.suffixes[Path(name).suffix.lower()] += 1
+            continue
+        aside = Skipped()
+        labelled[name] = images_below(root / folder / name, root, aside)
+        if aside and not labelled[name] and split in SPLIT_ORDER:
             raise DatasetInvalid(
-                f"{root} holds classes without a split ({split}/{loose[0]}); move the class folders to {root / 'train'}"
+                f"class folder {root / folder / name} has no images: {'; '.join(aside.notes())}; convert the files to "
+                "JPEG or PNG, or remove the folder"
             )
+        skipped.add(aside)
+    return labelled
 
 
-def _refuse_two_spellings(classes_of: dict[str, list[str]]) -> None:
+def _missing_classes(found: Mapping[str, Found], classes: Iterable[str]) -> list[str]:
+    """A note for each usual split that has no image of some class."""
+    notes = []
+    for split, labelled in found.items():
+        missing = [label_name for label_name in classes if not labelled.get(label_name)]
+        if missing and split in SPLIT_ORDER:
+            notes.append(
+                f"split '{split}' has no image of {counted(len(missing), 'class', 'classes')}: {listing(missing)}"
+            )
+    return notes
+
+
+def _refuse_two_spellings(classes_of: Mapping[str, Iterable[str]]) -> None:
     seen: dict[str, tuple[str, str]] = {}
-    for split, found in classes_of.items():
+    for folder, found in classes_of.items():
         for label_name in found:
             meant = unicodedata.normalize("NFKC", label_name).casefold().replace("-", " ").replace("_", " ")
-            first_split, first = seen.setdefault(meant, (split, label_name))
+            first_folder, first = seen.setdefault(meant, (folder, label_name))
             if first != label_name:
                 raise DatasetInvalid(
-                    f"class folders {first_split}/{first} and {split}/{label_name} are one class in two spellings; "
+                    f"class folders {first_folder}/{first} and {folder}/{label_name} are one class in two spellings; "
                     "rename one"
                 )
-
-
-def _folders(parent: Path) -> list[str]:
-    return [entry.name for entry in parent.iterdir() if _visible(entry.name) and entry.is_dir()]
-
-
-def _visible(name: str) -> bool:
-    return not name.startswith((".", "__"))
-
-
-def _is_image(entry: Path) -> bool:
-    return _visible(entry.name) and entry.suffix.lower() in IMAGE_SUFFIXES and not entry.is_dir()
-
-
-def _images_below(folder: Path, within: tuple[str, ...]) -> Iterator[Path]:
-    """Image files at any depth. `within` are the real folders that were passed on the way: a link back ends there."""
-    real = os.path.realpath(folder)
-    if real in within or not folder.is_dir():
-        return
-    for entry in folder.iterdir():
-        if _is_image(entry):
-            yield entry
-        elif _visible(entry.name) and entry.is_dir():
-            yield from _images_below(entry, (*within, real))
 
 
 def _id_of(path: Path, root: Path) -> str:
@@ -113,5 +179,5 @@ def _id_of(path: Path, root: Path) -> str:
     try:
         image_id.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise DatasetInvalid(f"file name {image_id!r} in {root} is not UTF-8; rename the file") from error
+        raise DatasetInvalid(f"file name {printable(image_id)!r} in {root} is not UTF-8; rename the file") from error
     return image_id

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from storage.datasets.base import DatasetInvalid, ImageRecord
+from storage.images import read_image_file
 
 if TYPE_CHECKING:
     import datasets
@@ -35,7 +36,7 @@ class TableDataset:
         if cell and cell["bytes"] is not None:
             return bytes(cell["bytes"])
         if cell and cell["path"]:
-            return Path(cell["path"]).read_bytes()
+            return read_image_file(Path(cell["path"]))
         raise FileNotFoundError(f"row {row} of split '{split}' of '{self.name}' holds no image")
 
 

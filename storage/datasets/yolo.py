@@ -12,7 +12,7 @@ from PIL import Image
 
 from storage.datasets.base import DatasetInvalid, ImageRecord
 from storage.datasets.detection import Box, DetectionDataset, checked_box, image_record
-from storage.datasets.folder import IMAGE_SUFFIXES
+from storage.datasets.files import IMAGE_SUFFIXES
 
 FILES = ("data.yaml", "dataset.yaml", "config.yaml")
 EXPECTED = "expected data.yaml with train, val and names, images in images/, boxes in labels/"

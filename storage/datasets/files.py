@@ -1,0 +1,133 @@
+"""The image files of a folder, and an account of everything else that lies there."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from storage.datasets.base import DatasetInvalid
+from storage.text import printable
+
+# What Pillow opens by itself, written out so that another release of it does not change a dataset. Left out are
+# .eps and .ps, which run Ghostscript, and formats that it recognises but cannot decode (.emf, .h5, .mpg, ...).
+PILLOW_SUFFIXES = """
+    .apng .avif .avifs .blp .bmp .bw .cur .dcx .dds .dib .fit .fits .flc .fli .ftc .ftu .gbr .gif .icb .icns .ico
+    .iim .im .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .mpo .msp .pbm .pcd .pcx .pfm .pgm .png .pnm .ppm
+    .psd .pxr .qoi .ras .rgb .rgba .sgi .tga .tif .tiff .vda .vst .webp .xbm .xpm
+"""
+# Pillow does not read HEIC: listed so that a phone's images show up as unreadable instead of not at all.
+IMAGE_SUFFIXES = frozenset(PILLOW_SUFFIXES.split()) | {".heic", ".heif"}
+# What file managers leave behind; names that start with "." or "__" are ignored as well.
+LEFT_BEHIND = frozenset({"thumbs.db", "desktop.ini"})
+DEEPEST = 50  # folders within each other
+LONGEST_LIST = 5
+
+Kind = Literal["folder", "file", "special"]
+
+
+@dataclass
+class Skipped:
+    """What was found beside images: files by their suffix, and the paths of what is no file or leads back."""
+
+    suffixes: Counter[str] = field(default_factory=Counter)
+    special: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.suffixes or self.special or self.links)
+
+    def add(self, other: Skipped) -> None:
+        self.suffixes.update(other.suffixes)
+        self.special += other.special
+        self.links += other.links
+
+    def notes(self) -> tuple[str, ...]:
+        """One line for each kind."""
+        lines = []
+        if total := sum(self.suffixes.values()):
+            lines.append(f"skipped {counted(total, 'file')} without the name of an image: {self.by_suffix()}")
+        if self.special:
+            lines.append(
+                f"skipped {counted(len(self.special), 'entry', 'entries')} that are a pipe, device or socket, not a "
+                f"file: {listing(self.special)}"
+            )
+        if self.links:
+            lines.append(f"skipped {counted(len(self.links), 'link')} back to a folder above: {listing(self.links)}")
+        return tuple(lines)
+
+    def by_suffix(self) -> str:
+        """The most frequent ones first: 9 .txt, 3 .xcf."""
+        ordered = sorted(self.suffixes.items(), key=lambda item: (-item[1], item[0]))
+        return listing([f"{count} {suffix or 'without a suffix'}" for suffix, count in ordered])
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """1 file, 2 files."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def listing(names: Iterable[str]) -> str:
+    """The first few, safe to print, and how many more there are."""
+    every = list(names)
+    more = f" and {len(every) - LONGEST_LIST} more" if len(every) > LONGEST_LIST else ""
+    return ", ".join(printable(name, 80) for name in every[:LONGEST_LIST]) + more
+
+
+def is_visible(name: str) -> bool:
+    return not name.startswith((".", "__")) and name.casefold() not in LEFT_BEHIND
+
+
+def has_image_name(name: str) -> bool:
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def entries(folder: Path) -> Iterator[tuple[str, Kind]]:
+    """Visible names and what they are, links followed. A broken link counts as a file: whoever reads it says so."""
+    with os.scandir(folder) as found:
+        for entry in found:
+            if is_visible(entry.name):
+                yield entry.name, _kind(entry)
+
+
+def images_below(folder: Path, root: Path, skipped: Skipped) -> list[Path]:
+    """Image files at any depth below `folder`, itself in `root`, in the order of their paths; the rest is added to
+    `skipped`. Links are followed, but for those to a folder that the link itself lies in. Raises DatasetInvalid for
+    folders nested too deeply."""
+    above = (os.path.realpath(root), os.path.realpath(folder.parent))
+    return sorted(_images_below(folder, root, skipped, above))
+
+
+def _images_below(folder: Path, root: Path, skipped: Skipped, within: tuple[str, ...]) -> Iterator[Path]:
+    """`within` are the real folders that were passed on the way."""
+    real = os.path.realpath(folder)
+    if any(f"{passed}/".startswith(f"{real.rstrip('/')}/") for passed in within):
+        skipped.links.append(folder.relative_to(root).as_posix())
+        return
+    if len(within) > DEEPEST:
+        raise DatasetInvalid(f"{printable(str(root))} has folders nested more than {DEEPEST} levels deep")
+    for name, kind in entries(folder):
+        path = folder / name
+        if kind == "folder":
+            yield from _images_below(path, root, skipped, (*within, real))
+        elif not has_image_name(name):
+            skipped.suffixes[path.suffix.lower()] += 1
+        elif kind == "special":
+            skipped.special.append(path.relative_to(root).as_posix())
+        else:
+            yield path
+
+
+def _kind(entry: os.DirEntry[str]) -> Kind:
+    try:
+        if entry.is_dir():
+            return "folder"
+        if entry.is_file():
+            return "file"
+        entry.stat()
+    except OSError:  # a broken link, or one to itself
+        return "file"
+    return "special"
