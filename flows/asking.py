@@ -31,6 +31,7 @@ from storage.reuse import KnownAnswers
 from teacher.config import ResolvedTeacher
 from teacher.devices import Devices
 from teacher.extract import ExtractionPlan, Progress, ShardSummary, ask_shard
+from teacher.known import display_name
 from teacher.ledger import Ledger, add_up
 from teacher.process import EngineProcess, TeacherDied
 
@@ -155,7 +156,9 @@ def ask_missing(extractions: Sequence[Extraction], engines: TeacherEngines, know
         (number, shard.index) for number, extraction in enumerate(extractions) for shard in extraction.plan.missing
     )
     shards = len(waiting)
-    say(f"teacher {teacher.config.model} ({teacher.fingerprint}) by engine {engines.name} ({engines.why})")
+    say(
+        f"teacher {display_name(teacher.config.model)} ({teacher.fingerprint}) by engine {engines.name} ({engines.why})"
+    )
     for extraction in extractions:
         say(_describe(extraction.plan))
         extraction.plan.directory.reopen()

@@ -15,7 +15,7 @@ from prefect.artifacts import create_table_artifact
 from pydantic import Field
 
 from flows.asking import Extraction, TeacherEngines, ask_missing, task_runner
-from flows.extraction import PRESENT_ENGINE, TINY_TEACHER, TRAINING_SPLIT
+from flows.extraction import NO_TEACHER, PRESENT_ENGINE, TRAINING_SPLIT, find_teacher
 from flows.parameters import DatasetParameters, EngineParameters, TeacherParameters
 from flows.terminal import say, working
 from storage.answers import Answers, find_answers, read_answers
@@ -57,7 +57,7 @@ def audit_questions(
     dataset: DatasetParameters,
     questions: str,
     splits: Annotated[list[str], Field(min_length=1)] = TRAINING_SPLIT,
-    teacher: TeacherParameters = TINY_TEACHER,
+    teacher: TeacherParameters = NO_TEACHER,
     engine: EngineParameters = PRESENT_ENGINE,
     store: str = "store",
     images: Annotated[int, Field(ge=1)] = SAMPLE,
@@ -75,7 +75,7 @@ def audit_questions(
     right = None if truth is None else read_truth(Path(truth).expanduser(), asked)
     with working("reading the dataset"):
         photos = dataset.open()
-        resolved = teacher.resolve(engine.choose()[0])
+        resolved = find_teacher(teacher, dataset, engine)
         records = select(photos, splits)
         sample, some = choose_sample(records, images), choose_sample(records, min(probed, images))
     complete = _complete_answers(store, photos.name, resolved, asked)

@@ -33,6 +33,7 @@ def ask(given: dict[str, Any], student: StudentParameters | None = None) -> Resu
     # Prefect takes seconds to start; a typing mistake should not.
     with working("checking dataset and questions"):
         check_inputs(asked["dataset"], questions, asked["splits"], asked["teacher"], asked["engine"])
+        asked["teacher"].answering(asked["dataset"])
     train = student is not None
     return extract_aspects(questions=questions, train=train, student=student or SMALL_STUDENT, **asked).results
 
@@ -48,7 +49,7 @@ def forecast(given: dict[str, Any]) -> list[str]:
         shown = to_ask(asked["dataset"].open_detection(), _boxes(given), *question_files(given))
     else:
         shown = {"images": (asked["dataset"].open(), _questions(given))}
-    resolved = asked["teacher"].resolve(asked["engine"].choose()[0])
+    resolved = asked["teacher"].answering(asked["dataset"]).resolve(asked["engine"].choose()[0])
     place = (asked["splits"], resolved, asked["store"], asked["shard_size"])
     forecasts = [
         forecast_about(images, load_questions(Path(file).expanduser()), *place) for images, file in shown.values()
@@ -70,6 +71,7 @@ def _ask_about_boxes(given: dict[str, Any], student: StudentParameters | None) -
         check_detection_inputs(questions=questions, box_questions=box_questions, boxes=boxes, **inputs)
         if student is not None:
             evaluation_split(asked["dataset"].open_detection())
+        asked["teacher"].answering(asked["dataset"])
     _, results = detect_aspects(
         questions=questions,
         box_questions=box_questions,
@@ -87,16 +89,19 @@ def train(given: dict[str, Any], student: StudentParameters) -> Results:
     questions, box_questions = question_files(given)
     direct.get_ready()
     if given["task"] == DETECTION:
-        from flows.detection import student_for, train_detectors
+        from flows.detection import evaluation_split, find_detection_knowledge, student_for, train_detectors
 
         student_for(student, questions, box_questions).detector_config()
+        photos, boxes = images.open_detection(), BoxParameters(view=given["box_view"])
+        evaluation_split(photos)
+        find_detection_knowledge(given["store"], photos, given["teacher"], questions, box_questions, boxes)
         return train_detectors(
             dataset=images,
             store=given["store"],
             teacher=given["teacher"],
             questions=questions,
             box_questions=box_questions,
-            boxes=BoxParameters(view=given["box_view"]),
+            boxes=boxes,
             detector=student,
         )
     from flows.training import find_knowledge, train_student

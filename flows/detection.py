@@ -12,7 +12,14 @@ from prefect.logging import get_run_logger
 from pydantic import Field
 
 from flows.asking import TeacherEngines, task_runner
-from flows.extraction import PRESENT_ENGINE, TINY_TEACHER, TRAINING_SPLIT, ExtractionSummary, ask_about
+from flows.extraction import (
+    NO_TEACHER,
+    PRESENT_ENGINE,
+    TRAINING_SPLIT,
+    ExtractionSummary,
+    ask_about,
+    find_teacher,
+)
 from flows.parameters import (
     CROPPED_BOXES,
     SMALL_STUDENT,
@@ -57,7 +64,7 @@ def detect_aspects(
     box_questions: str | None = None,
     boxes: BoxParameters = CROPPED_BOXES,
     splits: Annotated[list[str], Field(min_length=1)] = TRAINING_SPLIT,
-    teacher: TeacherParameters = TINY_TEACHER,
+    teacher: TeacherParameters = NO_TEACHER,
     engine: EngineParameters = PRESENT_ENGINE,
     store: str = "store",
     shard_size: Annotated[int, Field(ge=1)] = SHARD_SIZE,
@@ -73,7 +80,7 @@ def detect_aspects(
         student_for(detector, questions, box_questions).detector_config()
     with working("reading the dataset"):
         images = dataset.open_detection()
-        resolved = teacher.resolve(engine.choose()[0])
+        resolved = find_teacher(teacher, dataset, engine)
     summaries = {}
     with TeacherEngines(resolved, engine) as engines:
         for what, (shown, file) in to_ask(images, boxes, questions, box_questions).items():

@@ -28,6 +28,7 @@ from storage.reuse import known_answers
 from teacher.config import ResolvedTeacher
 from teacher.extract import SHARD_SIZE, finish_directory, plan_extraction
 from teacher.forecast import Forecast, forecast
+from teacher.known import TINY
 from teacher.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 # What the flow's pages show as defaults.
 TRAINING_SPLIT = ["train"]
-TINY_TEACHER = TeacherParameters()
+NO_TEACHER = TeacherParameters()  # which one, the dataset may say
 PRESENT_ENGINE = EngineParameters()
 
 
@@ -77,7 +78,7 @@ def extract_aspects(
     dataset: DatasetParameters,
     questions: str,
     splits: Annotated[list[str], Field(min_length=1)] = TRAINING_SPLIT,
-    teacher: TeacherParameters = TINY_TEACHER,
+    teacher: TeacherParameters = NO_TEACHER,
     engine: EngineParameters = PRESENT_ENGINE,
     store: str = "store",
     shard_size: Annotated[int, Field(ge=1)] = SHARD_SIZE,
@@ -94,7 +95,7 @@ def extract_aspects(
     asked_questions = load_questions(Path(questions).expanduser())
     with working("reading the dataset"):
         images = dataset.open()
-        resolved = teacher.resolve(engine.choose()[0])
+        resolved = find_teacher(teacher, dataset, engine)
     with TeacherEngines(resolved, engine) as engines:
         summary = ask_about(images, asked_questions, splits, engines, store, shard_size)
     if not train:
@@ -151,6 +152,15 @@ def forecast_about(
     """What `ask_about` would ask. Needs no Prefect, and loads no model."""
     plan = plan_extraction(images, splits, asked_questions, resolved, store, shard_size=shard_size)
     return forecast(plan, images, known_answers(store, [images.name], resolved.fingerprint), store)
+
+
+def find_teacher(teacher: TeacherParameters, dataset: DatasetParameters, engine: EngineParameters) -> ResolvedTeacher:
+    """Who is asked about the dataset. Raises TeacherMissing and TeacherInvalid; says so where the bundled teacher is
+    asked about images that it does not know."""
+    chosen, name = teacher.answering(dataset), engine.choose()[0]
+    if chosen.model == TINY and name != "openai" and not dataset.is_rendered():
+        say("note: teacher tiny knows rendered scenes only; its answers about other images say little")
+    return chosen.resolve(name)
 
 
 def check_inputs(

@@ -58,11 +58,11 @@ AnyQuestions = Annotated[
 Store = Annotated[str, typer.Option("--store", "-s", help="Folder of the answers, or s3://bucket/path.")]
 Splits = Annotated[str, typer.Option(help="Splits to ask about, separated by commas.")]
 Teacher = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--teacher",
         "-t",
-        help="Name of `aspects teachers`, model folder or Hugging Face name; tiny is bundled.",
+        help="Name of `aspects teachers`, model folder or Hugging Face name; required but for `aspects scenes`: tiny.",
         rich_help_panel=TEACHER,
     ),
 ]
@@ -210,7 +210,7 @@ Given = Mapping[str, Any]  # what a command was given for them
 
 DATASET: Shared = {"name": (Name, None), "root": (Root, None), "download": (Download, False)}
 ASKING: Shared = {
-    "teacher": (Teacher, "tiny"),
+    "teacher": (Teacher, None),
     "revision": (Revision, None),
     "engine": (Engine, None),
     "base_url": (BaseUrl, None),

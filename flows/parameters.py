@@ -19,6 +19,7 @@ from storage.datasets.base import ImageDataset
 from storage.datasets.detection import BoxImages, BoxView, DetectionDataset
 from storage.datasets.open import open_dataset, open_detection_dataset
 from storage.errors import InputInvalid
+from storage.rendered import holds_rendered_scenes
 from teacher.config import (
     Dtype,
     EngineOptions,
@@ -30,19 +31,28 @@ from teacher.config import (
 )
 from teacher.devices import Devices, share_devices
 from teacher.engine import EngineName
-from teacher.known import KNOWN
+from teacher.known import KNOWN, TINY
 
 if TYPE_CHECKING:  # torch and timm take seconds, and an extraction does without them
     from student.config import StudentConfig
     from student.detection.config import DetectorConfig
 
-TINY = "tiny"  # of teacher/known.py
 MAX_WORKERS = 64
 PRICES = ("price_per_gpu_hour", "price_per_million_tokens")
 
 
 class SettingInvalid(InputInvalid):
     """A student's setting is no number, word or list where it should be one."""
+
+
+class TeacherMissing(TeacherInvalid):
+    """Nobody has said which model is to be asked; the message says how to."""
+
+    def __init__(self, about: str) -> None:
+        super().__init__(
+            f"no teacher is given for {about}; choose one, e.g. --teacher Qwen/Qwen3-VL-8B-Instruct, "
+            "or a name that 'aspects teachers' lists"
+        )
 
 
 class Parameters(BaseModel):
@@ -58,6 +68,12 @@ class DatasetParameters(Parameters):
     name: str | None = Field(default=None, description="replaces the dataset's own name in the store")
     root: str | None = Field(default=None, description="where torchvision's and Hugging Face's files lie")
     download: bool = Field(default=False, description="let torchvision fetch what is missing")
+
+    def is_rendered(self) -> bool:
+        """Whether these are scenes that `aspects scenes` has drawn."""
+        kind, colon, rest = self.source.partition(":")
+        folder = rest if colon and kind in ("coco", "yolo") else self.source
+        return holds_rendered_scenes(Path(folder).expanduser())
 
     def open(self) -> ImageDataset:
         root = Path(self.root).expanduser() if self.root else None
@@ -84,7 +100,11 @@ class BoxParameters(Parameters):
 class TeacherParameters(Parameters):
     """Who answers, and everything that changes an answer. None stands for the teacher's own default."""
 
-    model: str = Field(default=TINY, description="a name of `aspects teachers`, a folder, or a Hugging Face name")
+    model: str | None = Field(
+        default=None,
+        description="a name of `aspects teachers`, a folder, or a Hugging Face name; for rendered scenes alone it may "
+        "be left out: tiny",
+    )
     revision: str | None = None
     prompt: str | None = Field(default=None, description="the user's message, with {question} in it")
     yes_words: list[str] | None = None
@@ -95,15 +115,26 @@ class TeacherParameters(Parameters):
     quantization: str | None = Field(default=None, description="of the weights, by vLLM: fp8, ...")
     trust_remote_code: bool = False
 
+    def answering(self, dataset: DatasetParameters) -> TeacherParameters:
+        """With a model: the given one; the bundled one for rendered scenes. Raises TeacherMissing for other images."""
+        if self.model is not None:
+            return self
+        if not dataset.is_rendered():
+            raise TeacherMissing(f"dataset {dataset.source}")
+        return self.model_copy(update={"model": TINY})
+
     def resolve(self, engine: EngineName) -> ResolvedTeacher:
         """Find the weights; a server knows its models by name only. Raises TeacherInvalid."""
+        if self.model is None:
+            raise TeacherMissing("this command")
         if engine == "openai":
             return resolve_served(self.config(served=True))
         return resolve(self.config())
 
     def config(self, *, served: bool = False) -> TeacherConfig:
-        known = None if served else KNOWN.get(self.model)
-        base = known or TeacherConfig(model=self.model)
+        model = self.model or ""
+        known = None if served else KNOWN.get(model)
+        base = known or TeacherConfig(model=model)
         given = self.model_dump(exclude={"model"}, exclude_none=True)
         plain: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in given.items()

@@ -24,7 +24,7 @@ def questions() -> None:
 def generate(
     output: Annotated[Path, typer.Argument(help="Question set (YAML) to write.", metavar="FILE")],
     teacher: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--teacher",
             "-t",
@@ -32,7 +32,7 @@ def generate(
             "name, or its name on the server.",
             rich_help_panel=options.TEACHER,
         ),
-    ],
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option("--dataset", "-d", help="Dataset whose classes are asked about, as for extract.")
     ] = None,
@@ -84,6 +84,10 @@ def generate(
 
     Rejected: what is no yes/no question, negated or either-or wording, class names, and repetitions.
     """
+    if teacher is None:
+        raise options.OptionInvalid(
+            "no teacher is given; name the model that is to write, e.g. --teacher Qwen/Qwen3-VL-8B-Instruct"
+        )
     direct.get_ready()
     from flows.generation import BriefParameters, check_output, generate_questions
     from flows.parameters import EngineParameters, TeacherParameters
@@ -146,6 +150,7 @@ def audit(
     check_inputs(photos, str(file), names, teacher, engine)
     if truth is not None:
         read_truth(truth, load_questions(file))
+    teacher.answering(photos)
     summary = audit_questions(
         dataset=photos,
         questions=str(file),

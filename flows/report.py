@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.parameters import TINY
 from teacher.candidates import Rejection
-from teacher.known import KNOWN
+from teacher.known import KNOWN, TINY
 
 if TYPE_CHECKING:  # torch takes seconds, and only who has trained prints these
     import polars as pl

@@ -15,6 +15,7 @@ from storage.answers import Answers, join_shards
 from storage.information import class_information
 from storage.schema import AnswerHeader
 from storage.store import AnswerDirectory, AnswersMissing, answer_directories
+from teacher.known import display_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ def _row(holding: Holding) -> tuple[str, ...]:
     failed = sum(error is not None for error in answers.errors)
     return (
         answers.dataset,
-        f"{answers.teacher}\n{_short(str(header.teacher.get('model', '?')))}",
+        f"{answers.teacher}\n{display_name(str(header.teacher.get('model', '?')))}",
         f"{header.questions.fingerprint}\n{len(answers.questions)} questions",
         str(len(answers.image_ids)),
         str(failed),
@@ -137,8 +138,3 @@ def _informative(holding: Holding, count: int) -> Table:
 
 def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
-
-
-def _short(model: str) -> str:
-    # A folder's own name says enough; the fingerprint beside it identifies the teacher.
-    return model.rstrip("/").rpartition("/")[2] if model.startswith(("/", ".", "~")) else model

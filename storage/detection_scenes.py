@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from storage.datasets.base import BOX_MARK, Corners
+from storage.rendered import GROUND_TRUTH
 from storage.scenes import (
     CLANS,
     FORM_COLOURS,
@@ -86,9 +87,9 @@ def write_detection_scenes(root: Path, *, train: int, test: int, seed: int) -> N
         document = {"images": images, "annotations": annotations, "categories": categories}
         (root / "annotations").mkdir(exist_ok=True)
         (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(document), encoding="utf-8")
-    unfinished = root / ".ground_truth.parquet"
+    unfinished = root / f".{GROUND_TRUTH}"
     pl.DataFrame(answers).write_parquet(unfinished)
-    unfinished.replace(root / "ground_truth.parquet")
+    unfinished.replace(root / GROUND_TRUTH)
 
 
 def _annotation(number: int, image: int, thing: SceneObject, scene: Scene) -> dict[str, Any]:

@@ -15,6 +15,8 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from storage.rendered import GROUND_TRUTH
+
 SIZE = 64  # pixels, both ways
 
 COLOURS = {
@@ -219,9 +221,9 @@ def write_scenes(root: Path, *, train_per_class: int, test_per_class: int, seed:
                 path = folder / f"{number:04}.png"
                 render(scene, rng).save(path)
                 answers.append({"image_id": path.relative_to(root).as_posix(), **ground_truth(scene)})
-    unfinished = root / ".ground_truth.parquet"
+    unfinished = root / f".{GROUND_TRUTH}"
     pl.DataFrame(answers).write_parquet(unfinished)
-    unfinished.replace(root / "ground_truth.parquet")
+    unfinished.replace(root / GROUND_TRUTH)
 
 
 def ground_truth(scene: Scene) -> dict[str, bool]:

@@ -7,9 +7,10 @@ photo 1,000 to 1,500 tokens in any family, since tokens are time.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from teacher.config import TeacherConfig, tiny_teacher
+from teacher.config import TINY_MODEL, TeacherConfig, tiny_teacher
 
 # A token for 28 x 28 or 32 x 32 pixels: 1,337 or 1,024 at a megapixel.
 QWEN: Mapping[str, Any] = {"max_pixels": 1_048_576}
@@ -21,8 +22,10 @@ LLAVA: Mapping[str, Any] = {"max_pixels": 384 * 384}
 # 64 tokens for each tile of 512 x 512, 16 at most, and for the whole photo.
 SMOLVLM: Mapping[str, Any] = {"max_pixels": 1_048_576}
 
+TINY = "tiny"  # the bundled one
+
 KNOWN: Mapping[str, TeacherConfig] = {
-    "tiny": tiny_teacher(),
+    TINY: tiny_teacher(),
     "qwen3-vl-2b": TeacherConfig(model="Qwen/Qwen3-VL-2B-Instruct", **QWEN),
     "qwen3-vl-4b": TeacherConfig(model="Qwen/Qwen3-VL-4B-Instruct", **QWEN),
     "qwen3-vl-8b": TeacherConfig(model="Qwen/Qwen3-VL-8B-Instruct", **QWEN),
@@ -36,3 +39,12 @@ KNOWN: Mapping[str, TeacherConfig] = {
     "smolvlm-500m": TeacherConfig(model="HuggingFaceTB/SmolVLM-500M-Instruct", **SMOLVLM),
     "smolvlm2-2.2b": TeacherConfig(model="HuggingFaceTB/SmolVLM2-2.2B-Instruct", **SMOLVLM),
 }
+
+
+def display_name(model: str) -> str:
+    """What people call a teacher: the bundled one's short name, the last two parts of a folder, else its own name."""
+    parts = Path(model).parts
+    # Wherever it is installed: the store may come from another machine.
+    if parts[-3:] == TINY_MODEL.parts[-3:]:
+        return TINY
+    return "/".join(parts[-2:]) if model.startswith(("/", ".", "~")) else model

@@ -60,6 +60,7 @@ DETECTION = ("--task", "detection", "--box-questions", "questions.yaml")
 # Datasets with boxes, by what is wrong with their only box.
 BOXES = {
     "boxed": "0 0.5 0.5 0.5 0.5",
+    "right": "0 0.5 0.5 1 1",
     "negative": "0 0.5 0.5 -0.5 0.5",
     "outside": "0 1.5 0.5 0.5 0.5",
     "unknown": "3 0.5 0.5 0.5 0.5",
@@ -103,6 +104,12 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["import-answers", "none.json", "--format", "lavid", "-d", "photos"], "needs --questions"),
     (["import-answers", "none.csv", "--format", "makd", "-d", "photos", "--alias", "a=b"], "lavid only"),
     (["extract", "-d", "photos"], "--questions is missing"),
+    (["extract", "-d", "photos", "-q", "questions.yaml"], "no teacher is given for dataset photos; choose one"),
+    (["extract", "-d", "photos", "-q", "questions.yaml", "--dry-run"], "no teacher is given for dataset photos"),
+    (["run", "-d", "photos", "-q", "questions.yaml"], "no teacher is given for dataset photos"),
+    (["questions", "audit", "questions.yaml", "-d", "photos"], "no teacher is given for dataset photos"),
+    (["questions", "generate", "new.yaml", "-d", "photos"], "no teacher is given; name the model that is to write"),
+    (["extract", "-d", "right", *DETECTION], "no teacher is given for dataset right"),
     (["run", "-d", "photos", "--task", "detection", "-q", "questions.yaml"], "no COCO or YOLO annotations in photos"),
     (["run", "-d", "boxed", "--task", "detection"], "--questions about images, --box-questions about boxes"),
     (["run", "-d", "boxed", "--task", "segmentation", "-q", "questions.yaml"], "'classification', 'detection'"),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import polars as pl
 import pytest
 
-from flows.parameters import EngineParameters, TeacherParameters
+from flows.parameters import DatasetParameters, EngineParameters, TeacherMissing, TeacherParameters
 from teacher.config import TINY_MODEL, TeacherInvalid
+from teacher.known import display_name
 
 
 def test_a_short_name_brings_its_settings_and_any_of_them_can_be_changed() -> None:
@@ -18,9 +22,47 @@ def test_a_short_name_brings_its_settings_and_any_of_them_can_be_changed() -> No
 
 
 def test_tiny_is_the_bundled_teacher_but_a_server_may_have_its_own() -> None:
-    assert TeacherParameters().resolve("vllm").path == TINY_MODEL.resolve()
-    served = TeacherParameters().resolve("openai")
+    assert TeacherParameters(model="tiny").resolve("vllm").path == TINY_MODEL.resolve()
+    served = TeacherParameters(model="tiny").resolve("openai")
     assert (served.path, served.weights, served.config.model) == (None, "served:tiny", "tiny")
+
+
+@pytest.mark.parametrize("prefix", ["", "coco:"])
+def test_rendered_scenes_are_asked_about_by_the_bundled_teacher_unless_told_otherwise(
+    scenes: Path, prefix: str
+) -> None:
+    dataset = DatasetParameters(source=f"{prefix}{scenes}")
+    assert TeacherParameters().answering(dataset).model == "tiny"
+    assert TeacherParameters(dtype="float16").answering(dataset).dtype == "float16"
+    assert TeacherParameters(model="qwen3-vl-2b").answering(dataset).model == "qwen3-vl-2b"
+
+
+@pytest.mark.parametrize("table", [None, b"no table", {"image_id": ["1"], "has_red": [True]}])
+def test_other_images_need_a_teacher(tmp_path: Path, table: object) -> None:
+    if isinstance(table, bytes):
+        (tmp_path / "ground_truth.parquet").write_bytes(table)
+    elif isinstance(table, dict):
+        pl.DataFrame(table).write_parquet(tmp_path / "ground_truth.parquet")
+    dataset = DatasetParameters(source=str(tmp_path))
+    with pytest.raises(TeacherMissing, match="--teacher Qwen/Qwen3-VL-8B-Instruct"):
+        TeacherParameters().answering(dataset)
+    assert TeacherParameters(model="tiny").answering(dataset).model == "tiny"
+    with pytest.raises(TeacherMissing):
+        TeacherParameters().resolve("vllm")
+
+
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        (str(TINY_MODEL), "tiny"),
+        ("/elsewhere/site-packages/teacher/tiny/model", "tiny"),
+        ("/models/qwen/model/", "qwen/model"),
+        ("./model", "model"),
+        ("Qwen/Qwen3-VL-8B-Instruct", "Qwen/Qwen3-VL-8B-Instruct"),
+    ],
+)
+def test_a_teacher_has_a_name_for_people(model: str, shown: str) -> None:
+    assert display_name(model) == shown
 
 
 def test_an_address_chooses_the_engine() -> None:
