@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from flows import direct, options, questions_cli, store_cli
-from flows.errors import USERS_MISTAKE, explain, wants_traceback
+from flows.entry import run as run_command
+from flows.markup import echo
 
-INTERRUPTED = 130
-# Typer brings its own copy of click in some releases: these are the classes that it really raises.
-ClickException = typer.BadParameter.__mro__[2]
+if TYPE_CHECKING:
+    from student.experiment import Results
+
 app = typer.Typer(
     name="aspects",
     help="Teach small image classifiers what a multimodal LLM knows.",
@@ -28,9 +28,20 @@ app.add_typer(questions_cli.app, name="questions")
 app.add_typer(store_cli.app, name="store")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        echo(f"aspects {version('aspects')}")
+        raise typer.Exit
+
+
 @app.callback()
 def configure(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and Prefect's log.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Teach small image classifiers what a multimodal LLM knows."""
     if debug:
@@ -60,7 +71,7 @@ def scenes(
         write_detection_scenes(folder, train=train, test=test, seed=seed)
     else:
         write_scenes(folder, train_per_class=train, test_per_class=test, seed=seed)
-    typer.echo(f"{len(list(folder.rglob('*.png')))} scenes: {folder}")
+    echo(f"{len(list(folder.rglob('*.png')))} scenes: {folder}")
 
 
 @app.command(epilog="Example: aspects extract -d data/scenes -q questions/scenes.yaml -s store --splits train,test")
@@ -90,7 +101,7 @@ def extract(
     given = {"task": task, **asked, **source, **asking, **boxes}
     if dry_run:
         for line in commands.forecast(given):
-            typer.echo(line)
+            echo(line)
         return
     commands.ask(given)
 
@@ -223,9 +234,9 @@ def export(
     write = export_detector if is_detector_run(run) else export_run
     written = write(run, out, tuple(formats or ("safetensors", "onnx")), keep_aspects)
     for file in written.files:
-        typer.echo(written.folder / file)
+        echo(str(written.folder / file))
     if written.onnx_difference is not None:
-        typer.echo(f"onnxruntime and torch differ by at most {written.onnx_difference:.1g}")
+        echo(f"onnxruntime and torch differ by at most {written.onnx_difference:.1g}")
 
 
 @app.command(
@@ -256,7 +267,7 @@ def import_answers(
     answers = read_answers_file(file, format, questions, alias)
     images = options.dataset_parameters(dataset, name, root, download).open()
     for line in import_lines(import_into_store(answers, images, options.split_names(splits), store)):
-        typer.echo(line)
+        echo(line)
 
 
 @app.command(epilog="Example: aspects show --store store --dataset scenes")
@@ -279,37 +290,13 @@ def teachers() -> None:
     print_teachers()
 
 
-def _print_results(results: Any) -> None:
+def _print_results(results: Results | None) -> None:
+    assert results is not None  # students were trained
     from flows.report import print_results
 
     print_results(results)
 
 
 def main() -> None:
-    """The entry point: whatever goes wrong becomes one line on standard error and an exit code."""
-    try:
-        code = app(standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
-    except Exception as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # the help is on the terminal already
-            sys.exit(USERS_MISTAKE)
-        if isinstance(error, ClickException):
-            _fail(_usage(error), USERS_MISTAKE)
-        if wants_traceback() or (explained := explain(error)) is None:
-            raise
-        _fail(*explained)
-    if code == INTERRUPTED:
-        _fail("interrupted; the same command again goes on where this one stopped", INTERRUPTED)
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _usage(error: Any) -> str:
-    context = getattr(error, "ctx", None)
-    message = " ".join(error.format_message().split()).rstrip(".")
-    return f"{message}; see {context.command_path if context else 'aspects'} --help"
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    sys.exit(code)
+    """The entry point."""
+    run_command(app)

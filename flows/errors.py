@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
-
-from pydantic import ValidationError
+from typing import Any
 
 from storage.errors import AspectsError
 from storage.text import printable
@@ -12,24 +12,32 @@ from storage.text import printable
 USERS_MISTAKE = 2
 FAILED = 1
 LONGEST_LINE = 1000
+# Errors of the file system that the same command may not meet again.
+PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EBUSY)
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:
     """The line to print and the exit code; None for an error that nobody outside this project can do anything about."""
     if isinstance(error, AspectsError):
         return _one_line(str(error)), error.exit_code
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        group = error.title.removesuffix("Parameters").lower()
-        where = ".".join(str(part) for part in first["loc"])
-        return _one_line(f"{group} {where} is {first['input']!r}: {first['msg'].lower()}"), USERS_MISTAKE
+    if type(error).__name__ == "ValidationError":
+        return _one_line(_describe_validation(error)), USERS_MISTAKE
     if type(error).__name__ in ("ParameterTypeError", "ParameterBindError", "SignatureMismatchError"):
         return _one_line(str(error)), USERS_MISTAKE
     if isinstance(error, RuntimeError) and str(error).startswith("Failed to reach API at"):
         return f"{error}; start that Prefect server, or unset PREFECT_API_URL to do without one", USERS_MISTAKE
     if isinstance(error, OSError):
-        return _one_line(f"{error}; check the path, its permissions and the free space"), USERS_MISTAKE
+        code = FAILED if error.errno in PASSING else USERS_MISTAKE
+        return _one_line(f"{error}; check the path, its permissions and the free space"), code
     return None
+
+
+def _describe_validation(error: Any) -> str:
+    """The first thing that pydantic complains about."""
+    first = error.errors()[0]
+    group = error.title.removesuffix("Parameters").lower()
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{group} {where} is {first['input']!r}: {first['msg'].lower()}"
 
 
 def wants_traceback() -> bool:

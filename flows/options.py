@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-import yaml
 
 from storage.errors import InputInvalid
 
@@ -354,6 +353,8 @@ def words(text: str | None) -> list[str]:
 
 def assignments(option: str, given: list[str] | None) -> dict[str, Any]:
     """NAME=VALUE pairs, the values read as YAML: 0.1, true, [150, 180], cosine. Raises OptionInvalid."""
+    import yaml  # takes time that --help has no use for
+
     read: dict[str, Any] = {}
     for text in given or []:
         name, equals, value = text.partition("=")
@@ -367,6 +368,8 @@ def assignments(option: str, given: list[str] | None) -> dict[str, Any]:
 
 
 def _number(value: str) -> Any:
+    import yaml
+
     # YAML takes 1e-3 for a word.
     try:
         return float(value) if "e" in value.lower() else yaml.safe_load(value)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flows import direct, options
+from flows.markup import echo
 
 PROMPTED = "What the model is told"
 
@@ -183,9 +184,9 @@ def select(
     chosen, audit = select_from_audit(file, asked, count, store)
     write_questions(out, chosen, heading=f"{count} of {file.name}, chosen by their answers.", replace=force)
     verdicts = ", ".join(f"{number} {verdict}" for verdict, number in audit.verdicts.items())
-    typer.echo(f"audited: {verdicts}")
-    typer.echo(f"chosen: {', '.join(chosen.keys)}")
-    typer.echo(f"{len(chosen)} questions: {out}")
+    echo(f"audited: {verdicts}")
+    echo(f"chosen: {', '.join(chosen.keys)}")
+    echo(f"{len(chosen)} questions: {out}")
 
 
 @app.command(epilog="Example: aspects questions publish questions/scenes.yaml -s store")
@@ -206,8 +207,8 @@ def publish(
     asked = load_questions(file)
     changes = compare(asked, store)
     for change in changes:
-        typer.echo(change.line())
+        echo(change.line())
     if changes and all(change.complete for change in changes) and not force:
-        typer.echo("nothing published; --force publishes all the same")
+        echo("nothing published; --force publishes all the same")
         return
-    typer.echo(f"{EVENT}: {file}, event {tell(file, asked)}")
+    echo(f"{EVENT}: {file}, event {tell(file, asked)}")

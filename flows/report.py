@@ -6,11 +6,10 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from flows.markup import TextTable, markdown_table, markdown_text, plain
 from teacher.candidates import Rejection
 from teacher.known import KNOWN, TINY
 
@@ -86,28 +85,25 @@ def results_title(results: Results) -> str:
 def results_markdown(results: Results, uses: pl.DataFrame | None) -> str:
     """The whole experiment as a page: table, what the students know about the questions, which questions help (see
     student/usefulness.py), and the shared settings."""
-    rows = results_rows(results)
-    header = list(rows[0])
-    table = [" | ".join(header), " | ".join("---" for _ in header), *(" | ".join(row.values()) for row in rows)]
-    lines = [f"# {results_title(results)}", "", *(f"| {line} |" for line in table), "", _gain_note(results), ""]
+    title = f"# {markdown_text(results_title(results))}"
+    lines = [title, "", *markdown_table(results_rows(results)), "", _gain_note(results), ""]
     for row in results.table.iter_rows(named=True):
         scores = [f"{text} {row[name]:.3f}" for name, text in ASPECT_SCORES.items() if row.get(name) is not None]
         if scores:
-            lines.append(f"- {row['cell']}, seed {row['seed']}: {', '.join(scores)}")
+            lines.append(f"- {markdown_text(row['cell'])}, seed {row['seed']}: {', '.join(scores)}")
     if uses is not None:
-        lines += [
-            "",
-            "## Questions",
-            "",
-            USES_NOTE,
-            "",
-            "| question | group | alone | missed |",
-            "| --- | --- | --- | --- |",
+        helped = [
+            {
+                "question": use["text"],
+                "group": use["group"] or "-",
+                "alone": f"{use['alone']:.3f}",
+                "missed": f"{use['missed']:+.3f}",
+            }
+            for use in uses.sort("missed", descending=True).iter_rows(named=True)
         ]
-        for use in uses.sort("missed", descending=True).iter_rows(named=True):
-            lines.append(f"| {use['text']} | {use['group'] or '-'} | {use['alone']:.3f} | {use['missed']:+.3f} |")
+        lines += ["", "## Questions", "", USES_NOTE, "", *markdown_table(helped)]
     settings = ", ".join(f"{name} {value}" for name, value in results.settings.items())
-    return "\n".join([*lines, "", f"Settings: {settings}", ""])
+    return "\n".join([*lines, "", f"Settings: {markdown_text(settings)}", ""])
 
 
 def print_results(results: Results) -> None:
@@ -115,20 +111,20 @@ def print_results(results: Results) -> None:
     rows = results_rows(results)
     console = Console()
     shown = [name for name in rows[0] if console.width >= WIDE or name not in REPORT_ONLY]
-    table = Table(title=results_title(results), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = TextTable(results_title(results))
     for name in shown:
-        table.add_column(name, justify="left" if name in results.summary[0].varied else "right", no_wrap=True)
+        table.column(name, number=name not in results.summary[0].varied, no_wrap=True)
     for row in rows:
-        table.add_row(*(row[name] for name in shown))
+        table.row(*(row[name] for name in shown))
     console.print(table)
     if len(rows) > 1:
-        console.print(f"[dim]{_gain_note(results)}[/dim]")
+        console.print(Text(_gain_note(results), style="dim"))
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
     console = Console(highlight=False)
-    console.print(f"{evaluation.dataset}, split {evaluation.split}: {evaluation.images} images", end="")
-    console.print(f", {evaluation.dropped_images} dropped" if evaluation.dropped_images else "")
+    dropped = f", {evaluation.dropped_images} dropped" if evaluation.dropped_images else ""
+    console.print(plain(f"{evaluation.dataset}, split {evaluation.split}: {evaluation.images} images{dropped}"))
     for metric, name in METRIC_NAMES.items():
         console.print(f"{name:>16}: {_percent(getattr(evaluation, metric))} %")
     if evaluation.aspect_auroc is not None:
@@ -137,10 +133,17 @@ def print_evaluation(evaluation: Evaluation) -> None:
         console.print(f"{'aspect ECE':>16}: {evaluation.aspect_ece:.3f}")
     scored = [(score.top1, score) for score in evaluation.per_class if score.top1 is not None]
     worst = sorted(scored, key=lambda pair: (pair[0], pair[1].class_name))[:WORST_CLASSES]
-    table = Table("class", "images", "top-1 %", title="hardest classes", title_justify="left", box=box.SIMPLE_HEAD)
-    for top1, score in worst:
-        table.add_row(score.class_name, str(score.images), _percent(top1))
-    console.print(table)
+    console.print(_hardest([(score.class_name, str(score.images), _percent(top1)) for top1, score in worst], "images"))
+
+
+def _hardest(rows: Sequence[tuple[str, str, str]], counted: str, metric: str = "top-1 %") -> TextTable:
+    table = TextTable("hardest classes")
+    table.column("class")
+    table.column(counted, number=True)
+    table.column(metric, number=True)
+    for row in rows:
+        table.row(*row)
+    return table
 
 
 def print_audit(audit: Audit) -> None:
@@ -148,15 +151,17 @@ def print_audit(audit: Audit) -> None:
     console = Console()
     counts = ", ".join(f"{count} {verdict}" for verdict, count in audit.verdicts.items())
     title = f"{len(audit.questions)} questions on {audit.images} photos of {audit.dataset}: {counts}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = TextTable(title)
     for column in ("question", "verdict", "yes", "decided", "bits"):
-        table.add_column(column, justify="left" if column in ("question", "verdict") else "right", overflow="fold")
+        table.column(column, number=column not in ("question", "verdict"))
     order = sorted(audit.questions, key=lambda found: (found.verdict != "keep", found.verdict, -_bits(found)))
     for found in order:
-        verdict = found.verdict if found.verdict == "keep" else f"[red]{found.verdict}[/red]: {found.reason}"
-        table.add_row(found.text, verdict, f"{found.yes:.0%}", f"{found.decided:.0%}", f"{_bits(found):.3f}")
+        verdict = Text(found.verdict)
+        if found.verdict != "keep":
+            verdict = Text.assemble((found.verdict, "red"), ": ", plain(found.reason))
+        table.row(found.text, verdict, f"{found.yes:.0%}", f"{found.decided:.0%}", f"{_bits(found):.3f}")
     console.print(table)
-    console.print(f"[dim]{AUDIT_NOTE}[/dim]")
+    console.print(Text(AUDIT_NOTE, style="dim"))
 
 
 def _bits(found: QuestionAudit) -> float:
@@ -165,13 +170,13 @@ def _bits(found: QuestionAudit) -> float:
 
 def print_teachers() -> None:
     """The known teachers with what differs from the defaults."""
-    table = Table(box=box.SIMPLE_HEAD)
+    table = TextTable()
     for column in ("name", "model", "settings"):
-        table.add_column(column, overflow="fold", no_wrap=column == "name")
+        table.column(column, no_wrap=column == "name")
     for name, config in KNOWN.items():
         model = "bundled; knows rendered scenes only" if name == TINY else config.model
         settings = {**({"max_pixels": config.max_pixels} if config.max_pixels else {}), **config.processor}
-        table.add_row(name, model, ", ".join(f"{setting} {value}" for setting, value in settings.items()))
+        table.row(name, model, ", ".join(f"{setting} {value}" for setting, value in settings.items()))
     Console().print(table)
 
 
@@ -180,13 +185,13 @@ def rejections_rows(rejections: Sequence[Rejection]) -> list[dict[str, str]]:
     return [{"group": one.group, "question": one.text, "reason": one.reason} for one in rejections]
 
 
-def rejections_table(rejections: Sequence[Rejection]) -> Table:
+def rejections_table(rejections: Sequence[Rejection]) -> TextTable:
     """The same for the terminal."""
-    title = f"rejected: {len(rejections)}"
-    table = Table("group", "question", "reason", title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = TextTable(f"rejected: {len(rejections)}")
+    for column in ("group", "question", "reason"):
+        table.column(column)
     for row in rejections_rows(rejections):
-        # As it is: what a model wrote may look like markup.
-        table.add_row(*(Text(value) for value in row.values()))
+        table.row(*row.values())
     return table
 
 
@@ -216,7 +221,7 @@ def print_detection_evaluation(evaluation: DetectionEvaluation) -> None:
     console = Console(highlight=False)
     dropped = f", {evaluation.dropped_images} dropped" if evaluation.dropped_images else ""
     counts = f"{evaluation.images} images with {evaluation.boxes} boxes{dropped}"
-    console.print(f"{evaluation.dataset}, split {evaluation.split}: {counts}")
+    console.print(plain(f"{evaluation.dataset}, split {evaluation.split}: {counts}"))
     for metric in ("map", "map50", "map75", "small", "medium", "large"):
         console.print(f"{HEADINGS[metric]:>16}: {_percent(getattr(evaluation.scores, metric))} %")
     for name in ("box_auroc", "image_auroc"):
@@ -224,10 +229,8 @@ def print_detection_evaluation(evaluation: DetectionEvaluation) -> None:
             console.print(f"{ASPECT_SCORES[name]:>16}: {auroc:.3f}")
     scored = [(score.map, score) for score in evaluation.scores.per_class if score.map is not None]
     worst = sorted(scored, key=lambda pair: (pair[0], pair[1].class_name))[:WORST_CLASSES]
-    table = Table("class", "boxes", "mAP %", title="hardest classes", title_justify="left", box=box.SIMPLE_HEAD)
-    for precision, score in worst:
-        table.add_row(score.class_name, str(score.boxes), _percent(precision))
-    console.print(table)
+    rows = [(score.class_name, str(score.boxes), _percent(precision)) for precision, score in worst]
+    console.print(_hardest(rows, "boxes", "mAP %"))
 
 
 def _mean(summary: CellSummary) -> str:

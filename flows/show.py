@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
+from flows.markup import TextTable, lines, plain
 from storage.answers import Answers, join_shards
 from storage.information import class_information
 from storage.schema import AnswerHeader
@@ -63,30 +63,30 @@ def show_store(store: str, dataset: str | None, questions: int) -> None:
         raise AnswersMissing(f"store {store} holds no answers{wanted}; run 'aspects extract' or check --store")
     console = Console(highlight=False)
     holdings = [(directory, read_holding(directory)) for directory in directories]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("dataset", overflow="fold")
+    table = TextTable()
+    table.column("dataset")
     for column in ("teacher", "questions"):
-        table.add_column(column, overflow="fold", min_width=12)
+        table.column(column, min_width=12)
     for column in ("images", "errors", "p(yes)", "complete"):
-        table.add_column(column, justify="right")
+        table.column(column, number=True)
     for directory, holding in holdings:
-        table.add_row(*(_row(holding) if holding else _unreadable(directory)))
+        table.row(*(_row(holding) if holding else _unreadable(directory)))
     console.print(table)
     for _, holding in holdings:
         if holding is not None:
             for line in _details(holding):
-                console.print(line)
+                console.print(plain(line), soft_wrap=True)
             if questions:
                 console.print(_informative(holding, questions))
 
 
-def _row(holding: Holding) -> tuple[str, ...]:
+def _row(holding: Holding) -> tuple[str | Text, ...]:
     answers, header = holding.answers, holding.header
     failed = sum(error is not None for error in answers.errors)
     return (
         answers.dataset,
-        f"{answers.teacher}\n{display_name(str(header.teacher.get('model', '?')))}",
-        f"{header.questions.fingerprint}\n{len(answers.questions)} questions",
+        lines(answers.teacher, display_name(str(header.teacher.get("model", "?")))),
+        lines(header.questions.fingerprint, f"{len(answers.questions)} questions"),
         str(len(answers.image_ids)),
         str(failed),
         f"{np.nanmean(answers.p_yes):.3f}" if failed < len(answers.errors) else "-",
@@ -103,7 +103,8 @@ def _details(holding: Holding) -> list[str]:
     answers = holding.answers
     splits = {split: answers.splits.count(split) for split in dict.fromkeys(answers.splits)}
     lines = [
-        f"\n{holding.directory.path}",
+        "",
+        holding.directory.path,
         f"  splits: {_listed(splits)}; classes: {len(set(answers.label_names) - {''})}",
     ]
     if holding.damaged:
@@ -119,20 +120,21 @@ def _details(holding: Holding) -> list[str]:
     return lines
 
 
-def _informative(holding: Holding, count: int) -> Table:
+def _informative(holding: Holding, count: int) -> TextTable:
     answers = holding.answers
     labelled = [row for row, name in enumerate(answers.label_names) if name]
     bits = class_information(answers.p_yes[labelled], [answers.label_names[row] for row in labelled])
     order = [place for place in np.argsort(-bits, kind="stable") if not np.isnan(bits[place])]
-    table = Table("bits", "key", "question", "yes %", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    table.title = "what a yes or no says about the class (mutual information)"
+    table = TextTable("what a yes or no says about the class (mutual information)")
+    for column in ("bits", "key", "question", "yes %"):
+        table.column(column)
     shares = np.nanmean(answers.p_yes, axis=0) if order else bits
     most = order[:count]
     least = order[max(count, len(order) - count) :]
     for number, place in enumerate([*most, *least]):
         question = answers.questions.questions[place]
         last = number == len(most) - 1 and bool(least)
-        table.add_row(f"{bits[place]:.3f}", question.key, question.text, f"{100 * shares[place]:.0f}", end_section=last)
+        table.row(f"{bits[place]:.3f}", question.key, question.text, f"{100 * shares[place]:.0f}", end_section=last)
     return table
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows import options
+from flows.markup import echo
 
 app = typer.Typer(help="Look after a store.", no_args_is_help=True)
 
@@ -38,13 +40,25 @@ def prune(
     found = [answers for answers in unreferenced if not answers.wanted]
     for answers in unreferenced:
         note = "  (kept: a set that is not yet extracted has some of its questions)" if answers.wanted else ""
-        typer.echo(f"{answers.bytes / 1e6:10,.2f} MB  {answers.name}{note}")
+        echo(f"{answers.bytes / 1e6:10,.2f} MB  {answers.name}{note}")
     if not found:
-        typer.echo(f"nothing in {store} to delete: {', '.join(map(str, places))} refer to all the rest")
+        echo(f"nothing in {store} to delete: {', '.join(map(str, places))} refer to all the rest")
         return
     total = f"{len(found)} directories, {sum(answers.bytes for answers in found) / 1e6:,.2f} MB"
-    if not yes and not typer.confirm(f"delete {total}?"):
-        typer.echo("nothing deleted")
+    if not yes and not _confirmed(f"delete {total}?"):
+        echo("nothing deleted")
         return
     remove(answers.directory for answers in found)
-    typer.echo(f"deleted {total}")
+    echo(f"deleted {total}")
+
+
+def _confirmed(question: str) -> bool:
+    """The answer of whoever sits at the terminal. Raises OptionInvalid where nobody does."""
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        if sys.stdin is not None and sys.stdin.isatty():  # Ctrl-C
+            raise
+        raise options.OptionInvalid(
+            "nothing deleted: there is no terminal to confirm at; look at the list, then add --yes"
+        ) from None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -14,6 +17,7 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
 from storage.datasets.base import ImageDataset
+from storage.text import printable
 from student.evaluate import normalized_batches
 from student.experiment import CellSummary, Photographs, Results
 from student.images import ImageCache
@@ -21,9 +25,20 @@ from student.model import Student
 from student.runs import load_run
 
 NAMES = {"top1": "top-1", "map": "mAP"}
+LONGEST_TITLE = 80  # characters
 EMBEDDED_CLASSES = 20  # more colours than that nobody tells apart
 
 
+@contextmanager
+def _plain_text() -> Iterator[None]:
+    """Names are drawn as they are: a `$` starts no formula, and a character that the font lacks is an empty box."""
+    with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")  # a name longer than the figure
+        yield
+
+
+@_plain_text()
 def plot_results(results: Results, path: Path) -> None:
     """What counts against the one numeric setting that varies, a line for each combination of the others; bars where
     none or several are numeric. Error bars are standard deviations over the seeds."""
@@ -35,10 +50,12 @@ def plot_results(results: Results, path: Path) -> None:
         _draw_lines(axes, cells, numeric[0])
     else:
         _draw_bars(axes, cells)
-    axes.set_title(f"{results.dataset}, {results.images} {results.split} images, {len(cells[0].values)} seeds")
+    title = f"{results.dataset}, {results.images} {results.split} images, {len(cells[0].values)} seeds"
+    axes.set_title(printable(title, LONGEST_TITLE))
     figure.savefig(path, dpi=150)
 
 
+@_plain_text()
 def plot_features(results: Results, dataset: ImageDataset, runs: Path, path: Path) -> None:
     """t-SNE (van der Maaten and Hinton 2008) of the last layer's inputs for the photos of the first classes, for every
     cell's first student; the title has the silhouette of the classes in all dimensions (-1 .. 1, higher: apart)."""
@@ -56,7 +73,7 @@ def plot_features(results: Results, dataset: ImageDataset, runs: Path, path: Pat
             embedding = TSNE(init="pca", random_state=0, perplexity=min(30, shown.sum() // 4))
             places = embedding.fit_transform(features[shown])
             axes.scatter(*places.T, c=labels[shown], cmap="tab20", s=6)
-            axes.set_title(f"{row['cell']}: silhouette {apart:.3f}")
+            axes.set_title(f"{printable(row['cell'], LONGEST_TITLE)}: silhouette {apart:.3f}")
             axes.set_axis_off()
     figure.savefig(path, dpi=150)
 
@@ -73,7 +90,8 @@ def _draw_lines(axes: Axes, cells: tuple[CellSummary, ...], setting: str) -> Non
     for cell in cells:
         others = {name: value for name, value in cell.varied.items() if name != setting and value is not None}
         lines.setdefault(", ".join(map(str, others.values())) or NAMES[cell.metric], []).append(cell)
-    for name, members in lines.items():
+    for named, members in lines.items():
+        name = printable(named, LONGEST_TITLE)
         placed = [cell for cell in members if cell.varied[setting] is not None]
         if not placed:  # the setting is nothing to this method
             axes.axhline(100 * members[0].mean, label=name, color="grey", linestyle="--")
@@ -94,7 +112,7 @@ def _draw_lines(axes: Axes, cells: tuple[CellSummary, ...], setting: str) -> Non
 def _draw_bars(axes: Axes, cells: tuple[CellSummary, ...]) -> None:
     places = np.arange(len(cells))[::-1]
     axes.barh(places, [100 * cell.mean for cell in cells], xerr=[100 * (cell.std or 0.0) for cell in cells], capsize=3)
-    axes.set_yticks(places, [cell.cell for cell in cells])
+    axes.set_yticks(places, [printable(cell.cell, LONGEST_TITLE) for cell in cells])
     axes.set_xlabel(f"{NAMES[cells[0].metric]} [%]")
     lowest = min(min(cell.values) for cell in cells)
     axes.set_xlim(left=max(0.0, 100 * lowest - 10))

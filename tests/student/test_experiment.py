@@ -78,6 +78,8 @@ def test_students_are_trained_evaluated_and_written(
     assert [cell["cell"] for cell in written["summary"] if cell["metric"] == "top1"] == ["base", "makd"]
     assert results.difference("makd", "base") == results.metric("top1")[1].gain
     assert {path.name for path in tmp_path.iterdir()} == {"base", "makd", "results.parquet", "results.json"}
+    # Text that means a formula, and a character that the font lacks.
+    results = dataclasses.replace(results, dataset="$x^{ \U0001f600 [/b]\n")
     plot_results(results, tmp_path / "results.png")
     plot_features(results, dataset, tmp_path, tmp_path / "features.png")
     for name in ("results.png", "features.png"):
