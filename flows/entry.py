@@ -24,6 +24,8 @@ def run(app: typer.Typer) -> NoReturn:
     _prepare_streams()
     try:
         code = _outcome(app)
+        if notes := sys.modules.get("flows.notes"):  # else no dataset was opened
+            notes.tell_warnings()
         sys.stdout.flush()
     except BrokenPipeError:
         _forget_output()

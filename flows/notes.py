@@ -1,4 +1,4 @@
-"""What a dataset's reader noticed, said once for each command."""
+"""What the readers of datasets and images noticed, said once for each command."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from typing import TypeVar
 
 from storage.datasets.base import ImageDataset
+from storage.decoder_warnings import take_warnings
 from storage.text import printable
 
 LONGEST_NOTE = 400
@@ -22,3 +23,9 @@ def telling(dataset: Images) -> Images:
             _told.add(line)
             print(line, file=sys.stderr, flush=True)
     return dataset
+
+
+def tell_warnings() -> None:
+    """Print one line about what decoders said of this process's images, where they said anything."""
+    if line := take_warnings():
+        print(f"note: {line}", file=sys.stderr, flush=True)

@@ -28,6 +28,7 @@ from student.progress import ImageBar
 from student.settings import Treatment
 
 LONGEST_SIDE = 2  # times the short side; what a panorama has beyond that is cut away, so that batches stay small
+EXTREME = 8  # times the short side: the same in evaluation, far outside the middle square
 CHUNK = 256
 
 
@@ -131,6 +132,9 @@ def shrink_for_training(image: Image.Image, *, size: int) -> Image.Image:
 
 def view_for_evaluation(image: Image.Image, *, resize_size: int, image_size: int) -> Image.Image:
     """Short side to `resize_size`, then the middle square of `image_size`."""
+    if max(image.size) > (limit := EXTREME * min(image.size)):
+        # What is far from the middle would only be made larger and thrown away.
+        image = v2.functional.center_crop(image, [min(image.height, limit), min(image.width, limit)])
     resized = v2.functional.resize(image, [resize_size], InterpolationMode.BILINEAR)
     return v2.functional.center_crop(resized, [image_size, image_size])
 

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from flows import notes
 from flows.parameters import DatasetParameters
+from storage import decoder_warnings
 from tests.storage.datasets.pictures import draw, write
 
 
@@ -16,3 +18,12 @@ def test_notes_are_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "note: dataset 'set': skipped 1 file without the name of an image: 1 .txt\n"
+
+
+def test_what_decoders_warned_of_is_one_line(capsys: pytest.CaptureFixture[str]):
+    for name in (b"first", b"second"):
+        with decoder_warnings.kept_warnings(name):
+            decoder_warnings._keep("Corrupt EXIF data")
+    notes.tell_warnings()
+    notes.tell_warnings()
+    assert capsys.readouterr().err == "note: 2 images gave warnings when decoded, e.g. Corrupt EXIF data\n"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import InterpolationMode, v2
 
 from storage.datasets import FileDataset, image_folder
 from storage.images import decode_image
@@ -117,3 +118,14 @@ def test_damaged_photos_are_named_or_dropped(config: StudentConfig, photos_root:
         first = cache.records[0]
         assert first.image_id == "train/blue/001.png"
         np.testing.assert_array_equal(cache.image(0).permute(1, 2, 0).numpy(), pixels_of(dataset, first.image_id))
+
+
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1)])
+def test_a_thin_strip_is_not_made_huge(size: tuple[int, int]):
+    assert view_for_evaluation(Image.new("RGB", size, "red"), resize_size=256, image_size=224).size == (224, 224)
+
+
+def test_a_panorama_is_evaluated_by_its_middle():
+    wide = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 200, 3), dtype=np.uint8))
+    whole = v2.functional.center_crop(v2.functional.resize(wide, [64], InterpolationMode.BILINEAR), [56, 56])
+    assert np.array_equal(np.asarray(view_for_evaluation(wide, resize_size=64, image_size=56)), np.asarray(whole))
