@@ -43,7 +43,8 @@ class Change:
 
 
 def compare(questions: QuestionSet, store: str) -> list[Change]:
-    """With every dataset and teacher that has complete answers in the store."""
+    """With every dataset and teacher that has complete answers in the store. Raises AnswersDamaged, VersionUnsupported
+    and StorageUnavailable."""
     stored: dict[tuple[str, str], list[QuestionSet]] = {}
     for directory in answer_directories(store):
         if (manifest := directory.manifest()) is not None:

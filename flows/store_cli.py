@@ -33,10 +33,12 @@ def prune(
     Every set that differs in a key or a text from the files named here counts as one that nobody asks.
     """
     from flows.pruning import known_sets
-    from storage.prune import find_unreferenced, remove
+    from storage.prune import find_unreferenced, remove, sweep
 
     places = questions or [Path("questions")]
-    unreferenced = find_unreferenced(store, known_sets(places))
+    known = known_sets(places)
+    unreferenced = find_unreferenced(store, known)
+    sweep(store)
     found = [answers for answers in unreferenced if not answers.wanted]
     for answers in unreferenced:
         note = "  (kept: a set that is not yet extracted has some of its questions)" if answers.wanted else ""
@@ -48,8 +50,12 @@ def prune(
     if not yes and not _confirmed(f"delete {total}?"):
         echo("nothing deleted")
         return
-    remove(answers.directory for answers in found)
-    echo(f"deleted {total}")
+    # While the question waited, a run may have begun that can use some of them.
+    unwanted = {answers.directory.path for answers in find_unreferenced(store, known) if not answers.wanted}
+    kept = remove(answers.directory for answers in found if answers.directory.path in unwanted)
+    echo(f"deleted {total}" if not kept else f"deleted, but for what another run is at work on: {total}")
+    for directory in kept:
+        echo(f"kept, another run is at work on it: {directory.path}")
 
 
 def _confirmed(question: str) -> bool:

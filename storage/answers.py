@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 
 from storage.filesystem import read_file
 from storage.questions import QuestionSet
-from storage.schema import AnswerHeader, ShardAnswers
-from storage.store import AnswerDirectory, AnswersMissing, answer_directories
+from storage.schema import AnswerHeader, ShardAnswers, StoredShard
+from storage.store import AnswerDirectory, AnswersDamaged, AnswersMissing, answer_directories, shard_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,8 @@ class Answers:
 def load_answers(directory: str) -> Answers:
     """The answers in a complete `.../dataset=/teacher=/questions=` directory (path or URI).
 
-    Raises AnswersMissing where the directory is not complete or a shard of its manifest is damaged.
+    Raises AnswersMissing where the directory is not complete, AnswersDamaged, naming the file, where its manifest or a
+    shard is damaged, VersionUnsupported, and StorageUnavailable.
     """
     return read_answers(AnswerDirectory.at(directory))
 
@@ -59,15 +61,34 @@ def read_answers(directory: AnswerDirectory) -> Answers:
     manifest = directory.manifest()
     if manifest is None:
         raise AnswersMissing(f"no complete answers in {directory.path}; run 'aspects extract' again to finish them")
-    parts: list[ShardAnswers] = []
-    for name in manifest["shards"]:
+    header = AnswerHeader.from_json(manifest)
+    return join_shards(header, [stored.answers for stored in _listed_shards(directory, manifest, header)])
+
+
+def _listed_shards(
+    directory: AnswerDirectory, manifest: Mapping[str, Any], header: AnswerHeader
+) -> Iterator[StoredShard]:
+    """The shards of the manifest. Raises AnswersDamaged for one that is missing or not the one that it is about."""
+    for name, rows in manifest["shards"].items():
+        path = f"{directory.path}/{name}"
         try:
-            parts.append(directory.read_shard(name)[1])
-        except (OSError, ValueError, KeyError) as error:
-            raise AnswersMissing(
-                f"shard {directory.path}/{name} is damaged ({error}); run 'aspects extract' again to replace it"
-            ) from error
-    return join_shards(AnswerHeader.from_json(manifest), parts)
+            stored = directory.load_shard(name)
+        except FileNotFoundError as error:
+            raise AnswersDamaged(f"shard {path} is missing; run 'aspects extract' again to replace it") from error
+        expected = (header.dataset, header.teacher_fingerprint, header.questions.fingerprint, rows)
+        found = (
+            stored.header.dataset,
+            stored.header.teacher_fingerprint,
+            stored.header.questions.fingerprint,
+            len(stored.answers.records),
+        )
+        digest = manifest["digests"].get(name)  # earlier releases wrote none
+        if found != expected or (digest is not None and digest != shard_digest(stored)):
+            raise AnswersDamaged(
+                f"shard {path} is damaged (it is not the one that the manifest is about); run 'aspects extract' again "
+                "to replace it"
+            )
+        yield stored
 
 
 def join_shards(header: AnswerHeader, parts: list[ShardAnswers]) -> Answers:
@@ -88,25 +109,41 @@ def join_shards(header: AnswerHeader, parts: list[ShardAnswers]) -> Answers:
 
 
 def find_answers(
-    store: str, dataset: str, *, teacher: str | None = None, questions: QuestionSet | None = None
+    store: str, dataset: str, *, teacher: str | None = None, questions: QuestionSet | str | None = None
 ) -> AnswerDirectory:
-    """The one complete directory for `dataset`, narrowed by teacher fingerprint and question set where given.
+    """The one complete directory for `dataset`, narrowed by teacher fingerprint and question set (or its fingerprint)
+    where given.
 
-    Raises AnswersMissing where there is none, or more than one.
+    Raises AnswersMissing where there is none, or more than one; AnswersDamaged, VersionUnsupported, StorageUnavailable.
     """
-    found = [
-        directory
-        for directory in answer_directories(store, dataset)
-        if directory.manifest() is not None
-        and (teacher is None or f"/teacher={teacher}/" in directory.path)
-        and (questions is None or directory.path.endswith(f"/questions={questions.fingerprint}"))
-    ]
+    asked = questions.fingerprint if isinstance(questions, QuestionSet) else questions
+    found = [directory for directory in _narrowed(store, dataset, teacher, asked) if directory.manifest() is not None]
     if not found:
         raise AnswersMissing(f"store {store} has no complete answers for dataset '{dataset}'; run 'aspects extract'")
     if len(found) > 1:
         names = ", ".join("/".join(directory.path.split("/")[-2:]) for directory in found)
-        raise AnswersMissing(f"store {store} has several answers for '{dataset}' ({names}); choose one by --teacher")
+        raise AnswersMissing(f"store {store} has several answers for '{dataset}' ({names}); {_way_to_choose(found)}")
     return found[0]
+
+
+def _narrowed(store: str, dataset: str | None, teacher: str | None, questions: str | None) -> Iterator[AnswerDirectory]:
+    """By their names alone: what is wrong in others does not matter."""
+    for directory in answer_directories(store, dataset):
+        of_teacher = teacher is None or f"/teacher={teacher}/" in directory.path
+        if of_teacher and questions in (None, directory.folder.removeprefix("questions=")):
+            yield directory
+
+
+def _way_to_choose(found: Sequence[AnswerDirectory]) -> str:
+    """Options that tell the directories apart."""
+    teachers = [directory.parent.rpartition("/teacher=")[2] for directory in found]
+    sets = [directory.folder.removeprefix("questions=") for directory in found]
+    by_set = f"--questions FILE, the set's YAML file, or --questions {sets[0]}"
+    if len(set(teachers)) == 1:
+        return f"choose one by {by_set}"
+    if len(set(teachers)) == len(found):
+        return f"choose one by --teacher, e.g. --teacher {teachers[0]}"
+    return f"choose one by --teacher {teachers[0]} and {by_set}"
 
 
 def scan_answers(
@@ -117,16 +154,17 @@ def scan_answers(
     Columns: dataset, teacher, questions (fingerprints), image_id, box_id (null for whole images), split, label,
     label_name, key, text, group, p_yes (float32, null where there is no answer), yes, no (log-probabilities, nats),
     error. Narrow by dataset name, teacher
-    fingerprint and question set fingerprint. Raises AnswersMissing where nothing fits.
+    fingerprint and question set fingerprint. Raises AnswersMissing where nothing fits, and as `load_answers`.
     """
     frames = []
-    for directory in answer_directories(store, dataset):
+    for directory in _narrowed(store, dataset, teacher, questions):
         manifest = directory.manifest()
         if manifest is None:
             continue
         header = AnswerHeader.from_json(manifest)
-        if teacher in (None, header.teacher_fingerprint) and questions in (None, header.questions.fingerprint):
-            frames.append(_long_form(directory, header, list(manifest["shards"])))
+        for _ in _listed_shards(directory, manifest, header):
+            pass  # Polars checks nothing when it reads them
+        frames.append(_long_form(directory, header, list(manifest["shards"])))
     if not frames:
         raise AnswersMissing(f"no complete answers in store {store} fit; 'aspects show --store {store}' lists it")
     return pl.concat(frames)

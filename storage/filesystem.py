@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from pyarrow import fs
 
-from storage.errors import InputInvalid
+from storage.errors import InputInvalid, StorageUnavailable
+from storage.text import printable
+
+LONGEST_REASON = 250
+CONNECT_SECONDS, SILENT_SECONDS = 2.0, 3.0
+ATTEMPTS, ATTEMPTS_TO_FIND = 3, 2
+GOOGLE_SECONDS = 5
 
 
 class StoreUnreachable(InputInvalid):
@@ -17,16 +27,92 @@ class StoreUnreachable(InputInvalid):
 
 def open_root(uri: str) -> tuple[fs.FileSystem, str]:
     """The filesystem of `uri` and the path in it. Raises StoreUnreachable for an address that pyarrow cannot open."""
-    if "://" not in uri:
-        return fs.LocalFileSystem(), Path(uri).expanduser().resolve().as_posix()
+    try:
+        if "://" not in uri:
+            if re.match(r"(s3|gs|gcs|file|https?):", uri):
+                raise ValueError("two slashes belong behind the colon")
+            return fs.LocalFileSystem(), Path(uri).expanduser().resolve().as_posix()
+        filesystem, path = fs.FileSystem.from_uri(_with_settings(uri))
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~name of nobody
+        raise StoreUnreachable(f"cannot open store {uri}: {reason(error)}; use a folder or s3://bucket/path") from error
+    if not isinstance(filesystem, fs.S3FileSystem):
+        return filesystem, path
+    return _with_attempts(filesystem, ATTEMPTS), path
+
+
+def open_store(uri: str) -> tuple[fs.FileSystem, str]:
+    """As `open_root`, of a folder of answers. Raises StoreUnreachable also where the address cannot hold any: it is a
+    file, or its bucket does not exist; StorageUnavailable where the server does not answer."""
+    filesystem, path = open_root(uri)
+    if isinstance(filesystem, fs.LocalFileSystem):
+        with reading(path):
+            existing = next(place for place in (Path(path), *Path(path).parents) if place.exists())
+            if not existing.is_dir():
+                raise StoreUnreachable(f"cannot open store {uri}: {existing} is a file; name a folder")
+    elif filesystem.type_name in ("s3", "gcs"):
+        bucket = path.partition("/")[0]
+        if not bucket:
+            raise StoreUnreachable(f"store {uri} names no bucket; use s3://bucket/path")
+        if not _is_there(uri, bucket, os.environ.get("AWS_ENDPOINT_URL")):
+            raise StoreUnreachable(f"cannot open store {uri}: there is no bucket '{bucket}'; create it, or correct it")
+    return filesystem, path
+
+
+def _with_settings(uri: str) -> str:
+    mark = "&" if "?" in uri else "?"
     if uri.startswith("s3://") and "allow_delayed_open=" not in uri:
         # Small files go up in one request, instead of three for a multipart upload that a kill would leave open.
-        uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
+        return f"{uri}{mark}allow_delayed_open=true"
+    if uri.startswith("gs://") and "retry_limit_seconds=" not in uri:
+        return f"{uri}{mark}retry_limit_seconds={GOOGLE_SECONDS}"  # else a quarter of an hour
+    return uri
+
+
+def _with_attempts(filesystem: fs.S3FileSystem, attempts: int) -> fs.S3FileSystem:
+    """The same with limits on time. An address can set no time-outs, and without them pyarrow tries for minutes."""
+    make, (options,) = filesystem.__reduce__()
+    limits = {"connect_timeout": CONNECT_SECONDS, "request_timeout": SILENT_SECONDS}
+    strategy = fs.AwsStandardS3RetryStrategy(max_attempts=attempts)
+    changed: fs.S3FileSystem = make({**options, **limits, "retry_strategy": strategy})
+    return changed
+
+
+@lru_cache(maxsize=64)  # one request for each address and server, not one for each directory of the store
+def _is_there(uri: str, bucket: str, endpoint: str | None) -> bool:
+    filesystem, _ = fs.FileSystem.from_uri(_with_settings(uri))
+    if isinstance(filesystem, fs.S3FileSystem):
+        filesystem = _with_attempts(filesystem, ATTEMPTS_TO_FIND)
     try:
-        filesystem, path = fs.FileSystem.from_uri(uri)
-    except (OSError, ValueError) as error:
-        raise StoreUnreachable(f"cannot open store {uri}: {error}; use a folder or s3://bucket/path") from error
-    return filesystem, path
+        return bool(filesystem.get_file_info(bucket).type != fs.FileType.NotFound)
+    except OSError as error:
+        # pyarrow has one class for all errors. Who may only use a folder of the bucket may not look at the bucket.
+        if "ACCESS_DENIED" in str(error):
+            return True
+        where = f" at {endpoint}" if endpoint else ""
+        raise StorageUnavailable(
+            f"store {uri} cannot be reached{where} ({reason(error)}); check the address, the network and "
+            "AWS_ENDPOINT_URL, or try again later"
+        ) from error
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, on one short line."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return printable(str(said or error) or type(error).__name__, LONGEST_REASON)
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Within it, what cannot be read right now raises StorageUnavailable; what is not there, FileNotFoundError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageUnavailable(
+            f"cannot read {path} right now ({reason(error)}); nothing was changed: correct that, or run the same "
+            "command again later"
+        ) from error
 
 
 def subfolder(uri: str, name: str) -> str:
@@ -36,8 +122,8 @@ def subfolder(uri: str, name: str) -> str:
 
 
 def read_file(filesystem: fs.FileSystem, path: str) -> bytes:
-    """The whole file. Raises OSError (FileNotFoundError where there is none)."""
-    with filesystem.open_input_stream(path) as stream:
+    """The whole file. Raises FileNotFoundError where there is none, and StorageUnavailable."""
+    with reading(path), filesystem.open_input_stream(path) as stream:
         return bytes(stream.read())
 
 
@@ -85,6 +171,7 @@ def _write_and_rename(beside: Path, target: Path, data: bytes) -> None:
 
 
 def list_folder(filesystem: fs.FileSystem, path: str) -> list[fs.FileInfo]:
-    """What lies directly in a folder, by name; nothing where there is no such folder."""
-    found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    """What lies directly in a folder, by name; nothing where there is no such folder. Raises StorageUnavailable."""
+    with reading(path):
+        found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
     return sorted(found, key=lambda info: info.base_name)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from storage.filesystem import list_folder, unfinished_prefix
+from storage.damage import AnswersDamaged
+from storage.filesystem import list_folder
+from storage.lease import free
 from storage.questions import QuestionSet
 from storage.schema import AnswerHeader
 from storage.store import AnswerDirectory, answer_directories, audits_of
@@ -30,7 +32,7 @@ class Unreferenced:
 
 
 def find_unreferenced(store: str, known: Collection[QuestionSet]) -> list[Unreferenced]:
-    """Those of the store and of its audits."""
+    """Those of the store and of its audits. Raises VersionUnsupported, and StorageUnavailable."""
     fingerprints = {questions.fingerprint for questions in known}
     found = []
     for directory in (*answer_directories(store), *answer_directories(audits_of(store))):
@@ -44,29 +46,40 @@ def find_unreferenced(store: str, known: Collection[QuestionSet]) -> list[Unrefe
             Unreferenced(
                 directory=directory,
                 bytes=sum(file.size or 0 for file in list_folder(directory.filesystem, directory.path)),
-                wanted=any(AnswerDirectory(directory.filesystem, place).manifest() is None for place in places),
+                wanted=not all(AnswerDirectory(directory.filesystem, place).is_complete() for place in places),
             )
         )
     return found
 
 
-def remove(directories: Iterable[AnswerDirectory]) -> None:
-    """Delete them. Each one's manifest goes first: what is half gone must not look complete."""
-    for directory in directories:
-        parent, _, folder = directory.path.rpartition("/")
-        for info in list_folder(directory.filesystem, parent):
-            if info.path == directory.manifest_path or info.base_name.startswith(unfinished_prefix(folder)):
-                directory.filesystem.delete_file(info.path)
+def remove(directories: Iterable[AnswerDirectory]) -> list[AnswerDirectory]:
+    """Delete them; those that another run is at work on stay and are returned.
+
+    Each one's manifest goes first: what is half gone must not look complete.
+    """
+    wanted = list(directories)
+    removed = set()
+    for directory in free(wanted):
+        for path in (directory.manifest_path, directory.reopened_path):
+            directory.remove_file(path)
         directory.filesystem.delete_dir(directory.path)
+        removed.add(directory.path)
+    return [directory for directory in wanted if directory.path not in removed]
+
+
+def sweep(store: str) -> None:
+    """Remove what killed runs have left unfinished; of runs that are alive nothing."""
+    for _ in free([*answer_directories(store), *answer_directories(audits_of(store))]):
+        pass  # that is what a lease begins with
 
 
 def _texts(directory: AnswerDirectory) -> tuple[str, ...]:
-    """The questions that were asked; nothing where no shard can be read."""
+    """The questions that were asked; nothing where all shards are missing or damaged."""
     if (manifest := directory.last_manifest()) is not None:
         return AnswerHeader.from_json(manifest).questions.texts
     for name in directory.shard_files():
         try:
             return directory.read_shard(name)[0].questions.texts
-        except (OSError, ValueError, KeyError):
+        except (FileNotFoundError, AnswersDamaged):
             continue
     return ()

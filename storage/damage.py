@@ -1,0 +1,38 @@
+"""What can be wrong with a directory of answers, each kind told apart: missing, damaged, changed by somebody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from storage.errors import InputInvalid, RunFailed, VersionUnsupported
+from storage.filesystem import reason
+
+
+class AnswersMissing(InputInvalid):
+    """No complete answers where they were looked for; the message says what is there and what to do."""
+
+
+class AnswersDamaged(AnswersMissing):
+    """A file of the store can be read, and is not what was written; the message names it."""
+
+
+class DirectoryChanged(RunFailed):
+    """Another run has written to a directory since this one compared it with the dataset. Nothing was deleted."""
+
+
+@contextmanager
+def damage(what: str, cure: str) -> Iterator[None]:
+    """Within it a file's bytes are parsed: whatever goes wrong is damage, unless a newer release wrote the file.
+
+    Raises AnswersDamaged and VersionUnsupported, both naming `what`.
+    """
+    try:
+        yield
+    except VersionUnsupported as error:
+        raise VersionUnsupported(f"{what} was {error}; update aspects, nothing was changed") from error
+    # Wherever a bit has changed, pyarrow and the code below it stumble over whatever they find then.
+    except Exception as error:
+        raise AnswersDamaged(
+            f"{what} is damaged ({reason(error)}); run 'aspects extract' again to {cure} it"
+        ) from error

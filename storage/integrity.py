@@ -1,0 +1,94 @@
+"""What tells answers from damage that happens to parse: digests, and the range of log-probabilities."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.datasets.base import Corners
+
+if TYPE_CHECKING:  # schema imports this file
+    from storage.schema import AnswerHeader, ShardAnswers
+
+# Log-probabilities are at most 0; sums of 16-bit numbers overshoot a little. Servers write -9999 for "never".
+HIGHEST, LOWEST = 0.01, -1e6
+
+
+def is_answer(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether each value can be a log-probability; NaN and infinities cannot."""
+    found: NDArray[np.bool_] = (values <= HIGHEST) & (values >= LOWEST)
+    return found
+
+
+def check_values(answers: ShardAnswers) -> None:
+    """Raises ValueError for a row without an error that has anything but log-probabilities."""
+    asked = np.array([error is None for error in answers.errors], bool)
+    wrong = ~(is_answer(answers.yes) & is_answer(answers.no)) & asked[:, None]
+    if wrong.any():
+        row, column = (int(place) for place in np.argwhere(wrong)[0])
+        yes, no = answers.yes[row, column], answers.no[row, column]
+        raise ValueError(f"'{answers.records[row].image_id}' has the answer yes {yes}, no {no}")
+
+
+def shard_digests(header: AnswerHeader, answers: ShardAnswers) -> dict[str, Any]:
+    """`rows`: the digest of what is asked of whom and about which images; `answers`: that of each key's column. By
+    column, so that a part of the columns can be read and checked."""
+    return {
+        "rows": rows_digest(header, answers),
+        "answers": {
+            key: column_digest(key, answers.yes[:, column], answers.no[:, column])
+            for column, key in enumerate(header.questions.keys)
+        },
+    }
+
+
+def rows_digest(header: AnswerHeader, answers: ShardAnswers) -> str:
+    """16 hex digits."""
+    questions = [[question.key, question.text] for question in header.questions.questions]
+    rows = [
+        [record.image_id, record.split, int(record.label), record.label_name, _floats(record.box), digest, error]
+        for record, digest, error in zip(answers.records, answers.image_sha256, answers.errors, strict=True)
+    ]
+    document = [header.dataset, header.teacher_fingerprint, questions, rows]
+    return _hex(json.dumps(document, ensure_ascii=True).encode())
+
+
+def column_digest(key: str, yes: NDArray[np.float32], no: NDArray[np.float32]) -> str:
+    """16 hex digits. Of NaN there are many, and Parquet keeps none of them: it is null there."""
+    missing = np.isnan(yes) | np.isnan(no)
+    values = [np.where(missing, np.float32(np.nan), part).astype("<f4").tobytes() for part in (yes, no)]
+    return _hex(key.encode(), *values)
+
+
+def check_digests(
+    digests: Mapping[str, Any], header: AnswerHeader, answers: ShardAnswers, keys: Collection[str]
+) -> None:
+    """Raises ValueError where `answers`, whose columns are those of `keys`, are not what was written."""
+    if digests.get("rows") != rows_digest(header, answers):
+        raise ValueError("its images are not those that were written")
+    columns = digests.get("answers")
+    for column, key in enumerate(keys):
+        found = column_digest(key, answers.yes[:, column], answers.no[:, column])
+        if not isinstance(columns, dict) or columns.get(key) != found:
+            raise ValueError(f"its answers to '{key}' are not those that were written")
+
+
+def summary(digests: Mapping[str, Any]) -> str:
+    """One digest of all; 16 hex digits."""
+    return _hex(json.dumps(digests, sort_keys=True).encode())
+
+
+def _floats(box: Corners | None) -> list[float] | None:
+    return None if box is None else [float(corner) for corner in box]
+
+
+def _hex(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]
