@@ -32,8 +32,9 @@ def read_bytes(path: Path, *, limit: int = MAX_TEXT) -> bytes:
             raise IsADirectoryError(None, os.strerror(21), str(path))
         raise DocumentInvalid(f"{path} is a device or a pipe, not a file")
     with path.open("rb") as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
+        # Python sets aside as much memory as it is told to read.
+        data = file.read(min(found.st_size, limit) + 1)
+    if max(len(data), found.st_size) > limit:
         raise DocumentInvalid(f"{path} is larger than the {limit // MEGABYTE} MB that are allowed here")
     return data
 

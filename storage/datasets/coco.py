@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from storage.datasets.base import DatasetInvalid, ImageRecord
-from storage.datasets.detection import Box, DetectionDataset, checked_box, image_record
+from storage.datasets.base import DatasetInvalid
+from storage.datasets.builder import NO_AREA, NO_SIZE, NOT_THERE, DetectionBuilder, box_frame, inside, upright_box
+from storage.datasets.coco_file import CocoFile, CocoImage, CocoObject, read_coco_file
+from storage.datasets.detection import Box, DetectionDataset
+from storage.datasets.image_size import StoredSize, read_sizes
+from storage.text import printable
 
 EXPECTED = "expected annotations/instances_SPLIT.json and the images in SPLIT/"
 # In the order in which they are looked for; only the first pattern that fits counts.
@@ -25,8 +28,9 @@ def coco_dataset(root: Path, *, name: str | None = None) -> DetectionDataset:
     """The images and boxes in `root`: `annotations/instances_train2017.json` describes the split `train`, whose images
     lie in `train2017/`, and so on. Splits come in the order train, val, test, others.
 
-    Labels number the categories by their COCO id. Boxes are cut off at their image's borders, those without an area
-    left out; crowds (iscrowd) are ignored ones. Raises DatasetInvalid, naming file and annotation.
+    Labels number the categories by their COCO id. Boxes are cut off at their image's borders and turned with an image
+    that EXIF turns; those without an area are left out, images that are not there too, and the dataset's notes count
+    both. Crowds (iscrowd) are ignored ones. Raises DatasetInvalid, naming file and annotation.
     """
     files = next((there for layout in LAYOUTS if (there := sorted(root.glob(layout)))), [])
     if not files:
@@ -34,88 +38,104 @@ def coco_dataset(root: Path, *, name: str | None = None) -> DetectionDataset:
     by_split = {_split_of(file): file for file in files}
     if len(by_split) < len(files):
         raise DatasetInvalid(f"{root} has several annotation files of one split; keep one of {_names(files)}")
-    records: list[ImageRecord] = []
-    paths: dict[str, Path] = {}
-    boxes: dict[str, Sequence[Box]] = {}
-    sizes: dict[str, tuple[int, int]] = {}
-    categories: dict[int, str] = {}
+    builder: DetectionBuilder | None = None
+    categories: Mapping[int, str] = {}
     for split in sorted(by_split, key=_rank):
-        file = by_split[split]
-        document = _read(file)
-        named = {int(entry["id"]): str(entry["name"]) for entry in document["categories"]}
-        if categories and named != categories:
-            raise DatasetInvalid(f"{file} has other categories than the files of other splits; make them the same")
-        categories = named
-        folder = _image_folder(root, file, document["images"])
-        found = _boxes(file, document, sorted(categories))
-        for image in sorted(document["images"], key=lambda entry: str(entry["file_name"])):
-            path = folder / image["file_name"]
-            image_id = path.relative_to(root).as_posix()
-            records.append(image_record(image_id, split))
-            paths[image_id], boxes[image_id] = path, tuple(found[image["id"]])
-            sizes[image_id] = int(image["width"]), int(image["height"])
-    class_names = tuple(categories[number] for number in sorted(categories))
-    name = name or root.resolve().name
-    return DetectionDataset(name=name, class_names=class_names, records=records, paths=paths, boxes=boxes, sizes=sizes)
+        document = read_coco_file(by_split[split])
+        if builder is None:
+            categories = document.categories
+            builder = DetectionBuilder(root, [categories[number] for number in sorted(categories)])
+        elif document.categories != categories:
+            raise DatasetInvalid(
+                f"{document.path} has other categories than the files of other splits; make them the same"
+            )
+        _add_split(builder, root, split, document)
+    assert builder is not None
+    return builder.finish(name or root.resolve().name)
 
 
-def _boxes(file: Path, document: Mapping[str, Any], categories: Sequence[int]) -> dict[Any, list[Box]]:
-    """The boxes of every image, by the image's number."""
-    images = {entry["id"]: entry for entry in document["images"]}
-    labels = {number: label for label, number in enumerate(categories)}
-    boxes: dict[Any, list[Box]] = {number: [] for number in images}
-    for entry in document["annotations"]:
-        where = f"{file}, annotation {entry['id']}"
-        if entry["image_id"] not in images:
-            raise DatasetInvalid(f"{where}: there is no image {entry['image_id']}; correct or remove it")
-        if entry["category_id"] not in labels:
-            raise DatasetInvalid(f"{where}: there is no category {entry['category_id']}; correct or remove it")
-        image = images[entry["image_id"]]
-        left, top, width, height = map(float, entry["bbox"])
-        box = checked_box(
-            where,
-            number=int(entry["id"]),
-            label=labels[entry["category_id"]],
-            corners=(left, top, left + width, top + height),
-            size=(image["width"], image["height"]),
-            ignored=bool(entry.get("iscrowd", 0)),
+def _add_split(builder: DetectionBuilder, root: Path, split: str, document: CocoFile) -> None:
+    """Add the images of an annotation file."""
+    folder = _image_folder(root, document)
+    paths = {image.number: inside(root, folder, image.file_name, _named(document, image)) for image in document.images}
+    sizes = read_sizes(list(paths.values()))
+    labels = {number: label for label, number in enumerate(sorted(document.categories))}
+    objects = _objects_of(document, labels)
+    # By their names as the file has them: the order of datasets that are in use already.
+    for image in sorted(document.images, key=lambda image: image.file_name):
+        path, found = paths[image.number], objects.get(image.number, [])
+        if path not in sizes:
+            builder.remark(split, NOT_THERE, image.file_name)
+            for thing in found:
+                builder.lose(labels[thing.category], NOT_THERE)
+            continue
+        boxes, size = _boxes(builder, split, document, image, found, labels, sizes[path])
+        builder.add(path.relative_to(root).as_posix(), split, path, size, boxes, str(document.path))
+
+
+def _objects_of(document: CocoFile, labels: Mapping[int, int]) -> dict[int | str, list[CocoObject]]:
+    """The objects of each image. Raises DatasetInvalid for those of an image or a category that there is not."""
+    known = {image.number for image in document.images}
+    objects: dict[int | str, list[CocoObject]] = defaultdict(list)
+    for thing in document.objects:
+        for what, number, among in (("image", thing.image, known), ("category", thing.category, labels)):
+            if number not in among:
+                raise DatasetInvalid(
+                    f"{document.path}, annotation {thing.number}: there is no {what} {printable(str(number), 80)}; "
+                    "correct or remove it"
+                )
+        objects[thing.image].append(thing)
+    return objects
+
+
+def _boxes(
+    builder: DetectionBuilder,
+    split: str,
+    document: CocoFile,
+    image: CocoImage,
+    objects: Sequence[CocoObject],
+    labels: Mapping[int, int],
+    real: StoredSize | None,
+) -> tuple[list[Box], tuple[int, int]]:
+    """The boxes of an image, and the size that they refer to."""
+    declared, turned = box_frame(f"{document.path}: image {printable(image.file_name, 200)}", image.size, real)
+    boxes = []
+    for thing in objects:
+        if declared == (0, 0):  # neither the file nor the image tells
+            builder.remark(split, NO_SIZE, image.file_name, label=labels[thing.category])
+            continue
+        box = upright_box(
+            f"{document.path}, annotation {thing.number}",
+            number=thing.number,
+            label=labels[thing.category],
+            corners=thing.corners,
+            declared=declared,
+            turned=turned,
+            ignored=thing.crowd,
         )
-        if box is not None:
-            boxes[entry["image_id"]].append(box)
-    return boxes
+        if box is None:
+            builder.remark(split, NO_AREA, f"annotation {thing.number}", label=labels[thing.category])
+        else:
+            boxes.append(box)
+    return boxes, declared if turned is None else turned.upright
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetInvalid(f"cannot read COCO annotations {file} ({error})") from error
-    needed = {
-        "images": ("id", "file_name", "width", "height"),
-        "annotations": ("id", "image_id", "category_id", "bbox"),
-        "categories": ("id", "name"),
-    }
-    for part, fields in needed.items():
-        entries = document.get(part) if isinstance(document, dict) else None
-        if not isinstance(entries, list):
-            raise DatasetInvalid(f"{file} has no list '{part}'; it is no COCO file of objects")
-        for place, entry in enumerate(entries):
-            if missing := [name for name in fields if name not in entry]:
-                raise DatasetInvalid(f"{file}: entry {place} of '{part}' has no '{missing[0]}'; add it")
-    return dict(document)
-
-
-def _image_folder(root: Path, file: Path, images: Sequence[Mapping[str, Any]]) -> Path:
+def _image_folder(root: Path, document: CocoFile) -> Path:
     """Where the images of an annotation file lie."""
+    file, split = document.path, _split_of(document.path)
     stem = file.stem.removeprefix("instances_")
-    split = _split_of(file)
     folders = [root / stem, root / "images" / stem, root / split, root / "images" / split, root / "images", root]
     folders.append(file.parent)
-    for folder in folders:
-        if any((folder / image["file_name"]).is_file() for image in images[:10]):
-            return folder
-    first = images[0]["file_name"] if images else "no image"
+    for images in (document.images[:10], document.images[10:]):
+        for folder in folders:
+            if any(inside(root, folder, image.file_name, _named(document, image)).is_file() for image in images):
+                return folder
+    first = printable(document.images[0].file_name, 200) if document.images else "no image"
     raise DatasetInvalid(f"the images of {file} are in none of {root / stem}, {root / 'images' / stem}: {first} is not")
+
+
+def _named(document: CocoFile, image: CocoImage) -> str:
+    return f"{document.path}: file_name of image {printable(str(image.number), 80)}"
 
 
 def _split_of(file: Path) -> str:

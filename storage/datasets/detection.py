@@ -104,12 +104,20 @@ class BoxImages:
         ]
         if not self.records:
             raise DatasetInvalid(f"dataset '{dataset.name}' has no boxes to ask about; ask about its images")
+        self._sizes = dataset.sizes
         self._corners = {record.image_id: record.box for record in self.records if record.box is not None}
         self._photo = lru_cache(DECODED)(lambda image_id: decode_image(dataset.read(image_id)))
 
     def read(self, image_id: str) -> bytes:
-        """The box as the view shows it, in a format without compression whose bytes depend on the pixels alone."""
-        shown = self.view.show(self._photo(image_id.rpartition(BOX_MARK)[0]), self._corners[image_id])
+        """The box as the view shows it, in a format without compression whose bytes depend on the pixels alone. Raises
+        ImageUnreadable where the image has another size than its boxes refer to."""
+        whole = image_id.rpartition(BOX_MARK)[0]
+        image, size = self._photo(whole), self._sizes[whole]
+        if image.size != size:
+            raise ImageUnreadable(
+                f"image of {image.width} x {image.height} pixels has boxes for {size[0]} x {size[1]} pixels"
+            )
+        shown = self.view.show(image, self._corners[image_id])
         buffer = io.BytesIO()
         shown.save(buffer, "PPM")
         return buffer.getvalue()

@@ -3,86 +3,171 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 from xml.etree import ElementTree
+from xml.parsers import expat
 
-from storage.datasets.base import DatasetInvalid, ImageRecord
-from storage.datasets.detection import Box, DetectionDataset, checked_box, image_record
+from storage.datasets.base import Corners, DatasetInvalid
+from storage.datasets.builder import (
+    NO_AREA,
+    NO_SIZE,
+    NOT_DESCRIBED,
+    NOT_THERE,
+    DetectionBuilder,
+    box_frame,
+    inside,
+    upright_box,
+)
+from storage.datasets.detection import Box, DetectionDataset
+from storage.datasets.image_size import Size, StoredSize, read_sizes
+from storage.documents import DocumentInvalid, read_bytes, read_text
+from storage.text import printable
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-# torchvision's image set of each of our splits.
+# VOC's image set of each of our splits.
 IMAGE_SETS = {
     "2007": {"train": "trainval", "test": "test"},
     "2012": {"train": "train", "val": "val"},
 }
+SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def voc_dataset(year: str, *, name: str | None = None, root: Path, download: bool = False) -> DetectionDataset:
     """VOC 2007 (trainval is `train`, test is `test`) or 2012 (train, val).
 
-    Objects that are marked as difficult are ignored ones. Raises DatasetInvalid where files are missing and `download`
-    is not set.
+    Objects that are marked as difficult are ignored ones. Listed images that are not there, or have no annotation, are
+    left out, which the dataset's notes count. Raises DatasetInvalid where files are missing and `download` is not set.
     """
-    # Slow to import, and a user of folders needs none of it.
+    if download:
+        _download(year, root)
+    builder = DetectionBuilder(root, CLASSES)
+    for split, image_set in IMAGE_SETS[year].items():
+        _add_split(builder, root, root / "VOCdevkit" / f"VOC{year}", year, split, image_set)
+    return builder.finish(name or f"VOC{year}")
+
+
+def _download(year: str, root: Path) -> None:
+    # Slow to import, and whoever has the files needs none of it.
     from torchvision.datasets import VOCDetection
 
-    records: list[ImageRecord] = []
-    paths: dict[str, Path] = {}
-    boxes: dict[str, tuple[Box, ...]] = {}
-    sizes: dict[str, tuple[int, int]] = {}
-    for split, image_set in IMAGE_SETS[year].items():
+    for image_set in IMAGE_SETS[year].values():
         try:
-            opened: Any = VOCDetection(root, year=year, image_set=image_set, download=download)
+            VOCDetection(root, year=year, image_set=image_set, download=True)
         except (RuntimeError, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise DatasetInvalid(
-                f"cannot open VOC {year} at {root} ({reason}); "
-                "ask for it with --download, or set --root to the folder that holds VOCdevkit"
-            ) from error
-        for image, annotation in zip(map(Path, opened.images), map(Path, opened.annotations), strict=True):
-            image_id = image.relative_to(root).as_posix()
-            records.append(image_record(image_id, split))
-            paths[image_id] = image
-            sizes[image_id], boxes[image_id] = _read(annotation)
-    name = name or f"VOC{year}"
-    return DetectionDataset(name=name, class_names=CLASSES, records=records, paths=paths, boxes=boxes, sizes=sizes)
+            raise _not_opened(year, root, " ".join(str(error).split())) from error
 
 
-def _read(annotation: Path) -> tuple[tuple[int, int], tuple[Box, ...]]:
-    """Width and height of an image, and its boxes."""
-    found = []
+def _add_split(builder: DetectionBuilder, root: Path, base: Path, year: str, split: str, image_set: str) -> None:
+    listed = base / "ImageSets" / "Main" / f"{image_set}.txt"
     try:
-        tree = ElementTree.parse(annotation)
-        size = (int(_text(tree, "size/width")), int(_text(tree, "size/height")))
+        stems = [line.strip() for line in read_text(listed).splitlines() if line.strip()]
+    except OSError as error:
+        raise _not_opened(year, root, f"{listed}: {error.strerror}") from error
+    except DocumentInvalid as error:
+        raise DatasetInvalid(f"cannot read a list of images: {error}") from error
+    images = {stem: inside(root, base / "JPEGImages", f"{stem}.jpg", f"{listed}: an image") for stem in stems}
+    sizes = read_sizes(list(images.values()))
+    for stem in stems:
+        image, annotation = images[stem], base / "Annotations" / f"{stem}.xml"
+        if image not in sizes:
+            builder.remark(split, NOT_THERE, str(image))
+        elif not annotation.is_file():
+            builder.remark(split, NOT_DESCRIBED, str(annotation))
+        else:
+            size, boxes = _read(builder, split, annotation, sizes[image])
+            builder.add(image.relative_to(root).as_posix(), split, image, size, boxes, str(listed))
+    if not any(record.split == split for record in builder.records):
+        raise DatasetInvalid(
+            f"split '{split}' is empty: of {len(stems)} images in {listed}, none is in {base / 'JPEGImages'} with an "
+            f"annotation in {base / 'Annotations'}; unpack the archive again"
+        )
+
+
+def _not_opened(year: str, root: Path, reason: str) -> DatasetInvalid:
+    return DatasetInvalid(
+        f"cannot open VOC {year} at {root} ({printable(reason)}); "
+        "ask for it with --download, or set --root to the folder that holds VOCdevkit"
+    )
+
+
+def _read(builder: DetectionBuilder, split: str, annotation: Path, real: StoredSize | None) -> tuple[Size, list[Box]]:
+    """Width and height of an upright image, and its boxes."""
+    try:
+        tree = parse_xml(read_bytes(annotation), annotation)
+        declared, turned = box_frame(str(annotation), _declared(tree), real)
+        boxes = []
         for number, thing in enumerate(tree.findall("object")):
             where = f"{annotation}, object {number + 1}"
             if (class_name := _text(thing, "name")) not in CLASSES:
-                raise DatasetInvalid(f"{where}: VOC has no class '{class_name}'; correct it")
-            left, top, right, bottom = (float(_text(thing, f"bndbox/{side}")) for side in SIDES)
-            box = checked_box(
+                raise DatasetInvalid(f"{where}: VOC has no class '{printable(class_name, 80)}'; correct it")
+            label, corners = CLASSES.index(class_name), _corners(thing)
+            if declared == (0, 0):  # neither the annotation nor the image tells
+                builder.remark(split, NO_SIZE, where, label=label)
+                continue
+            box = upright_box(
                 where,
                 number=number,
-                label=CLASSES.index(class_name),
-                # VOC counts pixels from 1, and both ends belong to the box.
-                corners=(left - 1, top - 1, right, bottom),
-                size=size,
-                ignored=thing.findtext("difficult") == "1",
+                label=label,
+                corners=corners,
+                declared=declared,
+                turned=turned,
+                ignored=(thing.findtext("difficult") or "").strip() == "1",
             )
-            if box is not None:
-                found.append(box)
-    except (OSError, ElementTree.ParseError) as error:
+            if box is None:
+                builder.remark(split, NO_AREA, where, label=label)
+            else:
+                boxes.append(box)
+    except DocumentInvalid as error:
+        raise DatasetInvalid(f"cannot read VOC annotation: {error}") from error
+    except OSError as error:
         raise DatasetInvalid(f"cannot read VOC annotation {annotation} ({error})") from error
-    return size, tuple(found)
+    except (ElementTree.ParseError, ValueError) as error:
+        if isinstance(error, DatasetInvalid):
+            raise
+        raise DatasetInvalid(f"cannot read VOC annotation {annotation} ({printable(str(error), 200)})") from error
+    return declared if turned is None else turned.upright, boxes
 
 
-SIDES = ("xmin", "ymin", "xmax", "ymax")
+def _declared(tree: ElementTree.Element) -> Size | None:
+    """What the annotation says of width and height; None where it says nothing, or 0 as some tools do."""
+    if tree.find("size") is None:
+        return None
+    width, height = (int(_text(tree, f"size/{side}")) for side in ("width", "height"))
+    return None if (width, height) == (0, 0) else (width, height)
 
 
-def _text(node: Any, path: str) -> str:
+def _corners(thing: ElementTree.Element) -> Corners:
+    left, top, right, bottom = (float(_text(thing, f"bndbox/{side}")) for side in SIDES)
+    # VOC counts pixels from 1, and both ends belong to the box.
+    return left - 1, top - 1, right, bottom
+
+
+def parse_xml(data: bytes, where: object) -> ElementTree.Element:
+    """The root element. Raises DocumentInvalid, naming `where`, also for a document type: only there can entities be
+    declared, which expand a small file to gigabytes or read another one."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise DocumentInvalid(f"{where} declares a document type, which no annotation needs; remove it")
+
+    builder = ElementTree.TreeBuilder()
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+    try:
+        parser.Parse(data, True)
+    except (expat.ExpatError, LookupError) as error:  # LookupError: an encoding that Python does not know
+        raise DocumentInvalid(f"{where} is no valid XML ({error})") from error
+    return builder.close()
+
+
+def _text(node: ElementTree.Element, path: str) -> str:
     text = node.findtext(path)
     if text is None:
         raise ElementTree.ParseError(f"no {path}")
-    return str(text).strip()
+    return text.strip()

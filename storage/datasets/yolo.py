@@ -7,19 +7,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from PIL import Image
-
-from storage.datasets.base import DatasetInvalid, ImageRecord
-from storage.datasets.detection import Box, DetectionDataset, checked_box, image_record
-from storage.datasets.files import IMAGE_SUFFIXES
+from storage.datasets.base import DatasetInvalid
+from storage.datasets.builder import (
+    NO_AREA,
+    NO_IMAGE,
+    NO_LABELS,
+    NO_SIZE,
+    NOT_THERE,
+    DetectionBuilder,
+    inside,
+    is_unicode,
+)
+from storage.datasets.detection import Box, DetectionDataset, checked_box
+from storage.datasets.files import IMAGE_SUFFIXES, is_visible
+from storage.datasets.image_size import Size, read_sizes
+from storage.datasets.yolo_labels import LabelLine, LabelReader, keypoint_values
+from storage.documents import DocumentInvalid, read_text, read_yaml
+from storage.text import printable
 
 FILES = ("data.yaml", "dataset.yaml", "config.yaml")
 EXPECTED = "expected data.yaml with train, val and names, images in images/, boxes in labels/"
-LINE = "expected class, x, y, width, height"
 UNKNOWN_SIZE = (0, 0)
 SPLITS = ("train", "val", "test")
-ORIENTATION, TURNED = 0x0112, range(5, 9)  # EXIF's tag, and its values where width and height change places
+LONGEST_LIST = 1 << 28  # bytes of a text file that lists images
+LEFT_BY_TOOLS = frozenset({"classes.txt", "notes.txt"})  # beside label files
 
 
 def is_yolo_folder(root: Path) -> bool:
@@ -29,10 +40,10 @@ def is_yolo_folder(root: Path) -> bool:
 def yolo_dataset(place: Path, *, name: str | None = None) -> DetectionDataset:
     """The dataset that a YAML file describes, or one of FILES in a folder.
 
-    `train`, `val` and `test` name folders of images, or text files that list them, below `path` or the file's own
-    folder; the boxes of images/x/1.jpg are in labels/x/1.txt, a line each: class, centre, size as shares of the image.
-    An outline instead of centre and size counts as the box around it. An image without such a file shows background
-    only. Raises DatasetInvalid, naming file and line.
+    `train`, `val` and `test` name folders of images, or text files that list them, in the file's own folder or in
+    `path` within it; the boxes of images/x/1.jpg are in labels/x/1.txt, a line each: class, centre, size as shares of
+    the upright image. Of an outline, and of a box with keypoints, the box counts. An image without such a file shows
+    background only, but a split in which no image has boxes is refused. Raises DatasetInvalid, naming file and line.
     """
     file = place if place.is_file() else next((place / one for one in FILES if (place / one).is_file()), None)
     if file is None:
@@ -40,27 +51,22 @@ def yolo_dataset(place: Path, *, name: str | None = None) -> DetectionDataset:
     document = _read(file)
     class_names = _class_names(document, file)
     root = _root(document, file)
-    records: list[ImageRecord] = []
-    paths: dict[str, Path] = {}
-    boxes: dict[str, Sequence[Box]] = {}
-    sizes: dict[str, tuple[int, int]] = {}
+    builder = DetectionBuilder(root, class_names)
+    reader = LabelReader(class_names, keypoint_values(document, file))
+    shares: dict[Path, Path] = {}  # the image of each label file
     for split in (split for split in SPLITS if document.get(split)):
-        for path in _image_files(root, document[split], file):
-            image_id = path.relative_to(root).as_posix()
-            records.append(image_record(image_id, split))
-            sizes[image_id] = _size(path)
-            paths[image_id], boxes[image_id] = path, _boxes(path, sizes[image_id], len(class_names))
-    if not records:
+        _add_split(builder, reader, root, split, _image_files(root, document[split], f"{file}: '{split}'"), shares)
+    if not builder.records:
         raise DatasetInvalid(f"{file} names no images; {EXPECTED}")
-    name = name or root.resolve().name
-    return DetectionDataset(name=name, class_names=class_names, records=records, paths=paths, boxes=boxes, sizes=sizes)
+    _remark_stray_labels(builder, shares)
+    return builder.finish(name or root.resolve().name)
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DatasetInvalid(f"cannot read {file} ({' '.join(str(error).split())})") from error
+        document = read_yaml(file)
+    except (OSError, DocumentInvalid) as error:
+        raise DatasetInvalid(f"cannot read YOLO dataset: {error}") from error
     if not isinstance(document, dict) or "names" not in document:
         raise DatasetInvalid(f"{file} has no 'names'; {EXPECTED}")
     return document
@@ -69,91 +75,159 @@ def _read(file: Path) -> dict[str, Any]:
 def _class_names(document: dict[str, Any], file: Path) -> tuple[str, ...]:
     names = document["names"]
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        if any(type(number) is not int for number in names) or sorted(names) != list(range(len(names))):
             raise DatasetInvalid(f"{file}: the classes in 'names' are not numbered 0, 1, 2, ...; number them so")
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DatasetInvalid(f"{file}: 'names' is no list of classes; {EXPECTED}")
-    return tuple(map(str, names))
+    for number, name in enumerate(names):
+        # YAML takes a bare no, yes, on and off for truth values.
+        if type(name) not in (str, int, float) or not str(name).strip() or not is_unicode(str(name)):
+            raise DatasetInvalid(
+                f"{file}: class {number} in 'names' is {printable(repr(name), 80)}, not a text; put it in quotes"
+            )
+    found = tuple(map(str, names))
+    twice = next((name for number, name in enumerate(found) if name in found[:number]), None)
+    if twice is not None:
+        raise DatasetInvalid(f"{file}: two classes in 'names' are called {printable(twice, 80)!r}; rename one")
+    if type(count := document.get("nc")) is int and count != len(found):
+        raise DatasetInvalid(f"{file}: 'nc' says {count} classes, but 'names' has {len(found)}; correct one of them")
+    return found
 
 
 def _root(document: dict[str, Any], file: Path) -> Path:
-    """`path` where it exists; else the file's own folder, since a dataset that has moved often says where it was."""
-    named = Path(str(document.get("path") or ".")).expanduser()
-    root = Path(os.path.normpath(file.parent / named))
-    return root if root.is_dir() else file.parent
+    """`path` where it is the file's own folder or one within it; that folder where there is no such one within.
+
+    Raises DatasetInvalid for any other place: nothing outside the dataset's folder is read.
+    """
+    own, said = file.parent, document.get("path")
+    if said is None or said == "":
+        return own
+    if not isinstance(said, str) or "\0" in said:
+        raise DatasetInvalid(f"{file}: 'path' is {printable(repr(said), 80)}; it must name a folder, or be left out")
+    root, folder = (Path(os.path.abspath(one)) for one in (own / Path(said).expanduser(), own))
+    if os.path.realpath(root) == os.path.realpath(own):
+        return own
+    if not root.is_relative_to(folder):
+        raise DatasetInvalid(
+            f"{file}: 'path' is {printable(repr(said), 200)}, which is not in {own}; put the file into the folder of "
+            "the dataset and remove 'path' from it (or set it to .)"
+        )
+    return own / root.relative_to(folder) if root.is_dir() else own
 
 
-def _image_files(root: Path, places: Any, file: Path) -> list[Path]:
+def _image_files(root: Path, places: Any, where: str) -> list[Path]:
+    """What a split names, sorted. Raises DatasetInvalid, beginning with `where`."""
     found: list[Path] = []
     for named in places if isinstance(places, list) else [places]:
+        if not isinstance(named, str):
+            raise DatasetInvalid(f"{where} is {printable(repr(named), 80)}; it must name a folder or a text file")
         # Many an export says ../train/images where it means train/images.
-        tried = [Path(os.path.normpath(root / place)) for place in (str(named), str(named).removeprefix("../"))]
-        place = next((one for one in tried if one.exists()), None)
-        if place is None:
-            raise DatasetInvalid(f"{file} names {named}, but there is no {tried[0]}; correct it")
+        place = inside(root, root, named.removeprefix("../"), where)
         if place.is_dir():
-            found += [path for path in place.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+            found += [path for path in place.rglob("*") if _is_image(path)]
+        elif place.exists():
+            found += _listed(root, place)
         else:
-            lines = place.read_text(encoding="utf-8").split("\n")
-            found += [root / line.strip().removeprefix("./") for line in lines if line.strip()]
-    for path in found:
-        if not path.is_relative_to(root):
-            raise DatasetInvalid(f"{file} names {path}, which is not below {root}; set 'path' to a folder above both")
+            raise DatasetInvalid(f"{where} names {printable(named, 200)}, but there is no {place}; correct it")
     return sorted(set(found))
 
 
-def _boxes(path: Path, size: tuple[int, int], classes: int) -> tuple[Box, ...]:
-    label_file = _label_file(path)
-    if not label_file.is_file() or size == UNKNOWN_SIZE:
-        return ()
-    found = []
-    for number, line in enumerate(label_file.read_text(encoding="utf-8").splitlines()):
-        if not line.strip():
-            continue
-        where = f"{label_file}, line {number + 1}"
-        label, shares = _parse(line, where)
-        if not 0 <= label < classes:
-            raise DatasetInvalid(f"{where}: there is no class {label}; 'names' has 0 to {classes - 1}")
-        if len(shares) == 4:
-            x, y, width, height = shares
-            shares = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
-        else:
-            shares = [min(shares[::2]), min(shares[1::2]), max(shares[::2]), max(shares[1::2])]
-        left, top, right, bottom = (share * side for share, side in zip(shares, (*size, *size), strict=True))
-        box = checked_box(where, number=number, label=label, corners=(left, top, right, bottom), size=size)
-        if box is not None:
-            found.append(box)
-    return tuple(found)
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and is_visible(path.name) and path.is_file()
 
 
-def _parse(line: str, where: str) -> tuple[int, list[float]]:
+def _listed(root: Path, file: Path) -> list[Path]:
     try:
-        label, *shares = [float(word) for word in line.split()]
-    except ValueError as error:
-        raise DatasetInvalid(f"{where}: {line.strip()!r} are no numbers; {LINE}") from error
-    if not label.is_integer() or len(shares) < 4 or (len(shares) > 4 and len(shares) % 2):
-        raise DatasetInvalid(f"{where}: {line.strip()!r} is no box; {LINE}")
-    return int(label), shares
+        lines = read_text(file, limit=LONGEST_LIST).split("\n")
+    except (OSError, DocumentInvalid) as error:
+        raise DatasetInvalid(f"cannot read a list of images: {error}") from error
+    named = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    return [inside(root, root, line, f"{file}, line {number}") for number, line in named]
 
 
-def _label_file(path: Path) -> Path:
-    """labels/x/1.txt for images/x/1.jpg: the last folder of that name changes."""
-    parts = list(path.with_suffix(".txt").parts)
+def _add_split(
+    builder: DetectionBuilder,
+    reader: LabelReader,
+    root: Path,
+    split: str,
+    images: Sequence[Path],
+    shares: dict[Path, Path],
+) -> None:
+    """Add the images of a split. Raises DatasetInvalid where none of them has a box."""
+    sizes = read_sizes(images)
+    labelled = described = 0
+    for path in images:
+        if path not in sizes:
+            builder.remark(split, NOT_THERE, path.relative_to(root).as_posix())
+            continue
+        label_file = _label_file(root, path)
+        lines = reader.read(label_file)
+        if lines is None:
+            builder.remark(split, NO_LABELS, path.relative_to(root).as_posix())
+        elif (other := shares.setdefault(label_file, path)) != path:
+            raise DatasetInvalid(f"{other} and {path} share the boxes in {label_file}; rename or remove one of them")
+        real = sizes[path]
+        size = UNKNOWN_SIZE if real is None else real.upright
+        described += lines is not None
+        labelled += bool(lines)
+        builder.add(
+            path.relative_to(root).as_posix(), split, path, size, _boxes(builder, split, size, lines or []), str(path)
+        )
+    _require_boxes(root, split, images, sizes, described, labelled)
+
+
+def _require_boxes(root: Path, split: str, images: Sequence[Path], sizes: Any, described: int, labelled: int) -> None:
+    if not images or labelled:
+        return
+    first = images[0]
+    if not sizes:
+        raise DatasetInvalid(f"none of the {len(images)} images of split '{split}' is there, e.g. {first}; correct it")
+    wanted = _label_file(root, first)
+    what = "only empty label files" if described else "no label file"
+    raise DatasetInvalid(
+        f"the {len(sizes)} images of split '{split}' have {what}: the boxes of {first} belong in {wanted}; "
+        f"put them there, or remove '{split}' from the YAML file"
+    )
+
+
+def _boxes(builder: DetectionBuilder, split: str, size: Size, lines: Sequence[LabelLine]) -> list[Box]:
+    found = []
+    width, height = size
+    for line in lines:
+        if size == UNKNOWN_SIZE:
+            builder.remark(split, NO_SIZE, line.where, label=line.label)
+            continue
+        left, top, right, bottom = line.corners
+        corners = left * width, top * height, right * width, bottom * height
+        box = checked_box(line.where, number=line.number, label=line.label, corners=corners, size=size)
+        if line.beyond:
+            raise DatasetInvalid(
+                f"{line.where}: coordinates are shares of the image, from 0 to 1, and these are not; correct them"
+            )
+        if box is None:
+            builder.remark(split, NO_AREA, line.where, label=line.label)
+        else:
+            found.append(box)
+    return found
+
+
+def _remark_stray_labels(builder: DetectionBuilder, shares: dict[Path, Path]) -> None:
+    """Count label files beside those that were read whose image is nowhere."""
+    split_of = {builder.paths[record.image_id]: record.split for record in builder.records}
+    folders = {label_file.parent: image for label_file, image in shares.items()}
+    for folder, image in folders.items():
+        stems = {path.stem for path in image.parent.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
+        for stray in sorted(folder.glob("*.txt")):
+            if stray.stem not in stems and stray.name not in LEFT_BY_TOOLS and folder != image.parent:
+                builder.remark(split_of[image], NO_IMAGE, str(stray))
+
+
+def _label_file(root: Path, path: Path) -> Path:
+    """labels/x/1.txt for images/x/1.jpg: the last folder of that name, below `root`, changes."""
+    parts = list(path.relative_to(root).with_suffix(".txt").parts)
     for place in range(len(parts) - 2, -1, -1):
         if parts[place] == "images":
             parts[place] = "labels"
             break
-    return Path(*parts)
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """Width and height of the upright image; UNKNOWN_SIZE where it cannot be opened, which is reported when it is
-    read."""
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(ORIENTATION) in TURNED
-            return (image.height, image.width) if turned else image.size
-    # Pillow reports damage with whatever it stumbles over.
-    except Exception:
-        return UNKNOWN_SIZE
+    return root / Path(*parts)
