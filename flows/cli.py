@@ -62,11 +62,10 @@ def scenes(
 ) -> None:
     """Draw the demo dataset: little scenes whose classes differ in combinations of aspects."""
     from storage.detection_scenes import write_detection_scenes
-    from storage.rendered import GROUND_TRUTH
+    from storage.rendered import require_scenes_folder
     from storage.scenes import write_scenes
 
-    if folder.exists() and any(folder.iterdir()) and not (folder / GROUND_TRUTH).exists():
-        raise options.OptionInvalid(f"folder {folder} holds something else; choose one that is new or empty")
+    require_scenes_folder(folder)
     if task == "detection":
         write_detection_scenes(folder, train=train, test=test, seed=seed)
     else:

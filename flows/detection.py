@@ -33,7 +33,7 @@ from flows.report import results_markdown, results_rows, results_title
 from flows.terminal import attached, say, working
 from flows.training import ANSWERS_PLACE, find_teacher_answers
 from storage.datasets.base import ImageDataset, select
-from storage.datasets.detection import DetectionDataset, boxes_name
+from storage.datasets.detection import DetectionDataset, boxes_name, require_boxes
 from storage.errors import InputInvalid
 from storage.questions import load_questions
 from teacher.extract import SHARD_SIZE
@@ -80,6 +80,8 @@ def detect_aspects(
         student_for(detector, questions, box_questions).detector_config()
     with working("reading the dataset"):
         images = dataset.open_detection()
+        if train:
+            evaluation_split(images)
         resolved = find_teacher(teacher, dataset, engine)
     summaries = {}
     with TeacherEngines(resolved, engine) as engines:
@@ -219,8 +221,11 @@ def find_detection_knowledge(
 
 
 def evaluation_split(images: DetectionDataset) -> str:
-    """`test` where there is one, else the split that the dataset has instead: val, valid. Raises DatasetInvalid."""
+    """`test` where there is one, else the split that the dataset has instead: val, valid.
+
+    Raises DatasetInvalid where there is none, and where it or `train` has no boxes.
+    """
     known = {record.split for record in images.records}
     split = next((name for name in ("test", "val", "valid") if name in known), "test")
-    select(images, (split,))
+    require_boxes(images, ("train", split))
     return split

@@ -15,6 +15,7 @@ from flows.detection import evaluation_split, find_detection_knowledge, train_de
 from flows.parameters import CROPPED_BOXES, BoxParameters, DatasetParameters, Parameters, StudentParameters
 from flows.terminal import say
 from flows.training import find_knowledge, train_grid
+from storage.datasets.detection import require_boxes
 from storage.errors import InputInvalid
 
 if TYPE_CHECKING:  # torch takes seconds
@@ -59,7 +60,9 @@ class Experiment(Parameters):
             from student.detection.config import DetectorConfig
 
             self.to_grid().cells_of(DetectorConfig, Path(self.runs))
-            self.detection_knowledge(self.dataset.open_detection())
+            images = self.dataset.open_detection()
+            require_boxes(images, ("train", self.split or evaluation_split(images)))
+            self.detection_knowledge(images)
         else:
             self.to_grid().cells(Path(self.runs))
             self.knowledge()

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from storage.datasets.base import BOX_MARK, Corners
-from storage.rendered import GROUND_TRUTH
+from storage.rendered import GROUND_TRUTH, filling
 from storage.scenes import (
     CLANS,
     FORM_COLOURS,
@@ -58,38 +58,43 @@ def write_detection_scenes(root: Path, *, train: int, test: int, seed: int) -> N
     """`train` and `test` scenes in COCO's layout: `root/train/0000.png`, `root/annotations/instances_train.json`.
 
     The right answers are in `root/ground_truth.parquet`, as `write_scenes` has them, those about boxes under the ids
-    that boxes have in the store; written last. The same arguments give the same pixels.
+    that boxes have in the store; written last. Scenes of an earlier command are removed first, as it may have been
+    killed. The same arguments give the same pixels.
     """
+    with filling(root):
+        answers: list[dict[str, Any]] = []
+        for split_number, (split, count) in enumerate((("train", train), ("test", test))):
+            answers += _write_split(root, split, count, (seed, split_number))
+        unfinished = root / f".{GROUND_TRUTH}"
+        pl.DataFrame(answers).write_parquet(unfinished)
+        unfinished.replace(root / GROUND_TRUTH)
+
+
+def _write_split(root: Path, split: str, count: int, seeds: tuple[int, int]) -> list[dict[str, Any]]:
+    """Draw the scenes of a split and write their annotations; the right answers about images and boxes."""
+    (root / split).mkdir(parents=True, exist_ok=True)
     answers: list[dict[str, Any]] = []
-    for split_number, (split, count) in enumerate((("train", train), ("test", test))):
-        (root / split).mkdir(parents=True, exist_ok=True)
-        images: list[dict[str, Any]] = []
-        annotations: list[dict[str, Any]] = []
-        for number in range(count):
-            rng = np.random.default_rng((seed, split_number, number))
-            kind = FORM_KINDS[number % len(FORM_KINDS)]
-            scene = sample_company(rng, kind)
-            picture = render(scene, rng)
-            file_name = f"{number:04}.png"
-            picture.save(root / split / file_name)
-            images.append({"id": number, "file_name": file_name, "width": picture.width, "height": picture.height})
-            answers.append({"image_id": f"{split}/{file_name}", **ground_truth(scene)})
-            for thing in scene.objects:
-                annotation = _annotation(len(annotations), number, thing, scene)
-                annotations.append(annotation)
-                answers.append(
-                    {
-                        "image_id": f"{split}/{file_name}{BOX_MARK}{annotation['id']}",
-                        **ground_truth(replace(scene, objects=(thing,))),
-                    }
-                )
-        categories = [{"id": label + 1, "name": clan} for label, clan in enumerate(CLANS)]
-        document = {"images": images, "annotations": annotations, "categories": categories}
-        (root / "annotations").mkdir(exist_ok=True)
-        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(document), encoding="utf-8")
-    unfinished = root / f".{GROUND_TRUTH}"
-    pl.DataFrame(answers).write_parquet(unfinished)
-    unfinished.replace(root / GROUND_TRUTH)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number in range(count):
+        rng = np.random.default_rng((*seeds, number))
+        kind = FORM_KINDS[number % len(FORM_KINDS)]
+        scene = sample_company(rng, kind)
+        picture = render(scene, rng)
+        file_name = f"{number:04}.png"
+        picture.save(root / split / file_name)
+        images.append({"id": number, "file_name": file_name, "width": picture.width, "height": picture.height})
+        answers.append({"image_id": f"{split}/{file_name}", **ground_truth(scene)})
+        for thing in scene.objects:
+            annotation = _annotation(len(annotations), number, thing, scene)
+            annotations.append(annotation)
+            box = f"{split}/{file_name}{BOX_MARK}{annotation['id']}"
+            answers.append({"image_id": box, **ground_truth(replace(scene, objects=(thing,)))})
+    categories = [{"id": label + 1, "name": clan} for label, clan in enumerate(CLANS)]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "annotations").mkdir(exist_ok=True)
+    (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(document), encoding="utf-8")
+    return answers
 
 
 def _annotation(number: int, image: int, thing: SceneObject, scene: Scene) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from storage.rendered import GROUND_TRUTH
+from storage.rendered import GROUND_TRUTH, filling
 
 SIZE = 64  # pixels, both ways
 
@@ -208,22 +208,24 @@ def write_scenes(root: Path, *, train_per_class: int, test_per_class: int, seed:
     """An image folder of rendered scenes: `root/split/class/number.png`, classes such as `amber_pair`.
 
     The right answers are in `root/ground_truth.parquet` (image_id and a bool column per question), which is written
-    last: where it exists, everything does. The same arguments give the same pixels.
+    last: where it exists, everything does. Scenes of an earlier command are removed first, as it may have been killed.
+    The same arguments give the same pixels.
     """
-    answers = []
-    for split_number, (split, count) in enumerate((("train", train_per_class), ("test", test_per_class))):
-        for class_number, (clan, company) in enumerate(DEMO_CLASSES):
-            folder = root / split / f"{clan}_{company}"
-            folder.mkdir(parents=True, exist_ok=True)
-            for number in range(count):
-                rng = np.random.default_rng((seed, split_number, class_number, number))
-                scene = sample_form(rng, clan, company, number % len(FORM_COLOURS))
-                path = folder / f"{number:04}.png"
-                render(scene, rng).save(path)
-                answers.append({"image_id": path.relative_to(root).as_posix(), **ground_truth(scene)})
-    unfinished = root / f".{GROUND_TRUTH}"
-    pl.DataFrame(answers).write_parquet(unfinished)
-    unfinished.replace(root / GROUND_TRUTH)
+    with filling(root):
+        answers = []
+        for split_number, (split, count) in enumerate((("train", train_per_class), ("test", test_per_class))):
+            for class_number, (clan, company) in enumerate(DEMO_CLASSES):
+                folder = root / split / f"{clan}_{company}"
+                folder.mkdir(parents=True, exist_ok=True)
+                for number in range(count):
+                    rng = np.random.default_rng((seed, split_number, class_number, number))
+                    scene = sample_form(rng, clan, company, number % len(FORM_COLOURS))
+                    path = folder / f"{number:04}.png"
+                    render(scene, rng).save(path)
+                    answers.append({"image_id": path.relative_to(root).as_posix(), **ground_truth(scene)})
+        unfinished = root / f".{GROUND_TRUTH}"
+        pl.DataFrame(answers).write_parquet(unfinished)
+        unfinished.replace(root / GROUND_TRUTH)
 
 
 def ground_truth(scene: Scene) -> dict[str, bool]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, get_args
 
 from PIL import Image, ImageDraw
 
-from storage.datasets.base import BOX_MARK, Corners, DatasetInvalid, FileDataset, ImageRecord
+from storage.datasets.base import BOX_MARK, Corners, DatasetInvalid, FileDataset, ImageRecord, select
 from storage.images import ImageUnreadable, decode_image
 
 BoxKind = Literal["crop", "drawn"]
@@ -121,6 +121,20 @@ class BoxImages:
         buffer = io.BytesIO()
         shown.save(buffer, "PPM")
         return buffer.getvalue()
+
+
+def require_boxes(dataset: DetectionDataset, splits: Collection[str]) -> None:
+    """Raises DatasetInvalid for a split without a box that counts: nothing is learnt from it, and nothing to be found.
+
+    Raises it for a split that there is not, too.
+    """
+    for split in splits:
+        boxes = (box for record in select(dataset, (split,)) for box in dataset.boxes[record.image_id])
+        if all(box.ignored for box in boxes):
+            raise DatasetInvalid(
+                f"dataset '{dataset.name}' has no boxes in split '{split}'; detectors need some there, "
+                "check its annotations"
+            )
 
 
 def box_id(image_id: str, box: Box) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
 from storage.datasets.base import select
-from storage.datasets.detection import DetectionDataset, box_id
+from storage.datasets.detection import DetectionDataset, box_id, require_boxes
 from student.detection.examples import DetectionKnowledge, cache_scale, detection_cache, detection_digest
 from student.detection.model import Detector
 from student.detection.runs import TrainedDetector, load_detector_run
@@ -118,6 +118,7 @@ def evaluate_detector(
             f"dataset '{dataset.name}' has other classes than the run in {run_dir} was trained on; "
             f"evaluate it on '{description.dataset}'"
         )
+    require_boxes(dataset, (split,))
     decoded = detection_cache(description.config, dataset, records, run_dir / "eval-pixels.uint8", progress=progress)
     with decoded if photos is None else nullcontext(photos) as photos:
         detector = optimized(run.load().to(torch.device(accelerator)))

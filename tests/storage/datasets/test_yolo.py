@@ -12,14 +12,17 @@ from storage.datasets.yolo import yolo_dataset
 from tests.conftest import link_coco128
 from tests.storage.datasets.pictures import draw, write
 
+ONLY_TRAIN = "train: images/train\nnames: {0: cat, 1: dog}\n"
 DATA = "path: .\ntrain: images/train\nval: images/val\nnames: {0: cat, 1: dog}\n"
 
 
 def write_yolo(root: Path, *, boxes: str = "1 0.5 0.5 0.5 0.25\n", data: str = DATA) -> Path:
-    """A training image of 8 x 8 with boxes, and one to validate on that has none."""
+    """Images of 8 x 8: one to train on with `boxes`, one to validate on with a cat, and one without a label file."""
     draw(root / "images" / "train" / "1.png")
     draw(root / "images" / "val" / "2.png")
+    draw(root / "images" / "val" / "3.png")
     write(root / "labels" / "train" / "1.txt", boxes)
+    write(root / "labels" / "val" / "2.txt", "0 0.5 0.5 0.5 0.5\n")
     write(root / "data.yaml", data)
     return root
 
@@ -28,16 +31,16 @@ def test_shares_become_pixels(tmp_path: Path):
     dataset = yolo_dataset(write_yolo(tmp_path, boxes="1 0.5 0.5 0.5 0.25\n\n0 1 1 0.5 0.5\n"))
     assert dataset.class_names == ("cat", "dog")
     assert [(record.image_id, record.split) for record in dataset.records] == [
-        ("images/train/1.png", "train"), ("images/val/2.png", "val"),
+        ("images/train/1.png", "train"), ("images/val/2.png", "val"), ("images/val/3.png", "val"),
     ]  # fmt: skip
     dog, cat = dataset.boxes["images/train/1.png"]
     assert (dog.number, dog.label, dog.corners) == (0, 1, (2, 3, 6, 5))
     assert (cat.number, cat.corners) == (2, (6, 6, 8, 8))  # cut off at the border
-    assert dataset.boxes["images/val/2.png"] == ()
+    assert dataset.boxes["images/val/3.png"] == ()
 
 
 def test_an_outline_counts_as_its_box(tmp_path: Path):
-    dataset = yolo_dataset(write_yolo(tmp_path, boxes="0 0.25 0.5 0.5 0.25 0.75 1.0\n"))
+    dataset = yolo_dataset(write_yolo(tmp_path, boxes="0 0.25 0.5 0.5 0.25 0.75 1.0\n", data=ONLY_TRAIN))
     assert dataset.boxes["images/train/1.png"][0].corners == (2, 2, 6, 8)
 
 
@@ -54,7 +57,11 @@ def test_names_may_be_a_list_and_splits_a_file(tmp_path: Path):
     write(tmp_path / "train.txt", "./images/train/1.png\n")
     dataset = open_detection_dataset(f"yolo:{tmp_path}/data.yaml", name="mine")
     assert dataset.name == "mine"
-    assert [record.image_id for record in dataset.records] == ["images/train/1.png", "images/val/2.png"]
+    assert [record.image_id for record in dataset.records] == [
+        "images/train/1.png",
+        "images/val/2.png",
+        "images/val/3.png",
+    ]
 
 
 @pytest.mark.parametrize(
