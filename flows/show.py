@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.markup import TextTable, lines, plain
-from storage.answers import Answers, join_shards
+from storage.answers import Answers, join_shards, load_listed
 from storage.information import class_information
 from storage.schema import AnswerHeader
 from storage.store import AnswerDirectory, AnswersDamaged, AnswersMissing, answer_directories
@@ -40,7 +40,7 @@ def read_holding(directory: AnswerDirectory) -> Holding:
         damaged.append(f"{directory.folder}.json")
     for name in list(manifest["shards"]) if manifest else directory.shard_files():
         try:
-            stored = directory.load_shard(name)
+            stored = load_listed(directory, manifest, name) if manifest else directory.load_shard(name)
         except (FileNotFoundError, AnswersDamaged):
             damaged.append(name)
             continue

@@ -91,9 +91,10 @@ def _open_locked(path: Path, directory: AnswerDirectory) -> int | None:
             raise DirectoryBusy(_busy(directory, holder)) from error
         except OSError as error:
             os.close(file)
-            if error.errno in NO_LOCKS:
-                return None
-            raise
+            if error.errno not in NO_LOCKS:
+                raise
+            path.unlink(missing_ok=True)
+            return None
 
 
 @contextmanager

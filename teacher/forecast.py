@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from storage.datasets.base import ImageDataset
 from storage.reuse import KnownAnswers
 from storage.store import answer_directories, audits_of
 from teacher.planning import READERS, ExtractionPlan, digest_of
+
+NEEDED = ("images", "questions", "seconds", "start_seconds", "prefix_tokens", "suffix_tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +107,14 @@ def last_account(store: str, teacher_fingerprint: str) -> Mapping[str, Any] | No
     accounts: list[Mapping[str, Any]] = []
     for directory in (*answer_directories(store), *answer_directories(audits_of(store))):
         if f"/teacher={teacher_fingerprint}/" in directory.path:
-            accounts.extend((directory.last_manifest() or {}).get("runs", []))
-    return max(accounts, key=lambda account: account.get("questions", 0), default=None)
+            accounts.extend(filter(_is_account, (directory.last_manifest() or {}).get("runs", [])))
+    return max(accounts, key=lambda account: account["questions"], default=None)
+
+
+def _is_account(run: object) -> bool:
+    """Whether it has what a forecast needs. What runs cost decides nothing else, so that others are passed over."""
+    values = [run.get(name) for name in NEEDED] if isinstance(run, Mapping) else [None]
+    return all(isinstance(value, int | float) and 0 <= value < math.inf for value in values)
 
 
 def _duration(seconds: float) -> str:

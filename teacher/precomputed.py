@@ -18,6 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from storage.datasets.base import ImageDataset, ImageRecord, select
+from storage.lease import lease
 from storage.questions import AspectQuestion, QuestionSet
 from storage.schema import AnswerHeader, ShardAnswers
 from storage.store import AnswerDirectory, cut_shards
@@ -146,8 +147,9 @@ def import_answers(
 ) -> ImportSummary:
     """Write the answers for the images of `splits` into the store, as one more teacher of the dataset.
 
-    Images that the file does not answer get a row with the reason and no answers. Raises TeacherInvalid where not a
-    single image is answered.
+    Images that the file does not answer get a row with the reason and no answers. Splits that were imported before
+    stay. Raises TeacherInvalid where not a single image is answered, DirectoryBusy, VersionUnsupported and
+    StorageUnavailable.
     """
     records = select(dataset, splits)
     answered = sum(answers.name_of(record) in answers.probabilities for record in records)
@@ -170,11 +172,14 @@ def import_answers(
         libraries={},
     )
     directory = AnswerDirectory.locate(store, dataset.name, header.teacher_fingerprint, answers.questions.fingerprint)
-    directory.reopen()
-    shards = cut_shards(records, SHARD_SIZE)
-    for shard in shards:
-        directory.write_shard(shard, header, _shard_answers(answers, dataset, shard.records))
-    failures = finish_directory(directory, header, shards, {})
+    with lease(directory):
+        known_splits = {record.split for record in dataset.records}
+        records = select(dataset, [*splits, *(split for split in directory.splits() if split in known_splits)])
+        directory.reopen()
+        shards = cut_shards(records, SHARD_SIZE)
+        for shard in shards:
+            directory.write_shard(shard, header, _shard_answers(answers, dataset, shard.records))
+        failures = finish_directory(directory, header, shards, {})
     used = {answers.name_of(record) for record in records}
     return ImportSummary(
         directory=directory.path,

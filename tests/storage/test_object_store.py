@@ -13,6 +13,7 @@ import pytest
 from pyarrow import fs
 
 from tests.storage.contract import StoreContract
+from tests.storage.lease_contract import LeaseContract
 
 
 @pytest.fixture(scope="module")
@@ -51,4 +52,8 @@ def store(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 class TestObjectStore(StoreContract):
+    pass
+
+
+class TestLeaseOnAnObjectStore(LeaseContract):
     pass

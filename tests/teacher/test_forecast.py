@@ -9,11 +9,14 @@ import pytest
 from storage.datasets import image_folder
 from storage.questions import QuestionSet, load_questions
 from storage.reuse import known_answers
+from storage.store import cut_shards
 from teacher.config import EngineOptions, ResolvedTeacher, resolve, tiny_teacher
 from teacher.extract import ask_shard, finish_directory, plan_extraction
-from teacher.forecast import Forecast, expected_seconds, forecast
+from teacher.forecast import Forecast, expected_seconds, forecast, last_account
 from teacher.transformers_engine import TransformersEngine
 from tests.conftest import PROJECT
+from tests.storage.contract import write_directory
+from tests.storage.samples import HEADER, records
 from tests.teacher.photos import write_photos
 
 FOUR = QuestionSet(load_questions(PROJECT / "questions" / "scenes.yaml").questions[:4])
@@ -63,3 +66,12 @@ def test_time_goes_with_computed_tokens_or_with_questions_where_those_are_unknow
     assert expected_seconds({**ACCOUNT, **TOKENS}, images=100, questions=100) == pytest.approx((60 * 4200 / 63000, 10))
     served = {**ACCOUNT, "prefix_tokens": 0, "suffix_tokens": 0}
     assert expected_seconds(served, images=100, questions=2500) == pytest.approx((30, 10))
+
+
+@pytest.mark.parametrize("run", [5, "a", None, [], {}, {"questions": "many"}, {**ACCOUNT, "prefix_tokens": None}])
+def test_accounts_that_cannot_be_read_tell_nothing(tmp_path: Path, run: object) -> None:
+    directory = write_directory(str(tmp_path))
+    directory.complete(HEADER, cut_shards(records(5), 3), {"runs": [run]})
+    assert last_account(str(tmp_path), HEADER.teacher_fingerprint) is None
+    directory.complete(HEADER, cut_shards(records(5), 3), {"runs": [run, {**ACCOUNT, **TOKENS}]})
+    assert last_account(str(tmp_path), HEADER.teacher_fingerprint) == {**ACCOUNT, **TOKENS}
