@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import polars as pl
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 from pydantic import Field
@@ -20,11 +19,14 @@ from flows.parameters import DatasetParameters, EngineParameters, TeacherParamet
 from flows.terminal import say, working
 from storage.answers import Answers, find_answers, read_answers
 from storage.datasets.base import ImageDataset, ImageRecord, select
+from storage.documents import DocumentInvalid, read_json
 from storage.errors import InputInvalid
 from storage.filesystem import write_file
+from storage.matching import match_images
 from storage.questions import QuestionSet, load_questions
 from storage.reuse import known_answers
 from storage.store import AnswersMissing, audits_of
+from storage.tables import Table, TableInvalid, read_table
 from teacher.audit import Audit, Probes, audit
 from teacher.config import ResolvedTeacher
 from teacher.extract import finish_directory, plan_extraction
@@ -32,6 +34,10 @@ from teacher.probes import PictureVariants, Sample, choose_sample, probing_quest
 
 SAMPLE, PROBED = 200, 64
 SHARD_SIZE = 64
+
+
+class AuditUnreadable(InputInvalid):
+    """The file beside a question set is no audit that this release has written."""
 
 
 class TruthInvalid(InputInvalid):
@@ -82,6 +88,8 @@ def audit_questions(
     plain, probing, variants, count = ask_probes(photos, sample, some, asked, resolved, engine, store)
     probes = Probes.of(plain, probing, variants)
     answers = complete or plain
+    if right is not None:
+        right = right_answers(right, answers.image_ids, Path(truth or ""))
     with working("measuring"):
         found = audit(answers, probes, photos.class_names, right)
     files = write_audit(found, path)
@@ -138,20 +146,42 @@ def _complete_answers(store: str, dataset: str, teacher: ResolvedTeacher, asked:
 
 
 def read_truth(path: Path, questions: QuestionSet) -> Mapping[str, Mapping[str, bool]]:
-    """The right answers by question key and image id. Raises TruthInvalid."""
+    """The right answers by question key and image id, as storage/tables.py reads them. Raises TruthInvalid."""
     try:
-        table = pl.read_csv(path) if path.suffix == ".csv" else pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        first = str(error).splitlines()[0]
-        raise TruthInvalid(f"cannot read right answers {path}: {first}; give a Parquet or CSV table") from error
+        return _read_truth(read_table(path), questions)
+    except TableInvalid as error:
+        raise TruthInvalid(f"cannot read right answers: {error}") from error
+
+
+def _read_truth(table: Table, questions: QuestionSet) -> dict[str, dict[str, bool]]:
     keys = [key for key in questions.keys if key in table.columns]
     if "image_id" not in table.columns or not keys:
-        raise TruthInvalid(f"{path} needs a column 'image_id' and one named after a question, e.g. {questions.keys[0]}")
-    right: dict[str, dict[str, bool]] = {}
-    for key in keys:
-        known = table.select("image_id", pl.col(key).cast(pl.Float64, strict=False)).drop_nulls()
-        right[key] = {image_id: value > 0.5 for image_id, value in known.iter_rows()}
-    return right
+        raise TruthInvalid(
+            f"{table.path} needs a column 'image_id' and one named after a question, e.g. {questions.keys[0]}"
+        )
+    image_ids, values = table.names("image_id"), table.probabilities(keys)
+    return {
+        key: {image_id: bool(value > 0.5) for image_id, value in zip(image_ids, column, strict=True) if value == value}
+        for key, column in zip(keys, values.T, strict=True)
+    }
+
+
+def right_answers(
+    truth: Mapping[str, Mapping[str, bool]], image_ids: Sequence[str], path: Path
+) -> Mapping[str, Mapping[str, bool]]:
+    """`truth` by the ids of the audited images; the names in the table may lack folders or suffix. Raises TruthInvalid
+    where it is about none of the images, and NamesAmbiguous."""
+    named = {name for answers in truth.values() for name in answers}
+    found = match_images(named, image_ids, path)
+    if not found:
+        raise TruthInvalid(
+            f"{path} has right answers for none of the images: it has names like '{min(named, default='')}', the "
+            f"dataset's are like '{image_ids[0]}'"
+        )
+    return {
+        key: {image_id: answers[name] for image_id, name in found.items() if name in answers}
+        for key, answers in truth.items()
+    }
 
 
 def write_audit(found: Audit, questions: Path) -> tuple[Path, Path]:
@@ -165,11 +195,17 @@ def write_audit(found: Audit, questions: Path) -> tuple[Path, Path]:
 
 
 def read_audit(questions: Path) -> Audit | None:
-    """What `write_audit` wrote; None where there is no audit."""
+    """What `write_audit` wrote; None where there is no audit. Raises AuditUnreadable."""
+    path = audit_files(questions)[1]
     try:
-        return Audit.from_json(json.loads(audit_files(questions)[1].read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError, TypeError, KeyError):
+        return Audit.from_json(read_json(path))
+    except FileNotFoundError:
         return None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = error if isinstance(error, DocumentInvalid) else f"{path} holds something else"
+        raise AuditUnreadable(
+            f"audit cannot be read: {reason}; run 'aspects questions audit {questions}' again"
+        ) from error
 
 
 def audit_files(questions: Path) -> tuple[Path, Path]:

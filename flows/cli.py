@@ -258,7 +258,12 @@ def import_answers(
     root: options.Root = None,
     download: options.Download = False,
 ) -> None:
-    """Bring answers into the store that somebody else has computed: MaKD, LaViD or human attributes."""
+    """Bring answers into the store that somebody else has computed: MaKD, LaViD or human attributes.
+
+    makd: JSON {"1.jpg": [0.9, 0.1]} by image. lavid: JSON {"rose": [[0.7, 0.3]]} by class, with its questions as text.
+    attributes: CSV or Parquet with a column image_id or label_name, and one of 0..1, yes or no for each question; an
+    empty cell is no answer. More in docs/store.md.
+    """
     from flows.imports import read_answers_file
     from flows.report import import_lines
     from teacher.precomputed import import_answers as import_into_store

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
 from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import Field, ValidationError
@@ -16,6 +15,7 @@ from flows.parameters import CROPPED_BOXES, BoxParameters, DatasetParameters, Pa
 from flows.terminal import say
 from flows.training import find_knowledge, train_grid
 from storage.datasets.detection import require_boxes
+from storage.documents import DocumentInvalid, read_yaml
 from storage.errors import InputInvalid
 
 if TYPE_CHECKING:  # torch takes seconds
@@ -87,11 +87,11 @@ def read_experiment(file: Path, changes: Mapping[str, Any], settings: Mapping[st
     """The experiment in a YAML file, with `changes` of its fields and of its `settings`. Raises ExperimentInvalid,
     naming the file."""
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        document = read_yaml(file)
     except OSError as error:
         raise ExperimentInvalid(f"cannot read experiment {file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ExperimentInvalid(f"{file} is no valid YAML ({' '.join(str(error).split())})") from error
+    except DocumentInvalid as error:
+        raise ExperimentInvalid(f"experiment {error}") from error
     if not isinstance(document, dict):
         raise ExperimentInvalid(f"{file} holds no experiment; it needs dataset, grid and runs")
     try:

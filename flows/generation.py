@@ -15,9 +15,10 @@ from pydantic import Field, PositiveInt
 from flows.parameters import DatasetParameters, EngineParameters, Parameters, TeacherParameters
 from flows.report import rejections_rows, rejections_table
 from flows.terminal import say, show, working
+from storage.documents import DocumentInvalid, read_json, read_text
 from storage.errors import InputInvalid
 from storage.filesystem import write_file
-from storage.images import ImageUnreadable, decode_image, shrink
+from storage.images import ImageUnreadable, decode_image, read_image_file, shrink
 from storage.questions import QuestionSet, refuse_existing, write_questions
 from teacher.config import ResolvedTeacher, TeacherInvalid
 from teacher.generation import PROMPT_FILE, ROUNDS, SHARES, Brief, Draft, Generated, generate, load_prompt, share_out
@@ -69,10 +70,11 @@ class BriefParameters(Parameters):
             return list(self.dataset.open().class_names)
         path = Path(self.classes or "").expanduser()
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-            raise BriefInvalid(f"cannot read class names from {path}: {reason}") from error
+            lines = read_text(path).splitlines()
+        except OSError as error:
+            raise BriefInvalid(f"cannot read class names from {path}: {error.strerror}") from error
+        except DocumentInvalid as error:
+            raise BriefInvalid(f"cannot read class names: {error}") from error
         if not (names := list(dict.fromkeys(line.strip() for line in lines if line.strip()))):
             raise BriefInvalid(f"{path} names no class; write one name a line")
         return names
@@ -162,9 +164,13 @@ def _begun(path: Path, brief: Brief) -> tuple[Draft, Path]:
     """What a run that was stopped had found for `path`, and the file that holds it."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        draft = Draft.resume(brief, json.loads(unfinished.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+        draft = Draft.resume(brief, read_json(unfinished))
+    except FileNotFoundError:
         return Draft(brief), unfinished
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        # Answers that somebody has paid for: not to be replaced unasked.
+        reason = error if isinstance(error, DocumentInvalid) else f"{unfinished} holds something else"
+        raise BriefInvalid(f"questions found before cannot be read: {reason}; delete it to begin anew") from error
     if draft.found:
         say(f"going on with {len(draft.found)} questions found before; to begin anew, delete {unfinished}")
     return draft, unfinished
@@ -176,7 +182,7 @@ def _say_round(number: int, found: int, rejected: int) -> None:
 
 def _read_photo(path: Path, max_pixels: int | None) -> Image.Image:
     try:
-        return shrink(decode_image(path.read_bytes()), max_pixels)
+        return shrink(decode_image(read_image_file(path)), max_pixels)
     except OSError as error:
         raise BriefInvalid(f"cannot read photo {path}: {error.strerror}") from error
     except ImageUnreadable as error:

@@ -353,7 +353,7 @@ def words(text: str | None) -> list[str]:
 
 def assignments(option: str, given: list[str] | None) -> dict[str, Any]:
     """NAME=VALUE pairs, the values read as YAML: 0.1, true, [150, 180], cosine. Raises OptionInvalid."""
-    import yaml  # takes time that --help has no use for
+    from storage.documents import DocumentInvalid, parse_yaml  # takes time that --help has no use for
 
     read: dict[str, Any] = {}
     for text in given or []:
@@ -361,17 +361,16 @@ def assignments(option: str, given: list[str] | None) -> dict[str, Any]:
         if not equals or not name:
             raise OptionInvalid(f"{option} {text!r} is no pair; write {option} NAME=VALUE")
         try:
-            read[name.strip().replace("-", "_")] = _number(value)
-        except yaml.YAMLError as error:
-            raise OptionInvalid(f"{option} {text!r} has a value that cannot be read; put it in quotes") from error
+            number = _number(value)
+            read[name.strip().replace("-", "_")] = parse_yaml(value, "the value") if number is None else number
+        except DocumentInvalid as error:
+            raise OptionInvalid(f"{option} {text!r} cannot be read: {error}; put the value in quotes") from error
     return read
 
 
-def _number(value: str) -> Any:
-    import yaml
-
-    # YAML takes 1e-3 for a word.
+def _number(value: str) -> float | None:
+    """A number that YAML takes for a word: 1e-3."""
     try:
-        return float(value) if "e" in value.lower() else yaml.safe_load(value)
+        return float(value) if "e" in value.lower() else None
     except ValueError:
-        return yaml.safe_load(value)
+        return None

@@ -6,12 +6,14 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from storage.documents import DocumentInvalid, read_yaml
 from storage.errors import InputInvalid
 from storage.filesystem import write_file
 
@@ -76,12 +78,11 @@ def load_questions(path: Path) -> QuestionSet:
     """The question set in a YAML file: a list under `questions`, each with `key` and `text`, optional `group` and
     `negation`. Raises QuestionsInvalid, naming the file, for anything else."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = read_yaml(path)
     except OSError as error:
         raise QuestionsInvalid(f"cannot read question set {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = " ".join(str(error).split())
-        raise QuestionsInvalid(f"{path} is no valid YAML ({where}); put every question text in quotes") from error
+    except DocumentInvalid as error:
+        raise QuestionsInvalid(f"question set {error}; put every question text in quotes") from error
     entries = document.get("questions") if isinstance(document, dict) else document
     if not isinstance(entries, list):
         raise QuestionsInvalid(f"{path} has no list 'questions'; each entry needs 'key' and 'text'")
@@ -125,6 +126,6 @@ def _parse(number: int, entry: Any) -> AspectQuestion:
 
 
 def _refuse_repeats(what: str, values: list[str]) -> None:
-    repeated = sorted({value for value in values if values.count(value) > 1})
+    repeated = sorted(value for value, count in Counter(values).items() if count > 1)
     if repeated:
         raise QuestionsInvalid(f"{what} {repeated[0]!r} occurs more than once; each question needs its own {what}")

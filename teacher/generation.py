@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from storage.documents import MEGABYTE, DocumentInvalid, read_text
 from storage.errors import InputInvalid
 from storage.questions import AspectQuestion
 from storage.wording import ClassNames, readable
@@ -192,10 +193,11 @@ def share_out(count: int, shares: Mapping[str, int]) -> dict[str, int]:
 def load_prompt(path: Path = PROMPT_FILE) -> str:
     """The text in a prompt's file. Raises PromptInvalid where one of `PLACES` is not in it, or another one is."""
     try:
-        prompt = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise PromptInvalid(f"cannot read prompt {path}: {reason}") from error
+        prompt = read_text(path, limit=MEGABYTE)
+    except OSError as error:
+        raise PromptInvalid(f"cannot read prompt {path}: {error.strerror}") from error
+    except DocumentInvalid as error:
+        raise PromptInvalid(f"cannot read prompt: {error}") from error
     places = set(re.findall(r"\{(\w+)\}", prompt))
     for place in PLACES:
         if place not in places:

@@ -7,22 +7,25 @@ of human or other attributes (per image or per class). All come as probabilities
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from storage.datasets.base import ImageDataset, ImageRecord, select
+from storage.documents import MEGABYTE, DocumentInvalid, read_text
 from storage.lease import lease
-from storage.questions import AspectQuestion, QuestionSet
+from storage.matching import match_images
+from storage.questions import RESERVED_KEYS, AspectQuestion, QuestionSet
 from storage.schema import AnswerHeader, ShardAnswers
 from storage.store import AnswerDirectory, cut_shards
-from teacher.config import TeacherInvalid, fingerprint, first_line
+from storage.tables import read_table
+from storage.text import printable
+from teacher.answer_files import read_probabilities
+from teacher.config import TeacherInvalid, fingerprint
 from teacher.extract import SHARD_SIZE, finish_directory, read_image
 
 # The smallest distance of a probability from 0 and 1, so that both logarithms stay finite.
@@ -33,7 +36,8 @@ SMALLEST = 1e-7
 class PrecomputedAnswers:
     """A file of answers that has been read: `lookup` gives p(yes) [Q] for an image, None where the file has none.
 
-    `entries` are the names (files or classes) that the file has answers for; `name_of` the one that an image looks up.
+    The keys of `probabilities` are names of images or classes; `name_of` is the one that an image looks up, exactly if
+    `by_class`, else as `match_images` says. NaN stands for an answer that the file does not have.
     """
 
     format: str
@@ -41,6 +45,17 @@ class PrecomputedAnswers:
     questions: QuestionSet
     probabilities: Mapping[str, NDArray[np.float64]]
     name_of: Callable[[ImageRecord], str]
+    by_class: bool = False
+
+    def entries(self, records: Sequence[ImageRecord]) -> dict[str, str]:
+        """The key of each image that is answered, by image id. Raises NamesAmbiguous."""
+        if self.by_class:
+            named = {record.image_id: self.name_of(record) for record in records}
+            found = {image_id: name for image_id, name in named.items() if name in self.probabilities}
+        else:
+            found = match_images(self.probabilities, [record.image_id for record in records], self.source)
+        answered = {name for name, values in self.probabilities.items() if not np.isnan(values).all()}
+        return {image_id: name for image_id, name in found.items() if name in answered}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +73,7 @@ def read_makd(path: Path, questions: QuestionSet | None = None) -> PrecomputedAn
 
     Without `questions` the keys are aspect_01, aspect_02, ... . Raises TeacherInvalid for another layout or count.
     """
-    probabilities = _read_probabilities(path, "MaKD", 1, 'expected {"image.jpg": [0.9, 0.1, ...], ...}')
+    probabilities = read_probabilities(path, "MaKD", 1, 'expected {"image.jpg": [0.9, 0.1, ...], ...}')
     # Several folders may be involved on either side, but only the file's own name is the same everywhere.
     by_name = {PurePosixPath(name).name: values for name, values in probabilities.items()}
     if len(by_name) < len(probabilities):
@@ -81,7 +96,7 @@ def read_lavid(path: Path, questions: Path, aliases: Mapping[str, str] | None = 
     Raises TeacherInvalid where the two files do not fit.
     """
     expected = 'expected {"class name": [[p(option 1), p(option 2), ...], ...], ...}'
-    tables = _read_probabilities(path, "LaViD", 2, expected)
+    tables = read_probabilities(path, "LaViD", 2, expected)
     asked = read_multiple_choice(questions)
     shape = next(iter(tables.values())).shape
     if shape != (len(asked), len(asked[0][1])):
@@ -95,41 +110,38 @@ def read_lavid(path: Path, questions: Path, aliases: Mapping[str, str] | None = 
         for place, option in enumerate(options, start=1)
     ]
     renamed = {comparable(ours): comparable(theirs) for ours, theirs in (aliases or {}).items()}
-    names = {comparable(name): table.reshape(-1) for name, table in tables.items()}
+    names: dict[str, NDArray[np.float64]] = {}
+    for name, table in tables.items():
+        if comparable(name) in names:
+            raise TeacherInvalid(f"{path} has classes that read the same: '{name}' and another one; rename one")
+        names[comparable(name)] = table.reshape(-1)
     return PrecomputedAnswers(
         format="lavid",
         source=path,
         questions=QuestionSet(tuple(aspects)),
         probabilities=names,
         name_of=lambda record: renamed.get(comparable(record.label_name), comparable(record.label_name)),
+        by_class=True,
     )
 
 
 def read_attributes(path: Path, questions: QuestionSet | None = None) -> PrecomputedAnswers:
-    """A CSV or Parquet table with a column `image_id` or `label_name` and a column of p(yes) in 0..1 per attribute.
+    """A CSV or Parquet table with a column `image_id` or `label_name` and a column of p(yes) in 0..1 per attribute, as
+    storage/tables.py reads it. With `image_id`, `label_name` and other columns of a shard say nothing.
 
-    Without `questions` the attributes' names are keys, and the texts ask for them. Raises TeacherInvalid for a table
-    without either column, for values outside 0..1 and for questions that are no column.
+    Without `questions` the attributes' names are keys, and the texts ask for them. Raises TableInvalid, and
+    TeacherInvalid for a table without either column and for questions that are no column.
     """
-    try:
-        table = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise TeacherInvalid(f"cannot read {path} as a table ({first_line(error)}); give CSV or Parquet") from error
-    names = [name for name in ("image_id", "label_name") if name in table.columns]
-    if not names:
-        raise TeacherInvalid(f"{path} has no column 'image_id' or 'label_name'; it has {', '.join(table.columns)}")
-    name = names[0]
-    keys = list(questions.keys) if questions else [column for column in table.columns if column not in names]
+    table = read_table(path)
+    known = ", ".join(printable(column, 40) for column in table.columns[:10])
+    name = next((name for name in ("image_id", "label_name") if name in table.columns), None)
+    if name is None:
+        raise TeacherInvalid(f"{path} has no column 'image_id' or 'label_name'; it has {known}")
+    keys = [column for column in table.columns if column not in RESERVED_KEYS] if questions is None else questions.keys
     if unknown := [key for key in keys if key not in table.columns]:
-        raise TeacherInvalid(f"{path} has no column for question '{unknown[0]}'; it has {', '.join(table.columns)}")
-    if repeated := table.filter(pl.col(name).is_duplicated())[name].to_list():
-        raise TeacherInvalid(f"{path} has several rows for {name} '{repeated[0]}'; keep one")
-    try:
-        values = table.select(pl.col(key).cast(pl.Float64) for key in keys).to_numpy()
-    except pl.exceptions.PolarsError as error:
-        raise TeacherInvalid(f"{path} has attributes that are no numbers ({first_line(error)}); use 0..1") from error
-    probabilities = dict(zip(table[name].cast(pl.String).to_list(), values, strict=True))
-    _check_shapes(path, probabilities, 1, f"expected columns {name}, attribute, attribute, ...")
+        raise TeacherInvalid(f"{path} has no column for question '{unknown[0]}'; it has {known}")
+    if not keys:
+        raise TeacherInvalid(f"{path} has no answers; expected columns {name}, attribute, attribute, ...")
     described = questions or QuestionSet(
         tuple(AspectQuestion(key=_as_key(key), text=f"Does '{key}' hold?") for key in keys)
     )
@@ -137,8 +149,9 @@ def read_attributes(path: Path, questions: QuestionSet | None = None) -> Precomp
         format="attributes",
         source=path,
         questions=described,
-        probabilities=probabilities,
+        probabilities=dict(zip(table.names(name), table.probabilities(keys), strict=True)),
         name_of=lambda record: record.image_id if name == "image_id" else record.label_name,
+        by_class=name == "label_name",
     )
 
 
@@ -152,8 +165,8 @@ def import_answers(
     StorageUnavailable.
     """
     records = select(dataset, splits)
-    answered = sum(answers.name_of(record) in answers.probabilities for record in records)
-    if not answered:
+    entries = answers.entries(records)
+    if not entries:
         theirs, ours = next(iter(answers.probabilities)), answers.name_of(records[0])
         raise TeacherInvalid(
             f"{answers.source} answers none of the {len(records)} images of '{dataset.name}': it has names like "
@@ -175,12 +188,13 @@ def import_answers(
     with lease(directory):
         known_splits = {record.split for record in dataset.records}
         records = select(dataset, [*splits, *(split for split in directory.splits() if split in known_splits)])
+        entries = answers.entries(records)
         directory.reopen()
         shards = cut_shards(records, SHARD_SIZE)
         for shard in shards:
-            directory.write_shard(shard, header, _shard_answers(answers, dataset, shard.records))
+            directory.write_shard(shard, header, _shard_answers(answers, entries, dataset, shard.records))
         failures = finish_directory(directory, header, shards, {})
-    used = {answers.name_of(record) for record in records}
+    used = set(entries.values())
     return ImportSummary(
         directory=directory.path,
         images=len(records) - len(failures),
@@ -192,9 +206,11 @@ def import_answers(
 def read_multiple_choice(path: Path) -> list[tuple[str, list[str]]]:
     """Questions and their options from LaViD's text file: a line for the question, then one numbered line an option."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise TeacherInvalid(f"cannot read questions {path}: {first_line(error)}") from error
+        lines = [line.strip() for line in read_text(path, limit=MEGABYTE).splitlines() if line.strip()]
+    except OSError as error:
+        raise TeacherInvalid(f"cannot read questions {path}: {error.strerror}") from error
+    except DocumentInvalid as error:
+        raise TeacherInvalid(f"cannot read questions: {error}") from error
     asked: list[tuple[str, list[str]]] = []
     for line in lines:
         option = re.fullmatch(r"\d+[.)]\s+(.*)", line)
@@ -215,20 +231,22 @@ def comparable(class_name: str) -> str:
     return letters.removesuffix("s")
 
 
-def _shard_answers(answers: PrecomputedAnswers, dataset: ImageDataset, records: Sequence[ImageRecord]) -> ShardAnswers:
+def _shard_answers(
+    answers: PrecomputedAnswers, entries: Mapping[str, str], dataset: ImageDataset, records: Sequence[ImageRecord]
+) -> ShardAnswers:
     p_yes = np.full((len(records), len(answers.questions)), np.nan)
     errors: list[str | None] = []
     digests: list[str | None] = []
     for row, record in enumerate(records):
         # Read all the same: training relies on digests and on damaged photos being known.
         image = read_image(dataset, record, None)
-        found = answers.probabilities.get(answers.name_of(record))
+        entry = entries.get(record.image_id)
         digests.append(image.sha256)
         errors.append(image.error)
-        if found is None:
+        if entry is None:
             errors[-1] = image.error or f"no answer for '{answers.name_of(record)}' in {answers.source.name}"
         elif image.error is None:
-            p_yes[row] = found.clip(SMALLEST, 1 - SMALLEST)
+            p_yes[row] = answers.probabilities[entry].clip(SMALLEST, 1 - SMALLEST)
     return ShardAnswers(
         records=records,
         image_sha256=digests,
@@ -249,34 +267,6 @@ def _matching(questions: QuestionSet | None, count: int, path: Path) -> Question
     if len(questions) != count:
         raise TeacherInvalid(f"{path} answers {count} questions, but the question set has {len(questions)}")
     return questions
-
-
-def _check_shapes(path: Path, probabilities: Mapping[str, NDArray[np.float64]], dimensions: int, expected: str) -> None:
-    if not probabilities:
-        raise TeacherInvalid(f"{path} has no answers; {expected}")
-    shape = next(iter(probabilities.values())).shape
-    for name, values in probabilities.items():
-        if values.ndim != dimensions or values.shape != shape or 0 in values.shape:
-            raise TeacherInvalid(f"{path}: '{name}' has answers of shape {values.shape}, others {shape}; {expected}")
-        # LaViD's own sums of options overshoot 1 by rounding.
-        if not ((values >= 0) & (values <= 1.01)).all():
-            raise TeacherInvalid(f"{path}: '{name}' has a value outside 0..1; give probabilities")
-
-
-def _read_probabilities(path: Path, kind: str, dimensions: int, expected: str) -> dict[str, NDArray[np.float64]]:
-    """A JSON object of names and (nested) lists of probabilities, checked."""
-    try:
-        document = json.loads(path.read_bytes())
-    except OSError as error:
-        raise TeacherInvalid(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise TeacherInvalid(f"{path} is no valid JSON ({error})") from error
-    try:
-        probabilities = {str(name): np.asarray(values, np.float64) for name, values in document.items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise TeacherInvalid(f"{path} is no {kind} answer file; {expected}") from error
-    _check_shapes(path, probabilities, dimensions, expected)
-    return probabilities
 
 
 def _as_key(name: str) -> str:

@@ -53,6 +53,22 @@ def test_yaml_that_cannot_be_read(text: str) -> None:
         parse_yaml(text, "the file")
 
 
+@pytest.mark.parametrize("text", ["a: 1\na: 2", "- {key: a, text: b, key: c}"])
+def test_a_name_twice_in_one_place_is_refused(text: str) -> None:
+    with pytest.raises(DocumentInvalid, match="twice in one place"):
+        parse_yaml(text, "the file")
+
+
+def test_a_name_twice_in_json_is_refused() -> None:
+    with pytest.raises(DocumentInvalid, match=r"'a\.jpg' occurs twice in one place"):
+        parse_json(b'{"a.jpg": [1], "b.jpg": [1], "a.jpg": [0]}', "the file")
+
+
+def test_a_large_file_takes_no_time() -> None:
+    entries = "".join(f'- {{key: a{number}, text: "Is it {number}?"}}\n' for number in range(20_000))
+    assert len(parse_yaml(entries, "the file")) == 20_000
+
+
 def test_few_aliases_are_fine() -> None:
     assert parse_yaml("a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}", "file") == {
         "a": {"x": 1},

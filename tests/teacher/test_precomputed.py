@@ -12,6 +12,7 @@ import pytest
 
 from storage.answers import load_answers
 from storage.datasets import image_folder
+from storage.matching import NamesAmbiguous
 from teacher.config import TeacherInvalid
 from teacher.precomputed import (
     PrecomputedAnswers,
@@ -140,3 +141,66 @@ def test_real_lavid_answers_cover_every_class(shared_data: Path, tmp_path: Path)
     records = image_folder(shared_data / "caltech101").records
     assert {answers.name_of(record) for record in records} == set(answers.probabilities)
     assert len(answers.questions) == 250
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ([0.5, None], "has None where a probability should be"),
+        ([0.5, "0.5"], "has '0.5' where a probability should be"),
+        ([0.5, {"p": 1}], "where a probability should be"),
+        ([0.5, float("nan")], r"has a value outside 0\.\.1 \(nan\)"),
+        ([0.5, float("inf")], r"has a value outside 0\.\.1 \(inf\)"),
+        ([0.5, -1], r"has a value outside 0\.\.1 \(-1\.0\)"),
+        ([0.5, 10**400], "where a probability should be"),
+        ([0.5, [0.5]], "has lists of different lengths"),
+        ([[0.5, 0.5]], r"has answers of shape \(1, 2\)"),
+        ([0.5], r"has answers of shape \(1,\), others \(2,\)"),
+        (0.5, r"has answers of shape \(\)"),
+        ("yes", "has 'yes' where a probability should be"),
+        (None, "has None where a probability should be"),
+    ],
+)
+def test_what_is_no_list_of_probabilities_is_named(tmp_path: Path, values: Any, complaint: str) -> None:
+    file = write_json(tmp_path / "a.json", {"a.png": [0.1, 0.2], "b.png": values})
+    with pytest.raises(TeacherInvalid, match=f"'b.png' .*{complaint}") as caught:
+        read_makd(file)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "choices.txt").write_text(CHOICES)
+    tables = {name: [given, given] for name, given in {"a.png": [0.1, 0.2], "b.png": values}.items()}
+    with pytest.raises(TeacherInvalid, match=r"'b\.png' ") as caught:
+        read_lavid(write_json(tmp_path / "b.json", tables), tmp_path / "choices.txt")
+    assert "\n" not in str(caught.value)
+
+
+def test_classes_that_read_the_same_are_not_merged(tmp_path: Path) -> None:
+    (tmp_path / "choices.txt").write_text(CHOICES)
+    table = [[0.5, 0.5], [0.5, 0.5]]
+    with pytest.raises(TeacherInvalid, match="classes that read the same: 'A'"):
+        read_lavid(write_json(tmp_path / "a.json", {"001.a": table, "A": table}), tmp_path / "choices.txt")
+
+
+def test_one_file_name_of_two_images_is_refused(photos: Path, tmp_path: Path) -> None:
+    (photos / "train" / "b").mkdir(exist_ok=True)
+    (photos / "train" / "b" / "00.png").write_bytes((photos / "train" / "a" / "00.png").read_bytes())
+    answers = read_makd(write_json(tmp_path / "a.json", {"00.png": [0.5], "01.png": [0.5]}))
+    with pytest.raises(NamesAmbiguous, match=r"'00\.png' in .*a\.json may be 'train/a/00\.png', 'train/b/00\.png'"):
+        import_answers(answers, image_folder(photos), ["train"], str(tmp_path / "store"))
+
+
+def test_an_empty_cell_is_no_answer_to_one_question(photos: Path, tmp_path: Path) -> None:
+    table = tmp_path / "images.csv"
+    table.write_text("image_id;red;round\n00;0,5;yes\n01;;1\n02;;\n")
+    summary, answers = imported(read_attributes(table), photos, tmp_path / "store")
+    np.testing.assert_allclose(answers.p_yes, [[0.5, 1], [np.nan, 1], [np.nan, np.nan]], atol=1e-6)
+    assert list(summary.without_answers) == ["train/a/02.png"]
+    assert answers.errors[1] is None
+
+
+def test_classes_named_by_digits(photos: Path, tmp_path: Path) -> None:
+    (photos / "train" / "a").rename(photos / "train" / "00000")
+    table = tmp_path / "classes.csv"
+    table.write_text("label_name,red\n00000,1\n00001,0\n")
+    summary, answers = imported(read_attributes(table), photos, tmp_path / "store")
+    assert (summary.images, summary.unused_entries) == (3, ["00001"])
+    np.testing.assert_allclose(answers.p_yes, 1, atol=1e-6)

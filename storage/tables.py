@@ -1,0 +1,180 @@
+"""Tables that people give: CSV with commas, semicolons or tabs, and Parquet.
+
+Text stays text: the class `00000` is not 0. What is to be a number is read as one over the whole column, and an empty
+cell is no answer.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from storage.documents import MEGABYTE, DocumentInvalid, decode, read_bytes
+from storage.errors import InputInvalid
+from storage.text import printable
+
+MAX_TABLE = 512 * MEGABYTE
+PARQUET = b"PAR1"
+SEPARATORS = (",", ";", "\t")
+# Columns that number the rows, as pandas writes them.
+INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
+YES, NO = ("yes", "true", "y", "t"), ("no", "false", "n", "f")
+EMPTY = ("", "na", "n/a", "nan", "null", "none")
+ROUNDING = 1e-6  # so far beyond 0..1 is still a probability
+
+
+class TableInvalid(InputInvalid):
+    """A table cannot be used as it is; the message says which, where and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table as it was read: every column of a CSV is text. `rows` are the rows' numbers for people."""
+
+    path: Path
+    frame: pl.DataFrame
+    rows: Sequence[int]
+    decimal_comma: bool = False
+
+    @property
+    def columns(self) -> list[str]:
+        return self.frame.columns
+
+    def names(self, column: str) -> list[str]:
+        """The text of a column that names the rows. Raises TableInvalid for empty and repeated names."""
+        kind = self.frame.schema[column]
+        if kind.is_float() or kind.is_nested() or kind == pl.Binary:
+            raise TableInvalid(f"column '{column}' of {self.path} holds {kind}, not text; write the names as text")
+        names = self.frame[column].cast(pl.String).str.strip_chars().to_list()
+        seen: dict[str, int] = {}
+        for row, name in zip(self.rows, names, strict=True):
+            if not name:
+                raise TableInvalid(f"{self.path}, row {row}: column '{column}' is empty; name what the row is about")
+            if name in seen:
+                raise TableInvalid(
+                    f"{self.path} has several rows for {column} '{printable(name)}' ({seen[name]} and {row}); keep one"
+                )
+            seen[name] = row
+        return names
+
+    def probabilities(self, columns: Sequence[str]) -> NDArray[np.float64]:
+        """Values in 0..1 [rows, columns], NaN for empty cells; yes, true and 1 are the same, and so on.
+
+        Raises TableInvalid, naming row and column, for other values.
+        """
+        values = np.empty((len(self.rows), len(columns)))
+        for place, column in enumerate(columns):
+            numbers, empty = self._numbers(column)
+            found = numbers.fill_null(np.nan).to_numpy()
+            wrong = ~((found >= -ROUNDING) & (found <= 1 + ROUNDING)) & ~empty
+            if wrong.any():
+                row = int(np.flatnonzero(wrong)[0])
+                raise TableInvalid(
+                    f"{self.path}, row {self.rows[row]}, column '{printable(column)}': "
+                    f"{printable(repr(self.frame[column][row]), 60)} is no probability; write 0..1, yes or no, or "
+                    "leave the cell empty"
+                )
+            values[:, place] = np.where(empty, np.nan, found.clip(0, 1))
+        return values
+
+    def _numbers(self, column: str) -> tuple[pl.Series, NDArray[np.bool_]]:
+        """The column as Float64, null for what is no number, and which cells are empty."""
+        cells = self.frame[column]
+        if cells.dtype.is_nested() or cells.dtype.is_temporal() or cells.dtype == pl.Binary:
+            raise TableInvalid(f"column '{printable(column)}' of {self.path} holds {cells.dtype}, not probabilities")
+        if cells.dtype.is_numeric() or cells.dtype == pl.Boolean:
+            numbers = cells.cast(pl.Float64)
+            return numbers, (numbers.is_null() | numbers.is_nan()).fill_null(True).to_numpy()
+        words = cells.cast(pl.String).fill_null("").str.strip_chars().str.to_lowercase()
+        texts = words.str.replace(",", ".", literal=True) if self.decimal_comma else words
+        known = pl.DataFrame({"word": words, "number": texts.cast(pl.Float64, strict=False)})
+        numbers = known.select(
+            pl.when(pl.col("word").is_in(YES)).then(1.0).when(pl.col("word").is_in(NO)).then(0.0).otherwise("number")
+        ).to_series()
+        return numbers, words.is_in(EMPTY).to_numpy()
+
+
+def read_table(path: Path) -> Table:
+    """The table in a CSV or Parquet file, without the columns that only number its rows. Raises TableInvalid."""
+    try:
+        data = read_bytes(path, limit=MAX_TABLE)
+        table = _read_parquet(data, path) if data.startswith(PARQUET) else _read_csv(data, path)
+    except OSError as error:
+        raise TableInvalid(f"cannot read table {path}: {error.strerror or error}") from error
+    except DocumentInvalid as error:
+        raise TableInvalid(f"cannot read table: {error}") from error
+    except pl.exceptions.PolarsError as error:
+        reason = printable(str(error), 200)
+        raise TableInvalid(f"cannot read {path} as a table ({reason}); give CSV or Parquet") from error
+    if not table.rows:
+        raise TableInvalid(f"{path} has no rows; the first line names the columns, the others hold the values")
+    return table
+
+
+def _read_parquet(data: bytes, path: Path) -> Table:
+    frame = pl.read_parquet(io.BytesIO(data))
+    frame = frame.drop([name for name in frame.columns if INDEX.fullmatch(name)])
+    return Table(path=path, frame=frame, rows=range(1, len(frame) + 1))
+
+
+def _read_csv(data: bytes, path: Path) -> Table:
+    decode(data, path)
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if b"\n" not in data:
+        data = data.replace(b"\r", b"\n")
+    first = data.partition(b"\n")[0].decode().rstrip("\r")
+    separator = max(SEPARATORS, key=first.count)
+    try:
+        names = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+    except csv.Error as error:
+        raise TableInvalid(f"cannot read {path} as a table ({error}); give CSV or Parquet") from error
+    _check_header(names, path)
+    _check_lines(data, separator, len(names), path)
+    # Columns without a name get one that is dropped again.
+    schema = {name or f"Unnamed: {place}": pl.String for place, name in enumerate(names)}
+    frame = pl.read_csv(
+        data,
+        separator=separator,
+        has_header=False,
+        skip_rows=1,
+        schema=schema,
+        infer_schema=False,
+        raise_if_empty=False,
+        missing_columns="insert",  # a first line that is empty has none
+    )
+    frame = frame.with_row_index("row number", 2)
+    filled = frame.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in schema))
+    rows = filled["row number"].to_list()
+    filled = filled.drop("row number", *[name for name in schema if INDEX.fullmatch(name)])
+    return Table(path=path, frame=filled, rows=rows, decimal_comma=separator != ",")
+
+
+def _check_header(names: Sequence[str], path: Path) -> None:
+    if not any(names):
+        raise TableInvalid(f"{path} begins with an empty line; its first line must name the columns")
+    if repeated := [name for name in dict.fromkeys(names) if name and names.count(name) > 1]:
+        raise TableInvalid(f"{path} has several columns '{printable(repeated[0])}'; give each its own name")
+
+
+def _check_lines(data: bytes, separator: str, columns: int, path: Path) -> None:
+    """Raises TableInvalid for a row of more or fewer cells than there are columns: which ones are meant is unknown."""
+    try:
+        if b'"' in data:
+            text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="")
+            counts = (len(row) for row in csv.reader(text, delimiter=separator))
+        else:
+            mark = separator.encode()
+            counts = (line.count(mark) + 1 if line.strip() else 0 for line in io.BytesIO(data))
+        for row, count in enumerate(counts, start=1):
+            if count not in (0, columns):
+                raise TableInvalid(f"{path}, row {row} has {count} cells, but there are {columns} columns")
+    except csv.Error as error:
+        raise TableInvalid(f"cannot read {path} as a table ({error}); give CSV or Parquet") from error
