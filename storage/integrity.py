@@ -25,10 +25,13 @@ def is_answer(values: NDArray[np.float32]) -> NDArray[np.bool_]:
     return found
 
 
-def check_values(answers: ShardAnswers) -> None:
-    """Raises ValueError for a row without an error that has anything but log-probabilities."""
+def check_values(header: AnswerHeader, answers: ShardAnswers) -> None:
+    """Raises ValueError for a row without an error that has anything but log-probabilities. Answers from a file, whose
+    teacher has a `format`, may lack some."""
     asked = np.array([error is None for error in answers.errors], bool)
     wrong = ~(is_answer(answers.yes) & is_answer(answers.no)) & asked[:, None]
+    if "format" in header.teacher:
+        wrong &= ~(np.isnan(answers.yes) & np.isnan(answers.no))
     if wrong.any():
         row, column = (int(place) for place in np.argwhere(wrong)[0])
         yes, no = answers.yes[row, column], answers.no[row, column]

@@ -215,7 +215,7 @@ def parse_shard(data: bytes, texts: Collection[str] | None = None) -> StoredShar
     table = file.read(columns=[*(field.name for field in fields), *keys])
     _check_columns(table, fields, keys)
     answers = from_table(table, keys)
-    check_values(answers)
+    check_values(header, answers)
     digests = json.loads(metadata[DIGESTS_KEY]) if DIGESTS_KEY in metadata else None
     if digests is not None:
         check_digests(digests, header, answers, keys)
