@@ -26,8 +26,8 @@ sys.path[0] = str(PROJECT)
 import polars as pl
 
 from bench.flowers import describe, percent
-from flows.auditing import read_audit
 from flows.selection import select_from_audit
+from flows.work.auditing import read_audit
 from storage.answers import find_answers, read_answers
 from storage.datasets import image_folder
 from storage.questions import AspectQuestion, QuestionSet, load_questions, write_questions

@@ -178,8 +178,7 @@ def experiment(
 
     Start it again at any time: finished students are kept, and what the file has more is trained.
     """
-    direct.get_ready()
-    from flows.experiment import read_experiment, run_experiment
+    from flows.work.experiment import read_experiment, run_experiment
 
     given = {
         "dataset": options.dataset_parameters(dataset, name, root, download) if dataset else None,
@@ -193,7 +192,7 @@ def experiment(
     changed = options.assignments("--set", settings) | ({} if epochs is None else {"epochs": epochs})
     asked = read_experiment(file, {name: value for name, value in given.items() if value is not None}, changed)
     asked.check()
-    _print_results(run_experiment(asked))
+    _print_results(direct.carry_out(run_experiment, asked))
 
 
 @app.command(epilog="Example: aspects evaluate runs/recommended/seed-0 -d data/scenes -s store")

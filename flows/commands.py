@@ -23,25 +23,23 @@ def ask(given: dict[str, Any], student: StudentParameters | None = None) -> Resu
     if given["task"] == DETECTION:
         return _ask_about_boxes(given, student)
     questions = _questions(given)
-    direct.get_ready()
-    from flows.extraction import check_inputs, extract_aspects
-    from flows.terminal import working
+    from flows.work.extraction import check_inputs, extract_aspects
 
     if student is not None:
         student.config()
     asked = options.asking_parameters(given)
-    # Prefect takes seconds to start; a typing mistake should not.
-    with working("checking dataset and questions"):
+    with direct.terminal().working("checking dataset and questions"):
         check_inputs(asked["dataset"], questions, asked["splits"], asked["teacher"], asked["engine"])
         asked["teacher"].answering(asked["dataset"])
     train = student is not None
-    return extract_aspects(questions=questions, train=train, student=student or SMALL_STUDENT, **asked).results
+    trained = student or SMALL_STUDENT
+    return direct.carry_out(extract_aspects, questions=questions, train=train, student=trained, **asked).results
 
 
 def forecast(given: dict[str, Any]) -> list[str]:
     """What `ask` would ask, in lines for people; nothing is asked and no model loaded."""
-    from flows.detection import to_ask
-    from flows.extraction import forecast_about
+    from flows.work.detection import to_ask
+    from flows.work.extraction import forecast_about
     from storage.questions import load_questions
 
     asked = options.asking_parameters(given)
@@ -58,21 +56,20 @@ def forecast(given: dict[str, Any]) -> list[str]:
 
 
 def _ask_about_boxes(given: dict[str, Any], student: StudentParameters | None) -> Results | None:
-    direct.get_ready()
-    from flows.detection import check_detection_inputs, detect_aspects, evaluation_split, student_for
-    from flows.terminal import working
+    from flows.work.detection import check_detection_inputs, detect_aspects, evaluation_split, student_for
 
     questions, box_questions = question_files(given)
     boxes, asked = _boxes(given), options.asking_parameters(given)
     if student is not None:
         student_for(student, questions, box_questions).detector_config()
-    with working("checking dataset and questions"):
+    with direct.terminal().working("checking dataset and questions"):
         inputs = {name: asked[name] for name in ("dataset", "splits", "teacher", "engine")}
         check_detection_inputs(questions=questions, box_questions=box_questions, boxes=boxes, **inputs)
         if student is not None:
             evaluation_split(asked["dataset"].open_detection())
         asked["teacher"].answering(asked["dataset"])
-    _, results = detect_aspects(
+    _, results = direct.carry_out(
+        detect_aspects,
         questions=questions,
         box_questions=box_questions,
         boxes=boxes,
@@ -87,15 +84,15 @@ def train(given: dict[str, Any], student: StudentParameters) -> Results:
     """Train on answers that the store has."""
     images = _dataset(given)
     questions, box_questions = question_files(given)
-    direct.get_ready()
     if given["task"] == DETECTION:
-        from flows.detection import evaluation_split, find_detection_knowledge, student_for, train_detectors
+        from flows.work.detection import evaluation_split, find_detection_knowledge, student_for, train_detectors
 
         student_for(student, questions, box_questions).detector_config()
         photos, boxes = images.open_detection(), BoxParameters(view=given["box_view"])
         evaluation_split(photos)
         find_detection_knowledge(given["store"], photos, given["teacher"], questions, box_questions, boxes)
-        return train_detectors(
+        return direct.carry_out(
+            train_detectors,
             dataset=images,
             store=given["store"],
             teacher=given["teacher"],
@@ -104,11 +101,12 @@ def train(given: dict[str, Any], student: StudentParameters) -> Results:
             boxes=boxes,
             detector=student,
         )
-    from flows.training import find_knowledge, train_student
+    from flows.work.training import find_knowledge, train_student
 
     student.config()
     find_knowledge(given["store"], images.open().name, given["teacher"], questions, given["class_teacher"])
-    return train_student(
+    return direct.carry_out(
+        train_student,
         dataset=images,
         store=given["store"],
         teacher=given["teacher"],
@@ -128,7 +126,7 @@ def evaluate(given: dict[str, Any]) -> None:
     questions, box_questions = question_files(given)
     accelerator, progress = present_accelerator(), sys.stderr.isatty()
     if is_detector_run(run):
-        from flows.detection import find_detection_knowledge
+        from flows.work.detection import find_detection_knowledge
         from student.detection.evaluate import evaluate_detector
 
         photos, boxes = _dataset(given).open_detection(), BoxParameters(view=given["box_view"])
@@ -139,7 +137,7 @@ def evaluate(given: dict[str, Any]) -> None:
             evaluate_detector(run, photos, known, split, accelerator=accelerator, progress=progress)
         )
         return
-    from flows.training import find_teacher_answers
+    from flows.work.training import find_teacher_answers
     from student.evaluate import evaluate as evaluate_run
 
     images = _dataset(given).open()

@@ -1,133 +1,14 @@
-"""The flow `run-experiment`: a file that names a grid of students in, a table of all of them and a plot out."""
+"""The flow `run-experiment`. What it does is in `flows/work/experiment.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from flows.server import as_flow
+from flows.work import experiment as work
 
-from prefect import flow
-from prefect.logging import get_run_logger
-from pydantic import Field, ValidationError
-
-from flows.detection import evaluation_split, find_detection_knowledge, train_detection_grid
-from flows.parameters import CROPPED_BOXES, BoxParameters, DatasetParameters, Parameters, StudentParameters
-from flows.terminal import say
-from flows.training import find_knowledge, train_grid
-from storage.datasets.detection import require_boxes
-from storage.documents import DocumentInvalid, read_yaml
-from storage.errors import InputInvalid
-
-if TYPE_CHECKING:  # torch takes seconds
-    from storage.datasets.detection import DetectionDataset
-    from student.detection.examples import DetectionKnowledge
-    from student.examples import Knowledge
-    from student.experiment import Grid, Results
-
-
-class ExperimentInvalid(InputInvalid):
-    """An experiment's file cannot be used; the message says what, where and what to do."""
-
-
-class Experiment(Parameters):
-    """What an experiment's file says. Every combination of `grid` is trained with every one of `seeds`."""
-
-    task: Literal["classification", "detection"] = "classification"
-    dataset: DatasetParameters
-    store: str = "store"
-    questions: str | None = Field(default=None, description="detection: the set about images that was asked, if any")
-    box_questions: str | None = Field(default=None, description="detection: the set about boxes that was asked, if any")
-    boxes: BoxParameters = CROPPED_BOXES
-    teacher: str | None = Field(default=None, description="fingerprint, where the store has several")
-    class_teacher: str | None = Field(default=None, description="fingerprint of answers about the classes")
-    recipe: str = "small"
-    settings: dict[str, Any] = Field(default_factory=dict, description="of all students, where the recipe differs")
-    grid: dict[str, list[Any]] = Field(min_length=1, description="settings that vary, each with its values")
-    baseline: dict[str, Any] = Field(
-        default={"method": "base"}, min_length=1, description="settings of the students that others are compared with"
-    )
-    network: dict[str, Any] | None = Field(
-        default=None, description="settings of a larger network, for methods that learn from one"
-    )
-    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
-    split: str | None = Field(default=None, description="test unless given; of a detection dataset without it, val")
-    runs: str = Field(description="folder of the trained students, the table and the plot")
-    embed: bool = Field(default=False, description="draw the features of every cell's first student in two dimensions")
-
-    def check(self) -> None:
-        """Raise what training would raise about settings and answers, before anything is trained."""
-        if self.task == "detection":
-            from student.detection.config import DetectorConfig
-
-            self.to_grid().cells_of(DetectorConfig, Path(self.runs))
-            images = self.dataset.open_detection()
-            require_boxes(images, ("train", self.split or evaluation_split(images)))
-            self.detection_knowledge(images)
-        else:
-            self.to_grid().cells(Path(self.runs))
-            self.knowledge()
-
-    def to_grid(self) -> Grid:
-        from student.experiment import Grid
-
-        given = StudentParameters(recipe=self.recipe, settings=self.settings)
-        shared = given.detector_values() if self.task == "detection" else given.values()
-        return Grid(settings=shared, axes=self.grid, seeds=self.seeds, baseline=self.baseline, network=self.network)
-
-    def knowledge(self) -> Knowledge:
-        return find_knowledge(self.store, self.dataset.open().name, self.teacher, None, self.class_teacher)
-
-    def detection_knowledge(self, images: DetectionDataset) -> DetectionKnowledge:
-        return find_detection_knowledge(
-            self.store, images, self.teacher, self.questions, self.box_questions, self.boxes
-        )
-
-
-def read_experiment(file: Path, changes: Mapping[str, Any], settings: Mapping[str, Any]) -> Experiment:
-    """The experiment in a YAML file, with `changes` of its fields and of its `settings`. Raises ExperimentInvalid,
-    naming the file."""
-    try:
-        document = read_yaml(file)
-    except OSError as error:
-        raise ExperimentInvalid(f"cannot read experiment {file}: {error.strerror}") from error
-    except DocumentInvalid as error:
-        raise ExperimentInvalid(f"experiment {error}") from error
-    if not isinstance(document, dict):
-        raise ExperimentInvalid(f"{file} holds no experiment; it needs dataset, grid and runs")
-    try:
-        experiment = Experiment.model_validate({**document, **changes})
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ExperimentInvalid(f"{file}: {place}: {first['msg'].lower()}; docs/students.md has the fields") from error
-    return experiment.model_copy(update={"settings": {**experiment.settings, **settings}})
-
-
-@flow(
+run_experiment = as_flow(
+    work.run_experiment,
+    module=__name__,
     name="run-experiment",
-    persist_result=False,
+    verb="experiment",
     description="Train every combination of some settings with every seed; compare the students in pairs of one seed.",
 )
-def run_experiment(experiment: Experiment) -> Results:
-    """Train what is missing and show all of it; the folder `experiment.runs` has the table, the report and the plot."""
-    from student.plots import plot_features, plot_results
-
-    runs = Path(experiment.runs).expanduser()
-    written = [runs / name for name in ("results.parquet", "report.md", "results.png")]
-    if experiment.task == "detection":
-        boxed = experiment.dataset.open_detection()
-        split = experiment.split or evaluation_split(boxed)
-        known = experiment.detection_knowledge(boxed)
-        results = train_detection_grid(experiment.to_grid(), boxed, known, runs, split=split)
-    else:
-        images = experiment.dataset.open()
-        split = experiment.split or "test"
-        results = train_grid(experiment.to_grid(), images, experiment.knowledge(), runs, split=split)
-        if experiment.embed:
-            plot_features(results, images, runs, runs / "features.png")
-            written.append(runs / "features.png")
-    plot_results(results, runs / "results.png")
-    for path in written:
-        say(str(path))
-        get_run_logger().info("written: %s", path)
-    return results

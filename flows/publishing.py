@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.address import check_server
 from storage.errors import InputInvalid
 from storage.questions import QuestionSet
 from storage.schema import AnswerHeader
@@ -70,18 +72,19 @@ def compare(questions: QuestionSet, store: str) -> list[Change]:
 
 def publish(path: Path, questions: QuestionSet) -> str:
     """Emit EVENT on the Prefect server of PREFECT_API_URL, for the resource `aspects.questions.NAME`; its payload has
-    `questions`, the path as it is given here, and `fingerprint`. Returns the event's id. Raises PublishingImpossible.
+    `questions`, the path as it is given here, and `fingerprint`. Returns the event's id. Raises PublishingImpossible,
+    ServerUnreachable.
     """
-    from prefect.events import Event, Resource
-    from prefect.events.clients import get_events_client
-    from prefect.settings import PREFECT_API_URL
-
-    address = PREFECT_API_URL.value()
+    address = os.environ.get("PREFECT_API_URL")
     if not address:
         raise PublishingImpossible(
             "no Prefect server to tell; set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api, or run "
             "'aspects extract', which asks only what is new"
         )
+    check_server(address)
+    from prefect.events import Event, Resource
+    from prefect.events.clients import get_events_client
+
     event = Event(
         event=EVENT,
         resource=Resource({"prefect.resource.id": f"{RESOURCE}.{path.stem}", "prefect.resource.name": path.name}),

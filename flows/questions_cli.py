@@ -89,9 +89,8 @@ def generate(
         raise options.OptionInvalid(
             "no teacher is given; name the model that is to write, e.g. --teacher Qwen/Qwen3-VL-8B-Instruct"
         )
-    direct.get_ready()
-    from flows.generation import BriefParameters, check_output, generate_questions
     from flows.parameters import EngineParameters, TeacherParameters
+    from flows.work.generation import BriefParameters, check_output, generate_questions
 
     shares = options.assignments("--group", groups)
     brief = BriefParameters(
@@ -111,10 +110,11 @@ def generate(
     arguments = {**options.assignments("--vllm", vllm), **options.assignments("--request", request)}
     memory = {"gpu_memory_utilization": gpu_memory, "max_model_len": max_model_len}
     run_by = EngineParameters.model_validate({"name": engine, "arguments": arguments, **server, **memory})
-    # Prefect takes seconds to start; a typing mistake should not.
     check_output(output.expanduser(), run_by, force)
     brief.load(writer.config().max_pixels)
-    generate_questions(output=str(output), brief=brief, teacher=writer, engine=run_by, overwrite=force)
+    direct.carry_out(
+        generate_questions, output=str(output), brief=brief, teacher=writer, engine=run_by, overwrite=force
+    )
 
 
 @app.command(epilog="Example: aspects questions audit questions/scenes.yaml -d data/scenes -s store")
@@ -139,10 +139,9 @@ def audit(
 
     Writes FILE.audit.parquet and FILE.audit.json beside FILE. What was asked before is not asked again.
     """
-    direct.get_ready()
-    from flows.auditing import audit_questions, read_truth
-    from flows.extraction import check_inputs
     from flows.report import print_audit
+    from flows.work.auditing import audit_questions, read_truth
+    from flows.work.extraction import check_inputs
     from storage.questions import load_questions
 
     photos = options.dataset_parameters(dataset, **source)
@@ -152,7 +151,8 @@ def audit(
     if truth is not None:
         read_truth(truth, load_questions(file))
     teacher.answering(photos)
-    summary = audit_questions(
+    summary = direct.carry_out(
+        audit_questions,
         dataset=photos,
         questions=str(file),
         splits=names,
@@ -199,7 +199,6 @@ def publish(
 
     The deployment extract-aspects then asks what is new (docs/deployments.md).
     """
-    direct.get_ready()
     from flows.publishing import EVENT, compare
     from flows.publishing import publish as tell
     from storage.questions import load_questions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.auditing import read_audit
+from flows.work.auditing import read_audit
 from storage.answers import Answers, find_answers, read_answers
 from storage.errors import InputInvalid
 from storage.questions import QuestionSet

@@ -1,50 +1,51 @@
-"""Messages and progress bars: on the terminal of a direct run, and in Prefect's log in any case."""
+"""Messages and progress bars on a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
-from prefect.logging import get_run_logger
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-_attached: list[Console] = []
+from flows.errors import wants_traceback
 
 
-def attach(console: Console) -> None:
-    """From now on flows of this process also talk to `console`; a worker's process never calls this."""
-    _attached[:] = [console]
+class Terminal:
+    """A `Reporter` that prints; what is for a run's page or log it leaves alone."""
 
+    progress_bars = True
 
-def attached() -> bool:
-    return bool(_attached)
+    def __init__(self, console: Console) -> None:
+        self._console = console
 
+    def say(self, message: str) -> None:
+        self._console.print(message, highlight=False, markup=False, soft_wrap=True)
 
-def say(message: str) -> None:
-    """One line for whoever watches the flow run that this is called from."""
-    get_run_logger().info(message)
-    for console in _attached:
-        console.print(message, highlight=False, markup=False, soft_wrap=True)
+    def detail(self, message: str) -> None:
+        if wants_traceback():
+            self.say(message)
 
+    def show(self, what: RenderableType) -> None:
+        self._console.print(what)
 
-def show(what: RenderableType) -> None:
-    """A table for whoever sits at the terminal."""
-    for console in _attached:
-        console.print(what)
+    def working(self, what: str) -> AbstractContextManager[object]:
+        """A spinner."""
+        return self._console.status(what)
 
+    @contextmanager
+    def answering(self, about: str, images: int, questions: float) -> Iterator[AnswerBar]:
+        columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), AnswerSpeed())
+        with Progress(*columns, TimeRemainingColumn(), console=self._console) as progress:
+            yield AnswerBar(progress, images, questions)
 
-@contextmanager
-def working(what: str) -> Iterator[None]:
-    """A spinner while something takes a moment."""
-    if not _attached:
-        yield
-        return
-    with _attached[0].status(what):
-        yield
+    def table(self, key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
+        pass
+
+    def page(self, key: str, markdown: str, description: str) -> None:
+        pass
 
 
 class AnswerSpeed(ProgressColumn):
@@ -58,23 +59,12 @@ class AnswerSpeed(ProgressColumn):
 
 
 class AnswerBar:
-    """A progress bar over `images` with `questions` each, on average; the clock runs from the moment that the teacher
-    is ready."""
+    """A bar over `images` with `questions` each, on average; the clock runs from the moment that the teacher is
+    ready."""
 
-    def __init__(self, images: int, questions: float) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), AnswerSpeed())
-        console = _attached[0] if _attached else Console(stderr=True)
-        self._progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=not _attached)
-        self._task = self._progress.add_task("starting the teacher", total=images, questions=questions, start=False)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
+    def __init__(self, progress: Progress, images: int, questions: float) -> None:
+        self._progress = progress
+        self._task = progress.add_task("starting the teacher", total=images, questions=questions, start=False)
 
     def ready(self) -> None:
         self._progress.start_task(self._task)
@@ -83,3 +73,6 @@ class AnswerBar:
     def advance(self, images: int, questions: int) -> None:
         self.ready()  # answers that the store knows need no teacher
         self._progress.advance(self._task, images)
+
+    def shards_done(self, share: float) -> None:
+        pass

@@ -1,98 +1,14 @@
-"""The flow `train-student`: answers from the store in, students with and without them side by side out."""
+"""The flow `train-student`. What it does is in `flows/work/training.py`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from flows.server import as_flow
+from flows.work import training as work
 
-from prefect import flow
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.logging import get_run_logger
-
-from flows.parameters import SMALL_STUDENT, DatasetParameters, StudentParameters
-from flows.report import results_markdown, results_rows, results_title
-from flows.terminal import attached, say
-from storage.answers import Answers, find_answers, read_answers
-from storage.datasets.base import ImageDataset
-from storage.questions import load_questions
-
-if TYPE_CHECKING:  # torch takes seconds, and an extraction imports this file too
-    from student.examples import Knowledge
-    from student.experiment import Grid, Results
-    from student.runs import EpochLog
-
-ANSWERS_PLACE = "{answers}"
-
-
-@flow(
+train_student = as_flow(
+    work.train_student,
+    module=__name__,
     name="train-student",
-    persist_result=False,
+    verb="train",
     description="Train students with and without the teacher's answers, seed by seed, and compare them.",
 )
-def train_student(
-    dataset: DatasetParameters,
-    store: str = "store",
-    teacher: str | None = None,
-    questions: str | None = None,
-    class_teacher: str | None = None,
-    student: StudentParameters = SMALL_STUDENT,
-) -> Results:
-    """Train on the complete answers that `store` has for the dataset; goes on from what `student.runs` already holds.
-
-    `teacher` (a fingerprint, see `aspects show`) and `questions` (the YAML file) choose where there are several;
-    `class_teacher` are answers about the classes, for methods that learn from both.
-    """
-    from student.examples import digest_of, training_records
-    from student.experiment import Grid
-
-    config = student.config()
-    images = dataset.open()
-    knowledge = find_knowledge(store, images.name, teacher, questions, class_teacher)
-    seeds = ", ".join(str(seed) for seed in student.seeds)
-    say(f"training {config.backbone} for {config.epochs} epochs by base and {config.method}, seeds {seeds}")
-    digest = digest_of(images, training_records(images), knowledge)
-    runs = Path(student.runs.replace(ANSWERS_PLACE, digest)).expanduser()
-    methods = list(dict.fromkeys(["base", config.method]))
-    grid = Grid(settings=config.to_dict(), axes={"method": methods}, seeds=student.seeds)
-    results = train_grid(grid, images, knowledge, runs)
-    say(f"students and report: {runs}")
-    return results
-
-
-def train_grid(grid: Grid, images: ImageDataset, knowledge: Knowledge, runs: Path, *, split: str = "test") -> Results:
-    """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
-    from student.experiment import run_experiment, write_parquet
-    from student.usefulness import answers_uses
-
-    logger = get_run_logger()
-
-    def log_epoch(cell: str, seed: int, log: EpochLog) -> None:
-        val_top1 = "" if log.val_top1 is None else f", val top-1 {100 * log.val_top1:.1f} %"
-        logger.info("%s, seed %d: epoch %d, loss %.3f%s", cell, seed, log.epoch, log.loss, val_top1)
-
-    results = run_experiment(grid, images, knowledge, runs, split=split, progress=attached(), on_epoch=log_epoch)
-    create_table_artifact(results_rows(results), key="results", description=results_title(results))
-    uses = None
-    if knowledge.image is not None:
-        uses = answers_uses(images, knowledge.image)
-        write_parquet(runs / "questions.parquet", uses)
-    report = results_markdown(results, uses)
-    (runs / "report.md").write_text(report, encoding="utf-8")
-    create_markdown_artifact(report, key="report", description=f"written to {runs / 'report.md'}")
-    return results
-
-
-def find_knowledge(
-    store: str, dataset: str, teacher: str | None, questions: str | None, class_teacher: str | None
-) -> Knowledge:
-    """What the store knows about the dataset. Raises AnswersMissing as `find_teacher_answers` does."""
-    from student.examples import Knowledge
-
-    about_classes = find_teacher_answers(store, dataset, class_teacher, None) if class_teacher else None
-    return Knowledge(image=find_teacher_answers(store, dataset, teacher, questions), classes=about_classes)
-
-
-def find_teacher_answers(store: str, dataset: str, teacher: str | None, questions: str | None) -> Answers:
-    """The complete answers for `dataset`. Raises AnswersMissing where there are none, or several to choose from."""
-    asked = load_questions(Path(questions).expanduser()) if questions else None
-    return read_answers(find_answers(store, dataset, teacher=teacher, questions=asked))

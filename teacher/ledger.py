@@ -90,6 +90,14 @@ class Ledger:
         values = {**asdict(self), **derived}
         return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 
+    def markdown(self) -> str:
+        """The same as a table with a row for each number."""
+        rows = [
+            f"| {name.replace('_', ' ')} | {'-' if value is None else value} |"
+            for name, value in self.to_json().items()
+        ]
+        return "\n".join(["| | |", "| --- | ---: |", *rows, ""])
+
     def lines(self) -> list[str]:
         """For people."""
         cost = "" if self.cost is None else f", cost {self.cost:,.2f}"

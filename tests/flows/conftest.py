@@ -1,4 +1,4 @@
-"""What the flow tests share: scenes to ask about, a small question set, the command, and a Prefect server."""
+"""What the flow tests share: scenes to ask about, a small question set, and the command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from unittest import mock
 import pytest
 import yaml
 
-from flows import terminal
 from flows.cli import main
 from storage.scenes import write_scenes
 from tests.conftest import PROJECT
@@ -36,25 +35,10 @@ def few_questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Prefect of its own for commands that are started as processes; its database is made only once."""
-    return tmp_path_factory.mktemp("prefect")
-
-
-@pytest.fixture(scope="session")
-def environment(prefect_home: Path) -> Mapping[str, str]:
-    """For processes that run flows: no server but their own, one thread each."""
+def environment() -> Mapping[str, str]:
+    """For commands that are started as processes: no server, one thread each."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ASPECTS_"))}
-    return {**inherited, "PREFECT_HOME": str(prefect_home), "OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1"}
-
-
-@pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """Flows of this process run against a server with a database of their own."""
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+    return {**inherited, "OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +65,6 @@ def aspects(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         return Outcome(int(ended.value.code or 0), captured.out, captured.err)
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
     with mock.patch.dict(os.environ):
         yield run
-    monkeypatch.setattr(terminal, "_attached", [])

@@ -10,18 +10,17 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from flows import asking
-from flows.auditing import AuditSummary, TruthInvalid, audit_questions, read_truth
 from flows.cli import app
-from flows.extraction import extract_aspects
 from flows.parameters import DatasetParameters, EngineParameters
 from flows.selection import SelectionImpossible, select_from_audit
+from flows.work import asking
+from flows.work.auditing import AuditSummary, TruthInvalid, audit_questions, read_truth
+from flows.work.extraction import extract_aspects
 from storage.questions import load_questions
 from storage.scenes import write_scenes
 from storage.store import AnswersMissing
 from tests.conftest import PROJECT
-
-pytestmark = pytest.mark.usefixtures("prefect_server")
+from tests.flows.hosts import plain_host
 
 KEPT = ("has_red", "has_yellow", "on_grass", "is_single", "is_pair")
 PLANTED = {
@@ -60,7 +59,7 @@ def run_audit(path: Path, photos: Path, **changes: object) -> AuditSummary:
         "probed": 12,
         "truth": str(photos / "ground_truth.parquet"),
     }
-    return audit_questions(**{**parameters, **changes})
+    return audit_questions(plain_host(), **{**parameters, **changes})
 
 
 def test_planted_faults_are_found_and_good_questions_kept(audited: tuple[Path, AuditSummary]) -> None:
@@ -104,6 +103,7 @@ def test_answers_of_an_audit_are_not_asked_again_by_an_extraction(
     store = shutil.copytree(path.parent / "store", tmp_path / "store")
     shutil.copy(path, tmp_path / "planted.yaml")
     extracted = extract_aspects(
+        plain_host(),
         dataset=DatasetParameters(source=str(photos)),
         questions=str(tmp_path / "planted.yaml"),
         engine=EngineParameters(name="transformers"),

@@ -1,8 +1,7 @@
-"""The flow for images with boxes, with the bundled teacher on the transformers engine; bench/detection.py runs vLLM."""
+"""Images with boxes, with the bundled teacher on the transformers engine; bench/detection.py runs vLLM."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,18 +9,16 @@ from typing import Any
 
 import polars as pl
 import pytest
-from prefect.artifacts import Artifact
 
-from flows import asking
-from flows.detection import BOXES, IMAGES, QuestionsMissing, detect_aspects, evaluation_split
-from flows.experiment import Experiment, run_experiment
 from flows.parameters import BoxParameters, DatasetParameters, EngineParameters, StudentParameters
+from flows.work import asking
+from flows.work.detection import BOXES, IMAGES, QuestionsMissing, detect_aspects, evaluation_split
+from flows.work.experiment import Experiment, run_experiment
 from storage.answers import AnswersMissing
 from storage.datasets import DatasetInvalid, open_detection_dataset
 from storage.detection_scenes import write_detection_scenes
 from student.settings import ConfigInvalid
-
-pytestmark = pytest.mark.usefixtures("prefect_server")
+from tests.flows.hosts import Notes, plain_host
 
 Detect = Callable[..., Any]
 SMALLEST = 12.0  # pixels; some of the scenes' boxes are smaller
@@ -36,9 +33,9 @@ def boxed_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def detect(boxed_scenes: Path, few_questions: Path) -> Detect:
-    """The flow on the scenes; keyword arguments replace its parameters."""
+    """`detect_aspects` on the scenes; keyword arguments replace its parameters."""
 
-    def run(store: Path, **changes: Any) -> Any:
+    def run(store: Path, notes: Notes | None = None, **changes: Any) -> Any:
         parameters = {
             "dataset": DatasetParameters(source=str(boxed_scenes)),
             "questions": str(few_questions),
@@ -49,7 +46,7 @@ def detect(boxed_scenes: Path, few_questions: Path) -> Detect:
             "shard_size": 10,
             "train": False,
         }
-        return detect_aspects(**{**parameters, **changes})
+        return detect_aspects(plain_host(notes), **{**parameters, **changes})
 
     return run
 
@@ -103,15 +100,15 @@ def test_a_second_run_starts_no_teacher(detect: Detect, store: Path, monkeypatch
 
 
 def test_detectors_are_trained_on_everything_that_was_asked(detect: Detect, store: Path, tmp_path: Path) -> None:
-    _, results = detect(store, train=True, detector=student(tmp_path / "runs"))
+    notes = Notes()
+    _, results = detect(store, notes, train=True, detector=student(tmp_path / "runs"))
     assert results.table["cell"].to_list() == ["base", "both"]
     assert results.metrics[:3] == ("map", "map50", "map75")
     assert results.images == 3
     report = (tmp_path / "runs" / "report.md").read_text()
     assert "gain: mAP over the baseline" in report
-    artifact = Artifact.get("results")
-    assert artifact is not None
-    assert [row["method"] for row in json.loads(str(artifact.data))] == ["base", "both"]
+    assert notes.pages["report"] == report
+    assert [row["method"] for row in notes.tables["results"]] == ["base", "both"]
 
 
 def test_one_question_set_is_enough(detect: Detect, store: Path, tmp_path: Path) -> None:
@@ -137,7 +134,7 @@ def test_a_grid_of_detectors_is_an_experiment_like_any_other(
         runs=str(tmp_path / "grid"),
     )
     experiment.check()
-    results = run_experiment(experiment)
+    results = run_experiment(plain_host(), experiment)
     assert results.table["cell"].to_list() == ["base", "box,alpha=1.0", "box,alpha=5.0"]
     assert (tmp_path / "grid" / "results.png").exists()
 
@@ -153,10 +150,11 @@ def test_mistakes_are_found_before_anything_is_asked(detect: Detect, tmp_path: P
 
 
 def test_answers_that_are_not_there_are_named(detect: Detect, boxed_scenes: Path, tmp_path: Path) -> None:
-    from flows.detection import train_detectors
+    from flows.work.detection import train_detectors
 
     with pytest.raises(AnswersMissing, match=r"no complete answers for dataset 'boxed\.crop'"):
         train_detectors(
+            plain_host(),
             dataset=DatasetParameters(source=str(boxed_scenes)),
             store=str(tmp_path / "empty"),
             box_questions="questions/scenes.yaml",

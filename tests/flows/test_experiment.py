@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.experiment import ExperimentInvalid, read_experiment
+from flows.work.experiment import ExperimentInvalid, read_experiment
 from tests.conftest import PROJECT
 
 FILES = sorted((PROJECT / "experiments").glob("*.yaml"))

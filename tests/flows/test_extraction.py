@@ -1,4 +1,4 @@
-"""The flow itself, with the bundled teacher on the transformers engine; vLLM runs it in test_kill.py."""
+"""Extraction in one process, with the bundled teacher on the transformers engine; vLLM runs it in test_kill.py."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
-from prefect.artifacts import Artifact
 
-from flows import asking
-from flows.extraction import ExtractionSummary, extract_aspects
 from flows.parameters import DatasetParameters, EngineParameters, StudentParameters, TeacherParameters
+from flows.work import asking
+from flows.work.extraction import ExtractionSummary, extract_aspects
 from storage.datasets.folder import image_folder
 from teacher.config import TINY_MODEL, ChatTemplateMissing
 from teacher.process import EngineProcess
-
-pytestmark = pytest.mark.usefixtures("prefect_server")
+from tests.flows.hosts import Notes, plain_host
 
 SHARD_SIZE = 10
 Extract = Callable[..., ExtractionSummary]
@@ -31,9 +29,9 @@ Extract = Callable[..., ExtractionSummary]
 
 @pytest.fixture(scope="module")
 def extract(scenes: Path, few_questions: Path) -> Extract:
-    """The flow on the training scenes; keyword arguments replace its parameters."""
+    """`extract_aspects` on the training scenes; keyword arguments replace its parameters."""
 
-    def run(store: Path, **changes: Any) -> ExtractionSummary:
+    def run(store: Path, notes: Notes | None = None, **changes: Any) -> ExtractionSummary:
         parameters = {
             "dataset": DatasetParameters(source=str(scenes)),
             "questions": str(few_questions),
@@ -42,7 +40,7 @@ def extract(scenes: Path, few_questions: Path) -> Extract:
             "shard_size": SHARD_SIZE,
             "train": False,
         }
-        return extract_aspects(**{**parameters, **changes})
+        return extract_aspects(plain_host(notes), **{**parameters, **changes})
 
     return run
 
@@ -179,7 +177,10 @@ def test_the_account_of_a_run_is_kept_in_the_manifest(extract: Extract, store: P
     assert first["prompt_tokens"] > first["prefix_tokens"] > 0
     assert min(first[name] for name in ("seconds", "start_seconds", "decode_seconds", "engine_seconds")) > 0
     shards(store)["part-00001.parquet"].unlink()
-    extract(store)
+    notes = Notes()
+    extract(store, notes)
+    assert notes.share == 1
+    assert f"| images | {SHARD_SIZE} |" in notes.pages["ledger"]
     first_again, second = json.loads(manifest.read_text())["runs"]
     assert first_again == first
     assert second["images"] == SHARD_SIZE
@@ -219,22 +220,15 @@ def test_photos_that_cannot_be_read_are_counted_and_named(
     assert summary.asked == 0
 
 
-def test_no_engine_is_left_after_a_run(extracted: tuple[Path, ExtractionSummary]) -> None:
-    assert asking._running == {}
-
-
 def test_students_are_trained_on_the_answers_and_compared(extract: Extract, store: Path, tmp_path: Path) -> None:
     settings = {"epochs": 1, "warmup": 0, "image_size": 32, "cache_size": 32, "val_fraction": 0.0, "threads": 1}
     student = StudentParameters(settings=settings, seeds=[3], runs=str(tmp_path / "runs"))
-    results = extract(store, train=True, student=student).results
+    notes = Notes()
+    results = extract(store, notes, train=True, student=student).results
     assert results is not None
     assert results.table.select("seed", "method").rows() == [(3, "base"), (3, "recommended")]
-    table = Artifact.get("results")
-    assert table is not None
-    assert '"method": "recommended", "seeds": "1", "top-1": ' in str(table.data)
+    assert [(row["method"], row["seeds"]) for row in notes.tables["results"]] == [("base", "1"), ("recommended", "1")]
     report = (tmp_path / "runs" / "report.md").read_text()
+    assert notes.pages["report"] == report
     assert "| method | seeds | top-1 | top-5 | macro | gain | 95 % | p | by seed |" in report
     assert "- recommended, seed 3: aspect AUROC" not in report  # the test photos have not been asked about
-    progress = Artifact.get("extraction")
-    assert progress is not None
-    assert progress.data == 100

@@ -1,4 +1,4 @@
-"""`aspects questions generate` and its flow: a scripted server with sense, vLLM with gibberish."""
+"""`aspects questions generate`: a scripted server with sense, vLLM with gibberish."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from prefect.artifacts import Artifact
 
-from flows.generation import BriefParameters, QuestionsMissing, generate_questions
 from flows.parameters import DatasetParameters, EngineParameters, TeacherParameters
+from flows.work.generation import BriefParameters, QuestionsMissing, generate_questions
 from storage.datasets.folder import image_folder
 from storage.questions import load_questions
 from tests.flows.conftest import Aspects
+from tests.flows.hosts import Notes, plain_host
 from tests.teacher.servers import Reply, ScriptedServer, chat_reply, scripted_server
 
 SENSE = [
@@ -46,7 +46,6 @@ def prompt_of(request: Mapping[str, Any]) -> str:
     return str(request["messages"][0]["content"][-1]["text"])
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_a_set_is_written_and_what_was_rejected_is_shown(
     aspects: Aspects, folder: Path, server: ScriptedServer
 ) -> None:
@@ -67,7 +66,6 @@ def test_a_set_is_written_and_what_was_rejected_is_shown(
     assert "red fox, bobcat" in prompt_of(request)
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_too_few_are_written_with_a_note_and_an_error(aspects: Aspects, folder: Path, server: ScriptedServer) -> None:
     command = [
         "questions",
@@ -98,7 +96,6 @@ def test_too_few_are_written_with_a_note_and_an_error(aspects: Aspects, folder: 
     assert len(load_questions(folder / "set.yaml")) == 1
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_what_was_found_before_the_server_failed_is_not_asked_for_again(
     aspects: Aspects, folder: Path, server: ScriptedServer
 ) -> None:
@@ -125,7 +122,6 @@ def test_what_was_found_before_the_server_failed_is_not_asked_for_again(
     assert not list(folder.glob(".set*"))
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_a_prompt_of_ones_own_and_photos_that_are_not_taken(
     aspects: Aspects, folder: Path, server: ScriptedServer
 ) -> None:
@@ -145,11 +141,9 @@ def test_a_prompt_of_ones_own_and_photos_that_are_not_taken(
     assert prompt_of(server.requests[-1]) == "3 furry red fox, bobcat (none)"
 
 
-@pytest.mark.usefixtures("prefect_server")
-def test_the_flow_takes_a_datasets_classes_and_leaves_an_artifact(
-    scenes: Path, tmp_path: Path, server: ScriptedServer
-) -> None:
+def test_a_datasets_classes_are_taken_and_rejections_told(scenes: Path, tmp_path: Path, server: ScriptedServer) -> None:
     summary = generate_questions(
+        plain_host(),
         output=str(tmp_path / "set.yaml"),
         brief=BriefParameters(dataset=DatasetParameters(source=str(scenes)), count=3, shares={"visual": 1}),
         teacher=TeacherParameters(model="writer"),
@@ -159,20 +153,22 @@ def test_the_flow_takes_a_datasets_classes_and_leaves_an_artifact(
     assert (summary.questions, summary.rejected) == (3, 0)
     names = [name.replace("_", " ") for name in image_folder(scenes).class_names]
     assert ", ".join(names) in prompt_of(server.requests[0])
+    notes = Notes()
     with pytest.raises(QuestionsMissing):
         generate_questions(
+            plain_host(notes),
             output=str(tmp_path / "more.yaml"),
             brief=BriefParameters(classes=str(write(tmp_path / "c.txt", "fox")), shares={"visual": 1}, rounds=1),
             teacher=TeacherParameters(model="writer"),
             engine=EngineParameters(base_url=server.url),
         )
-    artifact = Artifact.get(key="rejections")
-    assert artifact is not None
-    rows = json.loads(str(artifact.data))
-    assert rows[0] == {"group": "visual", "question": "Is it a fox?", "reason": "names the class 'fox'"}
+    assert notes.tables["rejections"][0] == {
+        "group": "visual",
+        "question": "Is it a fox?",
+        "reason": "names the class 'fox'",
+    }
 
 
-@pytest.mark.usefixtures("prefect_server")
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM has no packages for this machine")
 def test_nonsense_about_photos_from_vllm_ends_with_reasons_and_no_file(aspects: Aspects, folder: Path) -> None:
     (folder / "short.txt").write_text(
@@ -209,7 +205,6 @@ MISTAKES: list[tuple[list[str], str]] = [
 ]
 
 
-@pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize(("arguments", "wanted"), MISTAKES, ids=[" ".join(arguments) for arguments, _ in MISTAKES])
 def test_a_mistake_is_one_line_and_exit_code_2(
     aspects: Aspects, folder: Path, arguments: list[str], wanted: str

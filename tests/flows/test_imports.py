@@ -18,7 +18,7 @@ ALLOWED = {
 }
 # Packages that live in one place only, as paths that begin so.
 HOME = {
-    "prefect": ("flows/",),
+    "prefect": ("flows/server", "flows/publishing.py"),
     "typer": ("flows/",),
     "vllm": ("teacher/vllm_",),
     "transformers": ("teacher/",),

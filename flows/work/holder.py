@@ -1,4 +1,4 @@
-"""The engines that a flow run keeps alive between its shards."""
+"""The engines that a run keeps alive between its shards."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class EngineHolder:
     def close(self) -> None:
         """End the engine for good; who still waits for an answer gets TeacherDied."""
         # Set before the turn is taken: a thread whose engine is ended here must not start another.
-        self.refusal = self.refusal or TeacherGivenUp("the flow run is over; no engine is started any more")
+        self.refusal = self.refusal or TeacherGivenUp("the run is over; no engine is started any more")
         self._closing.set()
         with self._turn:
             if self._engine is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from flows.holder import STARTS, EngineHolder, EnginePool, LivingEngine, TeacherGivenUp
+from flows.work.holder import STARTS, EngineHolder, EnginePool, LivingEngine, TeacherGivenUp
 from teacher.config import TeacherInvalid
 from teacher.engine import EngineUsage
 from teacher.process import TeacherDied
@@ -120,7 +120,7 @@ def test_closing_stops_an_engine_that_is_still_loading() -> None:
     assert loading.wait(timeout=30)
     holder.close()
     thread.join(timeout=30)
-    assert [str(error) for error in errors] == ["the flow run is over; no engine is started any more"]
+    assert [str(error) for error in errors] == ["the run is over; no engine is started any more"]
 
 
 def pool_of(engines: list[LivingEngine | Exception]) -> EnginePool:

@@ -1,0 +1,1 @@
+"""What the commands and the flows do, in plain Python: nothing here knows Prefect."""

@@ -1,0 +1,207 @@
+"""How good is each question, measured on a sample of photos."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from flows.parameters import DatasetParameters, EngineParameters, TeacherParameters
+from flows.work.asking import Extraction, TeacherEngines, ask_missing
+from flows.work.extraction import NO_TEACHER, PRESENT_ENGINE, TRAINING_SPLIT, find_teacher
+from flows.work.host import Host
+from storage.answers import Answers, find_answers, read_answers
+from storage.datasets.base import ImageDataset, ImageRecord, select
+from storage.documents import DocumentInvalid, read_json
+from storage.errors import InputInvalid
+from storage.filesystem import write_file
+from storage.matching import match_images
+from storage.questions import QuestionSet, load_questions
+from storage.reuse import known_answers
+from storage.store import AnswersMissing, audits_of
+from storage.tables import Table, TableInvalid, read_table
+from teacher.audit import Audit, Probes, audit
+from teacher.config import ResolvedTeacher
+from teacher.extract import finish_directory, plan_extraction
+from teacher.probes import PictureVariants, Sample, choose_sample, probing_questions
+
+SAMPLE, PROBED = 200, 64
+SHARD_SIZE = 64
+
+
+class AuditUnreadable(InputInvalid):
+    """The file beside a question set is no audit that this release has written."""
+
+
+class TruthInvalid(InputInvalid):
+    """The table of right answers cannot be used; the message says what, where and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditSummary:
+    """The audit and the files that hold it. `asked` counts the answers asked for."""
+
+    audit: Audit
+    files: tuple[Path, Path]
+    asked: int
+
+
+def audit_questions(
+    host: Host,
+    dataset: DatasetParameters,
+    questions: str,
+    splits: Annotated[list[str], Field(min_length=1)] = TRAINING_SPLIT,
+    teacher: TeacherParameters = NO_TEACHER,
+    engine: EngineParameters = PRESENT_ENGINE,
+    store: str = "store",
+    images: Annotated[int, Field(ge=1)] = SAMPLE,
+    probed: Annotated[int, Field(ge=1)] = PROBED,
+    truth: str | None = None,
+) -> AuditSummary:
+    """Ask about a sample of photos what the store does not know yet, and judge the questions.
+
+    `images` photos are asked every question, unless the store has all answers: then all photos count. `probed` of the
+    sample are asked in other words, negated and mirrored as well. `truth` is a Parquet or CSV table of right answers:
+    image_id, and a column for each question whose right answers are known. The audit lies beside the question file.
+    """
+    path = Path(questions).expanduser()
+    asked = load_questions(path)
+    right = None if truth is None else read_truth(Path(truth).expanduser(), asked)
+    with host.reporter.working("reading the dataset"):
+        photos = dataset.open()
+        resolved = find_teacher(host.reporter, teacher, dataset, engine)
+        records = select(photos, splits)
+        sample, some = choose_sample(records, images), choose_sample(records, min(probed, images))
+    complete = _complete_answers(store, photos.name, resolved, asked)
+    plain, probing, variants, count = ask_probes(host, photos, sample, some, asked, resolved, engine, store)
+    probes = Probes.of(plain, probing, variants)
+    answers = complete or plain
+    if right is not None:
+        right = right_answers(right, answers.image_ids, Path(truth or ""))
+    with host.reporter.working("measuring"):
+        found = audit(answers, probes, photos.class_names, right)
+    files = write_audit(found, path)
+    host.reporter.say(f"{found.images} photos, {found.probed} of them asked in every way: {count} answers asked")
+    host.reporter.say(f"effective rank {found.effective_rank:.1f} of {len(asked)} questions")
+    rows = found.frame().select("key", "verdict", "reason", "yes", "information", "with_partner", "redundancy")
+    host.reporter.table("audit", rows.to_dicts(), f"{path.name} on {photos.name}")
+    host.reporter.say(f"audit: {files[0]}")
+    return AuditSummary(audit=found, files=files, asked=count)
+
+
+def ask_probes(
+    host: Host,
+    photos: ImageDataset,
+    sample: Sequence[ImageRecord],
+    some: Sequence[ImageRecord],
+    asked: QuestionSet,
+    teacher: ResolvedTeacher,
+    engine: EngineParameters,
+    store: str,
+) -> tuple[Answers, Answers, Answers, int]:
+    """Answers about the sample, about some of it to the probing questions, about their variants, and how many of all
+    had to be asked for. They are kept in the store's audits."""
+    datasets: list[tuple[ImageDataset, QuestionSet]] = [
+        (Sample(dataset=photos, records=sample), asked),
+        (Sample(dataset=photos, records=some), probing_questions(asked)),
+        (PictureVariants(dataset=photos, originals=some), asked),
+    ]
+    with host.reporter.working("comparing the sample with the store"):
+        splits = list(dict.fromkeys(record.split for record in sample))
+        plans = [
+            plan_extraction(each, splits, questions, teacher, audits_of(store), shard_size=SHARD_SIZE)
+            for each, questions in datasets
+        ]
+    missing = [
+        Extraction(plan=plan, dataset=each) for plan, (each, _) in zip(plans, datasets, strict=True) if plan.missing
+    ]
+    runs, count = list((plans[0].directory.last_manifest() or {}).get("runs", [])), 0
+    if missing:
+        known = known_answers(store, {each.name for each, _ in datasets}, teacher.fingerprint)
+        with TeacherEngines(teacher, engine, host.reporter) as engines:
+            ledger = ask_missing(host, missing, engines, known)
+        runs, count = [*runs, ledger.to_json()], ledger.questions
+    for plan in plans:
+        finish_directory(plan.directory, plan.header, plan.shards, {"runs": runs} if plan is plans[0] else {})
+    plain, probing, variants = (read_answers(plan.directory) for plan in plans)
+    return plain, probing, variants, count
+
+
+def _complete_answers(store: str, dataset: str, teacher: ResolvedTeacher, asked: QuestionSet) -> Answers | None:
+    try:
+        return read_answers(find_answers(store, dataset, teacher=teacher.fingerprint, questions=asked))
+    except AnswersMissing:
+        return None
+
+
+def read_truth(path: Path, questions: QuestionSet) -> Mapping[str, Mapping[str, bool]]:
+    """The right answers by question key and image id, as storage/tables.py reads them. Raises TruthInvalid."""
+    try:
+        return _read_truth(read_table(path), questions)
+    except TableInvalid as error:
+        raise TruthInvalid(f"cannot read right answers: {error}") from error
+
+
+def _read_truth(table: Table, questions: QuestionSet) -> dict[str, dict[str, bool]]:
+    keys = [key for key in questions.keys if key in table.columns]
+    if "image_id" not in table.columns or not keys:
+        raise TruthInvalid(
+            f"{table.path} needs a column 'image_id' and one named after a question, e.g. {questions.keys[0]}"
+        )
+    image_ids, values = table.names("image_id"), table.probabilities(keys)
+    return {
+        key: {image_id: bool(value > 0.5) for image_id, value in zip(image_ids, column, strict=True) if value == value}
+        for key, column in zip(keys, values.T, strict=True)
+    }
+
+
+def right_answers(
+    truth: Mapping[str, Mapping[str, bool]], image_ids: Sequence[str], path: Path
+) -> Mapping[str, Mapping[str, bool]]:
+    """`truth` by the ids of the audited images; the names in the table may lack folders or suffix. Raises TruthInvalid
+    where it is about none of the images, and NamesAmbiguous."""
+    named = {name for answers in truth.values() for name in answers}
+    found = match_images(named, image_ids, path)
+    if not found:
+        raise TruthInvalid(
+            f"{path} has right answers for none of the images: it has names like '{min(named, default='')}', the "
+            f"dataset's are like '{image_ids[0]}'"
+        )
+    return {
+        key: {image_id: answers[name] for image_id, name in found.items() if name in answers}
+        for key, answers in truth.items()
+    }
+
+
+def write_audit(found: Audit, questions: Path) -> tuple[Path, Path]:
+    """`NAME.audit.parquet`, a row for each question, and `NAME.audit.json` beside `NAME.yaml`."""
+    table, document = audit_files(questions)
+    buffer = io.BytesIO()
+    found.frame().write_parquet(buffer)
+    write_file(table, buffer.getvalue())
+    write_file(document, json.dumps(found.to_json(), indent=2).encode())
+    return table, document
+
+
+def read_audit(questions: Path) -> Audit | None:
+    """What `write_audit` wrote; None where there is no audit. Raises AuditUnreadable."""
+    path = audit_files(questions)[1]
+    try:
+        return Audit.from_json(read_json(path))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = error if isinstance(error, DocumentInvalid) else f"{path} holds something else"
+        raise AuditUnreadable(
+            f"audit cannot be read: {reason}; run 'aspects questions audit {questions}' again"
+        ) from error
+
+
+def audit_files(questions: Path) -> tuple[Path, Path]:
+    """Where the audit of a question file lies."""
+    return questions.with_name(f"{questions.stem}.audit.parquet"), questions.with_name(f"{questions.stem}.audit.json")

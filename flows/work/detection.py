@@ -1,0 +1,224 @@
+"""Images with boxes and questions about either in, detectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from flows.parameters import (
+    CROPPED_BOXES,
+    SMALL_STUDENT,
+    BoxParameters,
+    DatasetParameters,
+    EngineParameters,
+    StudentParameters,
+    TeacherParameters,
+)
+from flows.report import results_markdown, results_rows, results_title
+from flows.work.asking import TeacherEngines
+from flows.work.extraction import (
+    NO_TEACHER,
+    PRESENT_ENGINE,
+    TRAINING_SPLIT,
+    ExtractionSummary,
+    ask_about,
+    find_teacher,
+)
+from flows.work.host import Host, Reporter
+from flows.work.training import ANSWERS_PLACE, find_teacher_answers
+from storage.datasets.base import ImageDataset, select
+from storage.datasets.detection import DetectionDataset, boxes_name, require_boxes
+from storage.errors import InputInvalid
+from storage.questions import load_questions
+from teacher.extract import SHARD_SIZE
+
+if TYPE_CHECKING:  # torch takes seconds, and an extraction does without it
+    from student.detection.examples import DetectionKnowledge
+    from student.detection.runs import DetectorLog
+    from student.experiment import Grid, Results
+
+IMAGES, BOXES = "images", "boxes"
+# What is learnt where nobody says: everything that was asked.
+METHODS = {(True, True): "both", (True, False): "image", (False, True): "box", (False, False): "base"}
+
+
+class QuestionsMissing(InputInvalid):
+    """Nothing is to be asked; the message says what to give."""
+
+
+def detect_aspects(
+    host: Host,
+    dataset: DatasetParameters,
+    questions: str | None = None,
+    box_questions: str | None = None,
+    boxes: BoxParameters = CROPPED_BOXES,
+    splits: Annotated[list[str], Field(min_length=1)] = TRAINING_SPLIT,
+    teacher: TeacherParameters = NO_TEACHER,
+    engine: EngineParameters = PRESENT_ENGINE,
+    store: str = "store",
+    shard_size: Annotated[int, Field(ge=1)] = SHARD_SIZE,
+    train: bool = True,
+    detector: StudentParameters = SMALL_STUDENT,
+) -> tuple[Mapping[str, ExtractionSummary], Results | None]:
+    """Ask what nobody has asked yet, then train detectors with and without the answers unless told not to.
+
+    `questions` are asked about whole images, `box_questions` about each box: YAML files, at least one of them. Safe to
+    start again at any time, as `extract-aspects` is.
+    """
+    if train:
+        student_for(detector, questions, box_questions).detector_config()
+    with host.reporter.working("reading the dataset"):
+        images = dataset.open_detection()
+        if train:
+            evaluation_split(images)
+        resolved = find_teacher(host.reporter, teacher, dataset, engine)
+    summaries = {}
+    with TeacherEngines(resolved, engine, host.reporter) as engines:
+        for what, (shown, file) in to_ask(images, boxes, questions, box_questions).items():
+            asked = load_questions(Path(file).expanduser())
+            summaries[what] = ask_about(host, shown, asked, splits, engines, store, shard_size)
+    if not train:
+        return summaries, None
+    results = train_detectors(
+        host,
+        dataset=dataset,
+        store=store,
+        teacher=resolved.fingerprint,
+        questions=questions,
+        box_questions=box_questions,
+        boxes=boxes,
+        detector=detector,
+    )
+    return summaries, results
+
+
+def train_detectors(
+    host: Host,
+    dataset: DatasetParameters,
+    store: str = "store",
+    teacher: str | None = None,
+    questions: str | None = None,
+    box_questions: str | None = None,
+    boxes: BoxParameters = CROPPED_BOXES,
+    detector: StudentParameters = SMALL_STUDENT,
+) -> Results:
+    """Train on the complete answers that `store` has about the images (`questions`) and the boxes (`box_questions`);
+    goes on from what `detector.runs` already holds."""
+    from student.detection.examples import detection_digest
+    from student.experiment import Grid
+
+    config = student_for(detector, questions, box_questions).detector_config()
+    images = dataset.open_detection()
+    split = evaluation_split(images)
+    knowledge = find_detection_knowledge(store, images, teacher, questions, box_questions, boxes)
+    seeds = ", ".join(str(seed) for seed in detector.seeds)
+    what = f"{config.detector} on {config.backbone} for {config.epochs} epochs"
+    host.reporter.say(f"training {what} by base and {config.method}, seeds {seeds}")
+    digest = detection_digest(images, select(images, ("train",)), knowledge)
+    runs = Path(detector.runs.replace(ANSWERS_PLACE, digest)).expanduser()
+    methods = list(dict.fromkeys(["base", config.method]))
+    grid = Grid(settings=config.to_dict(), axes={"method": methods}, seeds=detector.seeds)
+    results = train_detection_grid(host.reporter, grid, images, knowledge, runs, split=split)
+    host.reporter.say(f"detectors and report: {runs}")
+    return results
+
+
+def train_detection_grid(
+    reporter: Reporter,
+    grid: Grid,
+    images: DetectionDataset,
+    knowledge: DetectionKnowledge,
+    runs: Path,
+    *,
+    split: str,
+) -> Results:
+    """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
+    from student.detection.experiment import run_detection_experiment
+
+    def log_epoch(cell: str, seed: int, log: DetectorLog) -> None:
+        watched = "" if log.watched_map50 is None else f", mAP50 {100 * log.watched_map50:.1f} %"
+        reporter.detail(f"{cell}, seed {seed}: epoch {log.epoch}, loss {log.loss:.3f}{watched}")
+
+    results = run_detection_experiment(
+        grid, images, knowledge, runs, split=split, progress=reporter.progress_bars, on_epoch=log_epoch
+    )
+    reporter.table("results", results_rows(results), results_title(results))
+    report = results_markdown(results, None)
+    (runs / "report.md").write_text(report, encoding="utf-8")
+    reporter.page("report", report, f"written to {runs / 'report.md'}")
+    return results
+
+
+def student_for(detector: StudentParameters, questions: str | None, box_questions: str | None) -> StudentParameters:
+    """`detector` with the method that learns from everything that is asked, unless it names one."""
+    method = METHODS[questions is not None, box_questions is not None]
+    return detector.model_copy(update={"settings": {"method": method, **detector.settings}})
+
+
+def to_ask(
+    images: DetectionDataset, boxes: BoxParameters, questions: str | None, box_questions: str | None
+) -> dict[str, tuple[ImageDataset, str]]:
+    """What is asked about, each with the file of its questions. Raises QuestionsMissing where there is none."""
+    found: dict[str, tuple[ImageDataset, str]] = {}
+    if questions is not None:
+        found[IMAGES] = images, questions
+    if box_questions is not None:
+        found[BOXES] = boxes.of(images), box_questions
+    if not found:
+        raise QuestionsMissing("nothing to ask; give --questions about images, --box-questions about boxes, or both")
+    return found
+
+
+def check_detection_inputs(
+    dataset: DatasetParameters,
+    questions: str | None,
+    box_questions: str | None,
+    boxes: BoxParameters,
+    splits: list[str],
+    teacher: TeacherParameters,
+    engine: EngineParameters,
+) -> None:
+    """Raise what `detect_aspects` would raise about its inputs, as far as that is found out without reading photos."""
+    for shown, file in to_ask(dataset.open_detection(), boxes, questions, box_questions).values():
+        load_questions(Path(file).expanduser())
+        select(shown, splits)
+    teacher.config()
+    engine.choose()
+    engine.devices()
+
+
+def find_detection_knowledge(
+    store: str,
+    images: DetectionDataset,
+    teacher: str | None,
+    questions: str | None,
+    box_questions: str | None,
+    boxes: BoxParameters,
+) -> DetectionKnowledge:
+    """What the store knows. Raises AnswersMissing where there are no answers to one of the question sets, or several to
+    choose from."""
+    from student.detection.examples import DetectionKnowledge
+
+    about_boxes = boxes_name(images.name, boxes.view)
+    names = {IMAGES: (images.name, questions), BOXES: (about_boxes, box_questions)}
+    return DetectionKnowledge(
+        **{
+            what: find_teacher_answers(store, name, teacher, file)
+            for what, (name, file) in names.items()
+            if file is not None
+        }
+    )
+
+
+def evaluation_split(images: DetectionDataset) -> str:
+    """`test` where there is one, else the split that the dataset has instead: val, valid.
+
+    Raises DatasetInvalid where there is none, and where it or `train` has no boxes.
+    """
+    known = {record.split for record in images.records}
+    split = next((name for name in ("test", "val", "valid") if name in known), "test")
+    require_boxes(images, ("train", split))
+    return split

@@ -1,0 +1,185 @@
+"""Dataset and questions in, answers in the store out, then students trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from flows.parameters import (
+    SMALL_STUDENT,
+    DatasetParameters,
+    EngineParameters,
+    StudentParameters,
+    TeacherParameters,
+)
+from flows.report import listed
+from flows.work.asking import Extraction, TeacherEngines, ask_missing
+from flows.work.host import Host, Reporter
+from flows.work.training import train_student
+from storage.datasets.base import ImageDataset, select
+from storage.questions import QuestionSet, load_questions
+from storage.reuse import known_answers
+from teacher.config import ResolvedTeacher
+from teacher.extract import SHARD_SIZE, finish_directory, plan_extraction
+from teacher.forecast import Forecast, forecast
+from teacher.known import TINY
+from teacher.ledger import Ledger
+
+if TYPE_CHECKING:
+    from student.experiment import Results
+
+# What the flow's pages show as defaults.
+TRAINING_SPLIT = ["train"]
+NO_TEACHER = TeacherParameters()  # which one, the dataset may say
+PRESENT_ENGINE = EngineParameters()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionSummary:
+    """What an extraction found and did, and the reason of each image that has no answers.
+
+    `ledger` is None where nothing was to be asked. `results` are the students, where any were trained.
+    """
+
+    directory: str
+    images: int
+    questions: int
+    shards: int
+    shards_kept: int
+    failures: Mapping[str, str]
+    about: str = "images"
+    ledger: Ledger | None = None
+    results: Results | None = None
+
+    @property
+    def asked(self) -> int:
+        """Answers that the teacher was asked for."""
+        return self.ledger.questions if self.ledger else 0
+
+    @property
+    def reused(self) -> int:
+        """Answers that other directories of the store had."""
+        return self.ledger.reused if self.ledger else 0
+
+
+def extract_aspects(
+    host: Host,
+    dataset: DatasetParameters,
+    questions: str,
+    splits: Annotated[list[str], Field(min_length=1)] = TRAINING_SPLIT,
+    teacher: TeacherParameters = NO_TEACHER,
+    engine: EngineParameters = PRESENT_ENGINE,
+    store: str = "store",
+    shard_size: Annotated[int, Field(ge=1)] = SHARD_SIZE,
+    train: bool = True,
+    student: StudentParameters = SMALL_STUDENT,
+) -> ExtractionSummary:
+    """Ask what nobody has asked yet, then train students with and without the answers unless told not to.
+
+    Safe to start again at any time: finished shards are kept, and where nothing is missing no model is loaded.
+    `questions` is a YAML file, `store` a folder or an address such as s3://bucket/path.
+    """
+    if train:
+        student.config()  # a wrong setting must not show only after hours of asking
+    asked_questions = load_questions(Path(questions).expanduser())
+    with host.reporter.working("reading the dataset"):
+        images = dataset.open()
+        resolved = find_teacher(host.reporter, teacher, dataset, engine)
+    with TeacherEngines(resolved, engine, host.reporter) as engines:
+        summary = ask_about(host, images, asked_questions, splits, engines, store, shard_size)
+    if not train:
+        return summary
+    results = train_student(
+        host, dataset=dataset, store=store, teacher=resolved.fingerprint, questions=questions, student=student
+    )
+    return ExtractionSummary(**{**vars(summary), "results": results})
+
+
+def ask_about(
+    host: Host,
+    images: ImageDataset,
+    asked_questions: QuestionSet,
+    splits: list[str],
+    engines: TeacherEngines,
+    store: str,
+    shard_size: int,
+) -> ExtractionSummary:
+    """Ask what nobody has asked yet about these images, complete the store's directory, and say so."""
+    with host.reporter.working(f"comparing {len(images.records)} images with the store"):
+        plan = plan_extraction(images, splits, asked_questions, engines.teacher, store, shard_size=shard_size)
+    accounts = (plan.directory.last_manifest() or {}).get("runs", [])
+    ledger = None
+    if plan.missing:
+        known = known_answers(store, [images.name], engines.teacher.fingerprint)
+        ledger = ask_missing(host, [Extraction(plan=plan, dataset=images)], engines, known)
+        accounts = [*accounts, ledger.to_json()]
+    failures = finish_directory(plan.directory, plan.header, plan.shards, {"runs": accounts})
+    summary = ExtractionSummary(
+        directory=plan.directory.path,
+        images=plan.images,
+        questions=len(asked_questions),
+        shards=len(plan.shards),
+        shards_kept=len(plan.shards) - len(plan.missing),
+        failures=failures,
+        about=plan.subject,
+        ledger=ledger,
+    )
+    for line in describe(summary):
+        host.reporter.say(line)
+    if ledger is not None:
+        host.reporter.page("ledger", ledger.markdown(), f"cost of {plan.header.dataset}")
+    return summary
+
+
+def forecast_about(
+    images: ImageDataset,
+    asked_questions: QuestionSet,
+    splits: list[str],
+    resolved: ResolvedTeacher,
+    store: str,
+    shard_size: int,
+) -> Forecast:
+    """What `ask_about` would ask. Loads no model."""
+    plan = plan_extraction(images, splits, asked_questions, resolved, store, shard_size=shard_size)
+    return forecast(plan, images, known_answers(store, [images.name], resolved.fingerprint), store)
+
+
+def find_teacher(
+    reporter: Reporter, teacher: TeacherParameters, dataset: DatasetParameters, engine: EngineParameters
+) -> ResolvedTeacher:
+    """Who is asked about the dataset. Raises TeacherMissing and TeacherInvalid; says so where the bundled teacher is
+    asked about images that it does not know."""
+    chosen, name = teacher.answering(dataset), engine.choose()[0]
+    if chosen.model == TINY and name != "openai" and not dataset.is_rendered():
+        reporter.say("note: teacher tiny knows rendered scenes only; its answers about other images say little")
+    return chosen.resolve(name)
+
+
+def check_inputs(
+    dataset: DatasetParameters,
+    questions: str,
+    splits: list[str],
+    teacher: TeacherParameters,
+    engine: EngineParameters,
+) -> None:
+    """Raise what `extract_aspects` would raise about its inputs, as far as that is found out without reading photos."""
+    load_questions(Path(questions).expanduser())
+    select(dataset.open(), splits)
+    teacher.config()
+    engine.choose()
+    engine.devices()
+
+
+def describe(summary: ExtractionSummary) -> list[str]:
+    """The summary in lines for people."""
+    return [
+        f"{summary.images} {summary.about} x {summary.questions} questions: {summary.asked} answers asked, "
+        f"{summary.reused} reused, {summary.shards_kept} of {summary.shards} shards were already there",
+        *(summary.ledger.lines() if summary.ledger else []),
+        f"answers: {summary.directory}",
+        *listed(f"{summary.about} without answers", dict(summary.failures)),
+    ]

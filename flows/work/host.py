@@ -1,0 +1,101 @@
+"""Where a run takes place: who is told what, and who runs the shards.
+
+`flows/direct.py` has the host of a plain command, `flows/server.py` that of a flow run on a Prefect server.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rich.console import RenderableType
+
+from teacher.extract import ShardSummary
+
+# Asks one shard: the number of its extraction, and its own number in that.
+Ask = Callable[[int, int], ShardSummary]
+
+
+class AnswerProgress(Protocol):
+    """How far asking has come. `ready` and `advance` are called from several threads."""
+
+    def ready(self) -> None:
+        """The teacher has loaded."""
+        ...
+
+    def advance(self, images: int, questions: int) -> None:
+        """So many more images and questions have been answered."""
+        ...
+
+    def shards_done(self, share: float) -> None:
+        """`share` of the shards, from 0 to 1, has been written."""
+        ...
+
+
+class Reporter(Protocol):
+    """Who is told what a run does. `progress_bars`: whether training may draw some."""
+
+    progress_bars: bool
+
+    def say(self, message: str) -> None:
+        """One line for whoever watches."""
+        ...
+
+    def detail(self, message: str) -> None:
+        """One line for the log alone."""
+        ...
+
+    def show(self, what: RenderableType) -> None:
+        """A table for whoever sits at the terminal."""
+        ...
+
+    def working(self, what: str) -> AbstractContextManager[object]:
+        """While something takes a moment."""
+        ...
+
+    def answering(self, about: str, images: int, questions: float) -> AbstractContextManager[AnswerProgress]:
+        """While `images` are asked about, with `questions` each on average; `about` names their datasets."""
+        ...
+
+    def table(self, key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
+        """A table for the run's page."""
+        ...
+
+    def page(self, key: str, markdown: str, description: str) -> None:
+        """A text for the run's page."""
+        ...
+
+
+class ShardFuture(Protocol):
+    """A shard that is being asked."""
+
+    def result(self) -> ShardSummary:
+        """What `Ask` returned or raised, once it has been tried again where that may help."""
+        ...
+
+
+class Shards(Protocol):
+    """Asks several shards at a time."""
+
+    def submit(self, extraction: int, shard: int) -> None:
+        """Begin with another one."""
+        ...
+
+    def next_done(self) -> ShardFuture:
+        """Waits until one of them has come to an end, and forgets that one."""
+        ...
+
+
+# From what asks a shard, and an event that ends all waiting. At the end of the context no shard is being asked.
+OpenShards = Callable[[Ask, threading.Event], AbstractContextManager[Shards]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """Where a run takes place."""
+
+    reporter: Reporter
+    open_shards: OpenShards
