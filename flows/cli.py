@@ -38,7 +38,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def configure(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and Prefect's log.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and details.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,

@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from rich.console import Console
-
-from flows.terminal import Terminal
-from flows.work.host import Host
-from flows.work.shards import ThreadedShards
+if TYPE_CHECKING:  # --help needs none of them
+    from flows.terminal import Terminal
+    from flows.work.host import Host
 
 # Of a command that runs a flow; whoever sets one of them decides otherwise. Prefect reads them when it is imported.
 SERVER_SETTINGS = {
@@ -26,11 +24,18 @@ R = TypeVar("R")
 
 def terminal() -> Terminal:
     """Standard output is for what a command was asked for; all the rest goes to standard error."""
+    from rich.console import Console
+
+    from flows.terminal import Terminal
+
     return Terminal(Console(stderr=True))
 
 
 def direct_host(reporter: Terminal) -> Host:
     """This process, without any server."""
+    from flows.work.host import Host
+    from flows.work.shards import ThreadedShards
+
     return Host(reporter=reporter, open_shards=ThreadedShards(say=reporter.say))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from flows.parameters import DatasetParameters, TeacherParameters
 from storage.text import printable
+from teacher.known import TINY
 
 LONGEST_NAME = 200  # characters
 
@@ -34,8 +35,8 @@ def labels(verb: str, parameters: Mapping[str, Any]) -> RunLabels:
     if questions:
         asked = PurePath(questions).stem
         name, tags = f"{name} x {asked}", [*tags, f"questions:{asked}"]
-    if isinstance(teacher, TeacherParameters) and teacher.model:
-        by = _last_part(teacher.model)
+    if isinstance(teacher, TeacherParameters):
+        by = _last_part(teacher.model or TINY)  # rendered scenes, or the run ends before it asks
         name, tags = f"{name} by {by}", [*tags, f"teacher:{by}"]
     return RunLabels(name=printable(name, LONGEST_NAME), tags=[printable(tag, LONGEST_NAME) for tag in tags])
 

@@ -14,7 +14,7 @@ import typer.testing
 from flows.cli import app
 from flows.errors import explain
 from flows.publishing import compare
-from flows.training import find_teacher_answers
+from flows.work.training import find_teacher_answers
 from storage.answers import find_answers, scan_answers
 from storage.datasets.base import FileDataset
 from storage.errors import InputInvalid

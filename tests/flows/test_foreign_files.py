@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from flows.auditing import audit_files, read_audit
-from flows.experiment import read_experiment
-from flows.generation import BriefParameters, _begun
 from flows.options import assignments
+from flows.work.auditing import audit_files, read_audit
+from flows.work.experiment import read_experiment
+from flows.work.generation import BriefParameters, _begun
 from storage.errors import InputInvalid
 from storage.questions import load_questions
 from teacher.generation import Brief, load_prompt
 from teacher.precomputed import read_attributes, read_lavid, read_makd, read_multiple_choice
+from tests.flows.hosts import Notes
 
 BRIEF = Brief(classes=["rose"], wanted={"visual": 1}, prompt="", photos=[], rounds=1, length=None, seed=0)
 BOMB = "\n".join(
@@ -27,7 +28,7 @@ BOMB = "\n".join(
 
 def unfinished(path: Path) -> Any:
     path.rename(path.with_name(".q.yaml.unfinished"))
-    return _begun(path.with_name("q.yaml"), BRIEF)
+    return _begun(path.with_name("q.yaml"), BRIEF, Notes())
 
 
 def audit(path: Path) -> Any:

@@ -51,6 +51,12 @@ LABELS: list[tuple[str, dict[str, Any], str, list[str]]] = [
         "extract photos x garden by qwen3-vl-8b",
         ["dataset:photos", "questions:garden", "teacher:qwen3-vl-8b"],
     ),
+    (
+        "extract",
+        {"dataset": PHOTOS, "teacher": TeacherParameters()},
+        "extract photos by tiny",
+        ["dataset:photos", "teacher:tiny"],
+    ),
     ("train", {"dataset": PHOTOS, "questions": None, "teacher": "0a1b"}, "train photos", ["dataset:photos"]),
     (
         "detect",
