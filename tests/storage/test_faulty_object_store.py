@@ -69,7 +69,7 @@ def store(running: tuple[Faulty, str], faulty: Faulty) -> str:
     return f"s3://{bucket}/some/path"
 
 
-@pytest.mark.parametrize("status", [403, 500, 503])
+@pytest.mark.parametrize("status", [403, 500])
 def test_shards_that_the_server_does_not_give_now_are_not_missing(faulty: Faulty, store: str, status: int) -> None:
     directory = write_directory(store)
     faulty.fail("GET", "part-00000", status)
@@ -100,7 +100,7 @@ def test_neither_are_listings_and_manifests(faulty: Faulty, store: str, method: 
 def test_who_may_not_look_at_the_bucket_may_use_a_folder_of_it(faulty: Faulty, store: str) -> None:
     write_directory(store)
     bucket = store.removeprefix("s3://").partition("/")[0]
-    faulty.fail("HEAD", bucket, 403)
+    faulty.fail("HEAD", f"/{bucket}?", 403)
     assert len(read_answers(find_answers(f"{store}/", "sample")).image_ids) == 5
 
 
