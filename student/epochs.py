@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import multiprocessing
+import shutil
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -20,9 +21,11 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from storage.allocator import keep_freed_memory
-from storage.errors import InputInvalid
-from student.progress import ImageBar
-from student.runs import read_checkpoint, write_checkpoint, write_json, write_weights
+from storage.errors import InputInvalid, RunFailed
+from student.checkpoints import Checkpoint, read_checkpoint, remove_checkpoints, remove_damaged, write_checkpoint
+from student.files import digest_of_file, write_json, writing
+from student.progress import ImageBar, note
+from student.runs import DESCRIPTION, RESULT, WEIGHTS, write_weights
 from student.schedule import NETWORK, batches, build_optimizer, build_scheduler, stream
 from student.settings import ConfigInvalid, TrainingConfig
 
@@ -76,24 +79,35 @@ def run_epochs(
     *,
     progress: bool,
     on_epoch: Callable[[AnyLog], None] | None,
-) -> list[AnyLog]:
+) -> tuple[list[AnyLog], str | None]:
     """All epochs over the images `indices` [N] on one device, going on from the checkpoint in `run_dir`.
 
     Every epoch draws its random numbers from the seed and its own number alone, so going on after a checkpoint needs no
     generator's state and gives the same weights as never having stopped. The first device writes weights, checkpoints
-    and curves, and has the logs; other devices have none. Raises TrainingDiverged.
+    and curves, and has the logs and the digest of the weights that were kept; other devices have none. Raises
+    TrainingDiverged, and ConfigInvalid for fewer images than devices.
     """
     network, first = trainee.network, fabric.is_global_zero
     optimizer = build_optimizer(config, network)
+    if len(indices) < config.devices:
+        raise ConfigInvalid(
+            f"{len(indices)} training images are too few for {config.devices} devices; set devices to 1"
+        )
     steps = max(1, len(indices) // config.batch_size)
     scheduler = build_scheduler(config, optimizer, steps)
     logs: list[AnyLog] = []
-    if (checkpoint := read_checkpoint(run_dir)) is not None:
-        network.load_state_dict(checkpoint["student"])
-        optimizer.load_state_dict(checkpoint["optimizer"])
-        logs = [trainee.log(**log) for log in checkpoint["epochs"]]
+    kept: str | None = None
+    checkpoint, refused = read_checkpoint(run_dir, network, optimizer, trainee.log, config.epochs)
+    if checkpoint is not None:
+        network.load_state_dict(checkpoint.student)
+        optimizer.load_state_dict(checkpoint.optimizer)
+        logs, kept = checkpoint.epochs, checkpoint.weights
+    if first:
+        for path, line in refused.items():
+            note(line)
+            remove_damaged(path)  # or it would take the place of a good one before it
     model, fabric_optimizer = fabric.setup(trainee.wrapped(), optimizer)
-    writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=len(logs) + 1) if first else None
+    writer = _open_curves(run_dir, len(logs)) if first else None
     images = steps * min(config.batch_size, len(indices))
     with ImageBar("training", images * config.epochs, done=images * len(logs), shown=progress and first) as bar:
         for epoch in range(len(logs) + 1, config.epochs + 1):
@@ -132,25 +146,39 @@ def run_epochs(
                 )
                 logs.append(log)
                 if trainee.keeps(logs):
-                    write_weights(run_dir, network.state_dict())
+                    kept = write_weights(run_dir, network.state_dict())
                 if epoch % config.checkpoint_every == 0 and epoch < config.epochs:
-                    state = {"student": network.state_dict(), "optimizer": optimizer.state_dict()}
-                    write_checkpoint(run_dir, state | {"epochs": [dataclasses.asdict(log) for log in logs]})
-                _write_curves(writer, log)
+                    write_checkpoint(
+                        run_dir,
+                        Checkpoint(
+                            student=network.state_dict(), optimizer=optimizer.state_dict(), epochs=logs, weights=kept
+                        ),
+                    )
+                _write_curves(writer, log, run_dir)
                 bar.describe(f"epoch {epoch}/{config.epochs}: {trainee.describe(log)}")
                 if on_epoch is not None:
                     on_epoch(log)
             fabric.barrier()
     if writer is None:
-        return []
+        return [], None
     writer.close()
-    return logs
+    return logs, kept
 
 
-def finish(run_dir: Path, logs: Sequence[Any], **facts: Any) -> None:
-    """Write the result, which makes the run a finished one, and drop the checkpoint that nobody needs any more."""
-    write_json(run_dir / "result.json", {"epochs": [dataclasses.asdict(log) for log in logs], **facts})
-    (run_dir / "checkpoint.pt").unlink(missing_ok=True)
+def finish(run_dir: Path, logs: Sequence[Any], kept: str | None, **facts: Any) -> None:
+    """Write the result, which makes the run a finished one, and drop the checkpoints that nobody needs any more.
+
+    `kept` is the digest of the kept weights, None where a checkpoint of release 0.1.0 has none. Raises RunFailed where
+    the file of weights has become another one.
+    """
+    found = digest_of_file(run_dir / WEIGHTS)
+    if kept not in (None, found):
+        raise RunFailed(
+            f"{run_dir / WEIGHTS} was damaged while training went on; delete the folder {run_dir} and train again"
+        )
+    values = {"run": digest_of_file(run_dir / DESCRIPTION), "weights": found}
+    write_json(run_dir / RESULT, {**values, "epochs": [dataclasses.asdict(log) for log in logs], **facts})
+    remove_checkpoints(run_dir)
 
 
 def launch(config: TrainingConfig, work: Callable[[Fabric], None]) -> None:
@@ -206,8 +234,18 @@ def relay(on_epoch: Callable[[Any], None] | None, config: TrainingConfig) -> Ite
         thread.join()
 
 
-def _write_curves(writer: SummaryWriter, log: Any) -> None:
-    for name, value in dataclasses.asdict(log).items():
-        if value is not None and name != "epoch":
-            writer.add_scalar(name, value, log.epoch)
-    writer.flush()
+def _open_curves(run_dir: Path, epochs: int) -> SummaryWriter:
+    """To go on after so many epochs. What an attempt without a checkpoint has drawn is deleted."""
+    folder = run_dir / "tensorboard"
+    if epochs == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    with writing(folder):
+        return SummaryWriter(str(folder), purge_step=epochs + 1)
+
+
+def _write_curves(writer: SummaryWriter, log: Any, run_dir: Path) -> None:
+    with writing(run_dir / "tensorboard"):
+        for name, value in dataclasses.asdict(log).items():
+            if value is not None and name != "epoch":
+                writer.add_scalar(name, value, log.epoch)
+        writer.flush()

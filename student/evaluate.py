@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,13 +18,18 @@ from storage.answers import Answers
 from storage.datasets.base import UNKNOWN, ImageDataset, select
 from student.augment import normalize_pixels
 from student.examples import ExamplesInvalid, Knowledge, digest_of, log_odds_of
+from student.files import RunInvalid, only_user, parse, read_json, write_json
 from student.images import ImageCache, evaluation_cache
 from student.model import Logits, Student, optimized, yes_probability
-from student.progress import ImageBar
-from student.runs import load_run, write_json
+from student.progress import ImageBar, note
+from student.runs import load_run
 from student.settings import Accelerator
 
 CALIBRATION_BINS = 15
+EVALUATION_FILE = "evaluation-{split}.json"
+
+
+Scores = TypeVar("Scores")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +80,8 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Evaluation:
-        per_class = tuple(ClassScore(**score) for score in values["per_class"])
-        aspects = tuple(AspectScore(**score) for score in values["aspects"])
-        return cls(**values | {"per_class": per_class, "aspects": aspects})
+        """Raises RunInvalid for what is no evaluation."""
+        return parse(cls, values, Path(EVALUATION_FILE))
 
 
 def evaluate(
@@ -109,7 +112,7 @@ def evaluate(
             f"evaluate it on '{description.dataset}'"
         )
     decoded = evaluation_cache(config, dataset, records, run_dir, progress=progress)
-    with decoded if photos is None else nullcontext(photos) as photos:
+    with only_user(run_dir), decoded if photos is None else nullcontext(photos) as photos:
         logits = predict_logits(run.load(), photos, accelerator, batch_size=batch_size, progress=progress)
         aspects: tuple[AspectScore, ...] = ()
         if answers is not None and description.aspects:
@@ -139,14 +142,26 @@ def evaluate(
             aspect_ece=_mean([score.ece for score in aspects]),
             **score_labels(logits.class_logits_BC, photos.labels),
         )
-    write_json(run_dir / f"evaluation-{split}.json", evaluation.to_dict())
+    write_json(run_dir / EVALUATION_FILE.format(split=split), evaluation.to_dict())
     return evaluation
 
 
 def read_evaluation(run_dir: Path, split: str) -> Evaluation | None:
-    """What `evaluate` wrote for `split`, None where it has not."""
-    path = run_dir / f"evaluation-{split}.json"
-    return Evaluation.from_dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    """What `evaluate` wrote for `split`, None where it has not, or where the file is damaged."""
+    return read_scores(Evaluation, run_dir, split)
+
+
+def read_scores(kind: type[Scores], run_dir: Path, split: str) -> Scores | None:
+    """The same of any kind of evaluation. Raises VersionUnsupported for one of a newer release, StorageUnavailable for
+    one that cannot be read right now."""
+    path = run_dir / EVALUATION_FILE.format(split=split)
+    try:
+        return parse(kind, read_json(path), path)
+    except FileNotFoundError:
+        return None
+    except RunInvalid:  # the student is there, so its scores are found out again
+        note(f"{path} is damaged; evaluating again")
+        return None
 
 
 @torch.no_grad()

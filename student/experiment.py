@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -24,8 +24,9 @@ from storage.datasets.base import ImageDataset, ImageRecord, select
 from student.config import StudentConfig
 from student.evaluate import Evaluation, evaluate, read_evaluation
 from student.examples import Knowledge, digest_of, training_records
+from student.files import RunInvalid, only_user, read_json, remove_cache, remove_leftovers, write_bytes, write_json
 from student.images import ImageCache, evaluation_cache, training_cache
-from student.runs import EpochLog, TrainedStudent, is_finished, write_bytes, write_json
+from student.runs import EpochLog, TrainedStudent, is_finished
 from student.settings import ConfigInvalid, TrainingConfig
 from student.training import train
 
@@ -33,6 +34,7 @@ AnyConfig = TypeVar("AnyConfig", bound=TrainingConfig)
 METRICS = ("top1", "top5", "macro_accuracy")
 AnyLog = TypeVar("AnyLog")
 NETWORK = "network"  # folder of the larger network that students learn from
+RESULTS = "results.json"
 CONFIDENCE = 0.95
 
 
@@ -179,6 +181,7 @@ def run_experiment(
     cells = grid.cells(run_dir)
     shown = select(dataset, (split,))
     with ExitStack() as stack:
+        stack.enter_context(for_results(run_dir))
         photos = Photographs(dataset, run_dir, stack, progress=progress)
         if grid.network is not None and any(cell.config.objective.network_terms for cell in cells):
             larger = StudentConfig.from_dict({**grid.settings, "seed": 0, "method": "base", **grid.network})
@@ -209,6 +212,17 @@ def run_experiment(
             )
 
         return measure_cells(grid, cells, dataset.name, split, run_dir, METRICS, measure)
+
+
+@contextmanager
+def for_results(run_dir: Path) -> Iterator[None]:
+    """The folder of an experiment, for this process alone while the block runs. Raises as `only_user`, and
+    VersionUnsupported where a newer release has written its results."""
+    with only_user(run_dir):
+        remove_leftovers(run_dir)
+        with suppress(FileNotFoundError, RunInvalid):  # damaged results are written anew
+            read_json(run_dir / RESULTS)
+        yield
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +271,7 @@ def measure_cells(
         table=table,
         summary=summarise(table, cells, grid.baseline, [name for name in metrics if table[name].null_count() == 0]),
     )
-    write_json(run_dir / "results.json", results.to_dict())
+    write_json(run_dir / RESULTS, results.to_dict())
     return results
 
 
@@ -291,7 +305,7 @@ class Photographs:
         if key not in self._open:
             folder = self.folder / "-".join(["photos", *map(str, key)])
             cache = decode(config, self.dataset, records, folder, progress=self.progress)
-            self.stack.callback(folder.rmdir)
+            self.stack.callback(remove_cache, folder)
             self._open[key] = self.stack.enter_context(cache)
         return self._open[key]
 

@@ -26,9 +26,10 @@ from storage.errors import InputInvalid
 from storage.images import ImageUnreadable, decode_image
 from student.augment import normalize_pixels
 from student.config import TORCHVISION, StudentConfig
+from student.files import write_bytes, write_json
 from student.images import PhotosInvalid, view_for_evaluation
 from student.model import Aspect, Student, create_network, without_aspects, yes_probability
-from student.runs import RunDescription, load_run, read_description, write_bytes, write_json
+from student.runs import RunDescription, load_run, read_description
 
 Format = Literal["safetensors", "onnx"]
 OPSET = 18

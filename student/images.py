@@ -9,7 +9,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,9 +21,10 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from storage.datasets.base import ImageDataset, ImageRecord
-from storage.errors import InputInvalid
+from storage.errors import InputInvalid, StorageUnavailable
 from storage.images import ImageUnreadable, decode_image
 from student.config import StudentConfig
+from student.files import writing
 from student.progress import ImageBar
 from student.settings import Treatment
 
@@ -82,6 +83,8 @@ class ImageCache:
 
     @cached_property
     def _pixels(self) -> Tensor:
+        if self.path.stat().st_size != self._starts[-1]:  # what is mapped beyond the end of a file kills the process
+            raise StorageUnavailable(f"{self.path} was changed while it was in use; give the same command again")
         return torch.from_file(str(self.path), shared=True, size=self.path.stat().st_size, dtype=torch.uint8)
 
     @cached_property
@@ -152,7 +155,9 @@ def photo_cache(
 
     Raises PhotosInvalid for photos that cannot be read, unless `damaged` ones are dropped and some are left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
 
     def decode(record: ImageRecord) -> np.ndarray | str:
         try:
@@ -168,6 +173,7 @@ def photo_cache(
     try:
         # Pillow decodes outside Python's lock, so threads are enough; by chunks, so that few wait in memory.
         with (
+            writing(path),  # of all that happens here, only this file's errors are the file system's
             path.open("wb") as file,
             ThreadPoolExecutor(os.cpu_count()) as pool,
             ImageBar("decoding photos", len(records), shown=progress) as bar,
@@ -186,7 +192,8 @@ def photo_cache(
             raise PhotosInvalid(_name_unreadable(dataset, unreadable, len(records)))
         yield ImageCache(path, tuple(kept), np.array(shapes, dtype=np.int64).reshape(-1, 2), tuple(unreadable))
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _name_unreadable(dataset: ImageDataset, unreadable: dict[str, str], total: int) -> str:

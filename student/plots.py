@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,6 +21,7 @@ from storage.datasets.base import ImageDataset
 from storage.text import printable
 from student.evaluate import normalized_batches
 from student.experiment import CellSummary, Photographs, Results
+from student.files import write_bytes
 from student.images import ImageCache
 from student.model import Student
 from student.runs import load_run
@@ -52,7 +54,7 @@ def plot_results(results: Results, path: Path) -> None:
         _draw_bars(axes, cells)
     title = f"{results.dataset}, {results.images} {results.split} images, {len(cells[0].values)} seeds"
     axes.set_title(printable(title, LONGEST_TITLE))
-    figure.savefig(path, dpi=150)
+    _write(figure, path)
 
 
 @_plain_text()
@@ -75,7 +77,7 @@ def plot_features(results: Results, dataset: ImageDataset, runs: Path, path: Pat
             axes.scatter(*places.T, c=labels[shown], cmap="tab20", s=6)
             axes.set_title(f"{printable(row['cell'], LONGEST_TITLE)}: silhouette {apart:.3f}")
             axes.set_axis_off()
-    figure.savefig(path, dpi=150)
+    _write(figure, path)
 
 
 @torch.no_grad()
@@ -83,6 +85,12 @@ def features_of(student: Student, photos: ImageCache) -> tuple[NDArray[np.float3
     """What the last layer is given for each of the `photos` of an evaluation cache [N, D], and their labels [N]."""
     parts = [student.features(pixels) for pixels in normalized_batches(student, photos)]
     return torch.cat(parts).numpy(), photos.labels.numpy()
+
+
+def _write(figure: Figure, path: Path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=path.suffix[1:], dpi=150)
+    write_bytes(path, buffer.getvalue())
 
 
 def _draw_lines(axes: Axes, cells: tuple[CellSummary, ...], setting: str) -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from storage.text import printable
+
+
+def note(message: str) -> None:
+    """One line on standard error about something that a user should know."""
+    print(f"note: {printable(message, 1000)}", file=sys.stderr, flush=True)
 
 
 class ImagesPerSecond(ProgressColumn):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from student.config import StudentConfig
+from student.fit import fit
 from student.settings import ConfigInvalid
 
 # The schedule that MaKD and LaViD share.
@@ -85,8 +86,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def recipe(name: str, **changes: Any) -> StudentConfig:
-    """The named recipe with some settings changed. Raises ConfigInvalid for a name or setting that does not exist."""
-    return StudentConfig.from_dict(recipe_settings(name) | changes)
+    """The named recipe with some settings changed, and fitted to them. Raises ConfigInvalid for a name or setting that does not exist."""
+    return StudentConfig.from_dict(fit(recipe_settings(name), changes))
 
 
 def recipe_settings(name: str) -> dict[str, Any]:

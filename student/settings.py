@@ -12,6 +12,8 @@ import timm
 import torch
 
 from storage.errors import InputInvalid
+from storage.text import printable
+from student.kinds import as_stored, describe, is_kind, kinds_of
 
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "multistep", "poly", "tanh"]
@@ -79,13 +81,18 @@ class TrainingConfig:
     checkpoint_every: int = 1
 
     def __post_init__(self) -> None:
+        own: Any = type(self)
+        for name, kind in kinds_of(own).items():
+            if not is_kind(value := getattr(self, name), kind):
+                raise ConfigInvalid(f"{name} is {_short(value)}; it must be {describe(kind)}")
         for name, values in self.CHOICES.items():
             if (value := getattr(self, name)) not in values:
-                raise ConfigInvalid(f"{name} {value!r} is unknown; use one of {', '.join(map(repr, values))}")
+                raise ConfigInvalid(f"{name} {_short(value)} is unknown; use one of {', '.join(map(repr, values))}")
         for name in ("image_size", "epochs", "batch_size", "devices", "checkpoint_every"):
             self.require(getattr(self, name) >= 1, name, "at least 1")
         for name in ("weight_decay", "warmup", "color_jitter", "seed"):
             self.require(getattr(self, name) >= 0, name, "at least 0")
+        self.require(self.seed < 1 << 63, "seed", "below 2^63")
         self.require(0 <= self.momentum < 1, "momentum", "at least 0 and below 1")
         self.require(self.lr > 0, "lr", "above 0")
         self.require(0 < self.train_fraction <= 1, "train_fraction", "above 0 and at most 1")
@@ -97,6 +104,8 @@ class TrainingConfig:
         self.require(self.warmup < self.epochs, "warmup", f"below epochs ({self.epochs})")
         if self.schedule == "multistep" and not self.milestones:
             raise ConfigInvalid("schedule 'multistep' has no milestones; set them, e.g. milestones=(150, 180, 210)")
+        if self.nesterov and self.optimizer == "sgd" and not self.momentum:
+            raise ConfigInvalid("nesterov needs a momentum above 0; set one, or nesterov to false")
         if self.batch_size % self.devices:
             raise ConfigInvalid(f"batch_size {self.batch_size} does not divide among {self.devices} devices")
 
@@ -119,12 +128,23 @@ class TrainingConfig:
         known = [field.name for field in dataclasses.fields(cls)]
         for name in values:
             if name not in known:
-                raise ConfigInvalid(f"student setting '{name}' is unknown{did_you_mean(name, known)}")
+                shown = printable(str(name), 60)
+                raise ConfigInvalid(f"student setting '{shown}' is unknown{did_you_mean(shown, known)}")
         for name in ("backbone", "image_size", "epochs"):
             if name not in values:
                 raise ConfigInvalid(f"student setting '{name}' is missing; set it or start from a recipe")
         plain: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
         return cls(**plain)
+
+    @classmethod
+    def from_stored(cls, values: object) -> Self:
+        """The config in a run folder. Settings that this release does not have are ignored: a later one added them.
+        Raises ConfigInvalid."""
+        if not isinstance(values, Mapping):
+            raise ConfigInvalid("config holds no settings")
+        own: Any = cls
+        kinds = kinds_of(own)
+        return cls.from_dict({name: as_stored(value, kinds[name]) for name, value in values.items() if name in kinds})
 
     def learned(self) -> dict[str, Any]:
         """The settings that decide what is learned; two runs that agree on them are the same run."""
@@ -132,6 +152,10 @@ class TrainingConfig:
 
     def replace(self, **changes: Any) -> Self:
         return self.from_dict(self.to_dict() | changes)
+
+
+def _short(value: object) -> str:
+    return printable(repr(value), 80)
 
 
 def present_accelerator() -> Accelerator:

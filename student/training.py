@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,11 @@ from torch.nn import functional
 
 from storage.datasets.base import ImageDataset
 from student.augment import Augmenter, mix, normalize_pixels
+from student.checkpoints import remove_checkpoints
 from student.config import StudentConfig
 from student.epochs import Trainee, finish, launch, prepare_device, relay, require_devices, run_epochs
 from student.examples import Examples, Knowledge, digest_of, fit_to_knowledge, join_examples, training_records
+from student.files import only_user, remove_leftovers
 from student.images import ImageCache, training_cache, view_for_evaluation
 from student.model import build_student, optimized
 from student.network import LargerNetwork
@@ -58,25 +60,28 @@ def train(
     Goes on from what is there; a finished run returns at once.
     `photos` are the training photos where somebody has decoded them already. Raises ValueErrors of one line: settings
     that cannot work here, images or answers that are missing, a run folder of another run, a loss that is no number
-    any more.
+    any more. Raises RunBusy where another process trains in `run_dir`, StorageUnavailable where it cannot be used.
     """
     require_devices(config)
     config = fit_to_knowledge(config, knowledge)
     records = training_records(dataset)
     description = RunDescription.of(config, dataset, knowledge, digest_of(dataset, records, knowledge))
-    open_run(run_dir, description)
-    if is_finished(run_dir):
-        return load_run(run_dir)
-    decoded = training_cache(config, dataset, records, run_dir, progress=progress)
-    with decoded if photos is None else nullcontext(photos) as photos, relay(on_epoch, config) as on_epoch:
-        examples = join_examples(config, dataset, photos.records, knowledge)
+    with ExitStack() as stack:
+        stack.enter_context(only_user(run_dir))
+        remove_leftovers(run_dir)
+        open_run(run_dir, description)
+        if is_finished(run_dir):
+            remove_checkpoints(run_dir)
+            return load_run(run_dir)
+        if photos is None:
+            photos = stack.enter_context(training_cache(config, dataset, records, run_dir, progress=progress))
         job = Job(
             description=description,
-            examples=examples,
+            examples=join_examples(config, dataset, photos.records, knowledge),
             photos=photos,
             run_dir=run_dir,
             progress=progress,
-            on_epoch=on_epoch,
+            on_epoch=stack.enter_context(relay(on_epoch, config)),
         )
         launch(config, partial(train_on_rank, job=job))
     return load_run(run_dir)
@@ -87,7 +92,7 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
     config, examples = job.description.config, job.examples
     prepare_device(fabric, config)
     trainee = ClassifierTrainee(fabric, job)
-    logs = run_epochs(
+    logs, kept = run_epochs(
         fabric,
         trainee,
         config,
@@ -101,6 +106,7 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
         finish(
             job.run_dir,
             logs,
+            kept,
             best_epoch=kept_epoch(config, logs),
             train_images=used,
             val_images=val_images,

@@ -137,6 +137,7 @@ def train_detection_grid(
 ) -> Results:
     """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
     from student.detection.experiment import run_detection_experiment
+    from student.files import write_bytes
 
     def log_epoch(cell: str, seed: int, log: DetectorLog) -> None:
         watched = "" if log.watched_map50 is None else f", mAP50 {100 * log.watched_map50:.1f} %"
@@ -147,7 +148,7 @@ def train_detection_grid(
     )
     reporter.table("results", results_rows(results), results_title(results))
     report = results_markdown(results, None)
-    (runs / "report.md").write_text(report, encoding="utf-8")
+    write_bytes(runs / "report.md", report.encode())
     reporter.page("report", report, f"written to {runs / 'report.md'}")
     return results
 

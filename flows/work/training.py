@@ -58,6 +58,7 @@ def train_grid(
 ) -> Results:
     """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
     from student.experiment import run_experiment, write_parquet
+    from student.files import write_bytes
     from student.usefulness import answers_uses
 
     def log_epoch(cell: str, seed: int, log: EpochLog) -> None:
@@ -73,7 +74,7 @@ def train_grid(
         uses = answers_uses(images, knowledge.image)
         write_parquet(runs / "questions.parquet", uses)
     report = results_markdown(results, uses)
-    (runs / "report.md").write_text(report, encoding="utf-8")
+    write_bytes(runs / "report.md", report.encode())
     reporter.page("report", report, f"written to {runs / 'report.md'}")
     return results
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, get_args
 
+from student.fit import fit
 from student.settings import ConfigInvalid, TrainingConfig, require_timm
 
 DetectorName = Literal["faster-rcnn", "fcos", "retinanet"]
@@ -143,8 +144,8 @@ DETECTION_RECIPES: dict[str, dict[str, Any]] = {
 
 
 def detection_recipe(name: str, **changes: Any) -> DetectorConfig:
-    """The named recipe with some settings changed. Raises ConfigInvalid for a name or setting that does not exist."""
-    return DetectorConfig.from_dict(detection_recipe_settings(name) | changes)
+    """The named recipe with some settings changed, and fitted to them. Raises ConfigInvalid for a name or setting that does not exist."""
+    return DetectorConfig.from_dict(fit(detection_recipe_settings(name), changes))
 
 
 def detection_recipe_settings(name: str) -> dict[str, Any]:

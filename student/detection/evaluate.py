@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +18,15 @@ from storage.datasets.detection import DetectionDataset, box_id, require_boxes
 from student.detection.examples import DetectionKnowledge, cache_scale, detection_cache, detection_digest
 from student.detection.model import Detector
 from student.detection.runs import TrainedDetector, load_detector_run
-from student.evaluate import AspectScore, score_aspects
+from student.evaluate import EVALUATION_FILE, AspectScore, read_scores, score_aspects
 from student.examples import ExamplesInvalid, log_odds_by_id
+from student.files import only_user, parse, write_json
 from student.images import ImageCache
 from student.model import optimized
 from student.progress import ImageBar
-from student.runs import write_json
 from student.settings import Accelerator
 
 BATCH = 16
-EVALUATION_FILE = "evaluation-{split}.json"
 # Scores of all boxes, by torchmetrics' names for them.
 SCORES = {"map": "map", "map50": "map_50", "map75": "map_75", "small": "map_small", "medium": "map_medium",
           "large": "map_large", "recall": "mar_100"}  # fmt: skip
@@ -87,12 +85,8 @@ class DetectionEvaluation:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DetectionEvaluation:
-        plain = {name: value for name, value in values.items() if name not in ("box_auroc", "image_auroc")}
-        per_class = tuple(ClassPrecision(**score) for score in plain["scores"]["per_class"])
-        plain["scores"] = DetectionScores(**plain["scores"] | {"per_class": per_class})
-        for name in ("box_aspects", "image_aspects"):
-            plain[name] = tuple(AspectScore(**score) for score in plain[name])
-        return cls(**plain)
+        """Raises RunInvalid for what is no evaluation."""
+        return parse(cls, values, Path(EVALUATION_FILE))
 
 
 def evaluate_detector(
@@ -120,7 +114,7 @@ def evaluate_detector(
         )
     require_boxes(dataset, (split,))
     decoded = detection_cache(description.config, dataset, records, run_dir / "eval-pixels.uint8", progress=progress)
-    with decoded if photos is None else nullcontext(photos) as photos:
+    with only_user(run_dir), decoded if photos is None else nullcontext(photos) as photos:
         detector = optimized(run.load().to(torch.device(accelerator)))
         found = find_boxes(detector, photos, accelerator, progress=progress)
         evaluation = DetectionEvaluation(
@@ -139,9 +133,8 @@ def evaluate_detector(
 
 
 def read_detection_evaluation(run_dir: Path, split: str) -> DetectionEvaluation | None:
-    """What `evaluate_detector` wrote for `split`, None where it has not."""
-    path = run_dir / EVALUATION_FILE.format(split=split)
-    return DetectionEvaluation.from_dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    """What `evaluate_detector` wrote for `split`, None where it has not, or where the file is damaged."""
+    return read_scores(DetectionEvaluation, run_dir, split)
 
 
 @torch.no_grad()

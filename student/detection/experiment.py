@@ -14,7 +14,7 @@ from student.detection.evaluate import DetectionEvaluation, evaluate_detector, r
 from student.detection.examples import DetectionKnowledge, detection_cache, detection_digest
 from student.detection.runs import DetectorLog, TrainedDetector
 from student.detection.training import TRAIN, train_detector
-from student.experiment import Cell, Grid, Measured, Results, measure_cells, tell
+from student.experiment import Cell, Grid, Measured, Results, for_results, measure_cells, tell
 from student.images import ImageCache
 from student.runs import is_finished
 
@@ -39,12 +39,13 @@ def run_detection_experiment(
     cells = grid.cells_of(DetectorConfig, run_dir)
     shown_digest = detection_digest(dataset, select(dataset, (split,)), knowledge)
     with ExitStack() as stack:
+        stack.enter_context(for_results(run_dir))
         photos: dict[tuple[str, int], ImageCache] = {}
 
         def decoded(config: DetectorConfig, of: str) -> ImageCache:
             key = of, config.image_size
             if key not in photos:
-                path = run_dir / f"photos-{of}-{config.image_size}.uint8"
+                path = run_dir / f"photos-{of}-{config.image_size}-pixels.uint8"
                 cache = detection_cache(config, dataset, select(dataset, (of,)), path, progress=progress)
                 photos[key] = stack.enter_context(cache)
             return photos[key]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from student.detection.model import Detector, without_aspects
 from student.detection.runs import DetectorDescription, load_detector_run
 from student.export import OPSET, Export, ExportInvalid, Format
-from student.runs import write_bytes, write_json
+from student.files import write_bytes, write_json
 
 OUTPUTS = ("boxes", "scores", "labels")
 # onnxruntime adds up in another order than torch; more than this is another function.

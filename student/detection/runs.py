@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import safetensors.torch
+from typing import Any, ClassVar
 
 from storage.datasets.detection import DetectionDataset
 from student.detection.config import DetectorConfig
 from student.detection.examples import DetectionKnowledge
 from student.detection.model import Detector, build_detector
+from student.files import parse, read_json
 from student.model import Aspect
-from student.runs import read_finished
+from student.runs import DESCRIPTION, RESULT, WEIGHTS, load_weights, read_finished
+from student.settings import TrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +37,8 @@ class DetectorLog:
 @dataclass(frozen=True, kw_only=True)
 class DetectorDescription:
     """What a run trains on what. `digest` covers image ids, boxes, labels and answers."""
+
+    CONFIG: ClassVar[type[TrainingConfig]] = DetectorConfig
 
     config: DetectorConfig
     dataset: str
@@ -78,44 +79,37 @@ class DetectorDescription:
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"config": self.config.to_dict()}
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> DetectorDescription:
-        plain: dict[str, Any] = values | {
-            "config": DetectorConfig.from_dict(values["config"]),
-            "class_names": tuple(values["class_names"]),
-            **{name: tuple(Aspect(**aspect) for aspect in values[name]) for name in ("box_aspects", "image_aspects")},
-        }
-        return cls(**plain)
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedDetector:
-    """A finished run; the last epoch's weights are kept."""
+    """A finished run; the last epoch's weights are kept. `weights` is their digest, None where release 0.1.0
+    trained."""
 
     run_dir: Path
     description: DetectorDescription
     epochs: tuple[DetectorLog, ...]
     train_images: int
     dropped_images: int
+    weights: str | None = None
 
     def load(self) -> Detector:
         """The detector, in evaluation mode on the CPU."""
         config = self.description.config.replace(pretrained=False)
         detector = dataclasses.replace(self.description, config=config).build()
-        detector.load_state_dict(safetensors.torch.load_file(self.run_dir / "student.safetensors"))
-        return detector.eval()
+        return load_weights(detector, self.run_dir / WEIGHTS, self.weights)
 
 
 def load_detector_run(run_dir: Path) -> TrainedDetector:
     """The finished run in `run_dir`. Raises RunInvalid where there is none or it has not finished."""
     description, result = read_finished(run_dir, DetectorDescription)
-    logs = tuple(DetectorLog(**log) for log in result.pop("epochs"))
-    return TrainedDetector(run_dir=run_dir, description=description, epochs=logs, **result)
+    return parse(TrainedDetector, {**result, "run_dir": run_dir, "description": description}, run_dir / RESULT)
 
 
 def is_detector_run(run_dir: Path) -> bool:
-    """Whether the folder holds a detector's run and not a classifier's."""
+    """Whether the folder holds a detector's run and not a classifier's. Raises as `read_json`, but for a folder without
+    a run."""
     try:
-        return "detector" in json.loads((run_dir / "run.json").read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError, TypeError):
+        config = read_json(run_dir / DESCRIPTION).get("config")
+    except FileNotFoundError:
         return False
+    return isinstance(config, dict) and "detector" in config

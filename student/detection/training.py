@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from storage.datasets.base import select
 from storage.datasets.detection import DetectionDataset
+from student.checkpoints import remove_checkpoints
 from student.detection.augment import BoxAugmenter
 from student.detection.config import DetectorConfig
 from student.detection.evaluate import find_boxes, score_boxes
@@ -27,6 +28,7 @@ from student.detection.examples import (
 from student.detection.model import LOSSES, Detector, step_losses
 from student.detection.runs import DetectorDescription, DetectorLog, TrainedDetector, load_detector_run
 from student.epochs import Trainee, finish, launch, prepare_device, relay, require_devices, run_epochs
+from student.files import only_user, remove_leftovers
 from student.images import ImageCache
 from student.model import optimized
 from student.runs import is_finished, open_run
@@ -90,10 +92,13 @@ def train_detector(
     records = select(dataset, (TRAIN,))
     used = knowledge.used_by(config)
     description = DetectorDescription.of(config, dataset, used, detection_digest(dataset, records, used))
-    open_run(run_dir, description)
-    if is_finished(run_dir):
-        return load_detector_run(run_dir)
     with ExitStack() as stack:
+        stack.enter_context(only_user(run_dir))
+        remove_leftovers(run_dir)
+        open_run(run_dir, description)
+        if is_finished(run_dir):
+            remove_checkpoints(run_dir)
+            return load_detector_run(run_dir)
         decoded = detection_cache(config, dataset, records, run_dir / "train-pixels.uint8", progress=progress)
         photos = stack.enter_context(decoded if photos is None else nullcontext(photos))
         watched = photos if config.watch == TRAIN else None
@@ -118,7 +123,7 @@ def train_on_rank(fabric: Fabric, job: DetectorJob) -> None:
     """All epochs on one device."""
     config, examples = job.description.config, job.examples
     prepare_device(fabric, config)
-    logs = run_epochs(
+    logs, kept = run_epochs(
         fabric,
         DetectorTrainee(fabric, job),
         config,
@@ -129,7 +134,7 @@ def train_on_rank(fabric: Fabric, job: DetectorJob) -> None:
     )
     if fabric.is_global_zero:
         dropped = len(job.photos.dropped)
-        finish(job.run_dir, logs, train_images=len(examples.train_indices), dropped_images=dropped)
+        finish(job.run_dir, logs, kept, train_images=len(examples.train_indices), dropped_images=dropped)
 
 
 class DetectorTrainee(Trainee[DetectorLog]):
