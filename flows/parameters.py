@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,7 +16,6 @@ from flows.notes import telling
 from storage.datasets.base import ImageDataset
 from storage.datasets.detection import BoxImages, BoxView, DetectionDataset
 from storage.datasets.open import open_dataset, open_detection_dataset
-from storage.errors import InputInvalid
 from storage.rendered import holds_rendered_scenes
 from teacher.config import (
     Dtype,
@@ -41,10 +38,6 @@ MAX_WORKERS = 64
 PRICES = ("price_per_gpu_hour", "price_per_million_tokens")
 
 
-class SettingInvalid(InputInvalid):
-    """A student's setting is no number, word or list where it should be one."""
-
-
 class TeacherMissing(TeacherInvalid):
     """Nobody has said which model is to be asked; the message says how to."""
 
@@ -53,6 +46,9 @@ class TeacherMissing(TeacherInvalid):
             f"no teacher is given for {about}; choose one, e.g. --teacher Qwen/Qwen3-VL-8B-Instruct, "
             "or a name that 'aspects teachers' lists"
         )
+
+
+Seed = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]
 
 
 class Parameters(BaseModel):
@@ -202,50 +198,40 @@ class StudentParameters(Parameters):
 
     recipe: str = "small"
     settings: dict[str, Any] = Field(default_factory=dict, description="fields of StudentConfig, e.g. {'epochs': 60}")
-    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    seeds: list[Seed] = Field(default=[0, 1, 2], min_length=1)
     runs: str = Field(
         default="runs",
         description="folder of the trained students; {answers} in it stands for the training images and answers",
     )
 
     def config(self) -> StudentConfig:
+        """Raises ConfigInvalid, as `detector_config` does."""
         from student.config import StudentConfig
+        from student.fit import fit
 
-        with self._naming_wrong_kinds():
-            return StudentConfig.from_dict(self.values())
+        return StudentConfig.from_dict(fit(self.recipe_settings(), self.settings))
 
-    def values(self) -> dict[str, Any]:
-        """The recipe's settings, this machine's accelerator, and the settings that differ. Raises ConfigInvalid for an
+    def recipe_settings(self) -> dict[str, Any]:
+        """What `settings` are put in place of: the recipe's, on this machine's accelerator. Raises ConfigInvalid for an
         unknown recipe."""
         from student.recipes import recipe_settings
+        from student.settings import present_accelerator
 
-        return self._with_settings(recipe_settings(self.recipe))
+        return {"accelerator": present_accelerator(), **recipe_settings(self.recipe)}
 
     def detector_config(self) -> DetectorConfig:
         """The same of a detector, by the recipes for detectors."""
         from student.detection.config import DetectorConfig
+        from student.fit import fit
 
-        with self._naming_wrong_kinds():
-            return DetectorConfig.from_dict(self.detector_values())
+        return DetectorConfig.from_dict(fit(self.detection_recipe_settings(), self.settings))
 
-    def detector_values(self) -> dict[str, Any]:
-        """As `values`, by the recipes for detectors."""
+    def detection_recipe_settings(self) -> dict[str, Any]:
+        """As `recipe_settings`, by the recipes for detectors."""
         from student.detection.config import detection_recipe_settings
-
-        return self._with_settings(detection_recipe_settings(self.recipe))
-
-    def _with_settings(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         from student.settings import present_accelerator
 
-        return {"accelerator": present_accelerator(), **recipe, **self.settings}
-
-    @contextmanager
-    def _naming_wrong_kinds(self) -> Iterator[None]:
-        try:
-            yield
-        except TypeError as error:
-            given = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
-            raise SettingInvalid(f"a student setting has a value of the wrong kind: {given} ({error})") from error
+        return {"accelerator": present_accelerator(), **detection_recipe_settings(self.recipe)}
 
 
 SMALL_STUDENT = StudentParameters()

@@ -25,6 +25,7 @@ from student.config import StudentConfig
 from student.evaluate import Evaluation, evaluate, read_evaluation
 from student.examples import Knowledge, digest_of, training_records
 from student.files import RunInvalid, only_user, read_json, remove_cache, remove_leftovers, write_bytes, write_json
+from student.fit import fit
 from student.images import ImageCache, evaluation_cache, training_cache
 from student.runs import EpochLog, TrainedStudent, is_finished
 from student.settings import ConfigInvalid, TrainingConfig
@@ -40,7 +41,8 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What is trained: `settings` that all share, `axes` of settings with the values that they take, and the seeds.
+    """What is trained: the `settings` that all share, in place of those of a `recipe` that gives way to them (see
+    student/fit.py), `axes` of settings with the values that they take, and the seeds.
 
     Differences are taken from the cells with the settings `baseline`. `network` are the settings in which a larger
     network differs from `settings`: it is trained on the labels first where a method learns from one.
@@ -50,15 +52,25 @@ class Grid:
     axes: Mapping[str, Sequence[Any]]
     seeds: Sequence[int]
     baseline: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"method": "base"})
+    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     network: Mapping[str, Any] | None = None
+
+    def larger(self) -> StudentConfig | None:
+        """The larger network. Raises ConfigInvalid for one that cannot be."""
+        if self.network is None:
+            return None
+        return StudentConfig.from_dict(fit(self.recipe, {**self.settings, "seed": 0, "method": "base", **self.network}))
 
     def cells(self, run_dir: Path) -> tuple[Cell[StudentConfig], ...]:
         """Classifiers: every combination once, in order, with the baseline's first. Raises ConfigInvalid for one that
         cannot be."""
+        self.larger()
         return self.cells_of(StudentConfig, run_dir)
 
     def cells_of(self, kind: type[AnyConfig], run_dir: Path) -> tuple[Cell[AnyConfig], ...]:
         """The same of any kind of student."""
+        if "seed" in self.axes:
+            raise ConfigInvalid("grid setting 'seed' is given as seeds; write e.g. seeds: [0, 1, 2]")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ConfigInvalid(f"seeds are {list(self.seeds)}; give at least one, each once")
         if empty := [name for name, values in self.axes.items() if not values]:
@@ -70,7 +82,7 @@ class Grid:
         for values in itertools.product(*self.axes.values()):
             varied = dict(zip(self.axes, values, strict=True))
             for chosen in (varied | dict(self.baseline), varied):
-                cell = Cell.of(kind.from_dict(shared | chosen), tuple({**self.axes, **self.baseline}))
+                cell = Cell.of(kind.from_dict(fit(self.recipe, shared | chosen)), tuple({**self.axes, **self.baseline}))
                 found.setdefault(cell.name, cell)
         return tuple(found.values())
 
@@ -183,8 +195,8 @@ def run_experiment(
     with ExitStack() as stack:
         stack.enter_context(for_results(run_dir))
         photos = Photographs(dataset, run_dir, stack, progress=progress)
-        if grid.network is not None and any(cell.config.objective.network_terms for cell in cells):
-            larger = StudentConfig.from_dict({**grid.settings, "seed": 0, "method": "base", **grid.network})
+        larger = grid.larger()
+        if larger is not None and any(cell.config.objective.network_terms for cell in cells):
             train(larger, dataset, knowledge, run_dir / NETWORK, progress=progress, photos=photos.training(larger))
 
         def measure(cell: Cell[StudentConfig], seed: int) -> Measured:

@@ -1,9 +1,10 @@
-"""A recipe whose settings are partly replaced: what does not fit the given ones gives way, unless it is given as well."""
+"""A recipe with some of its settings replaced: what does not fit the given ones gives way."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from student.settings import ConfigInvalid
 
@@ -27,7 +28,7 @@ def fit(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
                 fitted[name] = round(recipe[name] * size / recipe["image_size"])
     devices, batch = fitted.get("devices"), recipe.get("batch_size")
     if _is_count(devices) and _is_count(batch) and "batch_size" not in given:
-        fitted["batch_size"] = -(-batch // devices) * devices
+        fitted["batch_size"] = math.ceil(batch / devices) * devices
     if fitted.get("momentum") == 0 and "nesterov" not in given:
         fitted["nesterov"] = False
     return fitted
@@ -41,10 +42,10 @@ def _fit_epochs(fitted: dict[str, Any], recipe: Mapping[str, Any], given: Mappin
         return
     if "milestones" not in given and max(milestones) >= epochs:
         moved = {round(one * epochs / recipe["epochs"]) for one in milestones}
-        fitted["milestones"] = tuple(sorted({max(1, one) for one in moved}))
+        fitted["milestones"] = tuple(sorted({max(1, min(one, epochs - 1)) for one in moved}))
     elif fitted.get("schedule") == "multistep" and min(milestones) >= epochs:
         raise ConfigInvalid(f"milestones is {list(milestones)}, all beyond the {epochs} epochs; set lower ones")
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -86,7 +86,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def recipe(name: str, **changes: Any) -> StudentConfig:
-    """The named recipe with some settings changed, and fitted to them. Raises ConfigInvalid for a name or setting that does not exist."""
+    """The named recipe, fitted to some other settings. Raises ConfigInvalid for a name or setting that does not
+    exist."""
     return StudentConfig.from_dict(fit(recipe_settings(name), changes))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from flows.parameters import CROPPED_BOXES, BoxParameters, DatasetParameters, Parameters, StudentParameters
+from flows.parameters import CROPPED_BOXES, BoxParameters, DatasetParameters, Parameters, Seed, StudentParameters
 from flows.work.detection import evaluation_split, find_detection_knowledge, train_detection_grid
 from flows.work.host import Host
 from flows.work.training import find_knowledge, train_grid
@@ -47,7 +47,7 @@ class Experiment(Parameters):
     network: dict[str, Any] | None = Field(
         default=None, description="settings of a larger network, for methods that learn from one"
     )
-    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    seeds: list[Seed] = Field(default=[0, 1, 2], min_length=1)
     split: str | None = Field(default=None, description="test unless given; of a detection dataset without it, val")
     runs: str = Field(description="folder of the trained students, the table and the plot")
     embed: bool = Field(default=False, description="draw the features of every cell's first student in two dimensions")
@@ -69,8 +69,15 @@ class Experiment(Parameters):
         from student.experiment import Grid
 
         given = StudentParameters(recipe=self.recipe, settings=self.settings)
-        shared = given.detector_values() if self.task == "detection" else given.values()
-        return Grid(settings=shared, axes=self.grid, seeds=self.seeds, baseline=self.baseline, network=self.network)
+        detection = self.task == "detection"
+        return Grid(
+            recipe=given.detection_recipe_settings() if detection else given.recipe_settings(),
+            settings=self.settings,
+            axes=self.grid,
+            seeds=self.seeds,
+            baseline=self.baseline,
+            network=self.network,
+        )
 
     def knowledge(self) -> Knowledge:
         return find_knowledge(self.store, self.dataset.open().name, self.teacher, None, self.class_teacher)

@@ -144,7 +144,8 @@ DETECTION_RECIPES: dict[str, dict[str, Any]] = {
 
 
 def detection_recipe(name: str, **changes: Any) -> DetectorConfig:
-    """The named recipe with some settings changed, and fitted to them. Raises ConfigInvalid for a name or setting that does not exist."""
+    """The named recipe, fitted to some other settings. Raises ConfigInvalid for a name or setting that does not
+    exist."""
     return DetectorConfig.from_dict(fit(detection_recipe_settings(name), changes))
 
 
