@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from storage.datasets.base import DatasetInvalid
+from storage.datasets.base import DatasetInvalid, ImageRecord
 from storage.text import printable
 
 # What Pillow opens by itself, written out so that another release of it does not change a dataset. Left out are
@@ -23,6 +23,7 @@ PILLOW_SUFFIXES = """
 IMAGE_SUFFIXES = frozenset(PILLOW_SUFFIXES.split()) | {".heic", ".heif"}
 # What file managers leave behind; names that start with "." or "__" are ignored as well.
 LEFT_BEHIND = frozenset({"thumbs.db", "desktop.ini"})
+USUAL_SPLITS = ("train", "val", "valid", "validation", "test")
 DEEPEST = 50  # folders within each other
 LONGEST_LIST = 5
 
@@ -75,6 +76,21 @@ def listing(names: Iterable[str]) -> str:
     every = list(names)
     more = f" and {len(every) - LONGEST_LIST} more" if len(every) > LONGEST_LIST else ""
     return ", ".join(printable(name, 80) for name in every[:LONGEST_LIST]) + more
+
+
+def missing_classes(records: Iterable[ImageRecord], class_names: Sequence[str]) -> tuple[str, ...]:
+    """A note for each split for training or testing that has no image of some class."""
+    seen: dict[str, set[int]] = {}
+    for record in records:
+        seen.setdefault(record.split, set()).add(record.label)
+    notes = []
+    for split, labels in seen.items():
+        missing = [name for label, name in enumerate(class_names) if label not in labels]
+        if missing and split in USUAL_SPLITS:
+            notes.append(
+                f"split '{split}' has no image of {counted(len(missing), 'class', 'classes')}: {listing(missing)}"
+            )
+    return tuple(notes)
 
 
 def is_visible(name: str) -> bool:

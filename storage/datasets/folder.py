@@ -7,10 +7,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from storage.datasets.base import UNKNOWN, UNLABELLED, DatasetInvalid, FileDataset, ImageRecord
-from storage.datasets.files import Skipped, counted, entries, has_image_name, images_below, listing
+from storage.datasets.files import (
+    USUAL_SPLITS,
+    Skipped,
+    counted,
+    entries,
+    has_image_name,
+    images_below,
+    listing,
+    missing_classes,
+)
 from storage.text import printable
 
-SPLIT_ORDER = ("train", "val", "valid", "validation", "test")
 EXPECTED = "expected SPLIT/CLASS/FILE, e.g. train/daisy/001.jpg"
 
 Found = dict[str, list[Path]]  # the images of each class folder of a split
@@ -52,7 +60,7 @@ def image_folder(root: Path, *, name: str | None = None) -> FileDataset:
         class_names=tuple(classes),
         records=records,
         paths=paths,
-        notes=(*notes, *_missing_classes(found, classes)),
+        notes=(*notes, *missing_classes(records, classes)),
     )
 
 
@@ -68,11 +76,11 @@ def _split_folders(root: Path) -> dict[str, str]:
 
 
 def _is_usual(split: str) -> bool:
-    return split.casefold() in (*SPLIT_ORDER, UNLABELLED)
+    return split.casefold() in (*USUAL_SPLITS, UNLABELLED)
 
 
 def _rank(split: str) -> tuple[int, str]:
-    return (SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER), split)
+    return (USUAL_SPLITS.index(split) if split in USUAL_SPLITS else len(USUAL_SPLITS), split)
 
 
 def _refuse_missing_split(root: Path, folders: Mapping[str, str]) -> None:
@@ -85,11 +93,11 @@ def _refuse_missing_split(root: Path, folders: Mapping[str, str]) -> None:
         )
         if not loose:
             continue
-        if split in SPLIT_ORDER:
+        if split in USUAL_SPLITS:
             raise DatasetInvalid(
                 f"{root / folder} holds images without a class ({loose}); move each into a folder of its class"
             )
-        if root.resolve().name.casefold() in SPLIT_ORDER:
+        if root.resolve().name.casefold() in USUAL_SPLITS:
             above = root.resolve().parent
             raise DatasetInvalid(f"{root} is a split, not a dataset; name the folder above it: {above}")
         raise DatasetInvalid(
@@ -140,25 +148,13 @@ def _read_split(root: Path, split: str, folder: str, skipped: Skipped) -> Found:
             continue
         aside = Skipped()
         labelled[name] = images_below(root / folder / name, root, aside)
-        if aside and not labelled[name] and split in SPLIT_ORDER:
+        if aside and not labelled[name] and split in USUAL_SPLITS:
             raise DatasetInvalid(
                 f"class folder {root / folder / name} has no images: {'; '.join(aside.notes())}; convert the files to "
                 "JPEG or PNG, or remove the folder"
             )
         skipped.add(aside)
     return labelled
-
-
-def _missing_classes(found: Mapping[str, Found], classes: Iterable[str]) -> list[str]:
-    """A note for each usual split that has no image of some class."""
-    notes = []
-    for split, labelled in found.items():
-        missing = [label_name for label_name in classes if not labelled.get(label_name)]
-        if missing and split in SPLIT_ORDER:
-            notes.append(
-                f"split '{split}' has no image of {counted(len(missing), 'class', 'classes')}: {listing(missing)}"
-            )
-    return notes
 
 
 def _refuse_two_spellings(classes_of: Mapping[str, Iterable[str]]) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from storage.datasets.base import DatasetInvalid, ImageRecord
+from storage.datasets.files import missing_classes
+from storage.datasets.hugging_face_labels import read_labels, refuse_other_lists
 from storage.images import read_image_file
 
 if TYPE_CHECKING:
@@ -61,9 +63,11 @@ def hugging_face_dataset(source: str, *, name: str | None = None, cache: Path | 
     for split, table in splits.items():
         for column in (image, label):
             if column not in table.column_names:
-                columns = ", ".join(table.column_names)
-                raise DatasetInvalid(f"hf:{where} has no column '{column}' in split '{split}'; it has {columns}")
-    class_names, labels = _labels({split: table.select_columns([label]) for split, table in splits.items()}, where)
+                raise DatasetInvalid(_without_column(column, split, splits, where))
+    refuse_other_lists(Path(where).expanduser(), first.features, label, where)
+    class_names, labels = read_labels(
+        {split: table.select_columns([label]) for split, table in splits.items()}, label, where
+    )
     tables = {split: _undecoded(table, image, where) for split, table in splits.items()}
 
     records: list[ImageRecord] = []
@@ -73,7 +77,21 @@ def hugging_face_dataset(source: str, *, name: str | None = None, cache: Path | 
             records.append(ImageRecord(image_id=image_id, split=split, label=number, label_name=class_names[number]))
             rows[image_id] = (split, row)
     own_name = Path(where).name.removesuffix(".parquet")
-    return TableDataset(name=name or own_name, class_names=class_names, records=records, tables=tables, rows=rows)
+    return TableDataset(
+        name=name or own_name,
+        class_names=class_names,
+        records=records,
+        tables=tables,
+        rows=rows,
+        notes=missing_classes(records, class_names),
+    )
+
+
+def _without_column(column: str, split: str, splits: Mapping[str, datasets.Dataset], where: str) -> str:
+    columns = ", ".join(splits[split].column_names)
+    told = f"hf:{where} has no column '{column}' in split '{split}'; it has {columns}"
+    having = [other for other, table in splits.items() if column in table.column_names]
+    return f"{told}; take others only: hf:{where}?split={','.join(having)}" if having else told
 
 
 def _load(where: str, options: Mapping[str, str], cache: Path | None) -> datasets.DatasetDict:
@@ -147,27 +165,6 @@ def _undecoded(table: datasets.Dataset, image: str, where: str) -> datasets.Data
     if not isinstance(table.features[image], datasets.Image):
         raise DatasetInvalid(f"column '{image}' of hf:{where} holds {table.features[image]}, not images; name another")
     return table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
-
-
-def _labels(columns: Mapping[str, datasets.Dataset], where: str) -> tuple[tuple[str, ...], dict[str, list[int]]]:
-    """Class names, and every split's labels as indices of them. A column of plain values becomes sorted classes."""
-    import datasets
-
-    values = {split: list(column[column.column_names[0]]) for split, column in columns.items()}
-    for split, found in values.items():
-        missing = next((row for row, value in enumerate(found) if value is None or value == -1), None)
-        if missing is not None:
-            raise DatasetInvalid(
-                f"row {missing} of split '{split}' of hf:{where} has no label; take the labelled splits only: "
-                f"hf:{where}?split={','.join(other for other in values if other != split) or split}"
-            )
-    kind = next(iter(columns.values())).features
-    (feature,) = kind.values()
-    if isinstance(feature, datasets.ClassLabel):
-        return tuple(feature.names), {split: [int(value) for value in found] for split, found in values.items()}
-    distinct: list[Any] = sorted({value for found in values.values() for value in found})
-    index = {value: number for number, value in enumerate(distinct)}
-    return tuple(map(str, distinct)), {split: [index[value] for value in found] for split, found in values.items()}
 
 
 def _image_ids(tables: Mapping[str, datasets.Dataset], folder: Path) -> dict[str, list[str]]:

@@ -68,6 +68,8 @@ def torchvision_dataset(name_there: str, *, name: str | None = None, root: Path,
     paths: dict[str, Path] = {}
     for split, labelled in files.items():
         for path, label in sorted(labelled, key=lambda pair: (pair[1], pair[0])):
+            if not 0 <= label < len(class_names):
+                raise DatasetInvalid(f"{key} at {base} has {path.name} with label {label}; {source.how_to_get}")
             image_id = path.relative_to(base).as_posix()
             records.append(ImageRecord(image_id=image_id, split=split, label=label, label_name=class_names[label]))
             paths[image_id] = path
