@@ -91,18 +91,15 @@ def read_size(path: Path) -> StoredSize | None:
         raise
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        try:
-            header = file.read(HEADER) or b""
-        except OSError:  # a folder
-            return None
-        plain = _plain_jpeg(header)
-        if plain is not None:
-            return plain
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None
-        file.seek(0)
-        return _by_pillow(path)
+        header = os.read(descriptor, HEADER)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return _plain_jpeg(header) or _by_pillow(path)
 
 
 def _plain_jpeg(header: bytes) -> StoredSize | None:

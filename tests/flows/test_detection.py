@@ -149,6 +149,23 @@ def test_mistakes_are_found_before_anything_is_asked(detect: Detect, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
+def test_training_needs_boxes_before_anything_is_asked(detect: Detect, boxed_scenes: Path, tmp_path: Path) -> None:
+    for split, what in (("train", "train"), ("test", "test")):
+        folder = Path(shutil.copytree(boxed_scenes, tmp_path / split))
+        file = folder / "annotations" / f"instances_{split}.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "annotations": []}))
+        dataset = DatasetParameters(source=str(folder))
+        with pytest.raises(DatasetInvalid, match=f"has no boxes in split '{what}'; detectors need some there"):
+            detect(tmp_path / "store", dataset=dataset, train=True, detector=student(tmp_path / "runs"))
+        experiment = Experiment(task="detection", dataset=dataset, grid={"alpha": [1.0]}, runs=str(tmp_path / "runs"))
+        with pytest.raises(DatasetInvalid, match=f"has no boxes in split '{what}'"):
+            experiment.check()
+    (folder / "annotations" / "instances_test.json").unlink()
+    with pytest.raises(DatasetInvalid, match="has no split 'test'; it has train"):
+        detect(tmp_path / "store", dataset=dataset, train=True, detector=student(tmp_path / "runs"))
+    assert not (tmp_path / "store").exists()
+
+
 def test_answers_that_are_not_there_are_named(detect: Detect, boxed_scenes: Path, tmp_path: Path) -> None:
     from flows.work.detection import train_detectors
 

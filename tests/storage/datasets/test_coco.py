@@ -4,12 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from storage.datasets.base import DatasetInvalid
 from storage.datasets.coco import coco_dataset
+from storage.datasets.detection import BoxImages, BoxView
 from storage.datasets.open import open_detection_dataset
+from storage.images import ImageUnreadable, decode_image
 from tests.storage.datasets.pictures import draw
+from tests.storage.datasets.test_image_size import oriented
 
 CATEGORIES = [{"id": 3, "name": "car"}, {"id": 1, "name": "person"}]
 
@@ -99,6 +103,96 @@ def test_images_that_are_not_there_are_named(tmp_path: Path):
     write_coco(tmp_path)
     (tmp_path / "train2017").rename(tmp_path / "somewhere")
     with pytest.raises(DatasetInvalid, match=r"the images of .* are in none of .*train2017.*: 2\.jpg is not"):
+        coco_dataset(tmp_path)
+
+
+def write_turned(root: Path, orientation: int, **image: Any) -> Path:
+    """A stored image of 12 x 8 with a white block, and the box around it in the pixels that `image` speaks of."""
+    oriented(root / "train" / "1.png", orientation)
+    file = write_coco(root, split="train", annotations=[annotation(5, bbox=[2, 1, 3, 2])])
+    document = json.loads(file.read_text())
+    document["images"] = [{"id": 1, "file_name": "1.png", **image}]
+    file.write_text(json.dumps(document))
+    return file
+
+
+@pytest.mark.parametrize("size", [{"width": 12, "height": 8}, {}])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_in_stored_pixels_are_turned_with_the_image(tmp_path: Path, orientation: int, size: dict[str, int]):
+    write_turned(tmp_path, orientation, **size)
+    dataset = coco_dataset(tmp_path)
+    view = BoxView(margin=0, smallest=1)
+    crop = np.asarray(decode_image(BoxImages(dataset, view).read("train/1.png#5")))
+    assert sorted(crop.shape) == [2, 3, 3]
+    assert (crop == 255).all()
+    assert dataset.sizes["train/1.png"] == decode_image(dataset.read("train/1.png")).size
+
+
+def test_boxes_in_upright_pixels_are_left_alone(tmp_path: Path):
+    write_turned(tmp_path, 6, width=8, height=12)
+    dataset = coco_dataset(tmp_path)
+    assert dataset.boxes["train/1.png"][0].corners == (2, 1, 5, 3)
+    assert dataset.sizes["train/1.png"] == (8, 12)
+
+
+def test_a_size_that_is_not_the_images_is_refused(tmp_path: Path):
+    file = write_turned(tmp_path, 1, width=8, height=12)
+    with pytest.raises(DatasetInvalid, match=rf"^{file}: image 1\.png: the annotations are for 8 x 12 .* has 12 x 8"):
+        coco_dataset(tmp_path)
+
+
+def test_an_image_that_has_changed_since_shows_no_wrong_crop(tmp_path: Path):
+    write_turned(tmp_path, 1)
+    images = BoxImages(coco_dataset(tmp_path), BoxView(smallest=1))
+    oriented(tmp_path / "train" / "1.png", 6)
+    with pytest.raises(ImageUnreadable, match="image of 8 x 12 pixels has boxes for 12 x 8 pixels"):
+        images.read("train/1.png#5")
+
+
+def test_images_that_are_missing_are_left_out_and_told_of(tmp_path: Path):
+    write_coco(tmp_path)
+    (tmp_path / "train2017" / "2.jpg").unlink()
+    dataset = coco_dataset(tmp_path)
+    assert [record.image_id for record in dataset.records] == ["train2017/1.jpg"]
+    assert dataset.notes[0].startswith(
+        "train: 1 box without an area is left out, e.g. annotation 7; 1 image is not there and left out, e.g. 2.jpg; "
+    )
+
+
+def test_a_class_whose_images_are_missing_is_refused(tmp_path: Path):
+    write_coco(tmp_path, annotations=[annotation(5), annotation(6, image_id=2, category_id=3)])
+    (tmp_path / "train2017" / "2.jpg").unlink()
+    with pytest.raises(DatasetInvalid, match=r"class 'car' loses all of its boxes \(1 x image is not there"):
+        coco_dataset(tmp_path)
+
+
+def test_boxes_of_one_image_have_ids_of_their_own(tmp_path: Path):
+    write_coco(tmp_path, annotations=[annotation(7), annotation(7, bbox=[4, 4, 2, 2])])
+    with pytest.raises(DatasetInvalid, match=r"several boxes of image train2017/1\.jpg have the id 7"):
+        coco_dataset(tmp_path)
+    write_coco(tmp_path, annotations=[annotation(7), annotation(7, image_id=2)])
+    assert [record.image_id for record in BoxImages(coco_dataset(tmp_path), BoxView()).records] == [
+        "train2017/1.jpg#7", "train2017/2.jpg#7",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["../outside.jpg", "/etc/passwd", "a/../../outside.jpg", "..", "", "a\0b", "\ud800"])
+def test_a_file_name_stays_in_the_dataset(tmp_path: Path, name: str):
+    file = write_coco(tmp_path / "mine")
+    draw(tmp_path / "outside.jpg")
+    document = json.loads(file.read_text())
+    document["images"][0]["file_name"] = name
+    file.write_text(json.dumps(document))
+    with pytest.raises(DatasetInvalid, match=r"not a path below|the name of a file"):
+        coco_dataset(tmp_path / "mine")
+
+
+def test_one_file_is_not_described_twice(tmp_path: Path):
+    file = write_coco(tmp_path)
+    document = json.loads(file.read_text())
+    document["images"][0]["file_name"] = "./1.jpg"
+    file.write_text(json.dumps(document))
+    with pytest.raises(DatasetInvalid, match=r"image train2017/1\.jpg was described before"):
         coco_dataset(tmp_path)
 
 

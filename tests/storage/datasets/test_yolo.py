@@ -81,6 +81,99 @@ def test_a_wrong_line_is_named(tmp_path: Path, boxes: str, wanted: str):
         yolo_dataset(tmp_path)
 
 
+def test_labels_in_the_wrong_folder_are_missed(tmp_path: Path):
+    write_yolo(tmp_path)
+    (tmp_path / "labels").rename(tmp_path / "label")
+    wanted = (
+        r"the 1 images of split 'train' have no label file: .*1\.png belong in .*labels/train/1\.txt; put them there"
+    )
+    with pytest.raises(DatasetInvalid, match=wanted):
+        yolo_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(("labels", "wanted"), [(None, "no label file"), ("", "only empty label files")])
+def test_a_split_without_boxes_is_refused(tmp_path: Path, labels: str | None, wanted: str):
+    write_yolo(tmp_path)
+    (tmp_path / "labels" / "val" / "2.txt").unlink()
+    if labels is not None:
+        write(tmp_path / "labels" / "val" / "2.txt", labels)
+    with pytest.raises(DatasetInvalid, match=f"the 2 images of split 'val' have {wanted}"):
+        yolo_dataset(tmp_path)
+
+
+def test_what_is_missing_is_told_of(tmp_path: Path):
+    write_yolo(tmp_path)
+    write(tmp_path / "labels" / "val" / "9.txt", "0 0.5 0.5 0.5 0.5\n")
+    write(tmp_path / "labels" / "val" / "classes.txt", "cat\n")
+    write(tmp_path / "images" / "val" / "4.png", "no image")
+    write(tmp_path / "labels" / "val" / "4.txt", "0 0.5 0.5 0.5 0.5\n")
+    val, train = yolo_dataset(tmp_path).notes
+    assert val.startswith("val: 1 image has no label file and counts as background, e.g. images/val/3.png; ")
+    assert "1 box of an image that cannot be opened is left out" in val
+    assert f"1 label file has no image, e.g. {tmp_path}/labels/val/9.txt" in val
+    assert train == "1 class without a box in train: cat"
+
+
+def test_two_images_do_not_share_a_label_file(tmp_path: Path):
+    draw(write_yolo(tmp_path) / "images" / "train" / "1.jpg")
+    with pytest.raises(DatasetInvalid, match=r"1\.jpg and .*1\.png share the boxes in .*1\.txt"):
+        yolo_dataset(tmp_path)
+
+
+def test_keypoints_are_no_outline(tmp_path: Path):
+    line = "1 0.5 0.5 0.5 0.25 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8\n"
+    write_yolo(tmp_path, boxes=line, data=ONLY_TRAIN + "kpt_shape: [4, 2]\n")
+    assert yolo_dataset(tmp_path).boxes["images/train/1.png"][0].corners == (2, 3, 6, 5)
+
+
+@pytest.mark.parametrize("boxes", ["0 0.9 0.5 1.1 0.5", "0 1.02 0.5 0.5 0.5", "0 0.1 -0.3 0.5 0.9 0.2 0.2"])
+def test_coordinates_are_shares(tmp_path: Path, boxes: str):
+    with pytest.raises(DatasetInvalid, match=r"1\.txt, line 1: coordinates are shares of the image, from 0 to 1"):
+        yolo_dataset(write_yolo(tmp_path, boxes=boxes, data=ONLY_TRAIN))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "path: ../outside\ntrain: images/train",
+        "path: ../datasets/mine\ntrain: images/train",
+        "path: /content/mine\ntrain: images/train",
+        "path: [1]\ntrain: images/train",
+        "train: ../../outside/images",
+        "train: ../outside/images",
+        "train: /etc",
+        "train: images/../../outside/images",
+        "train: list.txt",
+        "train: 3",
+        "train: {a: b}",
+        "train: [[images/train]]",
+    ],
+)
+def test_nothing_outside_is_read(tmp_path: Path, data: str):
+    root = write_yolo(tmp_path / "mine", data=f"{data}\nnames: [cat, dog]\n")
+    write_yolo(tmp_path / "outside")
+    write(root / "list.txt", "images/train/1.png\n../outside/images/train/1.png\n")
+    with pytest.raises(DatasetInvalid, match=r"data\.yaml: |list\.txt, line 2 is"):
+        yolo_dataset(root)
+
+
+@pytest.mark.parametrize("path", [".", "../mine", "", "null", "datasets/elsewhere"])
+def test_a_path_to_the_folder_itself_or_within(tmp_path: Path, path: str):
+    root = write_yolo(tmp_path / "mine", data=f"path: {path}\ntrain: images/train\nnames: [cat, dog]\n")
+    assert [record.image_id for record in yolo_dataset(root).records] == ["images/train/1.png"]
+
+
+def test_listed_images_that_are_missing_are_told_of(tmp_path: Path):
+    write_yolo(tmp_path, data="train: list.txt\nnames: [cat, dog]\n")
+    write(tmp_path / "list.txt", f"./images/train/1.png\nimages/train/2.png\n{tmp_path}/images/val/2.png\n")
+    dataset = yolo_dataset(tmp_path)
+    assert [record.image_id for record in dataset.records] == ["images/train/1.png", "images/val/2.png"]
+    assert dataset.notes[0] == "train: 1 image is not there and left out, e.g. images/train/2.png"
+    write(tmp_path / "list.txt", "images/train/2.png\n")
+    with pytest.raises(DatasetInvalid, match="none of the 1 images of split 'train' is there"):
+        yolo_dataset(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("data", "wanted"),
     [
@@ -90,6 +183,14 @@ def test_a_wrong_line_is_named(tmp_path: Path, boxes: str, wanted: str):
         ("train: images/train\nnames: 3", "is no list of classes"),
         ("names: [a]", "names no images"),
         ("{", "cannot read"),
+        ("train: images/train\nnames: [yes, no]", r"class 0 in 'names' is True, not a text; put it in quotes"),
+        ("train: images/train\nnames: [cat, null]", "class 1 in 'names' is None"),
+        ("train: images/train\nnames: [cat, [dog]]", "class 1 in 'names' is "),
+        ("train: images/train\nnames: [cat, cat]", "two classes in 'names' are called 'cat'"),
+        ("train: images/train\nnames: {true: cat, 0: dog}", "not numbered 0, 1, 2"),
+        ("train: images/train\nnames: {a: cat}", "not numbered 0, 1, 2"),
+        ("train: images/train\nnames: [cat]\nnc: 2", "'nc' says 2 classes, but 'names' has 1"),
+        ("- 1", "has no 'names'"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, data: str, wanted: str):

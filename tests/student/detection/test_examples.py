@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from storage.datasets import DetectionDataset
+from storage.datasets import DetectionDataset, open_detection_dataset
 from storage.datasets.base import select
 from storage.datasets.detection import Box
 from student.detection.augment import BoxAugmenter
@@ -22,6 +23,8 @@ from student.detection.examples import (
     shrink_longer_side,
 )
 from student.examples import ExamplesInvalid
+from tests.storage.datasets.pictures import write
+from tests.storage.datasets.test_image_size import oriented
 from tests.student.detection.conftest import QUESTIONS
 
 
@@ -48,6 +51,29 @@ def test_boxes_answers_and_photos_are_joined(
     np.testing.assert_allclose(target["aspects"][1], detection_knowledge.boxes.p_yes[row], atol=1e-5)
     assert target["image_aspects"].shape == (len(QUESTIONS),)
     assert examples.train_indices.tolist() == list(range(12))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_lie_on_the_same_pixels_as_in_the_teachers_crops(
+    detector_config: DetectorConfig, tmp_path: Path, orientation: int
+):
+    oriented(tmp_path / "train" / "1.png", orientation, size=(48, 32))
+    document = {
+        "images": [{"id": 1, "file_name": "1.png", "width": 48, "height": 32}],
+        "annotations": [{"id": 5, "image_id": 1, "category_id": 1, "bbox": [2, 1, 3, 2]}],
+        "categories": [{"id": 1, "name": "block"}],
+    }
+    write(tmp_path / "annotations" / "instances_train.json", json.dumps(document))
+    dataset = open_detection_dataset(str(tmp_path))
+    records = select(dataset, ("train",))
+    config = detector_config.replace(method="base")
+    with detection_cache(config, dataset, records, tmp_path / "pixels", progress=False) as photos:
+        examples = join_detection_examples(config, dataset, photos, DetectionKnowledge())
+        image = photos.image(0).clone()
+    left, top, right, bottom = examples.target(0)["boxes"][0].int().tolist()
+    assert image[:, top:bottom, left:right].min() == 255
+    image[:, top:bottom, left:right] = 0
+    assert image.max() == 0
 
 
 def test_only_what_the_method_learns_is_there(
