@@ -119,24 +119,25 @@ def refuse_other_lists(place: Path, features: datasets.Features, column: str, wh
 
     The library gives all files the classes of the first one, which makes other classes of the labels in the others.
     """
-    names = getattr(features[column], "names", None)
-    files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
-    for file in files if names is not None else ():
+    names: list[str] | None = getattr(features[column], "names", None)
+    if names is None:
+        return
+    for file in sorted(place.rglob("*.parquet")) if place.is_dir() else [place]:
         own = _own_names(file, column)
-        if own not in (None, names):
+        if own is not None and own != names:
             raise DatasetInvalid(
-                f"{file} lists its classes as {listing(own)}, other files of hf:{where} as {listing(names)}; write them "
-                "with one list"
+                f"{file} lists its classes as {listing(own)}, other files of hf:{where} as {listing(names)}; write "
+                "them with one list"
             )
 
 
-def _own_names(file: Path, column: str) -> Any:
+def _own_names(file: Path, column: str) -> list[str] | None:
     """The class names that a Parquet file gives for its labels; None where it gives none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         metadata = pq.read_schema(file).metadata or {}
-        return json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"]
+        return list(json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"])
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):  # no Parquet, or not the library's
         return None
