@@ -192,7 +192,8 @@ Runs = Annotated[
 ]
 RunDir = Annotated[Path, typer.Argument(help="Folder of one trained student.", metavar="RUN")]
 AnswersBy = Annotated[
-    str | None, typer.Option("--teacher", "-t", help="Fingerprint (see aspects show), where the store has several.")
+    str | None,
+    typer.Option("--teacher", "-t", help="Fingerprint or TEACHER/QUESTIONS, where there are several (aspects show)."),
 ]
 
 ClassAnswersBy = Annotated[

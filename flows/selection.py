@@ -8,7 +8,7 @@ from flows.work.auditing import read_audit
 from storage.answers import Answers, find_answers, read_answers
 from storage.errors import InputInvalid
 from storage.questions import QuestionSet
-from storage.store import AnswersMissing, audits_of
+from storage.store import AnswersDamaged, AnswersMissing, audits_of
 from teacher.audit import Audit
 from teacher.selection import select_questions
 
@@ -45,6 +45,8 @@ def find_audited_answers(store: str, audit: Audit, asked: QuestionSet) -> Answer
     for place in (store, audits_of(store)):
         try:
             return read_answers(find_answers(place, audit.dataset, teacher=audit.teacher, questions=asked))
+        except AnswersDamaged:
+            raise
         except AnswersMissing:
             continue
     raise AnswersMissing(f"store {store} has not the answers of the audit; name its store, or run the audit again")

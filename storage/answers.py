@@ -113,20 +113,36 @@ def join_shards(header: AnswerHeader, parts: list[ShardAnswers]) -> Answers:
 
 
 def find_answers(
-    store: str, dataset: str, *, teacher: str | None = None, questions: QuestionSet | str | None = None
+    store: str,
+    dataset: str,
+    *,
+    teacher: str | None = None,
+    questions: QuestionSet | None = None,
+    option: str = "--teacher",
 ) -> AnswerDirectory:
-    """The one complete directory for `dataset`, narrowed by teacher fingerprint and question set (or its fingerprint)
-    where given.
+    """The one complete directory for `dataset`, narrowed by question set and by teacher where given: its fingerprint,
+    or TEACHER/QUESTIONS, both fingerprints. `option` is the one that messages name for it.
 
     Raises AnswersMissing where there is none, or more than one; AnswersDamaged, VersionUnsupported, StorageUnavailable.
     """
-    asked = questions.fingerprint if isinstance(questions, QuestionSet) else questions
-    found = [directory for directory in _narrowed(store, dataset, teacher, asked) if directory.manifest() is not None]
+    by, _, of = (teacher or "").partition("/")
+    sets = {fingerprint for fingerprint in (of, questions.fingerprint if questions else "") if fingerprint}
+    found = [
+        directory
+        for directory in _narrowed(store, dataset, by or None, min(sets, default=None))
+        if len(sets) <= 1 and directory.manifest() is not None
+    ]
     if not found:
-        raise AnswersMissing(f"store {store} has no complete answers for dataset '{dataset}'; run 'aspects extract'")
+        chosen = f" by {option} {teacher}" if teacher else ""
+        asked = f" to question set {questions.fingerprint}" if questions else ""
+        raise AnswersMissing(
+            f"store {store} has no complete answers for dataset '{dataset}'{chosen}{asked}; run 'aspects extract', or "
+            f"see 'aspects show --store {store}' for what there is"
+        )
     if len(found) > 1:
         names = ", ".join("/".join(directory.path.split("/")[-2:]) for directory in found)
-        raise AnswersMissing(f"store {store} has several answers for '{dataset}' ({names}); {_way_to_choose(found)}")
+        way = _way_to_choose(found, option)
+        raise AnswersMissing(f"store {store} has several answers for '{dataset}' ({names}); choose one by {way}")
     return found[0]
 
 
@@ -138,16 +154,13 @@ def _narrowed(store: str, dataset: str | None, teacher: str | None, questions: s
             yield directory
 
 
-def _way_to_choose(found: Sequence[AnswerDirectory]) -> str:
-    """Options that tell the directories apart."""
+def _way_to_choose(found: Sequence[AnswerDirectory], option: str) -> str:
+    """What tells the directories apart, with an example that chooses the first."""
     teachers = [directory.parent.rpartition("/teacher=")[2] for directory in found]
-    sets = [directory.folder.removeprefix("questions=") for directory in found]
-    by_set = f"--questions FILE, the set's YAML file, or --questions {sets[0]}"
-    if len(set(teachers)) == 1:
-        return f"choose one by {by_set}"
     if len(set(teachers)) == len(found):
-        return f"choose one by --teacher, e.g. --teacher {teachers[0]}"
-    return f"choose one by --teacher {teachers[0]} and {by_set}"
+        return f"{option}, e.g. {option} {teachers[0]}"
+    example = f"{option} {teachers[0]}/{found[0].folder.removeprefix('questions=')}"
+    return f"{option} TEACHER/QUESTIONS, e.g. {example}"
 
 
 def scan_answers(

@@ -20,14 +20,16 @@ from storage.datasets.base import ImageDataset, ImageRecord, select
 from storage.documents import DocumentInvalid, read_json
 from storage.errors import InputInvalid
 from storage.filesystem import write_file
+from storage.lease import lease
 from storage.matching import match_images
 from storage.questions import QuestionSet, load_questions
 from storage.reuse import known_answers
-from storage.store import AnswersMissing, audits_of
+from storage.store import AnswersDamaged, AnswersMissing, audits_of
 from storage.tables import Table, TableInvalid, read_table
 from teacher.audit import Audit, Probes, audit
 from teacher.config import ResolvedTeacher
 from teacher.extract import finish_directory, plan_extraction
+from teacher.planning import directory_of
 from teacher.probes import PictureVariants, Sample, choose_sample, probing_questions
 
 SAMPLE, PROBED = 200, 64
@@ -105,29 +107,31 @@ def ask_probes(
     store: str,
 ) -> tuple[Answers, Answers, Answers, int]:
     """Answers about the sample, about some of it to the probing questions, about their variants, and how many of all
-    had to be asked for. They are kept in the store's audits."""
+    had to be asked for. They are kept in the store's audits. Raises DirectoryBusy where another run asks there."""
     datasets: list[tuple[ImageDataset, QuestionSet]] = [
         (Sample(dataset=photos, records=sample), asked),
         (Sample(dataset=photos, records=some), probing_questions(asked)),
         (PictureVariants(dataset=photos, originals=some), asked),
     ]
-    with host.reporter.working("comparing the sample with the store"):
-        splits = list(dict.fromkeys(record.split for record in sample))
-        plans = [
-            plan_extraction(each, splits, questions, teacher, audits_of(store), shard_size=SHARD_SIZE)
-            for each, questions in datasets
+    with lease(*(directory_of(each, questions, teacher, audits_of(store)) for each, questions in datasets)):
+        with host.reporter.working("comparing the sample with the store"):
+            splits = list(dict.fromkeys(record.split for record in sample))
+            plans = [
+                plan_extraction(each, splits, questions, teacher, audits_of(store), shard_size=SHARD_SIZE)
+                for each, questions in datasets
+            ]
+        missing = [
+            Extraction(plan=plan, dataset=each) for plan, (each, _) in zip(plans, datasets, strict=True) if plan.missing
         ]
-    missing = [
-        Extraction(plan=plan, dataset=each) for plan, (each, _) in zip(plans, datasets, strict=True) if plan.missing
-    ]
-    runs, count = list((plans[0].directory.last_manifest() or {}).get("runs", [])), 0
-    if missing:
-        known = known_answers(store, {each.name for each, _ in datasets}, teacher.fingerprint)
-        with TeacherEngines(teacher, engine, host.reporter) as engines:
-            ledger = ask_missing(host, missing, engines, known)
-        runs, count = [*runs, ledger.to_json()], ledger.questions
-    for plan in plans:
-        finish_directory(plan.directory, plan.header, plan.shards, {"runs": runs} if plan is plans[0] else {})
+        texts = {text for _, questions in datasets for text in questions.texts}
+        runs, count = list((plans[0].directory.last_manifest() or {}).get("runs", [])), 0
+        if missing:
+            known = known_answers(store, {each.name for each, _ in datasets}, teacher.fingerprint, texts)
+            with TeacherEngines(teacher, engine, host.reporter) as engines:
+                ledger = ask_missing(host, missing, engines, known)
+            runs, count = [*runs, ledger.to_json()], ledger.questions
+        for plan in plans:
+            finish_directory(plan.directory, plan.header, plan.shards, {"runs": runs} if plan is plans[0] else {})
     plain, probing, variants = (read_answers(plan.directory) for plan in plans)
     return plain, probing, variants, count
 
@@ -135,6 +139,8 @@ def ask_probes(
 def _complete_answers(store: str, dataset: str, teacher: ResolvedTeacher, asked: QuestionSet) -> Answers | None:
     try:
         return read_answers(find_answers(store, dataset, teacher=teacher.fingerprint, questions=asked))
+    except AnswersDamaged:
+        raise
     except AnswersMissing:
         return None
 

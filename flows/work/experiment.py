@@ -33,10 +33,13 @@ class Experiment(Parameters):
     task: Literal["classification", "detection"] = "classification"
     dataset: DatasetParameters
     store: str = "store"
-    questions: str | None = Field(default=None, description="detection: the set about images that was asked, if any")
+    questions: str | None = Field(
+        default=None,
+        description="where the store has several; detection: the set about images, if any",
+    )
     box_questions: str | None = Field(default=None, description="detection: the set about boxes that was asked, if any")
     boxes: BoxParameters = CROPPED_BOXES
-    teacher: str | None = Field(default=None, description="fingerprint, where the store has several")
+    teacher: str | None = Field(default=None, description="TEACHER or TEACHER/QUESTIONS, where the store has several")
     class_teacher: str | None = Field(default=None, description="fingerprint of answers about the classes")
     recipe: str = "small"
     settings: dict[str, Any] = Field(default_factory=dict, description="of all students, where the recipe differs")
@@ -80,7 +83,7 @@ class Experiment(Parameters):
         )
 
     def knowledge(self) -> Knowledge:
-        return find_knowledge(self.store, self.dataset.open().name, self.teacher, None, self.class_teacher)
+        return find_knowledge(self.store, self.dataset.open().name, self.teacher, self.questions, self.class_teacher)
 
     def detection_knowledge(self, images: DetectionDataset) -> DetectionKnowledge:
         return find_detection_knowledge(

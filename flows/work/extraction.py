@@ -21,6 +21,7 @@ from flows.work.asking import Extraction, TeacherEngines, ask_missing
 from flows.work.host import Host, Reporter
 from flows.work.training import train_student
 from storage.datasets.base import ImageDataset, select
+from storage.lease import lease
 from storage.questions import QuestionSet, load_questions
 from storage.reuse import known_answers
 from teacher.config import ResolvedTeacher
@@ -28,6 +29,7 @@ from teacher.extract import SHARD_SIZE, finish_directory, plan_extraction
 from teacher.forecast import Forecast, forecast
 from teacher.known import TINY
 from teacher.ledger import Ledger
+from teacher.planning import directory_of
 
 if TYPE_CHECKING:
     from student.experiment import Results
@@ -108,16 +110,21 @@ def ask_about(
     store: str,
     shard_size: int,
 ) -> ExtractionSummary:
-    """Ask what nobody has asked yet about these images, complete the store's directory, and say so."""
-    with host.reporter.working(f"comparing {len(images.records)} images with the store"):
-        plan = plan_extraction(images, splits, asked_questions, engines.teacher, store, shard_size=shard_size)
-    accounts = (plan.directory.last_manifest() or {}).get("runs", [])
-    ledger = None
-    if plan.missing:
-        known = known_answers(store, [images.name], engines.teacher.fingerprint)
-        ledger = ask_missing(host, [Extraction(plan=plan, dataset=images)], engines, known)
-        accounts = [*accounts, ledger.to_json()]
-    failures = finish_directory(plan.directory, plan.header, plan.shards, {"runs": accounts})
+    """Ask what nobody has asked yet about these images, complete the store's directory, and say so.
+
+    Raises DirectoryBusy where another run is at work on the directory.
+    """
+    # From the plan to the end: what another run writes or deletes meanwhile would make the plan wrong.
+    with lease(directory_of(images, asked_questions, engines.teacher, store)):
+        with host.reporter.working(f"comparing {len(images.records)} images with the store"):
+            plan = plan_extraction(images, splits, asked_questions, engines.teacher, store, shard_size=shard_size)
+        accounts = (plan.directory.last_manifest() or {}).get("runs", [])
+        ledger = None
+        if plan.missing:
+            known = known_answers(store, [images.name], engines.teacher.fingerprint, asked_questions.texts)
+            ledger = ask_missing(host, [Extraction(plan=plan, dataset=images)], engines, known)
+            accounts = [*accounts, ledger.to_json()]
+        failures = finish_directory(plan.directory, plan.header, plan.shards, {"runs": accounts})
     summary = ExtractionSummary(
         directory=plan.directory.path,
         images=plan.images,
@@ -145,7 +152,8 @@ def forecast_about(
 ) -> Forecast:
     """What `ask_about` would ask. Loads no model."""
     plan = plan_extraction(images, splits, asked_questions, resolved, store, shard_size=shard_size)
-    return forecast(plan, images, known_answers(store, [images.name], resolved.fingerprint), store)
+    known = known_answers(store, [images.name], resolved.fingerprint, asked_questions.texts if plan.missing else ())
+    return forecast(plan, images, known, store)
 
 
 def find_teacher(

@@ -85,7 +85,9 @@ def find_knowledge(
     """What the store knows about the dataset. Raises AnswersMissing as `find_teacher_answers` does."""
     from student.examples import Knowledge
 
-    about_classes = find_teacher_answers(store, dataset, class_teacher, None) if class_teacher else None
+    about_classes = None
+    if class_teacher:
+        about_classes = read_answers(find_answers(store, dataset, teacher=class_teacher, option="--class-teacher"))
     return Knowledge(image=find_teacher_answers(store, dataset, teacher, questions), classes=about_classes)
 
 
