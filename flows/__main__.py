@@ -1,6 +1,6 @@
 """`python -m flows` is the command `aspects`."""
 
-from flows.cli import main
+from flows.entry import main
 
 if __name__ == "__main__":
     main()

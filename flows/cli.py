@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from flows import direct, options, questions_cli, store_cli
-from flows.entry import run as run_command
 from flows.markup import echo
 
 if TYPE_CHECKING:
@@ -298,8 +297,3 @@ def _print_results(results: Results | None) -> None:
     from flows.report import print_results
 
     print_results(results)
-
-
-def main() -> None:
-    """The entry point."""
-    run_command(app)

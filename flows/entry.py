@@ -9,27 +9,35 @@ from typing import Any, NoReturn
 
 import typer
 
+from flows import signals
 from flows.errors import FAILED, LONGEST_LINE, USERS_MISTAKE, explain, wants_traceback
 from storage.text import printable
 
-INTERRUPTED = 130
 # Typer brings its own copy of click in some releases: these are the classes that it really raises.
 ClickException = typer.BadParameter.__mro__[2]
 # What we print ourselves and not every encoding has.
 SPELLED = {"…": "...", "±": "+-", "→": "->", "·": ".", "━": "-", "╸": "-", "╺": "-", "─": "-"}
 
 
-def run(app: typer.Typer) -> NoReturn:
+def main() -> NoReturn:
     """Run the command of sys.argv and end the process."""
     _prepare_streams()
-    try:
-        code = _outcome(app)
-        if notes := sys.modules.get("flows.notes"):  # else no dataset was opened
-            notes.tell_warnings()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _forget_output()
-        code = FAILED
+    with signals.listening():
+        try:
+            from flows.cli import app  # takes a moment, in which a signal may come already
+
+            code = _outcome(app)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _forget_output()
+            code = FAILED
+        except BaseException:
+            # Once a signal has come, whatever else goes wrong is a consequence of it.
+            if signals.exit_code() is None:
+                raise
+        if (ended := signals.exit_code()) is not None:
+            signals.tell()
+            signals.leave(ended)
     sys.exit(code)
 
 
@@ -37,11 +45,13 @@ def _outcome(app: typer.Typer) -> int:
     """The exit code, after the error's line has been printed."""
     try:
         code = app(standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
+    except typer.Abort:  # of a question at the terminal
+        return _tell("stopped; nothing was changed", FAILED)
     except Exception as error:
         if _output_is_gone(error):
             raise BrokenPipeError from error
+        if signals.exit_code() is not None:
+            raise
         if type(error).__name__ == "NoArgsIsHelpError":  # the help is on the terminal already
             return USERS_MISTAKE
         if isinstance(error, ClickException):
@@ -49,8 +59,8 @@ def _outcome(app: typer.Typer) -> int:
         if wants_traceback() or (explained := explain(error)) is None:
             raise
         return _tell(*explained)
-    if code == INTERRUPTED:
-        return _tell("interrupted; the same command again goes on where this one stopped", INTERRUPTED)
+    if notes := sys.modules.get("flows.notes"):  # else no dataset was opened
+        notes.tell_warnings()
     return code if isinstance(code, int) else 0
 
 

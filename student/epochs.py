@@ -22,6 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from storage.allocator import keep_freed_memory
 from storage.errors import InputInvalid, RunFailed
+from storage.processes import serve_parent
 from student.checkpoints import Checkpoint, read_checkpoint, remove_checkpoints, remove_damaged, write_checkpoint
 from student.files import digest_of_file, write_json, writing
 from student.progress import ImageBar, note
@@ -196,6 +197,8 @@ def launch(config: TrainingConfig, work: Callable[[Fabric], None]) -> None:
 
 def prepare_device(fabric: Fabric, config: TrainingConfig) -> None:
     """What this process is told once, before it builds anything."""
+    if config.devices > 1 and (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
+        serve_parent(parent.pid)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if fabric.device.type == "cpu":

@@ -5,11 +5,9 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
-import signal
 import sys
 import tempfile
 import threading
-import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +22,7 @@ from PIL import Image
 
 from storage.allocator import keep_freed_memory
 from storage.errors import RunFailed
+from storage.processes import serve_parent
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid
 from teacher.engine import EngineName, EngineUsage, LoadedModel, TeacherEngine, TeacherUnreachable
 from teacher.writer import Writer, WritingRequest, WrittenReply
@@ -216,9 +215,7 @@ def _serve(
     load: Callable[[], LoadedModel],
 ) -> None:
     """The process's life: load, say so, then answer until the other end closes."""
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    # Ctrl-C reaches every process of the terminal; this one is ended by its parent.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    serve_parent(parent)
     output = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(output, sys.stdout.fileno())
     os.dup2(output, sys.stderr.fileno())
@@ -263,10 +260,3 @@ def _answer(
 
 def _write(writer: Writer, request: WritingRequest) -> WrittenReply:
     return writer.write(request)
-
-
-def _end_with(parent: int) -> None:
-    """End this process once its parent is gone. A parent-death signal would follow the parent's thread instead."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)

@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 import yaml
 
-from flows.cli import main
+from flows.entry import main
 from storage.scenes import write_scenes
 from tests.conftest import PROJECT
 

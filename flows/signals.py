@@ -1,0 +1,139 @@
+"""Signals that end a command: soon, with one line and the signal's exit code, and with nothing left running.
+
+The signal becomes an exception in the main thread, so that whatever is open is closed on the way out. A thread watches
+over that: after a few seconds, or at a second signal, the process ends wherever it is.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PATIENCE = 3.5  # seconds for what is open to be closed
+LINE = "error: interrupted; give the same command again to go on where it stopped"
+_received: list[int] = []
+
+
+class Ended(SystemExit):
+    """A signal asks the command to end. No error, so nothing that handles errors holds it up."""
+
+
+def exit_code() -> int | None:
+    """128 and the number of the signal that ends this command; None while there was none."""
+    return 128 + _received[0] if _received else None
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Within it, signals that end a command raise Ended in the main thread, which this must be called from.
+
+    Signals that are ignored already stay so: `nohup` and shells' background jobs rely on it.
+    """
+    _received.clear()
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    handled = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _raise_ended) for number in handled}
+    hooks = sys.unraisablehook, threading.excepthook
+    _silence_when_ended()
+    wakeup_before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    # Reads signals also while the main thread is in a library that does not come back for a while.
+    watch = threading.Thread(target=_watch, args=(reading, handled), name="signals", daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(wakeup_before)
+        os.close(writing)
+        watch.join()
+        os.close(reading)
+        sys.unraisablehook, threading.excepthook = hooks
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def tell() -> None:
+    """The line for whoever ended the command."""
+    # Not through sys.stderr, whose lock another thread may hold.
+    with suppress(OSError):
+        os.write(2, f"{LINE}\n".encode())
+
+
+def leave(code: int) -> NoReturn:
+    """End this process and all that it has started, at once. Threads that hang are not waited for."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # closed, or its reader is gone
+            stream.flush()
+    _leave(code)
+
+
+def _raise_ended(number: int, frame: FrameType | None) -> NoReturn:
+    _received.append(number)
+    raise Ended(128 + number)
+
+
+def _watch(reading: int, handled: list[signal.Signals]) -> None:
+    """Ends the process some time after the first signal, and at the second; returns when the pipe is closed."""
+    first: int | None = None
+    while True:
+        if not select.select([reading], [], [], None if first is None else PATIENCE)[0]:
+            break
+        if not (numbers := os.read(reading, 64)):
+            return
+        ending = [number for number in numbers if number in handled]
+        if ending and first is not None:
+            break
+        first, ending = (ending[0], ending[1:]) if ending else (first, [])
+        if ending:
+            break
+    assert first is not None
+    tell()
+    _leave(128 + first)
+
+
+def _leave(code: int) -> NoReturn:
+    kill_descendants()
+    os._exit(code)
+
+
+def kill_descendants() -> None:
+    """End the processes that this one has started, and theirs."""
+    for pid in _descendants(os.getpid()):
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _descendants(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task")
+    if not tasks.is_dir():  # not on Linux, or gone
+        return [child.pid for child in multiprocessing.active_children() if child.pid] if pid == os.getpid() else []
+    children: list[int] = []
+    for listed in tasks.glob("*/children"):
+        with suppress(OSError):  # a thread that has just ended
+            children += [int(child) for child in listed.read_text().split()]
+    return [*children, *(later for child in children for later in _descendants(child))]
+
+
+def _silence_when_ended() -> None:
+    """What threads and finalizers stumble over while everything is taken from them is nobody's concern."""
+    unraisable, uncaught = sys.unraisablehook, threading.excepthook
+
+    def on_unraisable(what: sys.UnraisableHookArgs) -> None:
+        if not _received:
+            unraisable(what)
+
+    def on_uncaught(what: threading.ExceptHookArgs) -> None:
+        if not _received:
+            uncaught(what)
+
+    sys.unraisablehook, threading.excepthook = on_unraisable, on_uncaught
