@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 
@@ -19,26 +19,18 @@ ClickException = typer.BadParameter.__mro__[2]
 SPELLED = {"…": "...", "±": "+-", "→": "->", "·": ".", "━": "-", "╸": "-", "╺": "-", "─": "-"}
 
 
-def main() -> NoReturn:
-    """Run the command of sys.argv and end the process."""
+def run() -> int:
+    """Run the command of sys.argv: its exit code."""
     _prepare_streams()
-    with signals.listening():
-        try:
-            from flows.cli import app  # takes a moment, in which a signal may come already
+    try:
+        from flows.cli import app
 
-            code = _outcome(app)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            _forget_output()
-            code = FAILED
-        except BaseException:
-            # Once a signal has come, whatever else goes wrong is a consequence of it.
-            if signals.exit_code() is None:
-                raise
-        if (ended := signals.exit_code()) is not None:
-            signals.tell()
-            signals.leave(ended)
-    sys.exit(code)
+        code = _outcome(app)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _forget_output()
+        return FAILED
 
 
 def _outcome(app: typer.Typer) -> int:

@@ -6,7 +6,6 @@ over that: after a few seconds, or at a second signal, the process ends wherever
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import select
 import signal
@@ -115,8 +114,10 @@ def kill_descendants() -> None:
 
 def _descendants(pid: int) -> list[int]:
     tasks = Path(f"/proc/{pid}/task")
-    if not tasks.is_dir():  # not on Linux, or gone
-        return [child.pid for child in multiprocessing.active_children() if child.pid] if pid == os.getpid() else []
+    if not Path("/proc").is_dir():
+        from multiprocessing import active_children
+
+        return [child.pid for child in active_children() if child.pid] if pid == os.getpid() else []
     children: list[int] = []
     for listed in tasks.glob("*/children"):
         with suppress(OSError):  # a thread that has just ended

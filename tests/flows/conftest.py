@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 import yaml
 
-from flows.entry import main
+from flows.__main__ import main
 from storage.scenes import write_scenes
 from tests.conftest import PROJECT
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import yaml
 
-from flows.entry import main
+from flows.__main__ import main
 from storage.scenes import write_scenes
 from tests.flows.conftest import Aspects
 from tests.storage.datasets.test_yolo import write_yolo

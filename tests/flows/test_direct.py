@@ -22,7 +22,7 @@ from tests.flows.processes import alive, free_port
 
 RUN = """
 import sys
-from flows.cli import main
+from flows.__main__ import main
 try:
     main()
 finally:
