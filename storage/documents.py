@@ -34,9 +34,10 @@ def read_bytes(path: Path, *, limit: int = MAX_TEXT) -> bytes:
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(None, os.strerror(21), str(path))
         raise DocumentInvalid(f"{path} is a device or a pipe, not a file")
-    with path.open("rb") as file:
-        # Python sets aside as much memory as it is told to read.
-        data = file.read(min(found.st_size, limit) + 1)
+    data = b""
+    if found.st_size <= limit:
+        with path.open("rb") as file:
+            data = file.read(found.st_size + 1)  # Python sets aside as much memory as it is told to read
     if max(len(data), found.st_size) > limit:
         raise DocumentInvalid(f"{path} is larger than the {limit // MEGABYTE} MB that are allowed here")
     return data
@@ -65,8 +66,10 @@ def read_json(path: Path, *, limit: int = MAX_TEXT) -> Any:
 
 def parse_json(data: bytes, where: object) -> Any:
     """What JSON holds. Raises DocumentInvalid, naming `where`."""
+    text = decode(data, where, "JSON")
+    del data  # half a gigabyte, for a large dataset
     try:
-        return json.loads(decode(data, where, "JSON"), object_pairs_hook=_unrepeated)
+        return json.loads(text, object_pairs_hook=_unrepeated)
     except json.JSONDecodeError as error:
         raise DocumentInvalid(f"{where} is no valid JSON ({error})") from error
     except RecursionError as error:

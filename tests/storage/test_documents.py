@@ -28,6 +28,10 @@ def test_device_pipe_and_size_are_refused(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(2_000_000))
     with pytest.raises(DocumentInvalid, match="larger than the 1 MB"):
         read_yaml(tmp_path / "large")
+    with (tmp_path / "endless").open("wb") as file:
+        file.truncate(1 << 40)  # takes no space on disk, and is refused before it is read
+    with pytest.raises(DocumentInvalid, match="larger than the 2048 MB"):
+        read_json(tmp_path / "endless", limit=2 << 30)
     with pytest.raises(IsADirectoryError):
         read_bytes(tmp_path)
 
