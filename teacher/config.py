@@ -17,6 +17,10 @@ DEFAULT_PROMPT = "{question}\nAnswer with Yes or No and nothing else."
 # Files of a model folder that change its answers.
 ANSWERING_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 
+# Teachers that answer have 0.9 and more, random weights a few thousandths; one that thinks first, or speaks another
+# language, has a millionth.
+MIN_ANSWER_MASS = 1e-3
+
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -73,6 +77,9 @@ class EngineOptions:
     For a served teacher: `base_url` is its server's address and `api_key_variable` names the environment variable with
     its key, which is never stored. `concurrency` requests are on their way at a time, each for `timeout` seconds and
     tried again `max_retries` times; `top_logprobs` likeliest tokens are read. `arguments` go into each request then.
+
+    A teacher is refused for which yes and no together have a probability below `min_answer_mass` on average in the
+    first batch; 0 takes any, such as a model with random weights.
     """
 
     plain: bool = False
@@ -86,6 +93,7 @@ class EngineOptions:
     top_logprobs: int = 20
     timeout: float = 120.0
     max_retries: int = 6
+    min_answer_mass: float = MIN_ANSWER_MASS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

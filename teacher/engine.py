@@ -40,13 +40,15 @@ class EngineUsage:
 
     `prefix_tokens` are what the questions of an image share, counted once per image; `suffix_tokens` are each
     question's own. `prompt_tokens` is what asking every pair by itself would compute, `cached_tokens` the part of it
-    that was not computed again. `bounded` counts answers of which a log-probability is only a bound. Seconds are wall
-    clock; images are rendered while the model is busy.
+    that was not computed again. `bounded` counts answers of which a log-probability is only a bound. `answer_mass` sums
+    the probability of yes and no together over all answers. Seconds are wall clock; images are rendered while the model
+    is busy.
     """
 
     images: int = 0
     questions: int = 0
     bounded: int = 0
+    answer_mass: float = 0.0
     prefix_tokens: int = 0
     suffix_tokens: int = 0
     prompt_tokens: int = 0

@@ -25,16 +25,17 @@ class Ledger:
     """One run's account.
 
     `images` and `questions` were asked of the teacher, `reused` answers came from the store. `bounded` and tokens as in
-    `EngineUsage`. Seconds of decoding, rendering, the engine and writing are summed over threads and workers; they
-    overlap, so their sum is larger than `seconds`, the wall clock from the first shard to the last. `start_seconds`,
-    loading the teacher, is within it. `gpu_seconds` are those that GPUs were held, busy or not. Prices are per hour of
-    one GPU and per million prompt tokens.
+    `EngineUsage`; `answer_mass` is the probability of yes and no together, on average. Seconds of decoding, rendering,
+    the engine and writing are summed over threads and workers; they overlap, so their sum is larger than `seconds`, the
+    wall clock from the first shard to the last. `start_seconds`, loading the teacher, is within it. `gpu_seconds` are
+    those that GPUs were held, busy or not. Prices are per hour of one GPU and per million prompt tokens.
     """
 
     images: int
     questions: int
     reused: int
     bounded: int
+    answer_mass: float
     prefix_tokens: int
     suffix_tokens: int
     prompt_tokens: int
@@ -102,10 +103,12 @@ class Ledger:
         """For people."""
         cost = "" if self.cost is None else f", cost {self.cost:,.2f}"
         bounded = [f"{self.bounded:,} answers are bounds: the server listed no log-probability of yes or of no"]
+        mass = [f"yes and no together have a probability of {self.answer_mass:.3g} on average"]
         return [
             f"{self.images:,} images and {self.questions:,} answers in {self.asking_seconds:,.0f} s, after "
             f"{self.start_seconds:,.0f} s of starting: {self.images_per_second:,.1f} images/s, "
             f"{self.questions_per_second:,.0f} questions/s",
+            *(mass if self.questions else []),
             f"tokens: {self.prefix_tokens:,} of images and shared text, {self.suffix_tokens:,} of questions; "
             f"{self.cache_hit_rate:.0%} of {self.prompt_tokens:,} prompt tokens came from the cache",
             f"seconds: decoding {self.decode_seconds:,.1f}, rendering {self.render_seconds:,.1f}, engine "
@@ -145,5 +148,6 @@ def add_up(
         gpus=gpus,
         price_per_gpu_hour=price_per_gpu_hour,
         price_per_million_tokens=price_per_million_tokens,
+        answer_mass=used("answer_mass") / max(1, used("questions")),
         **{name: used(name) for name in BY_ENGINES},
     )

@@ -10,15 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
-from openai.types.chat import ChatCompletion
 from PIL import Image
 
+from storage.text import printable
+from teacher.answer_mass import AnswerMass, named
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherConfig, TeacherInvalid
-from teacher.engine import EngineUsage, ImageRefused
+from teacher.engine import EngineUsage, ImageRefused, TeacherUnreachable
 from teacher.prompt import WORD_STARTS
+from teacher.replies import ChatReply
 from teacher.server import ChatServer, RequestRefused, data_url, image_part, text_part
 
 SAMPLE_QUESTION = "Is this a picture?"
+WITHHELD = "content_filter"  # why an answer ended that the server will not give for this image
+ATTEMPTS = 3  # at an answer that comes without log-probabilities
 ROUNDING = 1e-6  # of a sum of probabilities that were float32 logarithms
 
 Listed = Sequence[tuple[str, float]]
@@ -46,6 +50,7 @@ class OpenAIEngine:
         self.config = teacher.config
         self.options = options
         self.usage = EngineUsage()
+        self._mass = AnswerMass(self.config, options, self.usage)
         self._server = ChatServer(teacher.config.model, options)
         self._sample = data_url(Image.new("RGB", (64, 64), "gray"))
         # Beside the loop, and one image after the other: the first are asked about while the next are encoded.
@@ -69,10 +74,17 @@ class OpenAIEngine:
         self, images: Sequence[Image.Image], questions: Sequence[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         started = time.perf_counter()
+        self._mass.require()
         scores_IQ2 = np.empty((len(images), len(questions), 2), np.float32)
+        mass_IQ = np.empty((len(images), len(questions)))
+        first_tokens: list[str] = []
 
         async def ask(row: int, column: int, url: str) -> None:
-            scores_IQ2[row, column] = await self._ask_pair(row, url, questions[column])
+            listed = await self._ask_pair(row, url, questions[column])
+            yes, no, bounded = read_answer(listed, self.config)
+            self.usage.bounded += bounded
+            scores_IQ2[row, column], mass_IQ[row, column] = (yes, no), listed_mass(listed, self.config)
+            first_tokens.append(max(listed, key=lambda one: one[1])[0])
 
         async def ask_all(row: int) -> None:
             url = await self._server.loop.run_in_executor(self._encoder, self._encode, images[row])
@@ -89,6 +101,7 @@ class OpenAIEngine:
                     group.create_task(ask_all(row))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from errors
+        self._mass.add(mass_IQ, questions, first_tokens)
         self.usage.engine_seconds += time.perf_counter() - started
         return scores_IQ2[..., 0], scores_IQ2[..., 1]
 
@@ -98,21 +111,26 @@ class OpenAIEngine:
         self.usage.render_seconds += time.perf_counter() - started
         return url
 
-    async def _ask_pair(self, row: int, url: str, question: str) -> tuple[float, float]:
-        """Log-probabilities of yes and no. Raises ImageRefused, TeacherInvalid, TeacherUnreachable."""
-        try:
-            completion = await self._ask(url, question)
-        except RequestRefused as refusal:
-            await self._check_question(question)
-            raise ImageRefused(row, str(refusal)) from refusal
-        listed = listed_tokens(completion)
-        if not listed:  # it does return log-probabilities, or the engine would not have been loaded
-            raise ImageRefused(row, f"no log-probabilities in its answer ({completion.choices[0].finish_reason})")
-        yes, no, bounded = read_answer(listed, self.config)
-        self._count(completion, bounded)
-        return yes, no
+    async def _ask_pair(self, row: int, url: str, question: str) -> Listed:
+        """The likeliest first tokens. Raises ImageRefused, TeacherInvalid, TeacherUnreachable."""
+        for _ in range(ATTEMPTS):
+            try:
+                reply = await self._ask(url, question)
+            except RequestRefused as refusal:
+                await self._check_question(question)
+                raise ImageRefused(row, str(refusal)) from refusal
+            if reply.listed:
+                self._count(reply)
+                return reply.listed
+            reason = self._server.excerpt(reply.choice.finish_reason or "no reason given", 60)
+            if reply.choice.finish_reason == WITHHELD:
+                raise ImageRefused(row, f"no log-probabilities in its answer ({reason})")
+        # It did return them when it was loaded: the server's fault, and not the image's.
+        raise TeacherUnreachable(
+            f"{self._server} returns no log-probabilities any more ({reason}); start again when the server is as before"
+        )
 
-    async def _ask(self, url: str, question: str, *, first: bool = False) -> ChatCompletion:
+    async def _ask(self, url: str, question: str, *, first: bool = False) -> ChatReply:
         """One request. Raises RequestRefused, TeacherInvalid, TeacherUnreachable."""
         complete = self._server.complete_first if first else self._server.complete
         content = [image_part(url), text_part(self.config.message(question))]
@@ -121,7 +139,7 @@ class OpenAIEngine:
     async def _check(self) -> None:
         """Raises TeacherInvalid, TeacherUnreachable."""
         await self._server.check_address()
-        listed = listed_tokens(await self._ask_sample())
+        listed = (await self._ask_sample()).listed
         if not listed:
             raise TeacherInvalid(
                 f"{self._server} returns no log-probabilities, and answers without them are of no use here; choose "
@@ -137,11 +155,11 @@ class OpenAIEngine:
                     "--request 'chat_template_kwargs={enable_thinking: false}' with vLLM"
                 )
             raise TeacherInvalid(
-                f"{self._server} begins its answer with {', '.join(map(repr, tokens[:3]))}, and neither yes nor no is "
+                f"{self._server} begins its answer with {named(tokens[:3])}, and neither yes nor no is "
                 f"among its {len(tokens)} likeliest tokens; {remedy}"
             )
 
-    async def _ask_sample(self) -> ChatCompletion:
+    async def _ask_sample(self) -> ChatReply:
         """Ask about the grey picture, and find out how the server calls the length limit."""
         try:
             return await self._ask(self._sample, SAMPLE_QUESTION, first=True)
@@ -159,16 +177,13 @@ class OpenAIEngine:
             await self._ask(self._sample, question)
         except RequestRefused as refusal:
             raise TeacherInvalid(
-                f"{self._server} refuses the question {question!r} ({refusal}); reword it"
+                f"{self._server} refuses the question '{printable(question, 100)}' ({refusal}); reword it"
             ) from refusal
 
-    def _count(self, completion: ChatCompletion, bounded: bool) -> None:
-        self.usage.bounded += bounded
+    def _count(self, reply: ChatReply) -> None:
         self.usage.questions += 1
-        if completion.usage:
-            self.usage.prompt_tokens += completion.usage.prompt_tokens
-            details = completion.usage.prompt_tokens_details
-            self.usage.cached_tokens += (details and details.cached_tokens) or 0
+        self.usage.prompt_tokens += reply.prompt_tokens
+        self.usage.cached_tokens += reply.cached_tokens
 
 
 def read_answer(listed: Listed, config: TeacherConfig) -> tuple[float, float, bool]:
@@ -183,16 +198,10 @@ def read_answer(listed: Listed, config: TeacherConfig) -> tuple[float, float, bo
     return bound if yes is None else yes, bound if no is None else no, yes is None or no is None
 
 
-def listed_tokens(completion: ChatCompletion) -> Listed:
-    """The likeliest first tokens of an answer with their log-probabilities; empty where the server gives none."""
-    logprobs = completion.choices[0].logprobs
-    tokens = (logprobs.content or logprobs.refusal) if logprobs else None
-    likeliest = (tokens[0].top_logprobs if tokens else None) or []
-    # Tokens outside ASCII come in a notation of the server's own; bytes are the same everywhere.
-    return [
-        (bytes(token.bytes).decode(errors="replace") if token.bytes else token.token, token.logprob)
-        for token in likeliest
-    ]
+def listed_mass(listed: Listed, config: TeacherConfig) -> float:
+    """Probability of yes and no together as far as they are listed."""
+    found = (_matching(listed, words) for words in (config.yes_words, config.no_words))
+    return sum(math.exp(logprob) for logprob in found if logprob is not None)
 
 
 def _matching(listed: Listed, words: Sequence[str]) -> float | None:

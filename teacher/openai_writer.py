@@ -52,7 +52,7 @@ class OpenAIWriter:
         photos = [image_part(data_url(photo)) for photo in request.photos] if with_photos else []
         schema = {"name": "questions", "schema": dict(request.schema), "strict": True}
         try:
-            completion = await self._server.complete_first(
+            reply = await self._server.complete_first(
                 [*photos, text_part(request.prompt)],
                 request.length,
                 temperature=TEMPERATURE,
@@ -64,8 +64,5 @@ class OpenAIWriter:
                 f"{self._server} refuses to write ({refusal}); see whether --max-tokens is too much for it, --request "
                 "NAME=VALUE adds fields to requests or replaces them"
             ) from refusal
-        choice = completion.choices[0]
-        if completion.usage:
-            self.usage.prompt_tokens += completion.usage.prompt_tokens
-        text = choice.message.content or choice.message.refusal or ""
-        return WrittenReply(text=text, cut=choice.finish_reason == "length", saw_photos=with_photos)
+        self.usage.prompt_tokens += reply.prompt_tokens
+        return WrittenReply(text=reply.choice.text, cut=reply.choice.finish_reason == "length", saw_photos=with_photos)

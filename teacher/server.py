@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 import os
+import random
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
-from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI, Timeout
-from openai.types.chat import ChatCompletion
 from PIL import Image
 
-from teacher.config import EngineOptions, TeacherInvalid, first_line
+from teacher.config import EngineOptions, TeacherInvalid
 from teacher.engine import TeacherUnreachable
+from teacher.redaction import excerpt
+from teacher.replies import ChatReply, ReplyMalformed, read_reply
+from teacher.transport import CONNECT_SECONDS, NoReply, Reply, Transport, check_address, check_key, check_variable
 
-CONNECT_SECONDS = 30.0  # a busy server takes its time even to accept a connection
 REFUSED = frozenset({400, 413, 422})  # HTTP states: this request cannot be answered, another might be
 TRANSIENT = frozenset({408, 409, 429})  # and 500 or more: the same request may be answered later
+# More attempts where a whole time-out passed, or the reply was nonsense: those seldom pass, and each costs.
+SLOW_RETRIES, MALFORMED_RETRIES = 1, 2
+FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds between attempts
+LONGEST_PROMISE = 60.0  # seconds that a server may ask for in Retry-After
 # What OpenAI's newer models call the length limit. The old name goes first: a server that does not know a name may
 # leave it out of account, and answer at length for money.
 LENGTH_LIMITS = ("max_tokens", "max_completion_tokens")
@@ -35,24 +42,18 @@ class ChatServer:
     """The model `model` at `options.base_url`, asked with at most `options.concurrency` requests at a time.
 
     Requests that fail for reasons that pass (rate limit, failure, silence) are tried again `options.max_retries`
-    times. Coroutines run by `run` alone, which any thread may call. Raises TeacherInvalid for an address that is none.
+    times, each attempt for `options.timeout` seconds. Coroutines run by `run` alone, which any thread may call. Raises
+    TeacherInvalid for an address that is none. No message repeats the key.
     """
 
     def __init__(self, model: str, options: EngineOptions) -> None:
-        if not (options.base_url or "").startswith(("http://", "https://")):
-            raise TeacherInvalid(
-                f"the teacher's server has the address {options.base_url!r}; set EngineOptions.base_url (--base-url), "
-                "e.g. http://localhost:8000/v1"
-            )
+        address = check_address(options.base_url)
+        variable = check_variable(options.api_key_variable)
+        key = check_key(os.environ.get(variable, ""), variable)
         self.model = model
         self.options = options
-        self._client = AsyncOpenAI(
-            base_url=options.base_url,
-            # The client insists on a key; a server without keys does not look at it.
-            api_key=os.environ.get(options.api_key_variable) or "none",
-            timeout=Timeout(options.timeout, connect=CONNECT_SECONDS),
-            max_retries=options.max_retries,
-        )
+        self._secrets = (key,)
+        self._transport = Transport(address, key or None)
         self._slots = asyncio.Semaphore(options.concurrency)
         self._length_limit = LENGTH_LIMITS[0]
         # One loop for good: connections stay open between calls, and belong to the loop that opened them.
@@ -61,84 +62,158 @@ class ChatServer:
         self._thread.start()
 
     def __str__(self) -> str:
-        return f"model {self.model} at {self.options.base_url}"
+        return self.excerpt(f"model {self.model} at {self.options.base_url}")
+
+    def excerpt(self, text: str, limit: int = 300) -> str:
+        """What the server says, for a message: on one line, without the key."""
+        return excerpt(text, self._secrets, limit)
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
     def close(self) -> None:
-        self.run(self._client.close())
+        self.run(self._transport.close())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
 
     async def check_address(self) -> None:
-        """Raises TeacherInvalid where no server answers at all."""
+        """Raises TeacherInvalid where no server answers at all, or one that sends requests elsewhere."""
         try:
             # Without retries: a mistyped address shows at once. Many servers have no such list; any answer will do.
-            hasty = self._client.with_options(max_retries=0, timeout=CONNECT_SECONDS)
-            await hasty.get("/models", cast_to=object)
-        except APIConnectionError as error:
+            reply = await self._transport.send("GET", "/models", None, min(self.options.timeout, CONNECT_SECONDS))
+        except NoReply as error:
             raise TeacherInvalid(
-                f"no server at {self.options.base_url} ({first_line(error.__cause__ or error)}); check --base-url, "
-                "and that the server runs"
+                f"no server at {self.options.base_url} ({self.excerpt(str(error))}); check --base-url, and that the "
+                "server runs"
             ) from error
-        except APIStatusError:
-            pass  # whatever is wrong, the first request shows it
+        except ReplyMalformed:
+            return  # whatever is wrong, the first request shows it
+        if 300 <= reply.state < 400:
+            raise self._redirected(reply)
 
-    async def complete(self, content: Sequence[Any], length: int, **fields: Any) -> ChatCompletion:
+    async def complete(self, content: Sequence[Any], length: int, **fields: Any) -> ChatReply:
         """The answer to one user's message, at most `length` tokens; `fields` go into the request, and
         `options.arguments` over them. Raises RequestRefused, TeacherInvalid, TeacherUnreachable."""
-        try:
-            async with self._slots:
-                completion = await self._client.chat.completions.create(
-                    model=self.model,
-                    messages=[{"role": "user", "content": list(content)}],
-                    extra_body={self._length_limit: length, **fields, **self.options.arguments},
-                )
-        except APIError as error:
-            raise self._explain(error) from error
-        # The client takes whatever comes with a good state, a web page too.
-        if not isinstance(completion, ChatCompletion) or not completion.choices:
-            raise TeacherInvalid(
-                f"what answers at {self.options.base_url} is no server of chat completions; check --base-url, "
-                "which often ends in /v1"
-            )
-        return completion
+        body = self._request(content, length, fields)
+        async with self._slots:
+            return await self._send(body)
 
-    async def complete_first(self, content: Sequence[Any], length: int, **fields: Any) -> ChatCompletion:
-        """As `complete`, for a request that the server should take: finds out how it calls the length limit."""
+    async def complete_first(self, content: Sequence[Any], length: int, **fields: Any) -> ChatReply:
+        """As `complete`, for a request that the server should take: finds out how it calls the length limit, and a
+        reply that is nonsense is the server's lasting fault."""
         refusals: dict[str, None] = {}
         for self._length_limit in LENGTH_LIMITS:
             try:
-                return await self.complete(content, length, **fields)
+                body = self._request(content, length, fields)
+                async with self._slots:
+                    return await self._send(body, malformed_retries=0)
             except RequestRefused as refusal:
                 refusals[str(refusal)] = None
+            except ReplyMalformed as error:
+                raise TeacherInvalid(
+                    f"what answers at {self.options.base_url} is no server of chat completions "
+                    f"({self.excerpt(str(error))}); check --base-url, which often ends in /v1"
+                ) from error
         raise RequestRefused("; ".join(refusals))
 
-    def _explain(self, error: APIError) -> RequestRefused | TeacherInvalid | TeacherUnreachable:
-        """What an error means for the caller, in words for the user."""
-        url = self.options.base_url
-        status = error.status_code if isinstance(error, APIStatusError) else None
-        body = error.body if isinstance(error.body, dict) else {}
-        said = " ".join(str(body.get("message") or str(error.__cause__ or "") or error.message).split())[:300]
-        if status is None or status in TRANSIENT or status >= 500:
-            return TeacherUnreachable(
-                f"{self} gave no answer in up to {self.options.max_retries + 1} attempts ({said}); start again "
-                "later, perhaps with a lower --concurrency"
-            )
-        if status in REFUSED:
+    def _request(self, content: Sequence[Any], length: int, fields: Mapping[str, Any]) -> bytes:
+        document = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": list(content)}],
+            self._length_limit: length,
+            **fields,
+            **self.options.arguments,
+        }
+        return json.dumps(document).encode()
+
+    async def _send(self, body: bytes, malformed_retries: int = MALFORMED_RETRIES) -> ChatReply:
+        """The answer to one request, tried as often as what goes wrong is worth. Raises ReplyMalformed if that is not
+        tried again, and else as `complete`."""
+        attempts = slow = malformed = 0
+        while True:
+            attempts += 1
+            pause = None
+            try:
+                reply = await self._transport.send("POST", "/chat/completions", body, self.options.timeout)
+                if reply.state < 300:
+                    return read_reply(reply.body, self._secrets)
+                trouble = self._explain(reply)
+                if trouble is not None:
+                    raise trouble
+                reason, pause = self._message(reply), _promised_wait(reply)
+            except NoReply as error:
+                reason, slow = self.excerpt(str(error)), slow + error.timed_out
+            except ReplyMalformed as error:
+                if not malformed_retries:
+                    raise
+                reason, malformed = self.excerpt(str(error)), malformed + 1
+            if attempts > self.options.max_retries or slow > SLOW_RETRIES or malformed > malformed_retries:
+                raise TeacherUnreachable(
+                    f"{self} gave no answer in up to {attempts} attempts ({reason}); start again later, perhaps with "
+                    "a lower --concurrency"
+                )
+            await asyncio.sleep(_wait(attempts) if pause is None else pause)
+
+    def _explain(self, reply: Reply) -> RequestRefused | TeacherInvalid | None:
+        """What a state that is no success means for the caller, in words for the user; None for one that passes."""
+        url, state = self.options.base_url, reply.state
+        if state in TRANSIENT or state >= 500:
+            return None
+        said = self._message(reply)
+        if state in REFUSED:
             return RequestRefused(said)
-        if status == 401:  # some servers repeat the key in their message
+        if state < 400:
+            return self._redirected(reply)
+        if state == 401:
             return TeacherInvalid(
                 f"{url} does not take the key; put yours into the environment variable "
                 f"{self.options.api_key_variable}, or name another one with --api-key-variable"
             )
-        if status == 404:
+        if state == 404:
             return TeacherInvalid(
-                f"{url} has no model {self.model} ({said}); check --teacher, and --base-url, which often ends in /v1"
+                f"{url} has no model {self.excerpt(self.model, 100)} ({said}); check --teacher, and --base-url, which "
+                "often ends in /v1"
             )
-        return TeacherInvalid(f"{self} is not to be used ({status}: {said}); see its operator's documentation")
+        return TeacherInvalid(f"{self} is not to be used ({state}: {said}); see its operator's documentation")
+
+    def _redirected(self, reply: Reply) -> TeacherInvalid:
+        try:
+            place = urlsplit(reply.headers.get("Location", ""))
+            where = f"{place.scheme}://{place.hostname}" if place.hostname else place.path
+        except ValueError:
+            where = ""
+        return TeacherInvalid(
+            f"{self.options.base_url} redirects to {self.excerpt(where, 100) or 'nowhere'} ({reply.state}), and "
+            "nothing is sent there, the key least of all; give the server's own address with --base-url"
+        )
+
+    def _message(self, reply: Reply) -> str:
+        """What a server says is wrong."""
+        text = reply.body.decode(errors="replace")
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            document = None
+        found = document.get("error", document) if isinstance(document, dict) else None
+        if isinstance(found, dict):
+            found = found.get("message") or found.get("detail")
+        said = found if isinstance(found, str) and found.strip() else text
+        return self.excerpt(said) or f"state {reply.state}"
+
+
+def _wait(attempts: int) -> float:
+    """Seconds before the next attempt: longer each time, and not the same for all requests that failed together."""
+    return min(FIRST_WAIT * 2 ** (attempts - 1), LONGEST_WAIT) * random.uniform(0.75, 1)
+
+
+def _promised_wait(reply: Reply) -> float | None:
+    """Seconds after which the server wants to be asked again; None where it does not say so within reason."""
+    try:
+        seconds = float(reply.headers.get("Retry-After", ""))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds <= LONGEST_PROMISE else None
 
 
 def image_part(url: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
+from teacher.answer_mass import AnswerMass, total_mass
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first_line
 from teacher.engine import REFUSALS, EngineUsage, ImageRefused
 from teacher.packed import obstacle, packed_logits
@@ -61,20 +62,26 @@ class TransformersEngine:
             ) from error
         self.model = model.to(self.device).eval()
         self.usage = EngineUsage()
+        self._first_tokens: list[int] | None = None  # the likeliest of each answer, while the teacher is not judged
         # Scores in float32 whatever the model's dtype: bf16 rounds logits above 16 to steps of 0.125.
         self.model.get_output_embeddings().register_forward_hook(_float32_logits)
         self.slow_because = "packing is switched off" if options.plain else self._why_not_packed()
         self.usage = EngineUsage()  # the trial does not count
+        self._mass = AnswerMass(self.config, options, self.usage)
 
     @torch.inference_mode()
     def answer(
         self, images: Sequence[Image.Image], questions: Sequence[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         started, rendered = time.perf_counter(), self.usage.render_seconds
+        self._mass.require()
+        self._first_tokens = None if self._mass.is_judged else []
         prompts = self._prompts(tuple(questions))
         scores_IQ2 = self._packed(images, prompts) if self.slow_because is None else self._plain(images, prompts)
         self.usage.engine_seconds += time.perf_counter() - started - (self.usage.render_seconds - rendered)
-        return scores_IQ2[..., 0], scores_IQ2[..., 1]
+        yes, no = scores_IQ2[..., 0], scores_IQ2[..., 1]
+        self._mass.add(total_mass(yes, no), questions, map(self.processor.tokenizer.decode, self._first_tokens or ()))
+        return yes, no
 
     def _packed(self, images: Sequence[Image.Image], prompts: Prompts) -> NDArray[np.float32]:
         """Log-probabilities [I, Q, 2] of yes and no."""
@@ -129,6 +136,8 @@ class TransformersEngine:
     def _read(self, logits: torch.Tensor) -> NDArray[np.float32]:
         """Log-probabilities [..., 2] of yes and no from logits [..., vocabulary]."""
         logits = logits.float()
+        if self._first_tokens is not None:
+            self._first_tokens += logits.argmax(-1).flatten().tolist()
         words = [logits[..., list(tokens)].logsumexp(-1) for tokens in (self.tokens.yes, self.tokens.no)]
         scores: NDArray[np.float32] = (torch.stack(words, -1) - logits.logsumexp(-1, keepdim=True)).cpu().numpy()
         return scores

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from storage.text import printable
+from teacher.answer_mass import AnswerMass, total_mass
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first_line
 from teacher.engine import REFUSALS, EngineUsage, ImageRefused
 from teacher.prompt import Prompts, find_answer_tokens, load_processor, tokenize_questions
@@ -29,13 +31,15 @@ WINDOW = 1024  # requests in vLLM's scheduler; it runs a few hundred of them tog
 
 class Call:
     """One call of `answer` on its way through the engine: an image or its first question's request each, and the
-    log-probabilities of all answer tokens [I, Q, T] as far as known."""
+    log-probabilities of all answer tokens [I, Q, T] as far as known. `first_tokens` are the likeliest of each
+    answer."""
 
     def __init__(self, inputs: Sequence[Any], prompts: Prompts, tokens: int) -> None:
         self.inputs = inputs
         self.prompts = prompts
         self.logprobs_IQT = np.empty((len(inputs), len(prompts.texts), tokens))
         self.missing = len(inputs) * len(prompts.texts)
+        self.first_tokens: list[int] = []
 
 
 class VllmEngine:
@@ -72,6 +76,7 @@ class VllmEngine:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         self.usage = EngineUsage()
+        self._mass = AnswerMass(self.config, options, self.usage)
         self._preparing = threading.Lock()  # tokenizers and image processors are not made for several threads
         self._numbers = itertools.count()
         self._waiting: deque[tuple[Call, int]] = deque()  # rows that vLLM has not been given yet
@@ -86,6 +91,7 @@ class VllmEngine:
     def answer(
         self, images: Sequence[Image.Image], questions: Sequence[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        self._mass.require()
         with self._preparing:
             started = time.perf_counter()
             prompts = self._prompts(tuple(questions))
@@ -101,6 +107,7 @@ class VllmEngine:
             self._model.submit(self._generate, call).result()
         each = np.split(call.logprobs_IQT, [len(self.tokens.yes)], axis=-1)
         yes, no = (np.logaddexp.reduce(logprobs, axis=-1).astype(np.float32) for logprobs in each)
+        self._mass.add(total_mass(yes, no), questions, map(self.processor.tokenizer.decode, call.first_tokens))
         return yes, no
 
     def _check_lengths(self, questions: Sequence[str], prompts: Prompts) -> None:
@@ -108,8 +115,8 @@ class VllmEngine:
         for question, length in zip(questions, prompts.lengths, strict=True):
             if length >= limit:
                 raise TeacherInvalid(
-                    f"the question '{question[:40]}...' makes a prompt of {length} tokens, without an image, and the "
-                    f"model takes {limit} with its answer; shorten the question, or raise --max-model-len"
+                    f"the question '{printable(question, 44)}' makes a prompt of {length} tokens, without an image, "
+                    f"and the model takes {limit} with its answer; shorten the question, or raise --max-model-len"
                 )
 
     def _try_rendering(self) -> tuple[VllmRenderer | None, str | None]:
@@ -176,6 +183,7 @@ class VllmEngine:
         """Keep one answer, and count what it cost."""
         logprobs = output.outputs[0].logprobs[0]
         call.logprobs_IQT[row, column] = [logprobs[token].logprob for token in self._token_ids]
+        call.first_tokens.append(output.outputs[0].token_ids[0])
         call.missing -= 1
         prompt, suffix = len(output.prompt_token_ids), len(call.prompts.endings[column])
         if column == 0:

@@ -1,0 +1,42 @@
+"""Keys and passwords taken out of what is printed, logged or stored, whoever wrote it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from storage.text import printable
+
+HIDDEN = "***"
+SHORTEST_SECRET = 3  # characters; what is shorter would be found in ordinary words
+PATTERNS = (
+    (re.compile(r"(https?://)[^/\s\"'<>@]*@", re.IGNORECASE), rf"\1{HIDDEN}@"),
+    (re.compile(r"\b(bearer|basic)\s+(?=\S*\d)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
+    (
+        re.compile(r"([?&;][\w.-]*(?:key|token|secret|passw(?:or)?d|signature|sig)=)[^&\s\"'<>#]+", re.IGNORECASE),
+        rf"\1{HIDDEN}",
+    ),
+)
+SECRET_NAMES = re.compile(r"key|token$|secret|passw|authorization|credential", re.IGNORECASE)
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """`text` without any of `secrets`, user names and passwords in addresses, and keys that are marked as such."""
+    # The longest first: one secret may be the beginning of another.
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= SHORTEST_SECRET:
+            text = text.replace(secret, HIDDEN)
+    for pattern, replacement in PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def excerpt(text: str, secrets: Iterable[str] = (), limit: int = 300) -> str:
+    """Foreign text for a message: without secrets, on one line, at most `limit` characters."""
+    # Before it is cut, or the beginning of a key would stay.
+    return printable(redact(text, secrets), limit)
+
+
+def names_secret(name: str) -> bool:
+    """Whether a setting of this name probably holds a secret."""
+    return SECRET_NAMES.search(name) is not None
