@@ -47,7 +47,9 @@ def forecast(given: dict[str, Any]) -> list[str]:
         shown = to_ask(asked["dataset"].open_detection(), _boxes(given), *question_files(given))
     else:
         shown = {"images": (asked["dataset"].open(), _questions(given))}
-    resolved = asked["teacher"].answering(asked["dataset"]).resolve(asked["engine"].choose()[0])
+    resolved = (
+        asked["teacher"].answering(asked["dataset"]).resolve(asked["engine"].choose()[0], asked["engine"].settings())
+    )
     place = (asked["splits"], resolved, asked["store"], asked["shard_size"])
     forecasts = [
         forecast_about(images, load_questions(Path(file).expanduser()), *place) for images, file in shown.values()

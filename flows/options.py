@@ -131,6 +131,15 @@ RequestSettings = Annotated[
         "--request", help="Field of every request to the server, NAME=VALUE; repeatable.", rich_help_panel=SERVER
     ),
 ]
+MinAnswerMass = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Probability of yes and no together, on average in the first batch, below which a teacher is refused.",
+        rich_help_panel=ENGINE,
+    ),
+]
 BatchSize = Annotated[
     int,
     typer.Option(
@@ -206,6 +215,7 @@ class OptionInvalid(InputInvalid):
 
 
 Shared = Mapping[str, tuple[Any, Any]]  # options that several commands have: name -> (annotation, default)
+SAME_NAMES = ("base_url", "api_key_variable", "concurrency", "top_logprobs", "min_answer_mass")  # in EngineParameters
 Given = Mapping[str, Any]  # what a command was given for them
 
 DATASET: Shared = {"name": (Name, None), "root": (Root, None), "download": (Download, False)}
@@ -227,6 +237,7 @@ ASKING: Shared = {
     "no_words": (NoWords, None),
     "trust_remote_code": (TrustRemoteCode, False),
     "workers": (Workers, None),
+    "min_answer_mass": (MinAnswerMass, 1e-3),
     "engine_batch": (BatchSize, 32),
     "gpu_memory": (GpuMemory, 0.9),
     "max_model_len": (MaxModelLen, None),
@@ -298,8 +309,8 @@ def teacher_parameters(given: Given) -> tuple[TeacherParameters, EngineParameter
 
     teacher = TeacherParameters(
         model=given["teacher"],
-        yes_words=words(given["yes_words"]) or None,
-        no_words=words(given["no_words"]) or None,
+        yes_words=_answer_words(given["yes_words"]),
+        no_words=_answer_words(given["no_words"]),
         processor=assignments("--processor", given["processor"]) or None,
         **{name: given[name] for name in ("revision", "prompt", "dtype", "max_pixels", "quantization")},
         trust_remote_code=given["trust_remote_code"],
@@ -312,7 +323,7 @@ def teacher_parameters(given: Given) -> tuple[TeacherParameters, EngineParameter
         gpu_memory_utilization=given["gpu_memory"],
         max_model_len=given["max_model_len"],
         arguments={**assignments("--vllm", given["vllm"]), **assignments("--request", given["request"])},
-        **{name: given[name] for name in ("base_url", "api_key_variable", "concurrency", "top_logprobs")},
+        **{name: given[name] for name in SAME_NAMES},
     )
     return teacher, engine
 
@@ -352,6 +363,11 @@ def words(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
+def _answer_words(text: str | None) -> list[str] | None:
+    # Empty ones stay, to be refused: without them the default would be taken in silence.
+    return None if text is None else [word.strip(" ") for word in text.split(",")]
+
+
 def assignments(option: str, given: list[str] | None) -> dict[str, Any]:
     """NAME=VALUE pairs, the values read as YAML: 0.1, true, [150, 180], cosine. Raises OptionInvalid."""
     from storage.documents import DocumentInvalid, parse_yaml  # takes time that --help has no use for
@@ -360,12 +376,12 @@ def assignments(option: str, given: list[str] | None) -> dict[str, Any]:
     for text in given or []:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise OptionInvalid(f"{option} {text!r} is no pair; write {option} NAME=VALUE")
+            raise OptionInvalid(f"{option} {text[:100]!r} is no pair; write {option} NAME=VALUE")
         try:
             number = _number(value)
             read[name.strip().replace("-", "_")] = parse_yaml(value, "the value") if number is None else number
         except DocumentInvalid as error:
-            raise OptionInvalid(f"{option} {text!r} cannot be read: {error}; put the value in quotes") from error
+            raise OptionInvalid(f"{option} {text[:100]!r} cannot be read: {error}; put the value in quotes") from error
     return read
 
 

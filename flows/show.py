@@ -14,6 +14,7 @@ from storage.answers import Answers, join_shards, load_listed
 from storage.information import class_information
 from storage.schema import AnswerHeader
 from storage.store import AnswerDirectory, AnswersDamaged, AnswersMissing, answer_directories
+from teacher.answer_mass import total_mass
 from teacher.known import display_name
 
 
@@ -107,6 +108,8 @@ def _details(holding: Holding) -> list[str]:
     if (answers := holding.answers) is not None:
         splits = {split: answers.splits.count(split) for split in dict.fromkeys(answers.splits)}
         lines.append(f"  splits: {_listed(splits)}; classes: {len(set(answers.label_names) - {''})}")
+        if np.isfinite(mass := total_mass(answers.yes, answers.no)).any():
+            lines.append(f"  yes and no together have a probability of {np.nanmean(mass):.3g} on average")
     if holding.damaged:
         lines.append(f"  damaged: {', '.join(holding.damaged)}; run the same 'aspects extract' again to replace it")
     elif not holding.complete:

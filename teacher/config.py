@@ -5,17 +5,27 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from storage.documents import read_json
 from storage.errors import InputInvalid
+from storage.text import printable
 
 TINY_MODEL = Path(__file__).parent / "tiny" / "model"
 DEFAULT_PROMPT = "{question}\nAnswer with Yes or No and nothing else."
 # Files of a model folder that change its answers.
 ANSWERING_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
+WEIGHTS = ("*.safetensors", "*.bin")
+OTHER_WEIGHTS = ("*.pt", "*.pth", "*.gguf")  # looked at where there are no others
+IMAGE_FILES = ("preprocessor_config.json", "processor_config.json")  # one of them says how images are prepared
+LONGEST_PROMPT, LONGEST_WORD, LONGEST_NAME = 10_000, 50, 1000  # characters
+LONGEST_REASON = 300
+LARGEST_IMAGE = 1_000_000_000  # pixels
+TOP_LOGPROBS = 20
 
 # Teachers that answer have 0.9 and more, random weights a few thousandths; one that thinks first, or speaks another
 # language, has a millionth.
@@ -59,14 +69,79 @@ class TeacherConfig:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        if "{question}" not in self.prompt:
-            raise TeacherInvalid(f"prompt {self.prompt!r} has no '{{question}}'; put it where the question belongs")
-        if self.max_pixels is not None and self.max_pixels < 1:
-            raise TeacherInvalid(f"max_pixels is {self.max_pixels}; it must be at least 1")
+        _check_prompt(self.prompt)
+        _check_words(self.yes_words, self.no_words)
+        if self.max_pixels is not None and not 1 <= self.max_pixels <= LARGEST_IMAGE:
+            raise TeacherInvalid(
+                f"max_pixels is {_shown(self.max_pixels)}; choose a number from 1 to {LARGEST_IMAGE} (--max-pixels)"
+            )
+        if self.dtype not in get_args(Dtype):
+            raise TeacherInvalid(f"dtype is {_shown(self.dtype)}; choose {', '.join(get_args(Dtype))} (--dtype)")
+        for name in ("model", "revision", "quantization"):
+            if not _is_name(value := getattr(self, name) or ""):
+                raise TeacherInvalid(
+                    f"{name} is {_shown(value)}, which is no name; write one without control characters"
+                )
 
     def message(self, question: str) -> str:
         """The user's message for one question."""
         return self.prompt.replace("{question}", question)
+
+
+def _check_prompt(prompt: str) -> None:
+    shown = f"prompt '{printable(prompt[:200], 60)}'"
+    if len(prompt) > LONGEST_PROMPT:
+        raise TeacherInvalid(f"{shown} has {len(prompt)} characters; at most {LONGEST_PROMPT} are taken (--prompt)")
+    if "{question}" not in prompt:
+        raise TeacherInvalid(f"{shown} has no '{{question}}'; put it where the question belongs (--prompt)")
+    others = sorted(set(re.findall(r"\{\w*\}", prompt)) - {"{question}"})
+    if others:
+        raise TeacherInvalid(
+            f"{shown} has {printable(others[0], 40)} in it, and nothing is put there; {{question}} is the only place "
+            "there is (--prompt)"
+        )
+    if not prompt.translate(dict.fromkeys(map(ord, "\n\t\r"))).isprintable():
+        raise TeacherInvalid(f"{shown} holds control characters; leave them out (--prompt)")
+
+
+def _check_words(yes_words: Sequence[str], no_words: Sequence[str]) -> None:
+    for setting, words in (("yes_words", yes_words), ("no_words", no_words)):
+        option = f"--{setting.replace('_', '-')}"
+        if not words:
+            raise TeacherInvalid(f"{setting} is empty; give at least one word ({option})")
+        for word in words:
+            if not 0 < len(word.strip(" ")) <= LONGEST_WORD or len(word.split()) != 1 or not word.isprintable():
+                raise TeacherInvalid(
+                    f"{setting} has {printable(repr(word[:200]), 60)}, which is no single word; answers are read from "
+                    f"their first token, so give words of one token each ({option})"
+                )
+    both = {word.strip().casefold() for word in yes_words} & {word.strip().casefold() for word in no_words}
+    if both:
+        raise TeacherInvalid(
+            f"'{printable(min(both))}' is among yes_words and no_words; each word means one of them (--yes-words, "
+            "--no-words)"
+        )
+
+
+def _shown(value: object) -> str:
+    return printable(repr(value)[:200], 60)
+
+
+def _is_name(value: str) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_NAME and (value.isprintable() or Path(value).exists())
+
+
+# Of EngineOptions: the smallest value and the largest, and whether it has to be a whole number.
+LIMITS: Mapping[str, tuple[float, float, bool]] = {
+    "batch_size": (1, 100_000, True),
+    "gpu_memory_utilization": (1e-6, 1, False),
+    "max_model_len": (1, 100_000_000, True),
+    "concurrency": (1, 4096, True),
+    "top_logprobs": (1, 10_000, True),
+    "timeout": (1e-3, 86_400, False),
+    "max_retries": (0, 100, True),
+    "min_answer_mass": (0, 1, False),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,22 +165,33 @@ class EngineOptions:
     base_url: str | None = None
     api_key_variable: str = "OPENAI_API_KEY"
     concurrency: int = 32
-    top_logprobs: int = 20
+    top_logprobs: int = TOP_LOGPROBS
     timeout: float = 120.0
     max_retries: int = 6
     min_answer_mass: float = MIN_ANSWER_MASS
+
+    def __post_init__(self) -> None:
+        for name, (least, most, whole) in LIMITS.items():
+            value = getattr(self, name)
+            if name == "max_model_len" and value is None:
+                continue
+            if not isinstance(value, int if whole else (int, float)) or not least <= value <= most:
+                kind = "whole number" if whole else "number"
+                raise TeacherInvalid(f"{name} is {_shown(value)}; choose a {kind} from {least:g} to {most:g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedTeacher:
     """A teacher whose weights have been found: `path` is a local folder, `weights` identifies its contents.
 
-    A served teacher's weights are out of reach: `path` is None, and its name stands for them.
+    A served teacher's weights are out of reach: `path` is None, and its name stands for them. `settings` are the
+    engine's that change answers (teacher/settings.py), empty for plain defaults.
     """
 
     config: TeacherConfig
     path: Path | None
     weights: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -124,6 +210,8 @@ class ResolvedTeacher:
                 del described[name]
         if self.path is None:  # its server decides
             described.pop("dtype")
+        if self.settings:
+            described["settings"] = dict(self.settings)
         return {**described, "weights": self.weights}
 
 
@@ -138,19 +226,56 @@ def tiny_teacher() -> TeacherConfig:
     return TeacherConfig(model=str(TINY_MODEL), dtype="float32", max_pixels=None)
 
 
-def resolve(config: TeacherConfig) -> ResolvedTeacher:
-    """Find the model's folder, downloading it where it is a name that the local cache does not have.
+def find_folder(config: TeacherConfig) -> Path | None:
+    """The local folder that the model is; None for a name on the Hugging Face Hub. Raises TeacherInvalid."""
+    folder = Path(config.model).expanduser()
+    if config.model and folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise TeacherInvalid(
+                f"no config.json in {_place(folder)}; point to a folder that holds a Hugging Face model"
+            )
+        return folder
+    if config.model.startswith(("/", "./", "../", "~")) or config.model.count("/") != 1:
+        raise TeacherInvalid(
+            f"no model at {_place(config.model)}; give a folder, a Hugging Face name such as "
+            "Qwen/Qwen3-VL-8B-Instruct, or tiny"
+        )
+    return None
+
+
+def check_folder(folder: Path, config: TeacherConfig, *, takes_images: bool = True) -> None:
+    """Raise TeacherInvalid for what would show only after minutes of loading: a folder that holds no model, or none for
+    images where that is wanted."""
+    document = read_json(folder / "config.json")
+    if not isinstance(document, dict):
+        raise TeacherInvalid(
+            f"config.json in {_place(folder)} describes no model; point to a Hugging Face model's folder"
+        )
+    if (folder / "adapter_config.json").is_file():
+        raise TeacherInvalid(
+            f"{_place(folder)} holds an adapter, which one engine takes and another leaves out; merge it into its "
+            "model first (peft: merge_and_unload), and give the merged model's folder"
+        )
+    if takes_images and not any((folder / name).is_file() for name in IMAGE_FILES):
+        raise TeacherInvalid(
+            f"model {_place(config.model)} takes no images: it has no {' or '.join(IMAGE_FILES)}; choose a model for "
+            "images and text"
+        )
+    if not any(True for pattern in (*WEIGHTS, *OTHER_WEIGHTS) for _ in folder.glob(pattern)):
+        raise TeacherInvalid(f"no weights in {_place(folder)} ({', '.join(WEIGHTS)}); download the whole model")
+
+
+def resolve(config: TeacherConfig, settings: Mapping[str, Any] | None = None) -> ResolvedTeacher:
+    """Find the model's folder, downloading it where it is a name that the local cache does not have. `settings` are the
+    engine's that change answers.
 
     Raises TeacherInvalid where there is no such folder or model.
     """
-    folder = Path(config.model).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise TeacherInvalid(f"no config.json in {folder}; point to a folder that holds a Hugging Face model")
-        return ResolvedTeacher(config=config, path=folder.resolve(), weights=f"sha256:{digest_folder(folder)}")
-    if config.model.startswith(("/", "./", "../", "~")) or config.model.count("/") != 1:
-        raise TeacherInvalid(
-            f"no model at {config.model}; give a folder, a Hugging Face name such as Qwen/Qwen3-VL-8B-Instruct, or tiny"
+    folder = find_folder(config)
+    if folder is not None:
+        digest = digest_folder(folder, with_code=config.trust_remote_code)
+        return ResolvedTeacher(
+            config=config, path=folder.resolve(), weights=f"sha256:{digest}", settings=settings or {}
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -162,22 +287,27 @@ def resolve(config: TeacherConfig) -> ResolvedTeacher:
             f"cannot get model {config.model} ({first_line(error)}); "
             "check the name and the network, or give a local folder"
         ) from error
-    return ResolvedTeacher(config=config, path=snapshot, weights=f"commit:{snapshot.name}")
+    weights = f"commit:{snapshot.name}"
+    return ResolvedTeacher(config=config, path=snapshot, weights=weights, settings=settings or {})
 
 
-def resolve_served(config: TeacherConfig) -> ResolvedTeacher:
+def resolve_served(config: TeacherConfig, settings: Mapping[str, Any] | None = None) -> ResolvedTeacher:
     """A teacher that a server runs: known by the name that the server gives it, wherever the server is.
 
     Nobody can see from here when other weights are served under that name; another `revision`, any word, says so.
     """
     name = config.model if config.revision is None else f"{config.model}@{config.revision}"
-    return ResolvedTeacher(config=config, path=None, weights=f"served:{name}")
+    return ResolvedTeacher(config=config, path=None, weights=f"served:{name}", settings=settings or {})
 
 
-def digest_folder(folder: Path) -> str:
-    """SHA-256 over names and contents of the files that change answers, in order of their names."""
+def digest_folder(folder: Path, *, with_code: bool = False) -> str:
+    """SHA-256 over names and contents of the files that change answers, in order of their names; `with_code` where code
+    that comes with the model is run."""
     digest = hashlib.sha256()
-    names = sorted({path.name for pattern in ANSWERING_FILES for path in folder.glob(pattern)})
+    patterns = [*ANSWERING_FILES, *(["*.py"] if with_code else [])]
+    if not any(True for pattern in WEIGHTS for _ in folder.glob(pattern)):
+        patterns += OTHER_WEIGHTS
+    names = sorted({path.name for pattern in patterns for path in folder.glob(pattern)})
     for name in names:
         digest.update(name.encode() + b"\0")
         with (folder / name).open("rb") as file:
@@ -187,4 +317,9 @@ def digest_folder(folder: Path) -> str:
 
 def first_line(error: BaseException) -> str:
     """What an error says, in one line: the libraries' own messages often go on for pages."""
-    return (str(error) or type(error).__name__).splitlines()[0]
+    lines = str(error).strip().splitlines()
+    return printable(lines[0], LONGEST_REASON) if lines else type(error).__name__
+
+
+def _place(path: object) -> str:
+    return printable(str(path), 300)

@@ -20,6 +20,7 @@ from storage.integrity import LOWEST, is_answer
 from storage.reuse import KnownAnswers
 from storage.schema import AnswerHeader, ShardAnswers
 from storage.store import AnswerDirectory, Shard, shard_digest
+from teacher.answer_mass import total_mass
 from teacher.config import ResolvedTeacher
 from teacher.engine import ImageRefused, TeacherEngine
 from teacher.planning import GONE, READERS, SHARD_SIZE, ExtractionPlan, plan_extraction
@@ -165,17 +166,20 @@ def finish_directory(
     failures: dict[str, str] = {}
     splits: dict[str, None] = {}
     digests: dict[str, str] = {}
+    mass, answered = 0.0, 0
     listed = (directory.last_manifest() or {}).get("digests", {})
     for shard in shards:
         stored = directory.find_shard(shard, header, listed.get(shard.file_name))
         if stored is None:
             raise ShardMissing(f"shard {directory.path}/{shard.file_name} is missing; run the extraction again")
         digests[shard.file_name] = shard_digest(stored)
+        shard_mass = total_mass(stored.answers.yes, stored.answers.no)
+        mass, answered = mass + float(np.nansum(shard_mass)), answered + int(np.isfinite(shard_mass).sum())
         for record, error in zip(stored.answers.records, stored.answers.errors, strict=True):
             splits[record.split] = None
             if error is not None:
                 failures[record.image_id] = error
-    facts = {"splits": list(splits), "errors": len(failures), **facts}
+    facts = {"splits": list(splits), "errors": len(failures), "answer_mass": mass / max(1, answered), **facts}
     directory.complete(header, shards, facts, digests)
     return failures
 

@@ -6,7 +6,6 @@ import itertools
 import multiprocessing
 import os
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -25,11 +24,13 @@ from storage.errors import RunFailed
 from storage.processes import serve_parent
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid
 from teacher.engine import EngineName, EngineUsage, LoadedModel, TeacherEngine, TeacherUnreachable
+from teacher.engine_log import EngineLog, remove_stale_logs, write_to
+from teacher.redaction import redact
+from teacher.trouble import tell, told
 from teacher.writer import Writer, WritingRequest, WrittenReply
 
 LOADED = -1  # the number of a process's first message; its answers count from 0
-TROUBLE = (ValueError, TeacherUnreachable)  # what the parent is told; anything else ends the process
-LAST_WORDS = 3  # lines of a dead engine's log that go into the error
+TROUBLE = (ValueError, TeacherUnreachable)  # what the parent is told (teacher/trouble.py); else the process ends
 
 Result = TypeVar("Result")
 
@@ -43,7 +44,7 @@ class ModelProcess:
 
     The process ends with its parent, even when that is killed. What the model prints goes to `log`. `environment` is
     set in it before anything is imported: which GPU or cores it may take. Loading can take minutes: TeacherDied as
-    soon as `cancelled` is set meanwhile.
+    soon as `cancelled` is set meanwhile. None of `secrets` gets into a message or the log's last lines.
     """
 
     def __init__(
@@ -51,15 +52,17 @@ class ModelProcess:
         load: Callable[[], LoadedModel],
         cancelled: threading.Event | None = None,
         environment: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
     ) -> None:
         # A fresh interpreter: a fork would inherit threads, and CUDA does not survive it.
         context = multiprocessing.get_context("spawn")
-        handle, log = tempfile.mkstemp(prefix="aspects-teacher-", suffix=".log")
-        os.close(handle)
-        self.log = Path(log)
+        remove_stale_logs()
+        self._log = EngineLog()
+        self._secrets = secrets
         self.usage = EngineUsage()
         self.calls_at_once = 1
         self.slow_because: str | None = None
+        self._closed = False
         self._sending = threading.Lock()
         self._joining = threading.Lock()  # two threads at it at once, and one of them finds no exit code
         self._waiting: dict[int, Future[Any]] = {}
@@ -67,7 +70,7 @@ class ModelProcess:
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
             target=_serve,
-            args=(theirs, os.getpid(), log, dict(environment or {}), load),
+            args=(theirs, os.getpid(), self.log, dict(environment or {}), tuple(secrets), load),
             name="aspects-teacher",
             daemon=False,
         )
@@ -85,6 +88,10 @@ class ModelProcess:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def log(self) -> Path:
+        return self._log.path
 
     @property
     def alive(self) -> bool:
@@ -116,7 +123,9 @@ class ModelProcess:
             self._process.join()
         self._receiver.join()
         self._connection.close()
-        self.log.unlink(missing_ok=True)
+        if not self._closed:
+            self._closed = True
+            self._log.close()
 
     def _receive(self) -> None:
         """Hand what comes back to whoever waits for it, until the process is gone."""
@@ -127,7 +136,7 @@ class ModelProcess:
                 break
             waiting = self._waiting.pop(number)
             if error is not None:
-                waiting.set_exception(error)
+                waiting.set_exception(told(error))
             else:
                 waiting.set_result(value)
         death = self._death()
@@ -139,10 +148,8 @@ class ModelProcess:
     def _death(self) -> TeacherDied:
         with self._joining:
             self._process.join(timeout=10)
-        words = self.log.read_text(errors="replace").strip().splitlines()[-LAST_WORDS:] if self.log.exists() else []
-        return TeacherDied(
-            f"teacher process ended with code {self._process.exitcode}: {' | '.join(words) or 'no output'}"
-        )
+        words = self._log.last_words(self._secrets) or "no output"
+        return TeacherDied(f"teacher process ended with code {self._process.exitcode}: {words}")
 
 
 class EngineProcess(ModelProcess):
@@ -156,7 +163,7 @@ class EngineProcess(ModelProcess):
         cancelled: threading.Event | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(partial(load_engine, name, teacher, options), cancelled, environment)
+        super().__init__(partial(load_engine, name, teacher, options), cancelled, environment, secrets_of(options))
 
     def answer(
         self, images: Sequence[Image.Image], questions: Sequence[str]
@@ -175,11 +182,18 @@ class WriterProcess(ModelProcess):
         photos: int = 0,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(partial(load_writer, teacher, options, photos), environment=environment)
+        load = partial(load_writer, teacher, options, photos)
+        super().__init__(load, environment=environment, secrets=secrets_of(options))
 
     def write(self, request: WritingRequest) -> WrittenReply:
         """As `Writer.write`; also raises TeacherDied."""
         return self.call(_write, request)
+
+
+def secrets_of(options: EngineOptions) -> list[str]:
+    """What must not be shown: the server's key."""
+    key = os.environ.get(options.api_key_variable, "").strip()
+    return [key] if key else []
 
 
 def load_engine(name: EngineName, teacher: ResolvedTeacher, options: EngineOptions) -> TeacherEngine:
@@ -210,22 +224,24 @@ def load_writer(teacher: ResolvedTeacher, options: EngineOptions, photos: int) -
 def _serve(
     connection: Connection,
     parent: int,
-    log: str,
+    log: Path,
     environment: Mapping[str, str],
+    secrets: Sequence[str],
     load: Callable[[], LoadedModel],
 ) -> None:
     """The process's life: load, say so, then answer until the other end closes."""
     serve_parent(parent)
-    output = os.open(log, os.O_WRONLY | os.O_APPEND)
-    os.dup2(output, sys.stdout.fileno())
-    os.dup2(output, sys.stderr.fileno())
+    write_to(log)
     os.environ.update(environment)
     keep_freed_memory()
     try:
         model = load()
     except TROUBLE as error:
-        connection.send((LOADED, error, None, EngineUsage()))
+        connection.send((LOADED, tell(error, secrets), None, EngineUsage()))
         return
+    except BaseException:
+        print(redact(traceback.format_exc(), secrets), file=sys.stderr, flush=True)
+        os._exit(1)
     connection.send((LOADED, None, (model.calls_at_once, model.slow_because), model.usage))
     sending = threading.Lock()
 
@@ -234,10 +250,9 @@ def _serve(
         try:
             value = function(model, *arguments)
         except TROUBLE as refusal:
-            error = refusal
+            error = tell(refusal, secrets)
         except BaseException:  # the model is in no state to go on: let the parent start another process
-            traceback.print_exc()
-            sys.stderr.flush()
+            print(redact(traceback.format_exc(), secrets), file=sys.stderr, flush=True)
             os._exit(1)
         with sending:
             connection.send((number, error, value, model.usage))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from PIL import Image
+
+from storage.text import printable
 from teacher.config import (
     AnswerTokenMissing,
     ChatTemplateMissing,
@@ -15,6 +20,13 @@ from teacher.config import (
     first_line,
 )
 
+# Of thoughts: <think>, <|begin_of_thought|>, [THINK] and the like, and their closing ones.
+THOUGHT = re.compile(
+    r"(?:<\|?|\[)(?:begin_of_|start_of_)?(?P<close>/|end_of_)?(?:think(?:ing)?|thought|reasoning)(?:\|?>|\])",
+    re.IGNORECASE,
+)
+OTHER_SWITCHES = ("thinking", "think", "reasoning")  # tried where a template opens a thought
+ENDING = 100  # characters that a template puts behind a message, where it cannot be told
 # Marks of a word's beginning in byte-level BPE, SentencePiece and plain vocabularies.
 WORD_STARTS = "\u0120\u2581 "
 
@@ -56,6 +68,21 @@ def load_processor(teacher: ResolvedTeacher) -> Any:
     return processor
 
 
+def check_processor(processor: Any, config: TeacherConfig, prompt: str) -> None:
+    """Raises TeacherInvalid where the processor does not take `config.processor`: else no image would be taken."""
+    if not config.processor:
+        return
+    image = Image.new("RGB", (64, 64), "gray")
+    try:
+        processor(images=[[image]], text=[prompt], return_tensors="pt", **config.processor)
+    except Exception as error:  # each family checks its settings in its own way, with errors of its own
+        given = ", ".join(f"{name}={value!r}" for name, value in config.processor.items())
+        raise TeacherInvalid(
+            f"the image processor of {printable(config.model, 200)} does not take {printable(given, 200)} "
+            f"({first_line(error)}); see --processor"
+        ) from error
+
+
 def tokenize_questions(processor: Any, config: TeacherConfig, questions: Sequence[str]) -> Prompts:
     """Every question's prompt, and where they part. Raises ChatTemplateMissing."""
     texts = [render_prompt(processor, config, question) for question in questions]
@@ -85,9 +112,26 @@ def render_prompt(processor: Any, config: TeacherConfig, question: str) -> str:
         )
     content = [{"type": "image"}, {"type": "text", "text": config.message(question)}]
     messages = [{"role": "user", "content": content}]
+    render = partial(processor.apply_chat_template, messages, tokenize=False)
     # Models that think before they answer would put a thought where the answer is read.
     switches = {"enable_thinking": False} if "enable_thinking" in str(processor.chat_template) else {}
-    return str(processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **switches))
+    for names in ((), OTHER_SWITCHES):
+        switches.update(dict.fromkeys(names, False))
+        prompt = str(render(add_generation_prompt=True, **switches))
+        if not _is_thinking(prompt, str(render(add_generation_prompt=False, **switches))):
+            return prompt
+    raise TeacherInvalid(
+        f"model {printable(config.model, 100)} thinks before it answers: its chat template ends inside an open thought "
+        f"('{printable(prompt.strip()[-20:], 40)}'), where no yes or no is to be had, and has no switch for that; "
+        "choose a model that does not think, or change its chat_template.jinja"
+    )
+
+
+def _is_thinking(prompt: str, message: str) -> bool:
+    """Whether what a prompt has behind the user's `message` opens a thought and does not close it."""
+    ending = prompt.removeprefix(message) if prompt.startswith(message) else prompt[-ENDING:]
+    marks = list(THOUGHT.finditer(ending))
+    return bool(marks) and not marks[-1]["close"]
 
 
 def find_answer_tokens(tokenizer: Any, config: TeacherConfig) -> AnswerTokens:
@@ -114,7 +158,7 @@ def _spellings(
             found.add(token_ids[0])
     if not found:
         raise AnswerTokenMissing(
-            f"tokenizer of {model} has no single token for '{words[0]}'; set TeacherConfig.{setting} "
+            f"tokenizer of {printable(model, 200)} has no single token for '{words[0]}'; set TeacherConfig.{setting} "
             f"(--{setting.replace('_', '-')}) to words that it has"
         )
     return tuple(sorted(found))

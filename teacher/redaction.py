@@ -10,7 +10,7 @@ from storage.text import printable
 HIDDEN = "***"
 SHORTEST_SECRET = 3  # characters; what is shorter would be found in ordinary words
 PATTERNS = (
-    (re.compile(r"(https?://)[^/\s\"'<>@]*@", re.IGNORECASE), rf"\1{HIDDEN}@"),
+    (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s\"'<>@]*@", re.IGNORECASE), rf"\1{HIDDEN}@"),
     (re.compile(r"\b(bearer|basic)\s+(?=\S*\d)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
     (
         re.compile(r"([?&;][\w.-]*(?:key|token|secret|passw(?:or)?d|signature|sig)=)[^&\s\"'<>#]+", re.IGNORECASE),

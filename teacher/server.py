@@ -216,6 +216,15 @@ def _promised_wait(reply: Reply) -> float | None:
     return seconds if 0 <= seconds <= LONGEST_PROMISE else None
 
 
+def check_server(model: str, options: EngineOptions) -> None:
+    """Raise TeacherInvalid where no server answers at the address."""
+    server = ChatServer(model, options)
+    try:
+        server.run(server.check_address())
+    finally:
+        server.close()
+
+
 def image_part(url: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 

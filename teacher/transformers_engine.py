@@ -18,7 +18,7 @@ from teacher.answer_mass import AnswerMass, total_mass
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first_line
 from teacher.engine import REFUSALS, EngineUsage, ImageRefused
 from teacher.packed import obstacle, packed_logits
-from teacher.prompt import Prompts, find_answer_tokens, load_processor, tokenize_questions
+from teacher.prompt import Prompts, check_processor, find_answer_tokens, load_processor, tokenize_questions
 
 # How far packed and plain log-probabilities may lie apart before packing is taken to be wrong for a model. In half
 # precision the order of summation alone moves them by tenths.
@@ -49,7 +49,7 @@ class TransformersEngine:
         self.tokens = find_answer_tokens(self.processor.tokenizer, self.config)
         # Extraction asks the same questions about one chunk of images after the other.
         self._prompts = lru_cache(maxsize=4)(partial(tokenize_questions, self.processor, self.config))
-        self._prompts(CHECK_QUESTIONS)
+        check_processor(self.processor, self.config, self._prompts(CHECK_QUESTIONS).texts[0])
         try:
             model: Any = AutoModelForImageTextToText.from_pretrained(
                 teacher.path,

@@ -20,7 +20,7 @@ from storage.text import printable
 from teacher.answer_mass import AnswerMass, total_mass
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first_line
 from teacher.engine import REFUSALS, EngineUsage, ImageRefused
-from teacher.prompt import Prompts, find_answer_tokens, load_processor, tokenize_questions
+from teacher.prompt import Prompts, check_processor, find_answer_tokens, load_processor, tokenize_questions
 from teacher.vllm_load import free_vllm, load_vllm, set_defaults
 from teacher.vllm_rendering import CHANGED, VllmRenderer
 
@@ -64,7 +64,7 @@ class VllmEngine:
         self.processor: Any = load_processor(teacher)
         # A run asks the same questions about one chunk of images after the other.
         self._prompts = lru_cache(maxsize=4)(partial(tokenize_questions, self.processor, self.config))
-        self._prompts(CHECK_QUESTIONS)
+        check_processor(self.processor, self.config, self._prompts(CHECK_QUESTIONS).texts[0])
         self.tokens = find_answer_tokens(self.processor.tokenizer, self.config)
         self._token_ids = [*self.tokens.yes, *self.tokens.no]
         self.sampling = SamplingParams(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 from typing import Any
 
 from pydantic import ValidationError
 
 from storage import torchvision_ops
+from storage.documents import read_json
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first_line
 
 # Read when vllm is imported. The engine runs in this process, which is one of our own already (teacher/process.py):
@@ -67,7 +67,7 @@ def load_vllm(teacher: ResolvedTeacher, options: EngineOptions, longest: int, **
     except ValidationError as error:  # its first line only counts the others
         reasons = ", ".join(one["msg"].removeprefix("Value error, ").splitlines()[0] for one in error.errors())
         raise TeacherInvalid(f"vLLM cannot load {teacher.path}: {reasons}") from error
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, OSError, KeyError, TypeError) as error:  # TypeError: an argument that it does not know
         raise TeacherInvalid(f"vLLM cannot load {teacher.path}: {first_line(error)}") from error
 
 
@@ -103,6 +103,6 @@ def _cache_bytes(teacher: ResolvedTeacher) -> int:
 def longest_prompt(teacher: ResolvedTeacher, longest: int) -> int:
     """Tokens to reserve for one prompt and its answer: what the model can take, but no more than `longest`."""
     assert teacher.path is not None
-    document = json.loads((teacher.path / "config.json").read_text(encoding="utf-8"))
+    document = read_json(teacher.path / "config.json")
     text = document.get("text_config", document)
-    return min(longest, int(text.get("max_position_embeddings", longest)))
+    return min(longest, int(text.get("max_position_embeddings") or longest))

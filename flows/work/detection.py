@@ -186,8 +186,7 @@ def check_detection_inputs(
     for shown, file in to_ask(dataset.open_detection(), boxes, questions, box_questions).values():
         load_questions(Path(file).expanduser())
         select(shown, splits)
-    teacher.config()
-    engine.choose()
+    teacher.answering(dataset).check(engine)
     engine.devices()
 
 

@@ -164,7 +164,7 @@ def find_teacher(
     chosen, name = teacher.answering(dataset), engine.choose()[0]
     if chosen.model == TINY and name != "openai" and not dataset.is_rendered():
         reporter.say("note: teacher tiny knows rendered scenes only; its answers about other images say little")
-    return chosen.resolve(name)
+    return chosen.resolve(name, engine.settings())
 
 
 def check_inputs(
@@ -177,8 +177,7 @@ def check_inputs(
     """Raise what `extract_aspects` would raise about its inputs, as far as that is found out without reading photos."""
     load_questions(Path(questions).expanduser())
     select(dataset.open(), splits)
-    teacher.config()
-    engine.choose()
+    teacher.answering(dataset).check(engine)
     engine.devices()
 
 

@@ -105,7 +105,7 @@ def generate_questions(
     check_output(path, engine, overwrite)
     with reporter.working("looking at classes and model"):
         asked = brief.load(teacher.config().max_pixels)
-        resolved = teacher.resolve(engine.choose()[0])
+        resolved = teacher.resolve(engine.choose()[0], engine.settings())
     with reporter.working("loading the model"):
         writer = open_writer(resolved, engine, len(asked.photos))
     reporter.say(f"{resolved.config.model} is to write {brief.count} questions about {len(asked.classes)} classes")

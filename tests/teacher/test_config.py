@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from teacher.config import TINY_MODEL, TeacherConfig, TeacherInvalid, resolve, tiny_teacher
+from storage.errors import InputInvalid
+from teacher.config import TINY_MODEL, EngineOptions, TeacherConfig, TeacherInvalid, check_folder, resolve, tiny_teacher
 
 
 def test_the_same_weights_elsewhere_are_the_same_teacher(tmp_path: Path) -> None:
@@ -57,3 +59,93 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
 def test_a_prompt_needs_a_place_for_the_question() -> None:
     with pytest.raises(TeacherInvalid, match=r"\{question\}"):
         TeacherConfig(model="x", prompt="Yes or no?")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"prompt": "{question} {image}"}, r"has \{image\} in it"),
+        ({"prompt": "{question} {}"}, r"has \{\} in it"),
+        ({"prompt": "{question}" + "a" * 1_000_000}, "has 1000010 characters"),
+        ({"prompt": "{question}\x1b[2J"}, "control characters"),
+        ({"prompt": "{question}\udcff"}, "control characters"),
+        ({"prompt": "\x1b]0;title\x07" * 1000}, "has"),
+        ({"yes_words": ()}, "yes_words is empty"),
+        ({"no_words": ("",)}, "no single word"),
+        ({"yes_words": ("Yes", " ")}, "no single word"),
+        ({"yes_words": ("Oh yes",)}, "no single word"),
+        ({"no_words": ("No\n",)}, "no single word"),
+        ({"no_words": ("N" * 100_000,)}, "no single word"),
+        ({"no_words": ("No", "yes")}, "'yes' is among yes_words and no_words"),
+        ({"max_pixels": 0}, "max_pixels is 0"),
+        ({"max_pixels": -1}, "max_pixels is -1"),
+        ({"max_pixels": 10**30}, "max_pixels is 1"),
+        ({"dtype": "nan"}, "dtype is 'nan'"),
+        ({"model": "m" * 100_000}, "which is no name"),
+        ({"revision": "a\x07"}, "which is no name"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_in_one_line(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(TeacherInvalid, match=reason) as caught:
+        TeacherConfig(**{"model": "x", **change})
+    assert len(str(caught.value)) < 500
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"concurrency": 0},
+        {"concurrency": 10**30},
+        {"top_logprobs": -1},
+        {"timeout": float("nan")},
+        {"timeout": 0},
+        {"max_retries": -1},
+        {"batch_size": 0},
+        {"max_model_len": 10**30},
+        {"gpu_memory_utilization": float("nan")},
+        {"min_answer_mass": 2.0},
+    ],
+)
+def test_options_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(TeacherInvalid, match=f"^{next(iter(change))} is .*; choose a (whole )?number from"):
+        EngineOptions(**change)
+
+
+def write_model(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (("config.json",), "takes no images"),
+        (("config.json", "model.safetensors"), "takes no images"),
+        (("config.json", "preprocessor_config.json"), "no weights in"),
+        (("config.json", "processor_config.json", "model.safetensors", "adapter_config.json"), "holds an adapter"),
+    ],
+)
+def test_a_folder_that_cannot_be_a_teacher_shows_at_once(tmp_path: Path, names: tuple[str, ...], reason: str) -> None:
+    folder = write_model(tmp_path, *names)
+    with pytest.raises(TeacherInvalid, match=reason):
+        check_folder(folder, TeacherConfig(model=str(folder)))
+
+
+def test_a_text_model_may_write(tmp_path: Path) -> None:
+    check_folder(
+        write_model(tmp_path, "config.json", "model.safetensors"), TeacherConfig(model="x"), takes_images=False
+    )
+
+
+def test_the_bundled_model_passes() -> None:
+    check_folder(TINY_MODEL, tiny_teacher())
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", "\x00"])
+def test_a_damaged_description_of_a_model_is_named(tmp_path: Path, text: str) -> None:
+    write_model(tmp_path, "preprocessor_config.json", "model.safetensors")
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputInvalid, match=r"config\.json"):
+        check_folder(tmp_path, TeacherConfig(model=str(tmp_path)))

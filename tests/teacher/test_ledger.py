@@ -29,6 +29,7 @@ def usage() -> EngineUsage:
         images=3,
         questions=30,
         bounded=1,
+        answer_mass=27.0,
         prefix_tokens=600,
         suffix_tokens=300,
         prompt_tokens=6300,
@@ -51,6 +52,8 @@ def test_shards_and_engines_add_up() -> None:
     assert (ledger.images, ledger.questions, ledger.reused) == (6, 60, 20)
     assert (ledger.prefix_tokens, ledger.suffix_tokens) == (1200, 600)
     assert ledger.cache_hit_rate == 0.5
+    assert ledger.answer_mass == pytest.approx(0.9)
+    assert "probability of 0.9 on average" in ledger.lines()[1]
     assert ledger.questions_per_second == 3.0
     assert ledger.images_per_second == pytest.approx(0.3)
     assert (ledger.decode_seconds, ledger.write_seconds) == (1.0, 0.5)

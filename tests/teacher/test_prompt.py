@@ -9,8 +9,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoProcessor, PreTrainedTokenizerFast
 
-from teacher.config import TINY_MODEL, AnswerTokenMissing, ChatTemplateMissing, tiny_teacher
-from teacher.prompt import find_answer_tokens, render_prompt
+from teacher.config import TINY_MODEL, AnswerTokenMissing, ChatTemplateMissing, TeacherInvalid, tiny_teacher
+from teacher.prompt import check_processor, find_answer_tokens, render_prompt
 
 
 def tokenizer_of(*words: str) -> PreTrainedTokenizerFast:
@@ -50,3 +50,45 @@ def test_a_model_without_a_template_is_refused() -> None:
     processor.chat_template = None
     with pytest.raises(ChatTemplateMissing, match="no chat template"):
         render_prompt(processor, tiny_teacher(), "Is it red?")
+
+
+SAY = "{% for message in messages %}{{ message['content'][1]['text'] }}{% endfor %}"
+GENERATE = SAY + "{% if add_generation_prompt %}" + "ENDING{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [
+        ("Assistant:", "Assistant:"),
+        ("<think>\n\n</think>\n\n", "<think>\n\n</think>\n\n"),
+        (
+            "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% else %}<think>{% endif %}",
+            "<think></think>",
+        ),
+        ("{% if thinking is defined and not thinking %}</think>{% else %}<think>{% endif %}", "</think>"),
+        ("{% if enable_thinking %}<think>{% endif %}", ""),
+    ],
+)
+def test_a_thought_is_closed_where_the_template_has_a_switch(ending: str, expected: str) -> None:
+    processor = AutoProcessor.from_pretrained(TINY_MODEL)
+    processor.chat_template = GENERATE.replace("ENDING", ending)
+    config = dataclasses.replace(tiny_teacher(), prompt="{question} <think>")
+    assert render_prompt(processor, config, "Is it red?") == f"Is it red? <think>{expected}"
+
+
+@pytest.mark.parametrize("opening", ["<think>\n", "<thinking>", "[THINK]", "<|begin_of_thought|>", "</think><think>"])
+def test_a_model_that_has_to_think_is_refused(opening: str) -> None:
+    processor = AutoProcessor.from_pretrained(TINY_MODEL)
+    processor.chat_template = GENERATE.replace("ENDING", opening)
+    with pytest.raises(TeacherInvalid, match="thinks before it answers") as caught:
+        render_prompt(processor, tiny_teacher(), "Is it red?")
+    assert str(caught.value).isprintable()
+
+
+def test_settings_that_the_image_processor_does_not_take_are_refused() -> None:
+    processor = AutoProcessor.from_pretrained(TINY_MODEL)
+    config = dataclasses.replace(tiny_teacher(), processor={"size": "banana"})
+    prompt = render_prompt(processor, config, "Is it red?")
+    with pytest.raises(TeacherInvalid, match=r"does not take size='banana' .*see --processor"):
+        check_processor(processor, config, prompt)
+    check_processor(processor, tiny_teacher(), prompt)

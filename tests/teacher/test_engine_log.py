@@ -1,0 +1,130 @@
+"""Logs of killed runs are removed, those of running ones kept; errors cross as text without secrets."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from teacher.config import ChatTemplateMissing, TeacherInvalid
+from teacher.engine import ImageRefused, TeacherUnreachable
+from teacher.engine_log import EngineLog, remove_stale_logs
+from teacher.redaction import redact
+from teacher.trouble import LONGEST, tell, told
+
+GONE = 2**22 + 5  # no process has this number: it is above Linux's largest
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def written(folder: Path, name: str, age: float = 0.0) -> Path:
+    path = folder / name
+    path.write_text("x")
+    os.utime(path, (time.time() - age, time.time() - age))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "age", "stays"),
+    [
+        (f"aspects-teacher-{GONE}-abc.log", 0, False),
+        (f"aspects-teacher-{10**30}-abc.log", 0, False),
+        (f"aspects-teacher-{os.getpid()}-abc.log", 0, True),  # not locked yet
+        (f"aspects-teacher-{os.getpid()}-abc.log", 3600, False),  # the number belongs to another process now
+        ("aspects-teacher-abc_1234.log", 3600, True),  # perhaps of a running older release
+        ("aspects-teacher-abc_1234.log", 100_000, False),
+        ("aspects-teacher-notes.md.log", 100_000, True),
+        ("another.log", 100_000, True),
+    ],
+)
+def test_what_nobody_needs_is_removed(folder: Path, name: str, age: float, stays: bool) -> None:
+    path = written(folder, name, age)
+    remove_stale_logs()
+    assert path.exists() == stays
+
+
+def test_a_log_that_is_held_stays(folder: Path) -> None:
+    path = written(folder, f"aspects-teacher-{GONE}-abc.log", 100_000)
+    with path.open() as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        remove_stale_logs()
+        assert path.exists()
+    remove_stale_logs()
+    assert not path.exists()
+
+
+OWNER = "import time; from teacher.engine_log import EngineLog; print(EngineLog().path, flush=True); time.sleep(60)"
+
+
+def test_the_log_of_a_killed_run_is_removed_by_the_next(folder: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True, env=environment)
+    assert owner.stdout is not None
+    path = Path(owner.stdout.readline().strip())
+    remove_stale_logs()
+    assert path.exists()
+    owner.kill()
+    owner.wait()
+    remove_stale_logs()
+    assert not path.exists()
+
+
+def test_the_last_words_are_printable_and_without_secrets() -> None:
+    log = EngineLog()
+    log.path.write_bytes(b"x" * 100_000 + b"\nfirst\nBearer my-key-1 \x1b[2J\xff\n\nlast " + b"y" * 1000)
+    words = log.last_words(["my-key-1"])
+    assert words.isprintable()
+    assert len(words) <= 400
+    assert words.startswith("first | Bearer *** \\x1b[2J")
+    log.close()
+    assert log.last_words() == ""
+
+
+@pytest.mark.parametrize(
+    "error", [TeacherInvalid("a"), ChatTemplateMissing("b"), TeacherUnreachable("c"), ImageRefused(3, "d")]
+)
+def test_an_error_crosses_as_text(error: Exception) -> None:
+    crossed = told(pickle.loads(pickle.dumps(tell(error))))
+    assert type(crossed) is type(error)
+    assert str(crossed) == str(error)
+
+
+class Foreign(ValueError):
+    """As libraries have them: nobody else can read it."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__("\x1b[31m" + "my-key-1 " * 1000)
+
+
+def test_a_librarys_error_crosses_within_limits() -> None:
+    crossed = told(pickle.loads(pickle.dumps(tell(Foreign(1, 2), ["my-key-1"]))))
+    assert type(crossed) is TeacherInvalid
+    assert str(crossed).isprintable()
+    assert len(str(crossed)) < LONGEST + 50
+    assert "my-key" not in str(crossed)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://me:pw@host/v1 failed", "http://***@host/v1 failed"),
+        ("GET https://host/v1?api_key=abc&x=1", "GET https://host/v1?api_key=***&x=1"),
+        ("Authorization: Bearer abcdef12345", "Authorization: Bearer ***"),
+        ("a bearer of news, basic manners", "a bearer of news, basic manners"),
+        ("key sk-1 and sk-12", "key *** and ***"),
+        ("ab", "ab"),
+    ],
+)
+def test_secrets_are_hidden(text: str, expected: str) -> None:
+    assert redact(text, ["sk-1", "sk-12", "ab"]) == expected
