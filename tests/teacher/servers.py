@@ -127,9 +127,11 @@ def scripted_server(reply: Callable[[Mapping[str, Any]], Reply]) -> Iterator[Scr
     with ScriptedServer(reply) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def chat_reply(content: str | None, **choice: Any) -> Reply:

@@ -57,7 +57,6 @@ def refused(engine: TeacherEngine) -> str:
     for _ in range(2):
         with pytest.raises(TeacherInvalid, match=r"says neither yes nor no: .*; it begins with '") as caught:
             engine.answer(pictures()[:2], QUESTIONS[:3])
-    assert "Yes" in str(caught.value) or "No" in str(caught.value)
     assert "--yes-words" in str(caught.value)
     assert str(caught.value).isprintable()
     return str(caught.value)
@@ -66,7 +65,8 @@ def refused(engine: TeacherEngine) -> str:
 @pytest.mark.parametrize("plain", [False, True])
 def test_transformers_names_what_is_said_instead(plain: bool) -> None:
     engine = TransformersEngine(resolve(SILENT), EngineOptions(plain=plain))
-    refused(engine)
+    said = refused(engine)
+    assert "'Yes'" in said or "'No'" in said
     answered = TransformersEngine(resolve(tiny_teacher()), EngineOptions(plain=plain))
     answered.answer(pictures()[:2], QUESTIONS[:3])
     assert answered.usage.answer_mass == pytest.approx(6, rel=1e-2)

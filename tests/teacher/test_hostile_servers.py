@@ -177,8 +177,10 @@ def raw_server(reply: Callable[[Any], None]) -> Iterator[str]:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Raw) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-        server.shutdown()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+        finally:
+            server.shutdown()
 
 
 @pytest.mark.parametrize(
