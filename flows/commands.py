@@ -119,32 +119,63 @@ def train(given: dict[str, Any], student: StudentParameters) -> Results:
 
 
 def evaluate(given: dict[str, Any]) -> None:
-    """Print the scores of a classifier's run or a detector's."""
-    from flows.report import print_detection_evaluation, print_evaluation
+    """Print the scores of a classifier's run or a detector's, and why aspects are not among them."""
     from student.detection.runs import is_detector_run
-    from student.settings import present_accelerator
+    from student.progress import note
 
-    run, split, store, teacher = (given[name] for name in ("run", "split", "store", "teacher"))
-    questions, box_questions = question_files(given)
-    accelerator, progress = present_accelerator(), sys.stderr.isatty()
-    if is_detector_run(run):
-        from flows.work.detection import find_detection_knowledge
-        from student.detection.evaluate import evaluate_detector
+    lines = _evaluate_detector(given) if is_detector_run(given["run"]) else _evaluate_classifier(given)
+    for line in lines:
+        note(line)
 
-        photos, boxes = _dataset(given).open_detection(), BoxParameters(view=given["box_view"])
-        known = None
-        if store:
-            known = find_detection_knowledge(store, photos, teacher, questions, box_questions, boxes)
-        print_detection_evaluation(
-            evaluate_detector(run, photos, known, split, accelerator=accelerator, progress=progress)
-        )
-        return
+
+def _evaluate_classifier(given: dict[str, Any]) -> list[str]:
+    from flows.report import print_evaluation
     from flows.work.training import find_teacher_answers
     from student.evaluate import evaluate as evaluate_run
+    from student.evaluate import why_unscored
+    from student.runs import RunDescription, read_description
+    from student.settings import present_accelerator
 
+    run, split, store = (given[name] for name in ("run", "split", "store"))
+    learnt = read_description(run, RunDescription).aspects
     images = _dataset(given).open()
-    answers = find_teacher_answers(store, images.name, teacher, questions) if store else None
-    print_evaluation(evaluate_run(run, images, answers, split, accelerator=accelerator, progress=progress))
+    questions, _ = question_files(given)
+    answers = find_teacher_answers(store, images.name, given["teacher"], questions) if store else None
+    scores = evaluate_run(run, images, answers, split, accelerator=present_accelerator(), progress=sys.stderr.isatty())
+    print_evaluation(scores)
+    return why_unscored(learnt, scores.aspects, scores.images, split) if store else []
+
+
+def _evaluate_detector(given: dict[str, Any]) -> list[str]:
+    from flows.report import print_detection_evaluation
+    from flows.work.detection import find_detection_knowledge
+    from student.detection.evaluate import evaluate_detector
+    from student.detection.runs import DetectorDescription
+    from student.evaluate import why_unscored
+    from student.runs import read_description
+    from student.settings import present_accelerator
+
+    run, split, store = (given[name] for name in ("run", "split", "store"))
+    learnt = read_description(run, DetectorDescription)
+    photos, boxes = _dataset(given).open_detection(), BoxParameters(view=given["box_view"])
+    questions, box_questions = question_files(given)
+    known = None
+    if store:
+        known = find_detection_knowledge(store, photos, given["teacher"], questions, box_questions, boxes)
+    found = evaluate_detector(
+        run, photos, known, split, accelerator=present_accelerator(), progress=sys.stderr.isatty()
+    )
+    print_detection_evaluation(found)
+    if known is None:
+        return []
+    if known.images is None and known.boxes is None:
+        return ["no aspects are scored; name what was asked with --questions or --box-questions"]
+    lines = []
+    if known.images is not None:
+        lines += why_unscored(learnt.image_aspects, found.image_aspects, found.images, split)
+    if known.boxes is not None:
+        lines += why_unscored(learnt.box_aspects, found.box_aspects, found.boxes, split, what="boxes")
+    return lines
 
 
 def question_files(given: dict[str, Any]) -> tuple[str | None, str | None]:

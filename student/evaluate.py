@@ -20,7 +20,7 @@ from student.augment import normalize_pixels
 from student.examples import ExamplesInvalid, Knowledge, digest_of, log_odds_of
 from student.files import RunInvalid, only_user, parse, read_json, write_json
 from student.images import ImageCache, evaluation_cache
-from student.model import Logits, Student, optimized, yes_probability
+from student.model import Aspect, Logits, Student, optimized, yes_probability
 from student.progress import ImageBar, note
 from student.runs import load_run
 from student.settings import Accelerator
@@ -144,6 +144,24 @@ def evaluate(
         )
     write_json(run_dir / EVALUATION_FILE.format(split=split), evaluation.to_dict())
     return evaluation
+
+
+def why_unscored(
+    learnt: Sequence[Aspect], scored: Sequence[AspectScore], images: int, split: str, *, what: str = "images"
+) -> list[str]:
+    """A line about aspects that answers were given for but that are not scored, or not on all of so many `images`;
+    none where there is nothing to say."""
+    ask = f"ask about them with 'aspects extract --splits {split}'"
+    if not learnt:
+        return [f"no aspects of {what} are scored: this student learnt none"]
+    if not scored:
+        return [f"no aspects of {what} are scored: the store has no answers about {what} of split '{split}'; {ask}"]
+    if len(scored) < len(learnt):
+        return [f"{len(scored)} of {len(learnt)} aspects of {what} are scored: the store has no answers to the others"]
+    fewest = min(score.images for score in scored)
+    if what == "images" and fewest < images:  # boxes that are too small are never asked about
+        return [f"aspects are scored on {fewest} of {images} images: the store has no answers about the others; {ask}"]
+    return []
 
 
 def read_evaluation(run_dir: Path, split: str) -> Evaluation | None:

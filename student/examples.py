@@ -89,8 +89,7 @@ def join_examples(
     Images without an answer are left out whatever the method learns, so that all methods see the same images; images
     without a label teach by their answers alone. Raises
     ExamplesInvalid for answers of another dataset, for images without answers unless the config drops them, for a
-    method that learns from answers where there are none, and for classes that are too small to cut a validation
-    image off.
+    method that learns from answers where there are none. The only image of a class is trained on.
     """
     answered = np.ones(len(records), dtype=bool)
     for answers in knowledge.given:
@@ -101,7 +100,7 @@ def join_examples(
     labelled = used[labels[used] != UNKNOWN]
     labelled = _choose_fraction(labels, labelled, config.label_fraction, seed=[config.seed, 5])
     labels[np.setdiff1d(used, labelled)] = UNKNOWN
-    is_val = _choose_validation(config, dataset, labels[labelled])
+    is_val = _choose_validation(config, labels[labelled])
     trained = np.zeros(len(records), dtype=bool)
     trained[labelled[~is_val]] = True
     photos = Photos(labels=labels, trained=trained, classes=len(dataset.class_names), seed=config.seed)
@@ -232,19 +231,14 @@ def _choose_fraction(
     return np.sort(np.concatenate(chosen))
 
 
-def _choose_validation(config: StudentConfig, dataset: ImageDataset, labels: np.ndarray) -> np.ndarray:
-    """bool [N]: `val_fraction` of each class, at least one image and never the last one, drawn from the seed."""
+def _choose_validation(config: StudentConfig, labels: np.ndarray) -> np.ndarray:
+    """bool [N]: `val_fraction` of each class, at least one image and never its last one, drawn from the seed."""
     chosen = np.zeros(len(labels), dtype=bool)
     if config.val_fraction == 0:
         return chosen
     generator = np.random.default_rng([config.seed, 1])
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        if len(members) < 2:
-            raise ExamplesInvalid(
-                f"class '{dataset.class_names[label]}' of dataset '{dataset.name}' has a single training image, "
-                f"too few to cut a validation split; add images or set val_fraction to 0"
-            )
         count = min(len(members) - 1, max(1, round(config.val_fraction * len(members))))
         chosen[generator.permutation(members)[:count]] = True
     return chosen

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,23 +23,21 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from storage.errors import InputInvalid
 from storage.images import ImageUnreadable, decode_image
+from storage.text import printable
 from student.augment import normalize_pixels
 from student.config import TORCHVISION, StudentConfig
-from student.files import write_bytes, write_json
+from student.export_folder import FILES, USE, ExportInvalid, export_folder
+from student.files import RunInvalid, exists, read_json, write_bytes, write_json
 from student.images import PhotosInvalid, view_for_evaluation
 from student.model import Aspect, Student, create_network, without_aspects, yes_probability
-from student.runs import RunDescription, load_run, read_description
+from student.runs import DESCRIPTION, RunDescription, load_run, load_weights, read_description
+from student.settings import ConfigInvalid
 
 Format = Literal["safetensors", "onnx"]
 OPSET = 18
 # onnxruntime adds up in another order than torch; more than this is another function.
 TOLERANCE = 1e-4
-
-
-class ExportInvalid(InputInvalid):
-    """The export cannot be made or used; the message says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,8 @@ def export(
     """Write the weights of the finished run in `run_dir` to `out_dir`, without its aspect outputs unless kept.
 
     Kept aspects follow the classes in the timm model's outputs and have an output of their own in ONNX. Raises
-    ExportInvalid for an unknown format and for a model that onnxruntime computes differently.
+    ExportInvalid for an unknown format, for a folder that holds something else, and for a model that cannot be written
+    as ONNX or that onnxruntime computes differently; nothing is written then.
     """
     for name in formats:
         if name not in get_args(Format):
@@ -84,20 +84,18 @@ def export(
             f"the aspects of the run in {run_dir} have a head of their own, which no timm model has; "
             f"export onnx alone, or without the aspects"
         )
-    written = ["preprocessing.json"]
-    write_json(out_dir / "preprocessing.json", describe_use(description, student, aspects))
     difference = None
-    if "safetensors" in formats:
-        state = {name: tensor.contiguous() for name, tensor in student.network.state_dict().items()}
-        write_bytes(out_dir / "model.safetensors", safetensors.torch.save(state, metadata={"format": "pt"}))
-        written.append("model.safetensors")
-        if not description.config.backbone.startswith(TORCHVISION):
-            write_json(out_dir / "config.json", timm_config(description, student, aspects))
-            written.append("config.json")
-    if "onnx" in formats:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        difference = write_onnx(student, out_dir / "model.onnx", description.config.image_size)
-        written.append("model.onnx")
+    with export_folder(out_dir) as folder:
+        write_json(folder / USE, describe_use(description, student, aspects))
+        if "safetensors" in formats:
+            state = {name: tensor.contiguous() for name, tensor in student.network.state_dict().items()}
+            write_bytes(folder / "model.safetensors", safetensors.torch.save(state, metadata={"format": "pt"}))
+            if not description.config.backbone.startswith(TORCHVISION):
+                values = timm_config(description, student, aspects)
+                write_bytes(folder / "config.json", json.dumps(values, indent=2, ensure_ascii=False).encode())
+        if "onnx" in formats:
+            difference = write_onnx(student, folder / "model.onnx", description.config.image_size)
+        written = [name for name in FILES if (folder / name).exists()]
     return Export(folder=out_dir, files=tuple(written), onnx_difference=difference)
 
 
@@ -156,29 +154,42 @@ def write_onnx(student: Student, path: Path, image_size: int) -> float:
     names = ["class_logits", "aspect_logits"][: 2 if student.aspects else 1]
     beside = path.with_suffix(".unfinished")
     axes = {name: {0: "batch"} for name in ("images", *names)}
-    # The tracing exporter: every timm model goes through it, and it needs no package beyond onnx.
-    torch.onnx.export(
-        outputs,
-        (example,),
-        str(beside),
-        input_names=["images"],
-        output_names=names,
-        dynamic_axes=axes,
-        opset_version=OPSET,
-        dynamo=False,
-    )
     try:
+        # The tracing exporter: every timm model goes through it, and it needs no package beyond onnx.
+        with as_one_line():
+            torch.onnx.export(
+                outputs,
+                (example,),
+                str(beside),
+                input_names=["images"],
+                output_names=names,
+                dynamic_axes=axes,
+                opset_version=OPSET,
+                dynamo=False,
+            )
         session = onnxruntime.InferenceSession(str(beside), providers=["CPUExecutionProvider"])
         difference = max(_difference(session, outputs, batch) for batch in (example, example[:1]))
         if not difference <= TOLERANCE:
             raise ExportInvalid(
-                f"onnxruntime's logits of backbone in {path} differ from torch's by {difference:.2g}, more than "
-                f"{TOLERANCE}; export safetensors alone"
+                f"onnxruntime's logits differ from torch's by {difference:.2g}, more than {TOLERANCE}; "
+                f"export safetensors alone"
             )
         write_bytes(path, beside.read_bytes())
     finally:
         beside.unlink(missing_ok=True)
     return difference
+
+
+@contextmanager
+def as_one_line() -> Iterator[None]:
+    """Whatever torch's ONNX exporter raises as ExportInvalid."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # the exporter raises errors of many kinds for what it cannot trace
+        why = printable(str(error), 200)
+        raise ExportInvalid(f"this model cannot be written as ONNX ({why}); export safetensors alone") from error
 
 
 class OnnxOutputs(nn.Module):
@@ -216,18 +227,25 @@ def predict(folder: Path, paths: Sequence[Path], *, top: int = 5) -> list[Predic
 
 
 def _load_any(folder: Path) -> tuple[Student, dict[str, Any]]:
-    if (folder / "run.json").exists():
+    if exists(folder / DESCRIPTION):
         description = read_description(folder, RunDescription)
         student = load_run(folder).load()
         return student, describe_use(description, student, description.aspects)
-    if not (folder / "preprocessing.json").exists() or not (folder / "model.safetensors").exists():
+    path = folder / "model.safetensors"
+    if not exists(folder / USE) or not exists(path):
         raise ExportInvalid(f"no run and no safetensors export in {folder}; make one with 'aspects export'")
-    use = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
-    classes, aspects = len(use["class_names"]), len(use["aspects"])
-    config = StudentConfig.from_dict(use["config"]).replace(pretrained=False)
-    network = create_network(config, outputs=classes + aspects)
-    network.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
-    return Student(network.eval(), classes=classes, aspects=aspects), use
+    use = read_json(folder / USE)
+    try:
+        classes, aspects = len(use["class_names"]), [Aspect(**aspect) for aspect in use["aspects"]]
+        config = StudentConfig.from_stored(use["config"]).replace(pretrained=False)
+    except (KeyError, TypeError, ConfigInvalid) as error:
+        raise ExportInvalid(f"{folder / USE} is damaged ({error}); export again") from error
+    network = create_network(config, outputs=classes + len(aspects))
+    try:
+        load_weights(network, path)
+    except RunInvalid as error:
+        raise ExportInvalid(f"{path} is damaged, or of another export; export again") from error
+    return Student(network, classes=classes, aspects=len(aspects)), use
 
 
 def _view(path: Path, use: dict[str, Any]) -> Tensor:

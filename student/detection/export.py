@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from student.detection.model import Detector, without_aspects
 from student.detection.runs import DetectorDescription, load_detector_run
-from student.export import OPSET, Export, ExportInvalid, Format
+from student.export import OPSET, Export, Format, as_one_line
+from student.export_folder import FILES, USE, ExportInvalid, export_folder
 from student.files import write_bytes, write_json
 
 OUTPUTS = ("boxes", "scores", "labels")
@@ -43,16 +44,15 @@ def export_detector(
         raise ExportInvalid(f"the aspects of detectors are not exported; load {run_dir} and call Detector.explain")
     run = load_detector_run(run_dir)
     detector = without_aspects(run.load()).eval()
-    written = ["preprocessing.json"]
-    write_json(out_dir / "preprocessing.json", describe_use(run.description))
     difference = None
-    if "safetensors" in formats:
-        state = {name: tensor.contiguous() for name, tensor in detector.network.state_dict().items()}
-        write_bytes(out_dir / "model.safetensors", safetensors.torch.save(state, metadata={"format": "pt"}))
-        written.append("model.safetensors")
-    if "onnx" in formats:
-        difference = write_detector_onnx(detector, out_dir / "model.onnx", run.description.config.image_size)
-        written.append("model.onnx")
+    with export_folder(out_dir) as folder:
+        write_json(folder / USE, describe_use(run.description))
+        if "safetensors" in formats:
+            state = {name: tensor.contiguous() for name, tensor in detector.network.state_dict().items()}
+            write_bytes(folder / "model.safetensors", safetensors.torch.save(state, metadata={"format": "pt"}))
+        if "onnx" in formats:
+            difference = write_detector_onnx(detector, folder / "model.onnx", run.description.config.image_size)
+        written = [name for name in FILES if (folder / name).exists()]
     return Export(folder=out_dir, files=tuple(written), onnx_difference=difference)
 
 
@@ -75,27 +75,27 @@ def write_detector_onnx(detector: Detector, path: Path, image_size: int) -> floa
     examples = [torch.rand(3, *shape, generator=generator) for shape in shapes]
     beside = path.with_suffix(".unfinished")
     axes = {"image": {1: "height", 2: "width"}, **{name: {0: "found"} for name in OUTPUTS}}
-    with warnings.catch_warnings():
-        # Of what may be a constant in the trace; whether it is, shows on the other shapes.
-        warnings.simplefilter("ignore")
-        # The tracing exporter: the one that torchvision's detectors are made for.
-        torch.onnx.export(
-            outputs,
-            (examples[0],),
-            str(beside),
-            input_names=["image"],
-            output_names=list(OUTPUTS),
-            dynamic_axes=axes,
-            opset_version=OPSET,
-            dynamo=False,
-        )
     try:
+        with as_one_line(), warnings.catch_warnings():
+            # Of what may be a constant in the trace; whether it is, shows on the other shapes.
+            warnings.simplefilter("ignore")
+            # The tracing exporter: the one that torchvision's detectors are made for.
+            torch.onnx.export(
+                outputs,
+                (examples[0],),
+                str(beside),
+                input_names=["image"],
+                output_names=list(OUTPUTS),
+                dynamic_axes=axes,
+                opset_version=OPSET,
+                dynamo=False,
+            )
         session = onnxruntime.InferenceSession(str(beside), providers=["CPUExecutionProvider"])
         difference = max(_difference(session, outputs, example) for example in examples)
         if not difference <= SCORE_TOLERANCE:
             raise ExportInvalid(
-                f"onnxruntime's scores of the detector in {path} differ from torch's by {difference:.2g}, more than "
-                f"{SCORE_TOLERANCE}; export safetensors alone"
+                f"onnxruntime's scores differ from torch's by {difference:.2g}, more than {SCORE_TOLERANCE}; "
+                f"export safetensors alone"
             )
         write_bytes(path, beside.read_bytes())
     finally:
