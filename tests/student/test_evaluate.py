@@ -7,6 +7,7 @@ import torch
 
 from storage.answers import Answers
 from storage.datasets import DatasetInvalid, FileDataset
+from storage.questions import QuestionSet
 from student.config import StudentConfig
 from student.evaluate import (
     Evaluation,
@@ -16,6 +17,7 @@ from student.evaluate import (
     score_aspects,
     score_classes,
     score_labels,
+    why_unscored,
 )
 from student.examples import ExamplesInvalid, Knowledge
 from student.images import evaluation_cache
@@ -122,3 +124,32 @@ def test_what_cannot_be_evaluated_is_one_line(
     (tmp_path / "result.json").unlink()
     with pytest.raises(RunInvalid, match="is not finished; train it again"):
         evaluate(tmp_path, dataset)
+
+
+def test_aspects_that_are_not_scored_are_told(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, knowledge: Knowledge, tmp_path: Path
+):
+    run = train(config.replace(epochs=1, warmup=0), dataset, knowledge, tmp_path, progress=False)
+    learnt = run.description.aspects
+
+    def lines(given: Answers, split: str = "test") -> list[str]:
+        scores = evaluate(tmp_path, dataset, given, split)
+        return why_unscored(learnt, scores.aspects, scores.images, split)
+
+    def only(rows: list[int]) -> Answers:
+        ids = tuple(answers.image_ids[row] for row in rows)
+        return dataclasses.replace(answers, image_ids=ids, yes=answers.yes[rows], no=answers.no[rows])
+
+    train_rows = [row for row, split in enumerate(answers.splits) if split == "train"]
+    test_rows = [row for row, split in enumerate(answers.splits) if split == "test"]
+    assert lines(answers) == []
+    (line,) = lines(only(train_rows))
+    assert line.startswith("no aspects of images are scored: the store has no answers about images of split 'test'")
+    assert "'aspects extract --splits test'" in line
+    (line,) = lines(only([*train_rows, *test_rows[:5]]))
+    assert line.startswith("aspects are scored on 5 of 12 images")
+    one = dataclasses.replace(
+        answers, questions=QuestionSet(answers.questions.questions[:1]), yes=answers.yes[:, :1], no=answers.no[:, :1]
+    )
+    assert lines(one)[0].startswith("1 of 2 aspects of images are scored")
+    assert why_unscored((), (), 12, "test") == ["no aspects of images are scored: this student learnt none"]
