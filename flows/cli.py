@@ -51,9 +51,9 @@ def configure(
 @app.command(epilog="Example: aspects scenes data/scenes")
 def scenes(
     folder: Annotated[Path, typer.Argument(help="Folder to fill with train/ and test/.", metavar="DIR")],
-    train: Annotated[int, typer.Option(help="Training images of each class.", min=1)] = 24,
-    test: Annotated[int, typer.Option(help="Test images of each class.", min=1)] = 40,
-    seed: Annotated[int, typer.Option(help="Another seed draws other scenes.", min=0)] = 0,
+    train: Annotated[int, typer.Option(help="Training images of each class.", min=1, max=options.MOST_SCENES)] = 24,
+    test: Annotated[int, typer.Option(help="Test images of each class.", min=1, max=options.MOST_SCENES)] = 40,
+    seed: Annotated[int, typer.Option(help="Another seed draws other scenes.", min=0, max=options.MAX_SEED)] = 0,
     task: Annotated[
         Literal["classification", "detection"],
         typer.Option(help="detection: several objects in a scene, in COCO's layout; --train and --test count scenes."),
@@ -169,7 +169,9 @@ def experiment(
     download: options.Download = False,
     recipe: Annotated[str | None, typer.Option(help="Instead of the file's.", rich_help_panel=options.STUDENT)] = None,
     seeds: Annotated[str | None, typer.Option(help="Instead of the file's.", rich_help_panel=options.STUDENT)] = None,
-    runs: Annotated[Path | None, typer.Option(help="Instead of the file's.", rich_help_panel=options.STUDENT)] = None,
+    runs: Annotated[
+        str | None, typer.Option(help="Instead of the file's.", metavar="DIR", rich_help_panel=options.STUDENT)
+    ] = None,
     epochs: options.Epochs = None,
     settings: options.Settings = None,
 ) -> None:
@@ -180,13 +182,13 @@ def experiment(
     from flows.work.experiment import read_experiment, run_experiment
 
     given = {
-        "dataset": options.dataset_parameters(dataset, name, root, download) if dataset else None,
+        "dataset": None if dataset is None else options.dataset_parameters(dataset, name, root, download),
         "store": store,
         "teacher": teacher,
         "class_teacher": class_teacher,
         "recipe": recipe,
-        "seeds": options.seed_numbers(seeds) if seeds else None,
-        "runs": str(runs) if runs else None,
+        "seeds": None if seeds is None else options.seed_numbers(seeds),
+        "runs": None if runs is None else options.folder_to_write("--runs", runs),
     }
     changed = options.assignments("--set", settings) | ({} if epochs is None else {"epochs": epochs})
     asked = read_experiment(file, {name: value for name, value in given.items() if value is not None}, changed)

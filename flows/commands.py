@@ -22,6 +22,7 @@ def ask(given: dict[str, Any], student: StudentParameters | None = None) -> Resu
     """Ask about images, then train `student` where there is one: its results."""
     if given["task"] == DETECTION:
         return _ask_about_boxes(given, student)
+    options.refuse_boxes(given)
     questions = _questions(given)
     from flows.work.extraction import check_inputs, extract_aspects
 
@@ -46,6 +47,7 @@ def forecast(given: dict[str, Any]) -> list[str]:
     if given["task"] == DETECTION:
         shown = to_ask(asked["dataset"].open_detection(), _boxes(given), *question_files(given))
     else:
+        options.refuse_boxes(given)
         shown = {"images": (asked["dataset"].open(), _questions(given))}
     resolved = (
         asked["teacher"].answering(asked["dataset"]).resolve(asked["engine"].choose()[0], asked["engine"].settings())
@@ -87,6 +89,8 @@ def train(given: dict[str, Any], student: StudentParameters) -> Results:
     images = _dataset(given)
     questions, box_questions = question_files(given)
     if given["task"] == DETECTION:
+        if given["class_teacher"] is not None:
+            raise options.OptionInvalid("--class-teacher is for --task classification; leave it out")
         from flows.work.detection import evaluation_split, find_detection_knowledge, student_for, train_detectors
 
         student_for(student, questions, box_questions).detector_config()
@@ -103,6 +107,7 @@ def train(given: dict[str, Any], student: StudentParameters) -> Results:
             boxes=boxes,
             detector=student,
         )
+    options.refuse_boxes(given)
     from flows.work.training import find_knowledge, train_student
 
     student.config()
@@ -129,6 +134,7 @@ def evaluate(given: dict[str, Any]) -> None:
 
 
 def _evaluate_classifier(given: dict[str, Any]) -> list[str]:
+    options.refuse_boxes(given, f"is for the run of a detector, and {given['run']} is none; leave it out")
     from flows.report import print_evaluation
     from flows.work.training import find_teacher_answers
     from student.evaluate import evaluate as evaluate_run

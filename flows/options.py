@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -169,7 +170,10 @@ VllmSettings = Annotated[
 ShardSize = Annotated[
     int,
     typer.Option(
-        min=1, help="Images in one Parquet file: what a kill can cost at most, twice.", rich_help_panel=ENGINE
+        min=1,
+        max=1_000_000,
+        help="Images in one Parquet file: what a kill can cost at most, twice.",
+        rich_help_panel=ENGINE,
     ),
 ]
 
@@ -196,8 +200,12 @@ Seeds = Annotated[
     ),
 ]
 Runs = Annotated[
-    Path,
-    typer.Option(help="Folder of the trained students; the same folder goes on where it was.", rich_help_panel=STUDENT),
+    str,
+    typer.Option(
+        help="Folder of the trained students; the same folder goes on where it was.",
+        metavar="DIR",
+        rich_help_panel=STUDENT,
+    ),
 ]
 RunDir = Annotated[Path, typer.Argument(help="Folder of one trained student.", metavar="RUN")]
 AnswersBy = Annotated[
@@ -208,6 +216,10 @@ AnswersBy = Annotated[
 ClassAnswersBy = Annotated[
     str | None, typer.Option(help="Fingerprint of answers about the classes, for methods that learn from both.")
 ]
+
+
+MOST_SCENES = 100_000  # of a class
+MAX_SEED = (1 << 63) - 1  # of torch's generators
 
 
 class OptionInvalid(InputInvalid):
@@ -249,7 +261,7 @@ ASKED_BOXES: Shared = {**BOXES_ASKED, "box_margin": (BoxMargin, 0.25), "smallest
 TRAINING: Shared = {
     "recipe": (Recipe, "small"),
     "seeds": (Seeds, "0,1,2"),
-    "runs": (Runs, Path("runs")),
+    "runs": (Runs, "runs"),
     "backbone": (Backbone, None),
     "epochs": (Epochs, None),
     "image_size": (ImageSize, None),
@@ -322,10 +334,49 @@ def teacher_parameters(given: Given) -> tuple[TeacherParameters, EngineParameter
         batch_size=given["engine_batch"],
         gpu_memory_utilization=given["gpu_memory"],
         max_model_len=given["max_model_len"],
-        arguments={**assignments("--vllm", given["vllm"]), **assignments("--request", given["request"])},
+        arguments=engine_arguments(given["engine"], given["base_url"], given["vllm"], given["request"]),
         **{name: given[name] for name in SAME_NAMES},
     )
     return teacher, engine
+
+
+def engine_arguments(
+    engine: str | None, base_url: str | None, vllm: list[str] | None, request: list[str] | None
+) -> dict[str, Any]:
+    """The settings of --vllm or --request, whichever the engine takes. Raises OptionInvalid for options of another
+    engine: they would change nothing."""
+    served = engine == "openai" or (engine is None and base_url is not None)
+    if base_url is not None and not served:
+        raise OptionInvalid(
+            f"--base-url is the address of a server, but engine {engine} runs the model here; "
+            "leave one of them out, or give --engine openai"
+        )
+    if request and not served:
+        raise OptionInvalid("--request is for a teacher on a server; give its address with --base-url")
+    if vllm and (served or engine == "transformers"):
+        instead = "a server's requests take --request" if served else "leave it out, or give --engine vllm"
+        raise OptionInvalid(f"--vllm is for engine vllm alone; {instead}")
+    return {**assignments("--vllm", vllm), **assignments("--request", request)}
+
+
+def refuse_boxes(given: Given, why: str = "needs --task detection; add that, or leave it out") -> None:
+    """Raises OptionInvalid where options about boxes are given that nothing would come of."""
+    for name, (_, default) in ASKED_BOXES.items():
+        if given.get(name, default) != default:
+            raise OptionInvalid(f"--{name.replace('_', '-')} {why}")
+
+
+def folder_to_write(option: str, folder: str) -> str:
+    """Raises OptionInvalid where no folder can be made: better before hours of asking than after them."""
+    if not folder.strip():
+        raise OptionInvalid(f"{option} is empty; name a folder, e.g. {option} runs/first")
+    place = Path(folder).expanduser()
+    existing = next(parent for parent in (place, *place.parents) if parent.exists())
+    if not existing.is_dir():
+        raise OptionInvalid(f"{option} {folder}: {existing} is a file; name a folder")
+    if not os.access(existing, os.W_OK):
+        raise OptionInvalid(f"{option} {folder}: {existing} cannot be written to; name another folder")
+    return folder
 
 
 def student_parameters(given: Given) -> StudentParameters:
@@ -337,7 +388,7 @@ def student_parameters(given: Given) -> StudentParameters:
     return StudentParameters(
         recipe=given["recipe"],
         seeds=seed_numbers(given["seeds"]),
-        runs=str(given["runs"]),
+        runs=folder_to_write("--runs", given["runs"]),
         settings={**assignments("--set", given["settings"]), **shortcuts},
     )
 
@@ -348,8 +399,8 @@ def seed_numbers(text: str) -> list[int]:
         numbers = [int(seed) for seed in words(text)]
     except ValueError as error:
         raise OptionInvalid(f"--seeds {text!r} are no whole numbers; write e.g. --seeds 0,1,2") from error
-    if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < 0:
-        raise OptionInvalid(f"--seeds {text!r} must be different numbers from 0; write e.g. --seeds 0,1,2")
+    if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < 0 or max(numbers) > MAX_SEED:
+        raise OptionInvalid(f"--seeds {text!r} must be different numbers from 0 to 2^63 - 1; write e.g. --seeds 0,1,2")
     return numbers
 
 

@@ -63,7 +63,8 @@ Seed = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]
 class Parameters(BaseModel):
     """A group of parameters; a misspelt one is an error, not a default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # An empty text is a mistake, not the default: an unset variable of a script, say.
+    model_config = ConfigDict(extra="forbid", frozen=True, str_min_length=1, allow_inf_nan=False)
 
 
 class DatasetParameters(Parameters):

@@ -40,7 +40,7 @@ def generate(
     classes: Annotated[Path | None, typer.Option(help="Or a text file with a class name in each line.")] = None,
     root: options.Root = None,
     download: options.Download = False,
-    count: Annotated[int, typer.Option(min=1, help="Questions wanted.")] = 50,
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="Questions wanted.")] = 50,
     groups: Annotated[
         list[str] | None,
         typer.Option("--group", help="Share of a group, NAME=NUMBER; repeatable. Default: 30, 12 and 8 of three."),
@@ -54,13 +54,17 @@ def generate(
         Path | None, typer.Option(help="File with a prompt of your own.", rich_help_panel=PROMPTED)
     ] = None,
     rounds: Annotated[
-        int, typer.Option(min=1, help="How often what is missing is asked for.", rich_help_panel=PROMPTED)
+        int, typer.Option(min=1, max=1000, help="How often what is missing is asked for.", rich_help_panel=PROMPTED)
     ] = 4,
     max_tokens: Annotated[
         int | None,
-        typer.Option(min=1, help="Longest answer; default: 150 for each question.", rich_help_panel=PROMPTED),
+        typer.Option(
+            min=1, max=1_000_000, help="Longest answer; default: 150 for each question.", rich_help_panel=PROMPTED
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other questions.", rich_help_panel=PROMPTED)] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=options.MAX_SEED, help="Another seed, other questions.", rich_help_panel=PROMPTED)
+    ] = 0,
     revision: options.Revision = None,
     dtype: options.Dtype = None,
     max_pixels: options.MaxPixels = None,
@@ -95,7 +99,7 @@ def generate(
     weights = {"revision": revision, "dtype": dtype, "quantization": quantization, "max_pixels": max_pixels}
     writer = TeacherParameters.model_validate({"model": teacher, "trust_remote_code": trust_remote_code, **weights})
     server = {"base_url": base_url, "api_key_variable": api_key_variable}
-    arguments = {**options.assignments("--vllm", vllm), **options.assignments("--request", request)}
+    arguments = options.engine_arguments(engine, base_url, vllm, request)
     memory = {"gpu_memory_utilization": gpu_memory, "max_model_len": max_model_len}
     run_by = EngineParameters.model_validate({"name": engine, "arguments": arguments, **server, **memory})
     shares = options.assignments("--group", groups)
@@ -126,9 +130,12 @@ def audit(
     store: options.Store = "store",
     splits: options.Splits = "train",
     images: Annotated[
-        int, typer.Option(help="Photos of the sample; all where the store has all answers.", min=1)
+        int,
+        typer.Option(help="Images of the sample; all where the store has all answers.", min=1, max=10_000_000),
     ] = 200,
-    probed: Annotated[int, typer.Option(help="Of them, asked in other words, negated and mirrored.", min=1)] = 64,
+    probed: Annotated[
+        int, typer.Option(help="Of them, asked in other words, negated and mirrored.", min=1, max=10_000_000)
+    ] = 64,
     truth: Annotated[
         Path | None, typer.Option(help="Right answers: Parquet or CSV with image_id and a column per question.")
     ] = None,
@@ -170,7 +177,7 @@ def audit(
 @app.command(epilog="Example: aspects questions select questions/scenes.yaml --count 10 --out questions/ten.yaml")
 def select(
     file: File,
-    count: Annotated[int, typer.Option(help="Questions to choose.", min=1)],
+    count: Annotated[int, typer.Option(help="Questions to choose.", min=1, max=10_000)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Question set to write.")],
     store: options.Store = "store",
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,

@@ -29,6 +29,8 @@ def open_root(uri: str) -> tuple[fs.FileSystem, str]:
     """The filesystem of `uri` and the path in it. Raises StoreUnreachable for an address that pyarrow cannot open."""
     try:
         if "://" not in uri:
+            if not uri.strip():
+                raise ValueError("its name is empty")
             if re.match(r"(s3|gs|gcs|file|https?):", uri):
                 raise ValueError("two slashes belong behind the colon")
             return fs.LocalFileSystem(), Path(uri).expanduser().resolve().as_posix()
