@@ -22,8 +22,10 @@ from prefect.states import State
 from prefect.tasks import Task
 from rich.console import RenderableType
 
+from flows.markup import artifact_rows, markdown_text
 from flows.work.host import AnswerProgress, Ask, Reporter
 from flows.work.shards import RETRY_DELAYS, may_pass
+from storage.text import printable
 from teacher.extract import ShardSummary
 
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
@@ -38,12 +40,12 @@ class ServerReporter:
         self.progress_bars = also is not None and also.progress_bars
 
     def say(self, message: str) -> None:
-        self._logger.info("%s", message)
+        self._logger.info("%s", printable(message))
         if self._also:
             self._also.say(message)
 
     def detail(self, message: str) -> None:
-        self._logger.info("%s", message)
+        self._logger.info("%s", printable(message))
         if self._also:
             self._also.detail(message)
 
@@ -56,16 +58,18 @@ class ServerReporter:
 
     @contextmanager
     def answering(self, about: str, images: int, questions: float) -> Iterator[AnswerProgress]:
-        artifact: Any = create_progress_artifact(0.0, key="extraction", description=f"answers for {about}")
+        artifact: Any = create_progress_artifact(
+            0.0, key="extraction", description=markdown_text(f"answers for {about}")
+        )
         with ExitStack() as stack:
             also = stack.enter_context(self._also.answering(about, images, questions)) if self._also else None
             yield ShardProgress(artifact, also)
 
     def table(self, key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
-        create_table_artifact([dict(row) for row in rows], key=key, description=description)
+        create_table_artifact(artifact_rows(rows), key=key, description=markdown_text(description))
 
     def page(self, key: str, markdown: str, description: str) -> None:
-        create_markdown_artifact(markdown, key=key, description=description)
+        create_markdown_artifact(markdown, key=key, description=markdown_text(description))
 
 
 class ShardProgress:

@@ -13,7 +13,6 @@ import yaml
 from flows.__main__ import main
 from storage.scenes import write_scenes
 from tests.flows.conftest import Aspects
-from tests.storage.datasets.test_yolo import write_yolo
 
 COMMANDS = ("scenes", "extract", "run", "train", "experiment", "evaluate", "export", "import-answers", "show")
 QUESTIONS_COMMANDS = ("generate",)
@@ -54,96 +53,6 @@ def test_help_needs_nothing_heavy() -> None:
     # -S would leave out the folder of this project; -I only the current one.
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stdout
-
-
-DETECTION = ("--task", "detection", "--box-questions", "questions.yaml")
-# Datasets with boxes, by what is wrong with their only box.
-BOXES = {
-    "boxed": "0 0.5 0.5 0.5 0.5",
-    "right": "0 0.5 0.5 1 1",
-    "negative": "0 0.5 0.5 -0.5 0.5",
-    "outside": "0 1.5 0.5 0.5 0.5",
-    "unknown": "3 0.5 0.5 0.5 0.5",
-    "empty-boxes": "",
-}
-MISTAKES: list[tuple[list[str], str]] = [
-    (["extract"], "Missing option '--dataset'"),
-    (["extract", "--datset", "photos"], "--datset"),
-    (["extarct"], "extarct"),
-    (["extract", "-d", "nowhere", "-q", "questions.yaml"], "no folder at nowhere"),
-    (["extract", "-d", "photos", "-q", "none.yaml"], "cannot read question set none.yaml"),
-    (["extract", "-d", "photos", "-q", "broken.yaml"], "broken.yaml is no valid YAML"),
-    (["extract", "-d", "photos", "-q", "questions.yaml", "--splits", "train,tset"], "no split 'tset'; it has train"),
-    (["extract", "-d", "photos", "-q", "questions.yaml", "--splits", ","], "--splits"),
-    (["extract", "-d", "photos", "-q", "questions.yaml", "--engine", "vlm"], "'vllm', 'transformers' or 'openai'"),
-    (["extract", "-d", "photos", "-q", "questions.yaml", "--dtype", "fp8"], "'float32', 'bfloat16'"),
-    (["extract", "-d", "photos", "-q", "questions.yaml", "--prompt", "hm"], "{question}"),
-    (["extract", "-d", "photos", "-q", "questions.yaml", "--shard-size", "0"], "--shard-size"),
-    (["extract", "-d", "photos", "-q", "questions.yaml", "--vllm", "seed"], "--vllm NAME=VALUE"),
-    (["run", "-d", "photos", "-q", "questions.yaml", "--backbone", "resnt18"], "did you mean resnet18"),
-    (["run", "-d", "photos", "-q", "questions.yaml", "--seeds", "a"], "--seeds 0,1,2"),
-    (["run", "-d", "photos", "-q", "questions.yaml", "--set", "lr=high"], "lr='high'"),
-    (["run", "-d", "photos", "-q", "questions.yaml", "--set", "speed=1"], "'speed' is unknown"),
-    (["run", "-d", "photos", "-q", "questions.yaml", "--recipe", "huge"], "recipe 'huge' is unknown"),
-    (["train", "-d", "photos", "-s", "empty"], "no complete answers for dataset 'photos'"),
-    (
-        ["run", "-d", "photos", "-q", "questions.yaml", "--method", "mkad"],
-        "method 'mkad' is unknown; use one of recommended",
-    ),
-    (["experiment", "none.yaml"], "cannot read experiment none.yaml"),
-    (["experiment", "broken.yaml"], "broken.yaml is no valid YAML"),
-    (["experiment", "questions.yaml"], "questions.yaml: dataset: field required"),
-    (["experiment", "grid.yaml", "--seeds", "x"], "--seeds 0,1,2"),
-    (["experiment", "grid.yaml", "-d", "photos"], "no complete answers for dataset 'photos'"),
-    (["experiment", "grid.yaml", "--set", "method=mkad"], "method 'mkad' is unknown"),
-    (["evaluate", "runs/none", "-d", "photos"], "no run at runs/none"),
-    (["export", "runs/none", "out"], "no run at runs/none"),
-    (["show", "-s", "empty"], "empty holds no answers"),
-    (["show", "-s", "nothing://here"], "cannot open store nothing://here"),
-    (["import-answers", "none.json", "--format", "makd", "-d", "photos"], "cannot read none.json"),
-    (["import-answers", "none.json", "--format", "lavid", "-d", "photos"], "needs --questions"),
-    (["import-answers", "none.csv", "--format", "makd", "-d", "photos", "--alias", "a=b"], "lavid only"),
-    (["extract", "-d", "photos"], "--questions is missing"),
-    (["extract", "-d", "photos", "-q", "questions.yaml"], "no teacher is given for dataset photos; choose one"),
-    (["extract", "-d", "photos", "-q", "questions.yaml", "--dry-run"], "no teacher is given for dataset photos"),
-    (["run", "-d", "photos", "-q", "questions.yaml"], "no teacher is given for dataset photos"),
-    (["questions", "audit", "questions.yaml", "-d", "photos"], "no teacher is given for dataset photos"),
-    (["questions", "generate", "new.yaml", "-d", "photos"], "no teacher is given; name the model that is to write"),
-    (["extract", "-d", "right", *DETECTION], "no teacher is given for dataset right"),
-    (["run", "-d", "photos", "--task", "detection", "-q", "questions.yaml"], "no COCO or YOLO annotations in photos"),
-    (["run", "-d", "boxed", "--task", "detection"], "--questions about images, --box-questions about boxes"),
-    (["run", "-d", "boxed", "--task", "segmentation", "-q", "questions.yaml"], "'classification', 'detection'"),
-    (
-        ["run", "-d", "boxed", "--task", "detection", "--box-questions", "none.yaml"],
-        "cannot read question set none.yaml",
-    ),
-    (["run", "-d", "boxed", *DETECTION, "--recipe", "paper"], "detection recipe 'paper' is unknown; use one of demo"),
-    (["run", "-d", "boxed", *DETECTION, "--method", "image"], "no split 'test'; it has train"),
-    (["run", "-d", "boxed", *DETECTION, "--set", "detector=yolo"], "use one of 'faster-rcnn', 'fcos', 'retinanet'"),
-    (["train", "-d", "boxed", *DETECTION, "-s", "empty"], "no split 'test'; it has train"),
-    (["extract", "-d", "negative", *DETECTION], "labels/train/1.txt, line 1: a box has the negative size -4 x 4"),
-    (["extract", "-d", "outside", *DETECTION], "lies outside its image of 8 x 8 pixels; correct or remove it"),
-    (["extract", "-d", "unknown", *DETECTION], "there is no class 3; 'names' has 0 to 1"),
-    (["extract", "-d", "empty-boxes", *DETECTION], "has no boxes to ask about; ask about its images"),
-    (["scenes", "photos"], "holds something else"),
-    (["scenes", "questions.yaml"], "questions.yaml"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "wanted"), MISTAKES, ids=[" ".join(arguments) for arguments, _ in MISTAKES])
-def test_a_mistake_is_one_line_and_exit_code_2(
-    aspects: Aspects, project: Path, arguments: list[str], wanted: str
-) -> None:
-    (project / "broken.yaml").write_text("questions: [{key: a")
-    grid = {"dataset": {"source": "photos"}, "store": "empty", "runs": "runs/grid", "grid": {"alpha": [1, 4]}}
-    (project / "grid.yaml").write_text(yaml.safe_dump(grid))
-    for folder, boxes in BOXES.items():
-        write_yolo(project / folder, boxes=boxes, data="train: images/train\nnames: [a, b]\n")
-    outcome = aspects(*arguments)
-    assert outcome.code == 2
-    assert outcome.err.startswith("error: ")
-    assert outcome.err.count("\n") == 1
-    assert wanted in outcome.err
 
 
 def test_vllm_that_is_not_installed_is_named(aspects: Aspects, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,12 +105,12 @@ WORDS: Sequence[tuple[str, Sequence[str], str]] = (
     ("train", ["--runs", "/dev/null"], "/dev/null is a file"),
     ("train", ["-s", "stored"], "stored"),
     ("train", ["-s", "empty"], "no complete answers for dataset 'photos'"),
-    ("train", ["-t", "zzz"], "zzz"),
+    ("train", ["-t", "zzz"], "no complete answers"),
     ("experiment", ["--recipe", ""], "recipe"),
     ("experiment", ["--runs", "stored"], "stored is a file"),
     ("experiment", ["--runs", ""], "--runs is empty"),
     ("experiment", ["-d", ""], "at least 1 character"),
-    ("experiment", ["-s", ""], "its name is empty"),
+    ("experiment", ["-s", ""], "at least 1 character"),
     ("experiment", ["--set", "method=mkad"], "method 'mkad' is unknown"),
     ("import", ["--format", "x"], "'makd', 'lavid', 'attributes'"),
     ("import", ["--alias", "a=b"], "lavid only"),
@@ -195,7 +195,7 @@ WHOLE: Sequence[Case] = (
     (["import-answers", "m-range.json", "--format", "makd", "-d", "photos"], "m-range.json"),
     (["import-answers", "m-empty.json", "--format", "makd", "-d", "photos"], "m-empty.json"),
     (["import-answers", "m-list.json", "--format", "makd", "-d", "photos"], "m-list.json"),
-    (["import-answers", "m-words.json", "--format", "lavid", "-q", "classes.txt", "-d", "photos"], "classes.txt"),
+    (["import-answers", "m-words.json", "--format", "lavid", "-q", "classes.txt", "-d", "photos"], "m-words.json"),
 )
 DATASETS = (
     *("", "nowhere", "stored", "/dev/null", "pipe", "folder", LONG, "photos/train", "loose", "no-classes", "no-images"),
