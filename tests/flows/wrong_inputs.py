@@ -159,7 +159,28 @@ TOGETHER: Sequence[tuple[str, Sequence[str], str]] = (
     ("generate", ["--request", "seed=1"], "give its address with --base-url"),
     ("boxes", ["--dry-run", "--splits", "tset"], "tset"),
 )
+BOX_QUESTIONS = ("--task", "detection", "--box-questions", "questions.yaml")
 WHOLE: Sequence[Case] = (
+    (["extract", "-d", "nowhere", "-q", "questions.yaml"], "no folder at nowhere"),
+    (["extract", "-d", "photos", "-q", "no.yaml"], "cannot read question set no.yaml"),
+    (["extract", "-d", "boxed", *BOX_QUESTIONS], "no teacher is given for dataset boxed"),
+    (["extract", "-d", "negative", *BOX_QUESTIONS], "labels/train/1.txt, line 1: a box has the negative size -4 x 4"),
+    (["extract", "-d", "outside", *BOX_QUESTIONS], "lies outside its image of 8 x 8 pixels; correct or remove it"),
+    (["extract", "-d", "unknown", *BOX_QUESTIONS], "there is no class 3; 'names' has 0 to 1"),
+    (["extract", "-d", "empty-boxes", *BOX_QUESTIONS], "have only empty label files"),
+    (["run", "-d", "boxed", "--task", "detection"], "--questions about images, --box-questions about boxes"),
+    (
+        ["run", "-d", "boxed", *BOX_QUESTIONS, "--recipe", "paper"],
+        "detection recipe 'paper' is unknown",
+    ),
+    (["run", "-d", "boxed", *BOX_QUESTIONS, "--method", "image"], "no split 'test'; it has train"),
+    (["run", "-d", "boxed", *BOX_QUESTIONS, "--set", "detector=yolo"], "'faster-rcnn', 'fcos', 'retinanet'"),
+    (["train", "-d", "boxed", *BOX_QUESTIONS, "-s", "empty"], "no split 'test'; it has train"),
+    (["experiment", "no.yaml"], "cannot read experiment no.yaml"),
+    (["experiment", "questions.yaml"], "questions.yaml: dataset: field required"),
+    (["experiment", "grid.yaml", "-d", "photos"], "no complete answers for dataset 'photos'"),
+    (["evaluate", "runs/none", "-d", "photos"], "no run at runs/none"),
+    (["import-answers", "none.json", "--format", "makd", "-d", "photos"], "none.json"),
     ([], ""),
     (["extarct"], "extarct"),
     (["--nope"], "--nope"),
