@@ -50,8 +50,8 @@ def test_a_full_disk_is_one_line_and_exit_code_1() -> None:
 
 @pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
 def test_other_encodings_spell_what_they_lack(environment: dict[str, str]) -> None:
-    code = "import typer; from flows.entry import run; from rich.console import Console; app = typer.Typer()\n"
-    code += "@app.command()\ndef show(): Console().print('1 \\xb1 2 \\u2192 x\\u2026 \\u2603 \\udcff')\nrun(app)"
+    code = "from flows import entry; from rich.console import Console; entry._prepare_streams()\n"
+    code += "Console().print('1 \\xb1 2 \\u2192 x\\u2026 \\u2603 \\udcff')"
     process = subprocess.run(
         [sys.executable, "-c", code], cwd=PROJECT, env={**os.environ, **environment}, capture_output=True, check=False
     )

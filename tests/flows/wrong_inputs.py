@@ -173,7 +173,7 @@ WHOLE: Sequence[Case] = (
         ["run", "-d", "boxed", *BOX_QUESTIONS, "--recipe", "paper"],
         "detection recipe 'paper' is unknown",
     ),
-    (["run", "-d", "boxed", *BOX_QUESTIONS, "--method", "image"], "no split 'test'; it has train"),
+    (["run", "-d", "boxed", *BOX_QUESTIONS, "-t", "tiny", "--method", "image"], "no split 'test'; it has train"),
     (["run", "-d", "boxed", *BOX_QUESTIONS, "--set", "detector=yolo"], "'faster-rcnn', 'fcos', 'retinanet'"),
     (["train", "-d", "boxed", *BOX_QUESTIONS, "-s", "empty"], "no split 'test'; it has train"),
     (["experiment", "no.yaml"], "cannot read experiment no.yaml"),
