@@ -27,13 +27,13 @@ from teacher.config import (
     ResolvedTeacher,
     TeacherConfig,
     TeacherInvalid,
-    check_folder,
     find_folder,
     resolve,
     resolve_served,
 )
 from teacher.devices import Devices, share_devices
 from teacher.engine import EngineName
+from teacher.folders import check_folder
 from teacher.known import KNOWN, TINY
 from teacher.server import check_server
 from teacher.settings import answer_settings

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from storage.documents import read_json
 from storage.errors import InputInvalid
 from storage.text import printable
 
@@ -21,7 +20,6 @@ DEFAULT_PROMPT = "{question}\nAnswer with Yes or No and nothing else."
 ANSWERING_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 WEIGHTS = ("*.safetensors", "*.bin")
 OTHER_WEIGHTS = ("*.pt", "*.pth", "*.gguf")  # looked at where there are no others
-IMAGE_FILES = ("preprocessor_config.json", "processor_config.json")  # one of them says how images are prepared
 LONGEST_PROMPT, LONGEST_WORD, LONGEST_NAME = 10_000, 50, 1000  # characters
 LONGEST_REASON = 300
 LARGEST_IMAGE = 1_000_000_000  # pixels
@@ -78,10 +76,9 @@ class TeacherConfig:
         if self.dtype not in get_args(Dtype):
             raise TeacherInvalid(f"dtype is {_shown(self.dtype)}; choose {', '.join(get_args(Dtype))} (--dtype)")
         for name in ("model", "revision", "quantization"):
-            if not _is_name(value := getattr(self, name) or ""):
-                raise TeacherInvalid(
-                    f"{name} is {_shown(value)}, which is no name; write one without control characters"
-                )
+            value = getattr(self, name) or ""
+            if len(value) > LONGEST_NAME or not (value.isprintable() or Path(value).exists()):
+                raise TeacherInvalid(f"{name} is {_shown(value)}, which is no name; see --help")
 
     def message(self, question: str) -> str:
         """The user's message for one question."""
@@ -125,10 +122,6 @@ def _check_words(yes_words: Sequence[str], no_words: Sequence[str]) -> None:
 
 def _shown(value: object) -> str:
     return printable(repr(value)[:200], 60)
-
-
-def _is_name(value: str) -> bool:
-    return isinstance(value, str) and len(value) <= LONGEST_NAME and (value.isprintable() or Path(value).exists())
 
 
 # Of EngineOptions: the smallest value and the largest, and whether it has to be a whole number.
@@ -228,41 +221,21 @@ def tiny_teacher() -> TeacherConfig:
 
 def find_folder(config: TeacherConfig) -> Path | None:
     """The local folder that the model is; None for a name on the Hugging Face Hub. Raises TeacherInvalid."""
+    if not config.model:
+        raise TeacherInvalid("no model is named; give a folder or a Hugging Face name (--teacher)")
     folder = Path(config.model).expanduser()
-    if config.model and folder.is_dir():
+    if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise TeacherInvalid(
-                f"no config.json in {_place(folder)}; point to a folder that holds a Hugging Face model"
+                f"no config.json in {shown_path(folder)}; point to a folder that holds a Hugging Face model"
             )
         return folder
     if config.model.startswith(("/", "./", "../", "~")) or config.model.count("/") != 1:
         raise TeacherInvalid(
-            f"no model at {_place(config.model)}; give a folder, a Hugging Face name such as "
+            f"no model at {shown_path(config.model)}; give a folder, a Hugging Face name such as "
             "Qwen/Qwen3-VL-8B-Instruct, or tiny"
         )
     return None
-
-
-def check_folder(folder: Path, config: TeacherConfig, *, takes_images: bool = True) -> None:
-    """Raise TeacherInvalid for what would show only after minutes of loading: a folder that holds no model, or none for
-    images where that is wanted."""
-    document = read_json(folder / "config.json")
-    if not isinstance(document, dict):
-        raise TeacherInvalid(
-            f"config.json in {_place(folder)} describes no model; point to a Hugging Face model's folder"
-        )
-    if (folder / "adapter_config.json").is_file():
-        raise TeacherInvalid(
-            f"{_place(folder)} holds an adapter, which one engine takes and another leaves out; merge it into its "
-            "model first (peft: merge_and_unload), and give the merged model's folder"
-        )
-    if takes_images and not any((folder / name).is_file() for name in IMAGE_FILES):
-        raise TeacherInvalid(
-            f"model {_place(config.model)} takes no images: it has no {' or '.join(IMAGE_FILES)}; choose a model for "
-            "images and text"
-        )
-    if not any(True for pattern in (*WEIGHTS, *OTHER_WEIGHTS) for _ in folder.glob(pattern)):
-        raise TeacherInvalid(f"no weights in {_place(folder)} ({', '.join(WEIGHTS)}); download the whole model")
 
 
 def resolve(config: TeacherConfig, settings: Mapping[str, Any] | None = None) -> ResolvedTeacher:
@@ -321,5 +294,6 @@ def first_line(error: BaseException) -> str:
     return printable(lines[0], LONGEST_REASON) if lines else type(error).__name__
 
 
-def _place(path: object) -> str:
+def shown_path(path: object) -> str:
+    """A path or name as a message has it."""
     return printable(str(path), 300)

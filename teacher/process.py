@@ -8,11 +8,13 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -32,6 +34,7 @@ from teacher.writer import Writer, WritingRequest, WrittenReply
 LOADED = -1  # the number of a process's first message; its answers count from 0
 TROUBLE = (ValueError, TeacherUnreachable)  # what the parent is told (teacher/trouble.py); else the process ends
 
+_starting = threading.Lock()
 Result = TypeVar("Result")
 
 
@@ -74,7 +77,8 @@ class ModelProcess:
             name="aspects-teacher",
             daemon=False,
         )
-        self._process.start()
+        with _without_main():
+            self._process.start()
         theirs.close()
         self._receiver = threading.Thread(target=self._receive, daemon=True)
         loaded: Future[tuple[int, str | None]] = Future()
@@ -188,6 +192,19 @@ class WriterProcess(ModelProcess):
     def write(self, request: WritingRequest) -> WrittenReply:
         """As `Writer.write`; also raises TeacherDied."""
         return self.call(_write, request)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Processes that are started here do not run the program's main file again: what is called there is found in its
+    own module, and what a main file imports would take seconds and print to the terminal."""
+    with _starting:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def secrets_of(options: EngineOptions) -> list[str]:

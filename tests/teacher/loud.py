@@ -1,0 +1,37 @@
+"""A model that is none, and talks all the time: for tests of the process that models run in."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+from teacher.engine import EngineUsage
+
+
+class Loud:
+    calls_at_once = 1
+    slow_because: str | None = None
+
+    def __init__(self) -> None:
+        self.usage = EngineUsage()
+
+    def close(self) -> None:
+        pass
+
+
+def load_loud(key: str, *, fails: bool = False) -> Loud:
+    for number in range(3):
+        warnings.warn(f"warning {number}", stacklevel=1)
+        print(f"warning {number}", file=sys.stderr)
+    if fails:
+        raise RuntimeError(f"no use with {key}")
+    return Loud()
+
+
+def shout(model: Loud, number: int) -> int:
+    print("warning", number)
+    return number
+
+
+def refuse(model: Loud, key: str) -> None:
+    raise ValueError(f"no {key}")
