@@ -67,7 +67,8 @@ def _lock(directory: AnswerDirectory) -> Iterator[None]:
             yield
         return
     try:
-        os.write(file, json.dumps(_this_run()).encode())
+        with _writing(str(path)):
+            os.write(file, json.dumps(_this_run()).encode())
         yield
     finally:
         path.unlink(missing_ok=True)  # while it is locked: nobody else may hold the name

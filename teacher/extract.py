@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,9 +21,12 @@ from storage.integrity import LOWEST, is_answer
 from storage.reuse import KnownAnswers
 from storage.schema import AnswerHeader, ShardAnswers
 from storage.store import AnswerDirectory, Shard, shard_digest
+from storage.writing import write_patiently
 from teacher.answer_mass import total_mass
 from teacher.config import ResolvedTeacher
 from teacher.engine import ImageRefused, TeacherEngine
+from teacher.failures import UNREADABLE_NOW
+from teacher.known import display_name
 from teacher.planning import GONE, READERS, SHARD_SIZE, ExtractionPlan, plan_extraction
 
 __all__ = [
@@ -45,6 +49,10 @@ PAIRS_AT_ONCE = 1600
 PIXELS_AT_ONCE = 64_000_000  # and what is kept in memory for it at most
 
 Progress = Callable[[int, int], None]  # images and questions answered since the last call
+
+
+class AnswersRefused(RunFailed):
+    """A teacher's answers are no log-probabilities: nothing of them is kept. The message says whose."""
 
 
 class ShardMissing(RunFailed):
@@ -91,13 +99,18 @@ def ask_shard(
     engine: Callable[[], TeacherEngine],
     known: KnownAnswers,
     progress: Progress | None = None,
+    stopped: threading.Event | None = None,
 ) -> ShardSummary:
     """Ask what nobody has answered about the shard's images yet, and write the shard.
 
     `engine` is called when the first answer is missing, so that a model is loaded only if there is something to ask.
     An image that cannot be read, decoded or taken by the model gets its reason in `error` and no answers; one that
-    cannot be read now and could be before keeps those it has. Raises DirectoryChanged where another run has written
-    another shard in its place.
+    cannot be read now and could be before keeps those it has. What fails for the teacher's sake is raised and nothing
+    written: the images are not to blame. A shard that cannot be written is written again where that may help, unless
+    `stopped`; it is never asked again.
+
+    Raises what `TeacherEngine.answer` and `engine` do but ImageRefused, AnswersRefused, StorageUnavailable, and
+    DirectoryChanged where another run has written another shard in its place.
     """
     if plan.directory.has_changed(shard.file_name):
         return _written_before(shard, plan)
@@ -122,7 +135,7 @@ def ask_shard(
             texts = [questions.texts[column] for column in columns]
             answered = _ask(engine(), [waiting[index] for index in indices], texts)
             for index, (image, yes_Q, no_Q) in zip(indices, answered, strict=True):
-                image, yes_Q, no_Q = _checked(image, yes_Q, no_Q)
+                yes_Q, no_Q = _checked(image, yes_Q, no_Q, teacher)
                 rows[first + index] = image
                 yes[first + index, columns], no[first + index, columns] = yes_Q, no_Q
                 images_asked += not image.error
@@ -142,7 +155,7 @@ def ask_shard(
         no=no,
     )
     started = time.perf_counter()
-    plan.directory.write_shard(shard, plan.header, answers)
+    write_patiently(lambda: _write(shard, plan, answers), f"{plan.directory.path}/{shard.file_name}", stopped)
     return ShardSummary(
         index=shard.index,
         images=len(rows),
@@ -180,7 +193,7 @@ def finish_directory(
             if error is not None:
                 failures[record.image_id] = error
     facts = {"splits": list(splits), "errors": len(failures), "answer_mass": mass / max(1, answered), **facts}
-    directory.complete(header, shards, facts, digests)
+    write_patiently(lambda: directory.complete(header, shards, facts, digests), directory.manifest_path)
     return failures
 
 
@@ -191,7 +204,8 @@ def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | Non
         data = dataset.read(record.image_id)
     except (OSError, StorageUnavailable) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        return ReadImage(record, None, None, f"cannot be read: {why}", gone=isinstance(error, GONE))
+        gone = isinstance(error, GONE)
+        return ReadImage(record, None, None, f"{'cannot be read' if gone else UNREADABLE_NOW}: {why}", gone=gone)
     except ImageUnreadable as error:  # of a part of an image
         return ReadImage(record, None, None, str(error), gone=True)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -208,13 +222,29 @@ def _digest_before(image: ReadImage, known: KnownAnswers) -> str | None:
 
 
 def _checked(
-    image: ReadImage, yes_Q: NDArray[np.float32], no_Q: NDArray[np.float32]
-) -> tuple[ReadImage, NDArray[np.float32], NDArray[np.float32]]:
-    """The answers of a teacher, with an error for the image where one of them is no log-probability."""
+    image: ReadImage, yes_Q: NDArray[np.float32], no_Q: NDArray[np.float32], teacher: ResolvedTeacher
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The answers of a teacher. Raises AnswersRefused where one of them is no log-probability."""
     yes_Q, no_Q = (np.where(np.isneginf(values), np.float32(LOWEST), values) for values in (yes_Q, no_Q))
-    if image.error is None and not (is_answer(yes_Q) & is_answer(no_Q)).all():
-        image = replace(image, error="the teacher's answer is no log-probability")
-    return image, yes_Q, no_Q
+    wrong_Q = ~(is_answer(yes_Q) & is_answer(no_Q))
+    if image.error is None and wrong_Q.any():
+        first = int(np.flatnonzero(wrong_Q)[0])
+        raise AnswersRefused(
+            f"teacher {display_name(teacher.config.model)} answered yes {yes_Q[first]:g}, no {no_Q[first]:g} about "
+            f"'{image.record.image_id}': no log-probabilities; its shard is not written. Try --dtype float32, another "
+            "--engine or another teacher, then run the same command again"
+        )
+    return yes_Q, no_Q
+
+
+def _write(shard: Shard, plan: ExtractionPlan, answers: ShardAnswers) -> None:
+    try:
+        plan.directory.write_shard(shard, plan.header, answers)
+    except DirectoryChanged:
+        # By a request of ours whose reply was lost?
+        stored = plan.directory.valid_shard(shard, plan.header)
+        if stored is None or not np.array_equal(stored.yes, answers.yes, equal_nan=True):
+            raise
 
 
 def _written_before(shard: Shard, plan: ExtractionPlan) -> ShardSummary:

@@ -15,6 +15,7 @@ from storage.questions import QuestionSet
 from storage.schema import AnswerHeader
 from storage.store import AnswerDirectory, Shard, cut_shards
 from teacher.config import ResolvedTeacher
+from teacher.failures import is_teachers_fault
 
 SHARD_SIZE = 256
 READERS = 4  # threads that read and decode
@@ -105,7 +106,7 @@ def _is_answered(
     digest: str | None,
 ) -> bool:
     stored = directory.find_shard(shard, header, digest)
-    if stored is None:
+    if stored is None or any(error and is_teachers_fault(error) for error in stored.answers.errors):
         return False
     before = stored.answers.image_sha256
     ids = (record.image_id for record in shard.records)

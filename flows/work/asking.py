@@ -17,6 +17,7 @@ from flows.work.host import Host, Reporter
 from flows.work.shards import SHARDS_AT_ONCE, may_pass
 from storage.datasets.base import ImageDataset
 from storage.reuse import KnownAnswers
+from storage.writing import probe, writing
 from teacher.config import ResolvedTeacher
 from teacher.devices import Devices
 from teacher.extract import ExtractionPlan, Progress, ShardSummary, ask_shard
@@ -104,7 +105,9 @@ class Asking:
                 return holder.engine()
 
             try:
-                return ask_shard(place, plan, dataset, self.engines.teacher, engine, self.known, self.progress)
+                return ask_shard(
+                    place, plan, dataset, self.engines.teacher, engine, self.known, self.progress, self.stopped
+                )
             except TeacherDied as error:
                 raise holder.refusal or error from error
 
@@ -124,7 +127,10 @@ def ask_missing(host: Host, extractions: Sequence[Extraction], engines: TeacherE
     )
     for extraction in extractions:
         host.reporter.say(_describe(extraction.plan))
-        extraction.plan.directory.reopen()
+        directory = extraction.plan.directory
+        probe(directory)
+        with writing(directory.manifest_path):
+            directory.reopen()
     about = ", ".join(dict.fromkeys(extraction.dataset.name for extraction in extractions))
     before = [dataclasses.replace(usage) for usage in engines.pool.usages]
     images, questions = _size([extraction.plan for extraction in extractions])

@@ -26,6 +26,7 @@ from flows.work.extraction import (
     ExtractionSummary,
     ask_about,
     find_teacher,
+    require_all,
 )
 from flows.work.host import Host, Reporter
 from flows.work.training import ANSWERS_PLACE, find_teacher_answers
@@ -80,6 +81,7 @@ def detect_aspects(
         for what, (shown, file) in to_ask(images, boxes, questions, box_questions).items():
             asked = load_questions(Path(file).expanduser())
             summaries[what] = ask_about(host, shown, asked, splits, engines, store, shard_size)
+    require_all(summaries.values())
     if not train:
         return summaries, None
     results = train_detectors(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,11 +21,13 @@ from flows.work.asking import Extraction, TeacherEngines, ask_missing
 from flows.work.host import Host, Reporter
 from flows.work.training import train_student
 from storage.datasets.base import ImageDataset, select
+from storage.errors import RunFailed
 from storage.lease import lease
 from storage.questions import QuestionSet, load_questions
 from storage.reuse import known_answers
 from teacher.config import ResolvedTeacher
-from teacher.extract import SHARD_SIZE, finish_directory, plan_extraction
+from teacher.extract import SHARD_SIZE, ExtractionPlan, finish_directory, plan_extraction
+from teacher.failures import is_for_now
 from teacher.forecast import Forecast, forecast
 from teacher.known import TINY
 from teacher.ledger import Ledger
@@ -63,9 +65,18 @@ class ExtractionSummary:
         return self.ledger.questions if self.ledger else 0
 
     @property
+    def for_now(self) -> list[str]:
+        """The images without answers that are to be asked about again."""
+        return [image_id for image_id, error in self.failures.items() if is_for_now(error)]
+
+    @property
     def reused(self) -> int:
         """Answers that other directories of the store had."""
         return self.ledger.reused if self.ledger else 0
+
+
+class ImagesUnanswered(RunFailed):
+    """Images have no answers for the time being; the message says how many and what to do."""
 
 
 def extract_aspects(
@@ -93,6 +104,7 @@ def extract_aspects(
         resolved = find_teacher(host.reporter, teacher, dataset, engine)
     with TeacherEngines(resolved, engine, host.reporter) as engines:
         summary = ask_about(host, images, asked_questions, splits, engines, store, shard_size)
+    require_all([summary])
     if not train:
         return summary
     results = train_student(
@@ -112,34 +124,49 @@ def ask_about(
 ) -> ExtractionSummary:
     """Ask what nobody has asked yet about these images, complete the store's directory, and say so.
 
-    Raises DirectoryBusy where another run is at work on the directory.
+    Raises DirectoryBusy where another run is at it, and StorageUnavailable.
     """
     # From the plan to the end: what another run writes or deletes meanwhile would make the plan wrong.
     with lease(directory_of(images, asked_questions, engines.teacher, store)):
         with host.reporter.working(f"comparing {len(images.records)} images with the store"):
             plan = plan_extraction(images, splits, asked_questions, engines.teacher, store, shard_size=shard_size)
-        accounts = (plan.directory.last_manifest() or {}).get("runs", [])
-        ledger = None
-        if plan.missing:
-            known = known_answers(store, [images.name], engines.teacher.fingerprint, asked_questions.texts)
-            ledger = ask_missing(host, [Extraction(plan=plan, dataset=images)], engines, known)
-            accounts = [*accounts, ledger.to_json()]
-        failures = finish_directory(plan.directory, plan.header, plan.shards, {"runs": accounts})
-    summary = ExtractionSummary(
+        summary = _ask_planned(host, plan, images, engines, store)
+    for line in describe(summary):
+        host.reporter.say(line)
+    if summary.ledger is not None:
+        host.reporter.page("ledger", summary.ledger.markdown(), f"cost of {plan.header.dataset}")
+    return summary
+
+
+def _ask_planned(
+    host: Host, plan: ExtractionPlan, images: ImageDataset, engines: TeacherEngines, store: str
+) -> ExtractionSummary:
+    accounts = (plan.directory.last_manifest() or {}).get("runs", [])
+    ledger = None
+    if plan.missing:
+        known = known_answers(store, [images.name], engines.teacher.fingerprint, plan.header.questions.texts)
+        ledger = ask_missing(host, [Extraction(plan=plan, dataset=images)], engines, known)
+        accounts = [*accounts, ledger.to_json()]
+    failures = finish_directory(plan.directory, plan.header, plan.shards, {"runs": accounts})
+    return ExtractionSummary(
         directory=plan.directory.path,
         images=plan.images,
-        questions=len(asked_questions),
+        questions=len(plan.header.questions),
         shards=len(plan.shards),
         shards_kept=len(plan.shards) - len(plan.missing),
         failures=failures,
         about=plan.subject,
         ledger=ledger,
     )
-    for line in describe(summary):
-        host.reporter.say(line)
-    if ledger is not None:
-        host.reporter.page("ledger", ledger.markdown(), f"cost of {plan.header.dataset}")
-    return summary
+
+
+def require_all(summaries: Iterable[ExtractionSummary]) -> None:
+    """Raise ImagesUnanswered where some are left unanswered for the time being."""
+    if waiting := [image_id for summary in summaries for image_id in summary.for_now]:
+        raise ImagesUnanswered(
+            f"{len(waiting)} images could not be read now and have no answers yet, e.g. {waiting[0]}; all other answers "
+            "are kept: the same command asks about them again as soon as they can be read"
+        )
 
 
 def forecast_about(
@@ -189,4 +216,5 @@ def describe(summary: ExtractionSummary) -> list[str]:
         *(summary.ledger.lines() if summary.ledger else []),
         f"answers: {summary.directory}",
         *listed(f"{summary.about} without answers", dict(summary.failures)),
+        *([f"to be asked about again: {len(summary.for_now)}"] if summary.for_now else []),
     ]
