@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +19,14 @@ from flows.parameters import (
 )
 from flows.report import results_markdown, results_rows, results_title
 from flows.work.asking import TeacherEngines
+from flows.work.checks import (
+    ANSWERS_PLACE,
+    EVALUATED,
+    check_detector_runs,
+    check_writable,
+    require_training_split,
+    say_split,
+)
 from flows.work.extraction import (
     NO_TEACHER,
     PRESENT_ENGINE,
@@ -29,14 +37,16 @@ from flows.work.extraction import (
     require_all,
 )
 from flows.work.host import Host, Reporter
-from flows.work.training import ANSWERS_PLACE, find_teacher_answers
+from flows.work.training import find_teacher_answers
 from storage.datasets.base import ImageDataset, select
 from storage.datasets.detection import DetectionDataset, boxes_name, require_boxes
 from storage.errors import InputInvalid
 from storage.questions import load_questions
 from teacher.extract import SHARD_SIZE
+from teacher.planning import directory_of
 
 if TYPE_CHECKING:  # torch takes seconds, and an extraction does without it
+    from student.detection.config import DetectorConfig
     from student.detection.examples import DetectionKnowledge
     from student.detection.runs import DetectorLog
     from student.experiment import Grid, Results
@@ -69,18 +79,21 @@ def detect_aspects(
     `questions` are asked about whole images, `box_questions` about each box: YAML files, at least one of them. Safe to
     start again at any time, as `extract-aspects` is.
     """
-    if train:
-        student_for(detector, questions, box_questions).detector_config()
     with host.reporter.working("reading the dataset"):
         images = dataset.open_detection()
         if train:
-            evaluation_split(images)
+            check_detector_training(images, student_for(detector, questions, box_questions))
         resolved = find_teacher(host.reporter, teacher, dataset, engine)
+        asked = {
+            what: (shown, load_questions(Path(file).expanduser()))
+            for what, (shown, file) in to_ask(images, boxes, questions, box_questions).items()
+        }
+        for shown, each in asked.values() if train else ():
+            require_training_split([*splits, *directory_of(shown, each, resolved, store).splits()])
     summaries = {}
     with TeacherEngines(resolved, engine, host.reporter) as engines:
-        for what, (shown, file) in to_ask(images, boxes, questions, box_questions).items():
-            asked = load_questions(Path(file).expanduser())
-            summaries[what] = ask_about(host, shown, asked, splits, engines, store, shard_size)
+        for what, (shown, each) in asked.items():
+            summaries[what] = ask_about(host, shown, each, splits, engines, store, shard_size)
     require_all(summaries.values())
     if not train:
         return summaries, None
@@ -110,19 +123,18 @@ def train_detectors(
     """Train on the complete answers that `store` has about the images (`questions`) and the boxes (`box_questions`);
     goes on from what `detector.runs` already holds."""
     from student.detection.examples import detection_digest
-    from student.experiment import Grid
 
     config = student_for(detector, questions, box_questions).detector_config()
     images = dataset.open_detection()
     split = evaluation_split(images)
+    say_split(host.reporter, split)
     knowledge = find_detection_knowledge(store, images, teacher, questions, box_questions, boxes)
     seeds = ", ".join(str(seed) for seed in detector.seeds)
     what = f"{config.detector} on {config.backbone} for {config.epochs} epochs"
     host.reporter.say(f"training {what} by base and {config.method}, seeds {seeds}")
     digest = detection_digest(images, select(images, ("train",)), knowledge)
     runs = Path(detector.runs.replace(ANSWERS_PLACE, digest)).expanduser()
-    methods = list(dict.fromkeys(["base", config.method]))
-    grid = Grid(settings=config.to_dict(), axes={"method": methods}, seeds=detector.seeds)
+    grid = _grid_of(config, detector.seeds)
     results = train_detection_grid(host.reporter, grid, images, knowledge, runs, split=split)
     host.reporter.say(f"detectors and report: {runs}")
     return results
@@ -145,6 +157,8 @@ def train_detection_grid(
         watched = "" if log.watched_map50 is None else f", mAP50 {100 * log.watched_map50:.1f} %"
         reporter.detail(f"{cell}, seed {seed}: epoch {log.epoch}, loss {log.loss:.3f}{watched}")
 
+    check_writable(runs)
+    check_detector_runs(grid, runs)
     results = run_detection_experiment(
         grid, images, knowledge, runs, split=split, progress=reporter.progress_bars, on_epoch=log_epoch
     )
@@ -153,6 +167,22 @@ def train_detection_grid(
     write_bytes(runs / "report.md", report.encode())
     reporter.page("report", report, f"written to {runs / 'report.md'}")
     return results
+
+
+def _grid_of(config: DetectorConfig, seeds: Sequence[int]) -> Grid:
+    from student.experiment import Grid
+
+    methods = list(dict.fromkeys(["base", config.method]))
+    return Grid(settings=config.to_dict(), axes={"method": methods}, seeds=seeds)
+
+
+def check_detector_training(images: DetectionDataset, detector: StudentParameters) -> None:
+    """Raise what training detectors will raise about settings, splits and the runs folder."""
+    config = detector.detector_config()
+    evaluation_split(images)
+    check_writable(Path(detector.runs.partition(ANSWERS_PLACE)[0]).expanduser())
+    if ANSWERS_PLACE not in detector.runs:
+        check_detector_runs(_grid_of(config, detector.seeds), Path(detector.runs).expanduser())
 
 
 def student_for(detector: StudentParameters, questions: str | None, box_questions: str | None) -> StudentParameters:
@@ -216,11 +246,11 @@ def find_detection_knowledge(
 
 
 def evaluation_split(images: DetectionDataset) -> str:
-    """`test` where there is one, else the split that the dataset has instead: val, valid.
+    """`test` where there is one, else the split that the dataset has instead: val, ...
 
     Raises DatasetInvalid where there is none, and where it or `train` has no boxes.
     """
     known = {record.split for record in images.records}
-    split = next((name for name in ("test", "val", "valid") if name in known), "test")
+    split = next((name for name in EVALUATED if name in known), "test")
     require_boxes(images, ("train", split))
     return split

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationError
 
 from flows.parameters import CROPPED_BOXES, BoxParameters, DatasetParameters, Parameters, Seed, StudentParameters
+from flows.work import checks
 from flows.work.detection import evaluation_split, find_detection_knowledge, train_detection_grid
 from flows.work.host import Host
 from flows.work.training import find_knowledge, train_grid
+from storage.datasets.base import select
 from storage.datasets.detection import require_boxes
 from storage.documents import DocumentInvalid, read_yaml
 from storage.errors import InputInvalid
@@ -51,7 +53,7 @@ class Experiment(Parameters):
         default=None, description="settings of a larger network, for methods that learn from one"
     )
     seeds: list[Seed] = Field(default=[0, 1, 2], min_length=1)
-    split: str | None = Field(default=None, description="test unless given; of a detection dataset without it, val")
+    split: str | None = Field(default=None, description="test unless given; of a dataset without it, val")
     runs: str = Field(description="folder of the trained students, the table and the plot")
     embed: bool = Field(default=False, description="draw the features of every cell's first student in two dimensions")
 
@@ -61,11 +63,13 @@ class Experiment(Parameters):
             from student.detection.config import DetectorConfig
 
             self.to_grid().cells_of(DetectorConfig, Path(self.runs))
-            images = self.dataset.open_detection()
-            require_boxes(images, ("train", self.split or evaluation_split(images)))
-            self.detection_knowledge(images)
+            boxed = self.dataset.open_detection()
+            require_boxes(boxed, ("train", self.split or evaluation_split(boxed)))
+            self.detection_knowledge(boxed)
         else:
             self.to_grid().cells(Path(self.runs))
+            images = self.dataset.open()
+            select(images, (self.split or checks.evaluation_split(images),))
             self.knowledge()
 
     def to_grid(self) -> Grid:
@@ -115,6 +119,7 @@ def run_experiment(host: Host, experiment: Experiment) -> Results:
     """Train what is missing and show all of it; the folder `experiment.runs` has the table, the report and the plot."""
     from student.plots import plot_features, plot_results
 
+    experiment.check()
     runs = Path(experiment.runs).expanduser()
     written = [runs / name for name in ("results.parquet", "report.md", "results.png")]
     if experiment.task == "detection":
@@ -124,7 +129,7 @@ def run_experiment(host: Host, experiment: Experiment) -> Results:
         results = train_detection_grid(host.reporter, experiment.to_grid(), boxed, known, runs, split=split)
     else:
         images = experiment.dataset.open()
-        split = experiment.split or "test"
+        split = experiment.split or checks.evaluation_split(images)
         results = train_grid(host.reporter, experiment.to_grid(), images, experiment.knowledge(), runs, split=split)
         if experiment.embed:
             plot_features(results, images, runs, runs / "features.png")

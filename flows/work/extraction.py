@@ -18,6 +18,7 @@ from flows.parameters import (
 )
 from flows.report import listed
 from flows.work.asking import Extraction, TeacherEngines, ask_missing
+from flows.work.checks import check_training
 from flows.work.host import Host, Reporter
 from flows.work.training import train_student
 from storage.datasets.base import ImageDataset, select
@@ -96,12 +97,14 @@ def extract_aspects(
     Safe to start again at any time: finished shards are kept, and where nothing is missing no model is loaded.
     `questions` is a YAML file, `store` a folder or an address such as s3://bucket/path.
     """
-    if train:
-        student.config()  # a wrong setting must not show only after hours of asking
     asked_questions = load_questions(Path(questions).expanduser())
     with host.reporter.working("reading the dataset"):
         images = dataset.open()
         resolved = find_teacher(host.reporter, teacher, dataset, engine)
+        select(images, splits)
+        if train:
+            before = directory_of(images, asked_questions, resolved, store).splits()
+            check_training(images, asked_questions, [*splits, *before], resolved.fingerprint, student)
     with TeacherEngines(resolved, engine, host.reporter) as engines:
         summary = ask_about(host, images, asked_questions, splits, engines, store, shard_size)
     require_all([summary])
@@ -164,8 +167,8 @@ def require_all(summaries: Iterable[ExtractionSummary]) -> None:
     """Raise ImagesUnanswered where some are left unanswered for the time being."""
     if waiting := [image_id for summary in summaries for image_id in summary.for_now]:
         raise ImagesUnanswered(
-            f"{len(waiting)} images could not be read now and have no answers yet, e.g. {waiting[0]}; all other answers "
-            "are kept: the same command asks about them again as soon as they can be read"
+            f"{len(waiting)} images could not be read now and have no answers yet, e.g. {waiting[0]}; all other "
+            "answers are kept: the same command asks about them again as soon as they can be read"
         )
 
 

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 
 from flows.parameters import SMALL_STUDENT, DatasetParameters, StudentParameters
 from flows.report import results_markdown, results_rows, results_title
+from flows.work.checks import ANSWERS_PLACE, check_grid, check_writable, evaluation_split, say_split
 from flows.work.host import Host, Reporter
 from storage.answers import Answers, find_answers, read_answers
-from storage.datasets.base import ImageDataset
+from storage.datasets.base import ImageDataset, select
 from storage.questions import load_questions
 
 if TYPE_CHECKING:  # torch takes seconds, and an extraction imports this file too
     from student.examples import Knowledge
     from student.experiment import Grid, Results
     from student.runs import EpochLog
-
-ANSWERS_PLACE = "{answers}"
 
 
 def train_student(
@@ -39,6 +38,8 @@ def train_student(
 
     config = student.config()
     images = dataset.open()
+    split = evaluation_split(images)
+    say_split(host.reporter, split)
     knowledge = find_knowledge(store, images.name, teacher, questions, class_teacher)
     seeds = ", ".join(str(seed) for seed in student.seeds)
     host.reporter.say(
@@ -48,13 +49,13 @@ def train_student(
     runs = Path(student.runs.replace(ANSWERS_PLACE, digest)).expanduser()
     methods = list(dict.fromkeys(["base", config.method]))
     grid = Grid(settings=config.to_dict(), axes={"method": methods}, seeds=student.seeds)
-    results = train_grid(host.reporter, grid, images, knowledge, runs)
+    results = train_grid(host.reporter, grid, images, knowledge, runs, split=split)
     host.reporter.say(f"students and report: {runs}")
     return results
 
 
 def train_grid(
-    reporter: Reporter, grid: Grid, images: ImageDataset, knowledge: Knowledge, runs: Path, *, split: str = "test"
+    reporter: Reporter, grid: Grid, images: ImageDataset, knowledge: Knowledge, runs: Path, *, split: str
 ) -> Results:
     """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
     from student.experiment import run_experiment, write_parquet
@@ -65,6 +66,9 @@ def train_grid(
         val_top1 = "" if log.val_top1 is None else f", val top-1 {100 * log.val_top1:.1f} %"
         reporter.detail(f"{cell}, seed {seed}: epoch {log.epoch}, loss {log.loss:.3f}{val_top1}")
 
+    select(images, (split,))
+    check_writable(runs)
+    check_grid(grid, images, knowledge, runs)
     results = run_experiment(
         grid, images, knowledge, runs, split=split, progress=reporter.progress_bars, on_epoch=log_epoch
     )

@@ -1,0 +1,139 @@
+"""What training will need, checked before the teacher is asked: hours of asking must not end in a mistake."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flows.parameters import StudentParameters
+from flows.work.host import Reporter
+from storage.answers import Answers
+from storage.datasets.base import ImageDataset, select
+from storage.errors import InputInvalid, StorageUnavailable
+from storage.filesystem import reason
+from storage.questions import QuestionSet
+
+if TYPE_CHECKING:  # torch takes seconds
+    from student.examples import Knowledge
+    from student.experiment import Grid
+
+ANSWERS_PLACE = "{answers}"  # in the name of a runs folder: a digest of images, labels and answers
+TRAINED = "train"
+EVALUATED = ("test", "val", "valid", "validation")  # the first of them that a dataset has
+
+
+class RunsImpossible(InputInvalid):
+    """Students cannot be trained as it was asked for; the message says why and what to do."""
+
+
+def evaluation_split(images: ImageDataset) -> str:
+    """`test`, or what the dataset has instead. Raises DatasetInvalid where it has nothing of the kind."""
+    known = {record.split for record in images.records}
+    split = next((name for name in EVALUATED if name in known), EVALUATED[0])
+    select(images, (split,))
+    return split
+
+
+def say_split(reporter: Reporter, split: str) -> None:
+    """Where students are evaluated on another split than one would expect."""
+    if split != EVALUATED[0]:
+        reporter.say(f"there is no split '{EVALUATED[0]}': students are evaluated on split '{split}'")
+
+
+def require_training_split(splits: Sequence[str]) -> None:
+    """Of those that there will be answers about."""
+    if TRAINED not in splits:
+        raise RunsImpossible(
+            f"students learn from split '{TRAINED}', and only {', '.join(splits)} is asked about; add it to --splits"
+        )
+
+
+def check_training(
+    images: ImageDataset, asked: QuestionSet, splits: Sequence[str], teacher: str, student: StudentParameters
+) -> None:
+    """Raise what training on answers to `asked` by `teacher` (its fingerprint) will raise about settings, labels,
+    splits and the runs folder. `splits` are those that there will be answers about."""
+    from student.examples import Knowledge
+    from student.experiment import Grid
+
+    config = student.config()
+    evaluation_split(images)
+    require_training_split(splits)
+    grid = Grid(
+        settings=config.to_dict(), axes={"method": list(dict.fromkeys(["base", config.method]))}, seeds=student.seeds
+    )
+    runs = None if ANSWERS_PLACE in student.runs else Path(student.runs).expanduser()
+    check_writable(Path(student.runs.partition(ANSWERS_PLACE)[0]).expanduser())
+    check_grid(grid, images, Knowledge(image=_imagined(images, asked, teacher)), runs)
+
+
+def check_grid(grid: Grid, images: ImageDataset, knowledge: Knowledge, runs: Path | None) -> None:
+    """Raise what training any student of the grid will raise about labels, answers and folders of other runs, before
+    the first one is trained."""
+    from student.examples import fit_to_knowledge, join_examples, training_records
+    from student.runs import DESCRIPTION, RunDescription, is_finished, open_run, read_description
+
+    records = training_records(images)
+    for cell in grid.cells(runs or Path()):
+        config = fit_to_knowledge(cell.config, knowledge)
+        places = [(seed, cell.directory(runs, seed)) for seed in grid.seeds] if runs else []
+        for seed, place in places:
+            if not (place / DESCRIPTION).exists() or config.objective.network_terms:
+                continue
+            held = read_description(place, RunDescription)
+            # As if the images and answers were its own: whether they are is known once they are there.
+            open_run(place, RunDescription.of(config.replace(seed=seed), images, knowledge, held.digest))
+        if not places or not all(is_finished(place) for _, place in places):
+            join_examples(config.replace(seed=grid.seeds[0]), images, records, knowledge)
+
+
+def check_detector_runs(grid: Grid, runs: Path) -> None:
+    """Raise what training any detector of the grid will raise about folders of runs with other settings."""
+    from student.detection.config import DetectorConfig
+    from student.detection.runs import DetectorDescription
+    from student.runs import DESCRIPTION, open_run, read_description
+
+    for cell in grid.cells_of(DetectorConfig, runs):
+        for seed in grid.seeds:
+            place = cell.directory(runs, seed)
+            if (place / DESCRIPTION).exists():
+                held = read_description(place, DetectorDescription)
+                open_run(place, dataclasses.replace(held, config=cell.config.replace(seed=seed)))
+
+
+def check_writable(runs: Path) -> None:
+    """Raise where no folder can be made at `runs`. Nothing is left there."""
+    existing = next(place for place in (runs.absolute(), *runs.absolute().parents) if os.path.lexists(place))
+    if not existing.is_dir():
+        raise RunsImpossible(f"students cannot be kept in {runs}: {existing} is no folder; choose another --runs")
+    try:
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(b"0")
+    except OSError as error:
+        raise StorageUnavailable(
+            f"students cannot be kept in {runs} ({reason(error)}); correct that, or choose another --runs"
+        ) from error
+
+
+def _imagined(images: ImageDataset, asked: QuestionSet, teacher: str) -> Answers:
+    """Answers to all questions about all images, undecided everywhere."""
+    records = images.records
+    undecided = np.broadcast_to(np.float32(np.log(0.5)), (len(records), len(asked)))
+    return Answers(
+        dataset=images.name,
+        teacher=teacher,
+        questions=asked,
+        image_ids=tuple(record.image_id for record in records),
+        image_sha256=(None,) * len(records),
+        splits=tuple(record.split for record in records),
+        label_names=tuple(record.label_name for record in records),
+        errors=(None,) * len(records),
+        yes=undecided,
+        no=undecided,
+    )

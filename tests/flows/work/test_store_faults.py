@@ -1,0 +1,186 @@
+"""Stores that cannot be written, at the first question and in the middle: what is asked, and what is kept."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from pyarrow import fs
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Response
+
+from flows.errors import explain
+from flows.parameters import DatasetParameters, EngineParameters
+from flows.work.extraction import ExtractionSummary, extract_aspects
+from storage import writing
+from storage.errors import StorageUnavailable
+from tests.flows.hosts import plain_host
+from tests.flows.work.engines import CountingEngine, use_engine
+
+SHARD = 2  # images
+PAIRS = 4 * SHARD  # answers of a shard
+IN_FLIGHT = 2  # shards at a time
+Extract = Callable[[object], ExtractionSummary]
+
+
+@pytest.fixture
+def extract(scenes: Path, few_questions: Path) -> Extract:
+    def run(store: object) -> ExtractionSummary:
+        return extract_aspects(
+            plain_host(),
+            DatasetParameters(source=str(scenes)),
+            str(few_questions),
+            engine=EngineParameters(name="transformers"),
+            store=str(store),
+            shard_size=SHARD,
+            train=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> CountingEngine:
+    monkeypatch.setattr(writing, "WRITE_DELAYS", (0.01, 0.01, 0.01))
+    return use_engine(monkeypatch)
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """A filesystem of its own in memory; skips where nobody may mount one."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no filesystem can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path) -> None:
+    for number in range(1000):
+        (folder / f"{number}").write_bytes(bytes(4096))
+
+
+def parts(store: Path) -> list[Path]:
+    return sorted(store.rglob("part-*.parquet"))
+
+
+@pytest.mark.parametrize("options", ["size=96k", "size=4m,nr_inodes=16"])
+def test_a_store_that_fills_up_ends_the_run_and_nothing_finished_is_asked_again(
+    extract: Extract, engine: CountingEngine, tmp_path: Path, options: str
+) -> None:
+    with mounted(tmp_path / "small", options) as store:
+        with pytest.raises(StorageUnavailable, match=r"cannot write .* \(No space left on device\)") as caught:
+            extract(store)
+        kept = parts(store)
+        assert kept
+        assert engine.asked <= PAIRS * (len(kept) + IN_FLIGHT)
+        explained = explain(caught.value)
+        assert explained is not None
+        assert explained[1] == 1
+        subprocess.run(["mount", "-o", "remount,size=64m,nr_inodes=4096", str(store)], check=True)
+        before, stamps = engine.asked, {path: path.stat().st_mtime_ns for path in kept}
+        summary = extract(store)
+        assert summary.asked == engine.asked - before == 4 * summary.images - PAIRS * len(kept)
+        assert {path: path.stat().st_mtime_ns for path in kept} == stamps
+        assert not list(store.rglob(".probe*"))
+
+
+@pytest.mark.parametrize("options", ["size=64k", "size=4m,nr_inodes=4", "size=4m,ro"])
+def test_a_store_that_takes_nothing_is_noticed_before_the_first_question(
+    extract: Extract, engine: CountingEngine, tmp_path: Path, options: str
+) -> None:
+    with mounted(tmp_path / "small", options) as store:
+        if "ro" not in options.split(","):
+            with pytest.raises(OSError, match="No space"):
+                fill(store)
+        with pytest.raises(StorageUnavailable, match="cannot write"):
+            extract(store)
+    assert engine.asked == 0
+
+
+class Faulty:
+    """An S3 server that answers PUTs of paths with `part` with `status` alone, `times` times."""
+
+    def __init__(self) -> None:
+        self.server = DomainDispatcherApplication(create_backend_app)
+        self.part, self.status, self.times = "", 0, 0
+
+    def fail(self, part: str, status: int, times: int) -> None:
+        self.part, self.status, self.times = part, status, times
+
+    def __call__(self, environment: dict[str, Any], start: Any) -> Iterable[bytes]:
+        if environment["REQUEST_METHOD"] == "PUT" and self.part in environment["PATH_INFO"] and self.times > 0:
+            self.times -= 1
+            return Response(status=self.status)(environment, start)
+        answer: Iterable[bytes] = self.server(environment, start)
+        return answer
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[Faulty, str]]:
+    faulty = Faulty()
+    server = make_server("127.0.0.1", 0, faulty, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield faulty, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture
+def bucket(running: tuple[Faulty, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    running[0].fail("", 0, 0)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", running[1])
+    for name, value in (("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "secret"), ("REGION", "us-east-1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    name = f"bucket-{uuid.uuid4().hex}"
+    fs.S3FileSystem(endpoint_override=running[1], allow_bucket_creation=True).create_dir(name)
+    return f"s3://{name}/some/path"
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_shard_is_written_again_and_not_asked_again(
+    extract: Extract, engine: CountingEngine, running: tuple[Faulty, str], bucket: str, status: int
+) -> None:
+    running[0].fail("part-00001", status, 4)  # more often than pyarrow itself tries
+    summary = extract(bucket)
+    assert running[0].times == 0
+    assert engine.asked == summary.asked == 4 * summary.images
+
+
+def test_a_shard_that_may_not_be_written_ends_the_run(
+    extract: Extract, engine: CountingEngine, running: tuple[Faulty, str], bucket: str
+) -> None:
+    running[0].fail("part-00001", 403, 1000)
+    started = time.monotonic()
+    with pytest.raises(StorageUnavailable, match=r"cannot write .*part-00001\.parquet"):
+        extract(bucket)
+    assert time.monotonic() - started < 10
+    assert engine.asked <= PAIRS * (1 + 2 * IN_FLIGHT)
+    running[0].fail("", 0, 0)
+    before = engine.asked
+    summary = extract(bucket)
+    assert engine.asked - before == PAIRS * (summary.shards - summary.shards_kept)
+    assert summary.shards_kept >= 1
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_server_that_takes_nothing_is_noticed_before_the_first_question(
+    extract: Extract, engine: CountingEngine, running: tuple[Faulty, str], bucket: str, status: int
+) -> None:
+    running[0].fail("", status, 1000)
+    started = time.monotonic()
+    with pytest.raises(StorageUnavailable, match="cannot write"):
+        extract(bucket)
+    assert time.monotonic() - started < 15
+    assert engine.asked == 0
