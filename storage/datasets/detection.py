@@ -58,8 +58,8 @@ class BoxView:
     def __post_init__(self) -> None:
         if self.kind not in get_args(BoxKind):
             raise DatasetInvalid(f"box view {self.kind!r} is unknown; use {' or '.join(get_args(BoxKind))}")
-        if self.margin < 0 or self.smallest < 0:
-            raise DatasetInvalid(f"box margin {self.margin} and smallest {self.smallest} must be at least 0")
+        if not (0 <= self.margin < math.inf and 0 <= self.smallest < math.inf):
+            raise DatasetInvalid(f"box margin {self.margin} and smallest {self.smallest} must be numbers of at least 0")
 
     def show(self, image: Image.Image, corners: Corners) -> Image.Image:
         """Raises ImageUnreadable for a box that is too small."""

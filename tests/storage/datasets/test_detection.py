@@ -106,8 +106,9 @@ def test_the_same_pixels_are_the_same_bytes(tmp_path: Path):
 def test_a_view_that_makes_no_sense_is_refused():
     with pytest.raises(DatasetInvalid, match="use crop or drawn"):
         BoxView(kind="cut")  # type: ignore[arg-type]
-    with pytest.raises(DatasetInvalid, match="at least 0"):
-        BoxView(margin=-1)
+    for margin, smallest in ((-1.0, 8.0), (float("inf"), 8.0), (float("nan"), 8.0), (0.0, float("nan"))):
+        with pytest.raises(DatasetInvalid, match="at least 0"):
+            BoxView(margin=margin, smallest=smallest)
 
 
 def test_a_dataset_without_boxes_has_nothing_to_ask_about(tmp_path: Path):
