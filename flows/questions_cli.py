@@ -115,8 +115,8 @@ def generate(
         **({"shares": shares} if shares else {}),
     )
     check_output(output.expanduser(), run_by, force)
-    writer.check_writer(run_by)
     brief.load(writer.config().max_pixels)
+    writer.check_writer(run_by)
     direct.carry_out(
         generate_questions, output=str(output), brief=brief, teacher=writer, engine=run_by, overwrite=force
     )

@@ -7,6 +7,7 @@ import importlib
 import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from prefect import Flow, flow, get_client
@@ -16,6 +17,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.labels import RunLabels, labels
 from flows.parameters import MAX_WORKERS
+from flows.secrets import hiding, require_no_secrets, secrets_of
 from flows.server_host import ServerReporter, TaskShards
 from flows.work.host import Host, Reporter
 from flows.work.shards import SHARDS_AT_ONCE
@@ -42,8 +44,10 @@ def as_flow(
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         _label_run(labels(verb, bound.arguments))
-        reporter = ServerReporter(get_run_logger(), _watching.get())
-        return work(Host(reporter=reporter, open_shards=TaskShards), *args, **kwargs)
+        secrets = secrets_of(bound.arguments)
+        reporter = ServerReporter(get_run_logger(), _watching.get(), secrets)
+        with hiding(secrets):
+            return work(Host(reporter=reporter, open_shards=partial(TaskShards, secrets)), *args, **kwargs)
 
     # Prefect reads types and defaults from here. A return type may be known to type checkers alone.
     body.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -62,7 +66,8 @@ def as_flow(
 
 
 def run_on_server(watching: Reporter, work: Callable[Concatenate[Host, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """A run of `work`'s flow, which `watching` is told about as well."""
+    """A run of `work`'s flow, which `watching` is told about as well. Raises SecretGiven."""
+    require_no_secrets(kwargs)
     token = _watching.set(watching)
     try:
         return flow_of(work)(*args, **kwargs)

@@ -23,10 +23,12 @@ from prefect.tasks import Task
 from rich.console import RenderableType
 
 from flows.markup import artifact_rows, markdown_text
+from flows.secrets import hiding
 from flows.work.host import AnswerProgress, Ask, Reporter
 from flows.work.shards import RETRY_DELAYS, may_pass
 from storage.text import printable
 from teacher.extract import ShardSummary
+from teacher.redaction import redact
 
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
@@ -34,18 +36,19 @@ Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 class ServerReporter:
     """Tells Prefect's log and the run's page, and `also` who sits at the terminal of the command."""
 
-    def __init__(self, logger: Logger, also: Reporter | None) -> None:
+    def __init__(self, logger: Logger, also: Reporter | None, secrets: tuple[str, ...] = ()) -> None:
         self._logger = logger
+        self._secrets = secrets
         self._also = also
         self.progress_bars = also is not None and also.progress_bars
 
     def say(self, message: str) -> None:
-        self._logger.info("%s", printable(message))
+        self._logger.info("%s", printable(redact(message, self._secrets)))
         if self._also:
             self._also.say(message)
 
     def detail(self, message: str) -> None:
-        self._logger.info("%s", printable(message))
+        self._logger.info("%s", printable(redact(message, self._secrets)))
         if self._also:
             self._also.detail(message)
 
@@ -69,7 +72,7 @@ class ServerReporter:
         create_table_artifact(artifact_rows(rows), key=key, description=markdown_text(description))
 
     def page(self, key: str, markdown: str, description: str) -> None:
-        create_markdown_artifact(markdown, key=key, description=markdown_text(description))
+        create_markdown_artifact(redact(markdown, self._secrets), key=key, description=markdown_text(description))
 
 
 class ShardProgress:
@@ -94,7 +97,7 @@ class ShardProgress:
 class TaskShards:
     """As `OpenShards` and `Shards`: a task of the flow run for each shard, which Prefect tries again."""
 
-    def __init__(self, ask: Ask, stopped: threading.Event) -> None:
+    def __init__(self, secrets: tuple[str, ...], ask: Ask, stopped: threading.Event) -> None:
         def is_worth_retrying(task: Task[..., object], task_run: TaskRun, state: State) -> bool:
             return not stopped.is_set() and isinstance(state.data, Exception) and may_pass(state.data)
 
@@ -109,7 +112,8 @@ class TaskShards:
             persist_result=False,
         )
         def ask_shard(extraction: int, shard: int) -> ShardSummary:
-            return ask(extraction, shard)
+            with hiding(secrets):
+                return ask(extraction, shard)
 
         self._task = ask_shard
         self._asked: list[PrefectFuture[ShardSummary]] = []

@@ -122,9 +122,10 @@ def check_writable(runs: Path) -> None:
 
 
 def _imagined(images: ImageDataset, asked: QuestionSet, teacher: str) -> Answers:
-    """Answers to all questions about all images, undecided everywhere."""
+    """Answers to all questions about all images, drawn at random: what is learnt from them has a solution."""
     records = images.records
-    undecided = np.broadcast_to(np.float32(np.log(0.5)), (len(records), len(asked)))
+    log_odds = np.random.default_rng(0).standard_normal((len(records), len(asked)), np.float32)
+    yes = -np.logaddexp(0, -log_odds)
     return Answers(
         dataset=images.name,
         teacher=teacher,
@@ -134,6 +135,6 @@ def _imagined(images: ImageDataset, asked: QuestionSet, teacher: str) -> Answers
         splits=tuple(record.split for record in records),
         label_names=tuple(record.label_name for record in records),
         errors=(None,) * len(records),
-        yes=undecided,
-        no=undecided,
+        yes=yes,
+        no=yes - log_odds,
     )

@@ -201,7 +201,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["--classes", "classes.txt", "--group", "visual=0"], "shares.visual is 0"),
     (["--classes", "classes.txt", "--count", "0"], "--count"),
     (["--classes", "classes.txt", "--engine", "transformers"], "cannot keep an answer to a JSON schema"),
-    (["--classes", "classes.txt", "--engine", "openai"], "set EngineOptions.base_url (--base-url)"),
+    (["--classes", "classes.txt", "--engine", "openai"], "set EngineOptions.base_url"),
 ]
 
 
