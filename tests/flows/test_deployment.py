@@ -165,6 +165,11 @@ def test_a_deployment_run_writes_its_shards_and_its_results(
     assert table[table.columns[-1]].struct.field("yes").null_count() == 0
     artifacts = {found["key"]: found for found in request(served, "artifacts/latest/filter", {})}
     assert artifacts["extraction"]["data"] == 100
+    runs = {run["id"]: run for run in request(served, "flow_runs/filter", {})}
+    (page,) = {artifacts[key]["flow_run_id"] for key in ("extraction", "ledger", "results", "report")}
+    assert runs[page]["name"] == "extract scenes x few by tiny"
+    assert set(runs[page]["tags"]) == {"dataset:scenes", "questions:few", "teacher:tiny"}
+    assert artifacts["ledger"]["data"].startswith("| | |\n")
     rows = json.loads(artifacts["results"]["data"])
     assert [row["method"] for row in rows] == ["base", "recommended"]
     assert rows[1].keys() >= {"top-1", "top-5", "gain", "p"}
