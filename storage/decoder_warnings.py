@@ -44,6 +44,16 @@ def kept_warnings(data: bytes) -> Iterator[None]:
                 _example[:] = _example or said[:1]
 
 
+@contextmanager
+def dropped_warnings() -> Iterator[None]:
+    """Within it, what decoders say in this thread is dropped: of a header alone, since decoding says it again."""
+    _thread.said = []
+    try:
+        yield
+    finally:
+        _thread.said = None
+
+
 def take_warnings() -> str | None:
     """One line about all that was kept so far, and forget it; None where there was nothing."""
     with _lock:

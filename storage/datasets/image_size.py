@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from storage.datasets.base import Corners
+from storage.decoder_warnings import dropped_warnings
 
 Size = tuple[int, int]  # width, height
 
@@ -117,7 +118,7 @@ def _plain_jpeg(header: bytes) -> StoredSize | None:
 
 def _by_pillow(path: Path) -> StoredSize | None:
     try:
-        with Image.open(path) as image:
+        with dropped_warnings(), Image.open(path) as image:
             width, height = image.size
             orientation = _orientation(image, path)
             if image.format == "TIFF" and orientation >= 5:

@@ -53,7 +53,9 @@ def open_detection_dataset(
 
 
 def _open_detection(source: str, name: str | None, root: Path, download: bool) -> DetectionDataset:
-    kind, _, rest = source.partition(":")
+    kind, colon, rest = source.partition(":")
+    if colon and kind in ("torchvision", "coco", "yolo") and not rest:
+        raise DatasetInvalid(f"dataset '{source}' names nothing after '{kind}:'; expected {DETECTION_KINDS}")
     if kind == "torchvision":
         if rest.casefold() == COCO:
             return coco_dataset(root / "coco", name=name or "COCO")

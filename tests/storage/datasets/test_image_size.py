@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 
 from storage.datasets.image_size import StoredSize, read_size, read_sizes
 from storage.images import decode_image
+from tests.conftest import PROJECT
 from tests.storage.datasets.pictures import write
 
 ORIENTATIONS = range(1, 9)
@@ -67,6 +70,18 @@ def test_any_jpeg_without_exif(tmp_path: Path, options: dict[str, object]):
 @pytest.mark.parametrize("value", [0, 9, 77])
 def test_an_orientation_that_does_not_exist_is_upright(tmp_path: Path, value: int):
     assert read_size(oriented(tmp_path / "a.jpg", value)) == StoredSize(12, 8)
+
+
+def test_reading_a_header_prints_nothing(tmp_path: Path):
+    Image.new("1", (9500, 9500)).save(tmp_path / "a.png")  # so many pixels that Pillow warns
+    code = f"""
+from pathlib import Path
+from storage.datasets.image_size import read_size
+print(read_size(Path({str(tmp_path / "a.png")!r})).stored)
+"""
+    # pytest catches warnings itself
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert (ended.stdout, ended.stderr) == ("(9500, 9500)\n", "")
 
 
 def test_what_is_no_image(tmp_path: Path):

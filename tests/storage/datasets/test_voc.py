@@ -138,6 +138,9 @@ def test_a_list_names_images_of_the_dataset(tmp_path: Path, listed: bytes, wante
     [
         ("torchvision:KITTI", "known are CocoDetection, VOCDetection and VOCDetection2007"),
         ("nowhere", "no detection dataset at nowhere"),
+        ("coco:", "names nothing after 'coco:'"),
+        ("yolo:", "names nothing after 'yolo:'"),
+        ("torchvision:", "names nothing after 'torchvision:'"),
         ("coco:nowhere", "no COCO annotations in nowhere"),
         ("yolo:nowhere", "no YOLO dataset at nowhere"),
         (".", "no COCO or YOLO annotations in ."),
