@@ -11,6 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -18,11 +19,13 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.utils.tensorboard import SummaryWriter
 
 from storage.allocator import keep_freed_memory
-from storage.errors import InputInvalid, RunFailed
+from storage.errors import AspectsError, InputInvalid, RunFailed
 from storage.processes import serve_parent
+from storage.text import printable
 from student.checkpoints import Checkpoint, read_checkpoint, remove_checkpoints, remove_damaged, write_checkpoint
 from student.files import digest_of_file, write_json, writing
 from student.progress import ImageBar, note
@@ -120,7 +123,7 @@ def run_epochs(
             for step, batch in enumerate(batches(config, indices, epoch, steps)):
                 mine = batch[fabric.global_rank :: fabric.world_size]
                 scheduler.step_update((epoch - 1) * steps + step)
-                losses = trainee.step(model, mine, epoch)
+                losses = _step(trainee, model, mine, epoch)
                 fabric.backward(losses["loss"])
                 if config.clip_norm is not None:
                     fabric.clip_gradients(model, fabric_optimizer, max_norm=config.clip_norm)
@@ -166,6 +169,19 @@ def run_epochs(
     return logs, kept
 
 
+def _step(trainee: Trainee[Any], model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
+    """Raises ConfigInvalid where a network cannot be trained on one image at a time, as batch normalisation cannot."""
+    try:
+        return trainee.step(model, images, epoch)
+    except ValueError as error:
+        if len(images) > 1 or isinstance(error, AspectsError):
+            raise
+        raise ConfigInvalid(
+            f"this network cannot be trained on batches of one image ({printable(str(error), 100)}); "
+            f"set batch_size to 2 or more for each device, or add images"
+        ) from error
+
+
 def finish(run_dir: Path, logs: Sequence[Any], kept: str | None, **facts: Any) -> None:
     """Write the result, which makes the run a finished one, and drop the checkpoints that nobody needs any more.
 
@@ -175,7 +191,8 @@ def finish(run_dir: Path, logs: Sequence[Any], kept: str | None, **facts: Any) -
     found = digest_of_file(run_dir / WEIGHTS)
     if kept not in (None, found):
         raise RunFailed(
-            f"{run_dir / WEIGHTS} was damaged while training went on; delete the folder {run_dir} and train again"
+            f"{run_dir / WEIGHTS} was changed while training went on; give the same command again, and if that does "
+            f"not help, delete the folder {run_dir}"
         )
     values = {"run": digest_of_file(run_dir / DESCRIPTION), "weights": found}
     write_json(run_dir / RESULT, {**values, "epochs": [dataclasses.asdict(log) for log in logs], **facts})
@@ -191,8 +208,27 @@ def launch(config: TrainingConfig, work: Callable[[Fabric], None]) -> None:
     fabric = Fabric(
         accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=config.precision
     )
-    with torch.random.fork_rng():
-        fabric.launch(work)
+    if config.devices == 1:
+        with torch.random.fork_rng():
+            fabric.launch(work)
+        return
+    errors = multiprocessing.get_context("spawn").SimpleQueue()
+    try:
+        with torch.random.fork_rng():
+            fabric.launch(partial(_report_errors, work=work, errors=errors))
+    except (ProcessRaisedException, ProcessExitedException):
+        if errors.empty():
+            raise
+        raise errors.get() from None
+
+
+def _report_errors(fabric: Fabric, work: Callable[[Fabric], None], errors: Any) -> None:
+    """What a user can do something about is raised again in the process that started this one, as itself."""
+    try:
+        work(fabric)
+    except AspectsError as error:
+        errors.put(error)
+        raise
 
 
 def prepare_device(fabric: Fabric, config: TrainingConfig) -> None:

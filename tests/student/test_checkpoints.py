@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from storage.datasets import FileDataset, image_folder
-from storage.errors import StorageUnavailable, VersionUnsupported
+from storage.errors import RunFailed, StorageUnavailable, VersionUnsupported
 from student.examples import Knowledge
 from student.runs import RunInvalid, load_run
 from student.training import train
@@ -143,6 +145,43 @@ def test_an_old_checkpoint_is_gone_on_from(dataset: FileDataset, plain: Knowledg
     run = unpack_old_runs(tmp_path) / "classifier-stopped"
     assert train_on(dataset, plain, run) == [3]
     assert [log.epoch for log in load_run(run).epochs] == [1, 2, 3]
+
+
+def test_weights_that_change_while_training_goes_on_are_not_the_result(
+    runs: Path, dataset: FileDataset, plain: Knowledge, tmp_path: Path
+):
+    def damage(log: Any) -> None:
+        if log.epoch == 3:
+            flipped(0.5)(tmp_path / "student.safetensors")
+
+    with pytest.raises(RunFailed, match=r"student\.safetensors was changed while training went on; give the same"):
+        train(CLASSIFIER, dataset, plain, tmp_path, progress=False, on_epoch=damage)
+    assert train_on(dataset, plain, tmp_path) == [3]
+    assert load_run(tmp_path).weights == load_run(runs / "whole").weights
+
+
+def test_a_larger_network_with_damaged_weights_is_not_learnt_from(
+    runs: Path, dataset: FileDataset, plain: Knowledge, tmp_path: Path
+):
+    network = Path(shutil.copytree(runs / "whole", tmp_path / "network"))
+    flipped(0.5)(network / "student.safetensors")
+    config = CLASSIFIER.replace(method="kd", network=str(network))
+    with pytest.raises(RunInvalid, match=r"network/student\.safetensors cannot be read \(its SHA-256 is not"):
+        train(config, dataset, plain, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_best_epochs_weights_are_kept_over_a_stop(dataset: FileDataset, plain: Knowledge, tmp_path: Path):
+    config = CLASSIFIER.replace(keep="best")
+
+    def stop(log: Any) -> None:
+        if log.epoch == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(config, dataset, plain, tmp_path, progress=False, on_epoch=stop)
+    run = train(config, dataset, plain, tmp_path, progress=False)
+    assert run.weights == hashlib.sha256((tmp_path / "student.safetensors").read_bytes()).hexdigest()
 
 
 def test_a_newer_checkpoint_is_refused(stopped: Path, dataset: FileDataset, plain: Knowledge):

@@ -6,12 +6,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from storage.answers import Answers
 from storage.datasets import FileDataset, image_folder
+from student import epochs
 from student.config import StudentConfig
 from student.epochs import TrainingDiverged
 from student.examples import ExamplesInvalid, Knowledge
@@ -161,6 +164,20 @@ def test_a_loss_that_is_no_number_stops_the_run(
         train(config.replace(lr=1e30, warmup=0), dataset, knowledge, tmp_path, progress=False)
 
 
+def test_one_image_at_a_time_is_refused_where_the_network_cannot(
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+):
+    with pytest.raises(ConfigInvalid, match=r"cannot be trained on batches of one image .*set batch_size to 2 or more"):
+        train(config.replace(batch_size=1), dataset, knowledge, tmp_path, progress=False)
+
+
+def test_more_images_in_a_batch_than_there_are_is_one_batch(
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+):
+    run = train(config.replace(batch_size=500, epochs=1, warmup=0), dataset, knowledge, tmp_path, progress=False)
+    assert run.train_images == 18
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_one_line(
     config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
@@ -183,6 +200,34 @@ def test_two_processes_train_one_student(photos_root: Path, tmp_path: Path, conf
     assert seen == [1, 2]
     assert len(run.epochs) == 2
     assert not list(tmp_path.glob("*.uint8"))
+
+
+class SpawnedFabric:
+    """As Fabric is with several devices, but in this process."""
+
+    def __init__(self, **_: object) -> None:
+        pass
+
+    def launch(self, work: Any) -> None:
+        try:
+            work(self)
+        except Exception as error:
+            raise ProcessRaisedException("a traceback of many lines", 1, 2) from error
+
+
+@pytest.mark.parametrize(
+    "error", [TrainingDiverged("the loss became nan"), RunInvalid("x cannot be read"), KeyError(1)]
+)
+def test_an_error_in_another_process_is_raised_as_itself(
+    config: StudentConfig, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(epochs, "Fabric", SpawnedFabric)
+    expected = ProcessRaisedException if isinstance(error, KeyError) else type(error)
+    with pytest.raises(expected, match="traceback of many" if isinstance(error, KeyError) else str(error)):
+        epochs.launch(config.replace(devices=2), fail)
 
 
 def test_the_kept_epoch_is_the_last_or_validations_best(config: StudentConfig):
