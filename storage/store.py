@@ -244,10 +244,11 @@ class AnswerDirectory:
         Raises StorageUnavailable.
         """
         above, _, teacher = self.parent.rpartition("/")
-        manifest = f"{unfinished_prefix(teacher)}{self.folder}.json."
-        for place, prefix in ((self.parent, unfinished_prefix(self.folder)), (above, manifest)):
+        ours = (unfinished_prefix(self.folder), f".probe-{self.folder}-")
+        for place, prefixes in ((self.parent, ours), (above, unfinished_prefix(teacher))):
             for info in list_folder(self.filesystem, place):
-                if info.base_name.startswith(prefix) and info.path != self.reopened_path:
+                left = info.base_name.startswith(prefixes) and self.folder in info.base_name
+                if left and info.path != self.reopened_path:
                     self.remove_file(info.path)
 
     def remove_file(self, path: str) -> None:

@@ -87,6 +87,8 @@ class LeaseContract:
         for each in (directory, other):
             above, _, teacher = each.parent.rpartition("/")
             left.append(f"{each.parent}/{unfinished_prefix(each.folder)}part-00000.parquet.0123")
+            left.append(f"{each.parent}/.probe-{each.folder}-0123")
+            left.append(f"{above}/{unfinished_prefix(teacher)}.probe-{each.folder}-0123.0123")
             left.append(f"{above}/{unfinished_prefix(teacher)}{each.folder}.json.0123")
         for path in left:
             write_whole(directory.filesystem, path, b"half")
@@ -95,12 +97,12 @@ class LeaseContract:
             return [info.type.name != "NotFound" for info in directory.filesystem.get_file_info(left)]
 
         with held_elsewhere(address_of(store, other)):
-            write_whole(directory.filesystem, left[2], b"half")  # the lease began with removing it
-            write_whole(directory.filesystem, left[3], b"half")
+            for path in left[4:]:  # the lease began with removing them
+                write_whole(directory.filesystem, path, b"half")
             sweep(store)
-            assert there() == [False, False, True, True]
+            assert there() == [False] * 4 + [True] * 4
         sweep(store)
-        assert there() == [False] * 4
+        assert there() == [False] * 8
         assert directory.is_complete()
 
     def test_the_account_of_a_killed_run_is_kept(self, store: str) -> None:

@@ -22,7 +22,7 @@ from storage.reuse import known_answers
 from storage.store import audits_of
 from teacher.config import ResolvedTeacher, TeacherConfig
 from teacher.engine import EngineUsage
-from teacher.extract import ask_shard, finish_directory
+from teacher.extract import AnswersRefused, ask_shard, finish_directory
 from teacher.planning import ExtractionPlan, plan_extraction
 from tests.storage.samples import QUESTIONS
 from tests.storage.shards import files_of, rewrite, set_answer
@@ -168,7 +168,7 @@ def test_an_image_that_cannot_be_read_now_keeps_its_answers(photos: Path, tmp_pa
     # A question that it was never asked cannot be asked now.
     more = QuestionSet((*QUESTIONS.questions, AspectQuestion(key="new", text="Is it new?")))
     more_answers, asked = extract(broken, store, questions=more)
-    assert more_answers.errors[4] == f"cannot be read: {error.strerror}"
+    assert more_answers.errors[4] == f"cannot be read now: {error.strerror}"
     assert asked == IMAGES - 1
     again, asked = extract(Unreadable(photos), store, questions=more)
     assert (again.errors[4], asked) == (None, 1)
@@ -194,7 +194,7 @@ def test_a_copy_of_the_images_under_another_name_reuses_everything(photos: Path,
     other = write_photos(tmp_path / "other", good=2)
     Image.new("RGB", (9, 9)).save(other / "train" / "a" / "00.png")
     broken = replace(Unreadable(other, {"train/a/00.png": ERROR}), name="other")
-    assert extract(broken, store)[0].errors[0] == "cannot be read: Permission denied"
+    assert extract(broken, store)[0].errors[0] == "cannot be read now: Permission denied"
 
 
 def test_only_columns_of_the_questions_are_read(photos: Path, tmp_path: Path) -> None:
@@ -206,11 +206,12 @@ def test_only_columns_of_the_questions_are_read(photos: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), 1e9, 0.5])
-def test_what_is_no_log_probability_is_an_error_of_the_image(photos: Path, tmp_path: Path, odd: float) -> None:
+def test_what_is_no_log_probability_is_not_written(photos: Path, tmp_path: Path, odd: float) -> None:
     dataset, store = Unreadable(photos), tmp_path / "store"
-    answers = carry_out(plan(dataset, store), dataset, store, Engine(odd))
-    assert [error for error in answers.errors if error] == ["the teacher's answer is no log-probability"] * 3
-    assert plan(dataset, store).missing == []
+    planned = plan(dataset, store)
+    with pytest.raises(AnswersRefused, match="no log-probabilities"):
+        carry_out(planned, dataset, store, Engine(odd))
+    assert not list(store.rglob("*.parquet"))
 
 
 def test_a_certain_answer_is_kept(photos: Path, tmp_path: Path) -> None:
