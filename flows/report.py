@@ -199,8 +199,8 @@ def import_lines(summary: ImportSummary) -> list[str]:
     lines = [f"{summary.images} images with answers", f"answers: {summary.directory}"]
     lines += listed("images without answers", dict(summary.without_answers))
     if summary.unused_entries:
-        shown = ", ".join(summary.unused_entries[:REASONS_SHOWN])
-        lines.append(f"entries of the file that no image asks for: {len(summary.unused_entries)} ({shown}, ...)")
+        shown = listing(summary.unused_entries)
+        lines.append(f"entries of the file that no image asks for: {len(summary.unused_entries)} ({shown})")
     return lines
 
 
@@ -208,7 +208,8 @@ def listed(what: str, reasons: dict[str, str]) -> list[str]:
     """How many there are, and the first few with their reasons."""
     if not reasons:
         return []
-    shown = [f"  {image_id}: {reason}" for image_id, reason in itertools.islice(reasons.items(), REASONS_SHOWN)]
+    first = itertools.islice(reasons.items(), REASONS_SHOWN)
+    shown = [f"  {printable(image_id)}: {printable(reason)}" for image_id, reason in first]
     more = [f"  and {len(reasons) - REASONS_SHOWN} more"] if len(reasons) > REASONS_SHOWN else []
     return [f"{what}: {len(reasons)} (each has its reason in the column 'error')", *shown, *more]
 

@@ -52,10 +52,8 @@ class Skipped:
         if total := sum(self.suffixes.values()):
             lines.append(f"skipped {counted(total, 'file')} without the name of an image: {self.by_suffix()}")
         if self.special:
-            lines.append(
-                f"skipped {counted(len(self.special), 'entry', 'entries')} that are a pipe, device or socket, not a "
-                f"file: {listing(self.special)}"
-            )
+            what = counted(len(self.special), "pipe, device or socket", "pipes, devices or sockets")
+            lines.append(f"skipped {what} among the files: {listing(self.special)}")
         if self.links:
             lines.append(f"skipped {counted(len(self.links), 'link')} back to a folder above: {listing(self.links)}")
         return tuple(lines)

@@ -196,3 +196,30 @@ def test_shrink_leaves_small_pictures_alone():
     picture = noise()
     assert shrink(picture, None) is picture
     assert shrink(picture, picture.width * picture.height) is picture
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "MPO", "AVIF"])
+def test_the_first_of_several_frames_or_pages_counts(kind: str):
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    frames = [Image.new("RGB", (16, 16), colour) for colour in (RED, GREEN, BLUE)]
+    decoded = decode_image(encoded(frames[0], kind, save_all=True, append_images=frames[1:]))
+    assert np.allclose(np.asarray(decoded)[8, 8], RED, atol=6)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "expected"),
+    [(1, "RG/BW"), (2, "GR/WB"), (3, "WB/GR"), (4, "BW/RG"), (5, "RB/GW"), (6, "BR/WG"), (7, "WG/BR"), (8, "GW/RB")],
+)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_every_orientation(orientation: int, expected: str, kind: str):
+    picture = Image.new("RGB", (2, 2))
+    for place, colour in enumerate((RED, GREEN, BLUE, (255, 255, 255))):
+        picture.putpixel((place % 2, place // 2), colour)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if kind == "WEBP" else {}
+    decoded = decode_image(encoded(picture, kind, exif=exif, **options))
+    letters = {RED: "R", GREEN: "G", BLUE: "B", (255, 255, 255): "W"}
+    rows = ["".join(letters[decoded.getpixel((x, y))] for x in (0, 1)) for y in (0, 1)]
+    assert "/".join(rows) == expected

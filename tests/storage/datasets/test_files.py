@@ -97,9 +97,7 @@ def test_a_pipe_and_a_socket_are_skipped_with_the_reason(tmp_path: Path, monkeyp
         dataset = image_folder(tmp_path)
     assert len(dataset.records) == 1
     (note,) = dataset.notes
-    assert note == (
-        "skipped 2 entries that are a pipe, device or socket, not a file: train/daisy/2.jpg, train/daisy/3.jpg"
-    )
+    assert note == ("skipped 2 pipes, devices or sockets among the files: train/daisy/2.jpg, train/daisy/3.jpg")
 
 
 def test_a_link_to_a_folder_above_brings_no_other_class_in(tmp_path: Path):
