@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.markup import TextTable, markdown_table, markdown_text, plain
+from storage.text import printable
 from teacher.candidates import Rejection
 from teacher.known import KNOWN, TINY
 
@@ -196,6 +197,8 @@ def rejections_table(rejections: Sequence[Rejection]) -> TextTable:
 
 
 def import_lines(summary: ImportSummary) -> list[str]:
+    from storage.datasets.files import listing
+
     lines = [f"{summary.images} images with answers", f"answers: {summary.directory}"]
     lines += listed("images without answers", dict(summary.without_answers))
     if summary.unused_entries:
