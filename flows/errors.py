@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from storage.errors import AspectsError
-from storage.text import printable
+from teacher.redaction import HIDDEN, excerpt, names_secret
 
 USERS_MISTAKE = 2
 FAILED = 1
@@ -37,7 +37,8 @@ def _describe_validation(error: Any) -> str:
     first = error.errors()[0]
     group = error.title.removesuffix("Parameters").lower()
     where = ".".join(str(part) for part in first["loc"])
-    return f"{group} {where} is {first['input']!r}: {first['msg'].lower()}"
+    given = HIDDEN if names_secret(where.rpartition(".")[2]) else repr(first["input"])
+    return f"{group} {where} is {given}: {first['msg'].lower()}"
 
 
 def wants_traceback() -> bool:
@@ -45,4 +46,4 @@ def wants_traceback() -> bool:
 
 
 def _one_line(text: str) -> str:
-    return printable(text, LONGEST_LINE)
+    return excerpt(text, limit=LONGEST_LINE)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from storage.text import printable
 
@@ -17,7 +18,10 @@ PATTERNS = (
         rf"\1{HIDDEN}",
     ),
 )
-SECRET_NAMES = re.compile(r"key|token$|secret|passw|authorization|credential", re.IGNORECASE)
+SECRET_NAMES = re.compile(
+    r"(?:^|[_-])(?:api_?key|key|secret|passw(?:or)?d|authorization|credentials?|(?:auth|access|hf|api|bearer)_token)$",
+    re.IGNORECASE,
+)
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
@@ -40,3 +44,12 @@ def excerpt(text: str, secrets: Iterable[str] = (), limit: int = 300) -> str:
 def names_secret(name: str) -> bool:
     """Whether a setting of this name probably holds a secret."""
     return SECRET_NAMES.search(name) is not None
+
+
+def hide_secrets(value: Any) -> Any:
+    """A setting's value, of whatever JSON has, without what its names or marks show to be a secret."""
+    if isinstance(value, Mapping):
+        return {name: HIDDEN if names_secret(str(name)) else hide_secrets(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [hide_secrets(one) for one in value]
+    return redact(value) if isinstance(value, str) else value

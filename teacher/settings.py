@@ -8,7 +8,7 @@ from typing import Any
 
 from teacher.config import TOP_LOGPROBS, TeacherInvalid
 from teacher.engine import EngineName
-from teacher.redaction import HIDDEN, excerpt, names_secret
+from teacher.redaction import excerpt, hide_secrets
 
 # Arguments of vllm.LLM that change speed and memory alone. Any other is taken to change answers: a new one that does
 # would go unnoticed, and one that does not costs asking again.
@@ -71,7 +71,7 @@ def answer_settings(engine: EngineName, arguments: Mapping[str, Any], top_logpro
             other = OPTIONS[engine][name]
             raise TeacherInvalid(f"{flag} {name} is not to be set; {f'use {other}' if other else 'leave it out'}")
         check_json(f"{flag} {name}", value)
-    decisive = {name: HIDDEN if names_secret(name) else value for name, value in arguments.items() if name not in speed}
+    decisive = hide_secrets({name: value for name, value in arguments.items() if name not in speed})
     settings: dict[str, Any] = {flag.removeprefix("--"): decisive} if decisive else {}
     if engine == "openai" and top_logprobs != TOP_LOGPROBS:
         settings["top_logprobs"] = top_logprobs  # what is not listed gets a bound

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from flows.errors import explain
 from flows.parameters import DatasetParameters, EngineParameters, TeacherMissing, TeacherParameters
 from teacher.config import TINY_MODEL, TeacherInvalid
 from teacher.known import display_name
@@ -78,3 +79,20 @@ def test_workers_on_one_gpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) ->
     assert engine.options(engine.devices().workers_per_gpu).gpu_memory_utilization == pytest.approx(0.45)
     with pytest.raises(TeacherInvalid, match="over 4 GPUs"):
         EngineParameters(name="transformers", arguments={"tensor_parallel_size": 4}).devices()
+
+
+@pytest.mark.parametrize("given", [{"api_key": "my-secret"}, {"base_url": ["http://me:my-secret@host/v1"]}])
+def test_a_wrong_parameter_that_holds_a_secret_is_not_repeated(given: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="validation error") as caught:
+        EngineParameters.model_validate(given)
+    explained = explain(caught.value)
+    assert explained is not None
+    assert "my-secret" not in explained[0]
+    assert "***" in explained[0]
+
+
+def test_words_that_are_none_are_not_the_defaults() -> None:
+    assert TeacherParameters(model="x", yes_words=["Ja"], no_words=["Nein"]).config().yes_words == ("Ja",)
+    for words in ([], [""], ["Yes", ""]):
+        with pytest.raises(ValueError, match="yes_words"):  # by pydantic, or by the teacher's configuration
+            TeacherParameters(model="x", yes_words=words).config()

@@ -98,8 +98,18 @@ def test_they_reach_the_fingerprint_from_the_flows_parameters() -> None:
 
 
 def test_secrets_in_requests_are_not_stored() -> None:
-    settings = answer_settings("openai", {"api_key": "sk-secret", "guided_choice": ["Yes"]}, 20)
-    assert settings == {"request": {"api_key": "***", "guided_choice": ["Yes"]}}
+    given = {
+        "api_key": "sk-secret",
+        "guided_choice": ["Yes"],
+        "extra_headers": {"Authorization": "Bearer sk-secret", "X-Url": "http://me:secret@host"},
+        "stop_token": "a",
+    }
+    assert answer_settings("openai", given, 20)["request"] == {
+        "api_key": "***",
+        "guided_choice": ["Yes"],
+        "extra_headers": {"Authorization": "***", "X-Url": "http://***@host"},
+        "stop_token": "a",
+    }
 
 
 @pytest.mark.parametrize(
