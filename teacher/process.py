@@ -13,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -26,7 +25,7 @@ from storage.errors import RunFailed
 from storage.processes import serve_parent
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid
 from teacher.engine import EngineName, EngineUsage, LoadedModel, TeacherEngine, TeacherUnreachable
-from teacher.engine_log import EngineLog, remove_stale_logs, write_to
+from teacher.engine_log import EngineLog, LogWriter, remove_old_logs
 from teacher.redaction import redact
 from teacher.trouble import tell, told
 from teacher.writer import Writer, WritingRequest, WrittenReply
@@ -45,9 +44,9 @@ class TeacherDied(RunFailed):
 class ModelProcess:
     """A model that lives in another process, where `load` makes it. Safe to use from several threads.
 
-    The process ends with its parent, even when that is killed. What the model prints goes to `log`. `environment` is
-    set in it before anything is imported: which GPU or cores it may take. Loading can take minutes: TeacherDied as
-    soon as `cancelled` is set meanwhile. None of `secrets` gets into a message or the log's last lines.
+    The process ends with its parent, even when that is killed. Where it dies, the last lines that it printed are in the
+    error. `environment` is set in it before anything is imported: which GPU or cores it may take. Loading can take
+    minutes: TeacherDied as soon as `cancelled` is set meanwhile. None of `secrets` gets into a message.
     """
 
     def __init__(
@@ -59,13 +58,12 @@ class ModelProcess:
     ) -> None:
         # A fresh interpreter: a fork would inherit threads, and CUDA does not survive it.
         context = multiprocessing.get_context("spawn")
-        remove_stale_logs()
+        remove_old_logs()
         self._log = EngineLog()
         self._secrets = secrets
         self.usage = EngineUsage()
         self.calls_at_once = 1
         self.slow_because: str | None = None
-        self._closed = False
         self._sending = threading.Lock()
         self._joining = threading.Lock()  # two threads at it at once, and one of them finds no exit code
         self._waiting: dict[int, Future[Any]] = {}
@@ -73,7 +71,7 @@ class ModelProcess:
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
             target=_serve,
-            args=(theirs, os.getpid(), self.log, dict(environment or {}), tuple(secrets), load),
+            args=(theirs, os.getpid(), self._log, dict(environment or {}), tuple(secrets), load),
             name="aspects-teacher",
             daemon=False,
         )
@@ -92,10 +90,6 @@ class ModelProcess:
         except BaseException:
             self.close()
             raise
-
-    @property
-    def log(self) -> Path:
-        return self._log.path
 
     @property
     def alive(self) -> bool:
@@ -127,9 +121,6 @@ class ModelProcess:
             self._process.join()
         self._receiver.join()
         self._connection.close()
-        if not self._closed:
-            self._closed = True
-            self._log.close()
 
     def _receive(self) -> None:
         """Hand what comes back to whoever waits for it, until the process is gone."""
@@ -241,14 +232,14 @@ def load_writer(teacher: ResolvedTeacher, options: EngineOptions, photos: int) -
 def _serve(
     connection: Connection,
     parent: int,
-    log: Path,
+    log: LogWriter,
     environment: Mapping[str, str],
     secrets: Sequence[str],
     load: Callable[[], LoadedModel],
 ) -> None:
     """The process's life: load, say so, then answer until the other end closes."""
     serve_parent(parent)
-    write_to(log)
+    log.take_output()
     os.environ.update(environment)
     keep_freed_memory()
     try:

@@ -60,6 +60,14 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
+def is_engine(pid: int) -> bool:
+    """Whether it is a process that one of ours has started to hold a model."""
+    try:
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def _signal_group(group: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.killpg(group, number)

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from storage.datasets.folder import image_folder
-from tests.flows.processes import alive, descendants, started, wait_until
+from tests.flows.processes import alive, descendants, is_engine, started, wait_until
 
 PHOTOS = 120
 ASPECTS = [sys.executable, "-m", "flows"]
@@ -76,13 +76,6 @@ def survives_a_kill(
     assert json.loads(manifest.read_text())["images"] == len(training)
     left = [path.name for path in store.rglob("*") if path.is_file() and path != manifest]
     assert sorted(left) == sorted(shards(store))
-
-
-def is_engine(pid: int) -> bool:
-    try:
-        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
 
 
 def test_rendered_scenes(scenes: Path, few_questions: Path, tmp_path: Path, environment: Environment) -> None:

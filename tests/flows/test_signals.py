@@ -14,7 +14,7 @@ import pytest
 
 from flows import signals
 from tests.conftest import PROJECT
-from tests.flows.processes import alive, descendants, started, wait_until
+from tests.flows.processes import alive, descendants, is_engine, started, wait_until
 
 SOON = 5.0  # seconds
 LINE = signals.LINE + "\n"
@@ -158,7 +158,7 @@ def test_while_the_command_is_imported(
 
 def test_while_the_teacher_loads(extraction: list[object], tmp_path: Path, environment: Mapping[str, str]) -> None:
     def loading(pid: int) -> bool:
-        return any((tmp_path / "temporary").glob("aspects-teacher-*.log"))
+        return any(is_engine(child) for child in descendants(pid))
 
     ended_command(extraction, loading, signal.SIGINT, tmp_path, environment, group=True)
 

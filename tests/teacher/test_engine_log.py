@@ -1,8 +1,8 @@
-"""Logs of killed runs are removed, those of running ones kept; errors cross as text without secrets."""
+"""What an engine prints leaves no file behind; errors cross as text without secrets."""
 
 from __future__ import annotations
 
-import fcntl
+import multiprocessing
 import os
 import pickle
 import subprocess
@@ -15,11 +15,9 @@ import pytest
 
 from teacher.config import ChatTemplateMissing, TeacherInvalid
 from teacher.engine import ImageRefused, TeacherUnreachable
-from teacher.engine_log import EngineLog, remove_stale_logs
+from teacher.engine_log import EngineLog, LogWriter, remove_old_logs
 from teacher.redaction import redact
 from teacher.trouble import LONGEST, tell, told
-
-GONE = 2**22 + 5  # no process has this number: it is above Linux's largest
 
 
 @pytest.fixture(autouse=True)
@@ -38,57 +36,41 @@ def written(folder: Path, name: str, age: float = 0.0) -> Path:
 @pytest.mark.parametrize(
     ("name", "age", "stays"),
     [
-        (f"aspects-teacher-{GONE}-abc.log", 0, False),
-        (f"aspects-teacher-{10**30}-abc.log", 0, False),
-        (f"aspects-teacher-{os.getpid()}-abc.log", 0, True),  # not locked yet
-        (f"aspects-teacher-{os.getpid()}-abc.log", 3600, False),  # the number belongs to another process now
         ("aspects-teacher-abc_1234.log", 3600, True),  # perhaps of a running older release
         ("aspects-teacher-abc_1234.log", 100_000, False),
         ("aspects-teacher-notes.md.log", 100_000, True),
         ("another.log", 100_000, True),
     ],
 )
-def test_what_nobody_needs_is_removed(folder: Path, name: str, age: float, stays: bool) -> None:
+def test_logs_of_the_first_release_are_removed(folder: Path, name: str, age: float, stays: bool) -> None:
     path = written(folder, name, age)
-    remove_stale_logs()
+    remove_old_logs()
     assert path.exists() == stays
 
 
-def test_a_log_that_is_held_stays(folder: Path) -> None:
-    path = written(folder, f"aspects-teacher-{GONE}-abc.log", 100_000)
-    with path.open() as held:
-        fcntl.flock(held, fcntl.LOCK_SH)
-        remove_stale_logs()
-        assert path.exists()
-    remove_stale_logs()
-    assert not path.exists()
+def print_and_end(log: LogWriter) -> None:
+    log.take_output()
+    subprocess.run(["sh", "-c", "echo of a child"], check=True)
+    print("of the process", file=sys.stderr)
 
 
-OWNER = "import time; from teacher.engine_log import EngineLog; print(EngineLog().path, flush=True); time.sleep(60)"
-
-
-def test_the_log_of_a_killed_run_is_removed_by_the_next(folder: Path) -> None:
-    environment = {**os.environ, "TMPDIR": str(folder)}
-    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True, env=environment)
-    assert owner.stdout is not None
-    path = Path(owner.stdout.readline().strip())
-    remove_stale_logs()
-    assert path.exists()
-    owner.kill()
-    owner.wait()
-    remove_stale_logs()
-    assert not path.exists()
+def test_a_process_and_its_children_print_into_a_file_without_a_name(folder: Path) -> None:
+    log = EngineLog()
+    process = multiprocessing.get_context("spawn").Process(target=print_and_end, args=(log,))
+    process.start()
+    process.join()
+    assert log.last_words() == "of a child | of the process"
+    assert list(folder.iterdir()) == []
 
 
 def test_the_last_words_are_printable_and_without_secrets() -> None:
     log = EngineLog()
-    log.path.write_bytes(b"x" * 100_000 + b"\nfirst\nBearer my-key-1 \x1b[2J\xff\n\nlast " + b"y" * 1000)
+    log._file.write(b"x" * 100_000 + b"\nfirst\nBearer my-key-1 \x1b[2J\xff\n\nlast " + b"y" * 1000)
     words = log.last_words(["my-key-1"])
     assert words.isprintable()
     assert len(words) <= 400
     assert words.startswith("first | Bearer *** \\x1b[2J")
-    log.close()
-    assert log.last_words() == ""
+    assert EngineLog().last_words() == ""
 
 
 @pytest.mark.parametrize(

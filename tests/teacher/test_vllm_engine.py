@@ -171,7 +171,6 @@ def test_a_closed_engine_leaves_no_process() -> None:
     assert psutil.pid_exists(pid)
     engine.close()
     assert not psutil.pid_exists(pid)
-    assert not engine.log.exists()
 
 
 def test_a_killed_engine_is_reported_as_dead() -> None:
