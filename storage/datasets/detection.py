@@ -62,8 +62,10 @@ class BoxView:
             raise DatasetInvalid(f"box margin {self.margin} and smallest {self.smallest} must be numbers of at least 0")
 
     def show(self, image: Image.Image, corners: Corners) -> Image.Image:
-        """Raises ImageUnreadable for a box that is too small."""
+        """Raises ImageUnreadable for a box that is too small, or not in the image at all."""
         left, top, right, bottom = corners
+        if left >= image.width or top >= image.height or right <= 0 or bottom <= 0:
+            raise ImageUnreadable(f"box lies outside the image of {image.width} x {image.height} pixels")
         width, height = right - left, bottom - top
         if min(width, height) < self.smallest:
             raise ImageUnreadable(f"box of {width:.0f} x {height:.0f} pixels is too small to see")

@@ -184,7 +184,7 @@ def test_the_demo_dataset_is_an_image_folder_with_its_right_answers(questions: Q
     single = train.filter(pl.col("is_single"))["image_id"]
     assert len(single) == 16
     assert all("_single/" in image_id for image_id in single)
-    write_scenes(tmp_path / "again", train_per_class=1, test_per_class=0, seed=3)
+    write_scenes(tmp_path / "again", train_per_class=1, test_per_class=1, seed=3)
     again = image_folder(tmp_path / "again")
     for record in again.records:
         pixels = decode_image(again.read(record.image_id)).tobytes()

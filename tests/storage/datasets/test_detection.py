@@ -97,6 +97,13 @@ def test_a_box_too_small_to_see_is_not_shown(tmp_path: Path):
         BoxImages(dataset(tmp_path), BoxView()).read("a#1.png#8")
 
 
+@pytest.mark.parametrize("corners", [(50, 5, 60, 15), (5, 30, 15, 40), (-20, 5, 0, 15), (5, -20, 15, 0)])
+@pytest.mark.parametrize("view", [BoxView(), BoxView(kind="drawn")])
+def test_a_box_outside_the_image_is_not_shown(corners: Corners, view: BoxView):
+    with pytest.raises(ImageUnreadable, match="outside the image of 40 x 30 pixels"):
+        view.show(Image.new("RGB", (40, 30)), corners)
+
+
 def test_the_same_pixels_are_the_same_bytes(tmp_path: Path):
     one, other = (BoxImages(dataset(tmp_path), BoxView()) for _ in range(2))
     assert one.read("a#1.png#7") == other.read("a#1.png#7")
