@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from storage.documents import DocumentInvalid, read_yaml
+from storage.documents import MEGABYTE, DocumentInvalid, decode, parse_yaml, read_bytes
 from storage.errors import InputInvalid
 from storage.filesystem import write_file
 
@@ -78,9 +78,13 @@ def load_questions(path: Path) -> QuestionSet:
     """The question set in a YAML file: a list under `questions`, each with `key` and `text`, optional `group` and
     `negation`. Raises QuestionsInvalid, naming the file, for anything else."""
     try:
-        document = read_yaml(path)
+        text = decode(read_bytes(path, limit=MEGABYTE), path, "YAML")
     except OSError as error:
         raise QuestionsInvalid(f"cannot read question set {path}: {error.strerror}") from error
+    except DocumentInvalid as error:
+        raise QuestionsInvalid(f"question set {error}") from error
+    try:
+        document = parse_yaml(text, path)
     except DocumentInvalid as error:
         raise QuestionsInvalid(f"question set {error}; put every question text in quotes") from error
     entries = document.get("questions") if isinstance(document, dict) else document
