@@ -20,6 +20,7 @@ DETECTION = "detection"
 
 def ask(given: dict[str, Any], student: StudentParameters | None = None) -> Results | None:
     """Ask about images, then train `student` where there is one: its results."""
+    _check_store(given["store"])
     if given["task"] == DETECTION:
         return _ask_about_boxes(given, student)
     options.refuse_boxes(given)
@@ -39,6 +40,7 @@ def ask(given: dict[str, Any], student: StudentParameters | None = None) -> Resu
 
 def forecast(given: dict[str, Any]) -> list[str]:
     """What `ask` would ask, in lines for people; nothing is asked and no model loaded."""
+    _check_store(given["store"])
     from flows.work.detection import to_ask
     from flows.work.extraction import forecast_about
     from storage.questions import load_questions
@@ -86,6 +88,7 @@ def _ask_about_boxes(given: dict[str, Any], student: StudentParameters | None) -
 
 def train(given: dict[str, Any], student: StudentParameters) -> Results:
     """Train on answers that the store has."""
+    _check_store(given["store"])
     images = _dataset(given)
     questions, box_questions = question_files(given)
     if given["task"] == DETECTION:
@@ -125,6 +128,8 @@ def train(given: dict[str, Any], student: StudentParameters) -> Results:
 
 def evaluate(given: dict[str, Any]) -> None:
     """Print the scores of a classifier's run or a detector's, and why aspects are not among them."""
+    if given["store"]:
+        _check_store(given["store"])
     from student.detection.runs import is_detector_run
     from student.progress import note
 
@@ -182,6 +187,13 @@ def _evaluate_detector(given: dict[str, Any]) -> list[str]:
     if known.boxes is not None:
         lines += why_unscored(learnt.box_aspects, found.box_aspects, found.boxes, split, what="boxes")
     return lines
+
+
+def _check_store(store: str) -> None:
+    """Raises StoreUnreachable and StorageUnavailable, before anything that takes seconds to import."""
+    from storage.filesystem import open_store
+
+    open_store(store)
 
 
 def question_files(given: dict[str, Any]) -> tuple[str | None, str | None]:

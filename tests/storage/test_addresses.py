@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from storage.errors import AspectsError, StorageUnavailable
 from storage.filesystem import StoreUnreachable, open_store
 from storage.store import AnswerDirectory, answer_directories
+from tests.flows.conftest import Aspects
+from tests.flows.conftest import aspects as aspects
 
 ADDRESSES = {
     "s3://": "no bucket|Missing bucket",
@@ -70,3 +73,27 @@ def test_a_server_out_of_reach_is_named_soon(endpoint: str, monkeypatch: pytest.
     assert isinstance(raised.value, StorageUnavailable)
     assert raised.value.exit_code == 1
     assert time.monotonic() - started < 9
+
+
+COMMANDS = [
+    ("show",),
+    ("store", "prune", "--yes", "--questions", "few.yaml"),
+    ("extract", "-d", "photos", "-q", "few.yaml", "--teacher", "tiny"),
+    ("extract", "-d", "photos", "-q", "few.yaml", "--teacher", "tiny", "--dry-run"),
+    ("train", "-d", "photos"),
+    ("evaluate", "run", "-d", "photos"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_names_a_store_that_cannot_be_used(
+    aspects: Aspects, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # nothing that takes seconds is imported for it
+    Path("file").write_text("")
+    Path("few.yaml").write_text("questions:\n- {key: dark, text: 'Is it dark?'}\n")
+    for store in ("file", "s3://", "foo://bucket"):
+        refused = aspects(*command, "--store", store)
+        assert refused.code == 2, refused
+        assert refused.err.startswith(f"error: {'cannot open ' if store != 's3://' else ''}store {store}")
+        assert refused.err.count("\n") == 1
