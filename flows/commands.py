@@ -5,7 +5,6 @@ Options come as `given`, by the names that they have as arguments of the command
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +151,7 @@ def _evaluate_classifier(given: dict[str, Any]) -> list[str]:
     images = _dataset(given).open()
     questions, _ = question_files(given)
     answers = find_teacher_answers(store, images.name, given["teacher"], questions) if store else None
-    scores = evaluate_run(run, images, answers, split, accelerator=present_accelerator(), progress=sys.stderr.isatty())
+    scores = evaluate_run(run, images, answers, split, accelerator=present_accelerator(), progress=True)
     print_evaluation(scores)
     return why_unscored(learnt, scores.aspects, scores.images, split) if store else []
 
@@ -173,9 +172,7 @@ def _evaluate_detector(given: dict[str, Any]) -> list[str]:
     known = None
     if store:
         known = find_detection_knowledge(store, photos, given["teacher"], questions, box_questions, boxes)
-    found = evaluate_detector(
-        run, photos, known, split, accelerator=present_accelerator(), progress=sys.stderr.isatty()
-    )
+    found = evaluate_detector(run, photos, known, split, accelerator=present_accelerator(), progress=True)
     print_detection_evaluation(found)
     if known is None:
         return []

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from flows.errors import wants_traceback
+from flows.markup import plain
+from student.progress import Heartbeat, ImageBar, duration
 
 
 class Terminal:
@@ -22,7 +22,7 @@ class Terminal:
         self._console = console
 
     def say(self, message: str) -> None:
-        self._console.print(message, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(plain(message), highlight=False, soft_wrap=True)
 
     def detail(self, message: str) -> None:
         if wants_traceback():
@@ -31,15 +31,25 @@ class Terminal:
     def show(self, what: RenderableType) -> None:
         self._console.print(what)
 
-    def working(self, what: str) -> AbstractContextManager[object]:
-        """A spinner."""
-        return self._console.status(what)
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """A spinner; without a terminal a line where it takes long."""
+        if self._console.is_terminal:
+            with self._console.status(plain(what)):
+                yield
+            return
+        beat = Heartbeat(lambda seconds: self.say(f"{what}, {duration(seconds)} so far"))
+        beat.start()
+        try:
+            yield
+        finally:
+            beat.stop()
 
     @contextmanager
     def answering(self, about: str, images: int, questions: float) -> Iterator[AnswerBar]:
-        columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), AnswerSpeed())
-        with Progress(*columns, TimeRemainingColumn(), console=self._console) as progress:
-            yield AnswerBar(progress, images, questions)
+        waiting = ImageBar("starting the teacher", images, answers=questions, waiting=True, console=self._console)
+        with waiting as bar:
+            yield AnswerBar(bar)
 
     def table(self, key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
         pass
@@ -48,31 +58,18 @@ class Terminal:
         pass
 
 
-class AnswerSpeed(ProgressColumn):
-    """Images and questions per second since the first one was asked."""
-
-    def render(self, task: Task) -> Text:
-        if not task.elapsed or not task.completed:
-            return Text("")
-        speed = task.completed / task.elapsed
-        return Text(f"{speed:,.1f} images/s  {speed * task.fields['questions']:,.0f} questions/s")
-
-
 class AnswerBar:
-    """A bar over `images` with `questions` each, on average; the clock runs from the moment that the teacher is
-    ready."""
+    """A bar over images with questions about each; the clock runs from the moment that the teacher is ready."""
 
-    def __init__(self, progress: Progress, images: int, questions: float) -> None:
-        self._progress = progress
-        self._task = progress.add_task("starting the teacher", total=images, questions=questions, start=False)
+    def __init__(self, bar: ImageBar) -> None:
+        self._bar = bar
 
     def ready(self) -> None:
-        self._progress.start_task(self._task)
-        self._progress.update(self._task, description="asking")
+        self._bar.start("asking")
 
     def advance(self, images: int, questions: int) -> None:
         self.ready()  # answers that the store knows need no teacher
-        self._progress.advance(self._task, images)
+        self._bar.advance(images)
 
     def shards_done(self, share: float) -> None:
         pass

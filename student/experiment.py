@@ -27,6 +27,7 @@ from student.examples import Knowledge, digest_of, training_records
 from student.files import RunInvalid, only_user, read_json, remove_cache, remove_leftovers, write_bytes, write_json
 from student.fit import fit
 from student.images import ImageCache, evaluation_cache, training_cache
+from student.progress import titled
 from student.runs import EpochLog, TrainedStudent, is_finished
 from student.settings import ConfigInvalid, TrainingConfig
 from student.training import train
@@ -260,8 +261,10 @@ def measure_cells(
     """Every cell with every seed, seed by seed. Writes results.parquet, a row for each student, after every one of
     them, and results.json at the end. Metrics that a student has no value of are left out of the summary."""
     rows: list[dict[str, Any]] = []
-    for seed, cell in itertools.product(grid.seeds, cells):
-        measured = measure(cell, seed)
+    students = list(itertools.product(grid.seeds, cells))
+    for number, (seed, cell) in enumerate(students, start=1):
+        with titled(f"student {number} of {len(students)}, {cell.name}, seed {seed}"):
+            measured = measure(cell, seed)
         seconds = sum(log.seconds for log in measured.epochs)
         row = {
             **cell.columns(seed),
