@@ -29,6 +29,7 @@ class Remark:
 
 NOT_THERE = Remark("image is not there and left out", "images are not there and left out")
 NOT_DESCRIBED = Remark("image has no annotation file and is left out", "images have no annotation file, left out")
+NOT_LISTED = Remark("image is in no annotation file and left out", "images are in no annotation file and left out")
 NO_AREA = Remark("box without an area is left out", "boxes without an area are left out")
 NO_SIZE = Remark("box of an image that cannot be opened is left out", "boxes of images that cannot be opened, left out")
 IGNORED = Remark("box is ignored (crowd or difficult)", "boxes are ignored (crowd or difficult)")

@@ -10,9 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from storage.datasets.base import DatasetInvalid
-from storage.datasets.builder import NO_AREA, NO_SIZE, NOT_THERE, DetectionBuilder, box_frame, inside, upright_box
+from storage.datasets.builder import (
+    NO_AREA,
+    NO_SIZE,
+    NOT_LISTED,
+    NOT_THERE,
+    DetectionBuilder,
+    box_frame,
+    inside,
+    upright_box,
+)
 from storage.datasets.coco_file import CocoFile, CocoImage, CocoObject, read_coco_file
 from storage.datasets.detection import Box, DetectionDataset
+from storage.datasets.files import entries, has_image_name
 from storage.datasets.image_size import StoredSize, read_sizes
 from storage.text import printable
 
@@ -86,6 +96,11 @@ def _add_split(builder: DetectionBuilder, root: Path, split: str, document: Coco
             continue
         boxes, size = _boxes(builder, split, document, image, found, labels, sizes[path])
         builder.add(path.relative_to(root).as_posix(), split, path, size, boxes, str(document.path))
+    if folder not in (root, root / "images"):  # which several splits may share
+        listed = set(paths.values())
+        for name, kind in entries(folder):
+            if kind == "file" and has_image_name(name) and folder / name not in listed:
+                builder.remark(split, NOT_LISTED, name)
 
 
 def _objects_of(document: CocoFile, labels: Mapping[int, int]) -> dict[int | str, list[CocoObject]]:

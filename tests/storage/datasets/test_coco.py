@@ -159,6 +159,13 @@ def test_images_that_are_missing_are_left_out_and_told_of(tmp_path: Path):
     )
 
 
+def test_images_that_no_file_lists_are_told_of(tmp_path: Path):
+    write_coco(tmp_path, annotations=[annotation(5), annotation(6, category_id=3)])
+    assert coco_dataset(tmp_path).notes == ()
+    draw(tmp_path / "train2017" / "3.jpg")
+    assert coco_dataset(tmp_path).notes == ("train: 1 image is in no annotation file and left out, e.g. 3.jpg",)
+
+
 def test_a_class_whose_images_are_missing_is_refused(tmp_path: Path):
     write_coco(tmp_path, annotations=[annotation(5), annotation(6, image_id=2, category_id=3)])
     (tmp_path / "train2017" / "2.jpg").unlink()
