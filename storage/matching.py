@@ -8,7 +8,7 @@ from storage.datasets.files import has_image_name
 from storage.errors import InputInvalid
 from storage.text import printable
 
-# Folders and file name that count, from the end; None for all of them. Strict ones first: they win a tie.
+# Folders and file name that count, from the end; None for all of them. Strict ones first.
 DEPTHS = (None, 3, 2, 1)
 
 
@@ -19,28 +19,23 @@ class NamesAmbiguous(InputInvalid):
 def match_images(names: Iterable[str], image_ids: Sequence[str], where: object = "the file") -> dict[str, str]:
     """The name that is meant for each image, by image id; images without one are left out.
 
-    All names are read in one way: that in which the most images are found. Raises NamesAmbiguous, naming `where`, if
-    some names are not told apart by it.
+    All names are read in one way, the strictest in which any image is found: a mixture would give images the answers
+    of others with a similar name. Raises NamesAmbiguous, naming `where`, if some names are not told apart by it.
     """
     names = list(names)
-    known = set(names)
-    if all(image_id in known for image_id in image_ids):
-        return {image_id: image_id for image_id in image_ids}
-    best: dict[str, str] = {}
-    unclear: tuple[list[str], list[str]] | None = None
     for depth in DEPTHS:
         for suffix in (True, False):
             theirs = _grouped(names, depth, suffix)
             ours = _grouped(image_ids, depth, suffix)
             both = [(group, theirs[form]) for form, group in ours.items() if form in theirs]
-            found = {group[0]: named[0] for group, named in both if len(group) == len(named) == 1}
-            if len(found) > len(best) or (not best and both and unclear is None):
-                best = found
-                unclear = next((pair for pair in both if len(pair[0]) > 1 or len(pair[1]) > 1), None)
-    if unclear is not None:
-        images, named = (", ".join(f"'{printable(each)}'" for each in group[:2]) for group in unclear)
-        raise NamesAmbiguous(f"{named} in {where} may be {images}; name each image by its whole id")
-    return best
+            for group, named in both:
+                if len(group) > 1 or len(named) > 1:
+                    images = ", ".join(f"'{printable(each)}'" for each in group[:2])
+                    given = ", ".join(f"'{printable(each)}'" for each in named[:2])
+                    raise NamesAmbiguous(f"{given} in {where} may be {images}; name each image by its whole id")
+            if both:
+                return {group[0]: named[0] for group, named in both}
+    return {}
 
 
 def _grouped(names: Iterable[str], depth: int | None, suffix: bool) -> dict[str, list[str]]:

@@ -46,6 +46,13 @@ def test_names_that_may_mean_several_images_are_refused(names: list[str], ids: l
         match_images(names, ids, "table.csv")
 
 
+def test_a_similar_name_is_not_taken_where_ids_are_written_whole():
+    names = ["train/a/1.jpg", "train/a/2.jpg"]
+    assert match_images(names, ["train/a/1.jpg", "train/b/2.jpg", "train/b/3.jpg"]) == {
+        "train/a/1.jpg": "train/a/1.jpg"
+    }
+
+
 def test_nothing_fits():
     assert match_images(["x"], IDS) == {}
     assert match_images([], IDS) == {}
