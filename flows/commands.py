@@ -112,8 +112,9 @@ def train(given: dict[str, Any], student: StudentParameters) -> Results:
     options.refuse_boxes(given)
     from flows.work.training import find_knowledge, train_student
 
-    student.config()
-    find_knowledge(given["store"], images.open().name, given["teacher"], questions, given["class_teacher"])
+    needed = bool(student.config().objective.answer_terms)
+    named = (given["teacher"], questions, given["class_teacher"])
+    find_knowledge(given["store"], images.open().name, *named, needed=needed)
     return direct.carry_out(
         train_student,
         dataset=images,

@@ -262,11 +262,14 @@ class StudentParameters(Parameters):
     )
 
     def config(self) -> StudentConfig:
-        """Raises ConfigInvalid, as `detector_config` does."""
+        """Raises ConfigInvalid, as `detector_config` does, also for a backbone that the method cannot train."""
         from student.config import StudentConfig
         from student.fit import fit
+        from student.trainable import require_trainable
 
-        return StudentConfig.from_dict(fit(self.recipe_settings(), self.settings))
+        config = StudentConfig.from_dict(fit(self.recipe_settings(), self.settings))
+        require_trainable(config)
+        return config
 
     def recipe_settings(self) -> dict[str, Any]:
         """What `settings` are put in place of: the recipe's, on this machine's accelerator. Raises ConfigInvalid for an

@@ -108,6 +108,8 @@ def _details(holding: Holding) -> list[str]:
     if (answers := holding.answers) is not None:
         splits = {split: answers.splits.count(split) for split in dict.fromkeys(answers.splits)}
         lines.append(f"  splits: {_listed(splits)}; classes: {len(set(answers.label_names) - {''})}")
+        if answers.level == "class":
+            lines.append("  answers about classes: each image has those of its class")
         if np.isfinite(mass := total_mass(answers.yes, answers.no)).any():
             lines.append(f"  yes and no together have a probability of {np.nanmean(mass):.3g} on average")
     if holding.damaged:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,8 @@ from storage.filesystem import read_file
 from storage.questions import QuestionSet
 from storage.schema import AnswerHeader, ShardAnswers, StoredShard
 from storage.store import AnswerDirectory, AnswersDamaged, AnswersMissing, answer_directories, shard_digest
+
+Level = Literal["image", "class"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,7 @@ class Answers:
     errors: tuple[str | None, ...]
     yes: NDArray[np.float32]
     no: NDArray[np.float32]
+    level: Level = "image"  # "class": each image has the answers about its class
 
     @property
     def p_yes(self) -> NDArray[np.float32]:
@@ -98,7 +101,7 @@ def load_listed(directory: AnswerDirectory, manifest: Mapping[str, Any], name: s
 def join_shards(header: AnswerHeader, parts: list[ShardAnswers]) -> Answers:
     """The rows of `parts` one after the other."""
     records = [record for part in parts for record in part.records]
-    return Answers(
+    found = Answers(
         dataset=header.dataset,
         teacher=header.teacher_fingerprint,
         questions=header.questions,
@@ -110,6 +113,27 @@ def join_shards(header: AnswerHeader, parts: list[ShardAnswers]) -> Answers:
         yes=np.concatenate([part.yes for part in parts]),
         no=np.concatenate([part.no for part in parts]),
     )
+    return replace(found, level=_level(header, found))
+
+
+def _declared_level(teacher: Mapping[str, Any]) -> Level | None:
+    """What answers are about, as their teacher's description says; None where it does not."""
+    about, format = (teacher.get(name) for name in ("about", "format"))
+    if about is None and format == "attributes":
+        return None
+    return "class" if about == "classes" or format == "lavid" else "image"
+
+
+def _level(header: AnswerHeader, answers: Answers) -> Level:
+    """As `_declared_level`. Older imports of attribute tables do not say it: if all images of each class have the same
+    answers, they came from a table of classes."""
+    if (declared := _declared_level(header.teacher)) is not None:
+        return declared
+    rows: dict[str, set[bytes]] = {}
+    for name, row in zip(answers.label_names, answers.yes, strict=True):
+        rows.setdefault(name, set()).add(row.tobytes())
+    alike = all(len(different) == 1 for different in rows.values())
+    return "class" if alike and len(rows) < len(answers.label_names) else "image"
 
 
 def find_answers(
@@ -118,20 +142,19 @@ def find_answers(
     *,
     teacher: str | None = None,
     questions: QuestionSet | None = None,
+    level: Level | None = None,
     option: str = "--teacher",
 ) -> AnswerDirectory:
-    """The one complete directory for `dataset`, narrowed by question set and by teacher where given: its fingerprint,
-    or TEACHER/QUESTIONS, both fingerprints. `option` is the one that messages name for it.
+    """The one complete directory for `dataset`, narrowed by question set, by level, and by teacher where given: its
+    fingerprint, or TEACHER/QUESTIONS, both fingerprints. `option` is the one that messages name for it.
 
     Raises AnswersMissing where there is none, or more than one; AnswersDamaged, VersionUnsupported, StorageUnavailable.
     """
     by, _, of = (teacher or "").partition("/")
     sets = {fingerprint for fingerprint in (of, questions.fingerprint if questions else "") if fingerprint}
-    found = [
-        directory
-        for directory in _narrowed(store, dataset, by or None, min(sets, default=None))
-        if len(sets) <= 1 and directory.manifest() is not None
-    ]
+    found = []
+    if len(sets) <= 1:
+        found = complete_directories(store, dataset, teacher=by or None, questions=min(sets, default=None), level=level)
     if not found:
         chosen = f" by {option} {teacher}" if teacher else ""
         asked = f" to question set {questions.fingerprint}" if questions else ""
@@ -141,9 +164,27 @@ def find_answers(
         )
     if len(found) > 1:
         names = ", ".join("/".join(directory.path.split("/")[-2:]) for directory in found)
+        about = " about classes" if level == "class" else ""
         way = _way_to_choose(found, option)
-        raise AnswersMissing(f"store {store} has several answers for '{dataset}' ({names}); choose one by {way}")
+        raise AnswersMissing(f"store {store} has several answers{about} for '{dataset}' ({names}); choose one by {way}")
     return found[0]
+
+
+def complete_directories(
+    store: str,
+    dataset: str,
+    *,
+    teacher: str | None = None,
+    questions: str | None = None,
+    level: Level | None = None,
+) -> list[AnswerDirectory]:
+    """Every complete directory for `dataset`, narrowed by the fingerprints and the level that are given."""
+    return [
+        directory
+        for directory in _narrowed(store, dataset, teacher, questions)
+        if (manifest := directory.manifest()) is not None
+        and (level is None or level == (_declared_level(manifest["teacher"]) or read_answers(directory).level))
+    ]
 
 
 def _narrowed(store: str, dataset: str | None, teacher: str | None, questions: str | None) -> Iterator[AnswerDirectory]:

@@ -46,7 +46,8 @@ class StudentConfig(TrainingConfig):
     cache_size: int | None = None  # None: 1.15 x image_size
     resize_size: int | None = None  # None: image_size
 
-    method: str = "recommended"  # what is learnt besides the labels; student/methods.py has the table
+    METHOD: ClassVar[str] = "recommended"
+    method: str = METHOD  # what is learnt besides the labels; student/methods.py has the table
     network: str | None = None  # folder of a finished run whose network kd, dkd and their like learn from
     val_fraction: float = 0.1  # of the training split
     keep: Keep = "last"  # whose weights: the last epoch's, or those of the best one by validation, if there is any
@@ -114,7 +115,7 @@ def _require_method(config: StudentConfig) -> None:
     if method.network_terms and config.network is None:
         raise ConfigInvalid(
             f"method '{config.method}' learns from a larger network, but none is given; "
-            f"set network to the folder of a finished run"
+            f"set network to the folder of a finished run (--set network=RUN)"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,17 +14,13 @@ from torch import Tensor
 
 from storage.answers import Answers
 from storage.datasets.base import UNKNOWN, UNLABELLED, ImageDataset, ImageRecord, select
-from storage.errors import InputInvalid
 from storage.questions import QuestionSet
 from student.config import StudentConfig
 from student.methods import Level, method_about_classes
 from student.model import Aspect
 from student.settings import TrainingConfig
+from student.splits import ExamplesInvalid, choose_fraction, choose_validation, visible_labels
 from student.targets import Photos, class_mean, only_labelled
-
-
-class ExamplesInvalid(InputInvalid):
-    """Images and answers do not make a training set; the message says what is missing, where and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +45,30 @@ class Knowledge:
     """What teachers have answered about a dataset's images: about each image, about its class, or both.
 
     Where a method wants answers about the class and there are none, it takes the mean answers of the class's training
-    images; where it wants answers about the image and there are none, those about its class.
+    images; where it wants answers about the image and there are none, those about its class. Answers about a class are
+    those of its images by their label, so an image whose label is hidden has none. Answers that say of themselves that
+    they are about classes are taken as such.
     """
 
     image: Answers | None = None
     classes: Answers | None = None
 
+    def __post_init__(self) -> None:
+        if self.image is not None and self.image.level == "class":
+            if self.classes is not None:
+                raise ExamplesInvalid(
+                    f"teachers {self.image.teacher} and {self.classes.teacher} both answered about classes; name one"
+                )
+            object.__setattr__(self, "classes", self.image)
+            object.__setattr__(self, "image", None)
+
     @property
     def given(self) -> tuple[Answers, ...]:
         return tuple(answers for answers in (self.image, self.classes) if answers is not None)
+
+    @property
+    def about_classes_alone(self) -> bool:
+        return self.classes is not None and self.image is None
 
     @property
     def teacher(self) -> str | None:
@@ -70,7 +82,7 @@ class Knowledge:
 
 def fit_to_knowledge(config: StudentConfig, knowledge: Knowledge) -> StudentConfig:
     """The config with the method that suits what teachers were asked about."""
-    if knowledge.classes is None or knowledge.image is not None:
+    if not knowledge.about_classes_alone:
         return config
     return config.replace(method=method_about_classes(config.method))
 
@@ -91,22 +103,24 @@ def join_examples(
     ExamplesInvalid for answers of another dataset, for images without answers unless the config drops them, for a
     method that learns from answers where there are none. The only image of a class is trained on.
     """
-    answered = np.ones(len(records), dtype=bool)
-    for answers in knowledge.given:
-        answered &= ~np.isnan(log_odds_of(dataset, records, answers)).all(axis=1)
-    labels = np.array([record.label for record in records], dtype=np.int64)
-    _refuse_unanswered(config, dataset, records, answered | (labels == UNKNOWN))
-    used = _choose_fraction(labels, np.flatnonzero(answered), config.train_fraction, seed=[config.seed, 4])
+    if len(dataset.class_names) < 2:
+        raise ExamplesInvalid(f"dataset '{dataset.name}' has a single class; a classifier needs two or more")
+    about_images = _answered(dataset, records, knowledge.image)
+    labels = visible_labels(config, records, about_images)
+    about_classes = _answered(dataset, records, knowledge.classes) | (labels == UNKNOWN)
+    waits_for_no_label = np.array([record.split == UNLABELLED or record.label == UNKNOWN for record in records])
+    _refuse_unanswered(config, dataset, records, (about_images | waits_for_no_label) & about_classes)
+    answered = np.flatnonzero(about_images & about_classes)
+    used = choose_fraction(labels, answered, config.train_fraction, seed=[config.seed, 4])
     labelled = used[labels[used] != UNKNOWN]
-    labelled = _choose_fraction(labels, labelled, config.label_fraction, seed=[config.seed, 5])
-    labels[np.setdiff1d(used, labelled)] = UNKNOWN
-    is_val = _choose_validation(config, labels[labelled])
+    _refuse_unlabelled(config, dataset, labelled)
+    is_val = choose_validation(config, labels[labelled])
     trained = np.zeros(len(records), dtype=bool)
     trained[labelled[~is_val]] = True
     photos = Photos(labels=labels, trained=trained, classes=len(dataset.class_names), seed=config.seed)
     targets, aspects = _learn_what(config, dataset, records, knowledge, photos)
     epoch = np.setdiff1d(used, labelled[is_val])
-    if not config.objective.learns_without_labels:
+    if not _learns_without_labels(config, knowledge):
         epoch = np.resize(labelled[~is_val], len(epoch))
     return Examples(
         train_indices=torch.from_numpy(epoch),
@@ -124,7 +138,8 @@ def aspects_of(config: StudentConfig, knowledge: Knowledge) -> tuple[Aspect, ...
         answers = knowledge.of(term.level)
         for column in chosen_questions(config, answers.questions):
             question = answers.questions.questions[column]
-            key = question.key if question.key not in found else f"{question.key}_{term.level}"
+            names = (question.key, f"{question.key}_{term.level}", *(f"{question.key}_{n}" for n in itertools.count(2)))
+            key = next(name for name in names if name not in found)
             found[key] = Aspect(key=key, text=question.text, link=term.link)
     return tuple(found.values())
 
@@ -163,10 +178,12 @@ def _learn_what(
     for term in terms:
         answers = knowledge.of(term.level)
         values = log_odds_of(dataset, records, answers)[:, chosen_questions(config, answers.questions)]
+        if answers is knowledge.classes:  # they were looked up by the label: where that is hidden, there are none
+            values = only_labelled(values, photos)
         for transform in term.chain:
             values = transform(values, photos)
-        if term.level == "class":
-            values = class_mean(values, photos) if knowledge.classes is None else only_labelled(values, photos)
+        if term.level == "class" and knowledge.classes is None:
+            values = class_mean(values, photos)
         targets.append(torch.from_numpy(values.astype(np.float32)))
     return tuple(targets), aspects_of(config, knowledge)
 
@@ -201,6 +218,28 @@ def digest_of(dataset: ImageDataset, records: Sequence[ImageRecord], knowledge: 
     return digest.hexdigest()[:16]
 
 
+def _answered(dataset: ImageDataset, records: Sequence[ImageRecord], answers: Answers | None) -> NDArray[np.bool_]:
+    """Which images have an answer [N]; all, where nobody was asked."""
+    if answers is None:
+        return np.ones(len(records), dtype=bool)
+    return np.asarray(~np.isnan(log_odds_of(dataset, records, answers)).all(axis=1))
+
+
+def _learns_without_labels(config: StudentConfig, knowledge: Knowledge) -> bool:
+    """Whether an image whose label is not known teaches anything: by answers about itself, or by a network."""
+    method = config.objective
+    of_images = knowledge.image is not None and any(term.level == "image" for term in method.answer_terms)
+    return of_images or bool(method.network_terms)
+
+
+def _refuse_unlabelled(config: StudentConfig, dataset: ImageDataset, labelled: NDArray[np.int64]) -> None:
+    if len(labelled) == 0 and not config.objective.network_terms:
+        raise ExamplesInvalid(
+            f"no training image of dataset '{dataset.name}' has a label, and method '{config.method}' learns the "
+            f"classes from labels; label some images of every class"
+        )
+
+
 def _refuse_unanswered(
     config: StudentConfig, dataset: ImageDataset, records: Sequence[ImageRecord], answered: NDArray[np.bool_]
 ) -> None:
@@ -213,32 +252,3 @@ def _refuse_unanswered(
         f"{len(missing)} of {len(records)} training images of dataset '{dataset.name}' have no answer: {named}{more}; "
         f"ask the teacher about them, or set missing_answers to drop"
     )
-
-
-def _choose_fraction(
-    labels: NDArray[np.int64], used: NDArray[np.int64], fraction: float, *, seed: Sequence[int]
-) -> NDArray[np.int64]:
-    """`fraction` of the used images of each class, at least one, in their order; a larger fraction adds to a smaller
-    one of the same seed."""
-    if fraction == 1:
-        return used
-    generator = np.random.default_rng(seed)
-    chosen = []
-    for label in np.unique(labels[used]):
-        members = used[labels[used] == label]
-        count = max(1, round(fraction * len(members)))
-        chosen.append(generator.permutation(members)[:count])
-    return np.sort(np.concatenate(chosen))
-
-
-def _choose_validation(config: StudentConfig, labels: np.ndarray) -> np.ndarray:
-    """bool [N]: `val_fraction` of each class, at least one image and never its last one, drawn from the seed."""
-    chosen = np.zeros(len(labels), dtype=bool)
-    if config.val_fraction == 0:
-        return chosen
-    generator = np.random.default_rng([config.seed, 1])
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        count = min(len(members) - 1, max(1, round(config.val_fraction * len(members))))
-        chosen[generator.permutation(members)[:count]] = True
-    return chosen

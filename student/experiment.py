@@ -29,13 +29,16 @@ from student.fit import fit
 from student.images import ImageCache, evaluation_cache, training_cache
 from student.progress import titled
 from student.runs import EpochLog, TrainedStudent, is_finished
+from student.methods import method_about_classes
+from student.network import DRAWS, NETWORK, larger_config, learns_from
+from student.runs import EpochLog, TrainedStudent, is_begun, is_finished
 from student.settings import ConfigInvalid, TrainingConfig
 from student.training import train
 
 AnyConfig = TypeVar("AnyConfig", bound=TrainingConfig)
 METRICS = ("top1", "top5", "macro_accuracy")
 AnyLog = TypeVar("AnyLog")
-NETWORK = "network"  # folder of the larger network that students learn from
+SEED_PLACE = "{seed}"  # in a folder that is given for the network
 RESULTS = "results.json"
 CONFIDENCE = 0.95
 
@@ -57,10 +60,31 @@ class Grid:
     network: Mapping[str, Any] | None = None
 
     def larger(self) -> StudentConfig | None:
-        """The larger network. Raises ConfigInvalid for one that cannot be."""
+        """The larger network of the shared settings. Raises ConfigInvalid for one that cannot be."""
         if self.network is None:
             return None
-        return StudentConfig.from_dict(fit(self.recipe, {**self.settings, "seed": 0, "method": "base", **self.network}))
+        given = {**self.recipe, **self.settings}
+        draw = {name: given.get(name, default) for name, default in DRAWS.items()}
+        return larger_config(self.recipe, self.settings, self.network, {**draw, "seed": 0})[0]
+
+    def larger_for(self, student: StudentConfig) -> tuple[StudentConfig, str]:
+        """The larger network that `student` learns from, and the name of its folder."""
+        draw = {name: getattr(student, name) for name in (*DRAWS, "seed")}
+        return larger_config(self.recipe, self.settings, self.network or {}, draw)
+
+    def fit_to_knowledge(self, knowledge: Knowledge) -> Grid:
+        """The same with the methods that suit what teachers were asked about, where that is the classes alone."""
+        if not knowledge.about_classes_alone:
+            return self
+
+        def suit(values: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {**values, "method": method_about_classes(values["method"])} if "method" in values else values
+
+        axes = dict(self.axes)
+        if "method" in axes:
+            axes["method"] = list(dict.fromkeys(map(method_about_classes, axes["method"])))
+        settings = suit({"method": self.recipe.get("method", StudentConfig.METHOD), **self.settings})
+        return dataclasses.replace(self, settings=settings, axes=axes, baseline=suit(self.baseline))
 
     def cells(self, run_dir: Path) -> tuple[Cell[StudentConfig], ...]:
         """Classifiers: every combination once, in order, with the baseline's first. Raises ConfigInvalid for one that
@@ -196,12 +220,23 @@ def run_experiment(
     with ExitStack() as stack:
         stack.enter_context(for_results(run_dir))
         photos = Photographs(dataset, run_dir, stack, progress=progress)
-        larger = grid.larger()
-        if larger is not None and any(cell.config.objective.network_terms for cell in cells):
-            train(larger, dataset, knowledge, run_dir / NETWORK, progress=progress, photos=photos.training(larger))
+
+        def network_for(config: StudentConfig, place: Path) -> str:
+            """The folder of the network that the student in `place` learns from, trained if it is not there yet."""
+            if grid.network is None:
+                return str(config.network).replace(SEED_PLACE, str(config.seed))
+            if is_begun(place) and learns_from(place, run_dir / NETWORK):
+                return str(run_dir / NETWORK)
+            larger, name = grid.larger_for(config)
+            folder = run_dir / name
+            cache = None if is_finished(folder) else photos.training(larger)
+            train(larger, dataset, knowledge, folder, progress=progress, photos=cache)
+            return str(folder)
 
         def measure(cell: Cell[StudentConfig], seed: int) -> Measured:
             config, place = cell.config.replace(seed=seed), cell.directory(run_dir, seed)
+            if config.objective.network_terms:
+                config = config.replace(network=network_for(config, place))
             run = train(
                 config,
                 dataset,

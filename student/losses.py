@@ -38,8 +38,10 @@ def dkd_loss(
     class_logits_BC: Tensor, target_logits_BC: Tensor, labels_B: Tensor, temperature: float, beta: float
 ) -> Tensor:
     """Decoupled knowledge distillation (Zhao et al., arXiv 2203.08679): KL of right against wrong classes, plus `beta`
-    times KL among the wrong ones, both times T^2."""
-    hit = functional.one_hot(labels_B, class_logits_BC.shape[1]).bool()
+    times KL among the wrong ones, both times T^2. Where the label is not known (-1), the target's likeliest class
+    stands for the right one."""
+    right_B = torch.where(labels_B >= 0, labels_B, target_logits_BC.argmax(dim=1))
+    hit = functional.one_hot(right_B, class_logits_BC.shape[1]).bool()
     log_student = functional.log_softmax(class_logits_BC / temperature, dim=1)
     log_target = functional.log_softmax(target_logits_BC / temperature, dim=1)
     right = _divergence(_right_and_wrong(log_student, hit), _right_and_wrong(log_target, hit))
@@ -76,7 +78,8 @@ def _divergence(log_student_BK: Tensor, log_target_BK: Tensor) -> Tensor:
 
 
 def _standardize(logits_BC: Tensor) -> Tensor:
-    spread = logits_BC.std(dim=1, keepdim=True)
+    # Heads that start at zero give equal logits, and a standard deviation has no gradient there.
+    spread = logits_BC.var(dim=1, keepdim=True).clamp(min=1e-14).sqrt()
     return (logits_BC - logits_BC.mean(dim=1, keepdim=True)) / (spread + 1e-7)
 
 

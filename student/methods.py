@@ -95,11 +95,6 @@ class Method:
         return tuple(term for term in self.terms if isinstance(term, AspectTerm))
 
     @property
-    def learns_without_labels(self) -> bool:
-        """Whether an image whose label is not known teaches anything."""
-        return any(term.level == "image" for term in self.answer_terms) or bool(self.network_terms)
-
-    @property
     def network_terms(self) -> tuple[NetworkTerm, ...]:
         return tuple(term for term in self.terms if isinstance(term, NetworkTerm))
 
@@ -211,8 +206,11 @@ def method_about_classes(name: str) -> str:
 
 def method_named(name: str, alpha: float | None = None) -> Method:
     """The method of that name, or of several joined by "+"; `alpha` replaces that of each. Raises MethodUnknown."""
-    parts = []
-    for part in name.split("+"):
+    parts: list[Method] = []
+    names = str(name).split("+")  # whatever a file may say
+    for part in names:
+        if names.count(part) > 1:
+            raise MethodUnknown(f"method '{name}' names '{part}' twice; name each once")
         if part not in METHODS:
             raise MethodUnknown(f"method '{part}' is unknown; use one of {', '.join(METHODS)}, or several joined by +")
         method = METHODS[part]

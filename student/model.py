@@ -18,6 +18,7 @@ from student.settings import ConfigInvalid
 from student.stages import Stage, inner_stages, inputs_of, outputs_of
 
 Network = TypeVar("Network", bound=nn.Module)
+AUXILIARY = ("googlenet", "inception_v3")  # of torchvision's
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -67,26 +68,26 @@ class Student(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Logits:
         watched = [self.network.get_submodule(stage.module) for stage in self.stages] if self.training else []
-        with outputs_of(watched) as maps, inputs_of(self._classifier) as features:
+        with outputs_of(watched) as maps, inputs_of(self._classifiers) as features:
             outputs: Tensor = self.network(images_BCHW)
         heads = zip(self.stages, self.inner_heads, maps, strict=self.training)
         inner = tuple(self._split(head(stage.pool(output))) for stage, head, output in heads)
         if self.aspect_head is not None:
-            return Logits(outputs, self.aspect_head(features[-1].flatten(1)), inner)
+            return Logits(outputs, self.aspect_head(_joined(features)), inner)
         return self._split(outputs, inner)
 
     def _split(self, outputs: Tensor, inner: tuple[Logits, ...] = ()) -> Logits:
         return Logits(outputs[:, : self.classes], outputs[:, self.classes :], inner)
 
     def features(self, images_BCHW: Tensor) -> Tensor:
-        """What the last layer is given, [B, D]."""
-        with inputs_of([classifier_of(self.network)]) as features:
+        """What the last layer is given, or all of them where there are several: [B, D]."""
+        with inputs_of(classifiers_of(self.network)) as features:
             self.network(images_BCHW)
-        return features[-1].flatten(1)
+        return _joined(features)
 
     @property
-    def _classifier(self) -> list[nn.Module]:
-        return [] if self.aspect_head is None else [classifier_of(self.network)]
+    def _classifiers(self) -> Sequence[nn.Module]:
+        return () if self.aspect_head is None else classifiers_of(self.network)
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -109,12 +110,22 @@ def yes_probability(aspect_logits_BQ: Tensor, aspects: Sequence[Aspect]) -> Tens
     return torch.where(is_logit.to(aspect_logits_BQ.device), aspect_logits_BQ.sigmoid(), aspect_logits_BQ.clamp(0, 1))
 
 
-def classifier_of(network: nn.Module) -> nn.Module:
-    """The last layer of a timm or torchvision classifier."""
+def classifiers_of(network: nn.Module) -> Sequence[nn.Module]:
+    """The last layer of a timm or torchvision classifier; several where it has a head for each of its branches, or one
+    that is to be distilled."""
     if hasattr(network, "get_classifier"):
-        classifier: nn.Module = network.get_classifier()  # type: ignore[operator]
-        return classifier
-    return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+        classifier = network.get_classifier()  # type: ignore[operator]
+        return list(classifier) if isinstance(classifier, tuple | list | nn.ModuleList) else [classifier]
+    return [module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1:]
+
+
+def _joined(features: Sequence[Tensor]) -> Tensor:
+    """What classifiers were given side by side, [B, D]: maps [B, C, H, W] and tokens [B, N, C] by their mean."""
+    if not features:
+        raise ValueError("its classifier cannot be found")
+    pooled = [one.mean(dim=(2, 3)) if one.dim() == 4 else one for one in features]
+    pooled = [one.mean(dim=1) if one.dim() == 3 else one for one in pooled]
+    return pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)
 
 
 def optimized(student: Network) -> Network:
@@ -195,7 +206,10 @@ def _torchvision_network(config: StudentConfig, outputs: int) -> nn.Module | Non
     """The network of a backbone that is named as torchvision's, None for any other."""
     if not config.backbone.startswith(TORCHVISION):
         return None
-    network: nn.Module = torchvision.models.get_model(config.backbone.removeprefix(TORCHVISION), num_classes=outputs)
+    name = config.backbone.removeprefix(TORCHVISION)
+    # Their classifiers beside the last one are outputs of their own in training, by losses of their own.
+    options: dict[str, Any] = {"aux_logits": False, "init_weights": False} if name in AUXILIARY else {}
+    network: nn.Module = torchvision.models.get_model(name, num_classes=outputs, **options)
     return network
 
 

@@ -231,6 +231,10 @@ def read_finished(run_dir: Path, kind: type[AnyDescription]) -> tuple[AnyDescrip
     return description, result
 
 
+def is_begun(run_dir: Path) -> bool:
+    return exists(run_dir / DESCRIPTION)
+
+
 def is_finished(run_dir: Path) -> bool:
     """Raises StorageUnavailable where that cannot be found out."""
     return exists(run_dir / RESULT)

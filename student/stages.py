@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,10 +76,13 @@ def inner_stages(network: nn.Module, count: int, image_size: int) -> tuple[Stage
 
 def _observe_stages(network: nn.Module, image_size: int) -> list[Stage]:
     """For a network that does not name its stages: at each resolution of its feature maps the last of the outermost
-    modules, since the first layers of a stage still have the resolution before it."""
+    modules, since the first layers of a stage still have the resolution before it. Modules that run several times in
+    one pass are none."""
     found: dict[int, Stage] = {}
+    runs: Counter[nn.Module] = Counter()
 
     def note(module: nn.Module, _: object, output: object) -> None:
+        runs[module] += 1
         if isinstance(output, Tensor) and output.dim() == 4 and output.shape[-1] > 1:
             stage, before = Stage(names[module], output.shape[1]), found.get(output.shape[-1])
             if before is None or stage.module.count(".") <= before.module.count("."):
@@ -94,4 +98,4 @@ def _observe_stages(network: nn.Module, image_size: int) -> list[Stage]:
         network.train(was_training)
         for hook in hooks:
             hook.remove()
-    return list(found.values())
+    return [stage for stage in found.values() if runs[network.get_submodule(stage.module)] == 1]

@@ -78,7 +78,8 @@ def shuffle_within_class(values: Values, photos: Photos) -> Values:
 def shuffle(values: Values, photos: Photos) -> Values:
     """Control: every training photo gets the row of any other, so that a row says nothing about photo or class."""
     order = np.arange(len(values))
-    members = np.flatnonzero(photos.trained | (photos.labels < 0))
+    answered = ~np.isnan(values).all(axis=1)
+    members = np.flatnonzero((photos.trained | (photos.labels < 0)) & answered)
     order[members] = photos.generator().permutation(members)
     return values[order]
 
@@ -94,24 +95,36 @@ def class_posterior(log_odds: Values, photos: Photos) -> Values:
     Linear discriminant analysis (Fisher 1936) of the log-odds with a Ledoit-Wolf covariance within the classes and
     equal priors. A training photo is never judged by itself: five parts of each class take turns, each judged by the
     other four; photos that are not trained on are judged by all. One temperature, fitted on the training photos, makes
-    the probabilities mean what they say. Missing answers count as the question's mean.
+    the probabilities mean what they say; where every class has a single one, nothing can be fitted and it is 1. Missing
+    answers count as the question's mean; NaN for photos without any answer.
     """
-    values = np.clip(log_odds, -SUREST, SUREST).astype(np.float64)
-    values = np.where(np.isnan(values), np.nanmean(values[photos.trained], axis=0), values)
-    scores = np.empty((len(values), photos.classes))
-    folds = _folds(photos)
-    for fold in range(-1, FOLDS):
-        judged = folds == fold
-        if judged.any():
-            scores[judged] = _discriminate(values, photos, photos.trained & ~judged, values[judged])
+    answered = ~np.isnan(log_odds[photos.trained]).all(axis=0)
+    silent = np.isnan(log_odds).all(axis=1) & (log_odds.shape[1] > 0)
+    values = np.clip(log_odds[:, answered], -SUREST, SUREST).astype(np.float64)
+    scores = np.zeros((len(values), photos.classes))
+    if answered.any():
+        values = np.where(np.isnan(values), np.nanmean(values[photos.trained], axis=0), values)
+        folds = _folds(photos)
+        for fold in range(-1, FOLDS):
+            judged = folds == fold
+            fitted = photos.trained & ~judged
+            if judged.any() and fitted.any():
+                scores[judged] = _discriminate(values, photos, fitted, values[judged])
+    scores = _scale(scores, photos) * (scores - scores.mean(axis=1, keepdims=True))
+    return np.where(silent[:, None], np.nan, scores)
+
+
+def _scale(scores: Values, photos: Photos) -> float:
+    """What to multiply log-probabilities with so that the training photos are surprised least by their labels."""
     labels = photos.labels[photos.trained]
+    if len(labels) == len(np.unique(labels)):
+        return 1.0
 
     def surprise(log_scale: float) -> float:
         logs = log_softmax(np.exp(log_scale) * scores[photos.trained], axis=1)
         return -float(logs[np.arange(len(labels)), labels].mean())
 
-    scale = np.exp(minimize_scalar(surprise, bounds=(-7.0, 3.0), method="bounded").x)
-    return scale * (scores - scores.mean(axis=1, keepdims=True))
+    return float(np.exp(minimize_scalar(surprise, bounds=(-7.0, 3.0), method="bounded").x))
 
 
 def unlabelled_posterior(log_odds: Values, photos: Photos) -> Values:
@@ -127,9 +140,13 @@ def _discriminate(values: Values, photos: Photos, fitted: NDArray[np.bool_], jud
     labels = photos.labels[fitted]
     classes = np.unique(labels)
     means = np.stack([values[fitted][labels == label].mean(axis=0) for label in classes])
-    covariance, _ = ledoit_wolf(values[fitted] - means[np.searchsorted(classes, labels)], assume_centered=True)
+    centres = means[np.searchsorted(classes, labels)]
+    if len(classes) == len(labels):  # one photo of each class says nothing about the spread within
+        centres = values[fitted].mean(axis=0)
+    covariance, _ = ledoit_wolf(values[fitted] - centres, assume_centered=True)
     # Answers about the class are the same for all its photos: a little of the whole spread keeps that invertible.
-    covariance += LEAST_SPREAD * values[fitted].var(axis=0).mean() * np.eye(len(covariance))
+    spread = max(float(values[fitted].var(axis=0).mean()), LEAST_SPREAD)
+    covariance += LEAST_SPREAD * spread * np.eye(len(covariance))
     directions = np.linalg.solve(covariance, means.T)
     found = judged @ directions - 0.5 * (means.T * directions).sum(axis=0)
     # A class without a photo to be fitted on is as unlikely as the unlikeliest.

@@ -24,10 +24,11 @@ from student.examples import Examples, Knowledge, digest_of, fit_to_knowledge, j
 from student.files import only_user, remove_leftovers
 from student.images import ImageCache, training_cache, view_for_evaluation
 from student.model import build_student, optimized
-from student.network import LargerNetwork
+from student.network import LargerNetwork, require_same_labels
 from student.objective import LOSSES, Objective
-from student.runs import EpochLog, RunDescription, TrainedStudent, is_finished, load_run, open_run
+from student.runs import EpochLog, RunDescription, TrainedStudent, is_begun, is_finished, load_run, open_run
 from student.schedule import CROPS, stream
+from student.trainable import require_trainable
 
 VALIDATION_BATCH = 256
 
@@ -65,6 +66,8 @@ def train(
     require_devices(config)
     config = fit_to_knowledge(config, knowledge)
     records = training_records(dataset)
+    if not is_begun(run_dir):  # a run that is there goes on with the network that it has
+        require_same_labels(config)
     description = RunDescription.of(config, dataset, knowledge, digest_of(dataset, records, knowledge))
     with ExitStack() as stack:
         stack.enter_context(only_user(run_dir))
@@ -73,11 +76,14 @@ def train(
         if is_finished(run_dir):
             remove_checkpoints(run_dir)
             return load_run(run_dir)
+        require_trainable(config)
         if photos is None:
             photos = stack.enter_context(training_cache(config, dataset, records, run_dir, progress=progress))
+        examples = join_examples(config, dataset, photos.records, knowledge)
+        require_trainable(config, len(examples.train_indices))
         job = Job(
             description=description,
-            examples=join_examples(config, dataset, photos.records, knowledge),
+            examples=examples,
             photos=photos,
             run_dir=run_dir,
             progress=progress,

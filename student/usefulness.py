@@ -13,7 +13,9 @@ from storage.answers import Answers
 from storage.datasets.base import ImageDataset, select
 from storage.information import class_information
 from storage.questions import QuestionSet
+from student.config import StudentConfig
 from student.examples import log_odds_of
+from student.splits import visible_labels
 from student.targets import Photos, Values, class_posterior, probability
 
 
@@ -32,12 +34,16 @@ class QuestionUse:
     missed: float
 
 
-def answers_uses(dataset: ImageDataset, answers: Answers) -> pl.DataFrame:
-    """One row for each question, in the set's order: key, text, group, alone, missed. From all training photos."""
+def answers_uses(dataset: ImageDataset, answers: Answers, config: StudentConfig | None = None) -> pl.DataFrame:
+    """One row for each question, in the set's order: key, text, group, alone, missed. From all training photos whose
+    label is known, or a student of `config` may see."""
     records = select(dataset, ("train",))
-    labels = np.array([record.label for record in records])
     log_odds = log_odds_of(dataset, records, answers)
-    trained = np.asarray(~np.isnan(log_odds).all(axis=1))
+    answered = np.asarray(~np.isnan(log_odds).all(axis=1))
+    labels = np.array([record.label for record in records])
+    if config is not None:
+        labels = visible_labels(config, records, answered)
+    trained = answered & (labels >= 0)
     photos = Photos(labels=labels, trained=trained, classes=len(dataset.class_names), seed=0)
     return pl.DataFrame([dataclasses.asdict(use) for use in question_uses(log_odds, photos, answers.questions)])
 

@@ -180,7 +180,8 @@ def import_answers(
     header = AnswerHeader(
         dataset=dataset.name,
         teacher_fingerprint=fingerprint(description),
-        teacher=description,
+        # Not in the fingerprint: files that were imported before keep theirs.
+        teacher={**description, "about": "classes" if answers.by_class else "images"},
         questions=answers.questions,
         libraries={},
     )

@@ -78,6 +78,7 @@ def check_grid(grid: Grid, images: ImageDataset, knowledge: Knowledge, runs: Pat
     the first one is trained."""
     from student.examples import fit_to_knowledge, join_examples, training_records
     from student.runs import DESCRIPTION, RunDescription, is_finished, open_run, read_description
+    from student.trainable import require_trainable
 
     records = training_records(images)
     for cell in grid.cells(runs or Path()):
@@ -90,6 +91,7 @@ def check_grid(grid: Grid, images: ImageDataset, knowledge: Knowledge, runs: Pat
             # As if the images and answers were its own: whether they are is known once they are there.
             open_run(place, RunDescription.of(config.replace(seed=seed), images, knowledge, held.digest))
         if not places or not all(is_finished(place) for _, place in places):
+            require_trainable(config)
             join_examples(config.replace(seed=grid.seeds[0]), images, records, knowledge)
 
 

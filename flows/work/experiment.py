@@ -87,7 +87,9 @@ class Experiment(Parameters):
         )
 
     def knowledge(self) -> Knowledge:
-        return find_knowledge(self.store, self.dataset.open().name, self.teacher, self.questions, self.class_teacher)
+        needed = any(cell.config.objective.answer_terms for cell in self.to_grid().cells(Path(self.runs)))
+        named = (self.teacher, self.questions, self.class_teacher)
+        return find_knowledge(self.store, self.dataset.open().name, *named, needed=needed)
 
     def detection_knowledge(self, images: DetectionDataset) -> DetectionKnowledge:
         return find_detection_knowledge(

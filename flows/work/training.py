@@ -9,7 +9,7 @@ from flows.parameters import SMALL_STUDENT, DatasetParameters, StudentParameters
 from flows.report import results_markdown, results_rows, results_title
 from flows.work.checks import ANSWERS_PLACE, check_grid, check_writable, evaluation_split, say_split
 from flows.work.host import Host, Reporter
-from storage.answers import Answers, find_answers, read_answers
+from storage.answers import Answers, complete_directories, find_answers, read_answers
 from storage.datasets.base import ImageDataset, select
 from storage.questions import load_questions
 
@@ -33,14 +33,18 @@ def train_student(
     `teacher` (a fingerprint, see `aspects show`) and `questions` (the YAML file) choose where there are several;
     `class_teacher` are answers about the classes, for methods that learn from both.
     """
-    from student.examples import digest_of, training_records
+    from student.examples import digest_of, fit_to_knowledge, training_records
     from student.experiment import Grid
 
     config = student.config()
     images = dataset.open()
     split = evaluation_split(images)
     say_split(host.reporter, split)
-    knowledge = find_knowledge(store, images.name, teacher, questions, class_teacher)
+    needed = bool(config.objective.answer_terms)
+    knowledge = find_knowledge(store, images.name, teacher, questions, class_teacher, needed=needed)
+    config = fit_to_knowledge(config, knowledge)
+    if knowledge.about_classes_alone:
+        host.reporter.say(f"the answers in {store} are about classes, not about single images")
     seeds = ", ".join(str(seed) for seed in student.seeds)
     host.reporter.say(
         f"training {config.backbone} for {config.epochs} epochs by base and {config.method}, seeds {seeds}"
@@ -66,6 +70,7 @@ def train_grid(
         val_top1 = "" if log.val_top1 is None else f", val top-1 {100 * log.val_top1:.1f} %"
         reporter.detail(f"{cell}, seed {seed}: epoch {log.epoch}, loss {log.loss:.3f}{val_top1}")
 
+    grid = grid.fit_to_knowledge(knowledge)
     select(images, (split,))
     check_writable(runs)
     check_grid(grid, images, knowledge, runs)
@@ -75,7 +80,9 @@ def train_grid(
     reporter.table("results", results_rows(results), results_title(results))
     uses = None
     if knowledge.image is not None:
-        uses = answers_uses(images, knowledge.image)
+        # Where labels are hidden, the report knows no more of them than the student that is shown the fewest.
+        few = min((cell.config for cell in grid.cells(runs)), key=lambda config: config.label_fraction)
+        uses = answers_uses(images, knowledge.image, few.replace(seed=grid.seeds[0]))
         write_parquet(runs / "questions.parquet", uses)
     report = results_markdown(results, uses)
     write_bytes(runs / "report.md", report.encode())
@@ -84,15 +91,36 @@ def train_grid(
 
 
 def find_knowledge(
-    store: str, dataset: str, teacher: str | None, questions: str | None, class_teacher: str | None
+    store: str,
+    dataset: str,
+    teacher: str | None,
+    questions: str | None,
+    class_teacher: str | None,
+    *,
+    needed: bool = True,
 ) -> Knowledge:
-    """What the store knows about the dataset. Raises AnswersMissing as `find_teacher_answers` does."""
+    """What the store knows about the dataset: answers about images, about classes, or both, as their teachers'
+    descriptions say. What is not named is taken where there is a single one; where answers about images are named,
+    those about classes are taken only if they are named too.
+
+    Raises AnswersMissing as `find_teacher_answers` does; where there is nothing at all only if it is `needed`.
+    """
     from student.examples import Knowledge
 
-    about_classes = None
-    if class_teacher:
-        about_classes = read_answers(find_answers(store, dataset, teacher=class_teacher, option="--class-teacher"))
-    return Knowledge(image=find_teacher_answers(store, dataset, teacher, questions), classes=about_classes)
+    named = teacher is not None or questions is not None
+    image = find_teacher_answers(store, dataset, teacher, questions) if named else None
+    classes = None
+    if class_teacher is not None:
+        classes = read_answers(find_answers(store, dataset, teacher=class_teacher, option="--class-teacher"))
+    if named:
+        return Knowledge(image=image, classes=classes)
+    if complete_directories(store, dataset, level="image"):
+        image = read_answers(find_answers(store, dataset, level="image"))
+    if classes is None and complete_directories(store, dataset, level="class"):
+        classes = read_answers(find_answers(store, dataset, level="class", option="--class-teacher"))
+    if needed and image is None and classes is None:
+        find_answers(store, dataset)  # says that there is nothing
+    return Knowledge(image=image, classes=classes)
 
 
 def find_teacher_answers(store: str, dataset: str, teacher: str | None, questions: str | None) -> Answers:

@@ -19,7 +19,8 @@ def test_base_and_distilled_of_one_seed_start_alike(backbone: str):
     base = build_student(config_of(backbone), classes=5, aspects=0).eval()
     distilled = build_student(config_of(backbone), classes=5, aspects=3).eval()
     images = torch.randn(2, 3, 32, 32)
-    assert torch.equal(base(images).class_logits_BC, distilled(images).class_logits_BC)
+    # Products of matrices of other shapes may be added up in another order.
+    torch.testing.assert_close(base(images).class_logits_BC, distilled(images).class_logits_BC)
     assert distilled(images).aspect_logits_BQ.shape == (2, 3)
     narrow = base.state_dict()
     for name, tensor in distilled.state_dict().items():
