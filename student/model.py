@@ -70,6 +70,8 @@ class Student(nn.Module):
         watched = [self.network.get_submodule(stage.module) for stage in self.stages] if self.training else []
         with outputs_of(watched) as maps, inputs_of(self._classifiers) as features:
             outputs: Tensor = self.network(images_BCHW)
+        if self.training and len(maps) != len(self.stages):
+            raise ValueError("its inner stages are not run once each in training")
         heads = zip(self.stages, self.inner_heads, maps, strict=self.training)
         inner = tuple(self._split(head(stage.pool(output))) for stage, head, output in heads)
         if self.aspect_head is not None:
@@ -144,7 +146,10 @@ def build_student(config: StudentConfig, *, classes: int, aspects: int) -> Stude
     narrow = create_network(config, outputs=classes)
     if aspects == 0 and not method.inner:
         return Student(narrow, classes=classes, aspects=0)
-    stages = inner_stages(narrow, method.inner, config.image_size)
+    try:
+        stages = inner_stages(narrow, method.inner, config.image_size)
+    except ConfigInvalid as error:
+        raise ConfigInvalid(f"backbone '{config.backbone}' does not suit method '{config.method}': {error}") from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if method.head == "dual":

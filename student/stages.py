@@ -47,7 +47,10 @@ class Stage:
     channels: int
 
     def pool(self, output: Tensor) -> Tensor:
-        """The mean over places of feature maps [B, C, H, W] or [B, H, W, C], or of tokens [B, N, C]: [B, C]."""
+        """The mean over places of feature maps [B, C, H, W] or [B, H, W, C], or of tokens [B, N, C]: [B, C]. Raises
+        ValueError where the stage passes on something else."""
+        if not isinstance(output, Tensor):
+            raise ValueError(f"stage '{self.module}' passes on several outputs")
         if output.dim() == 4 and output.shape[1] == self.channels:
             return output.mean(dim=(2, 3))
         return output.flatten(1, -2).mean(dim=1)

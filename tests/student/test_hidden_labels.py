@@ -1,0 +1,192 @@
+"""A label that is hidden reaches nothing: whatever it is, the same weights come out."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from storage.answers import Answers
+from storage.datasets import FileDataset
+from storage.datasets.base import UNKNOWN, UNLABELLED
+from student.config import StudentConfig
+from student.examples import Examples, Knowledge, join_examples, training_records
+from student.experiment import Grid, run_experiment
+from student.methods import METHODS
+from student.network import larger_config, require_same_labels
+from student.runs import load_run
+from student.settings import ConfigInvalid
+from student.splits import visible_labels
+from student.training import train
+from student.usefulness import answers_uses
+from tests.student.conftest import answers_for
+
+# Every one, in groups that are trained at once.
+NAMES = list(METHODS)
+GROUPS = ["+".join(NAMES[first::4]) for first in range(4)]
+
+
+@pytest.fixture
+def few(config: StudentConfig) -> StudentConfig:
+    return config.replace(label_fraction=0.5, epochs=1, warmup=0, alpha=None)
+
+
+@pytest.fixture
+def partly(dataset: FileDataset) -> FileDataset:
+    """Three photos in the split `unlabelled`, which happen to have a label."""
+    records = [
+        dataclasses.replace(record, split=UNLABELLED) if record.image_id.endswith("005.png") else record
+        for record in dataset.records
+    ]
+    return dataclasses.replace(dataset, records=records)
+
+
+def relabelled(dataset: FileDataset, config: StudentConfig) -> FileDataset:
+    """The same with another class for every image whose label a student of `config` may not see."""
+    records = training_records(dataset)
+    labels = visible_labels(config, records, np.ones(len(records), dtype=bool))
+    hidden = {record.image_id for record, label in zip(records, labels, strict=True) if label == UNKNOWN}
+    assert len(hidden) > 10
+    changed = []
+    for record in dataset.records:
+        if record.image_id in hidden:
+            label = (record.label + 1) % len(dataset.class_names)
+            record = dataclasses.replace(record, label=label, label_name=dataset.class_names[label])
+        changed.append(record)
+    return dataclasses.replace(dataset, records=changed)
+
+
+def of_classes(dataset: FileDataset, *, leaving_out: int | None = None) -> Answers:
+    """Answers looked up by the label, as an import of LaViD's does; none about the class `leaving_out`."""
+    gaps = np.array([[2.0, -1.0], [-2.0, 1.0], [0.5, -3.0]], dtype=np.float32)
+    gap = gaps[[record.label for record in dataset.records]]
+    if leaving_out is not None:
+        gap[[record.label == leaving_out for record in dataset.records]] = np.nan
+    answers = answers_for(dataset)
+    return dataclasses.replace(answers, teacher="def456", yes=gap, no=np.zeros_like(gap), level="class")
+
+
+def knowledge_of(dataset: FileDataset, image: Answers | None) -> Knowledge:
+    return Knowledge(image=image, classes=of_classes(dataset))
+
+
+def seen(examples: Examples) -> tuple[bytes, ...]:
+    used = examples.train_indices.unique()
+    targets = [targets[used].numpy().tobytes() for targets in examples.targets]
+    parts = (examples.train_indices, examples.val_indices, examples.labels_N)
+    return (*(part.numpy().tobytes() for part in parts), *targets)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("about", ["images", "classes", "both"])
+def test_no_method_learns_from_a_hidden_label(
+    few: StudentConfig, partly: FileDataset, answers: Answers, about: str, name: str
+):
+    few = few.replace(method=name, network="none")
+    found = []
+    for dataset in (partly, relabelled(partly, few)):
+        known = {
+            "images": Knowledge(image=answers),
+            "classes": Knowledge(classes=of_classes(dataset)),
+            "both": knowledge_of(dataset, answers),
+        }[about]
+        found.append(seen(join_examples(few, dataset, training_records(dataset), known)))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("method", GROUPS)
+def test_the_weights_are_the_same_to_the_bit(
+    few: StudentConfig, partly: FileDataset, answers: Answers, tmp_path: Path, method: str
+):
+    weights = []
+    for number, dataset in enumerate((partly, relabelled(partly, few))):
+        known, folder = knowledge_of(dataset, answers), tmp_path / str(number)
+        student = few.replace(method=method, network=str(folder / "network"), train_fraction=0.9)
+        larger, _ = larger_config(few.to_dict(), {}, student)
+        train(larger, dataset, known, folder / "network", progress=False)
+        train(student, dataset, known, folder / "student", progress=False)
+        weights.append((folder / "student" / "student.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_the_report_on_questions_knows_no_more(few: StudentConfig, partly: FileDataset, answers: Answers):
+    uses = [answers_uses(dataset, answers, few) for dataset in (partly, relabelled(partly, few))]
+    assert uses[0].equals(uses[1])
+
+
+def test_a_class_that_nobody_answered_about_says_nothing_about_hidden_images(
+    few: StudentConfig, dataset: FileDataset, answers: Answers
+):
+    few = few.replace(method="recommended-classes", missing_answers="drop", val_fraction=0.0)
+    found = []
+    for images in (dataset, relabelled(dataset, few)):
+        known = Knowledge(classes=of_classes(images, leaving_out=2))
+        found.append(seen(join_examples(few, images, training_records(images), known)))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["posterior", "recommended", "makd", "blend", "lavid", "class-mean"])
+def test_answers_about_classes_do_not_name_the_class_of_hidden_images(
+    few: StudentConfig, dataset: FileDataset, name: str
+):
+    known = Knowledge(image=of_classes(dataset))  # recognised by what it says of itself
+    assert known.image is None
+    examples = join_examples(few.replace(method=name), dataset, training_records(dataset), known)
+    hidden = examples.labels_N == UNKNOWN
+    assert hidden.sum() == 12
+    assert all(targets[hidden].isnan().all() for targets in examples.targets)
+    assert (examples.labels_N[examples.train_indices] != UNKNOWN).all()
+
+
+def test_labels_are_shown_evenly_and_more_of_them_add_to_fewer(few: StudentConfig, dataset: FileDataset):
+    records = training_records(dataset)
+    everything = np.ones(len(records), dtype=bool)
+    before: set[int] = set()
+    for fraction, each in ((0.125, 1), (0.25, 2), (0.5, 4)):
+        labels = visible_labels(few.replace(label_fraction=fraction), records, everything)
+        assert np.bincount(labels[labels != UNKNOWN]).tolist() == [each] * 3
+        assert before <= (before := set(np.flatnonzero(labels != UNKNOWN).tolist()))
+    others = visible_labels(few.replace(seed=1), records, everything)
+    assert not np.array_equal(others, visible_labels(few, records, everything))
+    one = visible_labels(few.replace(label_fraction=0.01), records, everything)
+    assert np.bincount(one[one != UNKNOWN]).tolist() == [1, 1, 1]
+
+
+def test_a_larger_network_sees_the_labels_of_its_student(
+    few: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+):
+    settings = few.replace(method="base", val_fraction=0.0).to_dict()
+    grid = Grid(settings=settings, axes={"method": ["kd"], "label_fraction": [0.5, 1.0]}, seeds=[0, 1], network={})
+    results = run_experiment(grid, dataset, Knowledge(image=answers), tmp_path, progress=False)
+    assert len(results.table) == 8
+    places = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.glob("network*/**/run.json"))
+    assert places == ["network", *(f"network,label_fraction=0.5/seed-{seed}" for seed in (0, 1))]
+    for place in places[1:]:
+        config = load_run(tmp_path / place).description.config
+        assert (config.label_fraction, config.seed) == (0.5, int(place[-1]))
+    student = few.replace(method="kd", network=str(tmp_path / "network"))
+    with pytest.raises(ConfigInvalid, match=r"has seen labels that this student may not; .* with label_fraction 0.5"):
+        train(student, dataset, Knowledge(), tmp_path / "kd", progress=False)
+    require_same_labels(student.replace(network=str(tmp_path / places[1])))
+    with pytest.raises(ConfigInvalid, match="network setting 'label_fraction' follows the students'"):
+        larger_config(settings, {"label_fraction": 1.0}, student)
+
+
+def test_students_of_an_older_experiment_keep_its_network(
+    few: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+):
+    student = few.replace(method="kd", network=str(tmp_path / "network"), label_fraction=1.0)
+    train(student.replace(method="base"), dataset, Knowledge(), tmp_path / "network", progress=False)
+    train(student, dataset, Knowledge(image=answers), tmp_path / "kd" / "seed-0", progress=False)
+    grid = Grid(settings=student.to_dict(), axes={"method": ["kd"]}, seeds=[0], network={})
+    trained: list[str] = []
+    run_experiment(
+        grid,
+        dataset,
+        Knowledge(image=answers),
+        tmp_path,
+        progress=False,
+        on_epoch=lambda cell, *_: trained.append(cell),
+    )
+    assert trained == ["base"]
+    assert not list(tmp_path.glob("network,*"))

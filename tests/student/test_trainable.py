@@ -1,0 +1,42 @@
+"""Backbones that do something else in training than one would think: they work, or are refused by name in one line."""
+
+import pytest
+
+from student.config import StudentConfig
+from student.settings import ConfigInvalid
+from student.trainable import require_trainable
+
+KINDS = ("base", "makd-dual", "recommended", "recommended-classes")
+
+
+def config_of(backbone: str, method: str, image_size: int = 64) -> StudentConfig:
+    return StudentConfig(backbone=backbone, image_size=image_size, epochs=1, method=method)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "image_size"),
+    [
+        ("torchvision:googlenet", 64),  # classifiers beside the last one, in training
+        ("torchvision:inception_v3", 80),
+        ("deit_tiny_distilled_patch16_224", 32),  # two classifiers
+        ("levit_128s", 64),
+        ("torchvision:squeezenet1_1", 64),  # a convolution for a classifier
+    ],
+)
+def test_unusual_backbones_are_trained_by_every_kind_of_method(backbone: str, image_size: int):
+    for method in KINDS:
+        require_trainable(config_of(backbone, method, image_size))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "method", "image_size"),
+    [
+        ("coat_lite_tiny", "recommended", 64),  # inner stages pass tokens around that no hook sees
+        ("torchvision:vit_b_32", "recommended", 32),
+        ("test_resnet", "recommended", 2),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_by_name(backbone: str, method: str, image_size: int):
+    with pytest.raises(ConfigInvalid, match=backbone) as caught:
+        require_trainable(config_of(backbone, method, image_size))
+    assert "\n" not in str(caught.value)
