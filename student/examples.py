@@ -138,7 +138,8 @@ def aspects_of(config: StudentConfig, knowledge: Knowledge) -> tuple[Aspect, ...
         answers = knowledge.of(term.level)
         for column in chosen_questions(config, answers.questions):
             question = answers.questions.questions[column]
-            names = (question.key, f"{question.key}_{term.level}", *(f"{question.key}_{n}" for n in itertools.count(2)))
+            more = (f"{question.key}_{number}" for number in itertools.count(2))
+            names = itertools.chain([question.key, f"{question.key}_{term.level}"], more)
             key = next(name for name in names if name not in found)
             found[key] = Aspect(key=key, text=question.text, link=term.link)
     return tuple(found.values())

@@ -69,5 +69,6 @@ def posterior_bits(log_odds: Values, photos: Photos) -> float:
     """What the answers together say about the class: log2 C plus the mean log2 p(label | answers) over the training
     photos, each judged by others (`targets.class_posterior`). At most log2 C, 0 where they say nothing."""
     labels = photos.labels[photos.trained]
-    logs = log_softmax(class_posterior(log_odds, photos)[photos.trained], axis=1)
+    # Without any answer every class is as likely as the next.
+    logs = log_softmax(np.nan_to_num(class_posterior(log_odds, photos)[photos.trained]), axis=1)
     return float(np.log2(photos.classes) + logs[np.arange(len(labels)), labels].mean() / np.log(2))
