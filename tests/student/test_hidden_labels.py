@@ -13,7 +13,7 @@ from student.config import StudentConfig
 from student.examples import Examples, Knowledge, join_examples, training_records
 from student.experiment import Grid, run_experiment
 from student.methods import METHODS
-from student.network import larger_config, require_same_labels
+from student.network import require_same_labels
 from student.runs import load_run
 from student.settings import ConfigInvalid
 from student.splits import visible_labels
@@ -102,7 +102,8 @@ def test_the_weights_are_the_same_to_the_bit(
     for number, dataset in enumerate((partly, relabelled(partly, few))):
         known, folder = knowledge_of(dataset, answers), tmp_path / str(number)
         student = few.replace(method=method, network=str(folder / "network"), train_fraction=0.9)
-        larger, _ = larger_config(few.to_dict(), {}, student)
+        grid = Grid(settings=student.to_dict(), axes={"method": [method]}, seeds=[0], network={})
+        larger, _ = grid.larger_for(student)
         train(larger, dataset, known, folder / "network", progress=False)
         train(student, dataset, known, folder / "student", progress=False)
         weights.append((folder / "student" / "student.safetensors").read_bytes())
@@ -169,7 +170,7 @@ def test_a_larger_network_sees_the_labels_of_its_student(
         train(student, dataset, Knowledge(), tmp_path / "kd", progress=False)
     require_same_labels(student.replace(network=str(tmp_path / places[1])))
     with pytest.raises(ConfigInvalid, match="network setting 'label_fraction' follows the students'"):
-        larger_config(settings, {"label_fraction": 1.0}, student)
+        dataclasses.replace(grid, network={"label_fraction": 1.0}).cells(tmp_path)
 
 
 def test_students_of_an_older_experiment_keep_its_network(
