@@ -27,10 +27,9 @@ from student.examples import Knowledge, digest_of, training_records
 from student.files import RunInvalid, only_user, read_json, remove_cache, remove_leftovers, write_bytes, write_json
 from student.fit import fit
 from student.images import ImageCache, evaluation_cache, training_cache
-from student.progress import titled
-from student.runs import EpochLog, TrainedStudent, is_finished
 from student.methods import method_about_classes
 from student.network import DRAWS, NETWORK, larger_config, learns_from
+from student.progress import titled
 from student.runs import EpochLog, TrainedStudent, is_begun, is_finished
 from student.settings import ConfigInvalid, TrainingConfig
 from student.training import train
