@@ -218,6 +218,7 @@ def check_detection_inputs(
     for shown, file in to_ask(dataset.open_detection(), boxes, questions, box_questions).values():
         load_questions(Path(file).expanduser())
         select(shown, splits)
+    engine.choose()  # before the teacher: a missing engine is what most users lack
     teacher.answering(dataset).check(engine)
     engine.devices()
 

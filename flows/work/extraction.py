@@ -207,6 +207,7 @@ def check_inputs(
     """Raise what `extract_aspects` would raise about its inputs, as far as that is found out without reading photos."""
     load_questions(Path(questions).expanduser())
     select(dataset.open(), splits)
+    engine.choose()  # before the teacher: a missing engine is what most users lack
     teacher.answering(dataset).check(engine)
     engine.devices()
 
