@@ -95,7 +95,7 @@ def run_epochs(
     optimizer = build_optimizer(config, network)
     if len(indices) < config.devices:
         raise ConfigInvalid(
-            f"{len(indices)} training images are too few for {config.devices} devices; set devices to 1"
+            f"{len(indices)} training images are too few for {config.devices} devices; give --set devices=1"
         )
     steps = max(1, len(indices) // config.batch_size)
     scheduler = build_scheduler(config, optimizer, steps)
@@ -178,7 +178,7 @@ def _step(trainee: Trainee[Any], model: nn.Module, images: Tensor, epoch: int) -
             raise
         raise ConfigInvalid(
             f"this network cannot be trained on batches of one image ({printable(str(error), 100)}); "
-            f"set batch_size to 2 or more for each device, or add images"
+            f"give 2 or more for each device by --set batch_size=NUMBER, or add images"
         ) from error
 
 
@@ -244,11 +244,11 @@ def prepare_device(fabric: Fabric, config: TrainingConfig) -> None:
 def require_devices(config: TrainingConfig) -> None:
     """Raises ConfigInvalid for devices that are not on this machine."""
     if config.accelerator == "mps" and not torch.backends.mps.is_available():
-        raise ConfigInvalid("accelerator 'mps' is not on this machine; set accelerator to cpu")
+        raise ConfigInvalid("accelerator 'mps' is not on this machine; give --set accelerator=cpu")
     if config.accelerator == "cuda" and torch.cuda.device_count() < config.devices:
         raise ConfigInvalid(
             f"{config.devices} CUDA device(s) asked for, but torch sees {torch.cuda.device_count()}; "
-            f"set accelerator to cpu, or check nvidia-smi and that torch is a CUDA build"
+            f"give --set accelerator=cpu, or check nvidia-smi and that torch is a CUDA build"
         )
 
 

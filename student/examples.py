@@ -251,5 +251,5 @@ def _refuse_unanswered(
     more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
     raise ExamplesInvalid(
         f"{len(missing)} of {len(records)} training images of dataset '{dataset.name}' have no answer: {named}{more}; "
-        f"ask the teacher about them, or set missing_answers to drop"
+        f"ask the teacher about them, or leave them out by --set missing_answers=drop"
     )

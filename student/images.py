@@ -201,5 +201,5 @@ def _name_unreadable(dataset: ImageDataset, unreadable: dict[str, str], total: i
     more = f" and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
     return (
         f"{len(unreadable)} of {total} photos of dataset '{dataset.name}' cannot be read: {', '.join(named)}{more}; "
-        f"repair or remove them, or set damaged_images to drop"
+        f"repair or remove them, or leave them out by --set damaged_images=drop"
     )

@@ -103,9 +103,11 @@ class TrainingConfig:
         self.require(self.color_jitter <= 1, "color_jitter", "at most 1")
         self.require(self.warmup < self.epochs, "warmup", f"below epochs ({self.epochs})")
         if self.schedule == "multistep" and not self.milestones:
-            raise ConfigInvalid("schedule 'multistep' has no milestones; set them, e.g. milestones=(150, 180, 210)")
+            raise ConfigInvalid(
+                "schedule 'multistep' has no milestones; give them, e.g. --set 'milestones=[150,180,210]'"
+            )
         if self.nesterov and self.optimizer == "sgd" and not self.momentum:
-            raise ConfigInvalid("nesterov needs a momentum above 0; set one, or nesterov to false")
+            raise ConfigInvalid("nesterov needs a momentum above 0; give one, or --set nesterov=false")
         if self.batch_size % self.devices:
             raise ConfigInvalid(f"batch_size {self.batch_size} does not divide among {self.devices} devices")
 
@@ -132,7 +134,9 @@ class TrainingConfig:
                 raise ConfigInvalid(f"student setting '{shown}' is unknown{did_you_mean(shown, known)}")
         for name in ("backbone", "image_size", "epochs"):
             if name not in values:
-                raise ConfigInvalid(f"student setting '{name}' is missing; set it or start from a recipe")
+                raise ConfigInvalid(
+                    f"student setting '{name}' is missing; give it by --set {name}=VALUE, or start from a recipe"
+                )
         plain: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
         return cls(**plain)
 
@@ -174,7 +178,7 @@ def require_timm(backbone: str, pretrained: bool) -> None:
         raise ConfigInvalid(f"timm has no weights '{tag}' of '{architecture}'{did_you_mean(backbone, tags)}")
     if pretrained and not timm.models.is_model_pretrained(backbone):
         tags = timm.list_pretrained(f"{backbone}.*")
-        hint = f"; take one of {', '.join(tags[:3])}" if tags else "; set pretrained to false"
+        hint = f"; take one of {', '.join(tags[:3])}" if tags else "; give --set pretrained=false"
         raise ConfigInvalid(f"backbone '{backbone}' has no pretrained weights{hint}")
 
 

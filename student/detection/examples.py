@@ -198,5 +198,5 @@ def _require_ids(config: DetectorConfig, answers: Answers, ids: Sequence[str], w
     if missing and (config.missing_answers == "refuse" or len(missing) == len(ids)):
         raise ExamplesInvalid(
             f"nobody has asked about {len(missing)} of {len(ids)} {what} of the training images, e.g. {missing[0]}; "
-            f"ask the teacher about them, or set missing_answers to drop"
+            f"ask the teacher about them, or leave them out by --set missing_answers=drop"
         )

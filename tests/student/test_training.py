@@ -167,7 +167,9 @@ def test_a_loss_that_is_no_number_stops_the_run(
 def test_one_image_at_a_time_is_refused_where_the_network_cannot(
     config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
 ):
-    with pytest.raises(ConfigInvalid, match=r"cannot be trained on batches of one image .*set batch_size to 2 or more"):
+    with pytest.raises(
+        ConfigInvalid, match=r"cannot be trained on batches of one image .*give 2 or more for each device"
+    ):
         train(config.replace(batch_size=1), dataset, knowledge, tmp_path, progress=False)
 
 
