@@ -32,6 +32,7 @@ from student.progress import ImageBar, note
 from student.runs import DESCRIPTION, RESULT, WEIGHTS, write_weights
 from student.schedule import NETWORK, batches, build_optimizer, build_scheduler, stream
 from student.settings import ConfigInvalid, TrainingConfig
+from student.threads import use_threads
 
 # A dataclass: epoch, the losses, lr, what `measure` gives, images_per_second and seconds.
 AnyLog = TypeVar("AnyLog", bound=Any)
@@ -235,8 +236,7 @@ def prepare_device(fabric: Fabric, config: TrainingConfig) -> None:
     """What this process is told once, before it builds anything."""
     if config.devices > 1 and (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
         serve_parent(parent.pid)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    use_threads(config)
     if fabric.device.type == "cpu":
         keep_freed_memory()
 
