@@ -179,5 +179,5 @@ def test_a_prompt_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(PromptInvalid, match=r"cannot read prompt .*none.txt: No such file"):
         load_prompt(tmp_path / "none.txt")
     (tmp_path / "latin.txt").write_bytes("grün".encode("latin-1"))
-    with pytest.raises(PromptInvalid, match="it is no UTF-8 text"):
+    with pytest.raises(PromptInvalid, match="is not UTF-8 text"):
         load_prompt(tmp_path / "latin.txt")
