@@ -216,7 +216,8 @@ def write_scenes(root: Path, *, train_per_class: int, test_per_class: int, seed:
         for split_number, (split, count) in enumerate((("train", train_per_class), ("test", test_per_class))):
             for class_number, (clan, company) in enumerate(DEMO_CLASSES):
                 folder = root / split / f"{clan}_{company}"
-                folder.mkdir(parents=True, exist_ok=True)
+                if count:  # a split without images is no split
+                    folder.mkdir(parents=True, exist_ok=True)
                 for number in range(count):
                     rng = np.random.default_rng((seed, split_number, class_number, number))
                     scene = sample_form(rng, clan, company, number % len(FORM_COLOURS))

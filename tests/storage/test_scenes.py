@@ -189,3 +189,8 @@ def test_the_demo_dataset_is_an_image_folder_with_its_right_answers(questions: Q
     for record in again.records:
         pixels = decode_image(again.read(record.image_id)).tobytes()
         assert pixels == decode_image(dataset.read(record.image_id)).tobytes()
+
+
+def test_a_split_without_scenes_is_not_made(tmp_path: Path):
+    write_scenes(tmp_path / "scenes", train_per_class=1, test_per_class=0, seed=0)
+    assert {record.split for record in image_folder(tmp_path / "scenes").records} == {"train"}
