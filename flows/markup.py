@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import typer
 from rich import box
-from rich.console import JustifyMethod
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -36,12 +36,13 @@ class TextTable(Table):
     """A table for the terminal whose headings, cells and title are text, not markup."""
 
     def __init__(self, title: str | None = None) -> None:
-        super().__init__(
-            title=None if title is None else plain(title),
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-            pad_edge=False,
-        )
+        super().__init__(box=box.SIMPLE_HEAD, pad_edge=False)
+        self._heading = title
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self._heading is not None:  # rich would wrap it at the table's width
+            yield plain(self._heading)
+        yield from super().__rich_console__(console, options)
 
     def column(
         self, heading: str, *, number: bool = False, no_wrap: bool = False, min_width: int | None = None

@@ -115,7 +115,7 @@ def _require_method(config: StudentConfig) -> None:
     if method.network_terms and config.network is None:
         raise ConfigInvalid(
             f"method '{config.method}' learns from a larger network, but none is given; "
-            f"give one by --set network=FOLDER, the folder of a finished run (--set network=RUN)"
+            f"set network to the folder of a finished run (--set network=RUN)"
         )
 
 

@@ -71,3 +71,11 @@ def test_artifacts_keep_numbers_and_escape_text() -> None:
     assert artifact_rows([{"key": "<b>|", "bits": 0.5, "none": None}]) == [
         {"key": "&lt;b&gt;\\|", "bits": 0.5, "none": None}
     ]
+
+
+def test_a_title_is_not_wrapped_at_the_width_of_a_narrow_table(capsys: pytest.CaptureFixture[str]) -> None:
+    table = TextTable("a title that is longer than the table")
+    table.column("n", number=True)
+    table.row("1")
+    Console(width=80).print(table)
+    assert capsys.readouterr().out.splitlines()[0] == "a title that is longer than the table"
