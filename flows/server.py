@@ -17,7 +17,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.labels import RunLabels, labels
 from flows.parameters import MAX_WORKERS
-from flows.secrets import hiding, require_no_secrets, secrets_of
+from flows.redacting import hiding, require_no_secrets, secrets_of
 from flows.server_host import ServerReporter, TaskShards
 from flows.work.host import Host, Reporter
 from flows.work.shards import SHARDS_AT_ONCE

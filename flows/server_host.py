@@ -23,7 +23,7 @@ from prefect.tasks import Task
 from rich.console import RenderableType
 
 from flows.markup import artifact_rows, markdown_text
-from flows.secrets import hiding
+from flows.redacting import hiding
 from flows.work.host import AnswerProgress, Ask, Reporter
 from flows.work.shards import RETRY_DELAYS, may_pass
 from storage.text import printable

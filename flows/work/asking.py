@@ -109,7 +109,9 @@ class Asking:
                     place, plan, dataset, self.engines.teacher, engine, self.known, self.progress, self.stopped
                 )
             except TeacherDied as error:
-                raise holder.refusal or error from error
+                if holder.refusal is None:
+                    raise
+                raise holder.refusal from error
 
 
 def ask_missing(host: Host, extractions: Sequence[Extraction], engines: TeacherEngines, known: KnownAnswers) -> Ledger:

@@ -70,7 +70,9 @@ class EngineHolder:
             self._failed_starts += 1
             if self._failed_starts >= STARTS:
                 self.refusal = self.refusal or TeacherGivenUp(f"{error} (after {STARTS} starts)")
-            raise self.refusal or error from error
+            if self.refusal is None:
+                raise
+            raise self.refusal from error
         self._failed_starts = 0
         self._engines.append(engine)
         return engine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from flows.work.experiment import Experiment, run_experiment
 from flows.work.extraction import extract_aspects
 from flows.work.generation import BriefParameters, generate_questions
 from flows.work.training import train_student
+from tests.conftest import PROJECT
 
 WORK = {
     "extract-aspects": extract_aspects,
@@ -85,3 +87,9 @@ LABELS: list[tuple[str, dict[str, Any], str, list[str]]] = [
 def test_a_run_is_named_by_what_it_does(verb: str, parameters: dict[str, Any], name: str, tags: list[str]) -> None:
     found = labels(verb, parameters)
     assert (found.name, found.tags) == (name, tags)
+
+
+def test_no_module_of_the_flows_is_called_like_one_of_pythons() -> None:
+    # Prefect puts the folder of a flow's file on the path, where every import of the process finds it first.
+    names = {path.stem for path in (PROJECT / "flows").iterdir()}
+    assert names & set(sys.stdlib_module_names) == set()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flows.parameters import EngineParameters
-from flows.secrets import SecretGiven, hiding, require_no_secrets, secrets_of
+from flows.redacting import SecretGiven, hiding, require_no_secrets, secrets_of
 from storage.errors import RunFailed
 
 KEY = "sk-verysecret-0123"
@@ -61,3 +61,10 @@ def test_what_a_server_echoes_is_hidden_in_all_that_is_raised() -> None:
     assert str(caught.value) == "no answer with ***"
     assert caught.value.__cause__ is not None
     assert caught.value.__cause__.args == ("the server said: bad key ***", 3)
+
+
+def test_an_error_that_is_its_own_cause_is_raised_all_the_same() -> None:
+    error = RunFailed(f"no answer with {KEY}")
+    error.__cause__ = error
+    with pytest.raises(RunFailed, match=r"no answer with \*\*\*"), hiding((KEY,)):
+        raise error

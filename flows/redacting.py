@@ -46,7 +46,9 @@ def hiding(secrets: tuple[str, ...]) -> Iterator[None]:
         yield
     except Exception as error:  # of any kind: Prefect stores the text of all
         found: BaseException | None = error
-        while found is not None:
+        seen: set[int] = set()  # an error may be its own cause
+        while found is not None and id(found) not in seen:
+            seen.add(id(found))
             found.args = tuple(redact(part, secrets) if isinstance(part, str) else part for part in found.args)
             found = found.__cause__ or found.__context__
         raise
