@@ -1,0 +1,177 @@
+"""Commands for bench/chaos.py: started, killed at a moment, and looked for afterwards."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.signals import LINE
+
+MARK = "ASPECTS_CHAOS"  # an environment variable by which a run's processes are known, whoever their parent is
+SOON = 5.0  # seconds within which a signal ends a command
+TARGETS = ("main", "engine", "both", "group")
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+KEPT = ("torchinductor_",)  # of a library, which means to keep it
+
+
+@dataclass(frozen=True)
+class Kill:
+    """`seconds` after the start, `number` is sent to `target`."""
+
+    seconds: float
+    target: str
+    number: signal.Signals
+
+
+@dataclass
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    err: str
+    killed: bool
+    seconds_to_end: float = 0.0
+    faults: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where commands run: a folder of their own for temporary files, and an environment."""
+
+    folder: Path
+    environment: Mapping[str, str]
+
+    @property
+    def temporary(self) -> Path:
+        return self.folder / "temporary"
+
+    def left_over(self) -> list[str]:
+        """Temporary files that a finished command should have removed."""
+        return [path.name for path in self.temporary.iterdir() if not path.name.startswith(KEPT)]
+
+
+def draw_kill(chance: random.Random, longest: float, targets: Sequence[str] = TARGETS) -> Kill:
+    target = chance.choice(targets)
+    # An engine is killed by the system (out of memory), not by somebody who sends a signal to it.
+    number = signal.SIGKILL if target == "engine" else chance.choice(SIGNALS)
+    return Kill(chance.uniform(0.05, longest), target, number)
+
+
+def run(command: Sequence[object], place: Place, kill: Kill | None = None, timeout: float = 300) -> Outcome:
+    """Run `aspects` with these words and, where it still runs at that moment, kill it."""
+    place.temporary.mkdir(exist_ok=True)
+    mark = uuid.uuid4().hex
+    log = place.folder / f"log-{mark}"
+    environment = {**os.environ, **place.environment, MARK: mark, "TMPDIR": str(place.temporary)}
+    words = [sys.executable, "-m", "flows", *map(str, command)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            words, stdout=subprocess.DEVNULL, stderr=output, env=environment, start_new_session=True
+        )
+    killed = False
+    if kill is not None:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(kill.seconds)
+        killed = process.poll() is None and _send(kill, process.pid)
+    begun = time.monotonic()
+    try:
+        code = process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        code = process.wait()
+    outcome = Outcome(code, log.read_text(errors="replace"), killed, time.monotonic() - begun)
+    log.unlink()
+    outcome.faults += _survivors(mark)
+    if killed and kill is not None and kill.target != "engine":
+        outcome.faults += _bad_end(outcome, kill)
+    return outcome
+
+
+def _send(kill: Kill, pid: int) -> bool:
+    """Whether there was somebody to send it to."""
+    engines = [child for child in _children(pid) if _is_engine(child)]
+    if kill.target == "engine" and not engines:
+        return False
+    with suppress(ProcessLookupError):
+        if kill.target == "group":
+            os.killpg(pid, kill.number)
+        if kill.target in ("engine", "both"):
+            for engine in engines:
+                os.kill(engine, kill.number)
+        if kill.target in ("main", "both"):
+            os.kill(pid, kill.number)
+    return True
+
+
+def _bad_end(outcome: Outcome, kill: Kill) -> list[str]:
+    """What is wrong with how a signalled command ended. One that was done a moment before ends as it would have."""
+    # Python takes a moment to start, in which a signal does what it does to any program.
+    if kill.number == signal.SIGKILL or outcome.code == -kill.number:
+        return []
+    faults = []
+    if outcome.code not in (128 + kill.number, 0):
+        faults.append(f"exit code {outcome.code} after {kill.number.name}")
+    if outcome.code == 128 + kill.number and not (
+        outcome.err.endswith(f"{LINE}\n") and outcome.err.count("error") == 1
+    ):
+        faults.append(f"not one line after {kill.number.name}: {outcome.err[-300:]!r}")
+    if "Traceback" in outcome.err:
+        faults.append(f"a traceback after {kill.number.name}")
+    return faults
+
+
+def _survivors(mark: str) -> list[str]:
+    """Processes of the run that are there some seconds after its end; they are ended."""
+    deadline = time.monotonic() + SOON
+    while found := _marked(mark):
+        if time.monotonic() > deadline:
+            for pid in found:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return [f"{len(found)} processes outlived their run"]
+        time.sleep(0.1)
+    return []
+
+
+def _marked(mark: str) -> list[int]:
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if wanted in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += [int(child) for child in path.read_text().split()]
+    return found
+
+
+def _is_engine(pid: int) -> bool:
+    with suppress(OSError):
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+def shared_memory() -> set[str]:
+    """Names of shared memory that no process uses."""
+    folder = Path("/dev/shm")
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    for path in Path("/proc").glob("[0-9]*/maps"):
+        with suppress(OSError):
+            maps = path.read_text(errors="replace")
+            names -= {name for name in names if f"/dev/shm/{name}" in maps}
+    return names
