@@ -24,7 +24,16 @@ from storage.datasets.base import ImageDataset, ImageRecord, select
 from student.config import StudentConfig
 from student.evaluate import Evaluation, evaluate, read_evaluation
 from student.examples import Knowledge, digest_of, training_records
-from student.files import RunInvalid, only_user, read_json, remove_cache, remove_leftovers, write_bytes, write_json
+from student.files import (
+    VERSION,
+    RunInvalid,
+    only_user,
+    read_json,
+    remove_cache,
+    remove_leftovers,
+    write_bytes,
+    write_json,
+)
 from student.fit import fit
 from student.images import ImageCache, evaluation_cache, training_cache
 from student.methods import method_about_classes
@@ -404,7 +413,7 @@ def paired_difference(values: Mapping[int, float], others: Mapping[int, float]) 
 def write_parquet(path: Path, table: pl.DataFrame) -> None:
     """Let `path` appear whole or not at all."""
     buffer = io.BytesIO()
-    table.write_parquet(buffer)
+    table.write_parquet(buffer, metadata={"version": str(VERSION)})
     write_bytes(path, buffer.getvalue())
 
 

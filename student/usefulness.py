@@ -68,6 +68,8 @@ def question_uses(log_odds: Values, photos: Photos, questions: QuestionSet) -> t
 def posterior_bits(log_odds: Values, photos: Photos) -> float:
     """What the answers together say about the class: log2 C plus the mean log2 p(label | answers) over the training
     photos, each judged by others (`targets.class_posterior`). At most log2 C, 0 where they say nothing."""
+    if log_odds.shape[1] == 0:  # what is left of a single question
+        return 0.0
     labels = photos.labels[photos.trained]
     # Without any answer every class is as likely as the next.
     logs = log_softmax(np.nan_to_num(class_posterior(log_odds, photos)[photos.trained]), axis=1)
