@@ -59,7 +59,10 @@ class MatrixProductConvolution(torch.autograd.Function):
         columns = weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
         ctx.save_for_backward(rows, columns)
         ctx.patches_shape, ctx.padded_shape, ctx.stride, ctx.padding = patches.shape, padded.shape, stride, padding
-        return (rows @ columns.T).view(number, height, width, -1).permute(0, 3, 1, 2)
+        output = torch.empty((number, len(weight), height, width), dtype=rows.dtype, memory_format=torch.channels_last)
+        # Written into, not returned as a view: some backbones change what a convolution puts out in place.
+        torch.mm(rows, columns.T, out=output.permute(0, 2, 3, 1).view(len(rows), -1))
+        return output
 
     @staticmethod
     @once_differentiable
