@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from storage.damage import DirectoryChanged
-from storage.datasets.base import ImageDataset, ImageRecord
-from storage.errors import RunFailed, StorageUnavailable
-from storage.images import ImageUnreadable, decode_image, shrink
+from storage.datasets.base import ImageDataset
+from storage.errors import RunFailed
 from storage.integrity import LOWEST, is_answer
+from storage.questions import QuestionSet
 from storage.reuse import KnownAnswers
 from storage.schema import AnswerHeader, ShardAnswers
 from storage.store import AnswerDirectory, Shard, shard_digest
@@ -25,9 +22,10 @@ from storage.writing import write_patiently
 from teacher.answer_mass import total_mass
 from teacher.config import ResolvedTeacher
 from teacher.engine import ImageRefused, TeacherEngine
-from teacher.failures import UNREADABLE_NOW
+from teacher.failures import NOT_ASKED
 from teacher.known import display_name
-from teacher.planning import GONE, READERS, SHARD_SIZE, ExtractionPlan, plan_extraction
+from teacher.planning import READERS, SHARD_SIZE, ExtractionPlan, plan_extraction
+from teacher.reading import ReadImage, read_ahead, read_image
 
 __all__ = [
     "READERS",
@@ -36,14 +34,15 @@ __all__ = [
     "Progress",
     "ReadImage",
     "ShardMissing",
+    "ShardRows",
     "ShardSummary",
     "ask_shard",
     "finish_directory",
     "plan_extraction",
     "read_image",
+    "write_begun",
 ]
 
-CHUNK = 32  # images read ahead
 # What an engine is given in one go at least, so that it is not kept waiting between: few questions, many images.
 PAIRS_AT_ONCE = 1600
 PIXELS_AT_ONCE = 64_000_000  # and what is kept in memory for it at most
@@ -76,19 +75,56 @@ class ShardSummary:
     write_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class ReadImage:
-    """An image of the dataset: its digest and pixels as far as there are any, and else the reason.
+class ShardRows:
+    """The images of a shard that have been dealt with so far, in its order, and what the teacher said: what another
+    attempt goes on from."""
 
-    `gone` says that it is not there at all; another one that cannot be read may well be readable later.
-    """
+    def __init__(self, shard: Shard, questions: QuestionSet) -> None:
+        self.shard = shard
+        self.questions = questions
+        self.images: list[ReadImage] = []
+        self.yes = np.full((len(shard.records), len(questions)), np.nan, np.float32)
+        self.no = np.full_like(self.yes, np.nan)
+        self.asked = self.images_asked = self.reused = 0
 
-    record: ImageRecord
-    sha256: str | None
-    pixels: Image.Image | None
-    error: str | None
-    seconds: float = 0.0  # of reading and decoding
-    gone: bool = False
+    def recall(self, image: ReadImage, row: int, known: KnownAnswers) -> ReadImage:
+        """Fill in what is known about an image; one that cannot be read now keeps what it had."""
+        digest = image.sha256 if image.error is None else _digest_before(image, known)
+        if digest is not None:
+            self.reused += known.fill(digest, self.questions.texts, self.yes[row], self.no[row])
+            if image.error is not None and not np.isnan(self.yes[row]).any():
+                return replace(image, sha256=digest, error=None)
+        return image
+
+    def ask(self, images: Sequence[ReadImage], engine: Callable[[], TeacherEngine], teacher: ResolvedTeacher) -> None:
+        """Ask what is missing about the images behind those that have been dealt with."""
+        first, images = len(self.images), list(images)
+        for missing_Q, indices in _same_gaps(images, self.yes[first:]):
+            columns = np.flatnonzero(missing_Q)
+            texts = [self.questions.texts[column] for column in columns]
+            answered = _ask(engine(), [images[index] for index in indices], texts)
+            for index, (image, yes_Q, no_Q) in zip(indices, answered, strict=True):
+                yes_Q, no_Q = _checked(image, yes_Q, no_Q, teacher)
+                images[index] = image
+                self.yes[first + index, columns], self.no[first + index, columns] = yes_Q, no_Q
+                self.images_asked += not image.error
+                self.asked += 0 if image.error else len(columns)
+        # Their pixels are needed no more.
+        self.images += [replace(image, pixels=None) for image in images]
+
+    def to_answers(self, rest: str = "") -> ShardAnswers:
+        """The shard; `rest` is the reason of images that have not been dealt with."""
+        left = self.shard.records[len(self.images) :]
+        images = [*self.images, *(ReadImage(record, None, None, rest) for record in left)]
+        failed = [image.error is not None for image in images]
+        self.yes[failed] = self.no[failed] = np.nan
+        return ShardAnswers(
+            records=self.shard.records,
+            image_sha256=[image.sha256 for image in images],
+            errors=[image.error for image in images],
+            yes=self.yes,
+            no=self.no,
+        )
 
 
 def ask_shard(
@@ -100,72 +136,58 @@ def ask_shard(
     known: KnownAnswers,
     progress: Progress | None = None,
     stopped: threading.Event | None = None,
+    rows: ShardRows | None = None,
 ) -> ShardSummary:
     """Ask what nobody has answered about the shard's images yet, and write the shard.
 
     `engine` is called when the first answer is missing, so that a model is loaded only if there is something to ask.
     An image that cannot be read, decoded or taken by the model gets its reason in `error` and no answers; one that
     cannot be read now and could be before keeps those it has. What fails for the teacher's sake is raised and nothing
-    written: the images are not to blame. A shard that cannot be written is written again where that may help, unless
-    `stopped`; it is never asked again.
+    written: the images are not to blame. `rows` has what an attempt before this one was answered, and then what this
+    one was. A shard that cannot be written is written again where that may help, unless `stopped`; it is never asked
+    again.
 
     Raises what `TeacherEngine.answer` and `engine` do but ImageRefused, AnswersRefused, StorageUnavailable, and
     DirectoryChanged where another run has written another shard in its place.
     """
     if plan.directory.has_changed(shard.file_name):
         return _written_before(shard, plan)
-    questions = plan.header.questions
-    rows: list[ReadImage] = []
-    yes = np.full((len(shard.records), len(questions)), np.nan, np.float32)
-    no = np.full_like(yes, np.nan)
-    asked = images_asked = reused = first = 0
-    for chunk in _read_ahead(shard.records, dataset, teacher.config.max_pixels):
-        for row, image in enumerate(chunk, start=len(rows)):
-            digest = image.sha256 if image.error is None else _digest_before(image, known)
-            if digest is not None:
-                reused += known.fill(digest, questions.texts, yes[row], no[row])
-                if image.error is not None and not np.isnan(yes[row]).any():
-                    image = replace(image, sha256=digest, error=None)
-            rows.append(image)
-        waiting = rows[first:]
-        if len(rows) < len(shard.records) and not _are_enough(waiting, yes[first:]):
-            continue
-        for missing_Q, indices in _same_gaps(waiting, yes[first:]):
-            columns = np.flatnonzero(missing_Q)
-            texts = [questions.texts[column] for column in columns]
-            answered = _ask(engine(), [waiting[index] for index in indices], texts)
-            for index, (image, yes_Q, no_Q) in zip(indices, answered, strict=True):
-                yes_Q, no_Q = _checked(image, yes_Q, no_Q, teacher)
-                rows[first + index] = image
-                yes[first + index, columns], no[first + index, columns] = yes_Q, no_Q
-                images_asked += not image.error
-                asked += 0 if image.error else len(columns)
-        # Their pixels are needed no more.
-        rows[first:] = [replace(row, pixels=None) for row in rows[first:]]
-        first = len(rows)
-        if progress:
-            progress(len(waiting), len(waiting) * len(questions))
-    failed = [row.error is not None for row in rows]
-    yes[failed] = no[failed] = np.nan
-    answers = ShardAnswers(
-        records=shard.records,
-        image_sha256=[row.sha256 for row in rows],
-        errors=[row.error for row in rows],
-        yes=yes,
-        no=no,
-    )
+    rows = rows or ShardRows(shard, plan.header.questions)
+    waiting: list[ReadImage] = []
+    decode_seconds = 0.0
+    for chunk in read_ahead(shard.records[len(rows.images) :], dataset, teacher.config.max_pixels):
+        for image in chunk:
+            waiting.append(rows.recall(image, len(rows.images) + len(waiting), known))
+        decode_seconds += sum(image.seconds for image in chunk)
+        is_last = len(rows.images) + len(waiting) == len(shard.records)
+        if is_last or _are_enough(waiting, rows.yes[len(rows.images) :]):
+            rows.ask(waiting, engine, teacher)
+            if progress:
+                progress(len(waiting), len(waiting) * len(rows.questions))
+            waiting = []
+    answers = rows.to_answers()
     started = time.perf_counter()
     write_patiently(lambda: _write(shard, plan, answers), f"{plan.directory.path}/{shard.file_name}", stopped)
     return ShardSummary(
         index=shard.index,
-        images=len(rows),
-        images_asked=images_asked,
-        errors=sum(failed),
-        asked=asked,
-        reused=reused,
-        decode_seconds=sum(row.seconds for row in rows),
+        images=len(rows.images),
+        images_asked=rows.images_asked,
+        errors=sum(error is not None for error in answers.errors),
+        asked=rows.asked,
+        reused=rows.reused,
+        decode_seconds=decode_seconds,
         write_seconds=time.perf_counter() - started,
     )
+
+
+def write_begun(rows: ShardRows, plan: ExtractionPlan) -> None:
+    """Write what has been answered of a shard that is not finished, so that the next run asks the rest alone.
+
+    A shard that is there already stays: it may hold answers about images that this run has not come to.
+    """
+    answered = any(image.error is None for image in rows.images)
+    if answered and rows.shard.file_name not in (plan.directory.seen or {}):
+        plan.directory.write_shard(rows.shard, plan.header, rows.to_answers(rest=NOT_ASKED))
 
 
 def finish_directory(
@@ -195,25 +217,6 @@ def finish_directory(
     facts = {"splits": list(splits), "errors": len(failures), "answer_mass": mass / max(1, answered), **facts}
     write_patiently(lambda: directory.complete(header, shards, facts, digests), directory.manifest_path)
     return failures
-
-
-def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | None) -> ReadImage:
-    """The image's digest and pixels, or the reason why there are none."""
-    started = time.perf_counter()
-    try:
-        data = dataset.read(record.image_id)
-    except (OSError, StorageUnavailable) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        gone = isinstance(error, GONE)
-        return ReadImage(record, None, None, f"{'cannot be read' if gone else UNREADABLE_NOW}: {why}", gone=gone)
-    except ImageUnreadable as error:  # of a part of an image
-        return ReadImage(record, None, None, str(error), gone=True)
-    sha256 = hashlib.sha256(data).hexdigest()
-    try:
-        pixels = shrink(decode_image(data), max_pixels)
-        return ReadImage(record, sha256, pixels, None, time.perf_counter() - started)
-    except ImageUnreadable as error:
-        return ReadImage(record, sha256, None, str(error))
 
 
 def _digest_before(image: ReadImage, known: KnownAnswers) -> str | None:
@@ -265,22 +268,6 @@ def _written_before(shard: Shard, plan: ExtractionPlan) -> ShardSummary:
         decode_seconds=0.0,
         write_seconds=0.0,
     )
-
-
-def _read_ahead(
-    records: Sequence[ImageRecord], dataset: ImageDataset, max_pixels: int | None
-) -> Iterator[list[ReadImage]]:
-    """Chunks of decoded images; the next one is decoded while the caller has the engine work on this one."""
-    with ThreadPoolExecutor(READERS) as readers:
-
-        def submit(start: int) -> list[Future[ReadImage]]:
-            chunk = records[start : start + CHUNK]
-            return [readers.submit(read_image, dataset, record, max_pixels) for record in chunk]
-
-        ahead = submit(0)
-        for start in range(CHUNK, len(records) + CHUNK, CHUNK):
-            current, ahead = ahead, submit(start)
-            yield [future.result() for future in current]
 
 
 def _are_enough(images: Sequence[ReadImage], yes: NDArray[np.float32]) -> bool:

@@ -7,7 +7,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
@@ -16,11 +17,12 @@ from flows.work.holder import EnginePool, LivingEngine, TeacherGivenUp
 from flows.work.host import Host, Reporter
 from flows.work.shards import SHARDS_AT_ONCE, may_pass
 from storage.datasets.base import ImageDataset
+from storage.errors import AspectsError, StorageUnavailable
 from storage.reuse import KnownAnswers
 from storage.writing import probe, writing
 from teacher.config import ResolvedTeacher
 from teacher.devices import Devices
-from teacher.extract import ExtractionPlan, Progress, ShardSummary, ask_shard
+from teacher.extract import ExtractionPlan, Progress, ShardRows, ShardSummary, ask_shard, write_begun
 from teacher.known import display_name
 from teacher.ledger import Ledger, add_up
 from teacher.process import EngineProcess, TeacherDied
@@ -85,18 +87,23 @@ class TeacherEngines:
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """What the shards of one run share. Its `ask` runs in several threads."""
+    """What the shards of one run share. Its `ask` runs in several threads.
+
+    `begun` has what has been answered about shards that are not finished.
+    """
 
     extractions: Sequence[Extraction]
     engines: TeacherEngines
     known: KnownAnswers
     progress: Progress
     stopped: threading.Event
+    begun: dict[tuple[int, int], ShardRows] = field(default_factory=dict)
 
     def ask(self, extraction: int, shard: int) -> ShardSummary:
         """Answer shard number `shard` of one of the extractions and write its file."""
         plan, dataset = self.extractions[extraction].plan, self.extractions[extraction].dataset
         place = next(missing for missing in plan.missing if missing.index == shard)
+        rows = self.begun.setdefault((extraction, shard), ShardRows(place, plan.header.questions))
         with self.engines.pool.lease() as holder:
 
             def engine() -> LivingEngine:
@@ -105,13 +112,20 @@ class Asking:
                 return holder.engine()
 
             try:
-                return ask_shard(
-                    place, plan, dataset, self.engines.teacher, engine, self.known, self.progress, self.stopped
-                )
+                teacher, progress = self.engines.teacher, self.progress
+                done = ask_shard(place, plan, dataset, teacher, engine, self.known, progress, self.stopped, rows)
             except TeacherDied as error:
                 if holder.refusal is None:
                     raise
                 raise holder.refusal from error
+        del self.begun[extraction, shard]
+        return done
+
+    def write_begun(self) -> None:
+        """Keep what has been answered about shards that are not finished. Nothing else goes on any more."""
+        for (extraction, _), rows in self.begun.items():
+            with suppress(AspectsError, OSError):  # the run ends with an error that came before
+                write_begun(rows, self.extractions[extraction].plan)
 
 
 def ask_missing(host: Host, extractions: Sequence[Extraction], engines: TeacherEngines, known: KnownAnswers) -> Ledger:
@@ -146,7 +160,12 @@ def ask_missing(host: Host, extractions: Sequence[Extraction], engines: TeacherE
             progress=progress.advance,
             stopped=threading.Event(),
         )
-        done = _ask_all(host, asking, waiting, SHARDS_AT_ONCE * len(devices), progress.shards_done)
+        try:
+            done = _ask_all(host, asking, waiting, SHARDS_AT_ONCE * len(devices), progress.shards_done)
+        except BaseException as error:
+            if not isinstance(error, StorageUnavailable):
+                asking.write_begun()
+            raise
         finished = time.monotonic()
     return add_up(
         done,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from flows.work.extraction import ExtractionSummary, ImagesUnanswered, extract_a
 from storage.datasets.folder import image_folder
 from storage.schema import AnswerHeader, write_shard
 from storage.store import AnswerDirectory
+from teacher import extract as extract_module
+from teacher import reading
 from teacher.config import TeacherInvalid
 from teacher.engine import ImageRefused, TeacherUnreachable
 from teacher.extract import AnswersRefused
@@ -116,6 +119,56 @@ def test_a_teacher_that_goes_on_failing_ends_the_run_and_is_asked_for_the_rest_a
     use_engine(monkeypatch)
     summary = extract()
     assert summary.asked == QUESTIONS * (summary.images - SHARD)
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every image is asked about in a call of its own."""
+    monkeypatch.setattr(reading, "CHUNK", 1)
+    monkeypatch.setattr(extract_module, "PAIRS_AT_ONCE", 1)
+
+
+def test_another_attempt_goes_on_within_the_shard(
+    extract: Extract, monkeypatch: pytest.MonkeyPatch, one_by_one: None
+) -> None:
+    engine = use_engine(monkeypatch, failing_at(3, TeacherDied("gone")))
+    summary = extract()
+    assert engine.asked == QUESTIONS * (summary.images + 1)
+    assert summary.asked == QUESTIONS * summary.images
+
+
+def test_another_run_goes_on_within_the_shard(
+    extract: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_by_one: None
+) -> None:
+    use_engine(monkeypatch, failing_at(4, TeacherUnreachable("out of reach"), times=10**6))
+    with pytest.raises(TeacherUnreachable):
+        extract()
+    errors = pl.concat([pl.read_parquet(path, columns=["error"]) for path in shards(tmp_path)])["error"]
+    assert errors.null_count() == 3
+    assert set(errors.drop_nulls()) == {"not asked yet"}
+    again = use_engine(monkeypatch)
+    summary = extract()
+    assert again.asked == QUESTIONS * (summary.images - 3)
+    assert dict(summary.failures) == {}
+
+
+def test_a_shard_of_before_is_not_replaced_by_a_part_of_it(
+    extract: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenes: Path, one_by_one: None
+) -> None:
+    use_engine(monkeypatch)
+    copied = tmp_path / "scenes"
+    shutil.copytree(scenes, copied)
+    there = DatasetParameters(source=str(copied))
+    summary = extract(dataset=there)
+    images = sorted((copied / "train").rglob("*.png"))
+    for changed in (images[0], images[1]):
+        changed.write_bytes(images[-1].read_bytes() + changed.name.encode())
+    use_engine(monkeypatch, failing_at(2, TeacherUnreachable("out of reach"), times=10**6))
+    with pytest.raises(TeacherUnreachable):
+        extract(dataset=there)
+    again = use_engine(monkeypatch)
+    assert extract(dataset=there).images == summary.images
+    assert again.asked == 2 * QUESTIONS
 
 
 @pytest.mark.parametrize("error", [TeacherInvalid("a wrong setting"), KeyError("ours"), OSError(errno.EIO, "a disk")])
