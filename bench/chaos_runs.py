@@ -63,7 +63,7 @@ def draw_kill(chance: random.Random, longest: float, targets: Sequence[str] = TA
     target = chance.choice(targets)
     # An engine is killed by the system (out of memory), not by somebody who sends a signal to it.
     number = signal.SIGKILL if target == "engine" else chance.choice(SIGNALS)
-    return Kill(chance.uniform(0.05, longest), target, number)
+    return Kill(chance.uniform(0.05, 0.95 * longest), target, number)
 
 
 def run(command: Sequence[object], place: Place, kill: Kill | None = None, timeout: float = 300) -> Outcome:
@@ -91,8 +91,8 @@ def run(command: Sequence[object], place: Place, kill: Kill | None = None, timeo
     outcome = Outcome(code, log.read_text(errors="replace"), killed, time.monotonic() - begun)
     log.unlink()
     outcome.faults += _survivors(mark)
-    if killed and kill is not None and kill.target != "engine":
-        outcome.faults += _bad_end(outcome, kill)
+    if killed and kill is not None:
+        outcome.faults += _bad_end(outcome, kill) if kill.target != "engine" else _bad_loss(outcome)
     return outcome
 
 
@@ -117,7 +117,7 @@ def _bad_end(outcome: Outcome, kill: Kill) -> list[str]:
     # Python takes a moment to start, in which a signal does what it does to any program.
     if kill.number == signal.SIGKILL or outcome.code == -kill.number:
         return []
-    faults = []
+    faults = [f"{outcome.seconds_to_end:.1f} s until its end"] if outcome.seconds_to_end > SOON else []
     if outcome.code not in (128 + kill.number, 0):
         faults.append(f"exit code {outcome.code} after {kill.number.name}")
     if outcome.code == 128 + kill.number and not (
@@ -127,6 +127,12 @@ def _bad_end(outcome: Outcome, kill: Kill) -> list[str]:
     if "Traceback" in outcome.err:
         faults.append(f"a traceback after {kill.number.name}")
     return faults
+
+
+def _bad_loss(outcome: Outcome) -> list[str]:
+    """What is wrong with how a command goes on, or ends, that has lost its engine."""
+    faults = [] if outcome.code in (0, 1) else [f"exit code {outcome.code} without its engine"]
+    return [*faults, *(["a traceback without its engine"] if "Traceback" in outcome.err else [])]
 
 
 def _survivors(mark: str) -> list[str]:

@@ -14,15 +14,22 @@ import polars as pl
 from pyarrow import fs
 
 from bench.chaos_runs import Place
+from flows.work.shards import SHARDS_AT_ONCE
 from storage.answers import Answers, read_answers
 from storage.filesystem import open_root
-from storage.questions import QuestionSet, load_questions, write_questions
+from storage.questions import AspectQuestion, QuestionSet, load_questions, write_questions
 from storage.scenes import write_scenes
 from storage.store import answer_directories, audits_of
+from teacher.probes import probing_questions
 
 PROJECT = Path(__file__).parents[1]
-SHARD, AT_ONCE = 4, 2  # images of a shard, and shards that are asked at a time
+SHARD = 4  # images
 QUESTIONS = 6
+SAMPLED, PROBED = 12, 4  # images of an audit
+NAMES = (
+    *("extract", "extract-s3", "extract-transformers", "extract-vllm"),
+    *("train", "import", "audit", "export", "prune"),
+)
 State = Mapping[str, str]
 
 
@@ -71,13 +78,13 @@ class Inputs:
 
     def write(self) -> None:
         write_scenes(self.scenes, train_per_class=2, test_per_class=1, seed=7)
-        questions = load_questions(PROJECT / "questions" / "scenes.yaml").questions
-        write_questions(self.few, QuestionSet(questions[:QUESTIONS]))
-        write_questions(self.fewer, QuestionSet(questions[: QUESTIONS - 2]))
+        questions = scene_questions()
+        write_questions(self.few, QuestionSet(questions))
+        write_questions(self.fewer, QuestionSet(questions[:-2]))
         ids = sorted(path.relative_to(self.scenes).as_posix() for path in (self.scenes / "train").rglob("*.png"))
         columns = {
             question.key: [(index * 7 + number) % 10 / 10 for index in range(len(ids))]
-            for number, question in enumerate(questions[:QUESTIONS])
+            for number, question in enumerate(questions)
         }
         pl.DataFrame({"image_id": ids, **columns}).write_csv(self.table)
 
@@ -86,7 +93,7 @@ def scenarios(inputs: Inputs, teacher_url: str, proxy_url: str, s3_server: str) 
     """All of them; the inputs' store and student have to be there when one is run that needs them."""
     about = ["-d", inputs.scenes, "-q", inputs.few, "--shard-size", SHARD]
     served = ["-t", "counting", "--engine", "openai", "--base-url", teacher_url, "--concurrency", 4]
-    lost = AT_ONCE * SHARD * QUESTIONS
+    lost = SHARDS_AT_ONCE * SHARD * QUESTIONS
     bucket = uuid.uuid4().hex
 
     def s3_store(place: Place) -> str:
@@ -108,10 +115,22 @@ def scenarios(inputs: Inputs, teacher_url: str, proxy_url: str, s3_server: str) 
             faulty_store=True,
             environment={"AWS_ENDPOINT_URL": proxy_url},
         ),
-        Scenario(
-            "extract-transformers",
-            lambda p: ["extract", *about, "-t", "tiny", "--engine", "transformers", "-s", p.folder / "store"],
-            local_state,
+        *(
+            Scenario(
+                f"extract-{engine}",
+                lambda p, engine=engine: [
+                    "extract",
+                    *about,
+                    "-t",
+                    "tiny",
+                    "--engine",
+                    engine,
+                    "-s",
+                    p.folder / "store",
+                ],
+                local_state,
+            )
+            for engine in ("transformers", "vllm")
         ),
         Scenario(
             "train",
@@ -123,11 +142,11 @@ def scenarios(inputs: Inputs, teacher_url: str, proxy_url: str, s3_server: str) 
             "audit",
             lambda p: [
                 *("questions", "audit", p.folder / "audited.yaml", "-d", inputs.scenes, "-s", p.folder / "store"),
-                *("--images", 12, "--probed", 4, *served),
+                *("--images", SAMPLED, "--probed", PROBED, *served),
             ],
             audit_state,
             prepare=copy_questions,
-            lost=10**6,  # a sample is one shard
+            lost=audit_lost(),
         ),
         Scenario(
             "export",
@@ -149,8 +168,19 @@ def import_words(inputs: Inputs) -> list[object]:
 
 
 def train_words(inputs: Inputs) -> list[object]:
-    student = ["--recipe", "demo", "--method", "makd", "--seeds", 0, "--epochs", 6, "--set", "checkpoint_every=1"]
+    student = ["--recipe", "demo", "--method", "makd", "--seeds", 0, "--epochs", 4, "--set", "checkpoint_every=1"]
     return ["train", "-d", inputs.scenes, "-s", inputs.store, "-q", inputs.few, *student]
+
+
+def audit_lost() -> int:
+    """Answers that a kill of an audit costs at most: its three parts are a shard each."""
+    probing = probing_questions(QuestionSet(scene_questions()))
+    parts = [SAMPLED * QUESTIONS, PROBED * len(probing), (PROBED + 1) * QUESTIONS]
+    return sum(sorted(parts)[-SHARDS_AT_ONCE:])
+
+
+def scene_questions() -> tuple[AspectQuestion, ...]:
+    return load_questions(PROJECT / "questions" / "scenes.yaml").questions[:QUESTIONS]
 
 
 def local_state(place: Place) -> State:

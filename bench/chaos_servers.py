@@ -42,6 +42,8 @@ class CountingTeacher(QuietServer):
         super().__init__(("127.0.0.1", 0), ChatHandler)
         self.lock = threading.Lock()
         self.asked: Counter[str] = Counter()
+        self.answering = threading.Event()  # not set: questions are counted, and wait for their answer
+        self.answering.set()
 
     @property
     def url(self) -> str:
@@ -69,6 +71,7 @@ class ChatHandler(BaseHTTPRequestHandler):
         if SAMPLE_QUESTION not in text:  # asked at every start, about an image of the engine's own
             with self.server.lock:
                 self.server.asked[pair] += 1
+            self.server.answering.wait()
             time.sleep(ANSWER_SECONDS)
         p_yes = (1 + int(pair[:4], 16)) / 70_000
         tokens = [("Yes", math.log(0.98 * p_yes)), ("No", math.log(0.98 * (1 - p_yes)))]
@@ -104,10 +107,29 @@ class FaultyProxy(QuietServer):
         self.lock = threading.Lock()
         self.random = random.Random(seed)
         self.failed = 0
+        self._shards_taken: int | None = None  # how many more of them; None: all
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @contextmanager
+    def refusing(self, after: int) -> Iterator[None]:
+        """Within it `after` shards are written, and nothing else once they are there."""
+        self._shards_taken = after
+        try:
+            yield
+        finally:
+            self._shards_taken = None
+
+    def refuses(self, method: str, path: str) -> bool:
+        with self.lock:
+            if method != "PUT" or self._shards_taken is None:
+                return False
+            if self._shards_taken == 0:
+                return True
+            self._shards_taken -= ".parquet" in path
+            return False
 
     def fault(self) -> str | None:
         with self.lock:
@@ -123,6 +145,9 @@ class ProxyHandler(BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         body = self._body()
+        if self.server.refuses(self.command, self.path):
+            self._reply(403, [], b"<Error><Code>AccessDenied</Code><Message>read-only for now</Message></Error>")
+            return
         fault = self.server.fault()
         if fault in ("500", "503"):
             self._reply(int(fault), [], b"<Error><Code>InternalError</Code><Message>at random</Message></Error>")
