@@ -15,6 +15,7 @@ import argparse
 import importlib.util
 import json
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -172,6 +173,8 @@ def main() -> None:
         parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     if importlib.util.find_spec("vllm") is None:
         chosen = [name for name in chosen if name != "extract-vllm"]
+    # Ended from outside it leaves no server and no files either.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     started, memory = time.monotonic(), shared_memory()
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as folder,
