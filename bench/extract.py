@@ -1,7 +1,7 @@
 """How much of the engine's speed `aspects extract` reaches, and what memory it takes. One line of JSON.
 
 The engine alone, decoded photos in and answers out, before and after the whole command: photos read, decoded and sent
-to the engine, Parquet written, Prefect watching. On the same photos for about as long, because machines drift and slow
+to the engine, Parquet written. On the same photos for about as long, because machines drift and slow
 down under load. Peak memory is that of the command and all its processes together, sampled now and then.
 
     python bench/extract.py --dataset ../shared/data/flowers102_64 --images 1000,8000
@@ -83,7 +83,7 @@ def extract(engine: str, photos: ImageDataset, count: int, folder: Path) -> dict
     store = folder / "store"
     command = [
         *(str(ASPECTS), "extract", "--dataset", str(folder / "photos"), "--splits", splits),
-        *("--questions", str(QUESTIONS), "--engine", engine, "--store", str(store)),
+        *("--questions", str(QUESTIONS), "--teacher", "tiny", "--engine", engine, "--store", str(store)),
     ]
     with psutil.Popen(command, stdout=subprocess.DEVNULL) as process:
         peak = 0
