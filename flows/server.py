@@ -6,15 +6,19 @@ import functools
 import importlib
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from prefect import Flow, flow, get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
+from prefect.states import Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows import signals
 from flows.labels import RunLabels, labels
 from flows.parameters import MAX_WORKERS
 from flows.redacting import hiding, require_no_secrets, secrets_of
@@ -22,6 +26,7 @@ from flows.server_host import ServerReporter, TaskShards
 from flows.work.host import Host, Reporter
 from flows.work.shards import SHARDS_AT_ONCE
 
+TELL_SECONDS = 2.0
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -43,10 +48,11 @@ def as_flow(
     def body(*args: P.args, **kwargs: P.kwargs) -> R:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        _label_run(labels(verb, bound.arguments))
+        run = _this_run()
+        _label_run(run, labels(verb, bound.arguments))
         secrets = secrets_of(bound.arguments)
         reporter = ServerReporter(get_run_logger(), _watching.get(), secrets)
-        with hiding(secrets):
+        with hiding(secrets), signals.telling(partial(_mark_crashed, run)):
             return work(Host(reporter=reporter, open_shards=partial(TaskShards, secrets)), *args, **kwargs)
 
     # Prefect reads types and defaults from here. A return type may be known to type checkers alone.
@@ -81,9 +87,20 @@ def flow_of(work: Callable[Concatenate[Host, P], R]) -> Flow[P, R]:
     return cast("Flow[P, R]", getattr(module, work.__name__))
 
 
-def _label_run(found: RunLabels) -> None:
-    run = FlowRunContext.get()
-    assert run is not None, "a flow's body runs in a flow run"
-    assert run.flow_run is not None, "a flow run has begun"
-    tags = [*run.flow_run.tags, *(tag for tag in found.tags if tag not in run.flow_run.tags)]
-    get_client(sync_client=True).update_flow_run(run.flow_run.id, name=found.name, tags=tags)
+def _this_run() -> FlowRun:
+    context = FlowRunContext.get()
+    assert context is not None, "a flow's body runs in a flow run"
+    assert context.flow_run is not None, "a flow run has begun"
+    return context.flow_run
+
+
+def _label_run(run: FlowRun, found: RunLabels) -> None:
+    tags = [*run.tags, *(tag for tag in found.tags if tag not in run.tags)]
+    get_client(sync_client=True).update_flow_run(run.id, name=found.name, tags=tags)
+
+
+def _mark_crashed(run: FlowRun) -> None:
+    """Say at once that the command is being ended: Prefect does so last, when there may be no time left for it."""
+    # A server that does not answer now must not hold up the end, whatever its client raises then.
+    with suppress(Exception), get_client(httpx_settings={"timeout": TELL_SECONDS}, sync_client=True) as client:
+        client.set_flow_run_state(run.id, Crashed(message="the command was interrupted"), force=True)

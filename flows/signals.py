@@ -11,7 +11,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -21,6 +21,8 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 3.5  # seconds for what is open to be closed
 LINE = "error: interrupted; give the same command again to go on where it stopped"
 _received: list[int] = []
+_to_tell: list[Callable[[], None]] = []
+_telling = threading.Lock()
 
 
 class Ended(SystemExit):
@@ -61,6 +63,19 @@ def listening() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def telling(other: Callable[[], None]) -> Iterator[None]:
+    """Within it the first signal calls `other`, in a thread of its own: a main thread that closes what is open may need
+    longer for that than it is given. The end waits for a call that has begun, so `other` has to take little time."""
+    _to_tell.append(other)
+    try:
+        yield
+    finally:
+        with _telling:
+            if other in _to_tell:
+                _to_tell.remove(other)
+
+
 def tell() -> None:
     """The line for whoever ended the command."""
     # Not through sys.stderr, whose lock another thread may hold.
@@ -92,12 +107,20 @@ def _watch(reading: int, handled: list[signal.Signals]) -> None:
         ending = [number for number in numbers if number in handled]
         if ending and first is not None:
             break
+        if ending:
+            threading.Thread(target=_tell_others, name="telling", daemon=True).start()
         first, ending = (ending[0], ending[1:]) if ending else (first, [])
         if ending:
             break
     assert first is not None
     tell()
     _leave(128 + first)
+
+
+def _tell_others() -> None:
+    with _telling:
+        while _to_tell:
+            _to_tell.pop()()
 
 
 def _leave(code: int) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -60,6 +61,7 @@ def load_vllm(teacher: ResolvedTeacher, options: EngineOptions, longest: int, **
     if on_cpu and arguments["enforce_eager"]:
         # vLLM compiles one small function even so, with a C++ compiler that may not be there.
         torch.compiler.set_stance("force_eager")
+    _keep_no_meeting_file()
     try:
         if on_cpu:
             arguments.setdefault("kv_cache_memory_bytes", _cache_bytes(teacher))
@@ -69,6 +71,19 @@ def load_vllm(teacher: ResolvedTeacher, options: EngineOptions, longest: int, **
         raise TeacherInvalid(f"vLLM cannot load {teacher.path}: {reasons}") from error
     except (ValueError, OSError, KeyError, TypeError) as error:  # TypeError: an argument that it does not know
         raise TeacherInvalid(f"vLLM cannot load {teacher.path}: {first_line(error)}") from error
+
+
+def _keep_no_meeting_file() -> None:
+    """Processes of one model find each other by a file in the folder for temporary files, which stays there when they
+    are killed. A model in this process alone meets nobody: it gets a file without a name.
+    """
+    from vllm.v1.executor import uniproc_executor
+
+    named = "get_file_store_init_method"
+    # Other releases of vLLM may find each other in another way, and other systems cannot open such a file.
+    if hasattr(uniproc_executor, named) and Path("/proc/self/fd").is_dir():
+        nameless = os.memfd_create("vllm")
+        setattr(uniproc_executor, named, lambda: f"file:///proc/self/fd/{nameless}")
 
 
 def free_vllm() -> None:

@@ -77,6 +77,21 @@ def test_a_second_signal_ends_it_at_once() -> None:
     assert seconds < 2
 
 
+@pytest.mark.parametrize("busy", [BUSY, "time.sleep(60)"])
+def test_others_are_told_at_once(busy: str) -> None:
+    body = f"hold = signals.telling(lambda: os.write(2, b'told\\n')); hold.__enter__(); {busy}"
+    code, err, seconds = end_script(body, signal.SIGTERM)
+    assert (code, err) == (143, "told\n" + LINE)
+    assert seconds < SOON
+
+
+def test_nobody_is_told_without_a_signal() -> None:
+    told: list[str] = []
+    with signals.listening(), signals.telling(lambda: told.append("told")):
+        pass
+    assert not told
+
+
 def test_threads_that_fail_because_of_the_end_say_nothing() -> None:
     body = "threading.Thread(target=lambda: (time.sleep(0.6), 1 / 0)).start(); time.sleep(60)"
     code, err, _ = end_script(body, signal.SIGINT)
