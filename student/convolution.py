@@ -1,12 +1,17 @@
-"""Convolutions of small maps as matrix products, which CPUs compute several times faster.
+"""Convolutions of small maps as matrix products, which CPUs compute several times faster, and a way around a defect.
 
 oneDNN computes a 3x3 convolution of 512 channels on a map of 2x2 at a tenth of the speed that it reaches on larger
 maps, and a ResNet18 that is shown 64 px spends half of its training there. The same sum written as one product of
 matrices (im2col) runs at full speed. `bench/train.py` measures what it brings.
+
+oneDNN 3.12 (torch 2.13) also writes past its memory, or gives wrong gradients, where it computes the gradient of the
+weights of a 1x1 convolution with a stride and few input channels, channels last: github.com/uxlfoundation/oneDNN, issue
+6035. Without a stride it does not.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +21,28 @@ from torch.nn import functional
 
 # Positions of the output up to which the product was faster, measured with ResNet's channels.
 SMALL_MAP = {torch.bfloat16: 7 * 7, torch.float32: 4 * 4}
+
+# Input channels that oneDNN takes at a time: 8 with AVX2, 16 with AVX-512. With fewer its defect shows.
+CHANNEL_BLOCK = 16
+
+
+def take_strides_first(module: nn.Module) -> None:
+    """Give each 1x1 convolution of few channels only the positions that its stride takes: the same sums without one."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d) and _is_small_strided_point(layer):
+            layer.register_forward_pre_hook(partial(_strided, stride=(layer.stride[0], layer.stride[1])))
+            layer.stride = (1, 1)
+
+
+def _is_small_strided_point(layer: nn.Conv2d) -> bool:
+    unpadded = layer.padding in ((0, 0), "valid")
+    few = layer.in_channels // layer.groups < CHANNEL_BLOCK
+    return unpadded and few and {*layer.kernel_size} == {1} and {*layer.stride} != {1}
+
+
+def _strided(layer: nn.Module, inputs: tuple[Tensor, ...], *, stride: tuple[int, int]) -> tuple[Tensor, ...]:
+    images, *others = inputs
+    return images[..., :: stride[0], :: stride[1]], *others
 
 
 def use_matrix_products(module: nn.Module) -> None:

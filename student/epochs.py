@@ -23,6 +23,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from torch.utils.tensorboard import SummaryWriter
 
 from storage.allocator import keep_freed_memory
+from storage.crashes import CRASHES, telling_crash
 from storage.errors import AspectsError, InputInvalid, RunFailed
 from storage.processes import serve_parent
 from storage.text import printable
@@ -201,7 +202,10 @@ def finish(run_dir: Path, logs: Sequence[Any], kept: str | None, **facts: Any) -
 
 
 def launch(config: TrainingConfig, work: Callable[[Fabric], None]) -> None:
-    """Have every device of the config do its part of `work`; torch's generator is as before afterwards."""
+    """Have every device of the config do its part of `work`; torch's generator is as before afterwards.
+
+    Raises RunFailed where the process of a device has crashed.
+    """
     # Its notes about precision would break the progress bar.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     # Spawned, not relaunched from the command line: this may be a worker's process, whose command is not ours.
@@ -209,18 +213,24 @@ def launch(config: TrainingConfig, work: Callable[[Fabric], None]) -> None:
     fabric = Fabric(
         accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=config.precision
     )
+    crash = (
+        f"training of backbone '{config.backbone}' crashed within torch; the same command goes on from the last "
+        f"checkpoint; if it crashes again, take another backbone or image_size"
+    )
     if config.devices == 1:
-        with torch.random.fork_rng():
+        with telling_crash(crash), torch.random.fork_rng():
             fabric.launch(work)
         return
     errors = multiprocessing.get_context("spawn").SimpleQueue()
     try:
         with torch.random.fork_rng():
             fabric.launch(partial(_report_errors, work=work, errors=errors))
-    except (ProcessRaisedException, ProcessExitedException):
-        if errors.empty():
-            raise
-        raise errors.get() from None
+    except (ProcessRaisedException, ProcessExitedException) as error:
+        if not errors.empty():
+            raise errors.get() from None
+        if isinstance(error, ProcessExitedException) and error.signal_name in CRASHES:
+            raise RunFailed(f"{crash} ({error.signal_name})") from error
+        raise
 
 
 def _report_errors(fabric: Fabric, work: Callable[[Fabric], None], errors: Any) -> None:

@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from student.config import TORCHVISION, StudentConfig
-from student.convolution import use_matrix_products
+from student.convolution import take_strides_first, use_matrix_products
 from student.methods import Link
 from student.settings import ConfigInvalid
 from student.stages import Stage, inner_stages, inputs_of, outputs_of
@@ -132,6 +132,7 @@ def _joined(features: Sequence[Tensor]) -> Tensor:
 
 def optimized(student: Network) -> Network:
     """The module with its convolutions laid out and computed as CPUs with matrix units and tensor cores want them."""
+    take_strides_first(student)
     use_matrix_products(student)
     return student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

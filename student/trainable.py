@@ -7,6 +7,7 @@ import functools
 import torch
 from torch import Tensor
 
+from storage.crashes import telling_crash
 from student.config import StudentConfig
 from student.model import Logits, Student, build_student, optimized
 from student.settings import ConfigInvalid
@@ -36,8 +37,12 @@ def require_trainable(config: StudentConfig, images: int | None = None) -> None:
 @functools.cache
 def _try_out(config: StudentConfig, images: int) -> None:
     aspects = ASPECTS if config.objective.aspect_terms else 0
+    crash = (
+        f"backbone '{config.backbone}' crashes torch on this machine when it is trained by method '{config.method}' at "
+        f"{config.image_size} px; nothing was asked or trained: take another backbone or image_size"
+    )
     try:
-        with torch.random.fork_rng(devices=[]):
+        with telling_crash(crash), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             student = optimized(build_student(config, classes=CLASSES, aspects=aspects))
             pixels = torch.randn(images, 3, config.image_size, config.image_size)

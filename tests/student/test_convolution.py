@@ -8,8 +8,10 @@ import pytest
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from student.convolution import MatrixProductConvolution, SmallMapConv2d, use_matrix_products
+from student.convolution import MatrixProductConvolution, SmallMapConv2d, take_strides_first, use_matrix_products
+from student.model import optimized
 
 
 def outputs_and_gradients(layer: nn.Module, images: Tensor) -> list[Tensor]:
@@ -90,3 +92,50 @@ def test_what_it_puts_out_may_be_changed_in_place():
     assert output.is_contiguous(memory_format=torch.channels_last)
     output.sum().backward()
     assert images.grad is not None
+
+
+class ScaledConv2d(nn.Conv2d):
+    """A subclass with a forward of its own, as timm has several."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = self.weight * 2
+        return functional.conv2d(input, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+@pytest.mark.parametrize(
+    ("layer", "changes"),
+    [
+        (nn.Conv2d(3, 8, 1, stride=2), True),
+        (nn.Conv2d(15, 8, 1, stride=(1, 3), bias=False), True),
+        (nn.Conv2d(20, 8, 1, stride=2, groups=4), True),
+        (nn.Conv2d(3, 8, 1, stride=2, padding="valid"), True),
+        (ScaledConv2d(4, 8, 1, stride=(3, 2)), True),
+        (nn.Conv2d(16, 8, 1, stride=2), False),
+        (nn.Conv2d(3, 8, 1), False),
+        (nn.Conv2d(3, 8, 1, stride=2, padding=1), False),
+        (nn.Conv2d(3, 8, 3, stride=2), False),
+    ],
+)
+def test_strides_of_small_points_are_taken_first(layer: nn.Conv2d, changes: bool):
+    ours = copy.deepcopy(layer)
+    for _ in range(2):  # a student is laid out for training, and again for evaluation
+        take_strides_first(ours)
+        use_matrix_products(ours)
+    ours = copy.deepcopy(ours)
+    assert (ours.stride == (1, 1) and layer.stride != (1, 1)) == changes
+    assert list(ours.state_dict()) == list(layer.state_dict())
+    images = torch.randn(2, layer.in_channels, 23, 18)
+    for mine, theirs in zip(outputs_and_gradients(ours, images), outputs_and_gradients(layer, images), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_a_small_point_with_a_stride_is_trained_without_damage_to_memory():
+    torch.manual_seed(0)
+    layer = nn.Conv2d(4, 8, 1, stride=2, bias=False)
+    images = torch.randn(2, 4, 64, 64)
+    expected = torch.autograd.grad(layer(images).square().sum(), layer.weight)[0]
+    ours = optimized(copy.deepcopy(layer))
+    for _ in range(20):
+        output = ours(images.contiguous(memory_format=torch.channels_last))
+        (found,) = torch.autograd.grad(output.square().sum(), ours.weight)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)

@@ -1,7 +1,12 @@
 """Backbones that do something else in training than one would think: they work, or are refused by name in one line."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
 import pytest
 
+from student import epochs, trainable
 from student.config import StudentConfig
 from student.settings import ConfigInvalid
 from student.trainable import require_trainable
@@ -42,3 +47,23 @@ def test_what_cannot_be_trained_is_refused_by_name(backbone: str, method: str, i
     with pytest.raises(ConfigInvalid, match=backbone) as caught:
         require_trainable(config_of(backbone, method, image_size))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("module", [trainable, epochs])
+def test_a_crash_would_be_told_by_the_name_of_the_backbone(module: ModuleType, monkeypatch: pytest.MonkeyPatch):
+    begun: list[str] = []
+
+    @contextmanager
+    def telling_crash(line: str) -> Iterator[None]:
+        begun.append(line)
+        yield
+        begun.append("ended")
+
+    monkeypatch.setattr(module, "telling_crash", telling_crash)
+    config = config_of("test_resnet", "base", 33).replace(accelerator="cpu")
+    if module is trainable:
+        require_trainable(config)
+    else:
+        epochs.launch(config, lambda _: begun.append("trained"))
+    assert begun[0].count("backbone 'test_resnet'") == begun[0].count("another backbone") == 1
+    assert begun[1:] == (["ended"] if module is trainable else ["trained", "ended"])

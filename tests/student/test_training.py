@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from storage.answers import Answers
 from storage.datasets import FileDataset, image_folder
+from storage.errors import RunFailed
 from student import epochs
 from student.config import StudentConfig
 from student.epochs import TrainingDiverged
@@ -167,9 +168,7 @@ def test_a_loss_that_is_no_number_stops_the_run(
 def test_one_image_at_a_time_is_refused_where_the_network_cannot(
     config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
 ):
-    with pytest.raises(
-        ConfigInvalid, match=r"cannot be trained on batches of one image .*give 2 or more for each device"
-    ):
+    with pytest.raises(ConfigInvalid, match=r"many backbones need batches of two images or more: set batch_size"):
         train(config.replace(batch_size=1), dataset, knowledge, tmp_path, progress=False)
 
 
@@ -230,6 +229,16 @@ def test_an_error_in_another_process_is_raised_as_itself(
     expected = ProcessRaisedException if isinstance(error, KeyError) else type(error)
     with pytest.raises(expected, match="traceback of many" if isinstance(error, KeyError) else str(error)):
         epochs.launch(config.replace(devices=2), fail)
+
+
+def test_a_crash_in_another_process_names_the_backbone(config: StudentConfig, monkeypatch: pytest.MonkeyPatch):
+    def crash(*_: object) -> None:
+        raise ProcessExitedException("ended", 1, 2, -11, "SIGSEGV")
+
+    monkeypatch.setattr(SpawnedFabric, "launch", crash)
+    monkeypatch.setattr(epochs, "Fabric", SpawnedFabric)
+    with pytest.raises(RunFailed, match=f"backbone '{config.backbone}' crashed .* another backbone .*SIGSEGV"):
+        epochs.launch(config.replace(devices=2), lambda _: None)
 
 
 def test_the_kept_epoch_is_the_last_or_validations_best(config: StudentConfig):

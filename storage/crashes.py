@@ -1,0 +1,56 @@
+"""A line for people about a process that is ended from within, as by a segmentation fault in a library."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from storage.text import printable
+
+# Signals by which a process ends itself.
+CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
+SHELL = "/bin/sh"
+# A process that has crashed cannot write much itself: a shell waits for the first word of Python's fault handler.
+SAY_IF_TOLD = 'read -r told && printf "\\n%s\\n" "$0" >&2'
+
+
+@contextmanager
+def telling_crash(line: str) -> Iterator[None]:
+    """Have `line` written to stderr if this process crashes within the block, and nothing if it ends in any other way.
+
+    Does nothing where Python's fault handler is in use already: by PYTHONFAULTHANDLER, or an outer block of this kind.
+    Where there is no shell the system alone says what happened.
+    """
+    if faulthandler.is_enabled() or not os.access(SHELL, os.X_OK):
+        yield
+        return
+    with _watched(line) as told:
+        faulthandler.enable(told, all_threads=False)
+        try:
+            yield
+        finally:
+            faulthandler.disable()
+
+
+@contextmanager
+def _watched(line: str) -> Iterator[int]:
+    """A file descriptor; once something is written to it, another process writes `line` to stderr."""
+    ours, told = os.pipe()
+    try:
+        # In a session of its own: Ctrl-C reaches every process of a terminal.
+        shell = subprocess.Popen(
+            [SHELL, "-c", SAY_IF_TOLD, printable(line)],
+            stdin=ours,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    finally:
+        os.close(ours)
+    try:
+        yield told
+    finally:
+        os.close(told)
+        shell.wait()
