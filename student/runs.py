@@ -64,6 +64,7 @@ class Description(Protocol):
     """What a run trains on what, whatever it trains."""
 
     CONFIG: ClassVar[type[TrainingConfig]]
+    TRAINS: ClassVar[str]
 
     @property
     def config(self) -> TrainingConfig: ...
@@ -87,6 +88,7 @@ class RunDescription:
     """What a run trains on what. `digest` covers image ids, labels and answers, `network` the weights learnt from."""
 
     CONFIG: ClassVar[type[TrainingConfig]] = StudentConfig
+    TRAINS: ClassVar[str] = "classifier"
 
     config: StudentConfig
     dataset: str
@@ -182,8 +184,12 @@ def read_description(run_dir: Path, kind: type[AnyDescription]) -> AnyDescriptio
         values = read_json(path)
     except FileNotFoundError as error:
         raise RunInvalid(_no_run(run_dir)) from error
+    stored = values.get("config")
+    trains = "detector" if isinstance(stored, dict) and "detector" in stored else "classifier"
+    if isinstance(stored, dict) and trains != kind.TRAINS:
+        raise RunInvalid(f"{run_dir} holds the run of a {trains}, not of a {kind.TRAINS}; choose another folder")
     try:
-        config = kind.CONFIG.from_stored(values.get("config"))
+        config = kind.CONFIG.from_stored(stored)
     except ConfigInvalid as error:
         raise unreadable(path, error) from error
     return parse(kind, values | {"config": config}, path)

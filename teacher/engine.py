@@ -34,6 +34,10 @@ class TeacherUnreachable(RunFailed):
     """A server gave no answer in all attempts; it may be well again later, and the shard asked again."""
 
 
+class TeacherPaused(RunFailed):
+    """A server takes no requests for longer than a run waits; the message says how long."""
+
+
 @dataclass(slots=True, kw_only=True)
 class EngineUsage:
     """What an engine has done since it was loaded; the engine counts on in it.

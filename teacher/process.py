@@ -24,14 +24,15 @@ from storage.allocator import keep_freed_memory
 from storage.errors import RunFailed
 from storage.processes import serve_parent
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid
-from teacher.engine import EngineName, EngineUsage, LoadedModel, TeacherEngine, TeacherUnreachable
+from teacher.engine import EngineName, EngineUsage, LoadedModel, TeacherEngine, TeacherPaused, TeacherUnreachable
 from teacher.engine_log import EngineLog, LogWriter, remove_old_logs
 from teacher.redaction import redact
 from teacher.trouble import tell, told
 from teacher.writer import Writer, WritingRequest, WrittenReply
 
 LOADED = -1  # the number of a process's first message; its answers count from 0
-TROUBLE = (ValueError, TeacherUnreachable)  # what the parent is told (teacher/trouble.py); else the process ends
+# What the parent is told (teacher/trouble.py); at all else the process ends.
+TROUBLE = (ValueError, TeacherUnreachable, TeacherPaused)
 
 _starting = threading.Lock()
 Result = TypeVar("Result")

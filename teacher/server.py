@@ -6,17 +6,20 @@ import asyncio
 import base64
 import io
 import json
+import math
 import os
 import random
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from PIL import Image
 
 from teacher.config import EngineOptions, TeacherInvalid
-from teacher.engine import TeacherUnreachable
+from teacher.engine import TeacherPaused, TeacherUnreachable
 from teacher.redaction import excerpt
 from teacher.replies import ChatReply, ReplyMalformed, read_reply
 from teacher.transport import CONNECT_SECONDS, NoReply, Reply, Transport, check_address, check_key, check_variable
@@ -26,7 +29,8 @@ TRANSIENT = frozenset({408, 409, 429})  # and 500 or more: the same request may 
 # More attempts where a whole time-out passed, or the reply was nonsense: those seldom pass, and each costs.
 SLOW_RETRIES, MALFORMED_RETRIES = 1, 2
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds between attempts
-LONGEST_PROMISE = 60.0  # seconds that a server may ask for in Retry-After
+LONGEST_PROMISE = 60.0  # seconds in Retry-After that are waited for
+LONGEST_PATIENCE = 600.0  # seconds in Retry-After from which asking any earlier is of no use
 # What OpenAI's newer models call the length limit. The old name goes first: a server that does not know a name may
 # leave it out of account, and answer at length for money.
 LENGTH_LIMITS = ("max_tokens", "max_completion_tokens")
@@ -94,7 +98,7 @@ class ChatServer:
 
     async def complete(self, content: Sequence[Any], length: int, **fields: Any) -> ChatReply:
         """The answer to one user's message, at most `length` tokens; `fields` go into the request, and
-        `options.arguments` over them. Raises RequestRefused, TeacherInvalid, TeacherUnreachable."""
+        `options.arguments` over them. Raises RequestRefused, TeacherInvalid, TeacherUnreachable, TeacherPaused."""
         body = self._request(content, length, fields)
         async with self._slots:
             return await self._send(body)
@@ -142,6 +146,12 @@ class ChatServer:
                 if trouble is not None:
                     raise trouble
                 reason, pause = self._message(reply), _promised_wait(reply)
+                if pause is not None and pause > LONGEST_PATIENCE:
+                    raise TeacherPaused(
+                        f"{self} takes no requests for another {pause:.0f} s ({reason}); give the same command again "
+                        "then: finished shards are kept"
+                    )
+                pause = pause if pause is not None and pause <= LONGEST_PROMISE else None
             except NoReply as error:
                 reason, slow = self.excerpt(str(error)), slow + error.timed_out
             except ReplyMalformed as error:
@@ -208,12 +218,16 @@ def _wait(attempts: int) -> float:
 
 
 def _promised_wait(reply: Reply) -> float | None:
-    """Seconds after which the server wants to be asked again; None where it does not say so within reason."""
+    """Seconds after which the server wants to be asked again; None where it does not say."""
+    said = reply.headers.get("Retry-After", "")
     try:
-        seconds = float(reply.headers.get("Retry-After", ""))
+        seconds = float(said)
     except ValueError:
-        return None
-    return seconds if 0 <= seconds <= LONGEST_PROMISE else None
+        try:
+            seconds = (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):  # no date, or one without a time zone
+            return None
+    return seconds if 0 <= seconds < math.inf else None
 
 
 def check_server(model: str, options: EngineOptions) -> None:

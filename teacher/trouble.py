@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from teacher.config import AnswerTokenMissing, ChatTemplateMissing, TeacherInvalid
-from teacher.engine import ImageRefused, TeacherUnreachable
+from teacher.engine import ImageRefused, TeacherPaused, TeacherUnreachable
 from teacher.redaction import excerpt
 
 LONGEST = 900  # characters of a message
 KINDS: dict[str, type[Exception]] = {
-    kind.__name__: kind for kind in (TeacherInvalid, AnswerTokenMissing, ChatTemplateMissing, TeacherUnreachable)
+    kind.__name__: kind
+    for kind in (TeacherInvalid, AnswerTokenMissing, ChatTemplateMissing, TeacherUnreachable, TeacherPaused)
 }
 Told = tuple[str, int, str]  # kind, number of the image, message
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import tempfile
 from collections.abc import Sequence
@@ -20,6 +19,8 @@ from storage.filesystem import reason
 from storage.questions import QuestionSet
 
 if TYPE_CHECKING:  # torch takes seconds
+    from storage.datasets.detection import DetectionDataset
+    from student.detection.examples import DetectionKnowledge
     from student.examples import Knowledge
     from student.experiment import Grid
 
@@ -70,7 +71,7 @@ def check_training(
     )
     runs = None if ANSWERS_PLACE in student.runs else Path(student.runs).expanduser()
     check_writable(Path(student.runs.partition(ANSWERS_PLACE)[0]).expanduser())
-    check_grid(grid, images, Knowledge(image=_imagined(images, asked, teacher)), runs)
+    check_grid(grid, images, Knowledge(image=imagined(images, asked, teacher)), runs)
 
 
 def check_grid(grid: Grid, images: ImageDataset, knowledge: Knowledge, runs: Path | None) -> None:
@@ -95,18 +96,30 @@ def check_grid(grid: Grid, images: ImageDataset, knowledge: Knowledge, runs: Pat
             join_examples(config.replace(seed=grid.seeds[0]), images, records, knowledge)
 
 
-def check_detector_runs(grid: Grid, runs: Path) -> None:
-    """Raise what training any detector of the grid will raise about folders of runs with other settings."""
+def check_detector_grid(grid: Grid, images: DetectionDataset, knowledge: DetectionKnowledge, runs: Path | None) -> None:
+    """As `check_grid`, for detectors."""
     from student.detection.config import DetectorConfig
+    from student.detection.examples import require_answers
     from student.detection.runs import DetectorDescription
-    from student.runs import DESCRIPTION, open_run, read_description
+    from student.detection.trainable import require_trainable_detector
+    from student.runs import DESCRIPTION, is_finished, open_run, read_description
 
-    for cell in grid.cells_of(DetectorConfig, runs):
-        for seed in grid.seeds:
-            place = cell.directory(runs, seed)
+    records = select(images, (TRAINED,))
+    for cell in grid.cells_of(DetectorConfig, runs or Path()):
+        config = cell.config
+        if config.watch is not None:
+            select(images, (config.watch,))
+        places = [(seed, cell.directory(runs, seed)) for seed in grid.seeds] if runs else []
+        for seed, place in places:
             if (place / DESCRIPTION).exists():
                 held = read_description(place, DetectorDescription)
-                open_run(place, dataclasses.replace(held, config=cell.config.replace(seed=seed)))
+                # As if the images and answers were its own: whether they are is known once they are there.
+                open_run(place, DetectorDescription.of(config.replace(seed=seed), images, knowledge, held.digest))
+        if not places or not all(is_finished(place) for _, place in places):
+            used = knowledge.used_by(config)
+            require_answers(config, images, records, used)
+            used.aspects(config)
+            require_trainable_detector(config)
 
 
 def check_writable(runs: Path) -> None:
@@ -123,7 +136,7 @@ def check_writable(runs: Path) -> None:
         ) from error
 
 
-def _imagined(images: ImageDataset, asked: QuestionSet, teacher: str) -> Answers:
+def imagined(images: ImageDataset, asked: QuestionSet, teacher: str) -> Answers:
     """Answers to all questions about all images, drawn at random: what is learnt from them has a solution."""
     records = images.records
     log_odds = np.random.default_rng(0).standard_normal((len(records), len(asked)), np.float32)

@@ -22,8 +22,9 @@ from flows.work.asking import TeacherEngines
 from flows.work.checks import (
     ANSWERS_PLACE,
     EVALUATED,
-    check_detector_runs,
+    check_detector_grid,
     check_writable,
+    imagined,
     require_training_split,
     say_split,
 )
@@ -41,7 +42,7 @@ from flows.work.training import find_teacher_answers
 from storage.datasets.base import ImageDataset, select
 from storage.datasets.detection import DetectionDataset, boxes_name, require_boxes
 from storage.errors import InputInvalid
-from storage.questions import load_questions
+from storage.questions import QuestionSet, load_questions
 from teacher.extract import SHARD_SIZE
 from teacher.planning import directory_of
 
@@ -81,13 +82,15 @@ def detect_aspects(
     """
     with host.reporter.working("reading the dataset"):
         images = dataset.open_detection()
-        if train:
-            check_detector_training(images, student_for(detector, questions, box_questions))
         resolved = find_teacher(host.reporter, teacher, dataset, engine)
         asked = {
             what: (shown, load_questions(Path(file).expanduser()))
             for what, (shown, file) in to_ask(images, boxes, questions, box_questions).items()
         }
+        if train:
+            check_detector_training(
+                images, student_for(detector, questions, box_questions), asked, resolved.fingerprint
+            )
         for shown, each in asked.values() if train else ():
             require_training_split([*splits, *directory_of(shown, each, resolved, store).splits()])
     summaries = {}
@@ -158,7 +161,7 @@ def train_detection_grid(
         reporter.detail(f"{cell}, seed {seed}: epoch {log.epoch}, loss {log.loss:.3f}{watched}")
 
     check_writable(runs)
-    check_detector_runs(grid, runs)
+    check_detector_grid(grid, images, knowledge, runs)
     results = run_detection_experiment(
         grid, images, knowledge, runs, split=split, progress=reporter.progress_bars, on_epoch=log_epoch
     )
@@ -176,13 +179,22 @@ def _grid_of(config: DetectorConfig, seeds: Sequence[int]) -> Grid:
     return Grid(settings=config.to_dict(), axes={"method": methods}, seeds=seeds)
 
 
-def check_detector_training(images: DetectionDataset, detector: StudentParameters) -> None:
-    """Raise what training detectors will raise about settings, splits and the runs folder."""
+def check_detector_training(
+    images: DetectionDataset,
+    detector: StudentParameters,
+    asked: Mapping[str, tuple[ImageDataset, QuestionSet]],
+    teacher: str,
+) -> None:
+    """Raise what training detectors on answers to `asked` by `teacher` (its fingerprint) will raise about settings,
+    splits, boxes and the runs folder."""
+    from student.detection.examples import DetectionKnowledge
+
     config = detector.detector_config()
     evaluation_split(images)
     check_writable(Path(detector.runs.partition(ANSWERS_PLACE)[0]).expanduser())
-    if ANSWERS_PLACE not in detector.runs:
-        check_detector_runs(_grid_of(config, detector.seeds), Path(detector.runs).expanduser())
+    runs = None if ANSWERS_PLACE in detector.runs else Path(detector.runs).expanduser()
+    knowledge = DetectionKnowledge(**{what: imagined(shown, each, teacher) for what, (shown, each) in asked.items()})
+    check_detector_grid(_grid_of(config, detector.seeds), images, knowledge, runs)
 
 
 def student_for(detector: StudentParameters, questions: str | None, box_questions: str | None) -> StudentParameters:

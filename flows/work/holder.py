@@ -9,7 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from storage.errors import RunFailed
-from teacher.engine import EngineUsage, TeacherEngine, TeacherUnreachable
+from teacher.engine import EngineUsage, TeacherEngine, TeacherPaused, TeacherUnreachable
 from teacher.process import TeacherDied
 
 STARTS = 3  # in a row that may fail before nobody tries again
@@ -63,7 +63,7 @@ class EngineHolder:
     def _new_engine(self) -> LivingEngine:
         try:
             engine = self._start(self._closing)
-        except ValueError as error:
+        except (ValueError, TeacherPaused) as error:
             self.refusal = error
             raise
         except (TeacherDied, TeacherUnreachable) as error:

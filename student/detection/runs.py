@@ -39,6 +39,7 @@ class DetectorDescription:
     """What a run trains on what. `digest` covers image ids, boxes, labels and answers."""
 
     CONFIG: ClassVar[type[TrainingConfig]] = DetectorConfig
+    TRAINS: ClassVar[str] = "detector"
 
     config: DetectorConfig
     dataset: str

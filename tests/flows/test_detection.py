@@ -18,8 +18,11 @@ from flows.work.experiment import Experiment, run_experiment
 from storage.answers import AnswersMissing
 from storage.datasets import DatasetInvalid, open_detection_dataset
 from storage.detection_scenes import write_detection_scenes
+from storage.errors import AspectsError
+from student.runs import RunInvalid
 from student.settings import ConfigInvalid
 from tests.flows.hosts import Notes, plain_host
+from tests.flows.work.engines import use_engine
 
 Detect = Callable[..., Any]
 SMALLEST = 12.0  # pixels; some of the scenes' boxes are smaller
@@ -148,6 +151,38 @@ def test_mistakes_are_found_before_anything_is_asked(detect: Detect, tmp_path: P
     with pytest.raises(DatasetInvalid, match="no detection dataset at nowhere"):
         detect(tmp_path, dataset=DatasetParameters(source="nowhere"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"question_count": 40}, "question_count is 40"),
+        ({"without_group": "smell"}, "no question is of the group 'smell'"),
+        ({"watch": "tset"}, "no split 'tset'"),
+        ({"backbone": "vit_tiny_patch16_224"}, "backbone 'vit_tiny_patch16_224' gives no maps of 64 px"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_training_refuses_is_refused_before_the_first_question(
+    detect: Detect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    engine = use_engine(monkeypatch)
+    with pytest.raises(AspectsError, match=message):
+        detect(tmp_path / "store", train=True, detector=student(tmp_path / "runs", **settings))
+    assert engine.asked == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_classifiers_takes_no_detector(
+    detect: Detect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine = use_engine(monkeypatch)
+    place = tmp_path / "runs" / "base" / "seed-0"
+    place.mkdir(parents=True)
+    (place / "run.json").write_text(json.dumps({"config": {"backbone": "resnet18", "image_size": 32, "epochs": 1}}))
+    with pytest.raises(RunInvalid, match=r"seed-0 holds the run of a classifier, not of a detector; choose another"):
+        detect(tmp_path / "store", train=True, detector=student(tmp_path / "runs"))
+    assert engine.asked == 0
 
 
 def test_training_needs_boxes_before_anything_is_asked(detect: Detect, boxed_scenes: Path, tmp_path: Path) -> None:

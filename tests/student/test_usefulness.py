@@ -46,3 +46,16 @@ def test_answers_about_classes_can_be_asked_too(dataset: FileDataset, answers: A
     rows = [by_class[name] for name in answers.label_names]
     same = dataclasses.replace(answers, yes=answers.yes[rows], no=answers.no[rows])
     assert np.isfinite(answers_uses(dataset, same)["missed"].to_numpy()).all()
+
+
+def test_a_single_question_is_missed_for_all_that_it_says(log_odds: np.ndarray):
+    (use,) = question_uses(log_odds[:, :1], PHOTOS, QuestionSet(QUESTIONS.questions[:1]))
+    assert use.missed == pytest.approx(posterior_bits(log_odds[:, :1], PHOTOS)) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("questions", [1, 4])
+@pytest.mark.parametrize("value", [0.0, -8.0, np.inf])
+def test_answers_that_are_always_the_same_say_nothing(value: float, questions: int):
+    constant = np.full((len(LABELS), questions), value)
+    uses = question_uses(constant, PHOTOS, QuestionSet(QUESTIONS.questions[:questions]))
+    assert [bits for use in uses for bits in (use.alone, use.missed)] == pytest.approx([0.0] * 2 * questions)

@@ -12,13 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from teacher.config import EngineOptions, TeacherConfig, TeacherInvalid, resolve_served
-from teacher.engine import TeacherUnreachable
+from teacher.engine import TeacherPaused, TeacherUnreachable
 from teacher.openai_engine import OpenAIEngine
 from teacher.openai_writer import OpenAIWriter
 from teacher.transport import LARGEST_BODY
@@ -211,6 +213,27 @@ def test_a_reply_that_trickles_has_one_deadline(server: ScriptedServer) -> None:
         with pytest.raises(TeacherUnreachable, match=r"in up to 2 attempts \(timed out after 0\.3 s\)"):
             engine.answer(IMAGES, ["Is it red?"])
     assert time.monotonic() - started < 3
+
+
+LATER = format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True)
+
+
+@pytest.mark.parametrize("promise", ["3600", "1e30", LATER], ids=["seconds", "ages", "a date"])
+def test_a_long_pause_ends_the_run_at_once(server: ScriptedServer, promise: str) -> None:
+    with load(server.url) as engine:
+        server.requests.clear()
+        server.reply = lambda request: failure(429, "quota used up", **{"Retry-After": promise})
+        with pytest.raises(TeacherPaused, match=r"takes no requests for another \d+ s \(quota used up\)"):
+            engine.answer(IMAGES, ["Is it red?"])
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("promise", ["-5", "nan", "inf", "soon", "Fri, 31 Dec 1999 23:59:59 GMT", ""])
+def test_a_pause_that_makes_no_sense_is_left_alone(server: ScriptedServer, promise: str) -> None:
+    with load(server.url) as engine:
+        replies = iter([failure(429, **{"Retry-After": promise}), GOOD])
+        server.reply = lambda request: next(replies)
+        engine.answer(IMAGES, ["Is it red?"])
 
 
 @pytest.mark.parametrize("state", [301, 302, 307, 308])

@@ -1,0 +1,58 @@
+"""Whether a detector can be trained: built and tried with random pixels, before anything is asked or trained."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+from student.detection.config import DetectorConfig
+from student.detection.model import build_detector, step_losses
+from student.settings import ConfigInvalid
+
+CLASSES, ASPECTS = 2, 2
+
+
+def require_trainable_detector(config: DetectorConfig) -> None:
+    """One step of training of the config's detector. Raises ConfigInvalid, of one line, where it does not work."""
+    tried = DetectorConfig(
+        detector=config.detector,
+        backbone=config.backbone,
+        image_size=config.image_size,
+        batch_size=min(config.batch_size // config.devices, 2) or 1,
+        finest_stride=config.finest_stride,
+        channels=config.channels,
+        hidden=config.hidden,
+        anchor_scale=config.anchor_scale,
+        method=config.method,
+        epochs=1,
+        warmup=0,
+    )
+    _try_out(tried)
+
+
+@functools.cache
+def _try_out(config: DetectorConfig) -> None:
+    asked = {"box_aspects": ASPECTS * (config.box_alpha > 0), "image_aspects": ASPECTS * (config.whole_alpha > 0)}
+    try:
+        detector = build_detector(config, classes=CLASSES, **asked)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            images = list(torch.rand(config.batch_size, 3, config.image_size, config.image_size))
+            side = config.image_size / 2
+            target = {
+                "boxes": torch.tensor([[0.0, 0.0, side, side]]),
+                "labels": torch.tensor([0]),
+                "aspects": torch.full((1, asked["box_aspects"]), 0.5),
+                "image_aspects": torch.full((asked["image_aspects"],), 0.5),
+            }
+            step_losses(config, dict(detector(images, [target] * len(images))))["loss"].backward()
+    except ConfigInvalid:
+        raise
+    except Exception as error:  # backbones raise whatever they stumble over
+        why = " ".join(str(error).split())[:160]
+        raise ConfigInvalid(
+            f"{config.detector} on backbone '{config.backbone}' cannot be trained at {config.image_size} px with "
+            f"batches of {config.batch_size} ({type(error).__name__}: {why}); take another backbone, image_size or "
+            f"batch_size"
+        ) from error
