@@ -60,10 +60,15 @@ def install() -> None:
 
 def reach_subprocesses() -> None:
     """The same in Python processes that this one starts from now on and whose code is not ours."""
-    if _build("torch") == "cpu" and _build("torchvision") != "cpu":
-        places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-        if str(STARTUP) not in places:
-            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(STARTUP), *places]))
+    os.environ.update(startup_environment())
+
+
+def startup_environment() -> dict[str, str]:
+    """What a process's environment needs so that it is prepared from its start; nothing where torchvision fits."""
+    if _build("torch") != "cpu" or _build("torchvision") == "cpu":
+        return {}
+    places = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    return {"PYTHONPATH": os.pathsep.join(dict.fromkeys([str(STARTUP), *places]))}
 
 
 def _has_operators() -> bool:

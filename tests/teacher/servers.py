@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from storage.torchvision_ops import startup_environment
 from teacher.vllm_load import DEFAULTS
 from tests.flows.processes import free_port
 
@@ -47,7 +48,8 @@ def vllm_serve(model: Path, name: str, max_length: int, log: Path, **more: str) 
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--enforce-eager"]
     command += [part for name, value in arguments.items() for part in (f"--{name}", value)]
     with log.open("wb") as file:
-        server = subprocess.Popen(command, stdout=file, stderr=file, env={**DEFAULTS, **os.environ})
+        environment = {**DEFAULTS, **os.environ, **startup_environment()}
+        server = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
     try:
         _wait_for(f"http://127.0.0.1:{port}/health", server, log)
         yield f"http://127.0.0.1:{port}/v1"
