@@ -8,7 +8,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -87,16 +87,17 @@ def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def read_yaml(path: Path, *, limit: int = MEGABYTE) -> Any:
+def read_yaml(path: Path, *, limit: int = MEGABYTE, as_text: bool = False) -> Any:
     """What a YAML file holds. Raises OSError and DocumentInvalid."""
-    return parse_yaml(decode(read_bytes(path, limit=limit), path, "YAML"), path)
+    return parse_yaml(decode(read_bytes(path, limit=limit), path, "YAML"), path, as_text=as_text)
 
 
-def parse_yaml(text: str, where: object) -> Any:
-    """What YAML holds. Raises DocumentInvalid, naming `where`, also for nesting and aliases that expand too far."""
+def parse_yaml(text: str, where: object, *, as_text: bool = False) -> Any:
+    """What YAML holds; `as_text` leaves 007, no and 2026-01-02 as they are written. Raises DocumentInvalid, naming
+    `where`, also for nesting and aliases that expand too far."""
     try:
         _check_size(yaml.parse(text, Loader=_Loader), where)
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=_TextLoader if as_text else _Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         if isinstance(error, DocumentInvalid):
             raise
@@ -116,6 +117,12 @@ class _Loader(_SafeLoader):
                     )
                 seen.add((key.tag, key.value))
         return dict(super().construct_mapping(node, deep))
+
+
+class _TextLoader(_Loader):
+    """Takes every value without quotes for text."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
 
 def _check_size(events: Iterator[yaml.Event], where: object) -> None:

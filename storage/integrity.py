@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.datasets.base import Corners
+from storage.text import printable
 
 if TYPE_CHECKING:  # schema imports this file
     from storage.schema import AnswerHeader, ShardAnswers
 
 # Log-probabilities are at most 0; sums of 16-bit numbers overshoot a little. Servers write -9999 for "never".
 HIGHEST, LOWEST = 0.01, -1e6
+FIELDS_KEY = "field_digests"
 
 
 def is_answer(values: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -79,6 +82,41 @@ def check_digests(
         found = column_digest(key, answers.yes[:, column], answers.no[:, column])
         if not isinstance(columns, dict) or columns.get(key) != found:
             raise ValueError(f"its answers to '{key}' are not those that were written")
+
+
+def field_digests(document: Mapping[str, Any]) -> dict[str, str]:
+    """A digest of each field of a JSON document, 16 hex digits; `epochs[].loss` is that of all entries of a list
+    together. By field, so that a later release can add others at any depth."""
+    values: dict[str, list[Any]] = {}
+    for name, value in document.items():
+        _collect(name, value, values)
+    return {name: _hex(json.dumps(found).encode()) for name, found in values.items()}
+
+
+def _collect(name: str, value: Any, into: dict[str, list[Any]]) -> None:
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            _collect(f"{name}.{key}", each, into)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _collect(f"{name}[]", each, into)
+    else:
+        into.setdefault(name, []).append(value)
+
+
+def check_fields(document: Mapping[str, Any]) -> None:
+    """Raises ValueError where a field is not what its digest in FIELDS_KEY says, or has lost a part. Fields without a
+    digest are a later release's, and files without digests an earlier one's."""
+    if FIELDS_KEY not in document:
+        return
+    written = document[FIELDS_KEY]
+    if not isinstance(written, dict):
+        raise ValueError(f"{FIELDS_KEY} is {type(written).__name__}")
+    found = field_digests({name: value for name, value in document.items() if name != FIELDS_KEY})
+    for name, digest in written.items():
+        whole = re.split(r"[.\[]", name, maxsplit=1)[0]
+        if found.get(name) != digest and (name in found or whole in document):
+            raise ValueError(f"field {printable(name, 40)} is not what was written")
 
 
 def summary(digests: Mapping[str, Any]) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from storage.documents import parse_json
+from storage.integrity import check_fields
 from storage.schema import AnswerHeader, StoredFields, check_version, first_problem
+from storage.text import printable
 
 SHARD_NAME = re.compile(r"part-\d{5,}\.parquet")
 
@@ -24,13 +26,14 @@ class ManifestFields(StoredFields):
     digests: dict[str, str] = Field(default_factory=dict)
 
 
-def parse_manifest(data: bytes, folder: str) -> dict[str, Any]:
-    """The document of the directory named `folder` (questions=...).
+def parse_manifest(data: bytes, directory: str) -> dict[str, Any]:
+    """The document of the `directory` (.../dataset=.../teacher=.../questions=...).
 
     Raises VersionUnsupported for one of a newer release, ValueError for one that is damaged or another directory's.
     """
     document = parse_json(data, "it")
     check_version(document)
+    check_fields(document)
     header = AnswerHeader.from_json(document)
     try:
         fields = ManifestFields.model_validate(document)
@@ -42,6 +45,15 @@ def parse_manifest(data: bytes, folder: str) -> dict[str, Any]:
         raise ValueError("it lists no shards")
     if fields.images != sum(fields.shards.values()) or any(count < 0 for count in fields.shards.values()):
         raise ValueError(f"its shards do not have {fields.images} images")
-    if folder.startswith("questions=") and folder != f"questions={header.questions.fingerprint}":
-        raise ValueError(f"it is about the questions {header.questions.fingerprint}")
+    check_place(header, directory)
     return {**document, **fields.model_dump()}
+
+
+def check_place(header: AnswerHeader, directory: str) -> None:
+    """Raises ValueError where a file's header is not about what the names of its folders say; a folder that was moved
+    elsewhere by itself says less."""
+    told = {"dataset": header.dataset, "teacher": header.teacher_fingerprint, "questions": header.questions.fingerprint}
+    folders = directory.split("/")[-3:]
+    for (name, value), folder in zip(list(told.items())[-len(folders) :], folders, strict=True):
+        if folder.startswith(f"{name}=") and folder != f"{name}={value}":
+            raise ValueError(f"it is about the {name} {printable(value, 100)}")

@@ -6,6 +6,8 @@ Grey images of more than 8 bits say nothing about where white is, so their value
 |-------------------------------|--------------------------------------------------|
 | floating point, all in 0..1   | times 255                                        |
 | all in 0..255, not PGM        | as they are; floating point only if any is >= 16 |
+| all in 0..1023, not PGM       | divided by 4: 10 bits                            |
+| all in 0..4095, not PGM       | divided by 16: 12 bits                           |
 | all in 0..65535               | divided by 256                                   |
 | others                        | the smallest becomes 0, the largest 255          |
 
@@ -74,9 +76,11 @@ def _scale(image: Image.Image) -> tuple[float, float, float]:
         return 0, 255, 0.5
     if floating and highest < DARKEST:
         return lowest, 255 / max(highest - lowest, 1e-30), 0.5
-    if highest <= 255 and image.format != "PPM":
-        return 0, 1, 0
-    return 0, 1 / 256, 0
+    if image.format == "PPM":
+        return 0, 1 / 256, 0
+    # Cameras and microscopes put 10 or 12 bits into 16; as 16 bits they would be all but black.
+    bits = next((bits for bits in (8, 10, 12) if highest < 1 << bits), 16)
+    return 0, 256 / (1 << bits), 0
 
 
 def _extremes(image: Image.Image) -> tuple[float, float]:

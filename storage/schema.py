@@ -18,6 +18,8 @@ from storage.datasets.base import BOX_MARK, ImageRecord
 from storage.errors import VersionUnsupported
 from storage.integrity import check_digests, check_values, shard_digests
 from storage.questions import AspectQuestion, QuestionSet
+from storage.text import printable
+from storage.versions import is_newer, is_version
 
 SCHEMA_VERSION = 1
 METADATA_KEY, DIGESTS_KEY = b"aspects", b"aspects_digests"
@@ -117,12 +119,13 @@ def check_version(document: object) -> None:
     if not isinstance(document, Mapping):
         raise ValueError(f"it is {type(document).__name__}, not an object with fields")
     version = document.get("schema_version")
-    if isinstance(version, bool) or not isinstance(version, int | float) or not version >= 1:
-        raise ValueError(f"its schema version is {version!r}")
-    if version > SCHEMA_VERSION:
+    if is_newer(version, SCHEMA_VERSION):
         raise VersionUnsupported(
-            f"written by a newer release (schema version {version}; this release reads up to {SCHEMA_VERSION})"
+            f"written by a newer release (schema version {printable(str(version), 40)}; this release reads up to "
+            f"{SCHEMA_VERSION})"
         )
+    if not is_version(version):
+        raise ValueError(f"its schema version is {printable(repr(version), 40)}")
 
 
 def first_problem(error: ValidationError) -> str:

@@ -20,8 +20,8 @@ from storage.damage import AnswersMissing as AnswersMissing
 from storage.damage import DirectoryChanged, damage
 from storage.datasets.base import ImageRecord
 from storage.filesystem import list_folder, open_store, read_file, reading, subfolder, unfinished_prefix, write_whole
-from storage.integrity import shard_digests, summary
-from storage.manifest import SHARD_NAME, parse_manifest
+from storage.integrity import FIELDS_KEY, field_digests, shard_digests, summary
+from storage.manifest import SHARD_NAME, check_place, parse_manifest
 from storage.schema import AnswerHeader, ShardAnswers, StoredShard, parse_shard, write_shard
 
 # Of each shard: size in bytes, and time of change in ns. They tell whether it has changed.
@@ -105,7 +105,9 @@ class AnswerDirectory:
         path = f"{self.path}/{file_name}"
         data = read_file(self.filesystem, path)
         with damage(f"shard {path}", "replace"):
-            return parse_shard(data, texts)
+            stored = parse_shard(data, texts)
+            check_place(stored.header, self.path)
+            return stored
 
     def find_shard(self, shard: Shard, header: AnswerHeader, digest: str | None = None) -> StoredShard | None:
         """The stored `shard` if it is whole, has `header`'s fingerprints and exactly these images, in order.
@@ -233,7 +235,9 @@ class AnswerDirectory:
         for name in others:
             self.filesystem.delete_file(f"{self.path}/{name}")
         written = {"images": sum(listed.values()), "shards": listed, "digests": dict(digests)}
-        document = {**header.to_json(), **written, **facts}
+        document = {**header.to_json(), **facts}
+        # Whether `written` is right the shards themselves say.
+        document |= {**written, FIELDS_KEY: field_digests(document)}
         write_whole(self.filesystem, self.manifest_path, json.dumps(document, indent=2).encode())
         self.sweep()
         self.remove_file(self.reopened_path)
@@ -264,7 +268,7 @@ class AnswerDirectory:
         except FileNotFoundError:
             return None
         with damage(f"manifest {path}", "rebuild"):
-            return parse_manifest(data, self.folder)
+            return parse_manifest(data, self.path)
 
 
 def shard_digest(stored: StoredShard) -> str:

@@ -9,6 +9,7 @@ preprocessing.json                sizes, mean, std, class names, aspects: what a
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ import onnxruntime
 import safetensors.torch
 import timm
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from storage.images import ImageUnreadable, decode_image
@@ -86,13 +88,16 @@ def export(
         )
     difference = None
     with export_folder(out_dir) as folder:
-        write_json(folder / USE, describe_use(description, student, aspects))
+        use = describe_use(description, student, aspects)
         if "safetensors" in formats:
             state = {name: tensor.contiguous() for name, tensor in student.network.state_dict().items()}
-            write_bytes(folder / "model.safetensors", safetensors.torch.save(state, metadata={"format": "pt"}))
+            weights = safetensors.torch.save(state, metadata={"format": "pt"})
+            write_bytes(folder / "model.safetensors", weights)
+            use["weights"] = hashlib.sha256(weights).hexdigest()
             if not description.config.backbone.startswith(TORCHVISION):
                 values = timm_config(description, student, aspects)
                 write_bytes(folder / "config.json", json.dumps(values, indent=2, ensure_ascii=False).encode())
+        write_json(folder / USE, use)
         if "onnx" in formats:
             difference = write_onnx(student, folder / "model.onnx", description.config.image_size)
         written = [name for name in FILES if (folder / name).exists()]
@@ -234,15 +239,18 @@ def _load_any(folder: Path) -> tuple[Student, dict[str, Any]]:
     path = folder / "model.safetensors"
     if not exists(folder / USE) or not exists(path):
         raise ExportInvalid(f"no run and no safetensors export in {folder}; make one with 'aspects export'")
-    use = read_json(folder / USE)
     try:
-        classes, aspects = len(use["class_names"]), [Aspect(**aspect) for aspect in use["aspects"]]
+        use = read_json(folder / USE)
+    except RunInvalid as error:
+        raise ExportInvalid(f"{folder / USE} is damaged; export again") from error
+    try:
+        classes, aspects = len(use["class_names"]), TypeAdapter(list[Aspect]).validate_python(use["aspects"])
         config = StudentConfig.from_stored(use["config"]).replace(pretrained=False)
-    except (KeyError, TypeError, ConfigInvalid) as error:
+    except (KeyError, TypeError, ValidationError, ConfigInvalid) as error:
         raise ExportInvalid(f"{folder / USE} is damaged ({error}); export again") from error
     network = create_network(config, outputs=classes + len(aspects))
     try:
-        load_weights(network, path)
+        load_weights(network, path, use.get("weights"))
     except RunInvalid as error:
         raise ExportInvalid(f"{path} is damaged, or of another export; export again") from error
     return Student(network, classes=classes, aspects=len(aspects)), use

@@ -20,6 +20,9 @@ from pydantic import TypeAdapter, ValidationError
 from storage.documents import MAX_TEXT, DocumentInvalid, parse_json
 from storage.errors import InputInvalid, StorageUnavailable, VersionUnsupported
 from storage.filesystem import unfinished_prefix, write_file
+from storage.integrity import FIELDS_KEY, check_fields, field_digests
+from storage.text import printable
+from storage.versions import is_newer, is_version
 
 # Of every file that says what a run is, has learnt or scored. Release 0.1.0 wrote none: that is version 1. A field that
 # older releases may ignore needs no new version.
@@ -76,7 +79,7 @@ def exists(path: Path) -> bool:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The fields of a JSON file of a run folder, without its version. Raises as `read_bytes`, RunInvalid for what holds
-    no fields, and VersionUnsupported for a file of a newer release."""
+    no fields or is not what was written, and VersionUnsupported for a file of a newer release."""
     try:
         values = parse_json(read_bytes(path, limit=MAX_TEXT), path.name)
     except DocumentInvalid as error:
@@ -84,18 +87,23 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise unreadable(path, "it holds no fields")
     require_version(path, values.pop("version", 1))
+    try:
+        check_fields(values)
+    except ValueError as error:
+        raise unreadable(path, error) from error
+    values.pop(FIELDS_KEY, None)
     return values
 
 
 def require_version(path: Path, found: object) -> None:
     """Raises VersionUnsupported for a version that this release does not know, RunInvalid for what is none."""
-    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-        raise unreadable(path, f"its version is {found!r}")
-    if found > VERSION:
+    if is_newer(found, VERSION):
         raise VersionUnsupported(
-            f"{path} was written by a newer release (version {found}, this one reads up to {VERSION}); "
-            f"install that release, or choose another folder"
+            f"{path} was written by a newer release (version {printable(str(found), 40)}, this one reads up to "
+            f"{VERSION}); install that release, or choose another folder"
         )
+    if not is_version(found):
+        raise unreadable(path, f"its version is {printable(repr(found), 40)}")
 
 
 def parse(kind: type[Kind], values: object, path: Path) -> Kind:
@@ -117,8 +125,9 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """The fields and the version, whole or not at all. Raises as `write_bytes`."""
-    write_bytes(path, json.dumps({"version": VERSION, **values}, indent=2, ensure_ascii=False).encode())
+    """The fields, their digests and the version, whole or not at all. Raises as `write_bytes`."""
+    document = {"version": VERSION, **values, FIELDS_KEY: field_digests(values)}
+    write_bytes(path, json.dumps(document, indent=2, ensure_ascii=False).encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -10,7 +10,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -20,6 +20,7 @@ from sklearn.metrics import roc_auc_score
 from storage.answers import Answers
 from storage.errors import InputInvalid
 from storage.information import calibration_error, effective_rank, image_information, measure_class_information
+from storage.integrity import FIELDS_KEY, check_fields, field_digests
 from storage.questions import AspectQuestion
 from storage.wording import ClassNames
 from teacher.probes import BLANK, MIRRORED, NEGATED, REPHRASED
@@ -134,17 +135,28 @@ class Audit:
         return pl.DataFrame(rows, schema=FRAME_SCHEMA)
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        return {**values, FIELDS_KEY: field_digests(values)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Audit:
-        questions = tuple(QuestionAudit(**question) for question in document["questions"])
-        return cls(**{**document, "questions": questions})
+        """What `to_json` gave; fields that this release does not know are ignored. Raises KeyError, TypeError and
+        AttributeError for what is not from there, ValueError for what has changed since."""
+        check_fields(document)
+        questions = tuple(QuestionAudit(**_fields_of(QuestionAudit, question)) for question in document["questions"])
+        if wrong := [question.verdict for question in questions if question.verdict not in get_args(Verdict)]:
+            raise ValueError(f"a verdict is {wrong[0]!r}")
+        return cls(**{**_fields_of(cls, document), "questions": questions})
 
     @property
     def verdicts(self) -> dict[Verdict, int]:
         """How many questions have each verdict that occurs."""
         return dict(Counter(question.verdict for question in self.questions))
+
+
+def _fields_of(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    known = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in values.items() if name in known}
 
 
 FRAME_SCHEMA: dict[str, Any] = {

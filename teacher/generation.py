@@ -141,6 +141,8 @@ class Draft:
         draft = cls(brief)
         if values["classes"] != list(brief.classes):
             return draft
+        if type(values["requests"]) is not int:
+            raise TypeError("requests is no number")
         draft.requests = values["requests"]
         for question in (AspectQuestion(**each) for each in values["questions"]):
             if draft.missing.get(question.group or ""):

@@ -20,9 +20,13 @@ from teacher.config import (
     first_line,
 )
 
-# Of thoughts: <think>, <|begin_of_thought|>, [THINK] and the like, and their closing ones.
+# Of thoughts: <think>, <|begin_of_thought|>, <|START_THINKING|>, [THINK], <seed:think>, and their closing ones; and the
+# channels of gpt-oss and Gemma, which another channel closes.
 THOUGHT = re.compile(
-    r"(?:<\|?|\[)(?:begin_of_|start_of_)?(?P<close>/|end_of_)?(?:think(?:ing)?|thought|reasoning)(?:\|?>|\])",
+    r"(?:<\|?|\[|\u25c1)(?P<close>/|end_(?:of_)?)?(?:[a-z0-9]+[:_])*(?:think(?:ing)?|thoughts?|reason(?:ing)?)"
+    r"(?:\|?>|\]|\u25b7)"
+    r"|<\|?channel\|?>\s*(?:analysis|thought|thinking)"
+    r"|(?P<other><channel\|>|<\|?channel\|?>\s*\w+)",
     re.IGNORECASE,
 )
 OTHER_SWITCHES = ("thinking", "think", "reasoning")  # tried where a template opens a thought
@@ -131,7 +135,7 @@ def _is_thinking(prompt: str, message: str) -> bool:
     """Whether what a prompt has behind the user's `message` opens a thought and does not close it."""
     ending = prompt.removeprefix(message) if prompt.startswith(message) else prompt[-ENDING:]
     marks = list(THOUGHT.finditer(ending))
-    return bool(marks) and not marks[-1]["close"]
+    return bool(marks) and not (marks[-1]["close"] or marks[-1]["other"])
 
 
 def find_answer_tokens(tokenizer: Any, config: TeacherConfig) -> AnswerTokens:

@@ -49,7 +49,9 @@ def yolo_dataset(place: Path, *, name: str | None = None) -> DetectionDataset:
     if file is None:
         raise DatasetInvalid(f"no YOLO dataset at {place}; {EXPECTED}")
     document = _read(file)
-    class_names = _class_names(document, file)
+    class_names = _class_names(document["names"], read_yaml(file, as_text=True)["names"], file)
+    if type(count := document.get("nc")) is int and count != len(class_names):
+        raise DatasetInvalid(f"{file}: 'nc' says {count} classes, but 'names' has {len(class_names)}; correct one")
     root = _root(document, file)
     builder = DetectionBuilder(root, class_names)
     reader = LabelReader(class_names, keypoint_values(document, file))
@@ -58,6 +60,8 @@ def yolo_dataset(place: Path, *, name: str | None = None) -> DetectionDataset:
         _add_split(builder, reader, root, split, _image_files(root, document[split], f"{file}: '{split}'"), shares)
     if not builder.records:
         raise DatasetInvalid(f"{file} names no images; {EXPECTED}")
+    if document.get("task") not in ("segment", "obb"):
+        reader.refuse_hidden_keypoints(file)
     _remark_stray_labels(builder, shares)
     return builder.finish(name or root.resolve().name)
 
@@ -72,11 +76,12 @@ def _read(file: Path) -> dict[str, Any]:
     return document
 
 
-def _class_names(document: dict[str, Any], file: Path) -> tuple[str, ...]:
-    names = document["names"]
+def _class_names(names: Any, written: Any, file: Path) -> tuple[str, ...]:
+    """`written` is the same as text: a class 007 is not called 7."""
     if isinstance(names, dict):
         if any(type(number) is not int for number in names) or sorted(names) != list(range(len(names))):
             raise DatasetInvalid(f"{file}: the classes in 'names' are not numbered 0, 1, 2, ...; number them so")
+        written = [text for _, text in sorted(zip(names, written.values(), strict=True))]
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DatasetInvalid(f"{file}: 'names' is no list of classes; {EXPECTED}")
@@ -86,12 +91,10 @@ def _class_names(document: dict[str, Any], file: Path) -> tuple[str, ...]:
             raise DatasetInvalid(
                 f"{file}: class {number} in 'names' is {printable(repr(name), 80)}, not a text; put it in quotes"
             )
-    found = tuple(map(str, names))
+    found = tuple(name if isinstance(name, str) else text for name, text in zip(names, written, strict=True))
     twice = next((name for number, name in enumerate(found) if name in found[:number]), None)
     if twice is not None:
         raise DatasetInvalid(f"{file}: two classes in 'names' are called {printable(twice, 80)!r}; rename one")
-    if type(count := document.get("nc")) is int and count != len(found):
-        raise DatasetInvalid(f"{file}: 'nc' says {count} classes, but 'names' has {len(found)}; correct one of them")
     return found
 
 

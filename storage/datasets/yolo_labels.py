@@ -14,6 +14,7 @@ from storage.text import printable
 
 LINE = "expected class, x, y, width, height"
 BOX = 5  # values: class, centre, size
+ORIENTED = 9  # class and the four corners of a turned box
 ROUNDING = 0.01  # so far beyond the image coordinates may lie
 
 Kind = Literal["boxes", "outlines", "boxes with keypoints"]
@@ -39,6 +40,9 @@ class LabelReader:
     class_names: tuple[str, ...]
     keypoints: int
     _kinds: dict[Kind, str] = field(default_factory=dict)  # where each was seen first
+    # How many values outlines have, and whether each of them could be a box and points in it.
+    _outlines: set[int] = field(default_factory=set)
+    _boxed: bool = True
 
     def read(self, path: Path) -> list[LabelLine] | None:
         """None where there is no such file. Raises DatasetInvalid, naming file and line."""
@@ -74,6 +78,8 @@ class LabelReader:
             )
         if kind == "outlines":
             used = values
+            self._outlines.add(1 + len(values))
+            self._boxed = self._boxed and _is_box_with_points(values)
             corners = min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
         else:
             used = values[:4]
@@ -81,6 +87,15 @@ class LabelReader:
             corners = x - width / 2, y - height / 2, x + width / 2, y + height / 2
         beyond = not all(-ROUNDING <= value <= 1 + ROUNDING for value in used)
         return LabelLine(number, int(label), corners, where, beyond)
+
+    def refuse_hidden_keypoints(self, file: Path) -> None:
+        """Raises DatasetInvalid where all lines taken for outlines are rather boxes with keypoints: they have the same
+        number of values, and their points lie in the boxes. Four corners (9 values) are a common kind of outline."""
+        if self._boxed and len(self._outlines) == 1 and (values := min(self._outlines)) != ORIENTED:
+            raise DatasetInvalid(
+                f"{file}: all labels have {values} values, which fit boxes with keypoints as well as outlines; add "
+                f"'kpt_shape: [{(values - BOX) // 2}, 2]' for keypoints, or 'task: segment' for outlines"
+            )
 
     def _kind(self, values: int, what: str) -> Kind:
         """By the number of values. Raises DatasetInvalid, beginning with `what`, for one that no kind has."""
@@ -102,6 +117,18 @@ class LabelReader:
             f"{what} has {values} values, neither a box nor an outline (class and pairs of x, y); "
             "for boxes with keypoints, the YAML file says 'kpt_shape'"
         )
+
+
+def _is_box_with_points(values: list[float]) -> bool:
+    """Whether the values are a centre, a size, and then points in that box."""
+    x, y, width, height = values[:4]
+    points = zip(values[4::2], values[5::2], strict=True)
+    within = all(
+        2 * abs(left - x) <= width + ROUNDING and 2 * abs(top - y) <= height + ROUNDING
+        for left, top in points
+        if (left, top) != (0, 0)  # a keypoint that is not seen
+    )
+    return within and min(x - width / 2, y - height / 2) >= -ROUNDING and max(x + width / 2, y + height / 2) <= 1.01
 
 
 def keypoint_values(document: Mapping[str, Any], file: Path) -> int:

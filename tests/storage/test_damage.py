@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from storage.answers import load_answers, read_answers, scan_answers
 from storage.damage import AnswersDamaged
-from storage.errors import StorageUnavailable
+from storage.errors import StorageUnavailable, VersionUnsupported
 from storage.reuse import known_answers
 from storage.schema import parse_shard, write_shard
 from storage.store import AnswerDirectory, cut_shards
@@ -120,6 +121,30 @@ def test_a_shard_of_another_directory_is_not_read(directory: AnswerDirectory, fi
     set_header(first_shard(directory), **field)
     with pytest.raises(AnswersDamaged, match="part-00000"):
         load_answers(directory.path)
+
+
+def test_shards_and_manifests_of_another_teacher_are_not_taken(directory: AnswerDirectory, tmp_path: Path) -> None:
+    other = write_directory(str(tmp_path / "store"), teacher="f" * 12)
+    first_shard(directory).write_bytes(first_shard(other).read_bytes())
+    assert directory.valid_shard(SHARDS[0], HEADER) is None
+    known = known_answers(str(tmp_path / "store"), ["sample"], HEADER.teacher_fingerprint, HEADER.questions.texts)
+    assert len(known.shards) == 1  # its own second one
+    Path(directory.manifest_path).write_bytes(Path(other.manifest_path).read_bytes())
+    assert not directory.is_complete()
+    with pytest.raises(AnswersDamaged, match=r"manifest .* is about the teacher ffffffffffff"):
+        load_answers(directory.path)
+
+
+def test_no_flipped_bit_changes_what_a_manifest_says(directory: AnswerDirectory) -> None:
+    path = Path(directory.manifest_path)
+    data, before = path.read_bytes(), directory.manifest() or {}
+    for place in random.Random(0).sample(range(8 * data.index(b'"images"')), 1500):
+        changed = bytearray(data)
+        changed[place // 8] ^= 1 << place % 8
+        path.write_bytes(changed)
+        with suppress(AnswersDamaged, VersionUnsupported):
+            found = directory.manifest() or {}
+            assert all(found.get(name, value) == value for name, value in before.items())
 
 
 def test_a_missing_shard_is_named(directory: AnswerDirectory) -> None:

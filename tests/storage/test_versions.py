@@ -73,7 +73,7 @@ def set_manifest(store: Path, **fields: object) -> None:
 
 
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("version", [2, 1.5, 999])
+@pytest.mark.parametrize("version", [2, 1.5, 999, "2", "2.1.0"])
 def test_a_newer_shard_is_refused_and_left_alone(store: Path, reader: str, version: float) -> None:
     for path in store.rglob("*.parquet"):
         set_header(path, schema_version=version)

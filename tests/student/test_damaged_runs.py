@@ -47,6 +47,8 @@ TEXTS = {
     "pipe": a_pipe,
     "version of another type": changed(version="two"),
     "version 0": changed(version=0),
+    "version null": changed(version=None),
+    "version -1": changed(version=-1),
 }
 DESCRIPTIONS = {
     "missing": Path.unlink,
@@ -72,6 +74,8 @@ RESULTS = {
     "no train_images": without("train_images"),
     "of another run": changed(run="0" * 64),
     "digest of another type": changed(weights=5),
+    "another best_epoch": changed(best_epoch=1),
+    "another number of images": changed(train_images=7),
 }
 WEIGHTS = {
     "missing": Path.unlink,
@@ -142,19 +146,20 @@ def test_a_damaged_run_is_one_line_in_train_evaluate_and_export(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("version", [99, 2.5, "99", "3.0.0"])
 @pytest.mark.parametrize("name", ["run.json", "result.json"])
 def test_a_run_of_a_newer_release_is_refused(
-    finished: Path, dataset: FileDataset, plain: Knowledge, tmp_path: Path, name: str
+    finished: Path, dataset: FileDataset, plain: Knowledge, tmp_path: Path, name: str, version: object
 ):
     run = Path(shutil.copytree(finished, tmp_path / "run"))
-    changed(version=99, new_field=1)(run / name)
+    changed(version=version, new_field=1)(run / name)
     for work in (
         lambda: train(CLASSIFIER, dataset, plain, run, progress=False),
         lambda: evaluate(run, dataset, plain.image),
         lambda: export(run, tmp_path / "out"),
     ):
         assert isinstance(error := refused(work), VersionUnsupported)
-        assert f"{name} was written by a newer release (version 99" in str(error)
+        assert f"{name} was written by a newer release (version {version}," in str(error)
 
 
 def test_fields_of_a_later_release_are_ignored(finished: Path, dataset: FileDataset, plain: Knowledge, tmp_path: Path):
@@ -219,7 +224,16 @@ def test_a_damaged_evaluation_is_none(runs: Path, tmp_path: Path, capsys: pytest
     assert capsys.readouterr().err == f"note: {run / 'evaluation-test.json'} is damaged; evaluating again\n"
 
 
-def test_a_newer_evaluation_is_refused(runs: Path, tmp_path: Path):
+def test_another_score_is_not_believed(finished: Path, dataset: FileDataset, tmp_path: Path):
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    before = evaluate(run, dataset)
+    assert read_evaluation(run, "test") == before
+    changed(top1=1 - before.top1)(run / "evaluation-test.json")
+    assert read_evaluation(run, "test") is None
+
+
+@pytest.mark.parametrize("version", [99, 2.5, "99"])
+def test_a_newer_evaluation_is_refused(runs: Path, tmp_path: Path, version: object):
     run = Path(shutil.copytree(runs / "classifier", tmp_path / "run"))
-    changed(version=99)(run / "evaluation-test.json")
+    changed(version=version)(run / "evaluation-test.json")
     assert isinstance(refused(lambda: read_evaluation(run, "test")), VersionUnsupported)

@@ -105,6 +105,19 @@ def test_predictions_of_run_and_export_are_the_evaluations(
         assert warm == (pytest.approx(expected, abs=1e-4) if has_aspects else [None] * len(paths))
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "preprocessing.json"])
+def test_an_export_with_a_flipped_bit_predicts_nothing(run_dir: Path, tmp_path: Path, name: str):
+    export(run_dir, tmp_path / "out", formats=["safetensors"])
+    use = json.loads((tmp_path / "out" / "preprocessing.json").read_text())
+    (tmp_path / "out" / "preprocessing.json").write_text(json.dumps(use | {"later": 1}))
+    assert predict(tmp_path / "out", []) == []
+    data = bytearray((tmp_path / "out" / name).read_bytes())
+    data[-5 if name == "model.safetensors" else data.index(b"resize_short_side") + 20] ^= 1
+    (tmp_path / "out" / name).write_bytes(data)
+    with pytest.raises(ExportInvalid, match=rf"{name} is damaged.*; export again"):
+        predict(tmp_path / "out", [])
+
+
 def test_what_cannot_be_exported_or_predicted_is_one_line(run_dir: Path, tmp_path: Path):
     with pytest.raises(ExportInvalid, match="export format 'tflite' is unknown; use safetensors or onnx"):
         export(run_dir, tmp_path / "out", formats=["tflite"])

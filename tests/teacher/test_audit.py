@@ -145,3 +145,20 @@ def test_probes_are_joined_by_photo_and_those_without_answers_left_out() -> None
     assert probes.blank == pytest.approx([0.9], abs=1e-5)
     with pytest.raises(AuditImpossible, match="no photo of the sample has answers"):
         Probes.of(plain, probing, Answers(**{**vars(varied), "errors": ("damaged",) * 4}))
+
+
+def test_an_audit_is_read_as_it_was_written() -> None:
+    answers = answers_of({"leaves": BY_CLASS, "bark": MOSTLY})
+    found = audit(answers, probes_of(answers), CLASSES)
+    document = json.loads(json.dumps(found.to_json()))
+    assert Audit.from_json(document) == found
+    document["questions"][0]["later"] = document["later"] = 1
+    assert Audit.from_json(document) == found
+    document["questions"][0]["information"] += 0.25
+    with pytest.raises(ValueError, match=r"questions\[\]\.information is not what was written"):
+        Audit.from_json(document)
+    del document["field_digests"]  # as an earlier release wrote it
+    assert Audit.from_json(document).questions[0].information == found.questions[0].information + 0.25
+    document["questions"][0]["verdict"] = "keeq"
+    with pytest.raises(ValueError, match="a verdict is 'keeq'"):
+        Audit.from_json(document)

@@ -10,7 +10,7 @@ from tokenizers.models import WordLevel
 from transformers import AutoProcessor, PreTrainedTokenizerFast
 
 from teacher.config import TINY_MODEL, AnswerTokenMissing, ChatTemplateMissing, TeacherInvalid, tiny_teacher
-from teacher.prompt import check_processor, find_answer_tokens, render_prompt
+from teacher.prompt import _is_thinking, check_processor, find_answer_tokens, render_prompt
 
 
 def tokenizer_of(*words: str) -> PreTrainedTokenizerFast:
@@ -83,6 +83,28 @@ def test_a_model_that_has_to_think_is_refused(opening: str) -> None:
     with pytest.raises(TeacherInvalid, match="thinks before it answers") as caught:
         render_prompt(processor, tiny_teacher(), "Is it red?")
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("ending", "is_open"),
+    [
+        ("<|START_THINKING|>", True),
+        ("<|START_THINKING|><|END_THINKING|>", False),
+        ("<thought>", True),
+        ("<seed:think>", True),
+        ("<seed:think></seed:think>", False),
+        ("<mm_think>", True),
+        ("\u25c1think\u25b7", True),
+        ("\u25c1think\u25b7\u25c1/think\u25b7", False),
+        ("<|channel|>analysis<|message|>", True),
+        ("<|channel|>analysis<|message|><|end|><|channel|>final<|message|>", False),
+        ("<|channel>thought\n", True),
+        ("<|channel>thought\n<channel|>", False),
+        ("Assistant: I think ", False),
+    ],
+)
+def test_thoughts_of_other_families(ending: str, is_open: bool) -> None:
+    assert _is_thinking("Is it red?" + ending, "Is it red?") == is_open
 
 
 def test_settings_that_the_image_processor_does_not_take_are_refused() -> None:

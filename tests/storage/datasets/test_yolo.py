@@ -44,6 +44,31 @@ def test_an_outline_counts_as_its_box(tmp_path: Path):
     assert dataset.boxes["images/train/1.png"][0].corners == (2, 2, 6, 8)
 
 
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        "0 0.5 0.5 0.4 0.6 0.4 0.3 0.6 0.7 0.5 0.5 0 0\n1 0.4 0.4 0.2 0.2 0.4 0.3 0.35 0.45 0.5 0.5 0.4 0.4\n",
+        "0 0.5 0.5 0.4 0.6 0.4 0.3\n",
+    ],
+)
+def test_keypoints_without_their_shape_are_no_outlines(tmp_path: Path, boxes: str):
+    write_yolo(tmp_path, boxes=boxes, data=ONLY_TRAIN)
+    with pytest.raises(DatasetInvalid, match=r"data\.yaml: all labels have \d+ values, .*'kpt_shape: \[\d, 2\]'"):
+        yolo_dataset(tmp_path)
+    write(tmp_path / "data.yaml", ONLY_TRAIN + "task: segment\n")
+    assert yolo_dataset(tmp_path).boxes["images/train/1.png"]
+    write(tmp_path / "data.yaml", ONLY_TRAIN + f"kpt_shape: [{(len(boxes.splitlines()[0].split()) - 5) // 2}, 2]\n")
+    assert yolo_dataset(tmp_path).boxes["images/train/1.png"][0].corners == pytest.approx((2.4, 1.6, 5.6, 6.4))
+
+
+def test_names_that_look_like_numbers_stay_as_they_are_written(tmp_path: Path):
+    names = ["007", "0x10", "1.10", "1_000", "1e3", "12:30", "08"]
+    numbered = ", ".join(f"{number}: {name}" for number, name in reversed(list(enumerate(names))))
+    for data in (f"[{', '.join(names)}]", f"{{{numbered}}}"):
+        write_yolo(tmp_path, boxes="0 0.5 0.5 0.5 0.5\n", data=f"train: images/train\nnames: {data}\n")
+        assert yolo_dataset(tmp_path).class_names == tuple(names)
+
+
 def test_a_photo_that_is_turned_is_turned_first(tmp_path: Path):
     write_yolo(tmp_path, boxes="0 0.5 0.5 1 1\n")
     exif = Image.Exif()
