@@ -119,7 +119,7 @@ class Chaos:
             kill = draw_kill(self.chance, seconds)
             outcome = run(scenario.words(place), place, kill)
             self.account.add(scenario, kill, outcome)
-            self.note(place, outcome.faults, kill)
+            self.note(place.folder, outcome.faults, kill)
             stops += 1
             if outcome.code == 0:
                 break
@@ -128,7 +128,7 @@ class Chaos:
                 self.proxy.faults = 0.0
             outcome = run(scenario.words(place), place)
             self.account.resumes += 1
-            self.note(place, outcome.faults)
+            self.note(place.folder, outcome.faults)
             if outcome.code == 0:
                 break
             stops += 1
@@ -139,27 +139,27 @@ class Chaos:
     def compare(self, scenario: Scenario, place: Place, outcome: Outcome) -> None:
         """Whether the last run of a place has left there what an undisturbed one leaves."""
         if outcome.code != 0:
-            self.note(place, [f"not done in the end: {outcome.err[-500:]!r}"])
+            self.note(place.folder, [f"not done in the end: {outcome.err[-500:]!r}"])
             return
         expected, found = self.undisturbed(scenario)[0], scenario.state(place)
         different = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
         faults = [f"{name} is {found.get(name)}, undisturbed {expected.get(name)}" for name in different]
-        self.note(place, [*faults, *(f"left in the temporary folder: {name}" for name in place.left_over())])
+        self.note(place.folder, [*faults, *(f"left in the temporary folder: {name}" for name in place.left_over())])
 
     def count(self, place: Place, needed: int, before: int, stops: int, lost: int) -> None:
         """Whether runs that ended `stops` times too early asked no more than `needed` and `lost` for each of these."""
         asked, allowed = self.teacher.total - before, needed + stops * lost
         if not needed <= asked <= allowed:
-            self.note(place, [f"{asked} questions asked, {needed} needed, {allowed} allowed"])
+            self.note(place.folder, [f"{asked} questions asked, {needed} needed, {allowed} allowed"])
         self.account.needed += needed
         self.account.asked += asked
         self.account.allowed += allowed
 
-    def note(self, place: Place, faults: list[str], kill: Kill | None = None) -> None:
+    def note(self, where: Path, faults: list[str], kill: Kill | None = None) -> None:
         when = f" ({kill.number.name} to {kill.target} after {kill.seconds:.2f} s)" if kill else ""
         for fault in faults:
             self.account.violations.append(fault)
-            print(f"VIOLATION in {place.folder.name}{when}: {fault}", file=sys.stderr, flush=True)
+            print(f"VIOLATION in {where.name}{when}: {fault}", file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -188,7 +188,7 @@ def main() -> None:
             write_inputs(inputs, chosen)
             disturb_all(chaos, found, options.kills)
     account = chaos.account
-    account.violations += [f"left in shared memory: {name}" for name in shared_memory() - memory]
+    chaos.note(Path("/dev/shm"), [f"left in shared memory: {name}" for name in shared_memory() - memory])
     line = {"bench": "chaos", "seed": options.seed, **account.to_json(), "store_faults": proxy.failed}
     print(json.dumps({**line, "seconds": round(time.monotonic() - started)}))
     sys.exit(1 if account.violations else 0)

@@ -30,9 +30,9 @@ def two_at_once(chaos: Chaos, scenario: Scenario) -> None:
         finally:
             chaos.teacher.answering.set()
         outcome = first.result()
-    chaos.note(place, [f"a second run beside the first one: {fault}" for fault in _not_refused(second)])
+    chaos.note(place.folder, [f"a second run beside the first one: {fault}" for fault in _not_refused(second)])
     if BUSY not in second.err:
-        chaos.note(place, [f"a second run is not told that the first is at work: {second.err[-300:]!r}"])
+        chaos.note(place.folder, [f"a second run is not told that the first is at work: {second.err[-300:]!r}"])
     chaos.compare(scenario, place, outcome)
     chaos.count(place, needed, before, stops=0, lost=0)
 
@@ -43,7 +43,7 @@ def refused_writes(chaos: Chaos, scenario: Scenario) -> None:
     place, before = chaos.place(scenario), chaos.teacher.total
     with chaos.proxy.refusing(after=1):
         outcome = run(scenario.words(place), place)
-    chaos.note(place, [f"a store that refuses writes: {fault}" for fault in _not_refused(outcome)])
+    chaos.note(place.folder, [f"a store that refuses writes: {fault}" for fault in _not_refused(outcome)])
     chaos.compare(scenario, place, run(scenario.words(place), place))
     chaos.count(place, needed, before, stops=1, lost=scenario.lost)
 
