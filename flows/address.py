@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
 
 from storage.errors import RunFailed
+from storage.loopback import is_loopback
 from storage.text import printable
 
 PATIENCE = 10  # seconds for a server to answer
@@ -35,7 +35,7 @@ def check_server(address: str) -> None:
         raise ServerUnreachable(
             f"PREFECT_API_URL is {shown!r}, which is no address; write e.g. http://127.0.0.1:4200/api, or unset it"
         )
-    if _is_loopback(host):
+    if is_loopback(host):
         _bypass_proxies(host)
     try:
         with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=PATIENCE):
@@ -50,13 +50,6 @@ def check_server(address: str) -> None:
     except (OSError, ValueError) as error:
         reason = printable(str(getattr(error, "reason", error)), 200)
         raise ServerUnreachable(f"no Prefect server answers at {shown} ({reason}); {advice}") from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _bypass_proxies(host: str) -> None:

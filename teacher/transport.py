@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from storage.loopback import is_loopback
 from teacher.config import TeacherInvalid
 from teacher.redaction import excerpt
 from teacher.replies import ReplyMalformed
@@ -49,10 +50,13 @@ class Transport:
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json", "User-Agent": "aspects"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
+        url = httpx.URL(address)
         try:
             self._client = httpx.AsyncClient(
                 headers=headers,
                 follow_redirects=False,  # the key would follow, too
+                # Proxies, which cannot reach this machine's own servers; for https also SSL_CERT_FILE.
+                trust_env=url.scheme == "https" or not is_loopback(url.host),
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
             )
         except (ValueError, ImportError, httpx.InvalidURL) as error:  # proxies come from the environment

@@ -236,6 +236,18 @@ def test_a_pause_that_makes_no_sense_is_left_alone(server: ScriptedServer, promi
         engine.answer(IMAGES, ["Is it red?"])
 
 
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9", "nonsense"])
+def test_no_proxy_is_asked_about_a_server_of_this_machine(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, proxy)
+        monkeypatch.setenv(name.upper(), proxy)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    ask(server.url)
+
+
 @pytest.mark.parametrize("state", [301, 302, 307, 308])
 def test_nothing_follows_a_redirect(server: ScriptedServer, state: int) -> None:
     with scripted_server(lambda request: GOOD) as other:

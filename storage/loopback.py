@@ -1,0 +1,13 @@
+"""Addresses of this machine itself, which no proxy ever has to be asked about."""
+
+from __future__ import annotations
+
+import ipaddress
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host`, a name or a number without a port, is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
