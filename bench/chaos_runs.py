@@ -173,9 +173,11 @@ def _is_engine(pid: int) -> bool:
 
 
 def shared_memory() -> set[str]:
-    """Names of shared memory that no process uses."""
+    """Names of shared memory that no process uses. joblib's are left out: its resource tracker removes them, and other
+    programs of this machine have some too."""
     folder = Path("/dev/shm")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    names = {name for name in names if not name.startswith("sem.loky-")}
     for path in Path("/proc").glob("[0-9]*/maps"):
         with suppress(OSError):
             maps = path.read_text(errors="replace")

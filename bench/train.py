@@ -27,6 +27,10 @@ PROJECT = Path(__file__).parents[1]
 # Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
 sys.path[0] = str(PROJECT)
 
+from storage import torchvision_ops
+
+torchvision_ops.install()  # before torchvision is imported
+
 import torch
 from PIL import Image
 from torch import Tensor

@@ -74,6 +74,8 @@ def telling(other: Callable[[], None]) -> Iterator[None]:
         with _telling:
             if other in _to_tell:
                 _to_tell.remove(other)
+                if _received:  # and this thread was faster
+                    other()
 
 
 def tell() -> None:

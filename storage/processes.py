@@ -6,14 +6,34 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+
+ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
-def serve_parent(parent: int) -> None:
-    """Tie this process to `parent`, which has started it: end with it, even where that was killed, and leave Ctrl-C,
-    which reaches every process of a terminal, to it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def serve_parent(parent: int, ignored: Collection[signal.Signals] = ENDING) -> None:
+    """Tie this process to `parent`, which has started it: end with it, even where that was killed, and leave signals to
+    it that reach every process of a terminal or a service."""
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     # A parent-death signal of the system would follow the parent's thread instead.
     threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
+
+
+@contextmanager
+def without_signals() -> Iterator[None]:
+    """A process that this thread starts within it hears no signal before it has called `serve_parent`: its interpreter
+    would end with a traceback, and this one take it for a failure."""
+    # Else it is started within, which takes the block away again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with(parent: int) -> None:

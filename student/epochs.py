@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import multiprocessing
 import shutil
+import signal
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -245,7 +246,7 @@ def _report_errors(fabric: Fabric, work: Callable[[Fabric], None], errors: Any) 
 def prepare_device(fabric: Fabric, config: TrainingConfig) -> None:
     """What this process is told once, before it builds anything."""
     if config.devices > 1 and (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
-        serve_parent(parent.pid)
+        serve_parent(parent.pid, ignored={signal.SIGINT})  # those of a process that failed are ended by SIGTERM
     use_threads(config)
     if fabric.device.type == "cpu":
         keep_freed_memory()

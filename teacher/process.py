@@ -22,7 +22,7 @@ from PIL import Image
 
 from storage.allocator import keep_freed_memory
 from storage.errors import RunFailed
-from storage.processes import serve_parent
+from storage.processes import serve_parent, without_signals
 from teacher.config import EngineOptions, ResolvedTeacher, TeacherInvalid
 from teacher.engine import EngineName, EngineUsage, LoadedModel, TeacherEngine, TeacherPaused, TeacherUnreachable
 from teacher.engine_log import EngineLog, LogWriter, remove_old_logs
@@ -76,7 +76,7 @@ class ModelProcess:
             name="aspects-teacher",
             daemon=False,
         )
-        with _without_main():
+        with _without_main(), without_signals():
             self._process.start()
         theirs.close()
         self._receiver = threading.Thread(target=self._receive, daemon=True)

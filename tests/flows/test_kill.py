@@ -48,7 +48,8 @@ def survives_a_kill(
 ) -> None:
     """Kill the first run when two shards are there, run again, and look at what is in the store then."""
     store = folder / "store"
-    options = ["--dataset", photos, "--questions", questions, "--engine", engine, "--shard-size", shard_size]
+    options = ["--dataset", photos, "--questions", questions, "--shard-size", shard_size]
+    options += ["--teacher", "tiny", "--engine", engine]
     command = [*ASPECTS, "extract", *map(str, options), "--store", str(store), "--splits", "train"]
     with started(command, folder / "first.log", environment, folder) as process:
         wait_until(lambda: len(shards(store)) >= 2, 240, "the second shard", process)

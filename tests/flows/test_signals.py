@@ -79,7 +79,7 @@ def test_a_second_signal_ends_it_at_once() -> None:
 
 @pytest.mark.parametrize("busy", [BUSY, "time.sleep(60)"])
 def test_others_are_told_at_once(busy: str) -> None:
-    body = f"hold = signals.telling(lambda: os.write(2, b'told\\n')); hold.__enter__(); {busy}"
+    body = f"with signals.telling(lambda: os.write(2, b'told\\n')): {busy}"
     code, err, seconds = end_script(body, signal.SIGTERM)
     assert (code, err) == (143, "told\n" + LINE)
     assert seconds < SOON

@@ -32,4 +32,4 @@ def page_faults(keep: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
 def test_memory_is_touched_for_the_first_time_only_once() -> None:
-    assert page_faults("keep_freed_memory()") < page_faults("") / 5
+    assert page_faults("keep_freed_memory()") < page_faults("") / 3  # of ten, and large pages are not always to be had

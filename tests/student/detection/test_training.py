@@ -99,7 +99,7 @@ def test_a_finished_run_returns_at_once_and_another_is_refused(
         train_detector(config.replace(lr=0.1), scenes, detection_knowledge, tmp_path, progress=False)
     assert is_detector_run(tmp_path)
     assert not is_detector_run(tmp_path / "nowhere")
-    with pytest.raises(RunInvalid, match=r"run\.json cannot be read"):
+    with pytest.raises(RunInvalid, match="holds the run of a detector, not of a classifier"):
         load_run(tmp_path)
 
 
