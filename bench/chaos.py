@@ -89,7 +89,8 @@ class Chaos:
         self.chance = chance
         self.account = Account()
         self._places = 0
-        self._undisturbed: dict[str, tuple[State, int, float]] = {}
+        self._undisturbed: dict[str, tuple[State, int]] = {}
+        self._seconds: dict[str, float] = {}  # that a command takes: the last time, since loads change
 
     def place(self, scenario: Scenario) -> Place:
         self._places += 1
@@ -99,29 +100,31 @@ class Chaos:
         scenario.prepare(place)
         return place
 
-    def undisturbed(self, scenario: Scenario) -> tuple[State, int, float]:
-        """The state after the command alone, the questions that it asks, and its seconds."""
+    def undisturbed(self, scenario: Scenario) -> tuple[State, int]:
+        """The state after the command alone, and the questions that it asks."""
         if scenario.name not in self._undisturbed:
-            place, before, started = self.place(scenario), self.teacher.total, time.monotonic()
+            place, before = self.place(scenario), self.teacher.total
             done = run(scenario.words(place), place)
             if done.code != 0:
                 sys.exit(f"error: {scenario.name} fails by itself: {done.err[-2000:]}")
-            seconds = time.monotonic() - started
-            self._undisturbed[scenario.name] = (scenario.state(place), self.teacher.total - before, seconds)
+            self._seconds[scenario.name] = done.seconds
+            self._undisturbed[scenario.name] = (scenario.state(place), self.teacher.total - before)
         return self._undisturbed[scenario.name]
 
     def disturb(self, scenario: Scenario, kills: int) -> None:
         """Kill the scenario's command up to `kills` times, let it finish, and compare."""
-        _, needed, seconds = self.undisturbed(scenario)
+        _, needed = self.undisturbed(scenario)
         place, before, stops = self.place(scenario), self.teacher.total, 0
         self.proxy.faults = FAULTS if scenario.faulty_store else 0.0
-        for _ in range(kills):
-            kill = draw_kill(self.chance, seconds)
+        for number in range(kills):
+            kill = draw_kill(self.chance, self._seconds[scenario.name])
             outcome = run(scenario.words(place), place, kill)
             self.account.add(scenario, kill, outcome)
             self.note(place.folder, outcome.faults, kill)
             stops += 1
             if outcome.code == 0:
+                if number == 0 and not outcome.killed:
+                    self._seconds[scenario.name] = outcome.seconds
                 break
         for attempt in range(TRIES):
             if attempt == TRIES // 2:

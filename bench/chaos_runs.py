@@ -20,7 +20,7 @@ MARK = "ASPECTS_CHAOS"  # an environment variable by which a run's processes are
 SOON = 5.0  # seconds within which a signal ends a command
 TARGETS = ("main", "engine", "both", "group")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-KEPT = ("torchinductor_",)  # of a library, which means to keep it
+KEPT = ("torchinductor_", ".ses")  # of torch and onnxruntime, which mean to keep them
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Outcome:
     code: int
     err: str
     killed: bool
-    seconds_to_end: float = 0.0
+    seconds: float = 0.0  # from its start to its end
+    seconds_to_end: float = 0.0  # from the kill
     faults: list[str] = field(default_factory=list)
 
 
@@ -73,6 +74,7 @@ def run(command: Sequence[object], place: Place, kill: Kill | None = None, timeo
     log = place.folder / f"log-{mark}"
     environment = {**os.environ, **place.environment, MARK: mark, "TMPDIR": str(place.temporary)}
     words = [sys.executable, "-m", "flows", *map(str, command)]
+    started = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
             words, stdout=subprocess.DEVNULL, stderr=output, env=environment, start_new_session=True
@@ -88,7 +90,8 @@ def run(command: Sequence[object], place: Place, kill: Kill | None = None, timeo
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         code = process.wait()
-    outcome = Outcome(code, log.read_text(errors="replace"), killed, time.monotonic() - begun)
+    ended = time.monotonic()
+    outcome = Outcome(code, log.read_text(errors="replace"), killed, ended - started, ended - begun)
     log.unlink()
     outcome.faults += _survivors(mark)
     if killed and kill is not None:
