@@ -67,7 +67,7 @@ def test_a_plain_command_needs_no_server_no_network_and_no_home(
         _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert "no prefect" in said
-    # Python\'s resource tracker notices the end a moment later.
+    # Python's resource tracker notices the end a moment later.
     wait_until(lambda: session_of(process.pid) == [], 5, "the end of all its processes")
     assert len(list(tmp_path.glob("store/answers/*/*/*.json"))) == 1
 
