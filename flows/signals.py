@@ -132,12 +132,13 @@ def _leave(code: int) -> NoReturn:
 
 def kill_descendants() -> None:
     """End the processes that this one has started, and theirs."""
-    for pid in _descendants(os.getpid()):
+    for pid in descendants(os.getpid()):
         with suppress(OSError):
             os.kill(pid, signal.SIGKILL)
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """Children of the process `pid`, and theirs."""
     tasks = Path(f"/proc/{pid}/task")
     if not Path("/proc").is_dir():
         from multiprocessing import active_children
@@ -147,7 +148,7 @@ def _descendants(pid: int) -> list[int]:
     for listed in tasks.glob("*/children"):
         with suppress(OSError):  # a thread that has just ended
             children += [int(child) for child in listed.read_text().split()]
-    return [*children, *(later for child in children for later in _descendants(child))]
+    return [*children, *(later for child in children for later in descendants(child))]
 
 
 def _silence_when_ended() -> None:

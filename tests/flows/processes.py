@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from flows.signals import descendants as descendants
+
 
 @contextmanager
 def started(command: list[str], log: Path, environment: Mapping[str, str], folder: Path) -> Iterator[subprocess.Popen]:
@@ -43,13 +45,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def descendants(pid: int) -> list[int]:
-    """Children of `pid`, and theirs."""
-    tasks = Path(f"/proc/{pid}/task")
-    children = [int(child) for path in tasks.glob("*/children") for child in path.read_text().split()]
-    return [*children, *(later for child in children for later in descendants(child))]
 
 
 def alive(pid: int) -> bool:
