@@ -19,7 +19,7 @@ LINES = 4  # of an error, at most
 
 def two_at_once(chaos: Chaos, scenario: Scenario) -> None:
     """While a run waits for its teacher, a second one stops at once and disturbs nothing."""
-    _, needed, _ = chaos.undisturbed(scenario)
+    _, needed = chaos.undisturbed(scenario)
     place, before = chaos.place(scenario), chaos.teacher.total
     chaos.teacher.answering.clear()
     with ThreadPoolExecutor(1) as threads:
@@ -39,7 +39,7 @@ def two_at_once(chaos: Chaos, scenario: Scenario) -> None:
 
 def refused_writes(chaos: Chaos, scenario: Scenario) -> None:
     """A store takes one shard and refuses every other: the command stops, and what is stored is not asked again."""
-    _, needed, _ = chaos.undisturbed(scenario)
+    _, needed = chaos.undisturbed(scenario)
     place, before = chaos.place(scenario), chaos.teacher.total
     with chaos.proxy.refusing(after=1):
         outcome = run(scenario.words(place), place)

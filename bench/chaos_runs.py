@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.signals import LINE
+from flows.signals import LINE, descendants
 
 MARK = "ASPECTS_CHAOS"  # an environment variable by which a run's processes are known, whoever their parent is
 SOON = 5.0  # seconds within which a signal ends a command
@@ -101,7 +101,7 @@ def run(command: Sequence[object], place: Place, kill: Kill | None = None, timeo
 
 def _send(kill: Kill, pid: int) -> bool:
     """Whether there was somebody to send it to."""
-    engines = [child for child in _children(pid) if _is_engine(child)]
+    engines = [child for child in descendants(pid) if _is_engine(child)]
     if kill.target == "engine" and not engines:
         return False
     with suppress(ProcessLookupError):
@@ -158,14 +158,6 @@ def _marked(mark: str) -> list[int]:
         with suppress(OSError):
             if wanted in path.read_bytes():
                 found.append(int(path.parent.name))
-    return found
-
-
-def _children(pid: int) -> list[int]:
-    found = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            found += [int(child) for child in path.read_text().split()]
     return found
 
 
