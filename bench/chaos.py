@@ -178,6 +178,8 @@ def main() -> None:
         chosen = [name for name in chosen if name != "extract-vllm"]
     # Ended from outside it leaves no server and no files either.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    # `nohup` has it ignored, and commands would inherit that.
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
     started, memory = time.monotonic(), shared_memory()
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as folder,

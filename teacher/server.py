@@ -28,6 +28,9 @@ REFUSED = frozenset({400, 413, 422})  # HTTP states: this request cannot be answ
 TRANSIENT = frozenset({408, 409, 429})  # and 500 or more: the same request may be answered later
 # More attempts where a whole time-out passed, or the reply was nonsense: those seldom pass, and each costs.
 SLOW_RETRIES, MALFORMED_RETRIES = 1, 2
+# Of the first request where the connection breaks: a server that has just listed its models and breaks each connection
+# at a question is not one that is busy.
+FIRST_RETRIES = 2
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds between attempts
 LONGEST_PROMISE = 60.0  # seconds in Retry-After that are waited for
 LONGEST_PATIENCE = 600.0  # seconds in Retry-After from which asking any earlier is of no use
@@ -111,7 +114,7 @@ class ChatServer:
             try:
                 body = self._request(content, length, fields)
                 async with self._slots:
-                    return await self._send(body, malformed_retries=0)
+                    return await self._send(body, malformed_retries=0, broken_retries=FIRST_RETRIES)
             except RequestRefused as refusal:
                 refusals[str(refusal)] = None
             except ReplyMalformed as error:
@@ -131,10 +134,12 @@ class ChatServer:
         }
         return json.dumps(document).encode()
 
-    async def _send(self, body: bytes, malformed_retries: int = MALFORMED_RETRIES) -> ChatReply:
+    async def _send(
+        self, body: bytes, malformed_retries: int = MALFORMED_RETRIES, broken_retries: float = math.inf
+    ) -> ChatReply:
         """The answer to one request, tried as often as what goes wrong is worth. Raises ReplyMalformed if that is not
         tried again, and else as `complete`."""
-        attempts = slow = malformed = 0
+        attempts = slow = malformed = broken = 0
         while True:
             attempts += 1
             pause = None
@@ -153,12 +158,14 @@ class ChatServer:
                     )
                 pause = pause if pause is not None and pause <= LONGEST_PROMISE else None
             except NoReply as error:
-                reason, slow = self.excerpt(str(error)), slow + error.timed_out
+                reason = self.excerpt(str(error))
+                slow, broken = slow + error.timed_out, broken + (not error.timed_out)
             except ReplyMalformed as error:
                 if not malformed_retries:
                     raise
                 reason, malformed = self.excerpt(str(error)), malformed + 1
-            if attempts > self.options.max_retries or slow > SLOW_RETRIES or malformed > malformed_retries:
+            given_up = slow > SLOW_RETRIES or malformed > malformed_retries or broken > broken_retries
+            if given_up or attempts > self.options.max_retries:
                 raise TeacherUnreachable(
                     f"{self} gave no answer in up to {attempts} attempts ({reason}); start again later, perhaps with "
                     "a lower --concurrency"

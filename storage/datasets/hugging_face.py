@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import datasets
 
 OPTIONS = ("image", "label", "config", "revision", "split")
+HUB_SECONDS = 8.0
 SPLIT_ORDER = ("train", "val", "validation", "test")
 
 
@@ -108,6 +109,8 @@ def _load(where: str, options: Mapping[str, str], cache: Path | None) -> dataset
         elif path.is_file():
             loaded = datasets.load_dataset("parquet", data_files=str(path), cache_dir=_text(cache))
         else:
+            if not path.is_dir():
+                _find_on_hub(where, options.get("revision"))
             loaded = datasets.load_dataset(
                 str(path) if path.is_dir() else where,
                 name=options.get("config"),
@@ -118,11 +121,22 @@ def _load(where: str, options: Mapping[str, str], cache: Path | None) -> dataset
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise DatasetInvalid(
-            f"cannot load hf:{where} ({reason}); check the name, ?config=... and the network"
+            f"cannot load hf:{where} ({reason}); check the name, ?config=... and the network, or set HF_HUB_OFFLINE=1 "
+            "where it was downloaded before"
         ) from error
     if isinstance(loaded, datasets.Dataset):
         return datasets.DatasetDict({str(loaded.split or "train"): loaded})
     return loaded
+
+
+def _find_on_hub(where: str, revision: str | None) -> None:
+    """Raises within seconds where the Hub is out of reach or has no such dataset: `load_dataset` takes most of a minute
+    for that."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    if not HF_HUB_OFFLINE:
+        HfApi().dataset_info(where, revision=revision, timeout=HUB_SECONDS)
 
 
 def _text(path: Path | None) -> str | None:

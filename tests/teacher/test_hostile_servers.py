@@ -202,6 +202,37 @@ def test_a_reply_without_end_is_cut(reply: Callable[[Any], None], reason: str) -
     assert is_one_line(caught.value)
 
 
+def hung_up(request: Mapping[str, Any]) -> Reply:
+    raise ConnectionResetError
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        hung_up,
+        lambda request: (200, {"Content-Length": "100000", "Connection": "close"}, "a part"),
+        lambda request: (200, {"X-Long": "x" * 10_000_000}, "a head that is too long"),
+    ],
+    ids=["hangs up", "ends within the body", "too large a head"],
+)
+def test_a_server_that_breaks_the_first_connections_is_given_up_soon(
+    server: ScriptedServer, reply: Callable[[Mapping[str, Any]], Reply]
+) -> None:
+    server.reply = reply
+    with pytest.raises(TeacherUnreachable, match="gave no answer in up to 3 attempts") as caught:
+        load(server.url)
+    assert len(server.requests) == 3
+    assert is_one_line(caught.value)
+
+
+def test_a_connection_that_breaks_later_is_tried_again(server: ScriptedServer) -> None:
+    with load(server.url) as engine:
+        server.requests.clear()
+        server.reply = lambda request: GOOD if len(server.requests) > 5 else hung_up(request)
+        engine.answer(IMAGES, ["Is it red?"])
+    assert len(server.requests) == 6
+
+
 def test_a_reply_that_trickles_has_one_deadline(server: ScriptedServer) -> None:
     def slowly(request: Mapping[str, Any]) -> Reply:
         time.sleep(0.6)
