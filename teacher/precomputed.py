@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from storage.datasets.base import ImageDataset, ImageRecord, select
 from storage.documents import MEGABYTE, DocumentInvalid, read_text
 from storage.lease import lease
-from storage.matching import match_images
+from storage.matching import NamesAmbiguous, match_images
 from storage.questions import RESERVED_KEYS, AspectQuestion, QuestionSet
 from storage.schema import AnswerHeader, ShardAnswers
 from storage.store import AnswerDirectory, cut_shards
@@ -37,7 +37,8 @@ class PrecomputedAnswers:
     """A file of answers that has been read: `lookup` gives p(yes) [Q] for an image, None where the file has none.
 
     The keys of `probabilities` are names of images or classes; `name_of` is the one that an image looks up, exactly if
-    `by_class`, else as `match_images` says. NaN stands for an answer that the file does not have.
+    `by_class`, else as `match_images` says. NaN stands for an answer that the file does not have. Only the names in
+    `shared` may be those of several classes.
     """
 
     format: str
@@ -46,16 +47,29 @@ class PrecomputedAnswers:
     probabilities: Mapping[str, NDArray[np.float64]]
     name_of: Callable[[ImageRecord], str]
     by_class: bool = False
+    shared: frozenset[str] = frozenset()
 
     def entries(self, records: Sequence[ImageRecord]) -> dict[str, str]:
         """The key of each image that is answered, by image id. Raises NamesAmbiguous."""
         if self.by_class:
             named = {record.image_id: self.name_of(record) for record in records}
+            self._refuse_shared(records)
             found = {image_id: name for image_id, name in named.items() if name in self.probabilities}
         else:
             found = match_images(self.probabilities, [record.image_id for record in records], self.source)
         answered = {name for name, values in self.probabilities.items() if not np.isnan(values).all()}
         return {image_id: name for image_id, name in found.items() if name in answered}
+
+    def _refuse_shared(self, records: Sequence[ImageRecord]) -> None:
+        first: dict[str, str] = {}
+        for label, name in {record.label_name: self.name_of(record) for record in records}.items():
+            other = first.setdefault(name, label)
+            if other != label and name in self.probabilities and name not in self.shared:
+                both = f"'{printable(other)}' and '{printable(label)}'"
+                raise NamesAmbiguous(
+                    f"classes {both} would share the answers of '{printable(name)}' in {self.source}; rename one, or "
+                    "name its entry with --alias"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +136,7 @@ def read_lavid(path: Path, questions: Path, aliases: Mapping[str, str] | None = 
         probabilities=names,
         name_of=lambda record: renamed.get(comparable(record.label_name), comparable(record.label_name)),
         by_class=True,
+        shared=frozenset(renamed.values()),
     )
 
 

@@ -180,6 +180,19 @@ def test_classes_that_read_the_same_are_not_merged(tmp_path: Path) -> None:
         read_lavid(write_json(tmp_path / "a.json", {"001.a": table, "A": table}), tmp_path / "choices.txt")
 
 
+def test_classes_share_answers_only_where_that_is_said(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "choices.txt").write_text(CHOICES)
+    write_photos(tmp_path / "photos2", good=1)
+    (tmp_path / "photos2" / "train" / "a").rename(photos / "train" / "2_A")
+    table = [[0.5, 0.5], [0.5, 0.5]]
+    file = write_json(tmp_path / "a.json", {"a": table, "b": table})
+    with pytest.raises(NamesAmbiguous, match="classes '2_A' and 'a' would share the answers of 'a' in"):
+        imported(read_lavid(file, tmp_path / "choices.txt"), photos, tmp_path / "store")
+    aliases = {"a": "A", "2_A": "A"}
+    summary, _ = imported(read_lavid(file, tmp_path / "choices.txt", aliases), photos, tmp_path / "store")
+    assert (summary.images, summary.unused_entries) == (4, ["b"])
+
+
 def test_one_file_name_of_two_images_is_refused(photos: Path, tmp_path: Path) -> None:
     (photos / "train" / "b").mkdir(exist_ok=True)
     (photos / "train" / "b" / "00.png").write_bytes((photos / "train" / "a" / "00.png").read_bytes())
