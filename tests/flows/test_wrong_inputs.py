@@ -1,10 +1,12 @@
-"""Whatever is wrong with a command's input: one line on standard error, exit code 2, at once."""
+"""Whatever is wrong with a command's input: one line on standard error, exit code 2, at once, in little memory."""
 
 from __future__ import annotations
 
+import resource
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.flows.conftest import Aspects
@@ -13,6 +15,7 @@ from tests.flows.wrong_inputs import RIGHT, Case, cases
 
 CASES = cases()
 SECONDS = 10
+MEGABYTES = 400  # beside what is imported, which takes about as much
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +32,11 @@ def name_of(case: Case) -> str:
     return " ".join(word if len(word) < 50 else f"{word[:20]}..." for word in case[0])
 
 
+def peak_megabytes() -> float:
+    """The most that this process has ever taken."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def test_there_are_enough_and_every_command_is_among_them() -> None:
     assert len(CASES) >= 150
     started = [case[0][:2] if case[0][:1] in (["questions"], ["store"]) else case[0][:1] for case in CASES]
@@ -41,9 +49,10 @@ def test_a_wrong_input_is_one_line(
 ) -> None:
     arguments, said = case
     monkeypatch.chdir(project)
-    started = time.monotonic()
+    started, taken, peak = time.monotonic(), psutil.Process().memory_info().rss / 2**20, peak_megabytes()
     outcome = aspects(*arguments)
     assert time.monotonic() - started < SECONDS
+    assert peak_megabytes() == peak or peak_megabytes() - taken < MEGABYTES
     assert outcome.code == 2, outcome.err
     if not arguments:  # the help
         return
