@@ -46,6 +46,7 @@ from student.examples import Examples, Knowledge
 from student.images import ImageCache, training_cache
 from student.model import IMAGENET_MEAN, IMAGENET_STD, Student, build_student, optimized
 from student.objective import Objective
+from student.processor import usable_precision
 from student.schedule import build_optimizer
 from student.settings import present_accelerator
 from student.training import train
@@ -102,7 +103,7 @@ def measure(config: StudentConfig, folder: Path, *, turns: int, images: int) -> 
         "backbone": config.backbone,
         "image_size": config.image_size,
         "batch_size": config.batch_size,
-        "precision": config.precision,
+        "precision": usable_precision(config),
         "device": config.accelerator,
         "threads": torch.get_num_threads(),
         "images_per_second": {name: round(statistics.median(values), 1) for name, values in speeds.items()},
@@ -175,7 +176,7 @@ def speed(
     for _ in range(2):
         started, count = time.perf_counter(), 0
         for pixels in batches():
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=usable_precision(config) == "bf16-mixed"):
                 logits = student(pixels)
             loss = objective(logits, everything)["loss"]
             loss.backward()

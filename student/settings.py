@@ -77,7 +77,7 @@ class TrainingConfig:
     accelerator: Accelerator = "cpu"
     devices: int = 1
     precision: Precision = "32-true"
-    threads: int | None = None  # of each CPU process; None: see student/threads.py
+    threads: int | None = None  # of each CPU process; None: see student/processor.py
     checkpoint_every: int = 1
 
     def __post_init__(self) -> None:

@@ -19,7 +19,8 @@ from storage.datasets.base import ImageDataset
 from student.augment import Augmenter, mix, normalize_pixels
 from student.checkpoints import remove_checkpoints
 from student.config import StudentConfig
-from student.epochs import Trainee, finish, launch, prepare_device, relay, require_devices, run_epochs
+from student.devices import launch, prepare_device, relay, require_devices
+from student.epochs import Trainee, finish, run_epochs
 from student.examples import Examples, Knowledge, digest_of, fit_to_knowledge, join_examples, training_records
 from student.files import only_user, remove_leftovers
 from student.images import ImageCache, training_cache, view_for_evaluation
@@ -170,7 +171,7 @@ class ClassifierTrainee(Trainee[EpochLog]):
         for chunk in indices.split(VALIDATION_BATCH):
             views = [_evaluation_view(self.config, self.stored.image(index)) for index in chunk.tolist()]
             pixels = normalize_pixels(torch.stack(views).to(device), student.mean, student.std)
-            with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16-mixed"):
+            with self.fabric.autocast():
                 logits = student(pixels.contiguous(memory_format=torch.channels_last)).class_logits_BC.float()
             labels = self.examples.labels_N[chunk].to(device)
             correct += (logits.argmax(dim=1) == labels).sum().item()

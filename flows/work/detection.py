@@ -155,6 +155,7 @@ def train_detection_grid(
     """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
     from student.detection.experiment import run_detection_experiment
     from student.files import write_bytes
+    from student.processor import processor_notes
 
     def log_epoch(cell: str, seed: int, log: DetectorLog) -> None:
         watched = "" if log.watched_map50 is None else f", mAP50 {100 * log.watched_map50:.1f} %"
@@ -162,6 +163,8 @@ def train_detection_grid(
 
     check_writable(runs)
     check_detector_grid(grid, images, knowledge, runs)
+    for note in processor_notes(grid.cells(runs)[0].config):
+        reporter.say(note)
     results = run_detection_experiment(
         grid, images, knowledge, runs, split=split, progress=reporter.progress_bars, on_epoch=log_epoch
     )

@@ -64,7 +64,7 @@ def train_grid(
     """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
     from student.experiment import run_experiment, write_parquet
     from student.files import write_bytes
-    from student.threads import busy_hint
+    from student.processor import processor_notes
     from student.usefulness import answers_uses
 
     def log_epoch(cell: str, seed: int, log: EpochLog) -> None:
@@ -75,8 +75,8 @@ def train_grid(
     select(images, (split,))
     check_writable(runs)
     check_grid(grid, images, knowledge, runs)
-    if hint := busy_hint(grid.cells(runs)[0].config):
-        reporter.say(hint)
+    for note in processor_notes(grid.cells(runs)[0].config):
+        reporter.say(note)
     results = run_experiment(
         grid, images, knowledge, runs, split=split, progress=reporter.progress_bars, on_epoch=log_epoch
     )

@@ -27,7 +27,8 @@ from student.detection.examples import (
 )
 from student.detection.model import LOSSES, Detector, step_losses
 from student.detection.runs import DetectorDescription, DetectorLog, TrainedDetector, load_detector_run
-from student.epochs import Trainee, finish, launch, prepare_device, relay, require_devices, run_epochs
+from student.devices import launch, prepare_device, relay, require_devices
+from student.epochs import Trainee, finish, run_epochs
 from student.files import only_user, remove_leftovers
 from student.images import ImageCache
 from student.model import optimized

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from student import epochs, trainable
+from student import devices, trainable
 from student.config import StudentConfig
 from student.settings import ConfigInvalid
 from student.trainable import require_trainable
@@ -49,7 +49,7 @@ def test_what_cannot_be_trained_is_refused_by_name(backbone: str, method: str, i
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("module", [trainable, epochs])
+@pytest.mark.parametrize("module", [trainable, devices])
 def test_a_crash_would_be_told_by_the_name_of_the_backbone(module: ModuleType, monkeypatch: pytest.MonkeyPatch):
     begun: list[str] = []
 
@@ -64,6 +64,6 @@ def test_a_crash_would_be_told_by_the_name_of_the_backbone(module: ModuleType, m
     if module is trainable:
         require_trainable(config)
     else:
-        epochs.launch(config, lambda _: begun.append("trained"))
+        devices.launch(config, lambda _: begun.append("trained"))
     assert begun[0].count("backbone 'test_resnet'") == begun[0].count("another backbone") == 1
     assert begun[1:] == (["ended"] if module is trainable else ["trained", "ended"])

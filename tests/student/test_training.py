@@ -15,7 +15,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from storage.answers import Answers
 from storage.datasets import FileDataset, image_folder
 from storage.errors import RunFailed
-from student import epochs
+from student import devices
 from student.config import StudentConfig
 from student.epochs import TrainingDiverged
 from student.examples import ExamplesInvalid, Knowledge
@@ -225,10 +225,10 @@ def test_an_error_in_another_process_is_raised_as_itself(
     def fail(_: object) -> None:
         raise error
 
-    monkeypatch.setattr(epochs, "Fabric", SpawnedFabric)
+    monkeypatch.setattr(devices, "Fabric", SpawnedFabric)
     expected = ProcessRaisedException if isinstance(error, KeyError) else type(error)
     with pytest.raises(expected, match="traceback of many" if isinstance(error, KeyError) else str(error)):
-        epochs.launch(config.replace(devices=2), fail)
+        devices.launch(config.replace(devices=2), fail)
 
 
 def test_a_crash_in_another_process_names_the_backbone(config: StudentConfig, monkeypatch: pytest.MonkeyPatch):
@@ -236,9 +236,9 @@ def test_a_crash_in_another_process_names_the_backbone(config: StudentConfig, mo
         raise ProcessExitedException("ended", 1, 2, -11, "SIGSEGV")
 
     monkeypatch.setattr(SpawnedFabric, "launch", crash)
-    monkeypatch.setattr(epochs, "Fabric", SpawnedFabric)
+    monkeypatch.setattr(devices, "Fabric", SpawnedFabric)
     with pytest.raises(RunFailed, match=f"backbone '{config.backbone}' crashed .* another backbone .*SIGSEGV"):
-        epochs.launch(config.replace(devices=2), lambda _: None)
+        devices.launch(config.replace(devices=2), lambda _: None)
 
 
 def test_the_kept_epoch_is_the_last_or_validations_best(config: StudentConfig):

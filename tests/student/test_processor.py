@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from student.config import StudentConfig
-from student.threads import available_cpus, busy_hint, use_threads
+from student.processor import available_cpus, processor_notes, usable_precision, use_threads
 
 CONFIG = StudentConfig(backbone="test_resnet", image_size=32, epochs=1)
 
@@ -41,7 +41,7 @@ def test_a_containers_quota_counts(tmp_path: Path, files: dict[str, str], cpus: 
 
 
 def test_no_more_threads_than_cpus_unless_told(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("student.threads.available_cpus", lambda: 2)
+    monkeypatch.setattr("student.processor.available_cpus", lambda: 2)
     torch.set_num_threads(6)
     use_threads(CONFIG)
     assert torch.get_num_threads() == 2
@@ -54,8 +54,21 @@ def test_no_more_threads_than_cpus_unless_told(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_busy_machine_is_worth_a_line(monkeypatch: pytest.MonkeyPatch):
     torch.set_num_threads(8)
-    monkeypatch.setattr("student.threads.available_cpus", lambda: 8)
-    assert busy_hint(CONFIG) is None
+    monkeypatch.setattr("student.processor.available_cpus", lambda: 8)
+    assert processor_notes(CONFIG) == []
     monkeypatch.setattr(os, "getloadavg", lambda: (5.0, 0.0, 0.0))
-    assert "8 threads may be several times slower than one; --set threads=1" in (busy_hint(CONFIG) or "")
-    assert busy_hint(CONFIG.replace(threads=8)) is None
+    (note,) = processor_notes(CONFIG)
+    assert "8 threads may be several times slower than one; --set threads=1" in note
+    assert processor_notes(CONFIG.replace(threads=8)) == []
+
+
+def test_bfloat16_only_where_the_cpu_has_it(monkeypatch: pytest.MonkeyPatch):
+    mixed = CONFIG.replace(precision="bf16-mixed")
+    monkeypatch.setattr("student.processor.cpu_has_bfloat16", lambda: True)
+    assert (usable_precision(mixed), processor_notes(mixed)) == ("bf16-mixed", [])
+    monkeypatch.setattr("student.processor.cpu_has_bfloat16", lambda: False)
+    assert usable_precision(mixed) == "32-true"
+    assert usable_precision(mixed.replace(accelerator="cuda")) == "bf16-mixed"
+    (note,) = processor_notes(mixed)
+    assert "no instructions for bfloat16" in note
+    assert processor_notes(CONFIG) == []

@@ -1,17 +1,19 @@
-"""How many threads a CPU process computes with.
+"""What a CPU computes with: how many threads, and which numbers.
 
-Threads wait for each other at every layer: where something else keeps their CPUs busy, a single one is faster.
+Threads wait for each other at every layer: where something else keeps their CPUs busy, a single one is faster. And
+bfloat16 takes ten times as long as float32 where the CPU has no instructions for it.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from functools import cache
 from pathlib import Path
 
 import torch
 
-from student.settings import TrainingConfig
+from student.settings import Precision, TrainingConfig
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -34,8 +36,34 @@ def available_cpus(cgroup: Path = CGROUP) -> int:
     return cpus
 
 
-def busy_hint(config: TrainingConfig) -> str | None:
-    """A line for people where others already keep so many CPUs busy that threads would wait for each other."""
+def usable_precision(config: TrainingConfig) -> Precision:
+    """The config's precision; float32 instead of bfloat16 on a CPU without instructions for it."""
+    if config.precision == "bf16-mixed" and config.accelerator == "cpu" and not cpu_has_bfloat16():
+        return "32-true"
+    return config.precision
+
+
+@cache
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU itself multiplies matrices of bfloat16."""
+    # oneDNN's own test passes for any AVX-512, where it converts to float32 and back.
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    if torch.backends.cpu.get_cpu_capability().startswith("AVX"):
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return True
+
+
+def processor_notes(config: TrainingConfig) -> list[str]:
+    """Lines for people about what this machine's CPU does to training."""
+    notes = [] if (hint := _busy_hint(config)) is None else [hint]
+    if usable_precision(config) != config.precision:
+        notes.append("this CPU has no instructions for bfloat16: training computes in float32, which is faster here")
+    return notes
+
+
+def _busy_hint(config: TrainingConfig) -> str | None:
+    """Where others already keep so many CPUs busy that threads would wait for each other."""
     if config.accelerator != "cpu" or config.threads is not None or "OMP_NUM_THREADS" in os.environ:
         return None
     cpus, threads = available_cpus(), min(torch.get_num_threads(), available_cpus())
