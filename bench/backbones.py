@@ -152,7 +152,9 @@ def parameters(backbone: str) -> int:
 def own_side(backbone: str) -> int:
     if backbone.startswith(TORCHVISION):
         return 224
-    return int(timm.get_pretrained_cfg(backbone).input_size[-1])
+    known = timm.get_pretrained_cfg(backbone)
+    assert known is not None, f"timm knows no weights of {backbone}"
+    return int(known.input_size[-1])
 
 
 def outcome(backbone: str, side: int, method: str) -> str:

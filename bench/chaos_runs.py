@@ -118,7 +118,8 @@ def _send(kill: Kill, pid: int) -> bool:
 def _bad_end(outcome: Outcome, kill: Kill) -> list[str]:
     """What is wrong with how a signalled command ended. One that was done a moment before ends as it would have."""
     # Python takes a moment to start, in which a signal does what it does to any program.
-    if kill.number == signal.SIGKILL or outcome.code == -kill.number:
+    starting = outcome.code == -kill.number or "init_import_site" in outcome.err
+    if kill.number == signal.SIGKILL or starting:
         return []
     faults = [f"{outcome.seconds_to_end:.1f} s until its end"] if outcome.seconds_to_end > SOON else []
     if outcome.code not in (128 + kill.number, 0):

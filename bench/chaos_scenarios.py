@@ -105,6 +105,13 @@ def scenarios(inputs: Inputs, teacher_url: str, proxy_url: str, s3_server: str) 
     def copy_questions(place: Place) -> None:
         shutil.copy(inputs.few, place.folder / "audited.yaml")
 
+    def copy_store(place: Place) -> None:
+        shutil.copytree(inputs.store, place.folder / "store")
+
+    def unserved(engine: str) -> Scenario:
+        words = ["extract", *about, "-t", "tiny", "--engine", engine]
+        return Scenario(f"extract-{engine}", lambda p: [*words, "-s", p.folder / "store"], local_state)
+
     return [
         Scenario("extract", lambda p: ["extract", *about, *served, "-s", p.folder / "store"], local_state, lost=lost),
         Scenario(
@@ -115,23 +122,8 @@ def scenarios(inputs: Inputs, teacher_url: str, proxy_url: str, s3_server: str) 
             faulty_store=True,
             environment={"AWS_ENDPOINT_URL": proxy_url},
         ),
-        *(
-            Scenario(
-                f"extract-{engine}",
-                lambda p, engine=engine: [
-                    "extract",
-                    *about,
-                    "-t",
-                    "tiny",
-                    "--engine",
-                    engine,
-                    "-s",
-                    p.folder / "store",
-                ],
-                local_state,
-            )
-            for engine in ("transformers", "vllm")
-        ),
+        unserved("transformers"),
+        unserved("vllm"),
         Scenario(
             "train",
             lambda p: [*train_words(inputs), "--runs", p.folder / "runs"],
@@ -157,7 +149,7 @@ def scenarios(inputs: Inputs, teacher_url: str, proxy_url: str, s3_server: str) 
             "prune",
             lambda p: ["store", "prune", "-s", p.folder / "store", "-q", inputs.fewer, "--yes"],
             local_state,
-            prepare=lambda p: shutil.copytree(inputs.store, p.folder / "store") and None,
+            prepare=copy_store,
         ),
     ]
 

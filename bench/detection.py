@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--engine", default="vllm", help="vllm or transformers")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()
+    splits: tuple[str, ...]
     if asked.photos:
         dataset, splits, changes = open_photos(asked.run_dir), ("train",), dict(BY_HEART)
     else:
@@ -192,11 +193,14 @@ def print_results(results: Results) -> None:
             "map_mean": percent(summary.mean),
             "map_std": percent(summary.std),
             "over_base": describe(summary.gain),
-            **{f"{name}_mean": percent(rows[name].mean()) for name in ("map50", "map75", "small", "medium")},
+            **{
+                f"{name}_mean": percent(float(rows[name].to_numpy().mean()))
+                for name in ("map50", "map75", "small", "medium")
+            },
             "box_auroc_mean": rows["box_auroc"].mean(),
             "image_auroc_mean": rows["image_auroc"].mean(),
             "training_seconds": round(rows["seconds"].sum()),
-            "images_per_second": round(rows["images_per_second"].mean(), 1),
+            "images_per_second": round(float(rows["images_per_second"].to_numpy().mean()), 1),
             "threads": torch.get_num_threads(),
         }
         print(json.dumps(line), flush=True)

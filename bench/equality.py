@@ -28,6 +28,7 @@ from storage.images import decode_image
 from storage.questions import load_questions
 from storage.scenes import render, sample_scene
 from teacher.config import EngineOptions, TeacherConfig, resolve, tiny_teacher
+from teacher.engine import EngineName
 from teacher.process import EngineProcess
 
 
@@ -47,7 +48,7 @@ def main() -> None:
     print(json.dumps(line))
 
 
-def ask(engine: str, config: TeacherConfig, images: list[Image.Image], questions: tuple[str, ...]) -> np.ndarray:
+def ask(engine: EngineName, config: TeacherConfig, images: list[Image.Image], questions: tuple[str, ...]) -> np.ndarray:
     """Log-probabilities [2, I, Q] of yes and no."""
     process = EngineProcess(engine, resolve(config), EngineOptions())
     try:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 PROJECT = Path(__file__).parents[1]
 # Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
@@ -30,6 +30,7 @@ from storage.datasets.base import ImageDataset
 from storage.images import decode_image
 from storage.questions import load_questions
 from teacher.config import EngineOptions, resolve, tiny_teacher
+from teacher.engine import EngineName
 from teacher.process import EngineProcess
 
 QUESTIONS = PROJECT / "questions" / "scenes.yaml"
@@ -43,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", type=Path, required=True, help="folder SPLIT/CLASS/FILE")
     parser.add_argument("--images", default="1000,8000", help="how many photos, one run each")
-    parser.add_argument("--engine", default="vllm")
+    parser.add_argument("--engine", default="vllm", choices=get_args(EngineName))
     asked = parser.parse_args()
     photos = image_folder(asked.dataset)
     line: dict[str, Any] = {"benchmark": "extract", "engine": asked.engine, "runs": []}
@@ -58,7 +59,7 @@ def main() -> None:
     print(json.dumps(line))
 
 
-def engine_alone(name: str, photos: ImageDataset, count: int) -> float:
+def engine_alone(name: EngineName, photos: ImageDataset, count: int) -> float:
     """Questions per second with photos that are decoded already."""
     questions = load_questions(QUESTIONS).texts
     images = [decode_image(photos.read(record.image_id)) for record in photos.records[: min(count, ENGINE_LIMIT)]]

@@ -114,8 +114,8 @@ def print_results(results: Results, best: str) -> None:
             "top1": [percent(value) for value in summary.values],
             "top1_mean": percent(summary.mean),
             "top1_std": percent(summary.std),
-            "top5_mean": percent(rows["top5"].mean()),
-            "loss_mean": round(rows["loss"].mean(), 4),
+            "top5_mean": percent(float(rows["top5"].to_numpy().mean())),
+            "loss_mean": round(float(rows["loss"].to_numpy().mean()), 4),
             "over_base": describe(summary.gain),
         }
         if best in methods and summary.cell != best:

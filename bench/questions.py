@@ -95,7 +95,7 @@ def findings(planted: Path, scenes: Path) -> dict[str, Any]:
     assert audit is not None
     verdicts = {question.key: question.verdict for question in audit.questions}
     truth = pl.read_parquet(scenes / "ground_truth.parquet").filter(pl.col("image_id").str.starts_with("train/"))
-    shares = {key: truth[key].mean() for key in truth.columns if key != "image_id"}
+    shares = {key: float(truth[key].to_numpy().mean()) for key in truth.columns if key != "image_id"}
     alarms = {}
     for key, share in shares.items():
         right = {"keep", "weak"} - ({"weak"} if key in DECISIVE else set())

@@ -154,7 +154,12 @@ def speed_of_plain(config: StudentConfig, dataset: ImageDataset, folder: Path, i
             if number * config.batch_size >= images:
                 return
 
-    return speed(config, dataset, epoch, lambda student: student.to(memory_format=torch.channels_last))
+    return speed(config, dataset, epoch, _channels_last)
+
+
+def _channels_last(student: Student) -> Student:
+    student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # which torch's types leave out
+    return student
 
 
 def speed(
