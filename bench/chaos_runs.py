@@ -80,16 +80,18 @@ def run(command: Sequence[object], place: Place, kill: Kill | None = None, timeo
             words, stdout=subprocess.DEVNULL, stderr=output, env=environment, start_new_session=True
         )
     killed = False
-    if kill is not None:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(kill.seconds)
-        killed = process.poll() is None and _send(kill, process.pid)
-    begun = time.monotonic()
     try:
-        code = process.wait(timeout)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        code = process.wait()
+        if kill is not None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(kill.seconds)
+            killed = process.poll() is None and _send(kill, process.pid)
+        begun = time.monotonic()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout)
+    finally:
+        if process.poll() is None:  # it hangs, or this bench is ended itself
+            os.killpg(process.pid, signal.SIGKILL)
+    code = process.wait()
     ended = time.monotonic()
     outcome = Outcome(code, log.read_text(errors="replace"), killed, ended - started, ended - begun)
     log.unlink()
