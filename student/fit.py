@@ -43,7 +43,7 @@ def _fit_epochs(fitted: dict[str, Any], recipe: Mapping[str, Any], given: Mappin
     if "milestones" not in given and max(milestones) >= epochs:
         moved = {round(one * epochs / recipe["epochs"]) for one in milestones}
         fitted["milestones"] = tuple(sorted({max(1, min(one, epochs - 1)) for one in moved}))
-    elif fitted.get("schedule") == "multistep" and min(milestones) >= epochs:
+    elif fitted.get("schedule") == "multistep" and min(milestones) >= max(epochs, 2):
         raise ConfigInvalid(f"milestones is {list(milestones)}, all beyond the {epochs} epochs; set lower ones")
 
 

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple, TypeVar
 import timm
 import torch
 import torchvision
+from huggingface_hub import try_to_load_from_cache
 from torch import Tensor, nn
 
+from storage.hub import HubUnreachable, find_on_hub
 from student.config import TORCHVISION, StudentConfig
 from student.convolution import take_strides_first, use_matrix_products
 from student.methods import Link
@@ -18,6 +20,7 @@ from student.settings import ConfigInvalid
 from student.stages import Stage, inner_stages, inputs_of, outputs_of
 
 Network = TypeVar("Network", bound=nn.Module)
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # of timm's models on the Hub
 AUXILIARY = ("googlenet", "inception_v3")  # of torchvision's
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -183,6 +186,8 @@ def create_network(config: StudentConfig, *, outputs: int) -> nn.Module:
 
     Raises ConfigInvalid where timm cannot build it.
     """
+    if config.pretrained:
+        require_weights(config.backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         try:
@@ -197,6 +202,23 @@ def create_network(config: StudentConfig, *, outputs: int) -> nn.Module:
                 f"(pretrained={config.pretrained}): {type(error).__name__}: {why}"
             ) from error
     return network.train()
+
+
+def require_weights(backbone: str) -> None:
+    """Raises ConfigInvalid soon where timm would download weights of the backbone from a Hub that is out of reach."""
+    known = None if backbone.startswith(TORCHVISION) else timm.get_pretrained_cfg(backbone)
+    if known is None or known.hf_hub_id is None:
+        return
+    name = str(known.hf_hub_id)
+    if any(isinstance(try_to_load_from_cache(name, file), str) for file in WEIGHT_FILES):
+        return
+    try:
+        find_on_hub(name, "model")
+    except HubUnreachable as error:
+        raise ConfigInvalid(
+            f"cannot get the weights of backbone '{backbone}' from the Hugging Face Hub ({error}); check the network, "
+            "or give --set pretrained=false"
+        ) from error
 
 
 def _timm_network(config: StudentConfig, outputs: int) -> nn.Module:

@@ -11,13 +11,13 @@ from urllib.parse import parse_qsl
 from storage.datasets.base import DatasetInvalid, ImageRecord
 from storage.datasets.files import missing_classes
 from storage.datasets.hugging_face_labels import read_labels, refuse_other_lists
+from storage.hub import find_on_hub
 from storage.images import read_image_file
 
 if TYPE_CHECKING:
     import datasets
 
 OPTIONS = ("image", "label", "config", "revision", "split")
-HUB_SECONDS = 8.0
 SPLIT_ORDER = ("train", "val", "validation", "test")
 
 
@@ -110,7 +110,7 @@ def _load(where: str, options: Mapping[str, str], cache: Path | None) -> dataset
             loaded = datasets.load_dataset("parquet", data_files=str(path), cache_dir=_text(cache))
         else:
             if not path.is_dir():
-                _find_on_hub(where, options.get("revision"))
+                find_on_hub(where, "dataset", options.get("revision"))
             loaded = datasets.load_dataset(
                 str(path) if path.is_dir() else where,
                 name=options.get("config"),
@@ -127,16 +127,6 @@ def _load(where: str, options: Mapping[str, str], cache: Path | None) -> dataset
     if isinstance(loaded, datasets.Dataset):
         return datasets.DatasetDict({str(loaded.split or "train"): loaded})
     return loaded
-
-
-def _find_on_hub(where: str, revision: str | None) -> None:
-    """Raises within seconds where the Hub is out of reach or has no such dataset: `load_dataset` takes most of a minute
-    for that."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.constants import HF_HUB_OFFLINE
-
-    if not HF_HUB_OFFLINE:
-        HfApi().dataset_info(where, revision=revision, timeout=HUB_SECONDS)
 
 
 def _text(path: Path | None) -> str | None:

@@ -16,7 +16,7 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
 from student.detection.config import DetectorConfig
-from student.model import IMAGENET_MEAN, IMAGENET_STD
+from student.model import IMAGENET_MEAN, IMAGENET_STD, require_weights
 from student.settings import ConfigInvalid
 
 RATIOS = (0.5, 1.0, 2.0)  # of an anchor's height to its width
@@ -75,6 +75,8 @@ def build_network(config: DetectorConfig, *, classes: int) -> nn.Module:
 
 def _body(config: DetectorConfig) -> Body:
     """The backbone from `finest_stride` on. Raises ConfigInvalid."""
+    if config.pretrained:
+        require_weights(config.backbone)
     try:
         whole: Any = timm.create_model(config.backbone, features_only=True)
         reductions = whole.feature_info.reduction()

@@ -37,6 +37,7 @@ def test_any_detection_recipe_fits_any_number_of_epochs(name: str):
         ("small", {"image_size": 32}, {"cache_size": 64}),
         ("paper", {"image_size": 448}, {"cache_size": 576, "resize_size": 448}),
         ("paper", {"epochs": 24}, {"milestones": (15, 18, 21)}),
+        ("paper", {"epochs": 1, "milestones": [1]}, {"milestones": (1,)}),  # as it was made to fit one
         ("paper", {"epochs": 240}, {"milestones": (150, 180, 210)}),
         ("paper", {"epochs": 60, "milestones": [20]}, {"milestones": (20,)}),
         ("small", {"devices": 3}, {"batch_size": 33}),

@@ -1,0 +1,98 @@
+"""A Hub that is out of reach, or has nothing of that name: said at once, and by everything that downloads from it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from storage import hub
+from storage.datasets.base import DatasetInvalid
+from storage.datasets.hugging_face import hugging_face_dataset
+from storage.hub import HubUnreachable, find_on_hub
+from student.config import StudentConfig
+from student.detection.config import DetectorConfig
+from student.detection.networks import build_network
+from student.model import create_network
+from student.settings import ConfigInvalid
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        known = self.path.endswith("/known/one")
+        body = json.dumps({"id": "known/one", "siblings": [], "tags": []} if known else {"error": "not found"}).encode()
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def point_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = huggingface_hub.HfApi
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: api(endpoint=url))
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        point_to(f"http://127.0.0.1:{server.server_address[1]}", monkeypatch)
+        yield
+        server.shutdown()
+
+
+@pytest.fixture
+def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        point_to(f"http://127.0.0.1:{closed.getsockname()[1]}", monkeypatch)
+
+
+@pytest.mark.parametrize("kind", ["model", "dataset"])
+def test_what_is_there_is_found(served: None, kind: str) -> None:
+    find_on_hub("known/one", kind)  # type: ignore[arg-type]
+    with pytest.raises(HubUnreachable, match="404"):
+        find_on_hub("unknown/one", kind)  # type: ignore[arg-type]
+
+
+def test_offline_nothing_is_asked(unreachable: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    find_on_hub("known/one", "model")
+
+
+def test_a_silent_hub_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        point_to(f"http://127.0.0.1:{silent.getsockname()[1]}", monkeypatch)
+        with pytest.raises(HubUnreachable, match="timed out"):
+            find_on_hub("known/one", "dataset")
+
+
+def test_a_dataset_is_refused_in_one_line(unreachable: None, tmp_path: Path) -> None:
+    with pytest.raises(
+        DatasetInvalid, match=r"cannot load hf:owner/name \(.*refused.*\); check .*HF_HUB_OFFLINE"
+    ) as caught:
+        hugging_face_dataset("owner/name", cache=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_pretrained_weights_are_refused_in_one_line(unreachable: None) -> None:
+    said = (
+        r"cannot get the weights of backbone 'resnet18.a1_in1k' .*; check the network, or give --set pretrained=false"
+    )
+    config = StudentConfig(backbone="resnet18.a1_in1k", image_size=32, epochs=1, pretrained=True)
+    with pytest.raises(ConfigInvalid, match=said):
+        create_network(config, outputs=3)
+    detector = DetectorConfig(backbone="resnet18.a1_in1k", image_size=64, epochs=1, pretrained=True)
+    with pytest.raises(ConfigInvalid, match=said):
+        build_network(detector, classes=3)
