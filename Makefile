@@ -1,5 +1,5 @@
 # Everything from a fresh clone: `make demo` and `make test` install what they need into .venv first.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 BIN := .venv/bin
 SEEDS ?= 0,1,2
 # Where the demo puts its pictures, answers and students.

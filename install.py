@@ -1,4 +1,4 @@
-"""Install Aspects into .venv with the teacher engine that this machine can run. Needs Python 3.11 and nothing else.
+"""Install Aspects into .venv with the teacher engine that this machine can run. Needs nothing but Python 3.11 or 3.12.
 
 Run by `make`; does nothing when the last installation still fits.
 """
