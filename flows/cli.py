@@ -18,7 +18,6 @@ app = typer.Typer(
     name="aspects",
     help="Teach small image classifiers what a multimodal LLM knows.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

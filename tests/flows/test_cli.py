@@ -47,6 +47,27 @@ def test_without_a_command_the_help_is_shown(aspects: Aspects) -> None:
     assert "import-answers" in outcome.out
 
 
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ({"_ASPECTS_COMPLETE": "source_bash"}, "complete -o default -F _aspects_completion aspects"),
+        ({"_ASPECTS_COMPLETE": "complete_bash", "COMP_WORDS": "aspects ques", "COMP_CWORD": "1"}, "questions\n"),
+        ({"_ASPECTS_COMPLETE": "complete_bash", "COMP_WORDS": "aspects run --box-q", "COMP_CWORD": "2"}, "--box-q"),
+    ],
+)
+def test_shells_complete_commands_and_options(
+    aspects: Aspects, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str], shown: str
+) -> None:
+    assert "--install-completion" in aspects("--help").out
+    # Else the program's name is that of `python -m pytest`, and the variables are others.
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", None, raising=False)
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    outcome = aspects()
+    assert outcome.code == 0
+    assert shown in outcome.out
+
+
 def test_help_needs_nothing_heavy() -> None:
     heavy = "{'torch', 'vllm', 'transformers', 'prefect', 'polars', 'pyarrow', 'timm'}"
     code = f"import sys, flows.cli; found = {heavy} & set(sys.modules); print(found); sys.exit(bool(found))"
