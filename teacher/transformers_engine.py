@@ -36,7 +36,6 @@ class TransformersEngine:
     calls_at_once = 1
 
     def __init__(self, teacher: ResolvedTeacher, options: EngineOptions) -> None:
-        assert teacher.path is not None, "a served teacher has no files here"
         self.config = teacher.config
         if self.config.quantization is not None:
             raise TeacherInvalid(
@@ -50,8 +49,20 @@ class TransformersEngine:
         # Extraction asks the same questions about one chunk of images after the other.
         self._prompts = lru_cache(maxsize=4)(partial(tokenize_questions, self.processor, self.config))
         check_processor(self.processor, self.config, self._prompts(CHECK_QUESTIONS).texts[0])
+        self.model: Any = self.load_model(teacher).to(self.device).eval()
+        self.usage = EngineUsage()
+        self._first_tokens: list[int] | None = None  # the likeliest of each answer, while the teacher is not judged
+        # Scores in float32 whatever the model's dtype: bf16 rounds logits above 16 to steps of 0.125.
+        self.model.get_output_embeddings().register_forward_hook(_float32_logits)
+        self.slow_because = "packing is switched off" if options.plain else self._why_not_packed()
+        self.usage = EngineUsage()  # the trial does not count
+        self._mass = AnswerMass(self.config, options, self.usage)
+
+    def load_model(self, teacher: ResolvedTeacher) -> Any:
+        """The model with its weights. Raises TeacherInvalid."""
+        assert teacher.path is not None, "a served teacher has no files here"
         try:
-            model: Any = AutoModelForImageTextToText.from_pretrained(
+            return AutoModelForImageTextToText.from_pretrained(
                 teacher.path,
                 dtype=getattr(torch, self.config.dtype),
                 trust_remote_code=self.config.trust_remote_code,
@@ -60,14 +71,6 @@ class TransformersEngine:
             raise TeacherInvalid(
                 f"transformers cannot load {teacher.path} as a model for images and text ({first_line(error)})"
             ) from error
-        self.model = model.to(self.device).eval()
-        self.usage = EngineUsage()
-        self._first_tokens: list[int] | None = None  # the likeliest of each answer, while the teacher is not judged
-        # Scores in float32 whatever the model's dtype: bf16 rounds logits above 16 to steps of 0.125.
-        self.model.get_output_embeddings().register_forward_hook(_float32_logits)
-        self.slow_because = "packing is switched off" if options.plain else self._why_not_packed()
-        self.usage = EngineUsage()  # the trial does not count
-        self._mass = AnswerMass(self.config, options, self.usage)
 
     @torch.inference_mode()
     def answer(

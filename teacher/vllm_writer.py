@@ -32,9 +32,11 @@ class VllmWriter:
         self.llm: Any = load_vllm(teacher, options, LONGEST, **own)
 
     def write(self, request: WritingRequest) -> WrittenReply:
-        from vllm import SamplingParams
-        from vllm.exceptions import VLLMClientError
+        from vllm import SamplingParams, exceptions
         from vllm.sampling_params import StructuredOutputsParams
+
+        # vLLM 0.23 has only the second one, which is a ValueError there.
+        refusal = getattr(exceptions, "VLLMClientError", exceptions.VLLMValidationError)
 
         photos = request.photos if self._takes_photos else ()
         shown = [{"type": "image_pil", "image_pil": photo} for photo in photos]
@@ -49,7 +51,7 @@ class VllmWriter:
             # Templates that know no such switch leave it out of account.
             switches = {"enable_thinking": False}
             (output,) = self.llm.chat([message], sampling, use_tqdm=False, chat_template_kwargs=switches)
-        except (*REFUSALS, VLLMClientError) as error:
+        except (*REFUSALS, refusal) as error:
             raise TeacherInvalid(
                 f"model {self.model} cannot take what it is to write from ({first_line(error)}); it needs a chat "
                 "template, and room for class names, photos and answer (--max-model-len)"
