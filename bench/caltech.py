@@ -19,7 +19,7 @@ sys.path[0] = str(PROJECT)
 
 from bench.flowers import RECIPE, grid_of, options, print_results
 from storage.answers import load_answers
-from storage.datasets import image_folder
+from storage.datasets import FileDataset, image_folder
 from student.examples import Knowledge
 from student.experiment import run_experiment
 from teacher.precomputed import import_answers, read_lavid
@@ -31,18 +31,22 @@ ALIASES = {"Faces": "face", "Faces_easy": "face"}
 
 def main() -> None:
     asked = options(__doc__, "caltech", EPOCHS, METHODS).parse_args()
+    dataset, knowledge = read_caltech(asked.run_dir / "store")
+    print_results(run_experiment(grid_of(RECIPE, asked), dataset, knowledge, asked.run_dir), "recommended")
+
+
+def read_caltech(store: Path) -> tuple[FileDataset, Knowledge]:
+    """The photos, and what is known about their classes, imported into `store`. Ends the program without them."""
     data = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data"))
     folder = data / "caltech101"
     if not folder.is_dir():
         sys.exit(f"no photos at {folder}; set ASPECTS_DATA to the folder that holds caltech101")
-
     dataset = image_folder(folder, name="caltech101")
     lavid = data / "lavid"
     file = read_lavid(lavid / "caltech101_qwen2.5-72B_chat_50-5.json", lavid / "caltech101_chat_50-5.txt", ALIASES)
-    imported = import_answers(file, dataset, ("train",), str(asked.run_dir / "store"))
+    imported = import_answers(file, dataset, ("train",), str(store))
     assert not imported.without_answers
-    knowledge = Knowledge(classes=load_answers(imported.directory))
-    print_results(run_experiment(grid_of(RECIPE, asked), dataset, knowledge, asked.run_dir), "recommended")
+    return dataset, Knowledge(classes=load_answers(imported.directory))
 
 
 if __name__ == "__main__":
