@@ -5,7 +5,7 @@ SEEDS ?= 0,1,2
 # Where the demo puts its pictures, answers and students.
 DEMO ?= runs/demo
 
-.PHONY: install demo test check clean
+.PHONY: install demo test test-vllm check clean
 
 install:
 	@$(PYTHON) install.py
@@ -18,6 +18,10 @@ demo: install
 # A file's tests stay together: they share models and servers. One thread each, since the processes share the cores.
 test: install
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+
+# The tests of vLLM's engines with another release of it: make test-vllm VLLM=0.23.0
+test-vllm:
+	@$(PYTHON) tests/vllm_release.py "$(VLLM)"
 
 check: install
 	@$(BIN)/ruff check .

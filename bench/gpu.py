@@ -147,7 +147,7 @@ def run_part(asked: argparse.Namespace) -> int:
 
 def _measure(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     # Imported where they are needed: a part whose library is missing does not keep others from theirs.
-    measurement, *names = asked.part.split("/")
+    measurement, shape, engine = (*asked.part.split("/"), "", "")[:3]
     if measurement == "card":
         from bench.gpu_card import measure_card
 
@@ -155,7 +155,7 @@ def _measure(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if measurement == "teacher":
         from bench.gpu_teacher import measure_teacher
 
-        return measure_teacher(*names, asked.device, asked.seconds, asked.eager, asked.matrix_rate)
+        return measure_teacher(shape, engine, asked.device, asked.seconds, asked.eager, asked.matrix_rate)
     if measurement == "training":
         from bench.gpu_student import measure_training
 

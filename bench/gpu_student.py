@@ -40,7 +40,7 @@ PROOF: dict[str, dict[str, Any]] = {
 }
 THINNED = {"cuda": 1, "cpu": 80}  # every n-th photo
 # Method and settings. The twin has the same terms at inner stages, and nothing that is learnt from answers.
-STUDENTS = {
+STUDENTS: dict[str, dict[str, Any]] = {
     "base": {"method": "base"},
     "twin": {"method": "recommended", "alpha": 0.0},
     "lavid": {"method": "lavid"},
@@ -99,7 +99,7 @@ def measure_training(device: str) -> Iterator[dict[str, Any]]:
                 with watching_gpu(gpu):
                     speeds["ours"].append(_speed_of_ours(config, dataset, photos, folder / str(turn)))
                 busy = finish_sampling(None)
-                speeds["alone"].append(speed_in_memory(config, dataset, count))  # type: ignore[arg-type]
+                speeds["alone"].append(speed_in_memory(config, dataset, count))
     shares = [ours / alone for ours, alone in zip(speeds["ours"], speeds["alone"], strict=True)]
     yield {
         **settings,

@@ -26,7 +26,7 @@ from storage.questions import load_questions
 from teacher.config import Dtype, EngineOptions, ResolvedTeacher, TeacherConfig, resolve
 from teacher.engine import EngineUsage, LoadedModel
 from teacher.extract import PAIRS_AT_ONCE
-from teacher.process import EngineProcess, ModelProcess, load_engine
+from teacher.process import EngineProcess, ModelProcess, TeacherDied, load_engine
 from teacher.prompt import load_processor, tokenize_questions
 from teacher.transformers_engine import TransformersEngine
 
@@ -105,17 +105,20 @@ def _load_logged(load: Callable[[], LoadedModel], log: Path) -> LoadedModel:
 
 @contextmanager
 def showing(log: Path) -> Iterator[Path]:
-    """Where the block fails, the end of the file `log` is printed."""
+    """Where the process that prints to the file `log` dies, the end of the file is printed, and its last line is in the
+    error."""
     try:
         yield log
-    except Exception:
-        if log.exists():
-            print(*log.read_text(errors="replace").splitlines()[-LOG_LINES:], sep="\n", file=sys.stderr)
-        raise
+    except TeacherDied as error:
+        written = log.read_text(errors="replace").splitlines() if log.exists() else []
+        lines = [line for line in written if line.strip()][-LOG_LINES:]
+        print(*lines, sep="\n", file=sys.stderr)
+        raise TeacherDied(f"{lines[-1] if lines else 'no output'} ({error})") from error
 
 
 class RandomTransformersEngine(TransformersEngine):
     def load_model(self, teacher: ResolvedTeacher) -> Any:
+        assert teacher.path is not None
         torch.manual_seed(0)
         with self.device:
             config = AutoConfig.from_pretrained(teacher.path)
