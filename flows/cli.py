@@ -158,7 +158,9 @@ def train(
 
 @app.command(epilog="Example: aspects experiment experiments/alpha.yaml --runs runs/alpha")
 def experiment(
-    file: Annotated[Path, typer.Argument(help="What to train; docs/students.md has the fields.", metavar="FILE")],
+    file: Annotated[
+        Path, typer.Argument(help="YAML file (docs/students.md), or a bundled one: alpha.", metavar="FILE")
+    ],
     dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Instead of the file's.")] = None,
     store: Annotated[str | None, typer.Option("--store", "-s", help="Instead of the file's.")] = None,
     teacher: options.AnswersBy = None,

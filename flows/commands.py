@@ -202,7 +202,9 @@ def question_files(given: dict[str, Any]) -> tuple[str | None, str | None]:
 
 def _questions(given: dict[str, Any]) -> str:
     if given["questions"] is None:
-        raise options.OptionInvalid("--questions is missing; name a YAML file, e.g. --questions questions/scenes.yaml")
+        raise options.OptionInvalid(
+            "--questions is missing; name a YAML file or a bundled set, e.g. --questions scenes"
+        )
     return str(given["questions"])
 
 

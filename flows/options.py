@@ -31,7 +31,11 @@ Root = Annotated[Path | None, typer.Option(help="Where torchvision's and Hugging
 Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch what is missing.")]
 Questions = Annotated[
     Path | None,
-    typer.Option("--questions", "-q", help="YAML file with the question set; for detection: about whole images."),
+    typer.Option(
+        "--questions",
+        "-q",
+        help="YAML file with the question set, or a bundled set such as flowers102; for detection: about whole images.",
+    ),
 ]
 Task = Annotated[
     Literal["classification", "detection"],
@@ -53,7 +57,7 @@ SmallestBox = Annotated[
     typer.Option(min=0, help="Boxes with a side below so many pixels are not asked about.", rich_help_panel=BOXES),
 ]
 AnyQuestions = Annotated[
-    Path | None, typer.Option("--questions", "-q", help="YAML file, to choose where the store has several sets.")
+    Path | None, typer.Option("--questions", "-q", help="The set, as for extract, where the store has several.")
 ]
 Store = Annotated[str, typer.Option("--store", "-s", help="Folder of the answers, or s3://bucket/path.")]
 Splits = Annotated[str, typer.Option(help="Splits to ask about, separated by commas.")]

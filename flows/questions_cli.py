@@ -13,7 +13,7 @@ from flows.markup import echo
 PROMPTED = "What the model is told"
 
 app = typer.Typer(help="Question sets: write, check, choose, publish.", no_args_is_help=True)
-File = Annotated[Path, typer.Argument(help="The question set (YAML).", metavar="FILE")]
+File = Annotated[Path, typer.Argument(help="Question set: a YAML file, or a bundled one such as dtd.", metavar="FILE")]
 
 
 @app.callback()

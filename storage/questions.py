@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from storage.bundled import find_file, say_names
 from storage.documents import MEGABYTE, DocumentInvalid, decode, parse_yaml, read_bytes
 from storage.errors import InputInvalid
 from storage.filesystem import write_file
@@ -76,11 +77,13 @@ class QuestionSet:
 
 def load_questions(path: Path) -> QuestionSet:
     """The question set in a YAML file: a list under `questions`, each with `key` and `text`, optional `group` and
-    `negation`. Raises QuestionsInvalid, naming the file, for anything else."""
+    `negation`. A bundled set may be given by its name, e.g. `flowers102`. Raises QuestionsInvalid, naming the file, for
+    anything else."""
     try:
-        text = decode(read_bytes(path, limit=MEGABYTE), path, "YAML")
+        text = decode(read_bytes(find_file(path, "questions"), limit=MEGABYTE), path, "YAML")
     except OSError as error:
-        raise QuestionsInvalid(f"cannot read question set {path}: {error.strerror}") from error
+        hint = say_names("questions", error)
+        raise QuestionsInvalid(f"cannot read question set {path}: {error.strerror}{hint}") from error
     except DocumentInvalid as error:
         raise QuestionsInvalid(f"question set {error}") from error
     try:

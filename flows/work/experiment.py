@@ -13,6 +13,7 @@ from flows.work import checks
 from flows.work.detection import evaluation_split, find_detection_knowledge, train_detection_grid
 from flows.work.host import Host
 from flows.work.training import find_knowledge, train_grid
+from storage.bundled import find_file, say_names
 from storage.datasets.base import select
 from storage.datasets.detection import require_boxes
 from storage.documents import DocumentInvalid, read_yaml
@@ -98,12 +99,13 @@ class Experiment(Parameters):
 
 
 def read_experiment(file: Path, changes: Mapping[str, Any], settings: Mapping[str, Any]) -> Experiment:
-    """The experiment in a YAML file, with `changes` of its fields and of its `settings`. Raises ExperimentInvalid,
-    naming the file."""
+    """The experiment in a YAML file, or the bundled one of that name, with `changes` of its fields and of its
+    `settings`. Raises ExperimentInvalid, naming the file."""
     try:
-        document = read_yaml(file)
+        document = read_yaml(find_file(file, "experiments"))
     except OSError as error:
-        raise ExperimentInvalid(f"cannot read experiment {file}: {error.strerror}") from error
+        hint = say_names("experiments", error)
+        raise ExperimentInvalid(f"cannot read experiment {file}: {error.strerror}{hint}") from error
     except DocumentInvalid as error:
         raise ExperimentInvalid(f"experiment {error}") from error
     if not isinstance(document, dict):

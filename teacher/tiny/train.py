@@ -32,7 +32,7 @@ from teacher.tiny.reader import Prompts, answer_logits, see
 from teacher.tiny.world import PATCH_LABELS, PATCH_NAMES, World, render_world
 
 HERE = Path(__file__).parent
-QUESTIONS = HERE.parents[1] / "questions" / "scenes.yaml"
+QUESTIONS = Path("scenes")  # the bundled set
 YES, NO = ANSWERS
 LONGEST = 30  # tokens of a phrase and of the rest of its prompt
 USUAL = 26  # most phrases are no longer, and batches of them need no more room
