@@ -17,10 +17,6 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[1]
-# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
-sys.path[0] = str(PROJECT)
-
 from storage import torchvision_ops
 
 torchvision_ops.install()  # before torchvision is imported
@@ -33,6 +29,7 @@ from storage.errors import InputInvalid
 from student.config import TORCHVISION, StudentConfig
 from student.trainable import require_trainable
 
+PROJECT = Path(__file__).parents[1]
 # A method of each kind: the last layer widened, a head of its own, two inner stages, one inner stage.
 METHODS = ("base", "makd", "makd-dual", "recommended", "recommended-classes")
 SMALL_SIDE = 64

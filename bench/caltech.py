@@ -13,10 +13,6 @@ import os
 import sys
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[1]
-# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
-sys.path[0] = str(PROJECT)
-
 from bench.flowers import RECIPE, grid_of, options, print_results
 from storage.answers import load_answers
 from storage.datasets import FileDataset, image_folder
@@ -24,6 +20,7 @@ from student.examples import Knowledge
 from student.experiment import run_experiment
 from teacher.precomputed import import_answers, read_lavid
 
+PROJECT = Path(__file__).parents[1]
 EPOCHS = 11  # as many updates as with the flowers
 METHODS = ["base", "lavid", "recommended"]
 ALIASES = {"Faces": "face", "Faces_easy": "face"}

@@ -22,13 +22,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).parents[1]
-# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
-sys.path[0] = str(PROJECT)
-
 from storage.questions import AspectQuestion, QuestionSet, load_questions, write_questions
 from storage.scenes import DEMO_CLASSES, write_scenes
 
+PROJECT = Path(__file__).parents[1]
 QUESTIONS = PROJECT / "questions" / "scenes.yaml"
 ASPECTS = Path(sys.executable).with_name("aspects")
 NEW = AspectQuestion(key="is_violet", text="Is there a violet object?")

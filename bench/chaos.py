@@ -25,8 +25,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).parents[1])  # not this folder: `bench` is imported as a package
-
 from bench.chaos_checks import refused_writes, two_at_once
 from bench.chaos_runs import Kill, Outcome, Place, draw_kill, run, shared_memory
 from bench.chaos_scenarios import NAMES, Inputs, Scenario, State, import_words, scenarios, train_words

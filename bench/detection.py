@@ -22,10 +22,6 @@ import sys
 import time
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[1]
-# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
-sys.path[0] = str(PROJECT)
-
 import torch
 
 from bench.flowers import describe, percent
@@ -42,6 +38,7 @@ from teacher.config import EngineOptions, resolve, tiny_teacher
 from teacher.extract import ask_shard, finish_directory, plan_extraction
 from teacher.process import EngineProcess
 
+PROJECT = Path(__file__).parents[1]
 QUESTIONS = PROJECT / "questions" / "scenes.yaml"
 # Fresh ones: the weights of the recipe were chosen on scenes of seed 0.
 SCENES = 1

@@ -12,13 +12,8 @@ import argparse
 import dataclasses
 import json
 import os
-import sys
 import time
 from pathlib import Path
-
-PROJECT = Path(__file__).parents[1]
-# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
-sys.path[0] = str(PROJECT)
 
 import numpy as np
 from PIL import Image
@@ -30,6 +25,8 @@ from storage.scenes import render, sample_scene
 from teacher.config import EngineOptions, TeacherConfig, resolve, tiny_teacher
 from teacher.engine import EngineName
 from teacher.process import EngineProcess
+
+PROJECT = Path(__file__).parents[1]
 
 
 def main() -> None:

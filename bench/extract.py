@@ -19,10 +19,6 @@ import time
 from pathlib import Path
 from typing import Any, get_args
 
-PROJECT = Path(__file__).parents[1]
-# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
-sys.path[0] = str(PROJECT)
-
 import psutil
 
 from storage.datasets import image_folder
@@ -33,6 +29,7 @@ from teacher.config import EngineOptions, resolve, tiny_teacher
 from teacher.engine import EngineName
 from teacher.process import EngineProcess
 
+PROJECT = Path(__file__).parents[1]
 QUESTIONS = PROJECT / "questions" / "scenes.yaml"
 ASPECTS = Path(sys.executable).with_name("aspects")
 ENGINE_IMAGES = 256  # in one call

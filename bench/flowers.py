@@ -18,10 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).parents[1]
-# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
-sys.path[0] = str(PROJECT)
-
 import torch
 
 from storage.answers import load_answers
@@ -31,6 +27,7 @@ from student.examples import Knowledge
 from student.experiment import Difference, Grid, Results, run_experiment
 from teacher.precomputed import import_answers, read_lavid, read_makd
 
+PROJECT = Path(__file__).parents[1]
 # Chosen on validation images alone; docs/experiments.md has what else was tried.
 RECIPE = StudentConfig(
     backbone="resnet18",

@@ -19,10 +19,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).parents[1]
-# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
-sys.path[0] = str(PROJECT)
-
 import polars as pl
 
 from bench.flowers import describe, percent
@@ -36,6 +32,7 @@ from student.examples import Knowledge
 from student.experiment import Grid, paired_difference, run_experiment
 from student.recipes import recipe_settings
 
+PROJECT = Path(__file__).parents[1]
 BUNDLED = PROJECT / "questions" / "scenes.yaml"
 ASPECTS = Path(sys.executable).with_name("aspects")
 PLANTED = {

@@ -23,10 +23,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[1]
-# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
-sys.path[0] = str(PROJECT)
-
 from storage import torchvision_ops
 
 torchvision_ops.install()  # before torchvision is imported
@@ -51,6 +47,7 @@ from student.schedule import build_optimizer
 from student.settings import present_accelerator
 from student.training import train
 
+PROJECT = Path(__file__).parents[1]
 SIZES = {64: ("flowers102_64", 64, 64), 224: ("caltech101", 160, 32)}  # folder, short side in the cache, batch
 
 

@@ -19,3 +19,10 @@ def test_it_explains_itself(script: Path, tmp_path: Path) -> None:
     shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.startswith(f"usage: {script.name}")
+
+
+def test_no_benchmark_hides_a_package() -> None:
+    # Python looks into the folder of the file that it runs first.
+    packages = {path.parent.name for path in PROJECT.glob("*/__init__.py")}
+    assert {"flows", "storage", "student", "teacher"} <= packages
+    assert packages & {path.stem for path in (PROJECT / "bench").glob("*.py")} == set()

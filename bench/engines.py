@@ -10,7 +10,7 @@ questions, in float32 and bfloat16. Every way runs in a process of its own on on
 images that it has not seen, and the median of the turns counts. Answers are compared with those of the first way on the
 pairs that it was asked; in bfloat16 all of them are rounded, so the differences there are noise of both sides.
 
-    python bench/teacher.py
+    python bench/engines.py
 """
 
 from __future__ import annotations
@@ -29,10 +29,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).parents[1]
-# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
-sys.path[0] = str(PROJECT)
-
 from storage import torchvision_ops
 
 torchvision_ops.install()  # before torchvision is imported
@@ -49,6 +45,7 @@ from teacher.engine import EngineName
 from teacher.process import EngineProcess
 from teacher.prompt import find_answer_tokens, render_prompt
 
+PROJECT = Path(__file__).parents[1]
 QUESTIONS = load_questions(PROJECT / "questions" / "scenes.yaml").texts
 NEW_TOKENS = 10
 # Images for each way, and those of them that the paper's way is asked about, with its first few questions: enough
