@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=float, help=f"seconds for each part, in place of {LIMITS}")
     parser.add_argument("--seconds", type=float, default=15.0, help="for how long a teacher is asked")
     parser.add_argument("--eager", action="store_true", help="vLLM compiles nothing and captures no CUDA graphs")
+    parser.add_argument("--quantization", help="of the teachers' weights by vLLM, e.g. fp8")
     parser.add_argument("--seeds", default="0", help="of the proof's students, by commas")
     parser.add_argument("--epochs", type=int, help="of the proof's students; 60 unless given, 1 on a CPU")
     parser.add_argument("--matrix-rate", type=float, help="the card's in TFLOP/s, where it was measured before")
@@ -155,7 +156,15 @@ def _measure(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if measurement == "teacher":
         from bench.gpu_teacher import measure_teacher
 
-        return measure_teacher(shape, engine, asked.device, asked.seconds, asked.eager, asked.matrix_rate)
+        return measure_teacher(
+            shape,
+            engine,
+            asked.device,
+            seconds=asked.seconds,
+            eager=asked.eager,
+            quantization=asked.quantization,
+            matrix_rate=asked.matrix_rate,
+        )
     if measurement == "training":
         from bench.gpu_student import measure_training
 

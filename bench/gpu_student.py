@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from bench.busy import finish_sampling, start_sampling, watching_gpu
@@ -94,6 +95,7 @@ def measure_training(device: str) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         with training_cache(config, dataset, dataset.records, folder) as photos:
+            on_device = photos.on(torch.device(device)) is not photos
             for turn in range(TURNS):
                 start_sampling(None)
                 with watching_gpu(gpu):
@@ -104,6 +106,7 @@ def measure_training(device: str) -> Iterator[dict[str, Any]]:
     yield {
         **settings,
         "precision": config.precision,
+        "images_on_device": on_device,
         "images_per_second": {name: round(statistics.median(values), 1) for name, values in speeds.items()},
         "ours_of_alone": round(statistics.median(shares), 3),
         "by_turn": {name: [round(value, 1) for value in values] for name, values in speeds.items()},

@@ -39,7 +39,14 @@ COUNTED = (
 
 
 def measure_teacher(
-    name: str, engine: str, device: str, seconds: float, eager: bool, matrix_rate: float | None
+    name: str,
+    engine: str,
+    device: str,
+    *,
+    seconds: float,
+    eager: bool,
+    quantization: str | None,
+    matrix_rate: float | None,
 ) -> Iterator[dict[str, Any]]:
     """Ask for `seconds`; `matrix_rate` is the card's own in TFLOP/s."""
     shape = SHAPES[name]
@@ -47,7 +54,7 @@ def measure_teacher(
         write_teacher(shape, Path(folder))
         # CPUs are slow in bfloat16.
         dtype: Dtype = "bfloat16" if device == "cuda" else "float32"
-        teacher = resolve(TeacherConfig(model=folder, dtype=dtype, max_pixels=None))
+        teacher = resolve(TeacherConfig(model=folder, dtype=dtype, max_pixels=None, quantization=quantization))
         with showing(Path(folder) / "engine.log") as log:
             started = time.perf_counter()
             process = LoggedProcess(loader(engine, teacher, device, eager), log)
@@ -63,6 +70,7 @@ def measure_teacher(
         "shape": name,
         "engine": engine,
         "dtype": dtype,
+        "quantization": quantization,
         "questions": len(QUESTIONS),
         "image_tokens": shape.image_tokens,
         "load_seconds": round(loaded, 1),
