@@ -31,6 +31,8 @@ PROJECT = Path(__file__).parents[1]
 # Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
 sys.path[0] = str(PROJECT)
 
+import yaml
+
 from storage.processes import serve_parent
 from storage.text import printable
 
@@ -71,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engines", type=_names(ENGINES), default=list(ENGINES), help="ways of asking a teacher")
     parser.add_argument("--limit", type=float, help=f"seconds for each part, in place of {LIMITS}")
     parser.add_argument("--seconds", type=float, default=15.0, help="for how long a teacher is asked")
-    parser.add_argument("--eager", action="store_true", help="vLLM compiles nothing and captures no CUDA graphs")
+    parser.add_argument(
+        "--vllm", metavar="NAME=VALUE", type=_argument, action="append", default=[], help="argument of vllm.LLM"
+    )
     parser.add_argument("--quantization", help="of the teachers' weights by vLLM, e.g. fp8")
     parser.add_argument("--seeds", default="0", help="of the proof's students, by commas")
     parser.add_argument("--epochs", type=int, help="of the proof's students; 60 unless given, 1 on a CPU")
@@ -89,6 +93,13 @@ def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
         return names
 
     return read
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise argparse.ArgumentTypeError(f"'{printable(text, 40)}' has no value; write e.g. enforce_eager=true")
+    return name, yaml.safe_load(value)
 
 
 def parts(asked: argparse.Namespace) -> list[str]:
@@ -161,7 +172,7 @@ def _measure(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
             engine,
             asked.device,
             seconds=asked.seconds,
-            eager=asked.eager,
+            arguments=dict(asked.vllm),
             quantization=asked.quantization,
             matrix_rate=asked.matrix_rate,
         )

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -44,11 +44,11 @@ def measure_teacher(
     device: str,
     *,
     seconds: float,
-    eager: bool,
+    arguments: Mapping[str, Any],
     quantization: str | None,
     matrix_rate: float | None,
 ) -> Iterator[dict[str, Any]]:
-    """Ask for `seconds`; `matrix_rate` is the card's own in TFLOP/s."""
+    """Ask for `seconds`; `arguments` are vLLM's, `matrix_rate` is the card's own in TFLOP/s."""
     shape = SHAPES[name]
     with tempfile.TemporaryDirectory() as folder:
         write_teacher(shape, Path(folder))
@@ -57,7 +57,7 @@ def measure_teacher(
         teacher = resolve(TeacherConfig(model=folder, dtype=dtype, max_pixels=None, quantization=quantization))
         with showing(Path(folder) / "engine.log") as log:
             started = time.perf_counter()
-            process = LoggedProcess(loader(engine, teacher, device, eager), log)
+            process = LoggedProcess(loader(engine, teacher, arguments), log)
             loaded = time.perf_counter() - started
             try:
                 found = ask(process, shape, seconds if device == "cuda" else min(seconds, 2.0))
@@ -71,11 +71,11 @@ def measure_teacher(
         "engine": engine,
         "dtype": dtype,
         "quantization": quantization,
+        "vllm_arguments": arguments,
         "questions": len(QUESTIONS),
         "image_tokens": shape.image_tokens,
         "load_seconds": round(loaded, 1),
         "slow_because": process.slow_because,
-        "compiled": engine != "transformers" and device == "cuda" and not eager,
         **found,
         "questions_per_second": round(found["images_per_second"] * len(QUESTIONS), 1),
         "tflop_per_image": round(flops / 1e12, 6),
@@ -85,16 +85,13 @@ def measure_teacher(
     }
 
 
-def loader(engine: str, teacher: ResolvedTeacher, device: str, eager: bool) -> Callable[[], LoadedModel]:
+def loader(engine: str, teacher: ResolvedTeacher, arguments: Mapping[str, Any]) -> Callable[[], LoadedModel]:
     """Loads the engine in the process that calls it."""
     # Random weights say anything but yes and no.
     options = EngineOptions(min_answer_mass=0.0, plain=engine == "plain")
     if engine == "transformers":
         return partial(RandomTransformersEngine, teacher, options)
-    arguments: dict[str, Any] = {"load_format": "dummy"}
-    if device == "cuda" and eager:
-        arguments["enforce_eager"] = True
-    return partial(load_engine, "vllm", teacher, replace(options, arguments=arguments))
+    return partial(load_engine, "vllm", teacher, replace(options, arguments={"load_format": "dummy", **arguments}))
 
 
 class LoggedProcess(EngineProcess):

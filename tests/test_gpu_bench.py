@@ -20,9 +20,9 @@ from bench.shapes import SHAPES, write_teacher
 ON_CPU = ["--device", "cpu", "--seconds", "0.1"]
 
 
-def lines_of(part: str, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+def lines_of(part: str, capsys: pytest.CaptureFixture[str], *more: str) -> list[dict[str, Any]]:
     """What a part prints, in this process."""
-    code = gpu.run_part(gpu._parser().parse_args([*ON_CPU, "--part", part]))
+    code = gpu.run_part(gpu._parser().parse_args([*ON_CPU, "--part", part, *more]))
     shown = capsys.readouterr()
     assert code == 0, shown.err
     return [json.loads(text) for text in shown.out.splitlines()]
@@ -45,6 +45,7 @@ def test_all_parts_in_the_order_in_which_they_are_worth_having() -> None:
         (["--only", "card,nonsense"], "'nonsense' is unknown; use card, teacher, training, proof"),
         (["--shapes", "7b"], "'7b' is unknown; use 8b, 2b, tiny"),
         (["--engines", "sglang"], "'sglang' is unknown; use vllm, transformers, plain"),
+        (["--vllm", "enforce_eager"], "'enforce_eager' has no value; write e.g. enforce_eager=true"),
     ],
 )
 def test_unknown_names_are_refused(arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +111,8 @@ def test_what_is_missing_is_said_in_the_line(
 def test_a_teacher_is_asked_by_our_engines(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
     if engine == "vllm" and importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM has no packages for this machine; see install.py")
-    (line,) = lines_of(f"teacher/tiny/{engine}", capsys)
+    (line,) = lines_of(f"teacher/tiny/{engine}", capsys, "--vllm", "max_model_len=512")
+    assert line["vllm_arguments"] == {"max_model_len": 512}
     assert line["slow_because"] is None
     assert (line["questions"], line["image_tokens"]) == (50, 64)
     assert line["images"] >= 32
