@@ -5,7 +5,7 @@ SEEDS ?= 0,1,2
 # Where the demo puts its pictures, answers and students.
 DEMO ?= runs/demo
 
-.PHONY: install demo test test-vllm check clean
+.PHONY: install demo test coverage test-vllm check clean
 
 install:
 	@$(PYTHON) install.py
@@ -16,8 +16,14 @@ demo: install
 		--store $(DEMO)/store --runs $(DEMO)/students --recipe demo --seeds $(SEEDS)
 
 # A file's tests stay together: they share models and servers. One thread each, since the processes share the cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+
 test: install
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+	@$(PYTEST)
+
+# Lines that only other processes run (vLLM's, commands that tests start) count as not run.
+coverage: install
+	@$(PYTEST) --cov --cov-report term:skip-covered
 
 # The tests of vLLM's engines with another release of it: make test-vllm VLLM=0.23.0
 test-vllm:
@@ -30,4 +36,4 @@ check: install
 	@$(BIN)/python -m pytest -q tests/flows/test_imports.py
 
 clean:
-	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .coverage runs .pytest_cache .mypy_cache .ruff_cache
