@@ -28,8 +28,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).parents[1]
-# Python puts this file's folder first, where teacher.py would be taken for the package `teacher`.
-sys.path[0] = str(PROJECT)
+sys.path.insert(0, str(PROJECT))  # it runs where Aspects is not installed, too
 
 import yaml
 
