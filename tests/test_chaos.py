@@ -14,6 +14,7 @@ from tests.conftest import PROJECT
 CHAOS = PROJECT / "bench" / "chaos.py"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
 def test_six_kills_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
     command = [sys.executable, str(CHAOS), "--kills", "6", "--seed", "3", "--only", "extract,import,prune"]

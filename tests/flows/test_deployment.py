@@ -22,6 +22,8 @@ from tests.flows.processes import free_port, started, wait_until
 PREFECT = [sys.executable, "-m", "prefect"]
 START = 180  # seconds; a minute is enough on two idle cores
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def served(environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:

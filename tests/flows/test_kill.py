@@ -79,11 +79,13 @@ def survives_a_kill(
     assert sorted(left) == sorted(shards(store))
 
 
+@pytest.mark.slow
 def test_rendered_scenes(scenes: Path, few_questions: Path, tmp_path: Path, environment: Environment) -> None:
     # Shards of one image: this engine has finished larger ones before they can be counted.
     survives_a_kill(scenes, few_questions, "transformers", tmp_path, environment, shard_size=1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
 def test_real_photos_on_vllm(shared_data: Path, few_questions: Path, tmp_path: Path, environment: Environment) -> None:
     survives_a_kill(

@@ -32,16 +32,14 @@ with lease(AnswerDirectory.at(sys.argv[1])):
 @contextmanager
 def held_elsewhere(address: str) -> Iterator[subprocess.Popen[str]]:
     """Another process holds the lease of the directory at `address`."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, address], cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    command = [sys.executable, "-c", HOLD, address]
+    with subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
 
 
 def address_of(store: str, directory: AnswerDirectory) -> str:

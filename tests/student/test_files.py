@@ -47,18 +47,16 @@ def grid(config: StudentConfig = BASE) -> Grid:
 
 
 def test_a_folder_is_one_processs_until_that_ends(dataset: FileDataset, tmp_path: Path):
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], cwd=PROJECT, stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    with pytest.raises(RunBusy, match=r"another process trains or evaluates in .*; wait until it has ended"):
-        train(BASE, dataset, Knowledge(), tmp_path, progress=False)
-    with pytest.raises(RunBusy, match="another process"):
-        run_experiment(grid(), dataset, Knowledge(), tmp_path, progress=False)
-    assert names(tmp_path) == set()
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunBusy, match=r"another process trains or evaluates in .*; wait until it has ended"):
+            train(BASE, dataset, Knowledge(), tmp_path, progress=False)
+        with pytest.raises(RunBusy, match="another process"):
+            run_experiment(grid(), dataset, Knowledge(), tmp_path, progress=False)
+        assert names(tmp_path) == set()
+        holder.send_signal(signal.SIGKILL)
     train(BASE, dataset, Knowledge(), tmp_path, progress=False)
     with only_user(tmp_path), pytest.raises(RunBusy):
         evaluate(tmp_path, dataset)

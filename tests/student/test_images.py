@@ -56,6 +56,7 @@ def test_photos_on_a_cpu_stay_where_they_are(config: StudentConfig, dataset: Fil
         assert cache.on(torch.device("cpu")) is cache
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 def test_photos_on_a_gpu_are_the_same(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
     device = torch.device("cuda")

@@ -35,6 +35,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenAIWriter]:
         yield writer
 
 
+@pytest.mark.slow  # a server of vLLM is started
 class TestOpenAIWriter(WriterContract):
     pass
 

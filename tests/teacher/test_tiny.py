@@ -86,6 +86,7 @@ def test_the_weights_are_small_and_finite() -> None:
             assert weights.get_tensor(name).isfinite().all()
 
 
+@pytest.mark.slow
 def test_it_sees_through_plain_transformers(model, processor, questions: QuestionSet) -> None:
     rng = np.random.default_rng(123_456)
     scenes = [sample_scene(rng) for _ in range(ASKED_ONE_BY_ONE)]
