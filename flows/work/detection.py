@@ -153,6 +153,7 @@ def train_detection_grid(
     split: str,
 ) -> Results:
     """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
+    from student.detection.config import DetectorConfig
     from student.detection.experiment import run_detection_experiment
     from student.files import write_bytes
     from student.processor import processor_notes
@@ -163,7 +164,7 @@ def train_detection_grid(
 
     check_writable(runs)
     check_detector_grid(grid, images, knowledge, runs)
-    for note in processor_notes(grid.cells(runs)[0].config):
+    for note in processor_notes(grid.cells_of(DetectorConfig, runs)[0].config):
         reporter.say(note)
     results = run_detection_experiment(
         grid, images, knowledge, runs, split=split, progress=reporter.progress_bars, on_epoch=log_epoch
