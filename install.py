@@ -55,7 +55,7 @@ def install_cpu_torch() -> None:
     if not install_cpu_build("torch"):
         sys.exit(f"error: no CPU build of {pinned('torch')} to be had; install it into .venv by hand, then run again")
     if not install_cpu_build("torchvision"):
-        # The default build works beside a CPU torch as well: storage/torchvision_ops.py defines what it lacks.
+        # The default build works beside a CPU torch as well: storage/platform/torchvision_ops.py defines what it lacks.
         print(f"No CPU build of {pinned('torchvision')} to be had: taking the default one", flush=True)
 
 

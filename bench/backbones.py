@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from storage import torchvision_ops
+from storage.platform import torchvision_ops
 
 torchvision_ops.install()  # before torchvision is imported
 
@@ -26,8 +26,8 @@ import torch
 import torchvision
 
 from storage.errors import InputInvalid
-from student.config import TORCHVISION, StudentConfig
-from student.trainable import require_trainable
+from student.classification.config import TORCHVISION, StudentConfig
+from student.classification.trainable import require_trainable
 
 PROJECT = Path(__file__).parents[1]
 # A method of each kind: the last layer widened, a head of its own, two inner stages, one inner stage.

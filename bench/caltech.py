@@ -14,11 +14,11 @@ import sys
 from pathlib import Path
 
 from bench.flowers import RECIPE, grid_of, options, print_results
-from storage.answers import load_answers
+from storage.answers.read import load_answers
 from storage.datasets import FileDataset, image_folder
-from student.examples import Knowledge
-from student.experiment import run_experiment
-from teacher.precomputed import import_answers, read_lavid
+from student.classification.examples import Knowledge
+from student.core.experiment import run_experiment
+from teacher.extraction.precomputed import import_answers, read_lavid
 
 PROJECT = Path(__file__).parents[1]
 EPOCHS = 11  # as many updates as with the flowers

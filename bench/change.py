@@ -22,8 +22,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from storage.datasets.scenes.scenes import DEMO_CLASSES, write_scenes
 from storage.questions import AspectQuestion, QuestionSet, load_questions, write_questions
-from storage.scenes import DEMO_CLASSES, write_scenes
 
 PROJECT = Path(__file__).parents[1]
 QUESTIONS = PROJECT / "questions" / "scenes.yaml"

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from teacher.openai_engine import SAMPLE_QUESTION
+from teacher.engines.openai.engine import SAMPLE_QUESTION
 
 ANSWER_SECONDS = 0.02  # so that a kill hits a teacher that is answering
 PROXY_DELAY = 0.05

@@ -25,18 +25,18 @@ from pathlib import Path
 import torch
 
 from bench.flowers import describe, percent
-from storage.answers import Answers, read_answers
+from storage.answers.read import Answers, read_answers
+from storage.answers.reuse import known_answers
 from storage.datasets import BoxImages, BoxView, DetectionDataset, ImageDataset, open_detection_dataset
-from storage.detection_scenes import write_detection_scenes
+from storage.datasets.scenes.detection import write_detection_scenes
 from storage.questions import load_questions
-from storage.reuse import known_answers
+from student.core.experiment import Grid, Results
 from student.detection.config import DetectorConfig, detection_recipe
 from student.detection.examples import DetectionKnowledge
 from student.detection.experiment import run_detection_experiment
-from student.experiment import Grid, Results
-from teacher.config import EngineOptions, resolve, tiny_teacher
-from teacher.extract import ask_shard, finish_directory, plan_extraction
-from teacher.process import EngineProcess
+from teacher.engines.config import EngineOptions, resolve, tiny_teacher
+from teacher.engines.process import EngineProcess
+from teacher.extraction.extract import ask_shard, finish_directory, plan_extraction
 
 PROJECT = Path(__file__).parents[1]
 QUESTIONS = PROJECT / "questions" / "scenes.yaml"

@@ -29,7 +29,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from storage import torchvision_ops
+from storage.platform import torchvision_ops
 
 torchvision_ops.install()  # before torchvision is imported
 
@@ -40,10 +40,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from bench.random_models import IMAGE_TOKENS, build_random_model
 from storage.questions import load_questions
-from teacher.config import Dtype, EngineOptions, ResolvedTeacher, TeacherConfig, resolve
-from teacher.engine import EngineName
-from teacher.process import EngineProcess
-from teacher.prompt import find_answer_tokens, render_prompt
+from teacher.engines.base import EngineName
+from teacher.engines.config import Dtype, EngineOptions, ResolvedTeacher, TeacherConfig, resolve
+from teacher.engines.process import EngineProcess
+from teacher.engines.prompt import find_answer_tokens, render_prompt
 
 PROJECT = Path(__file__).parents[1]
 QUESTIONS = load_questions(PROJECT / "questions" / "scenes.yaml").texts

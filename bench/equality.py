@@ -19,12 +19,12 @@ import numpy as np
 from PIL import Image
 
 from storage.datasets import image_folder
-from storage.images import decode_image
+from storage.datasets.scenes.scenes import render, sample_scene
+from storage.images.decode import decode_image
 from storage.questions import load_questions
-from storage.scenes import render, sample_scene
-from teacher.config import EngineOptions, TeacherConfig, resolve, tiny_teacher
-from teacher.engine import EngineName
-from teacher.process import EngineProcess
+from teacher.engines.base import EngineName
+from teacher.engines.config import EngineOptions, TeacherConfig, resolve, tiny_teacher
+from teacher.engines.process import EngineProcess
 
 PROJECT = Path(__file__).parents[1]
 

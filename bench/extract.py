@@ -23,11 +23,11 @@ import psutil
 
 from storage.datasets import image_folder
 from storage.datasets.base import ImageDataset
-from storage.images import decode_image
+from storage.images.decode import decode_image
 from storage.questions import load_questions
-from teacher.config import EngineOptions, resolve, tiny_teacher
-from teacher.engine import EngineName
-from teacher.process import EngineProcess
+from teacher.engines.base import EngineName
+from teacher.engines.config import EngineOptions, resolve, tiny_teacher
+from teacher.engines.process import EngineProcess
 
 PROJECT = Path(__file__).parents[1]
 QUESTIONS = PROJECT / "questions" / "scenes.yaml"

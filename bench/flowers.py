@@ -20,12 +20,12 @@ from typing import Any
 
 import torch
 
-from storage.answers import load_answers
+from storage.answers.read import load_answers
 from storage.datasets import image_folder
-from student.config import StudentConfig
-from student.examples import Knowledge
-from student.experiment import Difference, Grid, Results, run_experiment
-from teacher.precomputed import import_answers, read_lavid, read_makd
+from student.classification.config import StudentConfig
+from student.classification.examples import Knowledge
+from student.core.experiment import Difference, Grid, Results, run_experiment
+from teacher.extraction.precomputed import import_answers, read_lavid, read_makd
 
 PROJECT = Path(__file__).parents[1]
 # Chosen on validation images alone; docs/experiments.md has what else was tried.

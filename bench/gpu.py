@@ -32,7 +32,7 @@ sys.path.insert(0, str(PROJECT))  # it runs where Aspects is not installed, too
 
 import yaml
 
-from storage.processes import serve_parent
+from storage.platform.processes import serve_parent
 from storage.text import printable
 
 # Seconds for each part, loading and compiling included.

@@ -18,14 +18,14 @@ from PIL import Image
 from bench.busy import finish_sampling, start_sampling, watching_gpu
 from bench.caltech import read_caltech
 from bench.train import speed_in_memory
-from storage.allocator import keep_freed_memory
 from storage.datasets.base import FileDataset, ImageRecord, select
-from student.config import StudentConfig
-from student.evaluate import evaluate
-from student.examples import Knowledge
-from student.images import ImageCache, evaluation_cache, training_cache
-from student.recipes import recipe
-from student.training import train
+from storage.platform.allocator import keep_freed_memory
+from student.classification.config import StudentConfig
+from student.classification.evaluate import evaluate
+from student.classification.examples import Knowledge
+from student.classification.recipes import recipe
+from student.classification.training import train
+from student.core.cache import ImageCache, evaluation_cache, training_cache
 
 CLASSES = 100
 TURNS = 3

@@ -23,12 +23,12 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from bench.busy import finish_sampling, start_sampling, watching_gpu
 from bench.shapes import SHAPES, Shape, write_teacher
 from storage.questions import load_questions
-from teacher.config import Dtype, EngineOptions, ResolvedTeacher, TeacherConfig, resolve
-from teacher.engine import EngineUsage, LoadedModel
-from teacher.extract import PAIRS_AT_ONCE
-from teacher.process import EngineProcess, ModelProcess, TeacherDied, load_engine
-from teacher.prompt import load_processor, tokenize_questions
-from teacher.transformers_engine import TransformersEngine
+from teacher.engines.base import EngineUsage, LoadedModel
+from teacher.engines.config import Dtype, EngineOptions, ResolvedTeacher, TeacherConfig, resolve
+from teacher.engines.process import EngineProcess, ModelProcess, TeacherDied, load_engine
+from teacher.engines.prompt import load_processor, tokenize_questions
+from teacher.engines.transformers.engine import TransformersEngine
+from teacher.extraction.extract import PAIRS_AT_ONCE
 
 QUESTIONS = load_questions(Path(__file__).parents[1] / "questions" / "scenes.yaml").texts
 LOG_LINES = 80  # of an engine that failed

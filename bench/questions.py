@@ -22,15 +22,15 @@ from typing import Any
 import polars as pl
 
 from bench.flowers import describe, percent
-from flows.selection import select_from_audit
+from flows.cli.selection import select_from_audit
 from flows.work.auditing import read_audit
-from storage.answers import find_answers, read_answers
+from storage.answers.read import find_answers, read_answers
 from storage.datasets import image_folder
+from storage.datasets.scenes.scenes import write_scenes
 from storage.questions import AspectQuestion, QuestionSet, load_questions, write_questions
-from storage.scenes import write_scenes
-from student.examples import Knowledge
-from student.experiment import Grid, paired_difference, run_experiment
-from student.recipes import recipe_settings
+from student.classification.examples import Knowledge
+from student.classification.recipes import recipe_settings
+from student.core.experiment import Grid, paired_difference, run_experiment
 
 PROJECT = Path(__file__).parents[1]
 BUNDLED = PROJECT / "questions" / "scenes.yaml"
@@ -47,7 +47,7 @@ PLANTED = {
     "amber_pair": ("Is this an amber pair?", "label leak"),
     "cedar_group": ("Does this picture belong to the class cedar group?", "label leak"),
 }
-# What the demo's classes are made of (storage/scenes.py): colour on a ground, and how many objects.
+# What the demo's classes are made of (storage/datasets/scenes/scenes.py): colour on a ground, and how many objects.
 DECISIVE = {
     *("has_red", "has_yellow", "has_blue", "has_purple", "on_grass", "at_night", "is_plain", "is_gradient"),
     *("is_single", "is_pair", "more_than_two"),

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoProcessor, InternVLConfig, InternVLForConditionalGeneration
 
-from teacher.config import TINY_MODEL
+from teacher.engines.config import TINY_MODEL
 from teacher.tiny import architecture
 
 IMAGE_TOKENS = 256

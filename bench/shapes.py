@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import AutoTokenizer, Qwen2VLImageProcessor, Qwen3VLConfig, Qwen3VLProcessor, Qwen3VLVideoProcessor
 
-from teacher.config import TINY_MODEL
+from teacher.engines.config import TINY_MODEL
 
 MARKS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 TEMPLATE = (

@@ -1,6 +1,6 @@
 """How close does training come to what the model alone would take? Images a second of three ways, taking turns.
 
-ours    `student.training.train` on real photos: augmentation, losses, logging and all
+ours    `student.classification.training.train` on real photos: augmentation, losses, logging and all
 limit   the same student, losses and optimizer, fed one random batch that is already in memory
 plain   what one would write: a PyTorch DataLoader with two workers that decode with Pillow and augment with torchvision
 
@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from storage import torchvision_ops
+from storage.platform import torchvision_ops
 
 torchvision_ops.install()  # before torchvision is imported
 
@@ -34,18 +34,18 @@ from torch.utils.data import DataLoader
 from torchvision import datasets
 from torchvision.transforms import v2
 
-from storage.allocator import keep_freed_memory
 from storage.datasets import image_folder
 from storage.datasets.base import ImageDataset, select
-from student.config import StudentConfig
-from student.examples import Examples, Knowledge
-from student.images import ImageCache, training_cache
-from student.model import IMAGENET_MEAN, IMAGENET_STD, Student, build_student, optimized
-from student.objective import Objective
-from student.processor import usable_precision
-from student.schedule import build_optimizer
-from student.settings import present_accelerator
-from student.training import train
+from storage.platform.allocator import keep_freed_memory
+from student.classification.config import StudentConfig
+from student.classification.examples import Examples, Knowledge
+from student.classification.objective import Objective
+from student.classification.training import train
+from student.core.cache import ImageCache, training_cache
+from student.core.model import IMAGENET_MEAN, IMAGENET_STD, Student, build_student, optimized
+from student.core.processor import usable_precision
+from student.core.schedule import build_optimizer
+from student.core.settings import present_accelerator
 
 PROJECT = Path(__file__).parents[1]
 SIZES = {64: ("flowers102_64", 64, 64), 224: ("caltech101", 160, 32)}  # folder, short side in the cache, batch

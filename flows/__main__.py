@@ -12,7 +12,7 @@ def main() -> NoReturn:
     """Run the command of sys.argv and end the process."""
     with signals.listening():
         try:
-            from flows.entry import run
+            from flows.cli.entry import run
 
             code = run()
         except BaseException:

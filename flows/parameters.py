@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.notes import telling
+from flows.work.notes import telling
 from storage.datasets.base import ImageDataset
 from storage.datasets.detection import BoxImages, BoxView, DetectionDataset
 from storage.datasets.open import open_dataset, open_detection_dataset
-from storage.rendered import holds_rendered_scenes
-from teacher.config import (
+from storage.datasets.scenes.folder import holds_rendered_scenes
+from teacher.engines.base import EngineName
+from teacher.engines.config import (
     LARGEST_IMAGE,
     MIN_ANSWER_MASS,
     TOP_LOGPROBS,
@@ -31,16 +32,15 @@ from teacher.config import (
     resolve,
     resolve_served,
 )
-from teacher.devices import Devices, share_devices
-from teacher.engine import EngineName
-from teacher.folders import check_folder
-from teacher.known import KNOWN, TINY
-from teacher.server import check_server
-from teacher.settings import answer_settings
-from teacher.transport import check_address, check_variable
+from teacher.engines.devices import Devices, share_devices
+from teacher.engines.folders import check_folder
+from teacher.engines.openai.client import check_server
+from teacher.engines.openai.transport import check_address, check_variable
+from teacher.engines.presets import KNOWN, TINY
+from teacher.engines.settings import answer_settings
 
 if TYPE_CHECKING:  # torch and timm take seconds, and an extraction does without them
-    from student.config import StudentConfig
+    from student.classification.config import StudentConfig
     from student.detection.config import DetectorConfig
 
 MAX_WORKERS = 64
@@ -263,9 +263,9 @@ class StudentParameters(Parameters):
 
     def config(self) -> StudentConfig:
         """Raises ConfigInvalid, as `detector_config` does, also for a backbone that the method cannot train."""
-        from student.config import StudentConfig
-        from student.fit import fit
-        from student.trainable import require_trainable
+        from student.classification.config import StudentConfig
+        from student.classification.trainable import require_trainable
+        from student.core.fit import fit
 
         config = StudentConfig.from_dict(fit(self.recipe_settings(), self.settings))
         require_trainable(config)
@@ -274,22 +274,22 @@ class StudentParameters(Parameters):
     def recipe_settings(self) -> dict[str, Any]:
         """What `settings` are put in place of: the recipe's, on this machine's accelerator. Raises ConfigInvalid for an
         unknown recipe."""
-        from student.recipes import recipe_settings
-        from student.settings import present_accelerator
+        from student.classification.recipes import recipe_settings
+        from student.core.settings import present_accelerator
 
         return {"accelerator": present_accelerator(), **recipe_settings(self.recipe)}
 
     def detector_config(self) -> DetectorConfig:
         """The same of a detector, by the recipes for detectors."""
+        from student.core.fit import fit
         from student.detection.config import DetectorConfig
-        from student.fit import fit
 
         return DetectorConfig.from_dict(fit(self.detection_recipe_settings(), self.settings))
 
     def detection_recipe_settings(self) -> dict[str, Any]:
         """As `recipe_settings`, by the recipes for detectors."""
+        from student.core.settings import present_accelerator
         from student.detection.config import detection_recipe_settings
-        from student.settings import present_accelerator
 
         return {"accelerator": present_accelerator(), **detection_recipe_settings(self.recipe)}
 

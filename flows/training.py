@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.server import as_flow
+from flows.server.flow_runs import as_flow
 from flows.work import training as work
 
 train_student = as_flow(

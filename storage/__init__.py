@@ -1,5 +1,5 @@
 """Nouns: datasets, questions, answers and the Parquet store that keeps them."""
 
-from storage import torchvision_ops
+from storage.platform import torchvision_ops
 
 torchvision_ops.install()

@@ -1,3 +1,3 @@
 """Trains small classifiers that learn the labels and the answers together."""
 
-import storage  # noqa: F401  # before torch: see storage/torchvision_ops.py
+import storage  # noqa: F401  # before torch: see storage/platform/torchvision_ops.py

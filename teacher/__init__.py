@@ -1,3 +1,3 @@
 """Asks a vision-language model every question about every image."""
 
-import storage  # noqa: F401  # before torch: see storage/torchvision_ops.py
+import storage  # noqa: F401  # before torch: see storage/platform/torchvision_ops.py

@@ -53,7 +53,7 @@ def test_it_holds_the_packages_their_data_and_nothing_that_python_runs_unasked(i
     for kind in ("questions", "experiments"):
         assert {path.name for path in (bundled / kind).iterdir()} == {path.name for path in (PROJECT / kind).iterdir()}
     assert yaml.safe_load((bundled / "prefect.yaml").read_text())["deployments"]
-    assert (installed / "teacher" / "prompts" / "generate_questions.txt").is_file()
+    assert (installed / "teacher" / "questions" / "prompts" / "generate_questions.txt").is_file()
     assert all((installed / package / "py.typed").is_file() for package in ("flows", "storage", "student", "teacher"))
     (licence,) = installed.glob("*.dist-info/licenses/LICENSE")
     assert licence.read_bytes() == (PROJECT / "LICENSE").read_bytes()

@@ -16,16 +16,16 @@ from flows.parameters import EngineParameters
 from flows.work.holder import EnginePool, LivingEngine, TeacherGivenUp
 from flows.work.host import Host, Reporter
 from flows.work.shards import SHARDS_AT_ONCE, may_pass
+from storage.answers.reuse import KnownAnswers
+from storage.answers.writing import probe, writing
 from storage.datasets.base import ImageDataset
 from storage.errors import AspectsError, StorageUnavailable
-from storage.reuse import KnownAnswers
-from storage.writing import probe, writing
-from teacher.config import ResolvedTeacher
-from teacher.devices import Devices
-from teacher.extract import ExtractionPlan, Progress, ShardRows, ShardSummary, ask_shard, write_begun
-from teacher.known import display_name
-from teacher.ledger import Ledger, add_up
-from teacher.process import EngineProcess, TeacherDied
+from teacher.engines.config import ResolvedTeacher
+from teacher.engines.devices import Devices
+from teacher.engines.presets import display_name
+from teacher.engines.process import EngineProcess, TeacherDied
+from teacher.extraction.extract import ExtractionPlan, Progress, ShardRows, ShardSummary, ask_shard, write_begun
+from teacher.extraction.ledger import Ledger, add_up
 
 # Shards in a row that fail, whatever is tried, before the rest of them is left for another time.
 FAILED_SHARDS = 3

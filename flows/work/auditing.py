@@ -15,22 +15,22 @@ from flows.parameters import DatasetParameters, EngineParameters, TeacherParamet
 from flows.work.asking import Extraction, TeacherEngines, ask_missing
 from flows.work.extraction import NO_TEACHER, PRESENT_ENGINE, TRAINING_SPLIT, find_teacher
 from flows.work.host import Host
-from storage.answers import Answers, find_answers, read_answers
+from storage.answers.lease import lease
+from storage.answers.read import Answers, find_answers, read_answers
+from storage.answers.reuse import known_answers
+from storage.answers.store import AnswersDamaged, AnswersMissing, audits_of
 from storage.datasets.base import ImageDataset, ImageRecord, select
 from storage.documents import DocumentInvalid, read_json
 from storage.errors import InputInvalid
 from storage.filesystem import write_file
-from storage.lease import lease
 from storage.matching import match_images
 from storage.questions import QuestionSet, load_questions
-from storage.reuse import known_answers
-from storage.store import AnswersDamaged, AnswersMissing, audits_of
 from storage.tables import Table, TableInvalid, read_table
-from teacher.audit import Audit, Probes, audit
-from teacher.config import ResolvedTeacher
-from teacher.extract import finish_directory, plan_extraction
-from teacher.planning import directory_of
-from teacher.probes import PictureVariants, Sample, choose_sample, probing_questions
+from teacher.engines.config import ResolvedTeacher
+from teacher.extraction.extract import finish_directory, plan_extraction
+from teacher.extraction.plan import directory_of
+from teacher.questions.audit import Audit, Probes, audit
+from teacher.questions.probes import PictureVariants, Sample, choose_sample, probing_questions
 
 SAMPLE, PROBED = 200, 64
 SHARD_SIZE = 64

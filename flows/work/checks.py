@@ -12,7 +12,7 @@ import numpy as np
 
 from flows.parameters import StudentParameters
 from flows.work.host import Reporter
-from storage.answers import Answers
+from storage.answers.read import Answers
 from storage.datasets.base import ImageDataset, select
 from storage.errors import InputInvalid, StorageUnavailable
 from storage.filesystem import reason
@@ -20,9 +20,9 @@ from storage.questions import QuestionSet
 
 if TYPE_CHECKING:  # torch takes seconds
     from storage.datasets.detection import DetectionDataset
+    from student.classification.examples import Knowledge
+    from student.core.experiment import Grid
     from student.detection.examples import DetectionKnowledge
-    from student.examples import Knowledge
-    from student.experiment import Grid
 
 ANSWERS_PLACE = "{answers}"  # in the name of a runs folder: a digest of images, labels and answers
 TRAINED = "train"
@@ -60,8 +60,8 @@ def check_training(
 ) -> None:
     """Raise what training on answers to `asked` by `teacher` (its fingerprint) will raise about settings, labels,
     splits and the runs folder. `splits` are those that there will be answers about."""
-    from student.examples import Knowledge
-    from student.experiment import Grid
+    from student.classification.examples import Knowledge
+    from student.core.experiment import Grid
 
     config = student.config()
     evaluation_split(images)
@@ -77,9 +77,9 @@ def check_training(
 def check_grid(grid: Grid, images: ImageDataset, knowledge: Knowledge, runs: Path | None) -> None:
     """Raise what training any student of the grid will raise about labels, answers and folders of other runs, before
     the first one is trained."""
-    from student.examples import fit_to_knowledge, join_examples, training_records
-    from student.runs import DESCRIPTION, RunDescription, is_finished, open_run, read_description
-    from student.trainable import require_trainable
+    from student.classification.examples import fit_to_knowledge, join_examples, training_records
+    from student.classification.trainable import require_trainable
+    from student.core.runs import DESCRIPTION, RunDescription, is_finished, open_run, read_description
 
     records = training_records(images)
     for cell in grid.cells(runs or Path()):
@@ -98,11 +98,11 @@ def check_grid(grid: Grid, images: ImageDataset, knowledge: Knowledge, runs: Pat
 
 def check_detector_grid(grid: Grid, images: DetectionDataset, knowledge: DetectionKnowledge, runs: Path | None) -> None:
     """As `check_grid`, for detectors."""
+    from student.core.runs import DESCRIPTION, is_finished, open_run, read_description
     from student.detection.config import DetectorConfig
     from student.detection.examples import require_answers
     from student.detection.runs import DetectorDescription
     from student.detection.trainable import require_trainable_detector
-    from student.runs import DESCRIPTION, is_finished, open_run, read_description
 
     records = select(images, (TRAINED,))
     for cell in grid.cells_of(DetectorConfig, runs or Path()):

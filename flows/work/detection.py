@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from flows.cli.report import results_markdown, results_rows, results_title
 from flows.parameters import (
     CROPPED_BOXES,
     SMALL_STUDENT,
@@ -17,7 +18,6 @@ from flows.parameters import (
     StudentParameters,
     TeacherParameters,
 )
-from flows.report import results_markdown, results_rows, results_title
 from flows.work.asking import TeacherEngines
 from flows.work.checks import (
     ANSWERS_PLACE,
@@ -43,14 +43,14 @@ from storage.datasets.base import ImageDataset, select
 from storage.datasets.detection import DetectionDataset, boxes_name, require_boxes
 from storage.errors import InputInvalid
 from storage.questions import QuestionSet, load_questions
-from teacher.extract import SHARD_SIZE
-from teacher.planning import directory_of
+from teacher.extraction.extract import SHARD_SIZE
+from teacher.extraction.plan import directory_of
 
 if TYPE_CHECKING:  # torch takes seconds, and an extraction does without it
+    from student.core.experiment import Grid, Results
     from student.detection.config import DetectorConfig
     from student.detection.examples import DetectionKnowledge
     from student.detection.runs import DetectorLog
-    from student.experiment import Grid, Results
 
 IMAGES, BOXES = "images", "boxes"
 # What is learnt where nobody says: everything that was asked.
@@ -153,10 +153,10 @@ def train_detection_grid(
     split: str,
 ) -> Results:
     """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
+    from student.core.files import write_bytes
+    from student.core.processor import processor_notes
     from student.detection.config import DetectorConfig
     from student.detection.experiment import run_detection_experiment
-    from student.files import write_bytes
-    from student.processor import processor_notes
 
     def log_epoch(cell: str, seed: int, log: DetectorLog) -> None:
         watched = "" if log.watched_map50 is None else f", mAP50 {100 * log.watched_map50:.1f} %"
@@ -177,7 +177,7 @@ def train_detection_grid(
 
 
 def _grid_of(config: DetectorConfig, seeds: Sequence[int]) -> Grid:
-    from student.experiment import Grid
+    from student.core.experiment import Grid
 
     methods = list(dict.fromkeys(["base", config.method]))
     return Grid(settings=config.to_dict(), axes={"method": methods}, seeds=seeds)

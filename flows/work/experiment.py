@@ -21,9 +21,9 @@ from storage.errors import InputInvalid
 
 if TYPE_CHECKING:  # torch takes seconds
     from storage.datasets.detection import DetectionDataset
+    from student.classification.examples import Knowledge
+    from student.core.experiment import Grid, Results
     from student.detection.examples import DetectionKnowledge
-    from student.examples import Knowledge
-    from student.experiment import Grid, Results
 
 
 class ExperimentInvalid(InputInvalid):
@@ -74,7 +74,7 @@ class Experiment(Parameters):
             self.knowledge()
 
     def to_grid(self) -> Grid:
-        from student.experiment import Grid
+        from student.core.experiment import Grid
 
         given = StudentParameters(recipe=self.recipe, settings=self.settings)
         detection = self.task == "detection"
@@ -121,7 +121,7 @@ def read_experiment(file: Path, changes: Mapping[str, Any], settings: Mapping[st
 
 def run_experiment(host: Host, experiment: Experiment) -> Results:
     """Train what is missing and show all of it; the folder `experiment.runs` has the table, the report and the plot."""
-    from student.plots import plot_features, plot_results
+    from student.classification.plots import plot_features, plot_results
 
     experiment.check()
     runs = Path(experiment.runs).expanduser()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from flows.cli.report import listed
 from flows.parameters import (
     SMALL_STUDENT,
     DatasetParameters,
@@ -16,26 +17,25 @@ from flows.parameters import (
     StudentParameters,
     TeacherParameters,
 )
-from flows.report import listed
 from flows.work.asking import Extraction, TeacherEngines, ask_missing
 from flows.work.checks import check_training
 from flows.work.host import Host, Reporter
 from flows.work.training import train_student
+from storage.answers.lease import lease
+from storage.answers.reuse import known_answers
 from storage.datasets.base import ImageDataset, select
 from storage.errors import RunFailed
-from storage.lease import lease
 from storage.questions import QuestionSet, load_questions
-from storage.reuse import known_answers
-from teacher.config import ResolvedTeacher
-from teacher.extract import SHARD_SIZE, ExtractionPlan, finish_directory, plan_extraction
-from teacher.failures import is_for_now
-from teacher.forecast import Forecast, forecast
-from teacher.known import TINY
-from teacher.ledger import Ledger
-from teacher.planning import directory_of
+from teacher.engines.config import ResolvedTeacher
+from teacher.engines.presets import TINY
+from teacher.extraction.extract import SHARD_SIZE, ExtractionPlan, finish_directory, plan_extraction
+from teacher.extraction.failures import is_for_now
+from teacher.extraction.forecast import Forecast, forecast
+from teacher.extraction.ledger import Ledger
+from teacher.extraction.plan import directory_of
 
 if TYPE_CHECKING:
-    from student.experiment import Results
+    from student.core.experiment import Results
 
 # What the flow's pages show as defaults.
 TRAINING_SPLIT = ["train"]

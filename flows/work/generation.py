@@ -10,19 +10,29 @@ from pathlib import Path
 from PIL import Image
 from pydantic import Field, PositiveInt
 
+from flows.cli.report import rejections_rows, rejections_table
 from flows.parameters import DatasetParameters, EngineParameters, Parameters, TeacherParameters
-from flows.report import rejections_rows, rejections_table
 from flows.work.host import Host, Reporter
 from storage.documents import DocumentInvalid, read_json, read_text
 from storage.errors import InputInvalid
 from storage.filesystem import write_file
-from storage.images import ImageUnreadable, decode_image, read_image_file, shrink
+from storage.images.decode import ImageUnreadable, decode_image, read_image_file, shrink
 from storage.questions import QuestionSet, refuse_existing, write_questions
-from teacher.config import ResolvedTeacher, TeacherInvalid
-from teacher.generation import PROMPT_FILE, ROUNDS, SHARES, Brief, Draft, Generated, generate, load_prompt, share_out
-from teacher.openai_writer import OpenAIWriter
-from teacher.process import WriterProcess
-from teacher.writer import Writer
+from teacher.engines.config import ResolvedTeacher, TeacherInvalid
+from teacher.engines.openai.writer import OpenAIWriter
+from teacher.engines.process import WriterProcess
+from teacher.engines.writer import Writer
+from teacher.questions.generation import (
+    PROMPT_FILE,
+    ROUNDS,
+    SHARES,
+    Brief,
+    Draft,
+    Generated,
+    generate,
+    load_prompt,
+    share_out,
+)
 
 PRESENT_ENGINE = EngineParameters()
 

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Protocol
 
 from storage.errors import RunFailed
-from teacher.engine import EngineUsage, TeacherEngine, TeacherPaused, TeacherUnreachable
-from teacher.process import TeacherDied
+from teacher.engines.base import EngineUsage, TeacherEngine, TeacherPaused, TeacherUnreachable
+from teacher.engines.process import TeacherDied
 
 STARTS = 3  # in a row that may fail before nobody tries again
 

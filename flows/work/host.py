@@ -1,6 +1,6 @@
 """Where a run takes place: who is told what, and who runs the shards.
 
-`flows/direct.py` has the host of a plain command, `flows/server.py` that of a flow run on a Prefect server.
+`flows/cli/direct.py` has the host of a plain command, `flows/server/flow_runs.py` that of a run on a Prefect server.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from rich.console import RenderableType
 
-from teacher.extract import ShardSummary
+from teacher.extraction.extract import ShardSummary
 
 # Asks one shard: the number of its extraction, and its own number in that.
 Ask = Callable[[int, int], ShardSummary]

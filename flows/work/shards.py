@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from flows.parameters import MAX_WORKERS
 from flows.work.host import Ask
 from storage.text import printable
-from teacher.engine import TeacherUnreachable
-from teacher.extract import ShardSummary
-from teacher.process import TeacherDied
+from teacher.engines.base import TeacherUnreachable
+from teacher.engines.process import TeacherDied
+from teacher.extraction.extract import ShardSummary
 
 RETRY_DELAYS = (4.0, 8.0, 16.0)  # seconds before a shard is asked again
 # For each worker: one shard's images are read, decoded and rendered while the model is busy with the other's.

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.cli.report import results_markdown, results_rows, results_title
 from flows.parameters import SMALL_STUDENT, DatasetParameters, StudentParameters
-from flows.report import results_markdown, results_rows, results_title
 from flows.work.checks import ANSWERS_PLACE, check_grid, check_writable, evaluation_split, say_split
 from flows.work.host import Host, Reporter
-from storage.answers import Answers, complete_directories, find_answers, read_answers
+from storage.answers.read import Answers, complete_directories, find_answers, read_answers
 from storage.datasets.base import ImageDataset, select
 from storage.questions import load_questions
 
 if TYPE_CHECKING:  # torch takes seconds, and an extraction imports this file too
-    from student.examples import Knowledge
-    from student.experiment import Grid, Results
-    from student.runs import EpochLog
+    from student.classification.examples import Knowledge
+    from student.core.experiment import Grid, Results
+    from student.core.runs import EpochLog
 
 
 def train_student(
@@ -33,8 +33,8 @@ def train_student(
     `teacher` (a fingerprint, see `aspects show`) and `questions` (the YAML file) choose where there are several;
     `class_teacher` are answers about the classes, for methods that learn from both.
     """
-    from student.examples import digest_of, fit_to_knowledge, training_records
-    from student.experiment import Grid
+    from student.classification.examples import digest_of, fit_to_knowledge, training_records
+    from student.core.experiment import Grid
 
     config = student.config()
     images = dataset.open()
@@ -62,10 +62,10 @@ def train_grid(
     reporter: Reporter, grid: Grid, images: ImageDataset, knowledge: Knowledge, runs: Path, *, split: str
 ) -> Results:
     """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
-    from student.experiment import run_experiment, write_parquet
-    from student.files import write_bytes
-    from student.processor import processor_notes
-    from student.usefulness import answers_uses
+    from student.classification.usefulness import answers_uses
+    from student.core.experiment import run_experiment, write_parquet
+    from student.core.files import write_bytes
+    from student.core.processor import processor_notes
 
     def log_epoch(cell: str, seed: int, log: EpochLog) -> None:
         val_top1 = "" if log.val_top1 is None else f", val top-1 {100 * log.val_top1:.1f} %"
@@ -108,7 +108,7 @@ def find_knowledge(
 
     Raises AnswersMissing as `find_teacher_answers` does; where there is nothing at all only if it is `needed`.
     """
-    from student.examples import Knowledge
+    from student.classification.examples import Knowledge
 
     named = teacher is not None or questions is not None
     image = find_teacher_answers(store, dataset, teacher, questions) if named else None

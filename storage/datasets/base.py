@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from storage.errors import InputInvalid
-from storage.images import read_image_file
+from storage.images.decode import read_image_file
 
 # Label of an image whose class is not known, and the split of those that have none on purpose.
 UNKNOWN = -1

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from PIL import Image, ImageDraw
 
 from storage.datasets.base import BOX_MARK, Corners, DatasetInvalid, FileDataset, ImageRecord, select
-from storage.images import ImageUnreadable, decode_image
+from storage.images.decode import ImageUnreadable, decode_image
 
 BoxKind = Literal["crop", "drawn"]
 DECODED = 8  # photos that are kept at a time: the boxes of one follow each other

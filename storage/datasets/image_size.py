@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from storage.datasets.base import Corners
-from storage.decoder_warnings import dropped_warnings
+from storage.images.decoder_warnings import dropped_warnings
 
 Size = tuple[int, int]  # width, height
 

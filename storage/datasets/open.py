@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 
 from storage.datasets.base import DatasetInvalid, ImageDataset
-from storage.datasets.coco import coco_dataset, is_coco_folder
+from storage.datasets.coco.dataset import coco_dataset, is_coco_folder
 from storage.datasets.cub import cub_200_2011, is_cub_folder
 from storage.datasets.detection import DetectionDataset
 from storage.datasets.folder import image_folder
-from storage.datasets.hugging_face import hugging_face_dataset
+from storage.datasets.hugging_face.dataset import hugging_face_dataset
 from storage.datasets.torchvision_datasets import torchvision_dataset
 from storage.datasets.voc import voc_dataset
-from storage.datasets.yolo import is_yolo_folder, yolo_dataset
+from storage.datasets.yolo.dataset import is_yolo_folder, yolo_dataset
 
 DEFAULT_ROOT = Path("data")
 KINDS = "a folder, torchvision:NAME, cub:FOLDER or hf:NAME"

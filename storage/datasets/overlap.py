@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from storage.datasets.base import FileDataset, ImageRecord
 from storage.datasets.files import counted, listing
-from storage.images import ImageUnreadable
+from storage.images.decode import ImageUnreadable
 
 # A dataset with more files, or with more bytes in files of equal size, is not compared, and slow disks are not waited
 # for: opening a dataset must take no time.

@@ -12,7 +12,7 @@ from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.roi_heads import RoIHeads
 
-from student.losses import bce_loss
+from student.core.losses import bce_loss
 
 # Widths of a box in strides that fcos has a level for: 8 to 16, so about so many.
 FCOS_REACH = 11.0

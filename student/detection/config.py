@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, get_args
 
-from student.fit import fit
-from student.settings import ConfigInvalid, TrainingConfig, require_timm
+from student.core.fit import fit
+from student.core.settings import ConfigInvalid, TrainingConfig, require_timm
 
 DetectorName = Literal["faster-rcnn", "fcos", "retinanet"]
 # What is learnt from answers: nothing, those about images, those about boxes, or both.

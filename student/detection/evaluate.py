@@ -15,16 +15,16 @@ from torchmetrics.detection import MeanAveragePrecision
 
 from storage.datasets.base import select
 from storage.datasets.detection import DetectionDataset, box_id, require_boxes
+from student.classification.evaluate import EVALUATION_FILE, AspectScore, read_scores, score_aspects
+from student.classification.examples import ExamplesInvalid, log_odds_by_id
+from student.core.cache import ImageCache
+from student.core.files import only_user, parse, write_json
+from student.core.model import optimized
+from student.core.progress import ImageBar
+from student.core.settings import Accelerator
 from student.detection.examples import DetectionKnowledge, cache_scale, detection_cache, detection_digest
 from student.detection.model import Detector
 from student.detection.runs import TrainedDetector, load_detector_run
-from student.evaluate import EVALUATION_FILE, AspectScore, read_scores, score_aspects
-from student.examples import ExamplesInvalid, log_odds_by_id
-from student.files import only_user, parse, write_json
-from student.images import ImageCache
-from student.model import optimized
-from student.progress import ImageBar
-from student.settings import Accelerator
 
 BATCH = 16
 # Scores of all boxes, by torchmetrics' names for them.

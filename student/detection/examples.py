@@ -16,13 +16,13 @@ from scipy.special import expit
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from storage.answers import Answers
+from storage.answers.read import Answers
 from storage.datasets.base import ImageRecord
 from storage.datasets.detection import BoxKind, DetectionDataset, box_id, boxes_name
+from student.classification.examples import ExamplesInvalid, chosen_questions, log_odds_by_id
+from student.core.cache import ImageCache, photo_cache
+from student.core.model import Aspect
 from student.detection.config import DetectorConfig
-from student.examples import ExamplesInvalid, chosen_questions, log_odds_by_id
-from student.images import ImageCache, photo_cache
-from student.model import Aspect
 
 KINDS: tuple[BoxKind, ...] = ("crop", "drawn")
 

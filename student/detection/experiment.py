@@ -1,4 +1,4 @@
-"""Many detectors side by side, compared in pairs of one seed, as `student/experiment.py` does it with classifiers."""
+"""Many detectors side by side, compared in pairs of one seed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from storage.datasets.base import select
 from storage.datasets.detection import DetectionDataset
+from student.core.cache import ImageCache
+from student.core.experiment import Cell, Grid, Measured, Results, for_results, measure_cells, tell
+from student.core.runs import is_finished
 from student.detection.config import DetectorConfig
 from student.detection.evaluate import DetectionEvaluation, evaluate_detector, read_detection_evaluation
 from student.detection.examples import DetectionKnowledge, detection_cache, detection_digest
 from student.detection.runs import DetectorLog, TrainedDetector
 from student.detection.training import TRAIN, train_detector
-from student.experiment import Cell, Grid, Measured, Results, for_results, measure_cells, tell
-from student.images import ImageCache
-from student.runs import is_finished
 
 # What the table has of every detector; the first one counts. Classes of boxes that a split has none of are left out.
 METRICS = ("map", "map50", "map75", "small", "medium", "large")

@@ -18,11 +18,11 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from student.classification.export import OPSET, Export, Format, as_one_line
+from student.core.export_folder import FILES, USE, ExportInvalid, export_folder
+from student.core.files import write_bytes, write_json
 from student.detection.model import Detector, without_aspects
 from student.detection.runs import DetectorDescription, load_detector_run
-from student.export import OPSET, Export, Format, as_one_line
-from student.export_folder import FILES, USE, ExportInvalid, export_folder
-from student.files import write_bytes, write_json
 
 OUTPUTS = ("boxes", "scores", "labels")
 # onnxruntime adds up in another order than torch; more than this is another function.

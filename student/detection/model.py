@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from student.core.losses import bce_loss
+from student.core.stages import inputs_of, outputs_of
 from student.detection.aspects import PlaceAspects, ProposalAspects
 from student.detection.config import DetectorConfig
 from student.detection.networks import build_network
-from student.losses import bce_loss
-from student.stages import inputs_of, outputs_of
 
 # What a step is logged as: the sum that is backpropagated, torchvision's own losses, the aspects before their weight.
 LOSSES = ("loss", "detection", "box_aspects", "image_aspects")

@@ -15,9 +15,9 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
+from student.core.model import IMAGENET_MEAN, IMAGENET_STD, require_weights
+from student.core.settings import ConfigInvalid
 from student.detection.config import DetectorConfig
-from student.model import IMAGENET_MEAN, IMAGENET_STD, require_weights
-from student.settings import ConfigInvalid
 
 RATIOS = (0.5, 1.0, 2.0)  # of an anchor's height to its width
 POOLED = 7  # places across that faster-rcnn's box head sees of a box

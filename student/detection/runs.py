@@ -1,4 +1,4 @@
-"""A detector's run folder: the files of student/runs.py, with a detector's description and log."""
+"""A detector's run folder: the files of student/core/runs.py, with a detector's description and log."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from storage.datasets.detection import DetectionDataset
+from student.core.files import parse, read_json
+from student.core.model import Aspect
+from student.core.runs import DESCRIPTION, RESULT, WEIGHTS, load_weights, read_finished
+from student.core.settings import TrainingConfig
 from student.detection.config import DetectorConfig
 from student.detection.examples import DetectionKnowledge
 from student.detection.model import Detector, build_detector
-from student.files import parse, read_json
-from student.model import Aspect
-from student.runs import DESCRIPTION, RESULT, WEIGHTS, load_weights, read_finished
-from student.settings import TrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True)

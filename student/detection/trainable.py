@@ -6,9 +6,9 @@ import functools
 
 import torch
 
+from student.core.settings import ConfigInvalid
 from student.detection.config import DetectorConfig
 from student.detection.model import build_detector, step_losses
-from student.settings import ConfigInvalid
 
 CLASSES, ASPECTS = 2, 2
 

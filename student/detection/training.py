@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from storage.datasets.base import select
 from storage.datasets.detection import DetectionDataset
-from student.checkpoints import remove_checkpoints
+from student.core.cache import ImageCache
+from student.core.checkpoints import remove_checkpoints
+from student.core.devices import launch, prepare_device, relay, require_devices
+from student.core.files import only_user, remove_leftovers
+from student.core.loop import Trainee, finish, run_epochs
+from student.core.model import optimized
+from student.core.runs import is_finished, open_run
+from student.core.schedule import CROPS, stream
 from student.detection.augment import BoxAugmenter
 from student.detection.config import DetectorConfig
 from student.detection.evaluate import find_boxes, score_boxes
@@ -27,13 +34,6 @@ from student.detection.examples import (
 )
 from student.detection.model import LOSSES, Detector, step_losses
 from student.detection.runs import DetectorDescription, DetectorLog, TrainedDetector, load_detector_run
-from student.devices import launch, prepare_device, relay, require_devices
-from student.epochs import Trainee, finish, run_epochs
-from student.files import only_user, remove_leftovers
-from student.images import ImageCache
-from student.model import optimized
-from student.runs import is_finished, open_run
-from student.schedule import CROPS, stream
 
 TRAIN = "train"
 

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.scenes import COLOURS, SHAPES, SIZE, SIZES, TEXTURES, Scene, ground_truth, render, sample_scene
+from storage.datasets.scenes.scenes import (
+    COLOURS,
+    SHAPES,
+    SIZE,
+    SIZES,
+    TEXTURES,
+    Scene,
+    ground_truth,
+    render,
+    sample_scene,
+)
 from teacher.tiny.architecture import PATCH_SIZE
 
 CHUNK = 500

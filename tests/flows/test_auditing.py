@@ -10,15 +10,15 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.app import app
+from flows.cli.selection import SelectionImpossible, select_from_audit
 from flows.parameters import DatasetParameters, EngineParameters
-from flows.selection import SelectionImpossible, select_from_audit
 from flows.work import asking
 from flows.work.auditing import AuditSummary, TruthInvalid, audit_questions, read_truth
 from flows.work.extraction import extract_aspects
+from storage.answers.store import AnswersMissing
+from storage.datasets.scenes.scenes import write_scenes
 from storage.questions import load_questions
-from storage.scenes import write_scenes
-from storage.store import AnswersMissing
 from tests.conftest import PROJECT
 from tests.flows.hosts import plain_host
 

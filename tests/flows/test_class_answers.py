@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from flows.work.training import find_knowledge
-from storage.answers import load_answers
-from storage.integrity import FIELDS_KEY
-from storage.store import AnswersMissing
+from storage.answers.integrity import FIELDS_KEY
+from storage.answers.read import load_answers
+from storage.answers.store import AnswersMissing
 from tests.flows.conftest import Aspects
 
 COLOURS = {"blue": (40, 60, 220), "red": (220, 40, 50)}

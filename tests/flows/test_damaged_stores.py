@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 import typer.testing
 
-from flows.cli import app
-from flows.errors import explain
-from flows.publishing import compare
+from flows.cli.app import app
+from flows.cli.errors import explain
+from flows.server.publishing import compare
 from flows.work.training import find_teacher_answers
-from storage.answers import find_answers, scan_answers
+from storage.answers.prune import find_unreferenced
+from storage.answers.read import find_answers, scan_answers
+from storage.answers.store import AnswerDirectory
 from storage.datasets.base import FileDataset
 from storage.errors import InputInvalid
-from storage.prune import find_unreferenced
-from storage.store import AnswerDirectory
-from teacher.config import ResolvedTeacher
-from teacher.extract import finish_directory, plan_extraction
+from teacher.engines.config import ResolvedTeacher
+from teacher.extraction.extract import finish_directory, plan_extraction
 from tests.storage.contract import write_directory
 from tests.storage.samples import HEADER, QUESTIONS, records
 from tests.storage.shards import files_of
@@ -157,7 +157,7 @@ def test_an_extraction_asks_only_what_is_lost(
 
 def plan_with(store: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A plan about images whose digests are those of the store."""
-    monkeypatch.setattr("teacher.planning.digest_of", lambda dataset, image_id, known: known)
+    monkeypatch.setattr("teacher.extraction.plan.digest_of", lambda dataset, image_id, known: known)
     monkeypatch.setattr(ResolvedTeacher, "fingerprint", HEADER.teacher_fingerprint)
     teacher = ResolvedTeacher.__new__(ResolvedTeacher)
     monkeypatch.setattr(ResolvedTeacher, "description", {"model": "sample"})

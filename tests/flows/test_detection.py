@@ -15,12 +15,12 @@ from flows.parameters import BoxParameters, DatasetParameters, EngineParameters,
 from flows.work import asking
 from flows.work.detection import BOXES, IMAGES, QuestionsMissing, detect_aspects, evaluation_split
 from flows.work.experiment import Experiment, run_experiment
-from storage.answers import AnswersMissing
+from storage.answers.read import AnswersMissing
 from storage.datasets import DatasetInvalid, open_detection_dataset
-from storage.detection_scenes import write_detection_scenes
+from storage.datasets.scenes.detection import write_detection_scenes
 from storage.errors import AspectsError
-from student.runs import RunInvalid
-from student.settings import ConfigInvalid
+from student.core.runs import RunInvalid
+from student.core.settings import ConfigInvalid
 from tests.flows.hosts import Notes, plain_host
 from tests.flows.work.engines import use_engine
 

@@ -19,8 +19,8 @@ from flows.parameters import DatasetParameters, EngineParameters, StudentParamet
 from flows.work import asking
 from flows.work.extraction import ExtractionSummary, extract_aspects
 from storage.datasets.folder import image_folder
-from teacher.config import TINY_MODEL, ChatTemplateMissing
-from teacher.process import EngineProcess
+from teacher.engines.config import TINY_MODEL, ChatTemplateMissing
+from teacher.engines.process import EngineProcess
 from tests.flows.hosts import Notes, plain_host
 
 SHARD_SIZE = 10

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from flows.options import assignments
+from flows.cli.options import assignments
 from flows.work.auditing import audit_files, read_audit
 from flows.work.experiment import read_experiment
 from flows.work.generation import BriefParameters, _begun
 from storage.errors import InputInvalid
 from storage.questions import load_questions
-from teacher.generation import Brief, load_prompt
-from teacher.precomputed import read_attributes, read_lavid, read_makd, read_multiple_choice
+from teacher.extraction.precomputed import read_attributes, read_lavid, read_makd, read_multiple_choice
+from teacher.questions.generation import Brief, load_prompt
 from tests.flows.hosts import Notes
 
 BRIEF = Brief(classes=["rose"], wanted={"visual": 1}, prompt="", photos=[], rounds=1, length=None, seed=0)

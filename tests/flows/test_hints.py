@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from flows.cli import app
+from flows.cli.app import app
 from tests.conftest import PROJECT
 
 SOURCES = ("flows", "storage", "teacher", "student")

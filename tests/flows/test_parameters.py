@@ -7,10 +7,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flows.errors import explain
+from flows.cli.errors import explain
 from flows.parameters import DatasetParameters, EngineParameters, TeacherMissing, TeacherParameters
-from teacher.config import TINY_MODEL, TeacherInvalid
-from teacher.known import display_name
+from teacher.engines.config import TINY_MODEL, TeacherInvalid
+from teacher.engines.presets import display_name
 
 
 def test_a_short_name_brings_its_settings_and_any_of_them_can_be_changed() -> None:

@@ -10,24 +10,24 @@ from typing import Any
 
 import pytest
 
-from flows.errors import explain
+from flows.cli.errors import explain
 from flows.parameters import EngineParameters
 from flows.work import auditing, extraction
 from flows.work.extraction import ExtractionSummary, ask_about
-from storage.answers import find_answers
+from storage.answers.lease import DirectoryBusy, lease
+from storage.answers.read import find_answers
+from storage.answers.store import audits_of
 from storage.datasets.base import select
-from storage.lease import DirectoryBusy, lease
-from storage.store import audits_of
-from teacher.engine import EngineUsage
-from teacher.extract import ask_shard
-from teacher.ledger import add_up
-from teacher.planning import directory_of
+from teacher.engines.base import EngineUsage
+from teacher.extraction.extract import ask_shard
+from teacher.extraction.ledger import add_up
+from teacher.extraction.plan import directory_of
 from tests.flows.conftest import Aspects
 from tests.flows.hosts import Notes, plain_host
 from tests.storage.samples import QUESTIONS
 from tests.storage.shards import files_of
+from tests.teacher.extraction.test_plan import TEACHER, Engine, Unreadable
 from tests.teacher.photos import write_photos
-from tests.teacher.test_planning import TEACHER, Engine, Unreadable
 
 
 def run(dataset: Unreadable, store: Path, splits: list[str], notes: Notes | None = None) -> ExtractionSummary:

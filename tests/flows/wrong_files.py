@@ -11,7 +11,7 @@ import polars as pl
 import yaml
 from PIL import Image
 
-from tests.storage.datasets.test_yolo import write_yolo
+from tests.storage.datasets.yolo.test_dataset import write_yolo
 
 QUESTION = "questions: [{key: is_red, text: 'Is it red?'}, {key: is_big, text: 'Is it big?'}]\n"
 BOMB = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(

@@ -11,18 +11,18 @@ from contextlib import contextmanager
 
 import pytest
 
+from storage.answers.lease import DirectoryBusy, free, lease
+from storage.answers.prune import find_unreferenced, remove, sweep
+from storage.answers.store import AnswerDirectory
 from storage.errors import RunFailed
 from storage.filesystem import list_folder, unfinished_prefix, write_whole
-from storage.lease import DirectoryBusy, free, lease
-from storage.prune import find_unreferenced, remove, sweep
-from storage.store import AnswerDirectory
 from tests.conftest import PROJECT
 from tests.storage.contract import write_directory
 
 HOLD = """
 import sys
-from storage.lease import lease
-from storage.store import AnswerDirectory
+from storage.answers.lease import lease
+from storage.answers.store import AnswerDirectory
 with lease(AnswerDirectory.at(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from storage.answers.schema import AnswerHeader, ShardAnswers
 from storage.datasets.base import ImageRecord
 from storage.questions import AspectQuestion, QuestionSet
-from storage.schema import AnswerHeader, ShardAnswers
 
 QUESTIONS = QuestionSet(
     (

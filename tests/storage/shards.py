@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from storage.store import AnswerDirectory
+from storage.answers.store import AnswerDirectory
 
 VERSION_1 = Path(__file__).parent / "data" / "store_version_1"
 Change = Callable[[pa.Table], pa.Table]

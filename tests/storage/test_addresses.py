@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from storage.answers.store import AnswerDirectory, answer_directories
 from storage.errors import AspectsError, StorageUnavailable
 from storage.filesystem import StoreUnreachable, open_store
-from storage.store import AnswerDirectory, answer_directories
 from tests.flows.conftest import Aspects
 from tests.flows.conftest import aspects as aspects
 

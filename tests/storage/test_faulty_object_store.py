@@ -13,12 +13,12 @@ from pyarrow import fs
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
-from storage.answers import find_answers, read_answers
-from storage.damage import AnswersMissing
+from storage.answers.damage import AnswersMissing
+from storage.answers.read import find_answers, read_answers
+from storage.answers.reuse import known_answers
+from storage.answers.store import answer_directories, cut_shards
 from storage.errors import StorageUnavailable
 from storage.filesystem import StoreUnreachable
-from storage.reuse import known_answers
-from storage.store import answer_directories, cut_shards
 from tests.storage.contract import write_directory
 from tests.storage.samples import HEADER, records
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from storage.questions import QuestionSet, load_questions
-from storage.wording import ClassNames, is_either_or, is_negated, is_yes_no_question, nearly_the_same
+from teacher.questions.wording import ClassNames, is_either_or, is_negated, is_yes_no_question, nearly_the_same
 from tests.conftest import PROJECT
 
 FILES = sorted((PROJECT / "questions").glob("*.yaml"))

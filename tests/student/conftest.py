@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from storage.answers import Answers
+from storage.answers.read import Answers
 from storage.datasets import FileDataset, image_folder
 from storage.questions import AspectQuestion, QuestionSet
-from student.config import StudentConfig
-from student.examples import Knowledge
+from student.classification.config import StudentConfig
+from student.classification.examples import Knowledge
 
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 40, 50)}
 QUESTIONS = QuestionSet(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from storage.answers import Answers
-from student.config import StudentConfig
+from storage.answers.read import Answers
+from student.classification.config import StudentConfig
 from student.detection.config import detection_recipe
 from tests.student.small_backbone import SMALL_BACKBONE
 

@@ -12,11 +12,11 @@ import pytest
 
 from storage.datasets import FileDataset, image_folder
 from storage.errors import AspectsError, StorageUnavailable, VersionUnsupported
-from student.evaluate import evaluate, read_evaluation
-from student.examples import Knowledge
-from student.export import export
-from student.runs import RunInvalid, load_run
-from student.training import train
+from student.classification.evaluate import evaluate, read_evaluation
+from student.classification.examples import Knowledge
+from student.classification.export import export
+from student.classification.training import train
+from student.core.runs import RunInvalid, load_run
 from tests.student.conftest import answers_for
 from tests.student.damage import (
     Damage,

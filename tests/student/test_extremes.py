@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from storage.answers import Answers
+from storage.answers.read import Answers
 from storage.datasets import FileDataset
 from storage.datasets.base import select
-from student.config import StudentConfig
-from student.examples import Examples, ExamplesInvalid, Knowledge, join_examples, training_records
-from student.methods import METHODS
-from student.model import Logits
-from student.objective import Objective
-from student.settings import ConfigInvalid
-from student.training import train
-from student.usefulness import answers_uses
+from student.classification.config import StudentConfig
+from student.classification.examples import Examples, ExamplesInvalid, Knowledge, join_examples, training_records
+from student.classification.methods import METHODS
+from student.classification.objective import Objective
+from student.classification.training import train
+from student.classification.usefulness import answers_uses
+from student.core.model import Logits
+from student.core.settings import ConfigInvalid
 
 Case = tuple[FileDataset, Answers, dict[str, object]]
 

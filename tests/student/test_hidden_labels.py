@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.answers import Answers
+from storage.answers.read import Answers
 from storage.datasets import FileDataset
 from storage.datasets.base import UNKNOWN, UNLABELLED
-from student.config import StudentConfig
-from student.examples import Examples, Knowledge, join_examples, training_records
-from student.experiment import Grid, run_experiment
-from student.methods import METHODS
-from student.network import require_same_labels
-from student.runs import load_run
-from student.settings import ConfigInvalid
-from student.splits import visible_labels
-from student.training import train
-from student.usefulness import answers_uses
+from student.classification.config import StudentConfig
+from student.classification.examples import Examples, Knowledge, join_examples, training_records
+from student.classification.kd_teacher import require_same_labels
+from student.classification.methods import METHODS
+from student.classification.training import train
+from student.classification.usefulness import answers_uses
+from student.core.experiment import Grid, run_experiment
+from student.core.runs import load_run
+from student.core.settings import ConfigInvalid
+from student.core.splits import visible_labels
 from tests.student.conftest import answers_for
 
 # Every one, in groups that are trained at once.

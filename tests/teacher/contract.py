@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from storage.questions import load_questions
-from teacher.engine import TeacherEngine
+from teacher.engines.base import TeacherEngine
 from tests.conftest import PROJECT
 
 QUESTIONS = load_questions(PROJECT / "questions" / "scenes.yaml").texts[:6]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 
-from teacher.engine import EngineUsage
+from teacher.engines.base import EngineUsage
 
 
 class Loud:

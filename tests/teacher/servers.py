@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 
-from storage.torchvision_ops import startup_environment
-from teacher.vllm_load import DEFAULTS
+from storage.platform.torchvision_ops import startup_environment
+from teacher.engines.vllm.load import DEFAULTS
 from tests.flows.processes import free_port
 
 Reply = tuple[int, Mapping[str, str], Any]  # state, headers, JSON or text

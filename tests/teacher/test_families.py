@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from storage.images import decode_image
-from teacher.config import EngineOptions, ResolvedTeacher, TeacherConfig, resolve
-from teacher.engine import TeacherEngine
-from teacher.process import EngineProcess
-from teacher.transformers_engine import TransformersEngine
+from storage.images.decode import decode_image
+from teacher.engines.base import TeacherEngine
+from teacher.engines.config import EngineOptions, ResolvedTeacher, TeacherConfig, resolve
+from teacher.engines.process import EngineProcess
+from teacher.engines.transformers.engine import TransformersEngine
 from tests.conftest import vllm_release
 from tests.teacher.contract import QUESTIONS
 from tests.teacher.families import FAMILIES, build_family
@@ -73,8 +73,8 @@ def test_packed_answers_are_plain_ones(teacher: ResolvedTeacher, reference: np.n
 def test_packed_answers_do_not_depend_on_the_batches(
     teacher: ResolvedTeacher, reference: np.ndarray, monkeypatch: pytest.MonkeyPatch, row: int, tokens: int
 ) -> None:
-    monkeypatch.setattr("teacher.packed.ROW_TOKENS", {"cpu": row, "cuda": row})
-    monkeypatch.setattr("teacher.packed.PASS_TOKENS", {"cpu": tokens, "cuda": tokens})
+    monkeypatch.setattr("teacher.engines.transformers.packed.ROW_TOKENS", {"cpu": row, "cuda": row})
+    monkeypatch.setattr("teacher.engines.transformers.packed.PASS_TOKENS", {"cpu": tokens, "cuda": tokens})
     answers = TransformersEngine(teacher, EngineOptions()).answer(photos(), QUESTIONS)
     np.testing.assert_allclose(answers, reference, atol=1e-4)
 

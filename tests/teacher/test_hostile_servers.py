@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from teacher.config import EngineOptions, TeacherConfig, TeacherInvalid, resolve_served
-from teacher.engine import TeacherPaused, TeacherUnreachable
-from teacher.openai_engine import OpenAIEngine
-from teacher.openai_writer import OpenAIWriter
-from teacher.transport import LARGEST_BODY
-from teacher.writer import WritingRequest
+from teacher.engines.base import TeacherPaused, TeacherUnreachable
+from teacher.engines.config import EngineOptions, TeacherConfig, TeacherInvalid, resolve_served
+from teacher.engines.openai.engine import OpenAIEngine
+from teacher.engines.openai.transport import LARGEST_BODY
+from teacher.engines.openai.writer import OpenAIWriter
+from teacher.engines.writer import WritingRequest
 from tests.teacher.servers import Reply, ScriptedServer, chat_reply, failure, scripted_server
 
 TEACHER = resolve_served(TeacherConfig(model="tiny", max_pixels=None))
@@ -80,7 +80,7 @@ LIES: dict[str, Reply] = {
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setattr("teacher.server.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("teacher.engines.openai.client.FIRST_WAIT", 0.01)
     with scripted_server(lambda request: GOOD) as server:
         yield server
 

@@ -13,8 +13,8 @@ from PIL import Image
 from safetensors import safe_open
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from storage.datasets.scenes.scenes import ground_truth, render, sample_scene
 from storage.questions import QuestionSet, load_questions
-from storage.scenes import ground_truth, render, sample_scene
 from teacher.tiny.phrases import PROMPT, all_phrases
 from teacher.tiny.train import auroc, tokenize
 from teacher.tiny.train import p_yes as packed_p_yes

@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 from PIL import Image
 
-from teacher.candidates import read_reply, reply_schema
-from teacher.config import TeacherInvalid
-from teacher.generation import Brief, generate, load_prompt
-from teacher.writer import Writer, WritingRequest
+from teacher.engines.config import TeacherInvalid
+from teacher.engines.writer import Writer, WritingRequest
+from teacher.questions.candidates import read_reply, reply_schema
+from teacher.questions.generation import Brief, generate, load_prompt
 
 # Characters of random bytes in three fields, up to four bytes and so four tokens each.
 LENGTH = 1500

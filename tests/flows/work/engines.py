@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from flows.work import asking
-from teacher.engine import EngineUsage
+from teacher.engines.base import EngineUsage
 
 Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
 

@@ -14,10 +14,10 @@ from flows.work.checks import RunsImpossible, check_writable, evaluation_split
 from flows.work.extraction import ExtractionSummary, extract_aspects
 from storage.datasets.base import DatasetInvalid
 from storage.datasets.folder import image_folder
+from storage.datasets.scenes.scenes import write_scenes
 from storage.errors import AspectsError
-from storage.scenes import write_scenes
-from student.examples import ExamplesInvalid
-from student.runs import RunInvalid
+from student.classification.examples import ExamplesInvalid
+from student.core.runs import RunInvalid
 from tests.flows.hosts import Notes, plain_host
 from tests.flows.work.engines import CountingEngine, use_engine
 

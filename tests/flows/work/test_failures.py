@@ -12,19 +12,19 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flows.errors import explain
+from flows.cli.errors import explain
 from flows.parameters import DatasetParameters, EngineParameters
 from flows.work.asking import FAILED_SHARDS
 from flows.work.extraction import ExtractionSummary, ImagesUnanswered, extract_aspects
+from storage.answers.schema import AnswerHeader, write_shard
+from storage.answers.store import AnswerDirectory
 from storage.datasets.folder import image_folder
-from storage.schema import AnswerHeader, write_shard
-from storage.store import AnswerDirectory
-from teacher import extract as extract_module
-from teacher import reading
-from teacher.config import TeacherInvalid
-from teacher.engine import ImageRefused, TeacherUnreachable
-from teacher.extract import AnswersRefused
-from teacher.process import TeacherDied
+from teacher.engines.base import ImageRefused, TeacherUnreachable
+from teacher.engines.config import TeacherInvalid
+from teacher.engines.process import TeacherDied
+from teacher.extraction import extract as extract_module
+from teacher.extraction import reading
+from teacher.extraction.extract import AnswersRefused
 from tests.flows.hosts import Notes, plain_host
 from tests.flows.work.engines import use_engine
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from flows.work.holder import STARTS, EngineHolder, EnginePool, LivingEngine, TeacherGivenUp
-from teacher.config import TeacherInvalid
-from teacher.engine import EngineUsage
-from teacher.process import TeacherDied
+from teacher.engines.base import EngineUsage
+from teacher.engines.config import TeacherInvalid
+from teacher.engines.process import TeacherDied
 
 
 class Engine:

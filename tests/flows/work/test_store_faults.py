@@ -18,10 +18,10 @@ from pyarrow import fs
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
-from flows.errors import explain
+from flows.cli.errors import explain
 from flows.parameters import DatasetParameters, EngineParameters
 from flows.work.extraction import ExtractionSummary, extract_aspects
-from storage import writing
+from storage.answers import writing
 from storage.errors import StorageUnavailable
 from tests.flows.hosts import plain_host
 from tests.flows.work.engines import CountingEngine, use_engine

@@ -11,7 +11,7 @@ from PIL import Image
 
 from storage.datasets.base import Corners, DatasetInvalid
 from storage.datasets.detection import Box, BoxImages, BoxView, DetectionDataset, checked_box, image_record
-from storage.images import ImageUnreadable, decode_image
+from storage.images.decode import ImageUnreadable, decode_image
 
 
 def dataset(root: Path) -> DetectionDataset:

@@ -10,7 +10,7 @@ from PIL import Image
 from storage.datasets.base import DatasetInvalid
 from storage.datasets.files import IMAGE_SUFFIXES, Skipped, images_below
 from storage.datasets.folder import image_folder
-from storage.images import ImageUnreadable
+from storage.images.decode import ImageUnreadable
 from tests.storage.datasets.pictures import draw, write
 
 # What Pillow registers for opening, but runs Ghostscript for or only recognises.

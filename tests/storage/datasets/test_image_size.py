@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from storage.datasets.image_size import StoredSize, read_size, read_sizes
-from storage.images import decode_image
+from storage.images.decode import decode_image
 from tests.conftest import PROJECT
 from tests.storage.datasets.pictures import write
 

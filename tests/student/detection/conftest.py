@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from storage.answers import Answers
+from storage.answers.read import Answers
 from storage.datasets import DetectionDataset, open_detection_dataset
-from storage.detection_scenes import write_detection_scenes
+from storage.datasets.scenes.detection import write_detection_scenes
 from storage.questions import QuestionSet, load_questions
 from student.detection.config import DetectorConfig, detection_recipe
 from student.detection.examples import DetectionKnowledge

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from student.config import StudentConfig
+from student.classification.config import StudentConfig
+from student.core.settings import ConfigInvalid
 from student.detection.config import DETECTION_RECIPES, DetectorConfig, detection_recipe
-from student.settings import ConfigInvalid
 
 
 @pytest.mark.parametrize("name", DETECTION_RECIPES)

@@ -11,8 +11,8 @@ import torch
 from storage.datasets import DetectionDataset, open_detection_dataset
 from storage.datasets.base import ImageRecord
 from storage.datasets.detection import Box, image_record
+from student.core.cache import ImageCache
 from student.detection.evaluate import score_boxes
-from student.images import ImageCache
 from tests.conftest import link_coco128
 
 FIRST, SECOND = image_record("a.png", "test"), image_record("b.png", "test")

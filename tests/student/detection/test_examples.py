@@ -12,6 +12,7 @@ from PIL import Image
 from storage.datasets import DetectionDataset, open_detection_dataset
 from storage.datasets.base import select
 from storage.datasets.detection import Box
+from student.classification.examples import ExamplesInvalid
 from student.detection.augment import BoxAugmenter
 from student.detection.config import DetectorConfig
 from student.detection.examples import (
@@ -22,7 +23,6 @@ from student.detection.examples import (
     join_detection_examples,
     shrink_longer_side,
 )
-from student.examples import ExamplesInvalid
 from tests.storage.datasets.pictures import write
 from tests.storage.datasets.test_image_size import oriented
 from tests.student.detection.conftest import QUESTIONS

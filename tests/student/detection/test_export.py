@@ -10,11 +10,11 @@ import safetensors.torch
 import torch
 
 from storage.datasets import DetectionDataset
+from student.classification.export import ExportInvalid
 from student.detection.config import DetectorConfig
 from student.detection.examples import DetectionKnowledge
 from student.detection.export import export_detector
 from student.detection.training import train_detector
-from student.export import ExportInvalid
 
 
 @pytest.mark.parametrize("detector", ["faster-rcnn", "fcos", "retinanet"])

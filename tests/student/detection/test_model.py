@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 
+from student.core.settings import ConfigInvalid
 from student.detection.config import DetectorConfig, detection_recipe
 from student.detection.model import Detector, build_detector, step_losses, without_aspects
-from student.settings import ConfigInvalid
 
 KINDS = {"faster-rcnn": FasterRCNN, "fcos": FCOS, "retinanet": RetinaNet}
 

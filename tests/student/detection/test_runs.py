@@ -10,12 +10,12 @@ import pytest
 
 from storage.datasets import DetectionDataset
 from storage.errors import AspectsError, VersionUnsupported
+from student.core.runs import RunInvalid, load_run
 from student.detection.evaluate import evaluate_detector, read_detection_evaluation
 from student.detection.examples import DetectionKnowledge
 from student.detection.export import export_detector
 from student.detection.runs import is_detector_run, load_detector_run
 from student.detection.training import train_detector
-from student.runs import RunInvalid, load_run
 from tests.student.damage import Damage, a_folder, changed, other_weights, truncated, without, written
 from tests.student.old_runs import DETECTOR, plain_answers, unpack_old_runs
 

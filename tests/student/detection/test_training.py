@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from storage.datasets import DetectionDataset
+from student.core.loop import TrainingDiverged
+from student.core.runs import RunInvalid, load_run
+from student.core.settings import ConfigInvalid
 from student.detection.config import DetectorConfig
 from student.detection.evaluate import evaluate_detector, read_detection_evaluation
 from student.detection.examples import DetectionKnowledge
 from student.detection.runs import DetectorLog, is_detector_run, load_detector_run
 from student.detection.training import train_detector
-from student.epochs import TrainingDiverged
-from student.runs import RunInvalid, load_run
-from student.settings import ConfigInvalid
 
 
 class Stopped(Exception):

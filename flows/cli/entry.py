@@ -1,0 +1,105 @@
+"""Running the command: whatever goes wrong becomes one line on standard error and an exit code."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+from typing import Any
+
+import typer
+
+from flows import signals
+from flows.cli.errors import FAILED, LONGEST_LINE, USERS_MISTAKE, explain, wants_traceback
+from storage.text import printable
+
+# Typer brings its own copy of click in some releases: these are the classes that it really raises.
+ClickException = typer.BadParameter.__mro__[2]
+# What we print ourselves and not every encoding has.
+SPELLED = {"…": "...", "±": "+-", "→": "->", "·": ".", "━": "-", "╸": "-", "╺": "-", "─": "-"}
+
+
+def run() -> int:
+    """Run the command of sys.argv: its exit code."""
+    _prepare_streams()
+    try:
+        from flows.cli.app import app
+
+        code = _outcome(app)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _forget_output()
+        return FAILED
+
+
+def _outcome(app: typer.Typer) -> int:
+    """The exit code, after the error's line has been printed."""
+    try:
+        code = app(standalone_mode=False)
+    except typer.Abort:  # of a question at the terminal
+        return _tell("stopped; nothing was changed", FAILED)
+    except Exception as error:
+        if _output_is_gone(error):
+            raise BrokenPipeError from error
+        if signals.exit_code() is not None:
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help is on the terminal already
+            return USERS_MISTAKE
+        if isinstance(error, ClickException):
+            return _tell(_usage(error), USERS_MISTAKE)
+        if wants_traceback() or (explained := explain(error)) is None:
+            raise
+        return _tell(*explained)
+    if notes := sys.modules.get("flows.work.notes"):  # else no dataset was opened
+        notes.tell_warnings()
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    message = printable(error.format_message(), LONGEST_LINE).rstrip(".")
+    return f"{message}; see {context.command_path if context else 'aspects'} --help"
+
+
+def _tell(message: str, code: int) -> int:
+    typer.echo(f"error: {message}", err=True)
+    return code
+
+
+def _prepare_streams() -> None:
+    """Make printing safe: closed streams lead nowhere, and characters that an encoding lacks are spelled."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:  # else the next file that is opened would get the number, and what is printed
+            os.open(os.devnull, os.O_RDWR)
+    codecs.register_error("spelled", _spell)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # open until the end
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="spelled")
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    missing = error.object[error.start : error.end]
+    return "".join(SPELLED.get(character) or ascii(character)[1:-1] for character in missing), error.end
+
+
+def _output_is_gone(error: Exception) -> bool:
+    """Whether it was our reader that closed a pipe, as `| head` does, and not an engine or a server."""
+    if not isinstance(error, BrokenPipeError):
+        return False
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False
+
+
+def _forget_output() -> None:
+    """What Python would still write at the end goes nowhere, or it would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

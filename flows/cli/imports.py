@@ -1,0 +1,31 @@
+"""From the options of `aspects import-answers` to answers that have been read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.cli.options import OptionInvalid
+from storage.questions import load_questions
+from teacher.extraction.precomputed import PrecomputedAnswers, read_attributes, read_lavid, read_makd
+
+
+def read_answers_file(file: Path, format: str, questions: Path | None, aliases: list[str] | None) -> PrecomputedAnswers:
+    """Raises OptionInvalid where options do not go together, and what the readers raise."""
+    if format == "lavid":
+        if questions is None:
+            raise OptionInvalid("format lavid needs --questions with its text file of multiple-choice questions")
+        return read_lavid(file, questions, _pairs(aliases))
+    if aliases:
+        raise OptionInvalid(f"--alias works with format lavid only, not with {format}")
+    asked = load_questions(questions) if questions else None
+    return read_makd(file, asked) if format == "makd" else read_attributes(file, asked)
+
+
+def _pairs(aliases: list[str] | None) -> dict[str, str]:
+    pairs = {}
+    for alias in aliases or []:
+        ours, equals, theirs = alias.partition("=")
+        if not (ours and equals and theirs):
+            raise OptionInvalid(f"--alias {alias!r} is no pair; write --alias DATASET_CLASS=FILE_CLASS")
+        pairs[ours] = theirs
+    return pairs

@@ -1,0 +1,23 @@
+"""Which question sets there are, for `aspects store prune`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from storage.questions import QuestionSet, QuestionsInvalid, load_questions
+from teacher.questions.probes import probing_questions
+
+
+def known_sets(places: Iterable[Path]) -> list[QuestionSet]:
+    """All question sets in files and folders, and what audits ask about them.
+
+    Raises QuestionsInvalid for a file that cannot be read, and where there is none: too much would be deleted.
+    """
+    places = list(places)
+    files = [file for place in places for file in (sorted(place.glob("*.yaml")) if place.is_dir() else [place])]
+    if not files:
+        named = ", ".join(map(str, places))
+        raise QuestionsInvalid(f"no question set in {named}; name those to keep with --questions FILE_OR_FOLDER")
+    sets = [load_questions(file) for file in files]
+    return [found for questions in sets for found in (questions, probing_questions(questions))]

@@ -1,0 +1,256 @@
+"""Results for people: tables on the terminal, rows and Markdown for Prefect's pages."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from flows.cli.markup import TextTable, markdown_table, markdown_text, plain
+from storage.text import printable
+from teacher.engines.presets import KNOWN, TINY
+from teacher.questions.candidates import Rejection
+
+if TYPE_CHECKING:  # torch takes seconds, and only who has trained prints these
+    import polars as pl
+
+    from student.classification.evaluate import Evaluation
+    from student.core.experiment import CellSummary, Difference, Results
+    from student.detection.evaluate import DetectionEvaluation
+    from teacher.extraction.precomputed import ImportSummary
+    from teacher.questions.audit import Audit, QuestionAudit
+
+METRIC_NAMES = {"top1": "top-1", "top5": "top-5", "macro_accuracy": "macro accuracy"}
+# Of the columns of a table.
+HEADINGS = {
+    **METRIC_NAMES,
+    "macro_accuracy": "macro",
+    "map": "mAP",
+    "map50": "AP50",
+    "map75": "AP75",
+    "small": "small",
+    "medium": "medium",
+    "large": "large",
+}
+GAIN_NOTE = "gain: {} over the baseline in pairs of one seed, its 95 % confidence interval, p of a paired t-test"
+# Of a student in the report: what is measured against the teacher, by its column.
+ASPECT_SCORES = {
+    "aspect_auroc": "aspect AUROC",
+    "aspect_ece": "ECE",
+    "box_auroc": "AUROC of boxes' aspects",
+    "image_auroc": "AUROC of images' aspects",
+}
+USES_NOTE = (
+    "What each question's answers say about the class, in bits an image: alone, and what all together say less without "
+    "it (below 0: it does harm)."
+)
+AUDIT_NOTE = (
+    "yes: mean p(yes); decided: how far the photo decides the answer; bits: what it says about the class beyond "
+    "chance, alone or added to another question. The files have all that was measured."
+)
+WIDE = 130  # columns of a terminal
+REPORT_ONLY = ("top-5", "macro", "small", "medium", "large", "by seed")
+WORST_CLASSES = 5
+REASONS_SHOWN = 3
+
+
+def results_rows(results: Results) -> list[dict[str, str]]:
+    """Per cent: one row for each cell, mean ± standard deviation over the seeds, and the gain over its baseline."""
+    rows = []
+    for index, cell in enumerate(results.metric(results.metrics[0])):
+        varied = {name: "-" if value is None else str(value) for name, value in cell.varied.items()}
+        rows.append(
+            {
+                **varied,
+                "seeds": str(len(cell.values)),
+                **{HEADINGS[name]: _mean(results.metric(name)[index]) for name in results.metrics},
+                **_gain(cell.gain),
+            }
+        )
+    return rows
+
+
+def results_title(results: Results) -> str:
+    settings = results.settings
+    units = {"detector": "", "backbone": "", "epochs": " epochs"}
+    named = [f"{settings[name]}{unit}" for name, unit in units.items() if name in settings]
+    return (
+        f"{results.dataset}: {', '.join([*named, f'{results.train_images} training images'])}; "
+        f"% of {results.images} {results.split} images"
+    )
+
+
+def results_markdown(results: Results, uses: pl.DataFrame | None) -> str:
+    """The whole experiment as a page: table, what the students know about the questions, which questions help (see
+    student/classification/usefulness.py), and the shared settings."""
+    title = f"# {markdown_text(results_title(results))}"
+    lines = [title, "", *markdown_table(results_rows(results)), "", _gain_note(results), ""]
+    for row in results.table.iter_rows(named=True):
+        scores = [f"{text} {row[name]:.3f}" for name, text in ASPECT_SCORES.items() if row.get(name) is not None]
+        if scores:
+            lines.append(f"- {markdown_text(row['cell'])}, seed {row['seed']}: {', '.join(scores)}")
+    if uses is not None:
+        helped = [
+            {
+                "question": use["text"],
+                "group": use["group"] or "-",
+                "alone": f"{use['alone']:.3f}",
+                "missed": f"{use['missed']:+.3f}",
+            }
+            for use in uses.sort("missed", descending=True).iter_rows(named=True)
+        ]
+        lines += ["", "## Questions", "", USES_NOTE, "", *markdown_table(helped)]
+    settings = ", ".join(f"{name} {value}" for name, value in results.settings.items())
+    return "\n".join([*lines, "", f"Settings: {markdown_text(settings)}", ""])
+
+
+def print_results(results: Results) -> None:
+    """The table, as much of it as the terminal is wide enough for; all of it is in the report."""
+    rows = results_rows(results)
+    console = Console()
+    shown = [name for name in rows[0] if console.width >= WIDE or name not in REPORT_ONLY]
+    table = TextTable(results_title(results))
+    for name in shown:
+        table.column(name, number=name not in results.summary[0].varied, no_wrap=True)
+    for row in rows:
+        table.row(*(row[name] for name in shown))
+    console.print(table)
+    if len(rows) > 1:
+        console.print(Text(_gain_note(results), style="dim"))
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    console = Console(highlight=False)
+    dropped = f", {evaluation.dropped_images} dropped" if evaluation.dropped_images else ""
+    console.print(plain(f"{evaluation.dataset}, split {evaluation.split}: {evaluation.images} images{dropped}"))
+    for metric, name in METRIC_NAMES.items():
+        console.print(f"{name:>16}: {_percent(getattr(evaluation, metric))} %")
+    if evaluation.aspect_auroc is not None:
+        console.print(f"{'aspect AUROC':>16}: {evaluation.aspect_auroc:.3f} over {len(evaluation.aspects)} questions")
+    if evaluation.aspect_ece is not None:
+        console.print(f"{'aspect ECE':>16}: {evaluation.aspect_ece:.3f}")
+    scored = [(score.top1, score) for score in evaluation.per_class if score.top1 is not None]
+    worst = sorted(scored, key=lambda pair: (pair[0], pair[1].class_name))[:WORST_CLASSES]
+    console.print(_hardest([(score.class_name, str(score.images), _percent(top1)) for top1, score in worst], "images"))
+
+
+def _hardest(rows: Sequence[tuple[str, str, str]], counted: str, metric: str = "top-1 %") -> TextTable:
+    table = TextTable("hardest classes")
+    table.column("class")
+    table.column(counted, number=True)
+    table.column(metric, number=True)
+    for row in rows:
+        table.row(*row)
+    return table
+
+
+def print_audit(audit: Audit) -> None:
+    """Every question that is not to be kept, with the reason; and the best of the others."""
+    console = Console()
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in audit.verdicts.items())
+    title = f"{len(audit.questions)} questions on {audit.images} photos of {audit.dataset}: {counts}"
+    table = TextTable(title)
+    for column in ("question", "verdict", "yes", "decided", "bits"):
+        table.column(column, number=column not in ("question", "verdict"))
+    order = sorted(audit.questions, key=lambda found: (found.verdict != "keep", found.verdict, -_bits(found)))
+    for found in order:
+        verdict = Text(found.verdict)
+        if found.verdict != "keep":
+            verdict = Text.assemble((found.verdict, "red"), ": ", plain(found.reason))
+        table.row(found.text, verdict, f"{found.yes:.0%}", f"{found.decided:.0%}", f"{_bits(found):.3f}")
+    console.print(table)
+    console.print(Text(AUDIT_NOTE, style="dim"))
+
+
+def _bits(found: QuestionAudit) -> float:
+    return max(found.information, found.with_partner)
+
+
+def print_teachers() -> None:
+    """The known teachers with what differs from the defaults."""
+    table = TextTable()
+    for column in ("name", "model", "settings"):
+        table.column(column, no_wrap=column == "name")
+    for name, config in KNOWN.items():
+        model = "bundled; knows rendered scenes only" if name == TINY else config.model
+        settings = {**({"max_pixels": config.max_pixels} if config.max_pixels else {}), **config.processor}
+        table.row(name, model, ", ".join(f"{setting} {value}" for setting, value in settings.items()))
+    Console().print(table)
+
+
+def rejections_rows(rejections: Sequence[Rejection]) -> list[dict[str, str]]:
+    """One row for each, with the columns `group`, `question`, `reason`."""
+    return [{"group": one.group, "question": one.text, "reason": one.reason} for one in rejections]
+
+
+def rejections_table(rejections: Sequence[Rejection]) -> TextTable:
+    """The same for the terminal."""
+    table = TextTable(f"rejected: {len(rejections)}")
+    for column in ("group", "question", "reason"):
+        table.column(column)
+    for row in rejections_rows(rejections):
+        table.row(*row.values())
+    return table
+
+
+def import_lines(summary: ImportSummary) -> list[str]:
+    from storage.datasets.files import listing
+
+    lines = [f"{summary.images} images with answers", f"answers: {summary.directory}"]
+    lines += listed("images without answers", dict(summary.without_answers))
+    if summary.unused_entries:
+        shown = listing(summary.unused_entries)
+        lines.append(f"entries of the file that no image asks for: {len(summary.unused_entries)} ({shown})")
+    return lines
+
+
+def listed(what: str, reasons: dict[str, str]) -> list[str]:
+    """How many there are, and the first few with their reasons."""
+    if not reasons:
+        return []
+    first = itertools.islice(reasons.items(), REASONS_SHOWN)
+    shown = [f"  {printable(image_id)}: {printable(reason)}" for image_id, reason in first]
+    more = [f"  and {len(reasons) - REASONS_SHOWN} more"] if len(reasons) > REASONS_SHOWN else []
+    return [f"{what}: {len(reasons)} (each has its reason in the column 'error')", *shown, *more]
+
+
+def _gain_note(results: Results) -> str:
+    return GAIN_NOTE.format(HEADINGS[results.metrics[0]])
+
+
+def print_detection_evaluation(evaluation: DetectionEvaluation) -> None:
+    console = Console(highlight=False)
+    dropped = f", {evaluation.dropped_images} dropped" if evaluation.dropped_images else ""
+    counts = f"{evaluation.images} images with {evaluation.boxes} boxes{dropped}"
+    console.print(plain(f"{evaluation.dataset}, split {evaluation.split}: {counts}"))
+    for metric in ("map", "map50", "map75", "small", "medium", "large"):
+        console.print(f"{HEADINGS[metric]:>16}: {_percent(getattr(evaluation.scores, metric))} %")
+    for name in ("box_auroc", "image_auroc"):
+        if (auroc := getattr(evaluation, name)) is not None:
+            console.print(f"{ASPECT_SCORES[name]:>16}: {auroc:.3f}")
+    scored = [(score.map, score) for score in evaluation.scores.per_class if score.map is not None]
+    worst = sorted(scored, key=lambda pair: (pair[0], pair[1].class_name))[:WORST_CLASSES]
+    rows = [(score.class_name, str(score.boxes), _percent(precision)) for precision, score in worst]
+    console.print(_hardest(rows, "boxes", "mAP %"))
+
+
+def _mean(summary: CellSummary) -> str:
+    return _percent(summary.mean) + ("" if summary.std is None else f" ± {_percent(summary.std)}")
+
+
+def _gain(gain: Difference | None) -> dict[str, str]:
+    if gain is None:
+        return {"gain": "-", "95 %": "-", "p": "-", "by seed": "-"}
+    return {
+        "gain": f"{100 * gain.mean:+.2f}",
+        "95 %": "-" if gain.low is None or gain.high is None else f"{100 * gain.low:+.2f} .. {100 * gain.high:+.2f}",
+        "p": "-" if gain.p is None else f"{gain.p:.2g}",
+        "by seed": " ".join(f"{100 * value:+.2f}" for value in gain.values),
+    }
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f}"

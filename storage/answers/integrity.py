@@ -1,0 +1,135 @@
+"""What tells answers from damage that happens to parse: digests, and the range of log-probabilities."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.datasets.base import Corners
+from storage.text import printable
+
+if TYPE_CHECKING:  # schema imports this file
+    from storage.answers.schema import AnswerHeader, ShardAnswers
+
+# Log-probabilities are at most 0; sums of 16-bit numbers overshoot a little. Servers write -9999 for "never".
+HIGHEST, LOWEST = 0.01, -1e6
+FIELDS_KEY = "field_digests"
+
+
+def is_answer(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether each value can be a log-probability; NaN and infinities cannot."""
+    found: NDArray[np.bool_] = (values <= HIGHEST) & (values >= LOWEST)
+    return found
+
+
+def check_values(header: AnswerHeader, answers: ShardAnswers) -> None:
+    """Raises ValueError for a row without an error that has anything but log-probabilities. Answers from a file, whose
+    teacher has a `format`, may lack some."""
+    asked = np.array([error is None for error in answers.errors], bool)
+    wrong = ~(is_answer(answers.yes) & is_answer(answers.no)) & asked[:, None]
+    if "format" in header.teacher:
+        wrong &= ~(np.isnan(answers.yes) & np.isnan(answers.no))
+    if wrong.any():
+        row, column = (int(place) for place in np.argwhere(wrong)[0])
+        yes, no = answers.yes[row, column], answers.no[row, column]
+        raise ValueError(f"'{answers.records[row].image_id}' has the answer yes {yes}, no {no}")
+
+
+def shard_digests(header: AnswerHeader, answers: ShardAnswers) -> dict[str, Any]:
+    """`rows`: the digest of what is asked of whom and about which images; `answers`: that of each key's column. By
+    column, so that a part of the columns can be read and checked."""
+    return {
+        "rows": rows_digest(header, answers),
+        "answers": {
+            key: column_digest(key, answers.yes[:, column], answers.no[:, column])
+            for column, key in enumerate(header.questions.keys)
+        },
+    }
+
+
+def rows_digest(header: AnswerHeader, answers: ShardAnswers) -> str:
+    """16 hex digits."""
+    questions = [[question.key, question.text] for question in header.questions.questions]
+    rows = [
+        [record.image_id, record.split, int(record.label), record.label_name, _floats(record.box), digest, error]
+        for record, digest, error in zip(answers.records, answers.image_sha256, answers.errors, strict=True)
+    ]
+    document = [header.dataset, header.teacher_fingerprint, questions, rows]
+    return _hex(json.dumps(document, ensure_ascii=True).encode())
+
+
+def column_digest(key: str, yes: NDArray[np.float32], no: NDArray[np.float32]) -> str:
+    """16 hex digits. Of NaN there are many, and Parquet keeps none of them: it is null there."""
+    missing = np.isnan(yes) | np.isnan(no)
+    values = [np.where(missing, np.float32(np.nan), part).astype("<f4").tobytes() for part in (yes, no)]
+    return _hex(key.encode(), *values)
+
+
+def check_digests(
+    digests: Mapping[str, Any], header: AnswerHeader, answers: ShardAnswers, keys: Collection[str]
+) -> None:
+    """Raises ValueError where `answers`, whose columns are those of `keys`, are not what was written."""
+    if digests.get("rows") != rows_digest(header, answers):
+        raise ValueError("its images are not those that were written")
+    columns = digests.get("answers")
+    for column, key in enumerate(keys):
+        found = column_digest(key, answers.yes[:, column], answers.no[:, column])
+        if not isinstance(columns, dict) or columns.get(key) != found:
+            raise ValueError(f"its answers to '{key}' are not those that were written")
+
+
+def field_digests(document: Mapping[str, Any]) -> dict[str, str]:
+    """A digest of each field of a JSON document, 16 hex digits; `epochs[].loss` is that of all entries of a list
+    together. By field, so that a later release can add others at any depth."""
+    values: dict[str, list[Any]] = {}
+    for name, value in document.items():
+        _collect(name, value, values)
+    return {name: _hex(json.dumps(found).encode()) for name, found in values.items()}
+
+
+def _collect(name: str, value: Any, into: dict[str, list[Any]]) -> None:
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            _collect(f"{name}.{key}", each, into)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _collect(f"{name}[]", each, into)
+    else:
+        into.setdefault(name, []).append(value)
+
+
+def check_fields(document: Mapping[str, Any]) -> None:
+    """Raises ValueError where a field is not what its digest in FIELDS_KEY says, or has lost a part. Fields without a
+    digest are a later release's, and files without digests an earlier one's."""
+    if FIELDS_KEY not in document:
+        return
+    written = document[FIELDS_KEY]
+    if not isinstance(written, dict):
+        raise ValueError(f"{FIELDS_KEY} is {type(written).__name__}")
+    found = field_digests({name: value for name, value in document.items() if name != FIELDS_KEY})
+    for name, digest in written.items():
+        whole = re.split(r"[.\[]", name, maxsplit=1)[0]
+        if found.get(name) != digest and (name in found or whole in document):
+            raise ValueError(f"field {printable(name, 40)} is not what was written")
+
+
+def summary(digests: Mapping[str, Any]) -> str:
+    """One digest of all; 16 hex digits."""
+    return _hex(json.dumps(digests, sort_keys=True).encode())
+
+
+def _floats(box: Corners | None) -> list[float] | None:
+    return None if box is None else [float(corner) for corner in box]
+
+
+def _hex(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]

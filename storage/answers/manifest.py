@@ -1,0 +1,59 @@
+"""The manifest of an answer directory: what it has to say, and reading it without trusting it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from storage.answers.integrity import check_fields
+from storage.answers.schema import AnswerHeader, StoredFields, check_version, first_problem
+from storage.documents import parse_json
+from storage.text import printable
+
+SHARD_NAME = re.compile(r"part-\d{5,}\.parquet")
+
+
+class ManifestFields(StoredFields):
+    """What a manifest has beside the header. Releases before the digests wrote none."""
+
+    images: int
+    shards: dict[str, int]
+    splits: list[str] = Field(default_factory=list)
+    errors: int = 0
+    runs: list[Any] = Field(default_factory=list)
+    digests: dict[str, str] = Field(default_factory=dict)
+
+
+def parse_manifest(data: bytes, directory: str) -> dict[str, Any]:
+    """The document of the `directory` (.../dataset=.../teacher=.../questions=...).
+
+    Raises VersionUnsupported for one of a newer release, ValueError for one that is damaged or another directory's.
+    """
+    document = parse_json(data, "it")
+    check_version(document)
+    check_fields(document)
+    header = AnswerHeader.from_json(document)
+    try:
+        fields = ManifestFields.model_validate(document)
+    except ValidationError as error:
+        raise ValueError(first_problem(error)) from error
+    if wrong := [name for name in fields.shards if not SHARD_NAME.fullmatch(name)]:
+        raise ValueError(f"it lists a shard {wrong[0]!r}")
+    if not fields.shards:
+        raise ValueError("it lists no shards")
+    if fields.images != sum(fields.shards.values()) or any(count < 0 for count in fields.shards.values()):
+        raise ValueError(f"its shards do not have {fields.images} images")
+    check_place(header, directory)
+    return {**document, **fields.model_dump()}
+
+
+def check_place(header: AnswerHeader, directory: str) -> None:
+    """Raises ValueError where a file's header is not about what the names of its folders say; a folder that was moved
+    elsewhere by itself says less."""
+    told = {"dataset": header.dataset, "teacher": header.teacher_fingerprint, "questions": header.questions.fingerprint}
+    folders = directory.split("/")[-3:]
+    for (name, value), folder in zip(list(told.items())[-len(folders) :], folders, strict=True):
+        if folder.startswith(f"{name}=") and folder != f"{name}={value}":
+            raise ValueError(f"it is about the {name} {printable(value, 100)}")

@@ -1,0 +1,259 @@
+"""Reading answers: as arrays for training, and in long form for people with Polars."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from storage.answers.schema import AnswerHeader, ShardAnswers, StoredShard
+from storage.answers.store import AnswerDirectory, AnswersDamaged, AnswersMissing, answer_directories, shard_digest
+from storage.filesystem import read_file
+from storage.questions import QuestionSet
+
+Level = Literal["image", "class"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """All answers of one directory, I images in the store's order and Q questions in the set's.
+
+    `yes` and `no` are log-probabilities in nats, float32 [I, Q]; NaN where `errors` says why there is none.
+    """
+
+    dataset: str
+    teacher: str
+    questions: QuestionSet
+    image_ids: tuple[str, ...]
+    image_sha256: tuple[str | None, ...]
+    splits: tuple[str, ...]
+    label_names: tuple[str, ...]
+    errors: tuple[str | None, ...]
+    yes: NDArray[np.float32]
+    no: NDArray[np.float32]
+    level: Level = "image"  # "class": each image has the answers about its class
+
+    @property
+    def p_yes(self) -> NDArray[np.float32]:
+        """p(yes) of yes and no alone, float32 [I, Q]: sigmoid(yes - no)."""
+        # tanh does not overflow where exp would.
+        return (0.5 + 0.5 * np.tanh(0.5 * (self.yes - self.no))).astype(np.float32)
+
+    def only(self, keys: Collection[str]) -> Answers:
+        """The same without the questions that have none of the `keys`."""
+        columns = [column for column, key in enumerate(self.questions.keys) if key in keys]
+        questions = QuestionSet(tuple(self.questions.questions[column] for column in columns))
+        return replace(self, questions=questions, yes=self.yes[:, columns], no=self.no[:, columns])
+
+
+def load_answers(directory: str) -> Answers:
+    """The answers in a complete `.../dataset=/teacher=/questions=` directory (path or URI).
+
+    Raises AnswersMissing where the directory is not complete, AnswersDamaged, naming the file, where its manifest or a
+    shard is damaged, VersionUnsupported, and StorageUnavailable.
+    """
+    return read_answers(AnswerDirectory.at(directory))
+
+
+def read_answers(directory: AnswerDirectory) -> Answers:
+    """As `load_answers`, of a directory already found."""
+    manifest = directory.manifest()
+    if manifest is None:
+        raise AnswersMissing(f"no complete answers in {directory.path}; run 'aspects extract' again to finish them")
+    parts = [stored.answers for stored in _listed_shards(directory, manifest)]
+    return join_shards(AnswerHeader.from_json(manifest), parts)
+
+
+def _listed_shards(directory: AnswerDirectory, manifest: Mapping[str, Any]) -> Iterator[StoredShard]:
+    """The shards of the manifest. Raises as `load_listed`."""
+    for name in manifest["shards"]:
+        yield load_listed(directory, manifest, name)
+
+
+def load_listed(directory: AnswerDirectory, manifest: Mapping[str, Any], name: str) -> StoredShard:
+    """A shard of the manifest. Raises AnswersDamaged also for one that is missing or not the one that it is about."""
+    path = f"{directory.path}/{name}"
+    try:
+        stored = directory.load_shard(name)
+    except FileNotFoundError as error:
+        raise AnswersDamaged(f"shard {path} is missing; run 'aspects extract' again to replace it") from error
+    header = AnswerHeader.from_json(manifest)
+    same = (
+        stored.header.dataset == header.dataset
+        and stored.header.teacher_fingerprint == header.teacher_fingerprint
+        and stored.header.questions.fingerprint == header.questions.fingerprint
+        and len(stored.answers.records) == manifest["shards"][name]
+        # Earlier releases wrote no digests.
+        and manifest["digests"].get(name) in (None, shard_digest(stored))
+    )
+    if not same:
+        raise AnswersDamaged(
+            f"shard {path} is damaged (it is not the one that the manifest is about); run 'aspects extract' again to "
+            "replace it"
+        )
+    return stored
+
+
+def join_shards(header: AnswerHeader, parts: list[ShardAnswers]) -> Answers:
+    """The rows of `parts` one after the other."""
+    records = [record for part in parts for record in part.records]
+    found = Answers(
+        dataset=header.dataset,
+        teacher=header.teacher_fingerprint,
+        questions=header.questions,
+        image_ids=tuple(record.image_id for record in records),
+        image_sha256=tuple(digest for part in parts for digest in part.image_sha256),
+        splits=tuple(record.split for record in records),
+        label_names=tuple(record.label_name for record in records),
+        errors=tuple(error for part in parts for error in part.errors),
+        yes=np.concatenate([part.yes for part in parts]),
+        no=np.concatenate([part.no for part in parts]),
+    )
+    return replace(found, level=_level(header, found))
+
+
+def _declared_level(teacher: Mapping[str, Any]) -> Level | None:
+    """What answers are about, as their teacher's description says; None where it does not."""
+    about, format = (teacher.get(name) for name in ("about", "format"))
+    if about is None and format == "attributes":
+        return None
+    return "class" if about == "classes" or format == "lavid" else "image"
+
+
+def _level(header: AnswerHeader, answers: Answers) -> Level:
+    """As `_declared_level`. Older imports of attribute tables do not say it: if all images of each class have the same
+    answers, they came from a table of classes."""
+    if (declared := _declared_level(header.teacher)) is not None:
+        return declared
+    rows: dict[str, set[bytes]] = {}
+    for name, row in zip(answers.label_names, answers.yes, strict=True):
+        rows.setdefault(name, set()).add(row.tobytes())
+    alike = all(len(different) == 1 for different in rows.values())
+    return "class" if alike and len(rows) < len(answers.label_names) else "image"
+
+
+def find_answers(
+    store: str,
+    dataset: str,
+    *,
+    teacher: str | None = None,
+    questions: QuestionSet | None = None,
+    level: Level | None = None,
+    option: str = "--teacher",
+) -> AnswerDirectory:
+    """The one complete directory for `dataset`, narrowed by question set, by level, and by teacher where given: its
+    fingerprint, or TEACHER/QUESTIONS, both fingerprints. `option` is the one that messages name for it.
+
+    Raises AnswersMissing where there is none, or more than one; AnswersDamaged, VersionUnsupported, StorageUnavailable.
+    """
+    by, _, of = (teacher or "").partition("/")
+    sets = {fingerprint for fingerprint in (of, questions.fingerprint if questions else "") if fingerprint}
+    found = []
+    if len(sets) <= 1:
+        found = complete_directories(store, dataset, teacher=by or None, questions=min(sets, default=None), level=level)
+    if not found:
+        chosen = f" by {option} {teacher}" if teacher else ""
+        asked = f" to question set {questions.fingerprint}" if questions else ""
+        raise AnswersMissing(
+            f"store {store} has no complete answers for dataset '{dataset}'{chosen}{asked}; run 'aspects extract', or "
+            f"see 'aspects show --store {store}' for what there is"
+        )
+    if len(found) > 1:
+        names = ", ".join("/".join(directory.path.split("/")[-2:]) for directory in found)
+        about = " about classes" if level == "class" else ""
+        way = _way_to_choose(found, option)
+        raise AnswersMissing(f"store {store} has several answers{about} for '{dataset}' ({names}); choose one by {way}")
+    return found[0]
+
+
+def complete_directories(
+    store: str,
+    dataset: str,
+    *,
+    teacher: str | None = None,
+    questions: str | None = None,
+    level: Level | None = None,
+) -> list[AnswerDirectory]:
+    """Every complete directory for `dataset`, narrowed by the fingerprints and the level that are given."""
+    return [
+        directory
+        for directory in _narrowed(store, dataset, teacher, questions)
+        if (manifest := directory.manifest()) is not None
+        and (level is None or level == (_declared_level(manifest["teacher"]) or read_answers(directory).level))
+    ]
+
+
+def _narrowed(store: str, dataset: str | None, teacher: str | None, questions: str | None) -> Iterator[AnswerDirectory]:
+    """By their names alone: what is wrong in others does not matter."""
+    for directory in answer_directories(store, dataset):
+        of_teacher = teacher is None or f"/teacher={teacher}/" in directory.path
+        if of_teacher and questions in (None, directory.folder.removeprefix("questions=")):
+            yield directory
+
+
+def _way_to_choose(found: Sequence[AnswerDirectory], option: str) -> str:
+    """What tells the directories apart, with an example that chooses the first."""
+    teachers = [directory.parent.rpartition("/teacher=")[2] for directory in found]
+    if len(set(teachers)) == len(found):
+        return f"{option}, e.g. {option} {teachers[0]}"
+    example = f"{option} {teachers[0]}/{found[0].folder.removeprefix('questions=')}"
+    return f"{option} TEACHER/QUESTIONS, e.g. {example}"
+
+
+def scan_answers(
+    store: str, *, dataset: str | None = None, teacher: str | None = None, questions: str | None = None
+) -> pl.LazyFrame:
+    """Every answer of complete directories in long form, one row per image, or box, and question.
+
+    Columns: dataset, teacher, questions (fingerprints), image_id, box_id (null for whole images), split, label,
+    label_name, key, text, group, p_yes (float32, null where there is no answer), yes, no (log-probabilities, nats),
+    error. Narrow by dataset name, teacher
+    fingerprint and question set fingerprint. Raises AnswersMissing where nothing fits, and as `load_answers`.
+    """
+    frames = []
+    for directory in _narrowed(store, dataset, teacher, questions):
+        manifest = directory.manifest()
+        if manifest is None:
+            continue
+        header = AnswerHeader.from_json(manifest)
+        for _ in _listed_shards(directory, manifest):
+            pass  # Polars checks nothing when it reads them
+        frames.append(_long_form(directory, header, list(manifest["shards"])))
+    if not frames:
+        raise AnswersMissing(f"no complete answers in store {store} fit; 'aspects show --store {store}' lists it")
+    return pl.concat(frames)
+
+
+def _long_form(directory: AnswerDirectory, header: AnswerHeader, shards: list[str]) -> pl.LazyFrame:
+    if directory.filesystem.type_name == "local":
+        wide = pl.scan_parquet([f"{directory.path}/{name}" for name in shards], hive_partitioning=False)
+    else:
+        files = [read_file(directory.filesystem, f"{directory.path}/{name}") for name in shards]
+        wide = pl.concat([pl.scan_parquet(file) for file in files])
+    if "box_id" not in wide.collect_schema().names():
+        wide = wide.with_columns(pl.lit(None, pl.String).alias("box_id"))
+    image_columns = ["image_id", "box_id", "split", "label", "label_name", "error"]
+    texts = {question.key: question.text for question in header.questions.questions}
+    groups = {question.key: question.group for question in header.questions.questions}
+    answer = pl.col("answer").struct
+    return (
+        wide.select(*image_columns, *header.questions.keys)
+        .unpivot(index=image_columns, on=list(header.questions.keys), variable_name="key", value_name="answer")
+        .select(
+            pl.lit(header.dataset).alias("dataset"),
+            pl.lit(header.teacher_fingerprint).alias("teacher"),
+            pl.lit(header.questions.fingerprint).alias("questions"),
+            *image_columns[:-1],
+            "key",
+            pl.col("key").replace_strict(texts, return_dtype=pl.String).alias("text"),
+            pl.col("key").replace_strict(groups, return_dtype=pl.String).alias("group"),
+            (1 / (1 + (answer.field("no") - answer.field("yes")).exp())).cast(pl.Float32).alias("p_yes"),
+            answer.field("yes").alias("yes"),
+            answer.field("no").alias("no"),
+            "error",
+        )
+    )

@@ -1,0 +1,98 @@
+"""Answers that a teacher has given before, found again by image digest and question text."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.answers.damage import AnswersDamaged
+from storage.answers.schema import AnswerHeader, ShardAnswers, StoredShard
+from storage.answers.store import AnswerDirectory, answer_directories, audits_of
+from storage.datasets.base import ImageRecord
+
+
+@dataclass(frozen=True)
+class KnownAnswers:
+    """Answers of one teacher, each shard with the columns of its question texts and the rows of its image digests.
+
+    `datasets` are those that are asked about: only theirs are images known by id.
+    """
+
+    shards: list[tuple[dict[str, int], ShardAnswers]] = field(default_factory=list)
+    rows: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    datasets: Collection[str] = ()
+    own: list[ShardAnswers] = field(default_factory=list)
+
+    def add(self, stored: StoredShard) -> None:
+        number, answers = len(self.shards), stored.answers
+        texts = dict(zip(stored.header.questions.keys, stored.header.questions.texts, strict=True))
+        self.shards.append(({texts[key]: column for column, key in enumerate(stored.keys)}, answers))
+        for row, (digest, error) in enumerate(zip(answers.image_sha256, answers.errors, strict=True)):
+            if digest is not None and error is None:
+                self.rows.setdefault(digest, []).append((number, row))
+        if stored.header.dataset in self.datasets:
+            self.own.append(answers)
+
+    def fill(self, digest: str, texts: Sequence[str], yes: NDArray[np.float32], no: NDArray[np.float32]) -> int:
+        """Put what is known about an image where `yes` and `no`, each [Q], are still NaN; the number filled in."""
+        before = int(np.isnan(yes).sum())
+        for number, row in self.rows.get(digest, ()):
+            columns, answers = self.shards[number]
+            for place, text in enumerate(texts):
+                if np.isnan(yes[place]) and (column := columns.get(text)) is not None:
+                    yes[place], no[place] = answers.yes[row, column], answers.no[row, column]
+        return before - int(np.isnan(yes).sum())
+
+    def digest_of(self, record: ImageRecord) -> str | None:
+        """The digest that an image of the dataset had when it was last asked about; None where it never was."""
+        return self._digests.get((record.image_id, record.box))
+
+    @cached_property
+    def _digests(self) -> dict[tuple[str, object], str]:
+        # Only wanted where an image cannot be read.
+        return {
+            (record.image_id, record.box): digest
+            for answers in self.own
+            for record, digest, error in zip(answers.records, answers.image_sha256, answers.errors, strict=True)
+            if digest is not None and error is None
+        }
+
+
+def known_answers(
+    store: str, datasets: Collection[str], teacher_fingerprint: str, texts: Collection[str] | None = None
+) -> KnownAnswers:
+    """All that the store and its audits hold of this teacher, about `datasets` first; of all questions, or of `texts`.
+    Unfinished directories count too.
+
+    Raises VersionUnsupported, and StorageUnavailable where something cannot be read now: nothing is asked again for it.
+    """
+    known = KnownAnswers(datasets=datasets)
+    directories = [
+        directory
+        for place in (store, audits_of(store))
+        for directory in answer_directories(place)
+        if f"/teacher={teacher_fingerprint}/" in directory.path
+    ]
+    for directory in sorted(directories, key=lambda each: _dataset_of(each) not in datasets):
+        if texts is not None and not _share(directory, texts):
+            continue
+        for name in directory.shard_files():
+            try:
+                known.add(directory.load_shard(name, texts))
+            except (FileNotFoundError, AnswersDamaged):
+                continue  # it is asked again
+    return known
+
+
+def _dataset_of(directory: AnswerDirectory) -> str:
+    return directory.path.split("/")[-3].removeprefix("dataset=")
+
+
+def _share(directory: AnswerDirectory, texts: Collection[str]) -> bool:
+    """Whether some of the questions are among `texts`, as far as the manifest can tell."""
+    manifest = directory.last_manifest()
+    return manifest is None or not set(texts).isdisjoint(AnswerHeader.from_json(manifest).questions.texts)

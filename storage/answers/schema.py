@@ -1,0 +1,280 @@
+"""What a shard looks like: its columns, its metadata, and the way from arrays to a Parquet file and back."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from storage.answers.integrity import check_digests, check_values, shard_digests
+from storage.datasets.base import BOX_MARK, ImageRecord
+from storage.errors import VersionUnsupported
+from storage.questions import AspectQuestion, QuestionSet
+from storage.text import printable
+from storage.versions import is_newer, is_version
+
+SCHEMA_VERSION = 1
+METADATA_KEY, DIGESTS_KEY = b"aspects", b"aspects_digests"
+ANSWER_TYPE = pa.struct([pa.field("yes", pa.float32()), pa.field("no", pa.float32())])
+IMAGE_FIELDS = (
+    pa.field("image_id", pa.string(), nullable=False),
+    pa.field("image_sha256", pa.string()),
+    pa.field("split", pa.string(), nullable=False),
+    pa.field("label", pa.int32(), nullable=False),
+    pa.field("label_name", pa.string(), nullable=False),
+    pa.field("error", pa.string()),
+)
+# Behind them where every row is a box: its number in the image, and where it is (Corners).
+SIDES = ("left", "top", "right", "bottom")
+BOX_FIELDS = (
+    pa.field("box_id", pa.string(), nullable=False),
+    pa.field("box", pa.struct([pa.field(side, pa.float64()) for side in SIDES]), nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerHeader:
+    """What all shards of a directory have in common; written into each one's metadata.
+
+    `teacher` describes the teacher for people (model, prompt, dtype, ...), `teacher_fingerprint` identifies it.
+    """
+
+    dataset: str
+    teacher_fingerprint: str
+    teacher: Mapping[str, Any]
+    questions: QuestionSet
+    libraries: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "dataset": self.dataset,
+            "teacher_fingerprint": self.teacher_fingerprint,
+            "teacher": dict(self.teacher),
+            "questions_fingerprint": self.questions.fingerprint,
+            "questions": [
+                {"key": question.key, "text": question.text, "group": question.group, "negation": question.negation}
+                for question in self.questions.questions
+            ],
+            "libraries": dict(self.libraries),
+        }
+
+    @classmethod
+    def from_json(cls, document: object) -> AnswerHeader:
+        """What `to_json` gave; fields that this release does not know are ignored. Raises VersionUnsupported for a
+        newer schema version, ValueError for anything that is no header."""
+        check_version(document)
+        try:
+            read = HeaderFields.model_validate(document)
+        except ValidationError as error:
+            raise ValueError(first_problem(error)) from error
+        questions = QuestionSet(tuple(AspectQuestion(**dict(question)) for question in read.questions))
+        if questions.fingerprint != read.questions_fingerprint:
+            raise ValueError(f"its questions are not those of the fingerprint {read.questions_fingerprint}")
+        return cls(
+            dataset=read.dataset,
+            teacher_fingerprint=read.teacher_fingerprint,
+            teacher=read.teacher,
+            questions=questions,
+            libraries=read.libraries,
+        )
+
+
+class StoredFields(BaseModel):
+    """Fields of a stored document. Types are checked strictly; fields of a later release are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class QuestionFields(StoredFields):
+    """A question as it is stored."""
+
+    key: str
+    text: str
+    group: str | None = None
+    negation: str | None = None
+
+
+class HeaderFields(StoredFields):
+    """An `AnswerHeader` as it is stored."""
+
+    dataset: str
+    teacher_fingerprint: str
+    teacher: dict[str, Any]
+    questions_fingerprint: str
+    questions: list[QuestionFields]
+    libraries: dict[str, str]
+
+
+def check_version(document: object) -> None:
+    """Raises VersionUnsupported for a document of a newer release, and ValueError for one without a version."""
+    if not isinstance(document, Mapping):
+        raise ValueError(f"it is {type(document).__name__}, not an object with fields")
+    version = document.get("schema_version")
+    if is_newer(version, SCHEMA_VERSION):
+        raise VersionUnsupported(
+            f"written by a newer release (schema version {printable(str(version), 40)}; this release reads up to "
+            f"{SCHEMA_VERSION})"
+        )
+    if not is_version(version):
+        raise ValueError(f"its schema version is {printable(repr(version), 40)}")
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong, on one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"field {'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardAnswers:
+    """The rows of one shard, I images in the dataset's order and Q questions in the set's.
+
+    `yes` and `no` are log-probabilities in nats, float32 [I, Q]; NaN where `errors` says why there is none.
+    """
+
+    records: Sequence[ImageRecord]
+    image_sha256: Sequence[str | None]
+    errors: Sequence[str | None]
+    yes: NDArray[np.float32]
+    no: NDArray[np.float32]
+
+
+def shard_schema(header: AnswerHeader, *, boxes: bool = False) -> pa.Schema:
+    """One row per image, or per box: its own columns, then a struct of `yes` and `no` for every question."""
+    answers = [pa.field(key, ANSWER_TYPE) for key in header.questions.keys]
+    metadata = {METADATA_KEY: json.dumps(header.to_json(), ensure_ascii=False).encode()}
+    return pa.schema([*IMAGE_FIELDS, *(BOX_FIELDS if boxes else ()), *answers], metadata=metadata)
+
+
+def to_table(header: AnswerHeader, answers: ShardAnswers) -> pa.Table:
+    """`answers` as a table of `shard_schema(header)`; NaN becomes null."""
+    boxes = [record.box for record in answers.records if record.box is not None]
+    assert len(boxes) in (0, len(answers.records)), "a shard is about images or about boxes"
+    ids = [record.image_id.rpartition(BOX_MARK) if boxes else (record.image_id,) for record in answers.records]
+    columns: list[pa.Array] = [
+        pa.array([parts[0] for parts in ids], pa.string()),
+        pa.array(answers.image_sha256, pa.string()),
+        pa.array([record.split for record in answers.records], pa.string()),
+        pa.array([record.label for record in answers.records], pa.int32()),
+        pa.array([record.label_name for record in answers.records], pa.string()),
+        pa.array(answers.errors, pa.string()),
+    ]
+    if boxes:
+        columns.append(pa.array([parts[-1] for parts in ids], pa.string()))
+        columns.append(pa.array([dict(zip(SIDES, box, strict=True)) for box in boxes], BOX_FIELDS[1].type))
+    missing = np.isnan(answers.yes) | np.isnan(answers.no)
+    for column in range(len(header.questions)):
+        parts = [pa.array(np.ascontiguousarray(values[:, column])) for values in (answers.yes, answers.no)]
+        columns.append(pa.StructArray.from_arrays(parts, fields=list(ANSWER_TYPE), mask=pa.array(missing[:, column])))
+    return pa.Table.from_arrays(columns, schema=shard_schema(header, boxes=bool(boxes)))
+
+
+def write_shard(header: AnswerHeader, answers: ShardAnswers) -> bytes:
+    """A Parquet file. Its metadata holds digests of the contents; its pages have checksums too, for other readers."""
+    table = to_table(header, answers)
+    digests = {DIGESTS_KEY: json.dumps(shard_digests(header, answers)).encode()}
+    buffer = pa.BufferOutputStream()
+    pq.write_table(
+        table.replace_schema_metadata({**table.schema.metadata, **digests}),
+        buffer,
+        compression="zstd",
+        write_page_checksum=True,
+    )
+    return bytes(buffer.getvalue().to_pybytes())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredShard:
+    """A shard that has been read and checked; `answers` has the columns of `keys`. `digests` are its own, None for one
+    that an earlier release wrote."""
+
+    header: AnswerHeader
+    keys: tuple[str, ...]
+    answers: ShardAnswers
+    digests: Mapping[str, Any] | None
+
+
+def parse_shard(data: bytes, texts: Collection[str] | None = None) -> StoredShard:
+    """The shard in a Parquet file, of all questions or of those with these `texts`.
+
+    Raises VersionUnsupported for a newer schema version. For damage whatever pyarrow raises, and ValueError for files
+    that are no shard, values that are no log-probabilities and contents that are not those of their digests.
+    """
+    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    metadata = file.metadata.metadata or {}
+    header = _header_of(metadata)
+    questions = header.questions.questions
+    keys = tuple(question.key for question in questions if texts is None or question.text in texts)
+    fields = [*IMAGE_FIELDS, *(BOX_FIELDS if "box_id" in file.schema_arrow.names else ())]
+    table = file.read(columns=[*(field.name for field in fields), *keys])
+    _check_columns(table, fields, keys)
+    answers = from_table(table, keys)
+    check_values(header, answers)
+    digests = json.loads(metadata[DIGESTS_KEY]) if DIGESTS_KEY in metadata else None
+    if digests is not None:
+        check_digests(digests, header, answers, keys)
+    return StoredShard(header=header, keys=keys, answers=answers, digests=digests)
+
+
+def from_table(table: pa.Table, keys: Sequence[str]) -> ShardAnswers:
+    """The inverse of `to_table` for the columns of `keys`, which are found by name; null becomes NaN."""
+    columns = {name: table.column(name).to_pylist() for name in table.column_names if name not in keys}
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return ShardAnswers(
+        records=[_record(row) for row in rows],
+        image_sha256=columns["image_sha256"],
+        errors=columns["error"],
+        yes=_answer_matrix(table, keys, "yes"),
+        no=_answer_matrix(table, keys, "no"),
+    )
+
+
+def _record(row: Mapping[str, Any]) -> ImageRecord:
+    image_id, box = row["image_id"], row.get("box")
+    if box is not None:
+        image_id, box = f"{image_id}{BOX_MARK}{row['box_id']}", tuple(box[side] for side in SIDES)
+    return ImageRecord(image_id=image_id, split=row["split"], label=row["label"], label_name=row["label_name"], box=box)
+
+
+def _header_of(metadata: Mapping[bytes, bytes]) -> AnswerHeader:
+    """Raises as `AnswerHeader.from_json`."""
+    document = metadata.get(METADATA_KEY)
+    if document is None:
+        raise ValueError("no 'aspects' metadata in this Parquet file")
+    # pyarrow keeps the metadata twice. A bit that changed in one copy would otherwise go unnoticed in older shards.
+    arrow = metadata.get(b"ARROW:schema")
+    copy = None if arrow is None else pa.ipc.read_schema(pa.BufferReader(base64.b64decode(arrow))).metadata
+    if copy is not None and copy.get(METADATA_KEY, document) != document:
+        raise ValueError("its two copies of the metadata differ")
+    return AnswerHeader.from_json(json.loads(document))
+
+
+def _check_columns(table: pa.Table, fields: Sequence[pa.Field], keys: Sequence[str]) -> None:
+    """Raises ValueError for a column that is missing, there twice, of another type, or null where it must not be."""
+    for field in (*fields, *(pa.field(key, ANSWER_TYPE) for key in keys)):
+        count = table.column_names.count(field.name)
+        if count != 1:
+            raise ValueError(f"{count} columns are called '{field.name}'")
+        column = table.column(field.name)
+        if column.type != field.type:
+            raise ValueError(f"column '{field.name}' is {column.type}, not {field.type}")
+        if not field.nullable and column.null_count:
+            raise ValueError(f"column '{field.name}' has no value in some rows")
+
+
+def _answer_matrix(table: pa.Table, keys: Sequence[str], part: str) -> NDArray[np.float32]:
+    matrix = np.empty((table.num_rows, len(keys)), np.float32)
+    for column, key in enumerate(keys):
+        # `flatten` hands the struct's own nulls down to its fields; `field` would not.
+        fields = table.column(key).combine_chunks().flatten()
+        matrix[:, column] = fields[0 if part == "yes" else 1].to_numpy(zero_copy_only=False)
+    return matrix

@@ -1,0 +1,302 @@
+"""The directory of answers that one teacher gave to one question set on one dataset, and its resume.
+
+`STORE/answers/dataset=<name>/teacher=<fingerprint>/questions=<set fingerprint>/part-00000.parquet`
+
+Beside each directory lies its manifest, `questions=<set fingerprint>.json`: not in it, since Polars refuses to scan a
+folder that holds anything but Parquet files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from pyarrow import fs
+
+from storage.answers.damage import AnswersDamaged as AnswersDamaged
+from storage.answers.damage import AnswersMissing as AnswersMissing
+from storage.answers.damage import DirectoryChanged, damage
+from storage.answers.integrity import FIELDS_KEY, field_digests, shard_digests, summary
+from storage.answers.manifest import SHARD_NAME, check_place, parse_manifest
+from storage.answers.schema import AnswerHeader, ShardAnswers, StoredShard, parse_shard, write_shard
+from storage.datasets.base import ImageRecord
+from storage.filesystem import list_folder, open_store, read_file, reading, subfolder, unfinished_prefix, write_whole
+
+# Of each shard: size in bytes, and time of change in ns. They tell whether it has changed.
+Stamps = Mapping[str, tuple[int | None, int | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Consecutive images of the dataset's order that are asked and written together."""
+
+    index: int
+    records: tuple[ImageRecord, ...]
+
+    @property
+    def file_name(self) -> str:
+        return f"part-{self.index:05d}.parquet"
+
+
+def cut_shards(records: Sequence[ImageRecord], size: int) -> list[Shard]:
+    """`records` in pieces of `size`, in order: the cut depends on the dataset alone, never on workers."""
+    if size < 1:
+        raise ValueError(f"shard size is {size}; it must be at least 1")
+    return [
+        Shard(number, tuple(records[start : start + size])) for number, start in enumerate(range(0, len(records), size))
+    ]
+
+
+@dataclass(frozen=True)
+class AnswerDirectory:
+    """One directory of the store. Files appear whole or not at all; the manifest is written last.
+
+    `seen` are the shards that a plan is based on: what has changed since then is neither replaced nor deleted.
+    """
+
+    filesystem: fs.FileSystem
+    path: str
+    seen: Stamps | None = field(default=None, compare=False)
+
+    @classmethod
+    def locate(cls, store: str, dataset: str, teacher_fingerprint: str, questions_fingerprint: str) -> AnswerDirectory:
+        """Raises StoreUnreachable and StorageUnavailable."""
+        filesystem, root = open_store(store)
+        parts = (f"dataset={dataset}", f"teacher={teacher_fingerprint}", f"questions={questions_fingerprint}")
+        return cls(filesystem, "/".join((root, "answers", *parts)))
+
+    @classmethod
+    def at(cls, uri: str) -> AnswerDirectory:
+        """Raises StoreUnreachable and StorageUnavailable."""
+        filesystem, path = open_store(uri)
+        return cls(filesystem, path.rstrip("/"))
+
+    @property
+    def parent(self) -> str:
+        return self.path.rpartition("/")[0]
+
+    @property
+    def folder(self) -> str:
+        """Its own name: questions=..."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def manifest_path(self) -> str:
+        return f"{self.path}.json"
+
+    def write_shard(self, shard: Shard, header: AnswerHeader, answers: ShardAnswers) -> None:
+        """Raises DirectoryChanged where somebody else has written it meanwhile."""
+        if self.has_changed(shard.file_name):
+            raise DirectoryChanged(_changed(f"{self.path}/{shard.file_name}"))
+        write_whole(self.filesystem, f"{self.path}/{shard.file_name}", write_shard(header, answers))
+
+    def read_shard(self, file_name: str) -> tuple[AnswerHeader, ShardAnswers]:
+        """Raises as `load_shard`."""
+        stored = self.load_shard(file_name)
+        return stored.header, stored.answers
+
+    def load_shard(self, file_name: str, texts: Collection[str] | None = None) -> StoredShard:
+        """The shard, checked; with `texts` only the answers to these questions.
+
+        Raises FileNotFoundError, AnswersDamaged, VersionUnsupported, and StorageUnavailable where it cannot be read.
+        """
+        path = f"{self.path}/{file_name}"
+        data = read_file(self.filesystem, path)
+        with damage(f"shard {path}", "replace"):
+            stored = parse_shard(data, texts)
+            check_place(stored.header, self.path)
+            return stored
+
+    def find_shard(self, shard: Shard, header: AnswerHeader, digest: str | None = None) -> StoredShard | None:
+        """The stored `shard` if it is whole, has `header`'s fingerprints and exactly these images, in order.
+
+        `digest` is what the manifest says of it, which counts for a shard that has no digests of its own. Raises
+        VersionUnsupported and StorageUnavailable: then nobody knows.
+        """
+        try:
+            stored = self.load_shard(shard.file_name)
+        except (FileNotFoundError, AnswersDamaged):
+            return None
+        same = (
+            stored.header.teacher_fingerprint == header.teacher_fingerprint
+            and stored.header.questions.fingerprint == header.questions.fingerprint
+            and stored.header.dataset == header.dataset
+            and tuple(stored.answers.records) == shard.records
+            and (stored.digests is not None or digest in (None, shard_digest(stored)))
+        )
+        return stored if same else None
+
+    def valid_shard(self, shard: Shard, header: AnswerHeader) -> ShardAnswers | None:
+        """The rows of `find_shard`."""
+        stored = self.find_shard(shard, header)
+        return stored.answers if stored else None
+
+    def as_seen(self) -> Self:
+        """The same with `seen` as it is now. Raises StorageUnavailable."""
+        return replace(self, seen=self.stamps())
+
+    def has_changed(self, file_name: str) -> bool:
+        """Whether a shard is not the one that was `seen`. Raises StorageUnavailable."""
+        if self.seen is None:
+            return False
+        with reading(self.path):
+            info = self.filesystem.get_file_info(f"{self.path}/{file_name}")
+        now = None if info.type == fs.FileType.NotFound else (info.size, info.mtime_ns)
+        return now != self.seen.get(file_name)
+
+    def stamps(self) -> Stamps:
+        """The shards that are here, in order, and what tells whether one changes. Raises StorageUnavailable."""
+        return {
+            info.base_name: (info.size, info.mtime_ns)
+            for info in list_folder(self.filesystem, self.path)
+            if info.type == fs.FileType.File and SHARD_NAME.fullmatch(info.base_name)
+        }
+
+    def shard_files(self) -> list[str]:
+        """The names of the shards that are here, in order. Raises StorageUnavailable."""
+        return list(self.stamps())
+
+    def splits(self) -> list[str]:
+        """The splits that the shards here belong to, whether or not the directory is complete.
+
+        Raises VersionUnsupported and StorageUnavailable.
+        """
+        found = dict.fromkeys((self.last_manifest() or {}).get("splits", []))
+        for name in self.shard_files():
+            try:
+                records = self.load_shard(name, ()).answers.records
+            except (FileNotFoundError, AnswersDamaged):
+                continue  # a damaged shard is asked again, with the splits that are asked for
+            found.update(dict.fromkeys(record.split for record in records))
+        return list(found)
+
+    @property
+    def reopened_path(self) -> str:
+        return f"{self.parent}/{unfinished_prefix(self.folder)}manifest.json"
+
+    def manifest(self) -> dict[str, Any] | None:
+        """What `complete` wrote; None while the directory is not complete.
+
+        Raises AnswersDamaged, VersionUnsupported and StorageUnavailable.
+        """
+        return self._read_manifest(self.manifest_path)
+
+    def last_manifest(self) -> dict[str, Any] | None:
+        """What `complete` wrote last, also while the directory is not complete again; None if it never was, and where
+        it is damaged: the shards can do without it. Raises VersionUnsupported and StorageUnavailable."""
+        for path in (self.manifest_path, self.reopened_path):
+            try:
+                if (found := self._read_manifest(path)) is not None:
+                    return found
+            except AnswersDamaged:
+                continue
+        return None
+
+    def is_complete(self) -> bool:
+        """Raises VersionUnsupported and StorageUnavailable."""
+        try:
+            return self.manifest() is not None
+        except AnswersDamaged:
+            return False
+
+    def reopen(self) -> None:
+        """Say that the directory is not complete, before its shards change. Raises DirectoryChanged where they have
+        changed since they were `seen`, and StorageUnavailable."""
+        if self.seen is not None and self.stamps() != self.seen:
+            raise DirectoryChanged(_changed(self.path))
+        with reading(self.manifest_path):
+            if self.filesystem.get_file_info(self.manifest_path).type == fs.FileType.NotFound:
+                return
+        if self.is_complete():
+            self.filesystem.move(self.manifest_path, self.reopened_path)
+        else:  # damaged: what an earlier run kept may still be good
+            self.filesystem.delete_file(self.manifest_path)
+
+    def complete(
+        self,
+        header: AnswerHeader,
+        shards: Iterable[Shard],
+        facts: Mapping[str, Any],
+        digests: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write the manifest - header, shards with their rows, their `digests`, `facts` - once other shards are gone.
+
+        Digests that are not given are computed. Raises DirectoryChanged for another shard that was not there when a
+        plan was made; as `load_shard`.
+        """
+        listed = {shard.file_name: len(shard.records) for shard in shards}
+        others = [name for name in self.shard_files() if name not in listed]
+        if self.seen is not None and (new := [name for name in others if name not in self.seen]):
+            raise DirectoryChanged(_changed(f"{self.path}/{new[0]}"))
+        if digests is None:
+            digests = {name: shard_digest(self.load_shard(name)) for name in listed}
+        for name in others:
+            self.filesystem.delete_file(f"{self.path}/{name}")
+        written = {"images": sum(listed.values()), "shards": listed, "digests": dict(digests)}
+        document = {**header.to_json(), **facts}
+        # Whether `written` is right the shards themselves say.
+        document |= {**written, FIELDS_KEY: field_digests(document)}
+        write_whole(self.filesystem, self.manifest_path, json.dumps(document, indent=2).encode())
+        self.sweep()
+        self.remove_file(self.reopened_path)
+
+    def sweep(self) -> None:
+        """Remove unfinished files that killed runs have left. Nobody else may be at work on the directory.
+
+        Raises StorageUnavailable.
+        """
+        above, _, teacher = self.parent.rpartition("/")
+        ours = (unfinished_prefix(self.folder), f".probe-{self.folder}-")
+        for place, prefixes in ((self.parent, ours), (above, unfinished_prefix(teacher))):
+            for info in list_folder(self.filesystem, place):
+                left = info.base_name.startswith(prefixes) and self.folder in info.base_name
+                if left and info.path != self.reopened_path:
+                    self.remove_file(info.path)
+
+    def remove_file(self, path: str) -> None:
+        """Where there is one."""
+        try:
+            self.filesystem.delete_file(path)
+        except FileNotFoundError:
+            return
+
+    def _read_manifest(self, path: str) -> dict[str, Any] | None:
+        try:
+            data = read_file(self.filesystem, path)
+        except FileNotFoundError:
+            return None
+        with damage(f"manifest {path}", "rebuild"):
+            return parse_manifest(data, self.path)
+
+
+def shard_digest(stored: StoredShard) -> str:
+    """16 hex digits of all that a shard holds, read whole."""
+    return summary(stored.digests or shard_digests(stored.header, stored.answers))
+
+
+def _changed(path: str) -> str:
+    return f"another run has written {path} since this one began; run the same command again to go on from there"
+
+
+def audits_of(store: str) -> str:
+    """Where audits keep the answers to their samples: a store of its own in the store, so that nobody takes them for
+    the answers about a dataset."""
+    return subfolder(store, "audits")
+
+
+def answer_directories(store: str, dataset: str | None = None) -> list[AnswerDirectory]:
+    """Every answer directory in the store, complete or not, ordered by path. Raises StoreUnreachable and
+    StorageUnavailable."""
+    filesystem, root = open_store(store)
+    found = [f"{root}/answers"]
+    for partition in ("dataset=", "teacher=", "questions="):
+        found = [
+            info.path
+            for path in found
+            for info in list_folder(filesystem, path)
+            if info.type == fs.FileType.Directory and info.base_name.startswith(partition)
+        ]
+    wanted = f"/answers/dataset={dataset}/" if dataset is not None else "/answers/"
+    return [AnswerDirectory(filesystem, path) for path in found if wanted in path]

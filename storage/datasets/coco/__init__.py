@@ -1,0 +1,1 @@
+"""Detection datasets in COCO's JSON."""

@@ -1,0 +1,1 @@
+"""The demo datasets: rendered scenes whose questions have known answers."""

@@ -1,0 +1,1 @@
+"""Detection datasets in YOLO's layout."""

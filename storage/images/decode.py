@@ -1,0 +1,134 @@
+"""Encoded image bytes to pixels, with every way a file can be unreadable reported as one error."""
+
+from __future__ import annotations
+
+import errno
+import io
+import stat
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from storage.images.decoder_warnings import kept_warnings
+from storage.images.pixels import to_rgb
+from storage.text import printable
+
+MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs: an error here
+MAX_BYTES = 6 * MAX_PIXELS + (1 << 20)  # so many pixels of three channels of 16 bits, not compressed
+
+PNG, TIFF = b"\x89PNG\r\n\x1a\n", (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+ORIENTATION = 0x0112  # in EXIF: how to turn the image so that it is upright
+UPRIGHT: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageUnreadable(ValueError):
+    """The bytes are no image that can be used; the message says why."""
+
+
+def read_image_file(path: Path) -> bytes:
+    """The bytes of the file. Raises OSError, also for what is no file and would be read without end, and
+    ImageUnreadable for more bytes than an image can have."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", str(path))
+        raise OSError(errno.EINVAL, "is a pipe, device or socket, not a file", str(path))
+    if found.st_size > MAX_BYTES:
+        raise ImageUnreadable(f"file of {found.st_size >> 20} MB, more than {MAX_BYTES >> 20} MB allowed")
+    return path.read_bytes()
+
+
+def decode_image(data: bytes) -> Image.Image:
+    """The image in `data` as RGB, upright (EXIF orientation applied), transparency on white; the first of several.
+
+    `pixels.py` says what becomes of other than 8 bits. Raises ImageUnreadable for an empty, truncated, unknown or
+    oversized file.
+    """
+    if not data:
+        raise ImageUnreadable("file is empty")
+    with kept_warnings(data):
+        try:
+            return _decode(data)
+        except ImageUnreadable:
+            raise
+        except Image.DecompressionBombError as error:
+            raise ImageUnreadable(f"too many pixels: {error}") from error
+        except MemoryError as error:
+            raise ImageUnreadable("not enough memory to decode it") from error
+        except UnidentifiedImageError as error:
+            kind = " (a TIFF of an uncommon kind)" if data.startswith(TIFF) else ""
+            raise ImageUnreadable(f"not an image that Pillow knows{kind}") from error
+        # Pillow's decoders report damage with whatever they stumble over, struct.error and RuntimeError among it.
+        except Exception as error:
+            raise ImageUnreadable(f"damaged: {printable(str(error), 300)}") from error
+
+
+def _decode(data: bytes) -> Image.Image:
+    try:
+        return _decode_all(data)
+    except ValueError:
+        # Pillow refuses a PNG with long texts or a long colour profile, for which its pixels need not be given up.
+        bare = _without_texts(data)
+        if bare is None:
+            raise
+        return _decode_all(bare)
+
+
+def _decode_all(data: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(data)) as image:
+        _refuse_too_many_pixels(image)
+        image.load()
+        _refuse_too_many_pixels(image)  # some formats know their size only now
+        method = UPRIGHT.get(_orientation(image))
+        pixels = to_rgb(image)
+        if method is not None:
+            return pixels.transpose(method)
+        return image.copy() if pixels is image else pixels  # free of the file
+
+
+def _refuse_too_many_pixels(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageUnreadable(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS} allowed")
+
+
+def _orientation(image: Image.Image) -> object:
+    try:
+        return image.getexif().get(ORIENTATION)
+    # As with pixels, anything can happen in damaged EXIF data; it costs the orientation, not the image.
+    except Exception:
+        return None
+
+
+def _without_texts(data: bytes) -> bytes | None:
+    """A PNG without its texts and colour profile; None for anything else, and where it has none of them."""
+    if not data.startswith(PNG):
+        return None
+    kept, start = [PNG], len(PNG)
+    while start + 8 <= len(data):
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        if data[start + 4 : start + 8] not in TEXTS:
+            kept.append(data[start:end])
+        start = end
+    bare = b"".join(kept)
+    return bare if len(bare) < len(data) else None
+
+
+def shrink(image: Image.Image, max_pixels: int | None) -> Image.Image:
+    """`image` scaled down, aspect ratio kept, until it has at most `max_pixels` pixels; None leaves it alone."""
+    if max_pixels is None or image.width * image.height <= max_pixels:
+        return image
+    scale = (max_pixels / (image.width * image.height)) ** 0.5
+    width = max(1, int(image.width * scale))
+    # A side that was rounded up to one pixel leaves less for the other.
+    height = max(1, min(int(image.height * scale), max_pixels // width))
+    size = (min(width, max_pixels // height), height)
+    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)

@@ -1,0 +1,1 @@
+"""Classifiers that learn labels and answers together."""

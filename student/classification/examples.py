@@ -1,0 +1,255 @@
+"""What a student is trained on: photos joined with their labels and the teacher's answers, and the validation split."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from storage.answers.read import Answers
+from storage.datasets.base import UNKNOWN, UNLABELLED, ImageDataset, ImageRecord, select
+from storage.questions import QuestionSet
+from student.classification.config import StudentConfig
+from student.classification.methods import Level, method_about_classes
+from student.classification.targets import Photos, class_mean, only_labelled
+from student.core.model import Aspect
+from student.core.settings import TrainingConfig
+from student.core.splits import ExamplesInvalid, choose_fraction, choose_validation, visible_labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """N training images by their index in the image cache, which of them are only validated on, and what is learnt.
+
+    `labels_N` are -1 where the label is not known. `train_indices` is one epoch: where a method learns nothing from
+    images without a label, those with one stand in for them, so that every method has the same number of updates.
+    `targets` has what the method makes of the answers, one tensor [N, K] for each of its terms that learn from them,
+    NaN where there is none; `aspects` are the student's outputs beside the classes, in the order of those terms.
+    """
+
+    train_indices: Tensor
+    val_indices: Tensor
+    labels_N: Tensor
+    targets: tuple[Tensor, ...]
+    aspects: tuple[Aspect, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """What teachers have answered about a dataset's images: about each image, about its class, or both.
+
+    Where a method wants answers about the class and there are none, it takes the mean answers of the class's training
+    images; where it wants answers about the image and there are none, those about its class. Answers about a class are
+    those of its images by their label, so an image whose label is hidden has none. Answers that say of themselves that
+    they are about classes are taken as such.
+    """
+
+    image: Answers | None = None
+    classes: Answers | None = None
+
+    def __post_init__(self) -> None:
+        if self.image is not None and self.image.level == "class":
+            if self.classes is not None:
+                raise ExamplesInvalid(
+                    f"teachers {self.image.teacher} and {self.classes.teacher} both answered about classes; name one"
+                )
+            object.__setattr__(self, "classes", self.image)
+            object.__setattr__(self, "image", None)
+
+    @property
+    def given(self) -> tuple[Answers, ...]:
+        return tuple(answers for answers in (self.image, self.classes) if answers is not None)
+
+    @property
+    def about_classes_alone(self) -> bool:
+        return self.classes is not None and self.image is None
+
+    @property
+    def teacher(self) -> str | None:
+        """The fingerprints of whoever answered."""
+        return "+".join(answers.teacher for answers in self.given) or None
+
+    def of(self, level: Level) -> Answers:
+        wanted = self.image if level == "image" else self.classes
+        return wanted or self.given[0]
+
+
+def fit_to_knowledge(config: StudentConfig, knowledge: Knowledge) -> StudentConfig:
+    """The config with the method that suits what teachers were asked about."""
+    if not knowledge.about_classes_alone:
+        return config
+    return config.replace(method=method_about_classes(config.method))
+
+
+def training_records(dataset: ImageDataset) -> list[ImageRecord]:
+    """The images of the split `train` and, where there are any, those without a label. Raises DatasetInvalid."""
+    has_unlabelled = any(record.split == UNLABELLED for record in dataset.records)
+    return select(dataset, ("train", UNLABELLED) if has_unlabelled else ("train",))
+
+
+def join_examples(
+    config: StudentConfig, dataset: ImageDataset, records: Sequence[ImageRecord], knowledge: Knowledge
+) -> Examples:
+    """Join the cached `records` with their answers by image_id and cut off the validation images.
+
+    Images without an answer are left out whatever the method learns, so that all methods see the same images; images
+    without a label teach by their answers alone. Raises
+    ExamplesInvalid for answers of another dataset, for images without answers unless the config drops them, for a
+    method that learns from answers where there are none. The only image of a class is trained on.
+    """
+    if len(dataset.class_names) < 2:
+        raise ExamplesInvalid(f"dataset '{dataset.name}' has a single class; a classifier needs two or more")
+    about_images = _answered(dataset, records, knowledge.image)
+    labels = visible_labels(config, records, about_images)
+    about_classes = _answered(dataset, records, knowledge.classes) | (labels == UNKNOWN)
+    waits_for_no_label = np.array([record.split == UNLABELLED or record.label == UNKNOWN for record in records])
+    _refuse_unanswered(config, dataset, records, (about_images | waits_for_no_label) & about_classes)
+    answered = np.flatnonzero(about_images & about_classes)
+    used = choose_fraction(labels, answered, config.train_fraction, seed=[config.seed, 4])
+    labelled = used[labels[used] != UNKNOWN]
+    _refuse_unlabelled(config, dataset, labelled)
+    is_val = choose_validation(config, labels[labelled])
+    trained = np.zeros(len(records), dtype=bool)
+    trained[labelled[~is_val]] = True
+    photos = Photos(labels=labels, trained=trained, classes=len(dataset.class_names), seed=config.seed)
+    targets, aspects = _learn_what(config, dataset, records, knowledge, photos)
+    epoch = np.setdiff1d(used, labelled[is_val])
+    if not _learns_without_labels(config, knowledge):
+        epoch = np.resize(labelled[~is_val], len(epoch))
+    return Examples(
+        train_indices=torch.from_numpy(epoch),
+        val_indices=torch.from_numpy(labelled[is_val]),
+        labels_N=torch.from_numpy(labels),
+        targets=targets,
+        aspects=aspects,
+    )
+
+
+def aspects_of(config: StudentConfig, knowledge: Knowledge) -> tuple[Aspect, ...]:
+    """The outputs beside the classes that the config's student has."""
+    found: dict[str, Aspect] = {}
+    for term in config.objective.aspect_terms:
+        answers = knowledge.of(term.level)
+        for column in chosen_questions(config, answers.questions):
+            question = answers.questions.questions[column]
+            more = (f"{question.key}_{number}" for number in itertools.count(2))
+            names = itertools.chain([question.key, f"{question.key}_{term.level}"], more)
+            key = next(name for name in names if name not in found)
+            found[key] = Aspect(key=key, text=question.text, link=term.link)
+    return tuple(found.values())
+
+
+def chosen_questions(config: TrainingConfig, questions: QuestionSet) -> NDArray[np.int64]:
+    """Columns of the questions that are learnt, in their order. Raises ExamplesInvalid where none is left."""
+    groups = [question.group for question in questions.questions]
+    if config.without_group is not None and config.without_group not in groups:
+        known = ", ".join(sorted({group for group in groups if group})) or "none"
+        raise ExamplesInvalid(f"no question is of the group '{config.without_group}'; the groups are {known}")
+    kept = np.flatnonzero([config.without_group is None or group != config.without_group for group in groups])
+    if config.question_count is None:
+        return kept
+    if config.question_count > len(kept):
+        raise ExamplesInvalid(f"question_count is {config.question_count}, but there are {len(kept)} questions")
+    # The first of one order, so that a larger count adds to a smaller one.
+    order = np.random.default_rng([config.seed, 3]).permutation(kept)
+    return np.sort(order[: config.question_count])
+
+
+def _learn_what(
+    config: StudentConfig,
+    dataset: ImageDataset,
+    records: Sequence[ImageRecord],
+    knowledge: Knowledge,
+    photos: Photos,
+) -> tuple[tuple[Tensor, ...], tuple[Aspect, ...]]:
+    terms = config.objective.answer_terms
+    if not terms:
+        return (), ()
+    if not knowledge.given:
+        raise ExamplesInvalid(
+            f"method '{config.method}' learns from answers, but there are none; ask a teacher, or take method base"
+        )
+    targets = []
+    for term in terms:
+        answers = knowledge.of(term.level)
+        values = log_odds_of(dataset, records, answers)[:, chosen_questions(config, answers.questions)]
+        if answers is knowledge.classes:  # they were looked up by the label: where that is hidden, there are none
+            values = only_labelled(values, photos)
+        for transform in term.chain:
+            values = transform(values, photos)
+        if term.level == "class" and knowledge.classes is None:
+            values = class_mean(values, photos)
+        targets.append(torch.from_numpy(values.astype(np.float32)))
+    return tuple(targets), aspects_of(config, knowledge)
+
+
+def log_odds_of(dataset: ImageDataset, records: Sequence[ImageRecord], answers: Answers) -> NDArray[np.float32]:
+    """Log-odds of yes [N, Q] in nats for `records`, NaN where there is none. Raises ExamplesInvalid for another
+    dataset's answers."""
+    if answers.dataset != dataset.name:
+        raise ExamplesInvalid(
+            f"these answers are about dataset '{answers.dataset}', not '{dataset.name}'; "
+            f"ask the teacher about '{dataset.name}' or open that dataset under the name '{answers.dataset}'"
+        )
+    return log_odds_by_id(answers, [record.image_id for record in records])
+
+
+def log_odds_by_id(answers: Answers, ids: Sequence[str]) -> NDArray[np.float32]:
+    """Log-odds of yes [N, Q] in nats for images or boxes by their ids, NaN where there is none."""
+    row_of = {image_id: row for row, image_id in enumerate(answers.image_ids)}
+    rows = np.array([row_of.get(image_id, -1) for image_id in ids], dtype=np.int64)
+    found = np.full((len(ids), len(answers.questions)), np.nan, dtype=np.float32)
+    found[rows >= 0] = (answers.yes - answers.no)[rows[rows >= 0]]
+    return found
+
+
+def digest_of(dataset: ImageDataset, records: Sequence[ImageRecord], knowledge: Knowledge) -> str:
+    """Tells two training sets apart: ids, labels, class names and answers, in order."""
+    digest = hashlib.sha256(repr((dataset.name, tuple(dataset.class_names))).encode())
+    digest.update(repr([(record.image_id, record.label) for record in records]).encode())
+    for answers in knowledge.given:
+        digest.update(repr(answers.questions.keys).encode())
+        digest.update(log_odds_of(dataset, records, answers).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _answered(dataset: ImageDataset, records: Sequence[ImageRecord], answers: Answers | None) -> NDArray[np.bool_]:
+    """Which images have an answer [N]; all, where nobody was asked."""
+    if answers is None:
+        return np.ones(len(records), dtype=bool)
+    return np.asarray(~np.isnan(log_odds_of(dataset, records, answers)).all(axis=1))
+
+
+def _learns_without_labels(config: StudentConfig, knowledge: Knowledge) -> bool:
+    """Whether an image whose label is not known teaches anything: by answers about itself, or by a network."""
+    method = config.objective
+    of_images = knowledge.image is not None and any(term.level == "image" for term in method.answer_terms)
+    return of_images or bool(method.network_terms)
+
+
+def _refuse_unlabelled(config: StudentConfig, dataset: ImageDataset, labelled: NDArray[np.int64]) -> None:
+    if len(labelled) == 0 and not config.objective.network_terms:
+        raise ExamplesInvalid(
+            f"no training image of dataset '{dataset.name}' has a label, and method '{config.method}' learns the "
+            f"classes from labels; label some images of every class"
+        )
+
+
+def _refuse_unanswered(
+    config: StudentConfig, dataset: ImageDataset, records: Sequence[ImageRecord], answered: NDArray[np.bool_]
+) -> None:
+    missing = np.flatnonzero(~answered).tolist()
+    if not missing or (config.missing_answers == "drop" and answered.any()):
+        return
+    named = ", ".join(records[index].image_id for index in missing[:3])
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    raise ExamplesInvalid(
+        f"{len(missing)} of {len(records)} training images of dataset '{dataset.name}' have no answer: {named}{more}; "
+        f"ask the teacher about them, or leave them out by --set missing_answers=drop"
+    )

@@ -1,0 +1,100 @@
+"""The larger network that a student learns from, where its method says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from student.classification.config import StudentConfig
+from student.core.fit import fit
+from student.core.model import Student, optimized
+from student.core.runs import RunDescription, digest_of_weights, is_finished, load_run, read_description
+from student.core.settings import ConfigInvalid
+
+NETWORK = "network"  # folder of the larger network in an experiment's
+# The settings that say which labels are seen.
+LABELS = ("label_fraction", "train_fraction", "seed")
+# The shares of images and labels that a seed draws, with their defaults.
+DRAWS = {"label_fraction": 1.0, "train_fraction": 1.0, "val_fraction": 0.1}
+
+
+def larger_config(
+    recipe: Mapping[str, Any], settings: Mapping[str, Any], network: Mapping[str, Any], draw: Mapping[str, Any]
+) -> tuple[StudentConfig, str]:
+    """The network that a student of an experiment learns from, and the name of its folder there.
+
+    `draw` has the student's DRAWS and seed: the network is trained on the labels that the student is trained on, so
+    there is one for each draw of them, and a single one where nothing is drawn. Raises ConfigInvalid where `network`,
+    in what it differs from the students' `settings`, chooses labels itself.
+    """
+    if chosen := [name for name in LABELS if name in network]:
+        raise ConfigInvalid(f"network setting '{chosen[0]}' follows the students'; leave it out of 'network'")
+    drawn = {name: draw[name] for name in DRAWS if draw[name] != (0 if name == "val_fraction" else 1)}
+    given = {**settings, "method": "base", NETWORK: None, **draw, **network}
+    larger = StudentConfig.from_dict(fit(recipe, {**given, "seed": draw["seed"] if drawn else 0}))
+    if not drawn:
+        return larger, NETWORK
+    name = ",".join([NETWORK, *(f"{name}={value}" for name, value in drawn.items())])
+    return larger, f"{name}/seed-{larger.seed}"
+
+
+def learns_from(run_dir: Path, network: Path) -> bool:
+    """Whether the run that was begun in `run_dir` learns from the finished one in `network`."""
+    held = read_description(run_dir, RunDescription).network
+    return held is not None and is_finished(network) and digest_of_weights(network) == held
+
+
+def require_same_labels(config: StudentConfig) -> None:
+    """Where a student may not see all labels, the network that it learns from may not have seen others. Raises
+    ConfigInvalid, and RunInvalid where there is no finished run of a network."""
+    if config.network is None or not config.objective.network_terms:
+        return
+    theirs = load_run(Path(config.network)).description.config
+    drawn = [f"{name} {getattr(config, name)}" for name in LABELS if getattr(config, name) != getattr(theirs, name)]
+    if drawn and min(config.label_fraction, config.train_fraction) < 1:
+        raise ConfigInvalid(
+            f"the network in {config.network} has seen labels that this student may not; "
+            f"take one that was trained with {', '.join(drawn)}"
+        )
+
+
+@dataclass(frozen=True)
+class LargerNetwork:
+    """A finished run's network, for batches as `student` is shown them: its pixels become `network`'s own."""
+
+    network: Student
+    student: Student
+    image_size: int
+
+    @classmethod
+    def load(cls, description: RunDescription, student: Student, device: torch.device) -> LargerNetwork | None:
+        """The network of `description`'s config, None where its method learns from none. Raises ConfigInvalid for one
+        of other classes, RunInvalid where there is none."""
+        config = description.config
+        if config.network is None or not config.objective.network_terms:
+            return None
+        run = load_run(Path(config.network))
+        if run.description.class_names != description.class_names:
+            raise ConfigInvalid(
+                f"the network in {config.network} was trained on other classes; take a run on '{description.dataset}'"
+            )
+        network = optimized(run.load().to(device)).eval()
+        return cls(network=network, student=student, image_size=run.description.config.image_size)
+
+    def __call__(self, pixels_BCHW: Tensor) -> Tensor:
+        """Class logits [B, C]."""
+        mean, std, own_mean, own_std = (
+            torch.tensor(values, device=pixels_BCHW.device).view(1, 3, 1, 1)
+            for values in (self.student.mean, self.student.std, self.network.mean, self.network.std)
+        )
+        pixels_BCHW = (pixels_BCHW * std + mean - own_mean) / own_std
+        if pixels_BCHW.shape[-1] != self.image_size:
+            size = (self.image_size, self.image_size)
+            pixels_BCHW = functional.interpolate(pixels_BCHW, size, mode="bilinear", antialias=True)
+        return self.network(pixels_BCHW.contiguous(memory_format=torch.channels_last)).class_logits_BC

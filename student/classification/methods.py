@@ -1,0 +1,220 @@
+"""What students learn besides the labels: a table of methods, each a few terms of targets and a loss.
+
+A method is named in the config; names joined by "+" are learnt together, e.g. "lskd+lavid".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from torch import Tensor
+
+from storage.errors import InputInvalid
+from student.classification import targets
+from student.classification.targets import Transform
+from student.core import losses
+
+Level = Literal["image", "class"]
+Head = Literal["wide", "dual"]
+Link = Literal["logit", "probability"]
+
+
+class MethodUnknown(InputInvalid):
+    """There is no such method; the message names those that there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AspectTerm:
+    """Outputs beside the classes, one for each question, that learn what `chain` makes of the answers.
+
+    `level` says whose answers: those about each image, or those about its class. `link` says what an output is: the
+    log-odds of yes or p(yes) itself. `loss` takes outputs and targets [B, Q].
+    """
+
+    chain: tuple[Transform, ...]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    level: Level = "image"
+    link: Link = "logit"
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassTerm:
+    """The class outputs learn a distribution over the classes that `chain` makes of the answers.
+
+    `loss` takes class logits and target logits [B, C].
+    """
+
+    chain: tuple[Transform, ...]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    level: Level = "image"
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkTerm:
+    """The class outputs learn those of a larger network for the same pixels.
+
+    `loss` takes class logits and the network's [B, C], and labels [B].
+    """
+
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """Terms that are added to the labels' cross-entropy, each times its weight; aspects times `alpha` as well, which a
+    config may replace. `source` says where the method comes from.
+
+    `head` "wide" gives the last layer more outputs; "dual" gives the aspects a head of their own, a hidden layer wide.
+    `inner` is how many of the backbone's stages before the last one learn the aspects too, and the classes with weight
+    `inner_labels`, by a linear layer on their mean features that only training has (deeply supervised nets, Lee et al.,
+    arXiv 1409.5185).
+    """
+
+    source: str
+    terms: tuple[AspectTerm | ClassTerm | NetworkTerm, ...] = ()
+    alpha: float = 1.0
+    head: Head = "wide"
+    label_smoothing: float = 0.0
+    inner: int = 0
+    inner_labels: float = 0.0
+
+    @property
+    def answer_terms(self) -> tuple[AspectTerm | ClassTerm, ...]:
+        return tuple(term for term in self.terms if not isinstance(term, NetworkTerm))
+
+    @property
+    def aspect_terms(self) -> tuple[AspectTerm, ...]:
+        return tuple(term for term in self.terms if isinstance(term, AspectTerm))
+
+    @property
+    def network_terms(self) -> tuple[NetworkTerm, ...]:
+        return tuple(term for term in self.terms if isinstance(term, NetworkTerm))
+
+    def with_alpha(self, alpha: float) -> Method:
+        """The same with another weight on the aspects; for 0 without anything that is learnt from answers."""
+        terms = self.terms if alpha > 0 else self.network_terms
+        return dataclasses.replace(self, terms=terms, alpha=alpha)
+
+    def __add__(self, other: Method) -> Method:
+        """Both at once, each with its own alpha."""
+        return Method(
+            source=f"{self.source}; {other.source}",
+            terms=(*self._weighted(), *other._weighted()),
+            head="dual" if "dual" in (self.head, other.head) else "wide",
+            label_smoothing=max(self.label_smoothing, other.label_smoothing),
+            inner=max(self.inner, other.inner),
+            inner_labels=max(self.inner_labels, other.inner_labels),
+        )
+
+    def _weighted(self) -> tuple[AspectTerm | ClassTerm | NetworkTerm, ...]:
+        return tuple(
+            dataclasses.replace(term, weight=self.alpha * term.weight) if isinstance(term, AspectTerm) else term
+            for term in self.terms
+        )
+
+
+def _answers(*chain: Transform) -> AspectTerm:
+    return AspectTerm(chain=(targets.probability, *chain), loss=losses.bce_loss)
+
+
+def _posterior(posterior: Transform = targets.class_posterior) -> ClassTerm:
+    return ClassTerm(chain=(posterior,), loss=partial(losses.kd_loss, temperature=1.0))
+
+
+def _recommended(*control: Transform) -> Method:
+    return Method(
+        source="MaKD at inner stages too; images without a label get the class that their answers speak for",
+        alpha=30.0,
+        terms=(_answers(*control), _posterior(targets.unlabelled_posterior)),
+        inner=2,
+        inner_labels=1.0,
+    )
+
+
+_LAVID = AspectTerm(chain=(targets.probability,), loss=losses.mse_loss, level="class", link="probability")
+_MAKD = "MaKD, Lee et al., arXiv 2501.13341"
+
+
+def _network(loss: Callable[..., Tensor], weight: float = 1.0) -> tuple[NetworkTerm, ...]:
+    return (NetworkTerm(loss=lambda ours, theirs, labels: loss(ours, theirs), weight=weight),)
+
+
+METHODS: dict[str, Method] = {
+    "recommended": _recommended(),
+    "base": Method(source="the labels alone"),
+    "makd": Method(source=_MAKD, alpha=30.0, terms=(_answers(),)),
+    "makd-dual": Method(source=f"{_MAKD}, with a head of its own", alpha=30.0, terms=(_answers(),), head="dual"),
+    "lavid": Method(source="LaViD, arXiv 2606.27527: answers about the class", alpha=30.0, terms=(_LAVID,)),
+    "recommended-classes": Method(
+        source="LaViD at an inner stage too, and the labels there",
+        alpha=30.0,
+        terms=(_LAVID,),
+        inner=1,
+        inner_labels=1.0,
+    ),
+    "makd-deep": Method(source=f"{_MAKD}, at inner stages too", alpha=30.0, terms=(_answers(),), inner=2),
+    "blend": Method(source="MaKD and LaViD at once", alpha=30.0, terms=(_answers(), _LAVID)),
+    "posterior": Method(source="what the answers say about the class, distilled", terms=(_posterior(),)),
+    # From a larger network; together with others as "lskd+makd".
+    "kd": Method(
+        source="knowledge distillation, Hinton et al., arXiv 1503.02531",
+        terms=_network(partial(losses.kd_loss, temperature=4.0)),
+    ),
+    "dkd": Method(
+        source="decoupled, Zhao et al., arXiv 2203.08679",
+        terms=(NetworkTerm(loss=partial(losses.dkd_loss, temperature=4.0, beta=2.0)),),
+    ),
+    "lskd": Method(
+        source="logits standardised, Sun et al., arXiv 2403.01427",
+        terms=_network(partial(losses.standardized_kd_loss, temperature=2.0), weight=9.0),
+    ),
+    "mlkd": Method(
+        source="multi-level, Jin et al., CVPR 2023, logits standardised", terms=_network(losses.multi_level_kd_loss)
+    ),
+    # Controls: what is left of a gain without what the answers say.
+    "labels-deep": Method(source="the labels at inner stages too, arXiv 1409.5185", inner=2, inner_labels=1.0),
+    "label-smoothing": Method(source="Szegedy et al., arXiv 1512.00567", label_smoothing=0.1),
+    "random": Method(source=f"{_MAKD}, random targets", alpha=30.0, terms=(_answers(targets.random_uniform),)),
+    "shuffled": Method(source="MaKD, answers about other images", alpha=30.0, terms=(_answers(targets.shuffle),)),
+    "shuffled-in-class": Method(
+        source="MaKD, answers about other images of the class",
+        alpha=30.0,
+        terms=(_answers(targets.shuffle_within_class),),
+    ),
+    "class-mean": Method(source="MaKD, mean answers of the class", alpha=30.0, terms=(_answers(targets.class_mean),)),
+    "recommended-shuffled-in-class": _recommended(targets.shuffle_within_class),
+    "recommended-class-mean": _recommended(targets.class_mean),
+}
+
+
+# What a method is where teachers were asked about the classes alone.
+ABOUT_CLASSES = {"recommended": "recommended-classes"}
+
+
+def method_about_classes(name: str) -> str:
+    """The name, or names joined by "+", of what a method is where there are only answers about the classes."""
+    return "+".join(ABOUT_CLASSES.get(part, part) for part in name.split("+"))
+
+
+def method_named(name: str, alpha: float | None = None) -> Method:
+    """The method of that name, or of several joined by "+"; `alpha` replaces that of each. Raises MethodUnknown."""
+    parts: list[Method] = []
+    names = str(name).split("+")  # whatever a file may say
+    for part in names:
+        if names.count(part) > 1:
+            raise MethodUnknown(f"method '{name}' names '{part}' twice; name each once")
+        if part not in METHODS:
+            raise MethodUnknown(f"method '{part}' is unknown; use one of {', '.join(METHODS)}, or several joined by +")
+        method = METHODS[part]
+        parts.append(method if alpha is None else method.with_alpha(alpha))
+    first, *others = parts
+    return functools.reduce(operator.add, others, first)

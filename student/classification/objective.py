@@ -1,0 +1,76 @@
+"""What a student is trained to lower: the labels' cross-entropy and what its method adds to it, term by term."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from student.classification.examples import Examples
+from student.classification.methods import AspectTerm, ClassTerm, Method
+from student.core.model import Logits
+
+LOSSES = ("loss", "classification", "aspects", "distillation", "inner")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The losses of a method on `examples`, for batches of their indices."""
+
+    method: Method
+    examples: Examples
+
+    def __call__(self, logits: Logits, indices_B: Tensor, network_logits_BC: Tensor | None = None) -> dict[str, Tensor]:
+        """`loss` is what to backpropagate; for the log there are its parts: `classification` by the labels, `aspects`
+        (before alpha), `distillation` (what else the class outputs learn) and `inner` (classes at inner stages)."""
+        method = self.method
+        device = logits.class_logits_BC.device
+        labels_B = self.examples.labels_N[indices_B].to(device)
+        targets = [targets_NK[indices_B].to(device) for targets_NK in self.examples.targets]
+        classification = self._classify(logits, labels_B)
+        distillation = self._learn_classes(logits, targets)
+        aspects = self._learn_aspects(logits, targets)
+        inner = torch.zeros((), device=device)
+        for stage in logits.inner:
+            aspects = aspects + self._learn_aspects(stage, targets)
+            if method.inner_labels > 0:
+                classes = self._classify(stage, labels_B) + self._learn_classes(stage, targets)
+                inner = inner + method.inner_labels * classes
+        if network_logits_BC is not None:
+            for term in method.network_terms:
+                learnt = term.loss(logits.class_logits_BC.float(), network_logits_BC, labels_B)
+                distillation = distillation + term.weight * learnt
+        loss = classification + method.alpha * aspects + distillation + inner
+        return dict(zip(LOSSES, (loss, classification, aspects, distillation, inner), strict=True))
+
+    def _classify(self, logits: Logits, labels_B: Tensor) -> Tensor:
+        """Mean over the images whose label is known, 0 where it is of none."""
+        labelled = labels_B >= 0
+        losses = functional.cross_entropy(
+            logits.class_logits_BC.float(),
+            labels_B.clamp(min=0),
+            label_smoothing=self.method.label_smoothing,
+            reduction="none",
+        )
+        return (losses * labelled).sum() / labelled.sum().clamp(min=1)
+
+    def _learn_classes(self, logits: Logits, targets: Sequence[Tensor]) -> Tensor:
+        total = torch.zeros((), device=logits.class_logits_BC.device)
+        for term, targets_BC in zip(self.method.answer_terms, targets, strict=True):
+            if isinstance(term, ClassTerm):
+                total = total + term.weight * term.loss(logits.class_logits_BC.float(), targets_BC)
+        return total
+
+    def _learn_aspects(self, logits: Logits, targets: Sequence[Tensor]) -> Tensor:
+        """Every term on its own outputs."""
+        total = torch.zeros((), device=logits.class_logits_BC.device)
+        first = 0
+        for term, targets_BK in zip(self.method.answer_terms, targets, strict=True):
+            if isinstance(term, AspectTerm):
+                outputs_BK = logits.aspect_logits_BQ[:, first : first + targets_BK.shape[1]].float()
+                total = total + term.weight * term.loss(outputs_BK, targets_BK)
+                first += targets_BK.shape[1]
+        return total

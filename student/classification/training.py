@@ -1,0 +1,209 @@
+"""Train one student: from photos, labels and answers to the weights that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from storage.datasets.base import ImageDataset
+from student.classification.augment import Augmenter, mix, normalize_pixels
+from student.classification.config import StudentConfig
+from student.classification.examples import (
+    Examples,
+    Knowledge,
+    digest_of,
+    fit_to_knowledge,
+    join_examples,
+    training_records,
+)
+from student.classification.kd_teacher import LargerNetwork, require_same_labels
+from student.classification.objective import LOSSES, Objective
+from student.classification.trainable import require_trainable
+from student.core.cache import ImageCache, training_cache, view_for_evaluation
+from student.core.checkpoints import remove_checkpoints
+from student.core.devices import launch, prepare_device, relay, require_devices
+from student.core.files import only_user, remove_leftovers
+from student.core.loop import Trainee, finish, run_epochs
+from student.core.model import build_student, optimized
+from student.core.runs import EpochLog, RunDescription, TrainedStudent, is_begun, is_finished, load_run, open_run
+from student.core.schedule import CROPS, stream
+
+VALIDATION_BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What every rank needs; small, because the pixels stay in the cache's file."""
+
+    description: RunDescription
+    examples: Examples
+    photos: ImageCache
+    run_dir: Path
+    progress: bool
+    on_epoch: Callable[[EpochLog], None] | None
+
+
+def train(
+    config: StudentConfig,
+    dataset: ImageDataset,
+    knowledge: Knowledge,
+    run_dir: Path,
+    *,
+    progress: bool = True,
+    on_epoch: Callable[[EpochLog], None] | None = None,
+    photos: ImageCache | None = None,
+) -> TrainedStudent:
+    """Train on the dataset's split `train`, and on `unlabelled` if there is one, in `run_dir`.
+
+    Where `knowledge` is about classes alone, method `recommended` is `recommended-classes`, and the run says so.
+    Goes on from what is there; a finished run returns at once.
+    `photos` are the training photos where somebody has decoded them already. Raises ValueErrors of one line: settings
+    that cannot work here, images or answers that are missing, a run folder of another run, a loss that is no number
+    any more. Raises RunBusy where another process trains in `run_dir`, StorageUnavailable where it cannot be used.
+    """
+    require_devices(config)
+    config = fit_to_knowledge(config, knowledge)
+    records = training_records(dataset)
+    if not is_begun(run_dir):  # a run that is there goes on with the network that it has
+        require_same_labels(config)
+    description = RunDescription.of(config, dataset, knowledge, digest_of(dataset, records, knowledge))
+    with ExitStack() as stack:
+        stack.enter_context(only_user(run_dir))
+        remove_leftovers(run_dir)
+        open_run(run_dir, description)
+        if is_finished(run_dir):
+            remove_checkpoints(run_dir)
+            return load_run(run_dir)
+        require_trainable(config)
+        if photos is None:
+            photos = stack.enter_context(training_cache(config, dataset, records, run_dir, progress=progress))
+        examples = join_examples(config, dataset, photos.records, knowledge)
+        require_trainable(config, len(examples.train_indices))
+        job = Job(
+            description=description,
+            examples=examples,
+            photos=photos,
+            run_dir=run_dir,
+            progress=progress,
+            on_epoch=stack.enter_context(relay(on_epoch, config)),
+        )
+        launch(config, partial(train_on_rank, job=job))
+    return load_run(run_dir)
+
+
+def train_on_rank(fabric: Fabric, job: Job) -> None:
+    """All epochs on one device."""
+    config, examples = job.description.config, job.examples
+    prepare_device(fabric, config)
+    trainee = ClassifierTrainee(fabric, job)
+    logs, kept = run_epochs(
+        fabric,
+        trainee,
+        config,
+        examples.train_indices,
+        job.run_dir,
+        progress=job.progress,
+        on_epoch=job.on_epoch,
+    )
+    if fabric.is_global_zero:
+        used, val_images = len(examples.train_indices.unique()), len(examples.val_indices)
+        finish(
+            job.run_dir,
+            logs,
+            kept,
+            best_epoch=kept_epoch(config, logs),
+            train_images=used,
+            val_images=val_images,
+            dropped_images=len(job.photos) - used - val_images + len(job.photos.dropped),
+        )
+
+
+class ClassifierTrainee(Trainee[EpochLog]):
+    """A student and its objective on one device."""
+
+    losses = LOSSES
+    log = EpochLog
+
+    def __init__(self, fabric: Fabric, job: Job) -> None:
+        self.config, self.examples = job.description.config, job.examples
+        self.student = optimized(
+            build_student(self.config, classes=len(job.description.class_names), aspects=len(self.examples.aspects))
+        )
+        super().__init__(self.student)
+        self.fabric = fabric
+        self.objective = Objective(method=self.config.objective, examples=self.examples)
+        self.larger = LargerNetwork.load(job.description, self.student, fabric.device)
+        self.stored = job.photos  # on the CPU
+        self.photos = job.photos.on(fabric.device)
+        self.augment = Augmenter(self.config, self.student.mean, self.student.std)
+        self.crops = torch.Generator()
+
+    def begin(self, epoch: int, rank: int) -> None:
+        self.crops.manual_seed(stream(self.config.seed, epoch, CROPS, rank))
+
+    def step(self, model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
+        shown = [self.photos.image(index) for index in images.tolist()]
+        pixels, share, partners = mix(self.config, self.augment(shown, self.crops, self.fabric.device), self.crops)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        logits = model(pixels)
+        with torch.no_grad(), self.fabric.autocast():
+            larger_logits = None if self.larger is None else self.larger(pixels).float()
+        losses = self.objective(logits, images, larger_logits)
+        if share < 1:
+            # All losses are linear in their targets but for what no weight changes, so that mixed losses have the
+            # gradient of mixed targets.
+            other = self.objective(logits, images[partners], larger_logits)
+            losses = {name: share * losses[name] + (1 - share) * other[name] for name in losses}
+        return losses
+
+    @torch.no_grad()
+    def measure(self, epoch: int) -> dict[str, float | None]:
+        """Top-1 (0..1) and cross-entropy on the validation images; None where there are none."""
+        indices, student = self.examples.val_indices, self.student
+        if len(indices) == 0:
+            return {"val_top1": None, "val_loss": None}
+        student.eval()
+        device = self.fabric.device
+        correct, loss = 0.0, 0.0
+        for chunk in indices.split(VALIDATION_BATCH):
+            views = [_evaluation_view(self.config, self.stored.image(index)) for index in chunk.tolist()]
+            pixels = normalize_pixels(torch.stack(views).to(device), student.mean, student.std)
+            with self.fabric.autocast():
+                logits = student(pixels.contiguous(memory_format=torch.channels_last)).class_logits_BC.float()
+            labels = self.examples.labels_N[chunk].to(device)
+            correct += (logits.argmax(dim=1) == labels).sum().item()
+            loss += functional.cross_entropy(logits, labels, reduction="sum").item()
+        return {"val_top1": correct / len(indices), "val_loss": loss / len(indices)}
+
+    def keeps(self, logs: list[EpochLog]) -> bool:
+        return kept_epoch(self.config, logs) == logs[-1].epoch
+
+    def describe(self, log: EpochLog) -> str:
+        val = "" if log.val_top1 is None else f", val top-1 {100 * log.val_top1:.1f} %"
+        return f"loss {log.loss:.3f}{val}"
+
+
+def kept_epoch(config: StudentConfig, logs: list[EpochLog]) -> int:
+    """The epoch whose weights are kept, as far as `logs` go: the last of all, or the one with the highest validation
+    top-1, the later of equals. Few validation images name the best epoch by chance, and a rate that falls to the end
+    makes the last one good: so the last is what most recipes keep."""
+    if config.keep == "last":
+        return config.epochs
+    return max(logs, key=lambda log: (log.val_top1 or 0.0, log.epoch)).epoch
+
+
+def _evaluation_view(config: StudentConfig, image: Tensor) -> Tensor:
+    """uint8 [3, H, W] from the training cache -> uint8 [size, size, 3]."""
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+    view = view_for_evaluation(picture, resize_size=config.shown_size, image_size=config.image_size)
+    return torch.from_numpy(np.array(view))

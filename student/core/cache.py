@@ -1,0 +1,205 @@
+"""Photos decoded once into one file of raw pixels, which every process of a run maps into its memory.
+
+The file is the cache: its pages live in the operating system's memory once, however many ranks and workers read them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+from storage.datasets.base import ImageDataset, ImageRecord
+from storage.errors import InputInvalid, StorageUnavailable
+from storage.images.decode import ImageUnreadable, decode_image
+from student.classification.config import StudentConfig
+from student.core.files import writing
+from student.core.progress import ImageBar
+from student.core.settings import Treatment
+
+LONGEST_SIDE = 2  # times the short side; what a panorama has beyond that is cut away, so that batches stay small
+EXTREME = 8  # times the short side: the same in evaluation, far outside the middle square
+CHUNK = 256
+
+
+class PhotosInvalid(InputInvalid):
+    """The photos of a split cannot be used as they are; the message says which, why and what to do."""
+
+
+@dataclass(frozen=True)
+class ImageCache:
+    """Decoded photos, uint8 RGB, in the records' order. `shapes` [N, 2] holds height and width of each."""
+
+    path: Path
+    records: tuple[ImageRecord, ...]
+    shapes: np.ndarray
+    dropped: tuple[str, ...]  # ids of the photos that were left out because they could not be read
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __reduce__(self) -> tuple[type[ImageCache], tuple[object, ...]]:
+        # Another process maps the file itself; a pickled map would carry all pixels.
+        return ImageCache, (self.path, self.records, self.shapes, self.dropped)
+
+    def image(self, index: int) -> Tensor:
+        """One photo as uint8 [3, H, W]; a view of the shared pixels, not to be written to."""
+        height, width = self.shapes[index]
+        start = self._starts[index]
+        return self._pixels[start : start + 3 * height * width].view(height, width, 3).permute(2, 0, 1)
+
+    def on(self, device: torch.device) -> ImageCache:
+        """The same photos with their pixels in the memory of `device`, where at most half of what is free would hold
+        them all; else, and on a CPU, these."""
+        if device.type != "cuda" or 2 * self._pixels.nbytes > torch.cuda.mem_get_info(device)[0]:
+            return self
+        return self._with_pixels(self._pixels.to(device))
+
+    def _with_pixels(self, pixels: Tensor) -> ImageCache:
+        copy = dataclasses.replace(self)
+        copy.__dict__["_pixels"] = pixels
+        return copy
+
+    def stack(self, indices: Sequence[int] | slice) -> Tensor:
+        """Photos of one shape as uint8 [N, H, W, 3]."""
+        chosen = range(len(self))[indices] if isinstance(indices, slice) else indices
+        return torch.stack([self.image(index).permute(1, 2, 0) for index in chosen])
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 [N]."""
+        return torch.tensor([record.label for record in self.records], dtype=torch.int64)
+
+    @cached_property
+    def _pixels(self) -> Tensor:
+        if self.path.stat().st_size != self._starts[-1]:  # what is mapped beyond the end of a file kills the process
+            raise StorageUnavailable(f"{self.path} was changed while it was in use; give the same command again")
+        return torch.from_file(str(self.path), shared=True, size=self.path.stat().st_size, dtype=torch.uint8)
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        return np.concatenate([[0], np.cumsum(3 * self.shapes.prod(axis=1, dtype=np.int64))])
+
+
+@contextmanager
+def training_cache(
+    config: StudentConfig,
+    dataset: ImageDataset,
+    records: Sequence[ImageRecord],
+    folder: Path,
+    *,
+    progress: bool = False,
+) -> Iterator[ImageCache]:
+    """Training photos with their short side at most `config.stored_size`; gone from the disk when the block ends."""
+    prepare = partial(shrink_for_training, size=config.stored_size)
+    with photo_cache(
+        dataset, records, prepare, folder / "train-pixels.uint8", config.damaged_images, progress
+    ) as cache:
+        yield cache
+
+
+@contextmanager
+def evaluation_cache(
+    config: StudentConfig,
+    dataset: ImageDataset,
+    records: Sequence[ImageRecord],
+    folder: Path,
+    *,
+    progress: bool = False,
+) -> Iterator[ImageCache]:
+    """Photos exactly as a student is shown them outside training, all [image_size, image_size, 3]."""
+    prepare = partial(view_for_evaluation, resize_size=config.shown_size, image_size=config.image_size)
+    with photo_cache(dataset, records, prepare, folder / "eval-pixels.uint8", config.damaged_images, progress) as cache:
+        yield cache
+
+
+def shrink_for_training(image: Image.Image, *, size: int) -> Image.Image:
+    """`image` with its short side at `size`, never enlarged; panoramas lose their ends."""
+    short = min(image.size)
+    limit = LONGEST_SIDE * short
+    if max(image.size) > limit:
+        image = v2.functional.center_crop(image, [min(image.height, limit), min(image.width, limit)])
+    return image if short <= size else v2.functional.resize(image, [size], InterpolationMode.BILINEAR)
+
+
+def view_for_evaluation(image: Image.Image, *, resize_size: int, image_size: int) -> Image.Image:
+    """Short side to `resize_size`, then the middle square of `image_size`."""
+    if max(image.size) > (limit := EXTREME * min(image.size)):
+        # What is far from the middle would only be made larger and thrown away.
+        image = v2.functional.center_crop(image, [min(image.height, limit), min(image.width, limit)])
+    resized = v2.functional.resize(image, [resize_size], InterpolationMode.BILINEAR)
+    return v2.functional.center_crop(resized, [image_size, image_size])
+
+
+@contextmanager
+def photo_cache(
+    dataset: ImageDataset,
+    records: Sequence[ImageRecord],
+    prepare: Callable[[Image.Image], Image.Image],
+    path: Path,
+    damaged: Treatment,
+    progress: bool,
+) -> Iterator[ImageCache]:
+    """What `prepare` makes of the photos, in the file `path`, which is gone when the block ends.
+
+    Raises PhotosInvalid for photos that cannot be read, unless `damaged` ones are dropped and some are left.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+
+    def decode(record: ImageRecord) -> np.ndarray | str:
+        try:
+            return np.asarray(prepare(decode_image(dataset.read(record.image_id))))
+        except ImageUnreadable as error:
+            return str(error)
+        except OSError as error:
+            return error.strerror or str(error)
+
+    kept: list[ImageRecord] = []
+    shapes: list[tuple[int, ...]] = []
+    unreadable: dict[str, str] = {}
+    try:
+        # Pillow decodes outside Python's lock, so threads are enough; by chunks, so that few wait in memory.
+        with (
+            writing(path),  # of all that happens here, only this file's errors are the file system's
+            path.open("wb") as file,
+            ThreadPoolExecutor(os.cpu_count()) as pool,
+            ImageBar("decoding photos", len(records), shown=progress) as bar,
+        ):
+            for start in range(0, len(records), CHUNK):
+                chunk = records[start : start + CHUNK]
+                for record, photo in zip(chunk, pool.map(decode, chunk), strict=True):
+                    if isinstance(photo, str):
+                        unreadable[record.image_id] = photo
+                    else:
+                        file.write(photo.tobytes())
+                        kept.append(record)
+                        shapes.append(photo.shape[:2])
+                    bar.advance(1)
+        if unreadable and (damaged == "refuse" or not kept):
+            raise PhotosInvalid(_name_unreadable(dataset, unreadable, len(records)))
+        yield ImageCache(path, tuple(kept), np.array(shapes, dtype=np.int64).reshape(-1, 2), tuple(unreadable))
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _name_unreadable(dataset: ImageDataset, unreadable: dict[str, str], total: int) -> str:
+    named = [f"{image_id} ({why})" for image_id, why in list(unreadable.items())[:3]]
+    more = f" and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
+    return (
+        f"{len(unreadable)} of {total} photos of dataset '{dataset.name}' cannot be read: {', '.join(named)}{more}; "
+        f"repair or remove them, or leave them out by --set damaged_images=drop"
+    )

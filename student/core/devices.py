@@ -1,0 +1,105 @@
+"""The devices that a network is trained on, each in a process of its own where there are several."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+
+from storage.errors import AspectsError, RunFailed
+from storage.platform.allocator import keep_freed_memory
+from storage.platform.crashes import CRASHES, telling_crash
+from storage.platform.processes import serve_parent
+from student.core.processor import usable_precision, use_threads
+from student.core.settings import ConfigInvalid, TrainingConfig
+
+
+def launch(config: TrainingConfig, work: Callable[[Fabric], None]) -> None:
+    """Have every device of the config do its part of `work`; torch's generator is as before afterwards.
+
+    Raises RunFailed where the process of a device has crashed.
+    """
+    # Its notes about precision would break the progress bar.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    # Spawned, not relaunched from the command line: this may be a worker's process, whose command is not ours.
+    strategy = "ddp_spawn" if config.devices > 1 else "auto"
+    fabric = Fabric(
+        accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=usable_precision(config)
+    )
+    crash = (
+        f"training of backbone '{config.backbone}' crashed within torch; the same command goes on from the last "
+        f"checkpoint; if it crashes again, take another backbone or image_size"
+    )
+    if config.devices == 1:
+        with telling_crash(crash), torch.random.fork_rng():
+            fabric.launch(work)
+        return
+    errors = multiprocessing.get_context("spawn").SimpleQueue()
+    try:
+        with torch.random.fork_rng():
+            fabric.launch(partial(_report_errors, work=work, errors=errors))
+    except (ProcessRaisedException, ProcessExitedException) as error:
+        if not errors.empty():
+            raise errors.get() from None
+        if isinstance(error, ProcessExitedException) and error.signal_name in CRASHES:
+            raise RunFailed(f"{crash} ({error.signal_name})") from error
+        raise
+
+
+def _report_errors(fabric: Fabric, work: Callable[[Fabric], None], errors: Any) -> None:
+    """What a user can do something about is raised again in the process that started this one, as itself."""
+    try:
+        work(fabric)
+    except AspectsError as error:
+        errors.put(error)
+        raise
+
+
+def prepare_device(fabric: Fabric, config: TrainingConfig) -> None:
+    """What this process is told once, before it builds anything."""
+    if config.devices > 1 and (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
+        serve_parent(parent.pid, ignored={signal.SIGINT})  # those of a process that failed are ended by SIGTERM
+    use_threads(config)
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
+
+
+def require_devices(config: TrainingConfig) -> None:
+    """Raises ConfigInvalid for devices that are not on this machine."""
+    if config.accelerator == "mps" and not torch.backends.mps.is_available():
+        raise ConfigInvalid("accelerator 'mps' is not on this machine; give --set accelerator=cpu")
+    if config.accelerator == "cuda" and torch.cuda.device_count() < config.devices:
+        raise ConfigInvalid(
+            f"{config.devices} CUDA device(s) asked for, but torch sees {torch.cuda.device_count()}; "
+            f"give --set accelerator=cpu, or check nvidia-smi and that torch is a CUDA build"
+        )
+
+
+@contextmanager
+def relay(on_epoch: Callable[[Any], None] | None, config: TrainingConfig) -> Iterator[Callable[[Any], Any] | None]:
+    """What rank 0 calls so that `on_epoch` runs in this process, where it may be any function."""
+    if on_epoch is None or config.devices == 1:
+        yield on_epoch
+        return
+    queue = multiprocessing.get_context("spawn").SimpleQueue()
+
+    def deliver() -> None:
+        while (log := queue.get()) is not None:
+            on_epoch(log)
+
+    thread = threading.Thread(target=deliver)
+    thread.start()
+    try:
+        yield queue.put
+    finally:
+        queue.put(None)
+        thread.join()

@@ -1,0 +1,97 @@
+"""The folder of an export: it appears whole, in place of an earlier export, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from storage.errors import InputInvalid
+from storage.filesystem import unfinished_prefix
+from student.core.files import RunBusy, only_user, writing
+
+USE = "preprocessing.json"
+FILES = (USE, "config.json", "model.safetensors", "model.onnx")
+
+
+class ExportInvalid(InputInvalid):
+    """The export cannot be made or used; the message says why and what to do."""
+
+
+@contextmanager
+def export_folder(out_dir: Path) -> Iterator[Path]:
+    """A new folder to write FILES into, which becomes `out_dir` when the block ends without an error.
+
+    An export that is there already is replaced as a whole. Raises ExportInvalid for a folder that holds anything else,
+    and as `student.files.writing`.
+    """
+    target = out_dir.expanduser().resolve()
+    with writing(target):
+        _require_replaceable(target)
+        # What cannot be renamed, such as a folder mounted into a container, gets the files one by one.
+        inside = target.is_dir() and (target.is_mount() or not os.access(target.parent, os.W_OK))
+        place = target if inside else target.parent
+        _remove_killed(place, target.name)
+        unfinished = place / f"{unfinished_prefix(target.name)}{uuid.uuid4().hex}"
+    try:
+        with only_user(unfinished):
+            yield unfinished
+        with writing(target):
+            if inside:
+                _move_files(unfinished, target)
+            else:
+                _swap(unfinished, target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _require_replaceable(target: Path) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise ExportInvalid(f"{target} is a file; give a folder that is new or empty")
+    names = {path.name for path in target.iterdir() if not _is_unfinished(path, target.name)}
+    if others := sorted(names - set(FILES)):
+        raise ExportInvalid(f"folder {target} holds something else ({others[0]}); give one that is new or empty")
+    if names and USE not in names:
+        raise ExportInvalid(f"folder {target} holds another model (no {USE}); give one that is new or empty")
+
+
+def _is_unfinished(path: Path, name: str) -> bool:
+    """Whether a killed export, of this release or of 0.1.0, has left it."""
+    return path.name.startswith(unfinished_prefix(name)) or path.suffix == ".unfinished"
+
+
+def _remove_killed(place: Path, name: str) -> None:
+    """Delete what killed exports have left; one that is still at work holds its lock."""
+    if not place.is_dir():
+        return
+    for path in place.iterdir():
+        if path.name.startswith(unfinished_prefix(name)) and path.is_dir():
+            with suppress(RunBusy), only_user(path):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _swap(unfinished: Path, target: Path) -> None:
+    if not target.exists():
+        unfinished.rename(target)
+        return
+    aside = unfinished.with_name(f"{unfinished.name}-before")
+    target.rename(aside)
+    try:
+        unfinished.rename(target)
+    except OSError:
+        aside.rename(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _move_files(unfinished: Path, target: Path) -> None:
+    for name in FILES:
+        if (unfinished / name).exists():
+            (unfinished / name).replace(target / name)
+        else:
+            (target / name).unlink(missing_ok=True)

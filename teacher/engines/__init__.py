@@ -1,0 +1,1 @@
+"""Teacher engines: images and questions in, two log-probabilities for each pair out."""

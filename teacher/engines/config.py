@@ -1,0 +1,299 @@
+"""What decides a teacher's answers, and its fingerprint."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from storage.errors import InputInvalid
+from storage.text import printable
+
+TINY_MODEL = Path(__file__).parents[1] / "tiny" / "model"
+DEFAULT_PROMPT = "{question}\nAnswer with Yes or No and nothing else."
+# Files of a model folder that change its answers.
+ANSWERING_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
+WEIGHTS = ("*.safetensors", "*.bin")
+OTHER_WEIGHTS = ("*.pt", "*.pth", "*.gguf")  # looked at where there are no others
+LONGEST_PROMPT, LONGEST_WORD, LONGEST_NAME = 10_000, 50, 1000  # characters
+LONGEST_REASON = 300
+LARGEST_IMAGE = 1_000_000_000  # pixels
+TOP_LOGPROBS = 20
+
+# Teachers that answer have 0.9 and more, random weights a few thousandths; one that thinks first, or speaks another
+# language, has a millionth.
+MIN_ANSWER_MASS = 1e-3
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class TeacherInvalid(InputInvalid):
+    """The teacher cannot be used as it is configured; the message says what, where and what to do."""
+
+
+class AnswerTokenMissing(TeacherInvalid):
+    """The tokenizer has no single token for yes or for no."""
+
+
+class ChatTemplateMissing(TeacherInvalid):
+    """The model comes without a chat template, so nobody knows how to put a question to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherConfig:
+    """Everything that changes an answer.
+
+    `model` is a folder or a Hugging Face model name, `revision` its branch, tag or commit. `prompt` is the user's
+    message with `{question}` in it; the image always comes before it. `yes_words` and `no_words` count in every
+    spelling (case, leading space) that the tokenizer has as a single token. Photos with more than `max_pixels` pixels
+    are scaled down first; None leaves that to the model's own processor, for which `processor` has settings, e.g.
+    {"max_patches": 1} for one tile of InternVL. `quantization` is what vLLM makes of the weights: fp8, ...
+    """
+
+    model: str
+    revision: str | None = None
+    prompt: str = DEFAULT_PROMPT
+    yes_words: tuple[str, ...] = ("Yes",)
+    no_words: tuple[str, ...] = ("No",)
+    dtype: Dtype = "bfloat16"
+    max_pixels: int | None = 1_048_576
+    processor: Mapping[str, Any] = field(default_factory=dict)
+    quantization: str | None = None
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        _check_prompt(self.prompt)
+        _check_words(self.yes_words, self.no_words)
+        if self.max_pixels is not None and not 1 <= self.max_pixels <= LARGEST_IMAGE:
+            raise TeacherInvalid(
+                f"max_pixels is {_shown(self.max_pixels)}; choose a number from 1 to {LARGEST_IMAGE} (--max-pixels)"
+            )
+        if self.dtype not in get_args(Dtype):
+            raise TeacherInvalid(f"dtype is {_shown(self.dtype)}; choose {', '.join(get_args(Dtype))} (--dtype)")
+        for name in ("model", "revision", "quantization"):
+            value = getattr(self, name) or ""
+            if len(value) > LONGEST_NAME or not (value.isprintable() or Path(value).exists()):
+                raise TeacherInvalid(f"{name} is {_shown(value)}, which is no name; see --help")
+
+    def message(self, question: str) -> str:
+        """The user's message for one question."""
+        return self.prompt.replace("{question}", question)
+
+
+def _check_prompt(prompt: str) -> None:
+    shown = f"prompt '{printable(prompt[:200], 60)}'"
+    if len(prompt) > LONGEST_PROMPT:
+        raise TeacherInvalid(f"{shown} has {len(prompt)} characters; at most {LONGEST_PROMPT} are taken (--prompt)")
+    if "{question}" not in prompt:
+        raise TeacherInvalid(f"{shown} has no '{{question}}'; put it where the question belongs (--prompt)")
+    others = sorted(set(re.findall(r"\{\w*\}", prompt)) - {"{question}"})
+    if others:
+        raise TeacherInvalid(
+            f"{shown} has {printable(others[0], 40)} in it, and nothing is put there; {{question}} is the only place "
+            "there is (--prompt)"
+        )
+    if not prompt.translate(dict.fromkeys(map(ord, "\n\t\r"))).isprintable():
+        raise TeacherInvalid(f"{shown} holds control characters; leave them out (--prompt)")
+
+
+def _check_words(yes_words: Sequence[str], no_words: Sequence[str]) -> None:
+    for setting, words in (("yes_words", yes_words), ("no_words", no_words)):
+        option = f"--{setting.replace('_', '-')}"
+        if not words:
+            raise TeacherInvalid(f"{setting} is empty; give at least one word ({option})")
+        for word in words:
+            if not 0 < len(word.strip(" ")) <= LONGEST_WORD or len(word.split()) != 1 or not word.isprintable():
+                raise TeacherInvalid(
+                    f"{setting} has {printable(repr(word[:200]), 60)}, which is no single word; answers are read from "
+                    f"their first token, so give words of one token each ({option})"
+                )
+    both = {word.strip().casefold() for word in yes_words} & {word.strip().casefold() for word in no_words}
+    if both:
+        raise TeacherInvalid(
+            f"'{printable(min(both))}' is among yes_words and no_words; each word means one of them (--yes-words, "
+            "--no-words)"
+        )
+
+
+def _shown(value: object) -> str:
+    return printable(repr(value)[:200], 60)
+
+
+# Of EngineOptions: the smallest value and the largest, and whether it has to be a whole number.
+LIMITS: Mapping[str, tuple[float, float, bool]] = {
+    "batch_size": (1, 100_000, True),
+    "gpu_memory_utilization": (1e-6, 1, False),
+    "max_model_len": (1, 100_000_000, True),
+    "concurrency": (1, 4096, True),
+    "top_logprobs": (1, 10_000, True),
+    "timeout": (1e-3, 86_400, False),
+    "max_retries": (0, 100, True),
+    "min_answer_mass": (0, 1, False),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """What changes only the speed: never part of the fingerprint. `arguments` go to `vllm.LLM` as they are; `plain`
+    asks one prompt at a time, or vLLM by its documented calls only: the slow way that the fast ones are compared with.
+
+    For a served teacher: `base_url` is its server's address and `api_key_variable` names the environment variable with
+    its key, which is never stored. `concurrency` requests are on their way at a time, each for `timeout` seconds and
+    tried again `max_retries` times; `top_logprobs` likeliest tokens are read. `arguments` go into each request then.
+
+    A teacher is refused for which yes and no together have a probability below `min_answer_mass` on average in the
+    first batch; 0 takes any, such as a model with random weights.
+    """
+
+    plain: bool = False
+    batch_size: int = 32
+    gpu_memory_utilization: float = 0.9
+    max_model_len: int | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    base_url: str | None = None
+    api_key_variable: str = "OPENAI_API_KEY"
+    concurrency: int = 32
+    top_logprobs: int = TOP_LOGPROBS
+    timeout: float = 120.0
+    max_retries: int = 6
+    min_answer_mass: float = MIN_ANSWER_MASS
+
+    def __post_init__(self) -> None:
+        for name, (least, most, whole) in LIMITS.items():
+            value = getattr(self, name)
+            if name == "max_model_len" and value is None:
+                continue
+            if not isinstance(value, int if whole else (int, float)) or not least <= value <= most:
+                kind = "whole number" if whole else "number"
+                raise TeacherInvalid(f"{name} is {_shown(value)}; choose a {kind} from {least:g} to {most:g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedTeacher:
+    """A teacher whose weights have been found: `path` is a local folder, `weights` identifies its contents.
+
+    A served teacher's weights are out of reach: `path` is None, and its name stands for them. `settings` are the
+    engine's that change answers (teacher/engines/settings.py), empty for plain defaults.
+    """
+
+    config: TeacherConfig
+    path: Path | None
+    weights: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits of everything that changes an answer; where the model lies and how fast it runs do not."""
+        return fingerprint(self.description)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """For people: the configuration, and the weights' digest or commit."""
+        described = dataclasses.asdict(self.config)
+        # A commit or digest says more than the branch it was asked for by.
+        described.pop("revision")
+        # Absent unless given: answers from before there was such a setting are still this teacher's.
+        for name in ("processor", "quantization"):
+            if not described[name]:
+                del described[name]
+        if self.path is None:  # its server decides
+            described.pop("dtype")
+        if self.settings:
+            described["settings"] = dict(self.settings)
+        return {**described, "weights": self.weights}
+
+
+def fingerprint(description: Mapping[str, Any]) -> str:
+    """12 hex digits of a teacher's description. `model` is only a name for what `weights` identifies."""
+    decisive = {name: value for name, value in description.items() if name not in ("model", "trust_remote_code")}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=list).encode()).hexdigest()[:12]
+
+
+def tiny_teacher() -> TeacherConfig:
+    """The bundled teacher: runs anywhere, knows rendered scenes only."""
+    return TeacherConfig(model=str(TINY_MODEL), dtype="float32", max_pixels=None)
+
+
+def find_folder(config: TeacherConfig) -> Path | None:
+    """The local folder that the model is; None for a name on the Hugging Face Hub. Raises TeacherInvalid."""
+    if not config.model:
+        raise TeacherInvalid("no model is named; give a folder or a Hugging Face name (--teacher)")
+    folder = Path(config.model).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise TeacherInvalid(
+                f"no config.json in {shown_path(folder)}; point to a folder that holds a Hugging Face model"
+            )
+        return folder
+    if config.model.startswith(("/", "./", "../", "~")) or config.model.count("/") != 1:
+        raise TeacherInvalid(
+            f"no model at {shown_path(config.model)}; give a folder, a Hugging Face name such as "
+            "Qwen/Qwen3-VL-8B-Instruct, or tiny"
+        )
+    return None
+
+
+def resolve(config: TeacherConfig, settings: Mapping[str, Any] | None = None) -> ResolvedTeacher:
+    """Find the model's folder, downloading it where it is a name that the local cache does not have. `settings` are the
+    engine's that change answers.
+
+    Raises TeacherInvalid where there is no such folder or model.
+    """
+    folder = find_folder(config)
+    if folder is not None:
+        digest = digest_folder(folder, with_code=config.trust_remote_code)
+        return ResolvedTeacher(
+            config=config, path=folder.resolve(), weights=f"sha256:{digest}", settings=settings or {}
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        snapshot = Path(snapshot_download(config.model, revision=config.revision))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise TeacherInvalid(
+            f"cannot get model {config.model} ({first_line(error)}); "
+            "check the name and the network, or give a local folder"
+        ) from error
+    weights = f"commit:{snapshot.name}"
+    return ResolvedTeacher(config=config, path=snapshot, weights=weights, settings=settings or {})
+
+
+def resolve_served(config: TeacherConfig, settings: Mapping[str, Any] | None = None) -> ResolvedTeacher:
+    """A teacher that a server runs: known by the name that the server gives it, wherever the server is.
+
+    Nobody can see from here when other weights are served under that name; another `revision`, any word, says so.
+    """
+    name = config.model if config.revision is None else f"{config.model}@{config.revision}"
+    return ResolvedTeacher(config=config, path=None, weights=f"served:{name}", settings=settings or {})
+
+
+def digest_folder(folder: Path, *, with_code: bool = False) -> str:
+    """SHA-256 over names and contents of the files that change answers, in order of their names; `with_code` where code
+    that comes with the model is run."""
+    digest = hashlib.sha256()
+    patterns = [*ANSWERING_FILES, *(["*.py"] if with_code else [])]
+    if not any(True for pattern in WEIGHTS for _ in folder.glob(pattern)):
+        patterns += OTHER_WEIGHTS
+    names = sorted({path.name for pattern in patterns for path in folder.glob(pattern)})
+    for name in names:
+        digest.update(name.encode() + b"\0")
+        with (folder / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line: the libraries' own messages often go on for pages."""
+    lines = str(error).strip().splitlines()
+    return printable(lines[0], LONGEST_REASON) if lines else type(error).__name__
+
+
+def shown_path(path: object) -> str:
+    """A path or name as a message has it."""
+    return printable(str(path), 300)

@@ -1,0 +1,268 @@
+"""A model that a server runs, which speaks OpenAI's chat completions: requests, keys, and what its errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import math
+import os
+import random
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from PIL import Image
+
+from teacher.engines.base import TeacherPaused, TeacherUnreachable
+from teacher.engines.config import EngineOptions, TeacherInvalid
+from teacher.engines.openai.replies import ChatReply, ReplyMalformed, read_reply
+from teacher.engines.openai.transport import (
+    CONNECT_SECONDS,
+    NoReply,
+    Reply,
+    Transport,
+    check_address,
+    check_key,
+    check_variable,
+)
+from teacher.engines.redaction import excerpt
+
+REFUSED = frozenset({400, 413, 422})  # HTTP states: this request cannot be answered, another might be
+TRANSIENT = frozenset({408, 409, 429})  # and 500 or more: the same request may be answered later
+# More attempts where a whole time-out passed, or the reply was nonsense: those seldom pass, and each costs.
+SLOW_RETRIES, MALFORMED_RETRIES = 1, 2
+# Of the first request where the connection breaks: a server that has just listed its models and breaks each connection
+# at a question is not one that is busy.
+FIRST_RETRIES = 2
+FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds between attempts
+LONGEST_PROMISE = 60.0  # seconds in Retry-After that are waited for
+LONGEST_PATIENCE = 600.0  # seconds in Retry-After from which asking any earlier is of no use
+# What OpenAI's newer models call the length limit. The old name goes first: a server that does not know a name may
+# leave it out of account, and answer at length for money.
+LENGTH_LIMITS = ("max_tokens", "max_completion_tokens")
+
+Result = TypeVar("Result")
+
+
+class RequestRefused(Exception):
+    """The server understands the request and will not answer it."""
+
+
+class ChatServer:
+    """The model `model` at `options.base_url`, asked with at most `options.concurrency` requests at a time.
+
+    Requests that fail for reasons that pass (rate limit, failure, silence) are tried again `options.max_retries`
+    times, each attempt for `options.timeout` seconds. Coroutines run by `run` alone, which any thread may call. Raises
+    TeacherInvalid for an address that is none. No message repeats the key.
+    """
+
+    def __init__(self, model: str, options: EngineOptions) -> None:
+        address = check_address(options.base_url)
+        variable = check_variable(options.api_key_variable)
+        key = check_key(os.environ.get(variable, ""), variable)
+        self.model = model
+        self.options = options
+        self._secrets = (key,)
+        self._transport = Transport(address, key or None)
+        self._slots = asyncio.Semaphore(options.concurrency)
+        self._length_limit = LENGTH_LIMITS[0]
+        # One loop for good: connections stay open between calls, and belong to the loop that opened them.
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="chat-server", daemon=True)
+        self._thread.start()
+
+    def __str__(self) -> str:
+        return self.excerpt(f"model {self.model} at {self.options.base_url}")
+
+    def excerpt(self, text: str, limit: int = 300) -> str:
+        """What the server says, for a message: on one line, without the key."""
+        return excerpt(text, self._secrets, limit)
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    def close(self) -> None:
+        self.run(self._transport.close())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+    async def check_address(self) -> None:
+        """Raises TeacherInvalid where no server answers at all, or one that sends requests elsewhere."""
+        try:
+            # Without retries: a mistyped address shows at once. Many servers have no such list; any answer will do.
+            reply = await self._transport.send("GET", "/models", None, min(self.options.timeout, CONNECT_SECONDS))
+        except NoReply as error:
+            raise TeacherInvalid(
+                f"no server at {self.options.base_url} ({self.excerpt(str(error))}); check --base-url, and that the "
+                "server runs"
+            ) from error
+        except ReplyMalformed:
+            return  # whatever is wrong, the first request shows it
+        if 300 <= reply.state < 400:
+            raise self._redirected(reply)
+
+    async def complete(self, content: Sequence[Any], length: int, **fields: Any) -> ChatReply:
+        """The answer to one user's message, at most `length` tokens; `fields` go into the request, and
+        `options.arguments` over them. Raises RequestRefused, TeacherInvalid, TeacherUnreachable, TeacherPaused."""
+        body = self._request(content, length, fields)
+        async with self._slots:
+            return await self._send(body)
+
+    async def complete_first(self, content: Sequence[Any], length: int, **fields: Any) -> ChatReply:
+        """As `complete`, for a request that the server should take: finds out how it calls the length limit, and a
+        reply that is nonsense is the server's lasting fault."""
+        refusals: dict[str, None] = {}
+        for self._length_limit in LENGTH_LIMITS:
+            try:
+                body = self._request(content, length, fields)
+                async with self._slots:
+                    return await self._send(body, malformed_retries=0, broken_retries=FIRST_RETRIES)
+            except RequestRefused as refusal:
+                refusals[str(refusal)] = None
+            except ReplyMalformed as error:
+                raise TeacherInvalid(
+                    f"what answers at {self.options.base_url} is no server of chat completions "
+                    f"({self.excerpt(str(error))}); check --base-url, which often ends in /v1"
+                ) from error
+        raise RequestRefused("; ".join(refusals))
+
+    def _request(self, content: Sequence[Any], length: int, fields: Mapping[str, Any]) -> bytes:
+        document = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": list(content)}],
+            self._length_limit: length,
+            **fields,
+            **self.options.arguments,
+        }
+        return json.dumps(document).encode()
+
+    async def _send(
+        self, body: bytes, malformed_retries: int = MALFORMED_RETRIES, broken_retries: float = math.inf
+    ) -> ChatReply:
+        """The answer to one request, tried as often as what goes wrong is worth. Raises ReplyMalformed if that is not
+        tried again, and else as `complete`."""
+        attempts = slow = malformed = broken = 0
+        while True:
+            attempts += 1
+            pause = None
+            try:
+                reply = await self._transport.send("POST", "/chat/completions", body, self.options.timeout)
+                if reply.state < 300:
+                    return read_reply(reply.body, self._secrets)
+                trouble = self._explain(reply)
+                if trouble is not None:
+                    raise trouble
+                reason, pause = self._message(reply), _promised_wait(reply)
+                if pause is not None and pause > LONGEST_PATIENCE:
+                    raise TeacherPaused(
+                        f"{self} takes no requests for another {pause:.0f} s ({reason}); give the same command again "
+                        "then: finished shards are kept"
+                    )
+                pause = pause if pause is not None and pause <= LONGEST_PROMISE else None
+            except NoReply as error:
+                reason = self.excerpt(str(error))
+                slow, broken = slow + error.timed_out, broken + (not error.timed_out)
+            except ReplyMalformed as error:
+                if not malformed_retries:
+                    raise
+                reason, malformed = self.excerpt(str(error)), malformed + 1
+            given_up = slow > SLOW_RETRIES or malformed > malformed_retries or broken > broken_retries
+            if given_up or attempts > self.options.max_retries:
+                raise TeacherUnreachable(
+                    f"{self} gave no answer in up to {attempts} attempts ({reason}); start again later, perhaps with "
+                    "a lower --concurrency"
+                )
+            await asyncio.sleep(_wait(attempts) if pause is None else pause)
+
+    def _explain(self, reply: Reply) -> RequestRefused | TeacherInvalid | None:
+        """What a state that is no success means for the caller, in words for the user; None for one that passes."""
+        url, state = self.options.base_url, reply.state
+        if state in TRANSIENT or state >= 500:
+            return None
+        said = self._message(reply)
+        if state in REFUSED:
+            return RequestRefused(said)
+        if state < 400:
+            return self._redirected(reply)
+        if state == 401:
+            return TeacherInvalid(
+                f"{url} does not take the key; put yours into the environment variable "
+                f"{self.options.api_key_variable}, or name another one with --api-key-variable"
+            )
+        if state == 404:
+            return TeacherInvalid(
+                f"{url} has no model {self.excerpt(self.model, 100)} ({said}); check --teacher, and --base-url, which "
+                "often ends in /v1"
+            )
+        return TeacherInvalid(f"{self} is not to be used ({state}: {said}); see its operator's documentation")
+
+    def _redirected(self, reply: Reply) -> TeacherInvalid:
+        try:
+            place = urlsplit(reply.headers.get("Location", ""))
+            where = f"{place.scheme}://{place.hostname}" if place.hostname else place.path
+        except ValueError:
+            where = ""
+        return TeacherInvalid(
+            f"{self.options.base_url} redirects to {self.excerpt(where, 100) or 'nowhere'} ({reply.state}), and "
+            "nothing is sent there, the key least of all; give the server's own address with --base-url"
+        )
+
+    def _message(self, reply: Reply) -> str:
+        """What a server says is wrong."""
+        text = reply.body.decode(errors="replace")
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            document = None
+        found = document.get("error", document) if isinstance(document, dict) else None
+        if isinstance(found, dict):
+            found = found.get("message") or found.get("detail")
+        said = found if isinstance(found, str) and found.strip() else text
+        return self.excerpt(said) or f"state {reply.state}"
+
+
+def _wait(attempts: int) -> float:
+    """Seconds before the next attempt: longer each time, and not the same for all requests that failed together."""
+    return min(FIRST_WAIT * 2 ** (attempts - 1), LONGEST_WAIT) * random.uniform(0.75, 1)
+
+
+def _promised_wait(reply: Reply) -> float | None:
+    """Seconds after which the server wants to be asked again; None where it does not say."""
+    said = reply.headers.get("Retry-After", "")
+    try:
+        seconds = float(said)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):  # no date, or one without a time zone
+            return None
+    return seconds if 0 <= seconds < math.inf else None
+
+
+def check_server(model: str, options: EngineOptions) -> None:
+    """Raise TeacherInvalid where no server answers at the address."""
+    server = ChatServer(model, options)
+    try:
+        server.run(server.check_address())
+    finally:
+        server.close()
+
+
+def image_part(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def text_part(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def data_url(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, "PNG")  # pixels arrive as they are
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

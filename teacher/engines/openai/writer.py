@@ -1,0 +1,68 @@
+"""A language model that writes on a server: any that keeps to a JSON schema in OpenAI's chat completions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from teacher.engines.base import EngineUsage
+from teacher.engines.config import EngineOptions, ResolvedTeacher, TeacherInvalid
+from teacher.engines.openai.client import ChatServer, RequestRefused, data_url, image_part, text_part
+from teacher.engines.writer import TEMPERATURE, WritingRequest, WrittenReply
+
+WRITING_SECONDS = 600.0  # a page of text takes longer than yes or no
+
+
+class OpenAIWriter:
+    """Follows `Writer`. Raises TeacherInvalid for a server that cannot be used, and TeacherUnreachable from `write`
+    where requests still fail after `options.max_retries` more attempts."""
+
+    calls_at_once = 1
+    slow_because: str | None = None
+
+    def __init__(self, teacher: ResolvedTeacher, options: EngineOptions) -> None:
+        self._server = ChatServer(teacher.config.model, dataclasses.replace(options, timeout=WRITING_SECONDS))
+        self._takes_photos = True  # until it refuses them
+        self.usage = EngineUsage()
+        try:
+            self._server.run(self._server.check_address())
+        except BaseException:
+            self.close()
+            raise
+
+    def write(self, request: WritingRequest) -> WrittenReply:
+        return self._server.run(self._write(request))
+
+    def close(self) -> None:
+        self._server.close()
+
+    async def _write(self, request: WritingRequest) -> WrittenReply:
+        if not (request.photos and self._takes_photos):
+            return await self._ask(request, with_photos=False)
+        try:
+            return await self._ask(request, with_photos=True)
+        except TeacherInvalid as refusal:
+            if not isinstance(refusal.__cause__, RequestRefused):
+                raise
+            # Perhaps it takes no images; if something else is wrong, this says so.
+            reply = await self._ask(request, with_photos=False)
+            self._takes_photos = False
+            return reply
+
+    async def _ask(self, request: WritingRequest, *, with_photos: bool) -> WrittenReply:
+        photos = [image_part(data_url(photo)) for photo in request.photos] if with_photos else []
+        schema = {"name": "questions", "schema": dict(request.schema), "strict": True}
+        try:
+            reply = await self._server.complete_first(
+                [*photos, text_part(request.prompt)],
+                request.length,
+                temperature=TEMPERATURE,
+                seed=request.seed,
+                response_format={"type": "json_schema", "json_schema": schema},
+            )
+        except RequestRefused as refusal:
+            raise TeacherInvalid(
+                f"{self._server} refuses to write ({refusal}); see whether --max-tokens is too much for it, --request "
+                "NAME=VALUE adds fields to requests or replaces them"
+            ) from refusal
+        self.usage.prompt_tokens += reply.prompt_tokens
+        return WrittenReply(text=reply.choice.text, cut=reply.choice.finish_reason == "length", saw_photos=with_photos)

@@ -1,0 +1,286 @@
+"""A model in a process of its own: kept alive between calls, gone with all its memory when it is closed."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from types import ModuleType
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from storage.errors import RunFailed
+from storage.platform.allocator import keep_freed_memory
+from storage.platform.processes import serve_parent, without_signals
+from teacher.engines.base import EngineName, EngineUsage, LoadedModel, TeacherEngine, TeacherPaused, TeacherUnreachable
+from teacher.engines.config import EngineOptions, ResolvedTeacher, TeacherInvalid
+from teacher.engines.engine_log import EngineLog, LogWriter, remove_old_logs
+from teacher.engines.redaction import redact
+from teacher.engines.trouble import tell, told
+from teacher.engines.writer import Writer, WritingRequest, WrittenReply
+
+LOADED = -1  # the number of a process's first message; its answers count from 0
+# What the parent is told (teacher/engines/trouble.py); at all else the process ends.
+TROUBLE = (ValueError, TeacherUnreachable, TeacherPaused)
+
+_starting = threading.Lock()
+Result = TypeVar("Result")
+
+
+class TeacherDied(RunFailed):
+    """The engine's process ended by itself; a new one can be started and the shard asked again."""
+
+
+class ModelProcess:
+    """A model that lives in another process, where `load` makes it. Safe to use from several threads.
+
+    The process ends with its parent, even when that is killed. Where it dies, the last lines that it printed are in the
+    error. `environment` is set in it before anything is imported: which GPU or cores it may take. Loading can take
+    minutes: TeacherDied as soon as `cancelled` is set meanwhile. None of `secrets` gets into a message.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], LoadedModel],
+        cancelled: threading.Event | None = None,
+        environment: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
+    ) -> None:
+        # A fresh interpreter: a fork would inherit threads, and CUDA does not survive it.
+        context = multiprocessing.get_context("spawn")
+        remove_old_logs()
+        self._log = EngineLog()
+        self._secrets = secrets
+        self.usage = EngineUsage()
+        self.calls_at_once = 1
+        self.slow_because: str | None = None
+        self._sending = threading.Lock()
+        self._joining = threading.Lock()  # two threads at it at once, and one of them finds no exit code
+        self._waiting: dict[int, Future[Any]] = {}
+        self._numbers = itertools.count()
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_serve,
+            args=(theirs, os.getpid(), self._log, dict(environment or {}), tuple(secrets), load),
+            name="aspects-teacher",
+            daemon=False,
+        )
+        with _without_main(), without_signals():
+            self._process.start()
+        theirs.close()
+        self._receiver = threading.Thread(target=self._receive, daemon=True)
+        loaded: Future[tuple[int, str | None]] = Future()
+        self._waiting[LOADED] = loaded
+        self._receiver.start()
+        try:
+            while cancelled is not None and not loaded.done():
+                if cancelled.wait(0.2):
+                    raise TeacherDied("teacher process was ended before it had loaded")
+            self.calls_at_once, self.slow_because = loaded.result()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """What `function(model, *arguments)` returns or raises there; it is found by its name in its module.
+
+        Also raises TeacherDied and TeacherUnreachable.
+        """
+        called: Future[Result] = Future()
+        with self._sending:
+            number = next(self._numbers)
+            self._waiting[number] = called
+            try:
+                self._connection.send((number, function, arguments))
+            except OSError as error:
+                del self._waiting[number]
+                raise self._death() from error
+        return called.result()
+
+    def close(self) -> None:
+        """End the process and wait until it is gone, and its GPU memory with it.
+
+        A thread that is still waiting for an answer gets TeacherDied.
+        """
+        self._process.kill()
+        with self._joining:
+            self._process.join()
+        self._receiver.join()
+        self._connection.close()
+
+    def _receive(self) -> None:
+        """Hand what comes back to whoever waits for it, until the process is gone."""
+        while self._connection in wait([self._connection, self._process.sentinel]):
+            try:
+                number, error, value, self.usage = self._connection.recv()
+            except (EOFError, OSError):
+                break
+            waiting = self._waiting.pop(number)
+            if error is not None:
+                waiting.set_exception(told(error))
+            else:
+                waiting.set_result(value)
+        death = self._death()
+        with self._sending:
+            for waiting in self._waiting.values():
+                waiting.set_exception(death)
+            self._waiting.clear()
+
+    def _death(self) -> TeacherDied:
+        with self._joining:
+            self._process.join(timeout=10)
+        words = self._log.last_words(self._secrets) or "no output"
+        return TeacherDied(f"teacher process ended with code {self._process.exitcode}: {words}")
+
+
+class EngineProcess(ModelProcess):
+    """A `TeacherEngine` in a process of its own."""
+
+    def __init__(
+        self,
+        name: EngineName,
+        teacher: ResolvedTeacher,
+        options: EngineOptions,
+        cancelled: threading.Event | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(partial(load_engine, name, teacher, options), cancelled, environment, secrets_of(options))
+
+    def answer(
+        self, images: Sequence[Image.Image], questions: Sequence[str]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As `TeacherEngine.answer`; also raises TeacherDied and TeacherUnreachable."""
+        return self.call(_answer, [np.asarray(image) for image in images], list(questions))
+
+
+class WriterProcess(ModelProcess):
+    """A `Writer` that vLLM runs in a process of its own."""
+
+    def __init__(
+        self,
+        teacher: ResolvedTeacher,
+        options: EngineOptions,
+        photos: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        load = partial(load_writer, teacher, options, photos)
+        super().__init__(load, environment=environment, secrets=secrets_of(options))
+
+    def write(self, request: WritingRequest) -> WrittenReply:
+        """As `Writer.write`; also raises TeacherDied."""
+        return self.call(_write, request)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Processes that are started here do not run the program's main file again: what is called there is found in its
+    own module, and what a main file imports would take seconds and print to the terminal."""
+    with _starting:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+def secrets_of(options: EngineOptions) -> list[str]:
+    """What must not be shown: the server's key."""
+    key = os.environ.get(options.api_key_variable, "").strip()
+    return [key] if key else []
+
+
+def load_engine(name: EngineName, teacher: ResolvedTeacher, options: EngineOptions) -> TeacherEngine:
+    """Load a teacher in this process. Raises TeacherInvalid for one that cannot be used, TeacherUnreachable for a
+    server that is out of reach."""
+    if name == "vllm":
+        from teacher.engines.vllm.engine import VllmEngine
+
+        return VllmEngine(teacher, options)
+    if name == "transformers":
+        from teacher.engines.transformers.engine import TransformersEngine
+
+        return TransformersEngine(teacher, options)
+    if name == "openai":
+        from teacher.engines.openai.engine import OpenAIEngine
+
+        return OpenAIEngine(teacher, options)
+    raise TeacherInvalid(f"no engine '{name}'; choose vllm, transformers or openai")
+
+
+def load_writer(teacher: ResolvedTeacher, options: EngineOptions, photos: int) -> Writer:
+    """Load a model that writes in this process. Raises TeacherInvalid for one that cannot be used."""
+    from teacher.engines.vllm.writer import VllmWriter
+
+    return VllmWriter(teacher, options, photos)
+
+
+def _serve(
+    connection: Connection,
+    parent: int,
+    log: LogWriter,
+    environment: Mapping[str, str],
+    secrets: Sequence[str],
+    load: Callable[[], LoadedModel],
+) -> None:
+    """The process's life: load, say so, then answer until the other end closes."""
+    serve_parent(parent)
+    log.take_output()
+    os.environ.update(environment)
+    keep_freed_memory()
+    try:
+        model = load()
+    except TROUBLE as error:
+        connection.send((LOADED, tell(error, secrets), None, EngineUsage()))
+        return
+    except BaseException:
+        print(redact(traceback.format_exc(), secrets), file=sys.stderr, flush=True)
+        os._exit(1)
+    connection.send((LOADED, None, (model.calls_at_once, model.slow_because), model.usage))
+    sending = threading.Lock()
+
+    def answer(number: int, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
+        error = value = None
+        try:
+            value = function(model, *arguments)
+        except TROUBLE as refusal:
+            error = tell(refusal, secrets)
+        except BaseException:  # the model is in no state to go on: let the parent start another process
+            print(redact(traceback.format_exc(), secrets), file=sys.stderr, flush=True)
+            os._exit(1)
+        with sending:
+            connection.send((number, error, value, model.usage))
+
+    with ThreadPoolExecutor(model.calls_at_once) as callers:
+        while True:
+            try:
+                call = connection.recv()
+            except (EOFError, OSError):
+                # vLLM's own shutdown can hang on threads; the system frees everything at once.
+                os._exit(0)
+            callers.submit(answer, *call)
+
+
+def _answer(
+    engine: TeacherEngine, pixels: Sequence[NDArray[np.uint8]], questions: Sequence[str]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return engine.answer([Image.fromarray(array) for array in pixels], questions)
+
+
+def _write(writer: Writer, request: WritingRequest) -> WrittenReply:
+    return writer.write(request)

@@ -1,0 +1,168 @@
+"""From a question to the model's prompt, and from the tokenizer to the tokens that mean yes and no."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from PIL import Image
+
+from storage.text import printable
+from teacher.engines.config import (
+    AnswerTokenMissing,
+    ChatTemplateMissing,
+    ResolvedTeacher,
+    TeacherConfig,
+    TeacherInvalid,
+    first_line,
+)
+
+# Of thoughts: <think>, <|begin_of_thought|>, <|START_THINKING|>, [THINK], <seed:think>, and their closing ones; and the
+# channels of gpt-oss and Gemma, which another channel closes.
+THOUGHT = re.compile(
+    r"(?:<\|?|\[|\u25c1)(?P<close>/|end_(?:of_)?)?(?:[a-z0-9]+[:_])*(?:think(?:ing)?|thoughts?|reason(?:ing)?)"
+    r"(?:\|?>|\]|\u25b7)"
+    r"|<\|?channel\|?>\s*(?:analysis|thought|thinking)"
+    r"|(?P<other><channel\|>|<\|?channel\|?>\s*\w+)",
+    re.IGNORECASE,
+)
+OTHER_SWITCHES = ("thinking", "think", "reasoning")  # tried where a template opens a thought
+ENDING = 100  # characters that a template puts behind a message, where it cannot be told
+# Marks of a word's beginning in byte-level BPE, SentencePiece and plain vocabularies.
+WORD_STARTS = "\u0120\u2581 "
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTokens:
+    """Token ids whose log-probabilities are summed to the answer's."""
+
+    yes: tuple[int, ...]
+    no: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Questions as chat prompts, ready for any image, in the order asked.
+
+    `lengths` are in tokens, an image counted as one; `endings` the tokens of each from where they begin to differ.
+    """
+
+    texts: Sequence[str]
+    lengths: Sequence[int]
+    endings: Sequence[list[int]]
+
+
+def load_processor(teacher: ResolvedTeacher) -> Any:
+    """The model's transformers processor. Raises TeacherInvalid."""
+    assert teacher.path is not None, "a served teacher has no files here"
+    from transformers import AutoProcessor
+
+    try:
+        processor = AutoProcessor.from_pretrained(teacher.path, trust_remote_code=teacher.config.trust_remote_code)
+    except (ValueError, OSError, KeyError, ImportError) as error:
+        raise TeacherInvalid(
+            f"transformers cannot load the processor of {teacher.path} ({first_line(error)}); "
+            "choose a model for images and text"
+        ) from error
+    if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
+        raise TeacherInvalid(f"model {teacher.config.model} takes no images; choose a model for images and text")
+    return processor
+
+
+def check_processor(processor: Any, config: TeacherConfig, prompt: str) -> None:
+    """Raises TeacherInvalid where the processor does not take `config.processor`: else no image would be taken."""
+    if not config.processor:
+        return
+    image = Image.new("RGB", (64, 64), "gray")
+    try:
+        processor(images=[[image]], text=[prompt], return_tensors="pt", **config.processor)
+    except Exception as error:  # each family checks its settings in its own way, with errors of its own
+        given = ", ".join(f"{name}={value!r}" for name, value in config.processor.items())
+        raise TeacherInvalid(
+            f"the image processor of {printable(config.model, 200)} does not take {printable(given, 200)} "
+            f"({first_line(error)}); see --processor"
+        ) from error
+
+
+def tokenize_questions(processor: Any, config: TeacherConfig, questions: Sequence[str]) -> Prompts:
+    """Every question's prompt, and where they part. Raises ChatTemplateMissing."""
+    texts = [render_prompt(processor, config, question) for question in questions]
+    tokens = processor.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    return Prompts(texts, [len(prompt) for prompt in tokens], split_endings(tokens))
+
+
+def split_endings(prompts: Sequence[list[int]]) -> list[list[int]]:
+    """What is left of each tokenized prompt behind the beginning that all share: at least its last token."""
+    shared = 0
+    for tokens in zip(*(prompt[:-1] for prompt in prompts), strict=False):
+        if len(set(tokens)) > 1:
+            break
+        shared += 1
+    return [prompt[shared:] for prompt in prompts]
+
+
+def render_prompt(processor: Any, config: TeacherConfig, question: str) -> str:
+    """The chat prompt for one image and one question, image first, ending where the answer's first token belongs.
+
+    `processor` is a transformers processor. Raises ChatTemplateMissing where the model has no template.
+    """
+    if not getattr(processor, "chat_template", None):
+        raise ChatTemplateMissing(
+            f"model {config.model} has no chat template; choose an instruction-tuned model such as "
+            "Qwen/Qwen3-VL-8B-Instruct, or add a chat_template.jinja to its folder"
+        )
+    content = [{"type": "image"}, {"type": "text", "text": config.message(question)}]
+    messages = [{"role": "user", "content": content}]
+    render = partial(processor.apply_chat_template, messages, tokenize=False)
+    # Models that think before they answer would put a thought where the answer is read.
+    switches = {"enable_thinking": False} if "enable_thinking" in str(processor.chat_template) else {}
+    for names in ((), OTHER_SWITCHES):
+        switches.update(dict.fromkeys(names, False))
+        prompt = str(render(add_generation_prompt=True, **switches))
+        if not _is_thinking(prompt, str(render(add_generation_prompt=False, **switches))):
+            return prompt
+    raise TeacherInvalid(
+        f"model {printable(config.model, 100)} thinks before it answers: its chat template ends inside an open thought "
+        f"('{printable(prompt.strip()[-20:], 40)}'), where no yes or no is to be had, and has no switch for that; "
+        "choose a model that does not think, or change its chat_template.jinja"
+    )
+
+
+def _is_thinking(prompt: str, message: str) -> bool:
+    """Whether what a prompt has behind the user's `message` opens a thought and does not close it."""
+    ending = prompt.removeprefix(message) if prompt.startswith(message) else prompt[-ENDING:]
+    marks = list(THOUGHT.finditer(ending))
+    return bool(marks) and not (marks[-1]["close"] or marks[-1]["other"])
+
+
+def find_answer_tokens(tokenizer: Any, config: TeacherConfig) -> AnswerTokens:
+    """Every single token that spells one of the answer words, whatever its case and with or without a leading space.
+
+    Raises AnswerTokenMissing where yes or no has none.
+    """
+    vocabulary = tokenizer.get_vocab()
+    return AnswerTokens(
+        yes=_spellings(tokenizer, vocabulary, config.yes_words, "yes_words", config.model),
+        no=_spellings(tokenizer, vocabulary, config.no_words, "no_words", config.model),
+    )
+
+
+def _spellings(
+    tokenizer: Any, vocabulary: dict[str, int], words: Sequence[str], setting: str, model: str
+) -> tuple[int, ...]:
+    wanted = {word.casefold() for word in words}
+    found = {token_id for token, token_id in vocabulary.items() if token.lstrip(WORD_STARTS).casefold() in wanted}
+    # Vocabularies store words outside ASCII in byte form: ask the tokenizer itself about the words as they are given.
+    for word in words:
+        token_ids = tokenizer.encode(word, add_special_tokens=False)
+        if len(token_ids) == 1 and token_ids[0] != tokenizer.unk_token_id:
+            found.add(token_ids[0])
+    if not found:
+        raise AnswerTokenMissing(
+            f"tokenizer of {printable(model, 200)} has no single token for '{words[0]}'; set TeacherConfig.{setting} "
+            f"(--{setting.replace('_', '-')}) to words that it has"
+        )
+    return tuple(sorted(found))

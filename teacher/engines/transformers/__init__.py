@@ -1,0 +1,1 @@
+"""transformers: on any machine."""

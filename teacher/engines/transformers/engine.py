@@ -1,0 +1,177 @@
+"""A teacher run by transformers: on any machine, and without packing the measure of what is right."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from transformers import AutoModelForImageTextToText
+
+from teacher.engines.answer_mass import AnswerMass, total_mass
+from teacher.engines.base import REFUSALS, EngineUsage, ImageRefused
+from teacher.engines.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first_line
+from teacher.engines.prompt import Prompts, check_processor, find_answer_tokens, load_processor, tokenize_questions
+from teacher.engines.transformers.packed import obstacle, packed_logits
+
+# How far packed and plain log-probabilities may lie apart before packing is taken to be wrong for a model. In half
+# precision the order of summation alone moves them by tenths.
+ALLOWED = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.5}
+CHECK_QUESTIONS = ("Is it red?", "Can you see something that is larger than a tree?")
+
+
+class TransformersEngine:
+    """Follows the contract of `TeacherEngine`.
+
+    Packed (`packed.py`) where the model allows it, otherwise one forward pass for questions of equal length on
+    one image. `slow_because` says why it is not packed; None if it is.
+    """
+
+    calls_at_once = 1
+
+    def __init__(self, teacher: ResolvedTeacher, options: EngineOptions) -> None:
+        self.config = teacher.config
+        if self.config.quantization is not None:
+            raise TeacherInvalid(
+                f"the engine transformers does not quantize ({self.config.quantization}); use --engine vllm, or a "
+                "model whose weights are stored that way"
+            )
+        self.batch_size = options.batch_size
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.processor: Any = load_processor(teacher)
+        self.tokens = find_answer_tokens(self.processor.tokenizer, self.config)
+        # Extraction asks the same questions about one chunk of images after the other.
+        self._prompts = lru_cache(maxsize=4)(partial(tokenize_questions, self.processor, self.config))
+        check_processor(self.processor, self.config, self._prompts(CHECK_QUESTIONS).texts[0])
+        self.model: Any = self.load_model(teacher).to(self.device).eval()
+        self.usage = EngineUsage()
+        self._first_tokens: list[int] | None = None  # the likeliest of each answer, while the teacher is not judged
+        # Scores in float32 whatever the model's dtype: bf16 rounds logits above 16 to steps of 0.125.
+        self.model.get_output_embeddings().register_forward_hook(_float32_logits)
+        self.slow_because = "packing is switched off" if options.plain else self._why_not_packed()
+        self.usage = EngineUsage()  # the trial does not count
+        self._mass = AnswerMass(self.config, options, self.usage)
+
+    def load_model(self, teacher: ResolvedTeacher) -> Any:
+        """The model with its weights. Raises TeacherInvalid."""
+        assert teacher.path is not None, "a served teacher has no files here"
+        try:
+            return AutoModelForImageTextToText.from_pretrained(
+                teacher.path,
+                dtype=getattr(torch, self.config.dtype),
+                trust_remote_code=self.config.trust_remote_code,
+            )
+        except (ValueError, OSError, KeyError, ImportError) as error:
+            raise TeacherInvalid(
+                f"transformers cannot load {teacher.path} as a model for images and text ({first_line(error)})"
+            ) from error
+
+    @torch.inference_mode()
+    def answer(
+        self, images: Sequence[Image.Image], questions: Sequence[str]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        started, rendered = time.perf_counter(), self.usage.render_seconds
+        self._mass.require()
+        self._first_tokens = None if self._mass.is_judged else []
+        prompts = self._prompts(tuple(questions))
+        scores_IQ2 = self._packed(images, prompts) if self.slow_because is None else self._plain(images, prompts)
+        self.usage.engine_seconds += time.perf_counter() - started - (self.usage.render_seconds - rendered)
+        yes, no = scores_IQ2[..., 0], scores_IQ2[..., 1]
+        self._mass.add(total_mass(yes, no), questions, map(self.processor.tokenizer.decode, self._first_tokens or ()))
+        return yes, no
+
+    def _packed(self, images: Sequence[Image.Image], prompts: Prompts) -> NDArray[np.float32]:
+        """Log-probabilities [I, Q, 2] of yes and no."""
+        scores_IQ2 = np.empty((len(images), len(prompts.texts), 2), np.float32)
+        inputs = [self._process(row, image, prompts.texts[:1]) for row, image in enumerate(images)]
+        for rows, columns, logits in packed_logits(self.model, inputs, prompts.endings):
+            scores_IQ2[np.ix_(rows, columns)] = self._read(logits)
+        for one in inputs:
+            self._count(prompts, one["input_ids"].shape[1] - len(prompts.endings[0]), shared_passes=1)
+        return scores_IQ2
+
+    def _plain(self, images: Sequence[Image.Image], prompts: Prompts) -> NDArray[np.float32]:
+        """Log-probabilities [I, Q, 2] of yes and no."""
+        scores_IQ2 = np.empty((len(images), len(prompts.texts), 2), np.float32)
+        # Prompts of one length need no padding, which would shift positions or need masks that some models ignore.
+        by_length = sorted(range(len(prompts.texts)), key=lambda index: prompts.lengths[index])
+        for row, image in enumerate(images):
+            for _, group in itertools.groupby(by_length, key=lambda index: prompts.lengths[index]):
+                same_length = list(group)
+                for start in range(0, len(same_length), self.batch_size):
+                    columns = same_length[start : start + self.batch_size]
+                    inputs = self._process(row, image, [prompts.texts[column] for column in columns])
+                    inputs = inputs.to(self.device, dtype=self.model.dtype)
+                    logits = self.model(**inputs, logits_to_keep=1, use_cache=False).logits
+                    scores_IQ2[row, columns] = self._read(logits[:, -1])
+            shared = inputs["input_ids"].shape[1] - len(prompts.endings[columns[0]])
+            self._count(prompts, shared, shared_passes=len(prompts.texts))
+        return scores_IQ2
+
+    def _process(self, row: int, image: Image.Image, prompts: Sequence[str]) -> Any:
+        """What the model takes for `prompts` on one image."""
+        started = time.perf_counter()
+        try:
+            inputs = self.processor(
+                images=[[image]] * len(prompts), text=list(prompts), return_tensors="pt", **self.config.processor
+            )
+        except REFUSALS as error:
+            raise ImageRefused(row, first_line(error)) from error
+        self.usage.render_seconds += time.perf_counter() - started
+        return inputs
+
+    def _count(self, prompts: Prompts, shared: int, shared_passes: int) -> None:
+        """Note one image, whose `shared` tokens went through the model `shared_passes` times."""
+        questions, suffix = len(prompts.texts), sum(len(ending) for ending in prompts.endings)
+        self.usage.images += 1
+        self.usage.questions += questions
+        self.usage.prefix_tokens += shared
+        self.usage.suffix_tokens += suffix
+        self.usage.prompt_tokens += shared * questions + suffix
+        self.usage.cached_tokens += shared * (questions - shared_passes)
+
+    def _read(self, logits: torch.Tensor) -> NDArray[np.float32]:
+        """Log-probabilities [..., 2] of yes and no from logits [..., vocabulary]."""
+        logits = logits.float()
+        if self._first_tokens is not None:
+            self._first_tokens += logits.argmax(-1).flatten().tolist()
+        words = [logits[..., list(tokens)].logsumexp(-1) for tokens in (self.tokens.yes, self.tokens.no)]
+        scores: NDArray[np.float32] = (torch.stack(words, -1) - logits.logsumexp(-1, keepdim=True)).cpu().numpy()
+        return scores
+
+    @torch.inference_mode()
+    def _why_not_packed(self) -> str | None:
+        """Why this model's questions are not packed; None if they are.
+
+        First its structure counts, then a trial: two images in one batch, two questions in one row.
+        """
+        random = np.random.default_rng(0)
+        images = [Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)) for _ in range(2)]
+        prompts = self._prompts(CHECK_QUESTIONS)
+        try:
+            if reason := obstacle(self.model):
+                return f"its questions cannot be packed: {reason}"
+            difference = float(np.abs(self._packed(images, prompts)[1:] - self._plain(images[1:], prompts)).max())
+        except Exception as error:  # whatever goes wrong in a model that nobody has tried: the plain way remains
+            return f"a trial of packing its questions failed ({first_line(error)})"
+        if difference <= ALLOWED[self.model.dtype]:
+            return None
+        return f"packing its questions moved the answers by {difference:.2g} in a trial"
+
+    def close(self) -> None:
+        del self.model
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _float32_logits(head: torch.nn.Linear, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+    if output.dtype == torch.float32:
+        return output
+    bias = None if head.bias is None else head.bias.float()
+    return torch.nn.functional.linear(inputs[0].float(), head.weight.float(), bias)

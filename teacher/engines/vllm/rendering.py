@@ -1,0 +1,128 @@
+"""From images and a question to vLLM's requests; images of one size are rendered together."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from PIL import Image
+
+from teacher.engines.base import REFUSALS, ImageRefused
+from teacher.engines.config import first_line
+from teacher.engines.prompt import Prompts
+
+ALIKE = 6  # images of one size from which on rendering them together pays: vLLM renders two of them as well
+TOGETHER, TOGETHER_BYTES = 32, 64 << 20  # images, and bytes of their tensors, in one call of the image processor
+# Some models are given bytes, and normalise them themselves.
+RAW = {"do_rescale": False, "do_normalize": False}
+# What vLLM's own objects raise where they are not as they were.
+CHANGED = (AttributeError, KeyError, AssertionError)
+
+
+class VllmRenderer:
+    """Makes vLLM's request for the first question about each image.
+
+    vLLM renders one image after the other and spends milliseconds of Python on each, in which a small model has seen
+    several. Images of one size differ in their pixels alone: vLLM renders the first of them, and the others take copies
+    of its request with what the model's image processor makes of many images in one call. The last one is rendered by
+    vLLM too and has to come out the same; where it does not, vLLM renders them all.
+    """
+
+    def __init__(self, llm: Any, processor: Any, settings: Mapping[str, Any], sampling: Any) -> None:
+        self._renderer = llm.renderer
+        self._engine = llm.llm_engine
+        self._process = processor.image_processor
+        self._settings = settings
+        self._sampling = sampling
+        self._fewest: float = ALIKE  # images of one size that are rendered together
+
+    def try_out(self, prompts: Prompts) -> str | None:
+        """Why images have to be rendered one by one; None if they do not. Raises where they cannot be rendered at all:
+        ImageRefused, or one of `CHANGED`."""
+        images = [Image.effect_noise((84, 56), 50).convert("RGB") for _ in range(ALIKE)]
+        self.alone(images[0], prompts)
+        if self.together(images, prompts):
+            return None
+        self._fewest = math.inf
+        return "images are rendered one by one: this vLLM gives the model more than its image processor makes"
+
+    def requests(self, images: Sequence[Image.Image], prompts: Prompts) -> list[Any]:
+        """One request for each image, in their order. Raises ImageRefused."""
+        requests: list[Any] = [None] * len(images)
+        sizes: dict[tuple[int, int], list[int]] = {}
+        for index, image in enumerate(images):
+            sizes.setdefault(image.size, []).append(index)
+        for indices in sizes.values():
+            alike = [images[index] for index in indices]
+            rendered = self.together(alike, prompts) if len(alike) >= self._fewest else None
+            if rendered is None:
+                rendered = [self.alone(images[index], prompts, index) for index in indices]
+            for index, request in zip(indices, rendered, strict=True):
+                requests[index] = request
+        return requests
+
+    def alone(self, image: Image.Image, prompts: Prompts, index: int = 0) -> Any:
+        """The request for an image that vLLM renders. Raises ImageRefused, with `index`."""
+        prompt = {"prompt": prompts.texts[0], "multi_modal_data": {"image": image}}
+        try:
+            (rendered,) = self._renderer.render_cmpl([prompt], skip_mm_cache=True)
+            tasks = self._engine.get_supported_tasks()
+            request = self._engine.input_processor.process_inputs("", rendered, self._sampling, tasks)
+        except REFUSALS as error:
+            raise ImageRefused(index, first_line(error)) from error
+        tokens = request.prompt_token_ids
+        shared = len(tokens) - len(prompts.endings[0])
+        longest, limit = shared + max(map(len, prompts.endings)), self._engine.model_config.max_model_len
+        if longest >= limit:
+            reason = f"with the longest question it takes {longest} tokens, and the model {limit} with its answer"
+            raise ImageRefused(index, f"{reason}; lower --max-pixels, or raise --max-model-len")
+        places = [feature.mm_position for feature in request.mm_features]
+        assert tokens[shared:] == prompts.endings[0], "the processor changed the text behind the image"
+        assert max(place.offset + place.length for place in places) <= shared, "the question comes before the image"
+        return request
+
+    def together(self, images: Sequence[Image.Image], prompts: Prompts) -> list[Any] | None:
+        """The requests for images of one size; None where the image processor alone does not make what vLLM does."""
+        try:
+            first, last = self.alone(images[0], prompts), self.alone(images[-1], prompts)
+            (feature,) = first.mm_features
+            items = list(self._items(images, feature.data))
+            if (first.prompt_token_ids, items[-1]) != (last.prompt_token_ids, last.mm_features[0].data):
+                return None
+        except (*CHANGED, *REFUSALS):  # one by one it turns out which image it is
+            return None
+        requests = []
+        for image, item in zip(images, items, strict=True):
+            digest = _digest(image)
+            request = copy.copy(first)
+            request.mm_features = [replace(feature, data=item, identifier=digest, mm_hash=digest)]
+            requests.append(request)
+        return requests
+
+    def _items(self, images: Sequence[Image.Image], template: Any) -> Iterator[Any]:
+        """What the model is given for each image: `template` with what the image processor makes of it."""
+        size = sum(element.data.nbytes for element in template.values())
+        is_raw = any(element.data.dtype == torch.uint8 for element in template.values())
+        settings = {**self._settings, **(RAW if is_raw else {})}
+        count = max(1, min(TOGETHER, TOGETHER_BYTES // size))
+        for start in range(0, len(images), count):
+            chunk = list(images[start : start + count])
+            made = self._process(images=chunk, return_tensors="pt", **settings)
+            own = {name: made[name] for name in template if name in made}
+            for index in range(len(chunk)):
+                item = copy.copy(template)
+                for name, values in own.items():
+                    pattern = template[name].data
+                    data = values.to(pattern.dtype).reshape(len(chunk), *pattern.shape)[index]
+                    item[name] = replace(template[name], data=data)
+                yield item
+
+
+def _digest(image: Image.Image) -> str:
+    """What vLLM tells images apart by: it looks at one only of those that have the same."""
+    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()

@@ -1,0 +1,73 @@
+"""A language model that writes in vLLM's offline engine, its answers kept to a JSON schema token by token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from teacher.engines.base import REFUSALS, EngineUsage
+from teacher.engines.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first_line
+from teacher.engines.prompt import load_processor
+from teacher.engines.vllm.load import free_vllm, load_vllm
+from teacher.engines.writer import TEMPERATURE, WritingRequest, WrittenReply
+
+# Left free, a model that is at a loss writes blanks until its answer is full.
+COMPACT = {"backend": "xgrammar", "disable_any_whitespace": True}
+LONGEST = 12288  # tokens: a thousand class names, a few photos of a megapixel and the answer
+
+
+class VllmWriter:
+    """Follows `Writer`; `photos` is the largest number of photos that a request will have."""
+
+    calls_at_once = 1
+    slow_because: str | None = None
+
+    def __init__(self, teacher: ResolvedTeacher, options: EngineOptions, photos: int = 0) -> None:
+        self.model = teacher.config.model
+        self.usage = EngineUsage()
+        self._takes_photos = photos > 0 and _takes_images(teacher)
+        own: dict[str, Any] = {"structured_outputs_config": COMPACT}
+        if self._takes_photos:
+            own["limit_mm_per_prompt"] = {"image": photos, "video": 0}
+            own["mm_processor_kwargs"] = dict(teacher.config.processor) or None
+        self.llm: Any = load_vllm(teacher, options, LONGEST, **own)
+
+    def write(self, request: WritingRequest) -> WrittenReply:
+        from vllm import SamplingParams, exceptions
+        from vllm.sampling_params import StructuredOutputsParams
+
+        # vLLM 0.23 has only the second one, which is a ValueError there.
+        refusal = getattr(exceptions, "VLLMClientError", exceptions.VLLMValidationError)
+
+        photos = request.photos if self._takes_photos else ()
+        shown = [{"type": "image_pil", "image_pil": photo} for photo in photos]
+        message: dict[str, Any] = {"role": "user", "content": [*shown, {"type": "text", "text": request.prompt}]}
+        sampling = SamplingParams(
+            temperature=TEMPERATURE,
+            seed=request.seed,
+            max_tokens=request.length,
+            structured_outputs=StructuredOutputsParams(json=dict(request.schema)),
+        )
+        try:
+            # Templates that know no such switch leave it out of account.
+            switches = {"enable_thinking": False}
+            (output,) = self.llm.chat([message], sampling, use_tqdm=False, chat_template_kwargs=switches)
+        except (*REFUSALS, refusal) as error:
+            raise TeacherInvalid(
+                f"model {self.model} cannot take what it is to write from ({first_line(error)}); it needs a chat "
+                "template, and room for class names, photos and answer (--max-model-len)"
+            ) from error
+        self.usage.prompt_tokens += len(output.prompt_token_ids)
+        (written,) = output.outputs
+        return WrittenReply(text=written.text, cut=written.finish_reason == "length", saw_photos=bool(shown))
+
+    def close(self) -> None:
+        del self.llm
+        free_vllm()
+
+
+def _takes_images(teacher: ResolvedTeacher) -> bool:
+    try:
+        load_processor(teacher)
+    except TeacherInvalid:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Extraction: dataset and questions in, complete shards of answers out."""

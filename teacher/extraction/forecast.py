@@ -1,0 +1,125 @@
+"""What an extraction is going to cost, told before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from storage.answers.reuse import KnownAnswers
+from storage.answers.store import answer_directories, audits_of
+from storage.datasets.base import ImageDataset
+from teacher.extraction.plan import READERS, ExtractionPlan, digest_of
+
+NEEDED = ("images", "questions", "seconds", "start_seconds", "prefix_tokens", "suffix_tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """Answers that finished shards hold (`kept`), that the store knows from elsewhere (`reused`), and that are `asked`
+    for about `images_asked` images.
+
+    `seconds` of asking, after `start_seconds` of loading, are what the teacher's last run lets expect; None where it
+    has no run in the store.
+    """
+
+    images: int
+    questions: int
+    kept: int
+    reused: int
+    asked: int
+    images_asked: int
+    seconds: float | None
+    start_seconds: float | None
+
+    def lines(self) -> list[str]:
+        """For people."""
+        counted = (
+            f"{self.images:,} images x {self.questions} questions: {self.kept:,} answers are in finished shards, "
+            f"{self.reused:,} are reused, {self.asked:,} about {self.images_asked:,} images are to be asked"
+        )
+        if self.asked == 0:
+            return [counted, "no model is loaded: there is nothing to ask"]
+        if self.seconds is None or self.start_seconds is None:
+            return [counted, "how long that takes nobody knows: this teacher has no finished run in the store yet"]
+        return [
+            counted,
+            f"about {_duration(self.seconds)}, after {_duration(self.start_seconds)} of loading the teacher",
+        ]
+
+
+def forecast(plan: ExtractionPlan, dataset: ImageDataset, known: KnownAnswers, store: str) -> Forecast:
+    """Reads every image of the missing shards, as the extraction would; loads no model."""
+    texts = plan.header.questions.texts
+    asked = reused = images_asked = 0
+    with ThreadPoolExecutor(READERS) as readers:
+        for shard in plan.missing:
+            before = map(known.digest_of, shard.records)
+            ids = (record.image_id for record in shard.records)
+            for digest in readers.map(lambda image_id, old: digest_of(dataset, image_id, old), ids, before):
+                if digest is None:
+                    continue
+                yes = np.full(len(texts), np.nan, np.float32)
+                found = known.fill(digest, texts, yes, yes.copy())
+                reused += found
+                asked += len(texts) - found
+                images_asked += found < len(texts)
+    missing = sum(len(shard.records) for shard in plan.missing)
+    seconds, start_seconds = expected_seconds(
+        last_account(store, plan.header.teacher_fingerprint), images=images_asked, questions=asked
+    )
+    return Forecast(
+        images=plan.images,
+        questions=len(texts),
+        kept=(plan.images - missing) * len(texts),
+        reused=reused,
+        asked=asked,
+        images_asked=images_asked,
+        seconds=seconds,
+        start_seconds=start_seconds,
+    )
+
+
+def expected_seconds(
+    account: Mapping[str, Any] | None, *, images: int, questions: int
+) -> tuple[float | None, float | None]:
+    """Seconds of asking and of loading by the ledger of another run of the same teacher.
+
+    Time goes with the tokens that are computed: what an image's questions share once for each image, and the rest of
+    each question. A server tells no tokens; there time goes with the questions.
+    """
+    if not account or not account.get("questions"):
+        return None, None
+    asking = max(account["seconds"] - account["start_seconds"], 1e-9)
+    shared, own = account["prefix_tokens"], account["suffix_tokens"]
+    if shared + own == 0:
+        return asking * questions / account["questions"], account["start_seconds"]
+    tokens = images * shared / max(1, account["images"]) + questions * own / account["questions"]
+    return asking * tokens / (shared + own), account["start_seconds"]
+
+
+def last_account(store: str, teacher_fingerprint: str) -> Mapping[str, Any] | None:
+    """The ledger of the teacher's largest run, whatever it was about: short ones say little about speed."""
+    accounts: list[Mapping[str, Any]] = []
+    for directory in (*answer_directories(store), *answer_directories(audits_of(store))):
+        if f"/teacher={teacher_fingerprint}/" in directory.path:
+            accounts.extend(filter(_is_account, (directory.last_manifest() or {}).get("runs", [])))
+    return max(accounts, key=lambda account: account["questions"], default=None)
+
+
+def _is_account(run: object) -> bool:
+    """Whether it has what a forecast needs. What runs cost decides nothing else, so that others are passed over."""
+    values = [run.get(name) for name in NEEDED] if isinstance(run, Mapping) else [None]
+    return all(isinstance(value, int | float) and 0 <= value < math.inf for value in values)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,69 @@
+"""From a dataset's files to pixels and digests, a little ahead of the model."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from PIL import Image
+
+from storage.datasets.base import ImageDataset, ImageRecord
+from storage.errors import StorageUnavailable
+from storage.images.decode import ImageUnreadable, decode_image, shrink
+from teacher.extraction.failures import UNREADABLE_NOW
+from teacher.extraction.plan import GONE, READERS
+
+CHUNK = 32  # images read ahead
+
+
+@dataclass(frozen=True, slots=True)
+class ReadImage:
+    """An image of the dataset: its digest and pixels as far as there are any, and else the reason.
+
+    `gone` says that it is not there at all; another one that cannot be read may well be readable later.
+    """
+
+    record: ImageRecord
+    sha256: str | None
+    pixels: Image.Image | None
+    error: str | None
+    seconds: float = 0.0  # of reading and decoding
+    gone: bool = False
+
+
+def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | None) -> ReadImage:
+    """The image's digest and pixels, or the reason why there are none."""
+    started = time.perf_counter()
+    try:
+        data = dataset.read(record.image_id)
+    except (OSError, StorageUnavailable) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        gone = isinstance(error, GONE)
+        return ReadImage(record, None, None, f"{'cannot be read' if gone else UNREADABLE_NOW}: {why}", gone=gone)
+    except ImageUnreadable as error:  # of a part of an image
+        return ReadImage(record, None, None, str(error), gone=True)
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        pixels = shrink(decode_image(data), max_pixels)
+        return ReadImage(record, sha256, pixels, None, time.perf_counter() - started)
+    except ImageUnreadable as error:
+        return ReadImage(record, sha256, None, str(error))
+
+
+def read_ahead(
+    records: Sequence[ImageRecord], dataset: ImageDataset, max_pixels: int | None
+) -> Iterator[list[ReadImage]]:
+    """Chunks of decoded images; the next one is decoded while the caller has the engine work on this one."""
+    with ThreadPoolExecutor(READERS) as readers:
+
+        def submit(start: int) -> list[Future[ReadImage]]:
+            chunk = records[start : start + CHUNK]
+            return [readers.submit(read_image, dataset, record, max_pixels) for record in chunk]
+
+        ahead = submit(0)
+        for start in range(CHUNK, len(records) + CHUNK, CHUNK):
+            current, ahead = ahead, submit(start)
+            yield [future.result() for future in current]

@@ -1,0 +1,1 @@
+"""Question sets: generated, audited, selected."""

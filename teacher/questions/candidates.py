@@ -1,0 +1,142 @@
+"""What a language model wrote, judged: the questions that can be asked, and the reasons against the others."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from storage.questions import KEY_PATTERN, RESERVED_KEYS, AspectQuestion
+from teacher.questions.wording import (
+    STOP_WORDS,
+    ClassNames,
+    is_either_or,
+    is_negated,
+    is_yes_no_question,
+    nearly_the_same,
+    words,
+)
+
+FIELDS = ("key", "text", "negation")
+LONGEST_KEY = 40  # characters
+LONGEST_TEXT = 160
+
+
+class ReplyUnreadable(Exception):
+    """An answer is not what its schema asks for; the message is how it begins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One question as it was written, in one line and without control characters."""
+
+    key: str
+    text: str
+    negation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A candidate's text, and why it is not asked."""
+
+    group: str
+    text: str
+    reason: str
+
+
+def reply_schema(count: int) -> dict[str, Any]:
+    """The JSON schema of an answer with `count` candidates. Bounded: also nonsense comes to an end."""
+    longest = {"key": LONGEST_KEY, "text": LONGEST_TEXT, "negation": LONGEST_TEXT}
+    candidate = {
+        "type": "object",
+        "properties": {name: {"type": "string", "maxLength": longest[name]} for name in FIELDS},
+        "required": list(FIELDS),
+        "additionalProperties": False,
+    }
+    return {
+        "type": "object",
+        "properties": {"questions": {"type": "array", "items": candidate, "minItems": count, "maxItems": count}},
+        "required": ["questions"],
+        "additionalProperties": False,
+    }
+
+
+def read_reply(reply: str) -> list[Candidate]:
+    """The candidates of an answer in `reply_schema`. Raises ReplyUnreadable."""
+    try:
+        # Grammars let control characters into strings, which strict JSON does not.
+        entries = json.loads(reply, strict=False)["questions"]
+        return [Candidate(**{name: _one_line(entry[name]) for name in FIELDS}) for entry in entries]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ReplyUnreadable(_one_line(reply[:LONGEST_TEXT])) from error
+
+
+def judge(
+    candidate: Candidate, group: str, accepted: Sequence[AspectQuestion], classes: ClassNames
+) -> AspectQuestion | Rejection:
+    """The question that `candidate` is, with a key of its own, or why it is none beside those `accepted`."""
+    reason = _fault(candidate.text, classes) or _twin_fault(candidate) or _repetition(candidate.text, accepted)
+    if reason is not None:
+        return Rejection(group=group, text=candidate.text, reason=reason)
+    return AspectQuestion(
+        key=repair_key(candidate.key, candidate.text, {question.key for question in accepted}),
+        text=candidate.text,
+        group=group,
+        negation=candidate.negation,
+    )
+
+
+def repair_key(key: str, text: str, taken: Collection[str]) -> str:
+    """`key` as a free column name; one made of the text's words where nothing is left of it."""
+    telling = [word for word in words(text) if word not in STOP_WORDS]
+    slugs = (_slug(part) for part in (key, " ".join(telling[:4]), "question"))
+    repaired = next(slug for slug in slugs if KEY_PATTERN.fullmatch(slug) and slug not in RESERVED_KEYS)
+    number, free = 1, repaired
+    while free in taken:
+        number += 1
+        free = f"{repaired}_{number}"
+    return free
+
+
+def _slug(text: str) -> str:
+    """Lower-case ASCII letters, digits and `_`, a letter first; accents are taken off."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "_", plain).lstrip("_0123456789")[:LONGEST_KEY].strip("_")
+
+
+def _fault(text: str, classes: ClassNames) -> str | None:
+    if not is_yes_no_question(text):
+        return "no yes/no question"
+    if is_either_or(text):
+        return "either-or wording"
+    if is_negated(text):
+        return "negated wording"
+    named = classes.named_in(text)
+    return None if named is None else f"names the class {named!r}"
+
+
+def _twin_fault(candidate: Candidate) -> str | None:
+    if not candidate.negation:
+        return "negation is missing"
+    if words(candidate.negation) == words(candidate.text):
+        return "negation asks the same"
+    if not is_yes_no_question(candidate.negation):
+        return "negation is no yes/no question"
+    return None
+
+
+def _repetition(text: str, accepted: Sequence[AspectQuestion]) -> str | None:
+    for question in accepted:
+        if nearly_the_same(text, question.text):
+            return f"repeats {question.text!r}"
+        if question.negation is not None and words(text) == words(question.negation):
+            return f"asks the opposite of {question.text!r}"
+    return None
+
+
+def _one_line(text: str) -> str:
+    # Surrogates cannot be written to a file, and control characters do things to terminals.
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())

@@ -1,0 +1,210 @@
+"""A question set written by a language model: asked group by group, judged, asked again for what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from storage.documents import MEGABYTE, DocumentInvalid, read_text
+from storage.errors import InputInvalid
+from storage.questions import AspectQuestion
+from teacher.engines.writer import Writer, WritingRequest, WrittenReply
+from teacher.questions.candidates import Candidate, Rejection, ReplyUnreadable, judge, read_reply, reply_schema
+from teacher.questions.wording import ClassNames, readable
+
+PROMPT_FILE = Path(__file__).parent / "prompts" / "generate_questions.txt"
+PLACES = ("classes", "count", "existing", "group")  # in the prompt, each in braces
+# What a prompt says of the groups that everybody has; any other is known by its name alone.
+GROUPS = {
+    "visual": "visual (how it looks: colours, shapes, sizes, surfaces, parts)",
+    "categorical": "categorical (what kind of thing it is, what it is for, what it is made of)",
+    "environmental": "environmental (what surrounds it: place, background, light, company)",
+}
+SHARES = {"visual": 30, "categorical": 12, "environmental": 8}
+ROUNDS = 4
+AT_ONCE = 10  # questions in a request: of a longer list the later ones repeat the earlier
+SPARE = 2  # more than are missing, since some will be rejected
+TOKENS_EACH = 150  # for a candidate; most take half of it
+
+
+class PromptInvalid(InputInvalid):
+    """The prompt's file cannot be used; the message says what and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brief:
+    """What is to be written: `wanted` questions of each group that tell `classes` apart.
+
+    `prompt` has the places `PLACES`. What is missing is asked for in at most `rounds` rounds. An answer has at most
+    `length` tokens; None: as many as its candidates need.
+    """
+
+    classes: Sequence[str]
+    wanted: Mapping[str, int]
+    prompt: str
+    photos: Sequence[Image.Image] = field(default=(), repr=False)
+    rounds: int = ROUNDS
+    length: int | None = None
+    seed: int = 0
+
+    def request(self, group: str, count: int, existing: Sequence[AspectQuestion], seed: int) -> WritingRequest:
+        values = {
+            "classes": ", ".join(map(readable, self.classes)),
+            "count": str(count),
+            "existing": "\n".join(f"- {question.text}" for question in existing) or "(none)",
+            "group": GROUPS.get(group, group),
+        }
+        return WritingRequest(
+            prompt=re.sub(r"\{(\w+)\}", lambda place: values.get(place[1], place[0]), self.prompt),
+            schema=reply_schema(count),
+            length=self.length or TOKENS_EACH * count,
+            seed=seed,
+            photos=self.photos,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """The questions, ordered by group, and what was rejected, in the order written.
+
+    `missing` has the groups that are not complete. `saw_photos` says that the model was shown the photos.
+    """
+
+    questions: Sequence[AspectQuestion]
+    rejections: Sequence[Rejection]
+    missing: Mapping[str, int]
+    requests: int
+    saw_photos: bool
+
+
+def generate(
+    writer: Writer,
+    brief: Brief,
+    on_round: Callable[[int, int, int], None] | None = None,
+    *,
+    draft: Draft | None = None,
+    on_request: Callable[[], None] | None = None,
+) -> Generated:
+    """Have the questions written. `on_round` gets the round's number (from 1), and how many questions were found and
+    how many candidates rejected so far. `draft` has what was found before and gets what is found, and `on_request` is
+    called after each request. Raises what `writer` does."""
+    draft = draft or Draft(brief)
+    for number in range(1, brief.rounds + 1):
+        for group, count in draft.missing.items():
+            for _ in range(-(-count // AT_ONCE)):
+                draft.extend(writer, group)
+                if on_request is not None:
+                    on_request()
+        if on_round is not None:
+            on_round(number, len(draft.found), len(draft.rejections))
+        if not draft.missing:
+            break
+    order = list(brief.wanted)
+    return Generated(
+        questions=sorted(draft.found, key=lambda question: order.index(question.group or "")),
+        rejections=draft.rejections,
+        missing=draft.missing,
+        requests=draft.requests,
+        saw_photos=draft.saw_photos,
+    )
+
+
+class Draft:
+    """What has been found and rejected so far."""
+
+    def __init__(self, brief: Brief) -> None:
+        self.brief = brief
+        self.classes = ClassNames(brief.classes)
+        self.found: list[AspectQuestion] = []
+        self.rejections: list[Rejection] = []
+        self.requests = 0
+        self.saw_photos = False
+
+    def to_json(self) -> dict[str, Any]:
+        """What `resume` needs to go on from."""
+        return {
+            "classes": list(self.brief.classes),
+            "requests": self.requests,
+            "questions": [dataclasses.asdict(question) for question in self.found],
+        }
+
+    @classmethod
+    def resume(cls, brief: Brief, values: Mapping[str, Any]) -> Draft:
+        """Go on from what `to_json` gave: with its questions as far as the brief still wants them, and none where it
+        was about other classes. Raises KeyError or TypeError for values that are not from there."""
+        draft = cls(brief)
+        if values["classes"] != list(brief.classes):
+            return draft
+        if type(values["requests"]) is not int:
+            raise TypeError("requests is no number")
+        draft.requests = values["requests"]
+        for question in (AspectQuestion(**each) for each in values["questions"]):
+            if draft.missing.get(question.group or ""):
+                draft.found.append(question)
+        return draft
+
+    @property
+    def missing(self) -> dict[str, int]:
+        """How many questions each group lacks; complete groups are left out."""
+        groups = [question.group for question in self.found]
+        lacking = {group: count - groups.count(group) for group, count in self.brief.wanted.items()}
+        return {group: count for group, count in lacking.items() if count > 0}
+
+    def extend(self, writer: Writer, group: str) -> None:
+        """One request for some of what the group lacks, if anything."""
+        count = self.missing.get(group, 0)
+        if not count:
+            return
+        seed = self.brief.seed + self.requests
+        reply = writer.write(self.brief.request(group, min(AT_ONCE, count + SPARE), self.found, seed))
+        self.requests += 1
+        self.saw_photos |= reply.saw_photos
+        for candidate in self._candidates(reply, group):
+            verdict = judge(candidate, group, self.found, self.classes)
+            if isinstance(verdict, Rejection):
+                self.rejections.append(verdict)
+            elif self.missing.get(group):
+                self.found.append(verdict)
+
+    def _candidates(self, reply: WrittenReply, group: str) -> Sequence[Candidate]:
+        """What an answer holds; one that cannot be read is rejected as a whole."""
+        try:
+            return read_reply(reply.text)
+        except ReplyUnreadable as error:
+            reason = "answer was cut off; see --max-tokens" if reply.cut else "answer is not the JSON asked for"
+            self.rejections.append(Rejection(group=group, text=str(error), reason=reason))
+            return []
+
+
+def share_out(count: int, shares: Mapping[str, int]) -> dict[str, int]:
+    """`count` questions in the proportions of `shares`, by largest remainder; earlier groups win ties."""
+    total = sum(shares.values())
+    whole = {group: count * share // total for group, share in shares.items()}
+    by_remainder = sorted(shares, key=lambda group: -(count * shares[group] % total))
+    for group in by_remainder[: count - sum(whole.values())]:
+        whole[group] += 1
+    return {group: number for group, number in whole.items() if number}
+
+
+def load_prompt(path: Path = PROMPT_FILE) -> str:
+    """The text in a prompt's file. Raises PromptInvalid where one of `PLACES` is not in it, or another one is."""
+    try:
+        prompt = read_text(path, limit=MEGABYTE)
+    except OSError as error:
+        raise PromptInvalid(f"cannot read prompt {path}: {error.strerror}") from error
+    except DocumentInvalid as error:
+        raise PromptInvalid(f"cannot read prompt: {error}") from error
+    places = set(re.findall(r"\{(\w+)\}", prompt))
+    for place in PLACES:
+        if place not in places:
+            raise PromptInvalid(f"prompt {path} has no {{{place}}}; put it where that belongs")
+    if unknown := sorted(places - set(PLACES)):
+        known = ", ".join(f"{{{place}}}" for place in PLACES)
+        raise PromptInvalid(f"prompt {path} has an unknown place {{{unknown[0]}}}; known are {known}")
+    return prompt

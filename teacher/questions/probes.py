@@ -1,0 +1,118 @@
+"""What an audit asks besides the questions themselves: their opposites, other words, mirrored photos, and no photo.
+
+Everything here is an ordinary dataset or question set, so that the store keeps what was asked, and a second audit asks
+only what is new.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from storage.datasets.base import ImageDataset, ImageRecord
+from storage.images.decode import ImageUnreadable, decode_image
+from storage.questions import AspectQuestion, QuestionSet
+
+NEGATED, REPHRASED = "__negated", "__rephrased"
+REPHRASING = "Question: {question}"
+MIRRORED, BLANK = "mirrored/", "blank.png"
+GREY = (128, 128, 128)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureVariants:
+    """Each of `records` of a dataset mirrored, and one blank picture of their size, as a dataset of its own."""
+
+    dataset: ImageDataset
+    originals: Sequence[ImageRecord]
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset.name}~variants"
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        return self.dataset.class_names
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.dataset.notes
+
+    @property
+    def records(self) -> Sequence[ImageRecord]:
+        mirrored = [replace(record, image_id=MIRRORED + record.image_id) for record in self.originals]
+        return [*mirrored, replace(self.originals[0], image_id=BLANK)]
+
+    def read(self, image_id: str) -> bytes:
+        if image_id == BLANK:
+            return self._blank()
+        data = self.dataset.read(image_id.removeprefix(MIRRORED))
+        try:
+            return _encode(ImageOps.mirror(decode_image(data)))
+        except ImageUnreadable:
+            return data  # whoever decodes it finds out why
+
+    def _blank(self) -> bytes:
+        for record in self.originals:
+            try:
+                return _encode(Image.new("RGB", decode_image(self.dataset.read(record.image_id)).size, GREY))
+            except (ImageUnreadable, OSError):
+                continue
+        raise OSError("no photo of the sample can be read")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Some records of a dataset, as a dataset under the same name."""
+
+    dataset: ImageDataset
+    records: Sequence[ImageRecord]
+
+    @property
+    def name(self) -> str:
+        return self.dataset.name
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        return self.dataset.class_names
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.dataset.notes
+
+    def read(self, image_id: str) -> bytes:
+        return self.dataset.read(image_id)
+
+
+def choose_sample(records: Sequence[ImageRecord], count: int, *, seed: int = 0) -> list[ImageRecord]:
+    """`count` of `records` (all where there are fewer) in their order, as evenly over the classes as they come; a
+    larger count of one seed adds to a smaller one."""
+    generator = np.random.default_rng([seed, 5])
+    turns: list[tuple[int, float, int]] = []
+    seen: dict[int, int] = {}
+    for place in generator.permutation(len(records)).tolist():
+        label = records[place].label
+        turns.append((seen.get(label, 0), generator.random(), place))
+        seen[label] = seen.get(label, 0) + 1
+    return [records[place] for place in sorted(place for *_, place in sorted(turns)[:count])]
+
+
+def probing_questions(questions: QuestionSet) -> QuestionSet:
+    """Every question in other words, and its negation where it has one; keys end in REPHRASED and NEGATED."""
+    found = []
+    for question in questions.questions:
+        text = REPHRASING.format(question=question.text)
+        found.append(AspectQuestion(key=question.key + REPHRASED, text=text))
+        if question.negation is not None:
+            found.append(AspectQuestion(key=question.key + NEGATED, text=question.negation))
+    return QuestionSet(tuple(found))
+
+
+def _encode(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()

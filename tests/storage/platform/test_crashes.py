@@ -1,0 +1,46 @@
+"""A process that crashes leaves one line that says what it did; one that ends in another way leaves none."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from storage.platform.crashes import CRASHES
+
+SCRIPT = """
+import os, signal, sys
+from storage.platform.crashes import telling_crash
+with telling_crash("backbone 'x\x1b[1m' crashed"), telling_crash("an inner block"):
+    {within}
+{after}
+"""
+
+
+def ended(within: str, after: str = "") -> tuple[int, str]:
+    script = SCRIPT.format(within=within, after=after)
+    # A process that the line's writer held open would run into the limit.
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("name", CRASHES)
+def test_a_crash_is_told_in_one_line(name: str):
+    code, said = ended(f"os.kill(os.getpid(), signal.{name})")
+    assert code == -signal.Signals[name]
+    assert said == "\nbackbone 'x\\x1b[1m' crashed\n"
+
+
+@pytest.mark.parametrize(
+    ("within", "after", "code", "said"),
+    [
+        ("pass", "sys.exit(3)", 3, ""),
+        ("os._exit(4)", "", 4, ""),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "", -signal.SIGKILL, ""),
+        ("os.kill(os.getpid(), signal.SIGTERM)", "", -signal.SIGTERM, ""),
+        ("sys.exit('an error')", "", 1, "an error\n"),
+        ("pass", "os.kill(os.getpid(), signal.SIGSEGV)", -signal.SIGSEGV, ""),
+    ],
+)
+def test_other_ends_are_told_by_nobody(within: str, after: str, code: int, said: str):
+    assert ended(within, after) == (code, said)

@@ -1,0 +1,42 @@
+import json
+
+import pytest
+
+from student.classification.config import StudentConfig
+from student.classification.recipes import recipe
+from student.core.settings import ConfigInvalid
+
+
+def test_json_round_trip():
+    config = recipe("paper", seed=3)
+    assert StudentConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "resnt18"}, "timm has no backbone 'resnt18'; did you mean resnet18"),
+        ({"backbone": "resnet18.nonsense"}, "timm has no weights 'nonsense' of 'resnet18'"),
+        ({"backbone": "test_byobnet", "pretrained": True, "epochs": 0}, "epochs is 0; it must be at least 1"),
+        ({"epoch": 3}, "student setting 'epoch' is unknown; did you mean epochs"),
+        ({"optimizer": "adam"}, "optimizer 'adam' is unknown; use one of 'sgd', 'adamw'"),
+        ({"precision": "fp8"}, "precision 'fp8' is unknown"),
+        ({"warmup": 30}, r"warmup is 30; it must be below epochs \(30\)"),
+        ({"schedule": "multistep"}, "has no milestones"),
+        ({"crop_scale": (0.9, 0.5)}, "crop_scale is"),
+        ({"batch_size": 5, "devices": 2}, "batch_size 5 does not divide among 2 devices"),
+        ({"cache_size": 32}, r"must be at least image_size \(64\)"),
+        ({"val_fraction": 1.0}, "val_fraction is 1.0; it must be at least 0 and below 1"),
+        ({"alpha": -1.0}, "alpha is -1.0"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line(changes: dict[str, object], message: str):
+    with pytest.raises(ConfigInvalid, match=message) as caught:
+        recipe("small", **changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_where_a_run_is_computed_does_not_make_it_another_run():
+    config = recipe("small")
+    assert config.replace(devices=2, threads=1).learned() == config.learned()
+    assert config.replace(lr=0.2).learned() != config.learned()

@@ -1,0 +1,155 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from storage.answers.read import Answers
+from storage.datasets import DatasetInvalid, FileDataset
+from storage.questions import QuestionSet
+from student.classification.config import StudentConfig
+from student.classification.evaluate import (
+    Evaluation,
+    calibration_error,
+    evaluate,
+    read_evaluation,
+    score_aspects,
+    score_classes,
+    score_labels,
+    why_unscored,
+)
+from student.classification.examples import ExamplesInvalid, Knowledge
+from student.classification.training import train
+from student.core.cache import evaluation_cache
+from student.core.model import Logits, Student
+from student.core.runs import RunInvalid
+
+
+def test_scores_of_labels_are_shares():
+    logits = torch.eye(6)[[0, 0, 2, 3]]
+    scores = score_labels(logits, torch.tensor([0, 1, 2, 3]))
+    assert scores["top1"] == 0.75
+    assert scores["macro_accuracy"] == 0.75
+
+
+def test_macro_accuracy_weighs_the_classes_alike():
+    scores = score_labels(torch.eye(3)[[0, 0, 0, 0]], torch.tensor([0, 0, 0, 1]))
+    assert (scores["top1"], scores["macro_accuracy"]) == (0.75, 0.5)
+
+
+def test_top5_looks_at_five():
+    logits = torch.arange(7.0).repeat(7, 1)
+    assert score_labels(logits, torch.arange(7))["top5"] == pytest.approx(5 / 7)
+
+
+def test_a_class_without_images_has_no_score():
+    scores = score_classes(torch.eye(3)[[0, 1]], torch.tensor([0, 0]), ("a", "b", "c"))
+    assert [(score.images, score.top1) for score in scores] == [(2, 0.5), (0, None), (0, None)]
+
+
+def test_aspects_are_scored_against_the_teacher():
+    logits = torch.tensor([[3.0, -9.0], [2.0, 0.0], [-1.0, 9.0], [5.0, 1.0]])
+    teacher = torch.tensor([[0.9, 0.7], [0.8, 0.9], [0.1, 0.8], [0.5, float("nan")]])
+    ranked, always_yes = score_aspects(logits.sigmoid(), teacher, ("ranked", "always_yes"))
+    assert (ranked.auroc, ranked.images) == (1.0, 4)
+    assert (always_yes.auroc, always_yes.images) == (None, 3)
+    assert score_aspects((-logits).sigmoid(), teacher, ("ranked", "always_yes"))[0].auroc == 0.0
+
+
+def test_calibration_error_is_the_gap_in_each_bin():
+    assert calibration_error(torch.tensor([0.2, 0.8]), torch.tensor([0.2, 0.8])) == pytest.approx(0, abs=1e-6)
+    assert calibration_error(torch.tensor([0.9] * 4), torch.tensor([0.5, 0.6, 0.4, 0.5])) == pytest.approx(0.4)
+    # Within one bin errors cancel, between bins they do not.
+    assert calibration_error(torch.tensor([0.9, 0.1]), torch.tensor([0.7, 0.3])) == pytest.approx(0.2)
+
+
+class LoudAspects(torch.nn.Module):
+    """Says class 1 and shouts every aspect."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([0.0, 1.0, 0.0, 99.0, 99.0]).repeat(len(images), 1)
+
+
+def test_an_aspect_never_reaches_the_argmax():
+    logits = Student(LoudAspects(), classes=3, aspects=2)(torch.zeros(4, 3, 8, 8))
+    assert isinstance(logits, Logits)
+    assert score_labels(logits.class_logits_BC, torch.tensor([1, 1, 1, 0]))["top1"] == 0.75
+
+
+def test_a_run_is_evaluated_on_the_split_asked_for(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, knowledge: Knowledge, tmp_path: Path
+):
+    run = train(config.replace(epochs=8), dataset, knowledge, tmp_path, progress=False)
+    scores = evaluate(tmp_path, dataset, answers)
+    assert (scores.split, scores.images, scores.dropped_images) == ("test", 12, 0)
+    assert (scores.top1, scores.macro_accuracy, scores.top5) == (1.0, 1.0, 1.0)
+    assert [score.key for score in scores.aspects] == ["is_warm", "is_leafy"]
+    assert scores.aspect_auroc == 1.0
+    assert scores.best_epoch == run.best_epoch
+    assert read_evaluation(tmp_path, "test") == scores
+    assert Evaluation.from_dict(json.loads(json.dumps(scores.to_dict()))) == scores
+    assert evaluate(tmp_path, dataset, answers, split="train").images == 24
+
+
+def test_without_answers_for_the_split_aspects_are_left_out(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, knowledge: Knowledge, tmp_path: Path
+):
+    train(config, dataset, knowledge, tmp_path, progress=False)
+    assert evaluate(tmp_path, dataset).aspects == ()
+    rows = [row for row, split in enumerate(answers.splits) if split == "train"]
+    train_only = dataclasses.replace(
+        answers, image_ids=tuple(answers.image_ids[row] for row in rows), yes=answers.yes[rows], no=answers.no[rows]
+    )
+    assert evaluate(tmp_path, dataset, train_only).aspect_auroc is None
+
+
+def test_decoded_photos_give_the_same_scores(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
+    train(config.replace(epochs=1, warmup=0, method="base"), dataset, Knowledge(), tmp_path, progress=False)
+    records = [record for record in dataset.records if record.split == "test"]
+    with evaluation_cache(config, dataset, records, tmp_path / "photos", progress=False) as photos:
+        assert evaluate(tmp_path, dataset, photos=photos) == evaluate(tmp_path, dataset, batch_size=5)
+
+
+def test_what_cannot_be_evaluated_is_one_line(
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+):
+    with pytest.raises(RunInvalid, match="no run at"):
+        evaluate(tmp_path, dataset)
+    train(config.replace(epochs=1, warmup=0), dataset, knowledge, tmp_path, progress=False)
+    with pytest.raises(DatasetInvalid, match="has no split 'validation'; it has train, test"):
+        evaluate(tmp_path, dataset, split="validation")
+    with pytest.raises(ExamplesInvalid, match="has other classes than the run"):
+        evaluate(tmp_path, dataclasses.replace(dataset, class_names=("a", "b", "c")))
+    (tmp_path / "result.json").unlink()
+    with pytest.raises(RunInvalid, match="is not finished; train it again"):
+        evaluate(tmp_path, dataset)
+
+
+def test_aspects_that_are_not_scored_are_told(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, knowledge: Knowledge, tmp_path: Path
+):
+    run = train(config.replace(epochs=1, warmup=0), dataset, knowledge, tmp_path, progress=False)
+    learnt = run.description.aspects
+
+    def lines(given: Answers, split: str = "test") -> list[str]:
+        scores = evaluate(tmp_path, dataset, given, split)
+        return why_unscored(learnt, scores.aspects, scores.images, split)
+
+    def only(rows: list[int]) -> Answers:
+        ids = tuple(answers.image_ids[row] for row in rows)
+        return dataclasses.replace(answers, image_ids=ids, yes=answers.yes[rows], no=answers.no[rows])
+
+    train_rows = [row for row, split in enumerate(answers.splits) if split == "train"]
+    test_rows = [row for row, split in enumerate(answers.splits) if split == "test"]
+    assert lines(answers) == []
+    (line,) = lines(only(train_rows))
+    assert line.startswith("no aspects of images are scored: the store has no answers about images of split 'test'")
+    assert "'aspects extract --splits test'" in line
+    (line,) = lines(only([*train_rows, *test_rows[:5]]))
+    assert line.startswith("aspects are scored on 5 of 12 images")
+    one = dataclasses.replace(
+        answers, questions=QuestionSet(answers.questions.questions[:1]), yes=answers.yes[:, :1], no=answers.no[:, :1]
+    )
+    assert lines(one)[0].startswith("1 of 2 aspects of images are scored")
+    assert why_unscored((), (), 12, "test") == ["no aspects of images are scored: this student learnt none"]

@@ -1,0 +1,219 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from storage.answers.read import Answers
+from storage.datasets import FileDataset
+from storage.datasets.base import select
+from storage.questions import AspectQuestion, QuestionSet
+from student.classification.config import StudentConfig
+from student.classification.evaluate import evaluate
+from student.classification.examples import (
+    ExamplesInvalid,
+    Knowledge,
+    chosen_questions,
+    digest_of,
+    join_examples,
+    training_records,
+)
+from student.classification.training import train
+from tests.student.conftest import answers_for
+
+
+def test_answers_join_by_image_id(config: StudentConfig, dataset: FileDataset, answers: Answers):
+    records = select(dataset, ("train",))
+    order = np.random.default_rng(0).permutation(len(answers.image_ids))
+    shuffled = dataclasses.replace(
+        answers,
+        image_ids=tuple(answers.image_ids[row] for row in order),
+        yes=answers.yes[order],
+        no=answers.no[order],
+    )
+    examples = join_examples(config, dataset, records, Knowledge(image=shuffled))
+    rows = [answers.image_ids.index(record.image_id) for record in records]
+    (targets,) = examples.targets
+    np.testing.assert_allclose(targets.numpy(), answers.p_yes[rows], atol=1e-6)
+    assert [aspect.key for aspect in examples.aspects] == ["is_warm", "is_leafy"]
+    assert examples.labels_N.tolist() == [record.label for record in records]
+
+
+def test_the_validation_split_is_a_share_of_every_class(config: StudentConfig, dataset: FileDataset, answers: Answers):
+    records = select(dataset, ("train",))
+    examples = join_examples(config, dataset, records, Knowledge(image=answers))
+    train, val = set(examples.train_indices.tolist()), set(examples.val_indices.tolist())
+    assert train | val == set(range(24))
+    assert not train & val
+    assert sorted(examples.labels_N[examples.val_indices].tolist()) == [0, 0, 1, 1, 2, 2]
+    assert {records[index].split for index in train | val} == {"train"}
+
+
+def test_base_and_distilled_of_one_seed_are_validated_alike(
+    config: StudentConfig, dataset: FileDataset, answers: Answers
+):
+    records = select(dataset, ("train",))
+    distilled = join_examples(config, dataset, records, Knowledge(image=answers))
+    base = join_examples(config.replace(alpha=0.0), dataset, records, Knowledge(image=answers))
+    other = join_examples(config.replace(seed=1), dataset, records, Knowledge(image=answers))
+    assert base.val_indices.tolist() == distilled.val_indices.tolist() != other.val_indices.tolist()
+    assert (base.targets, base.aspects) == ((), ())
+
+
+def test_small_classes_keep_an_image_to_train_on(config: StudentConfig, dataset: FileDataset):
+    config = config.replace(method="base")
+    records = [record for record in select(dataset, ("train",)) if record.image_id[-5] in "01"]
+    examples = join_examples(config.replace(val_fraction=0.9), dataset, records, Knowledge())
+    assert (len(examples.train_indices), len(examples.val_indices)) == (3, 3)
+    single = records[1:]
+    examples = join_examples(config, dataset, single, Knowledge())
+    assert (len(examples.train_indices), len(examples.val_indices)) == (3, 2)
+    assert len(join_examples(config.replace(val_fraction=0.0), dataset, single, Knowledge()).train_indices) == 5
+
+
+def test_another_datasets_answers_are_refused(config: StudentConfig, dataset: FileDataset):
+    foreign = answers_for(dataset, dataset_name="flowers")
+    with pytest.raises(ExamplesInvalid, match="these answers are about dataset 'flowers', not 'colours'"):
+        join_examples(config, dataset, select(dataset, ("train",)), Knowledge(image=foreign))
+
+
+def test_dropping_leaves_the_same_images_to_both(config: StudentConfig, dataset: FileDataset, answers: Answers):
+    records = select(dataset, ("train",))
+    without_first = dataclasses.replace(
+        answers, image_ids=answers.image_ids[1:], yes=answers.yes[1:], no=answers.no[1:]
+    )
+    config = config.replace(missing_answers="drop")
+    distilled = join_examples(config, dataset, records, Knowledge(image=without_first))
+    base = join_examples(config.replace(alpha=0.0), dataset, records, Knowledge(image=without_first))
+    assert distilled.train_indices.tolist() == base.train_indices.tolist()
+    assert 0 not in [*base.train_indices.tolist(), *base.val_indices.tolist()]
+
+
+def test_one_answer_of_two_is_enough_to_stay(config: StudentConfig, dataset: FileDataset, answers: Answers):
+    yes = answers.yes.copy()
+    yes[0, 1] = np.nan
+    partly = Knowledge(image=dataclasses.replace(answers, yes=yes))
+    examples = join_examples(config, dataset, select(dataset, ("train",)), partly)
+    assert examples.targets[0][0].isnan().tolist() == [False, True]
+
+
+def test_the_digest_follows_images_labels_and_answers(dataset: FileDataset, answers: Answers):
+    records, knowledge = select(dataset, ("train",)), Knowledge(image=answers)
+    others = Knowledge(image=dataclasses.replace(answers, yes=answers.no))
+    relabelled = [dataclasses.replace(records[0], label=1), *records[1:]]
+    digests = {
+        digest_of(dataset, records, knowledge),
+        digest_of(dataset, records[1:], knowledge),
+        digest_of(dataset, records, Knowledge()),
+        digest_of(dataset, records, others),
+        digest_of(dataset, records, Knowledge(image=answers, classes=others.image)),
+        digest_of(dataset, relabelled, knowledge),
+    }
+    assert len(digests) == 6
+    assert digest_of(dataset, records, knowledge) in digests
+
+
+def test_a_method_that_learns_from_answers_is_refused_without(config: StudentConfig, dataset: FileDataset):
+    with pytest.raises(ExamplesInvalid, match="method 'makd' learns from answers, but there are none"):
+        join_examples(config, dataset, select(dataset, ("train",)), Knowledge())
+
+
+def test_answers_about_classes_stand_in_for_those_about_images_and_the_other_way_round(
+    config: StudentConfig, dataset: FileDataset, answers: Answers
+):
+    records = select(dataset, ("train",))
+    lavid = config.replace(method="lavid")
+    (means,) = join_examples(lavid, dataset, records, Knowledge(image=answers)).targets
+    assert len(means.unique(dim=0)) == 3
+    (same,) = join_examples(config, dataset, records, Knowledge(classes=answers)).targets
+    np.testing.assert_allclose(same.numpy(), answers.p_yes[: len(records)], atol=1e-6)
+    both = join_examples(config.replace(method="makd+lavid"), dataset, records, Knowledge(image=answers))
+    assert [aspect.key for aspect in both.aspects] == ["is_warm", "is_leafy", "is_warm_class", "is_leafy_class"]
+    assert [aspect.link for aspect in both.aspects] == ["logit", "logit", "probability", "probability"]
+
+
+def test_fewer_questions_are_a_part_of_more(config: StudentConfig):
+    questions = QuestionSet(
+        tuple(AspectQuestion(key=f"q{n}", text=f"Is it {n}?", group="odd" if n % 2 else "even") for n in range(9))
+    )
+    few = chosen_questions(config.replace(question_count=3), questions).tolist()
+    more = chosen_questions(config.replace(question_count=5), questions).tolist()
+    assert (len(few), len(more)) == (3, 5)
+    assert set(few) < set(more)
+    assert more == sorted(more)
+    assert chosen_questions(config.replace(without_group="odd"), questions).tolist() == [0, 2, 4, 6, 8]
+    with pytest.raises(ExamplesInvalid, match="question_count is 10, but there are 9 questions"):
+        chosen_questions(config.replace(question_count=10), questions)
+    with pytest.raises(ExamplesInvalid, match="no question is of the group 'visual'; the groups are even, odd"):
+        chosen_questions(config.replace(without_group="visual"), questions)
+
+
+def test_a_fraction_of_the_images_is_a_part_of_a_larger_one(
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge
+):
+    records = select(dataset, ("train",))
+    config = config.replace(val_fraction=0.0)
+    used = [
+        set(join_examples(config.replace(train_fraction=share), dataset, records, knowledge).train_indices.tolist())
+        for share in (0.25, 0.5, 1.0)
+    ]
+    assert [len(indices) for indices in used] == [6, 12, 24]
+    assert used[0] < used[1] < used[2]
+    assert sorted(records[index].label for index in used[0]) == [0, 0, 1, 1, 2, 2]
+
+
+def test_images_whose_label_is_hidden_teach_by_their_answers_alone(
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge
+):
+    records = select(dataset, ("train",))
+    few = config.replace(label_fraction=0.5)
+    examples = join_examples(few, dataset, records, knowledge)
+    known = examples.labels_N >= 0
+    assert known.sum() == 12
+    assert (known[examples.val_indices]).all()
+    assert len(examples.train_indices) == 24 - len(examples.val_indices)
+    assert not examples.targets[0][examples.train_indices].isnan().any()
+    # What is looked up by the class does not exist for them, and labels alone are all that base has.
+    (means,) = join_examples(few.replace(method="class-mean"), dataset, records, knowledge).targets
+    assert torch.equal(means.isnan().all(dim=1), ~known)
+    (about_classes,) = join_examples(
+        few.replace(method="lavid"), dataset, records, Knowledge(classes=knowledge.image)
+    ).targets
+    assert torch.equal(about_classes.isnan().all(dim=1), ~known)
+    base = join_examples(few.replace(method="base"), dataset, records, knowledge)
+    assert len(base.train_indices) == len(examples.train_indices)
+    assert (base.labels_N[base.train_indices] >= 0).all()
+    assert torch.equal(base.val_indices, examples.val_indices)
+
+
+def test_photos_without_a_label_are_trained_on_where_they_have_answers(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+):
+    hidden = {record.image_id for record in select(dataset, ("train",)) if record.image_id.endswith("5.png")}
+    records = [
+        dataclasses.replace(record, split="unlabelled", label=-1, label_name="")
+        if record.image_id in hidden
+        else record
+        for record in dataset.records
+    ]
+    mixed = dataclasses.replace(dataset, records=records)
+    found = training_records(mixed)
+    assert len(found) == 24
+    config = config.replace(val_fraction=0.0)
+    examples = join_examples(config, mixed, found, Knowledge(image=answers))
+    assert sorted(examples.labels_N.tolist())[:4] == [-1, -1, -1, 0]
+    assert len(examples.train_indices) == 24
+    # Nobody has asked about one of them: it is left out, and nobody is told to ask.
+    rows = [row for row, image_id in enumerate(answers.image_ids) if image_id != min(hidden)]
+    partly = dataclasses.replace(
+        answers,
+        image_ids=tuple(answers.image_ids[row] for row in rows),
+        yes=answers.yes[rows],
+        no=answers.no[rows],
+    )
+    assert len(join_examples(config, mixed, found, Knowledge(image=partly)).train_indices) == 23
+    run = train(config.replace(method="makd+posterior"), mixed, Knowledge(image=answers), tmp_path, progress=False)
+    assert (run.train_images, run.epochs[-1].loss < run.epochs[0].loss) == (24, True)
+    with pytest.raises(ExamplesInvalid, match="split 'unlabelled' of dataset 'colours' have no label"):
+        evaluate(tmp_path, mixed, split="unlabelled")

@@ -1,0 +1,128 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import timm
+import torch
+
+from storage.answers.read import Answers
+from storage.datasets import FileDataset
+from storage.images.decode import decode_image
+from student.classification.config import StudentConfig
+from student.classification.evaluate import predict_logits
+from student.classification.examples import Knowledge
+from student.classification.export import ExportInvalid, export, predict
+from student.classification.training import train
+from student.core.cache import PhotosInvalid, evaluation_cache
+
+BACKBONES = ["test_resnet", "test_vit", "test_efficientnet"]
+
+
+@pytest.fixture
+def run_dir(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, knowledge: Knowledge, tmp_path: Path
+) -> Path:
+    train(config.replace(epochs=8, resize_size=36), dataset, knowledge, tmp_path / "run", progress=False)
+    return tmp_path / "run"
+
+
+def truth(config: StudentConfig, dataset: FileDataset, run_dir: Path) -> tuple[list[Path], torch.Tensor, torch.Tensor]:
+    """Paths of the test photos and the run's own class and aspect logits for them."""
+    from student.core.runs import load_run
+
+    records = [record for record in dataset.records if record.split == "test"]
+    run = load_run(run_dir)
+    with evaluation_cache(run.description.config, dataset, records, run_dir / "photos", progress=False) as photos:
+        logits = predict_logits(run.load(), photos, progress=False)
+    return [dataset.paths[record.image_id] for record in records], logits.class_logits_BC, logits.aspect_logits_BQ
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_timm_alone_gives_the_same_logits(
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path, backbone: str
+):
+    run = train(
+        config.replace(backbone=backbone, epochs=2, resize_size=36, drop_rate=0.0),
+        dataset, knowledge, tmp_path / "run", progress=False,
+    )  # fmt: skip
+    export(run.run_dir, tmp_path / "out", formats=["safetensors"])
+    paths, class_logits, _ = truth(config, dataset, run.run_dir)
+    model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+    with torch.no_grad():
+        found = model(torch.stack([transform(decode_image(path.read_bytes())) for path in paths]))
+    torch.testing.assert_close(found, class_logits, atol=1e-4, rtol=1e-4)
+
+
+def test_timm_loads_the_weights_as_a_checkpoint(config: StudentConfig, run_dir: Path, tmp_path: Path):
+    export(run_dir, tmp_path / "out", formats=["safetensors"])
+    images = torch.randn(2, 3, 32, 32)
+    model = timm.create_model(
+        config.backbone, num_classes=3, checkpoint_path=str(tmp_path / "out" / "model.safetensors")
+    ).eval()
+    local = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    assert torch.equal(model(images), local(images))
+
+
+@pytest.mark.parametrize("keep_aspects", [False, True])
+def test_onnxruntime_gives_the_same_logits_for_any_batch(
+    config: StudentConfig, dataset: FileDataset, run_dir: Path, tmp_path: Path, keep_aspects: bool
+):
+    done = export(run_dir, tmp_path / "out", formats=["onnx"], keep_aspects=keep_aspects)
+    assert done.onnx_difference is not None
+    assert done.onnx_difference <= 1e-4
+    use = json.loads((tmp_path / "out" / "preprocessing.json").read_text())
+    paths, class_logits, aspect_logits = truth(config, dataset, run_dir)
+    session = onnxruntime.InferenceSession(str(tmp_path / "out" / "model.onnx"))
+    images = np.stack([np.asarray(decode_image(path.read_bytes()).resize((32, 32)), np.float32) for path in paths])
+    images = ((images / 255 - use["mean"]) / use["std"]).transpose(0, 3, 1, 2).astype(np.float32)
+    outputs = session.run(None, {"images": images})
+    assert [output.name for output in session.get_outputs()] == ["class_logits", "aspect_logits"][: 1 + keep_aspects]
+    assert outputs[0].shape == class_logits.shape
+    # Resized in one step here, so not to the last digit; the classes are the same.
+    assert (outputs[0].argmax(axis=1) == class_logits.argmax(dim=1).numpy()).all()
+    if keep_aspects:
+        assert outputs[1].shape == aspect_logits.shape
+    assert not list((tmp_path / "out").glob("*.unfinished"))
+
+
+def test_predictions_of_run_and_export_are_the_evaluations(
+    config: StudentConfig, dataset: FileDataset, run_dir: Path, tmp_path: Path
+):
+    export(run_dir, tmp_path / "plain")
+    export(run_dir, tmp_path / "aspects", formats=["safetensors"], keep_aspects=True)
+    paths, class_logits, aspect_logits = truth(config, dataset, run_dir)
+    names = ("blue", "green", "red")
+    for folder, has_aspects in ((run_dir, True), (tmp_path / "plain", False), (tmp_path / "aspects", True)):
+        predictions = predict(folder, paths)
+        assert [p.classes[0][0] for p in predictions] == [names[i] for i in class_logits.argmax(dim=1)]
+        best = class_logits.softmax(dim=1).max(dim=1).values.tolist()
+        assert [p.classes[0][1] for p in predictions] == pytest.approx(best, abs=1e-4)
+        warm = [p.aspects.get("is_warm") for p in predictions]
+        expected = aspect_logits[:, 0].sigmoid().tolist()
+        assert warm == (pytest.approx(expected, abs=1e-4) if has_aspects else [None] * len(paths))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "preprocessing.json"])
+def test_an_export_with_a_flipped_bit_predicts_nothing(run_dir: Path, tmp_path: Path, name: str):
+    export(run_dir, tmp_path / "out", formats=["safetensors"])
+    use = json.loads((tmp_path / "out" / "preprocessing.json").read_text())
+    (tmp_path / "out" / "preprocessing.json").write_text(json.dumps(use | {"later": 1}))
+    assert predict(tmp_path / "out", []) == []
+    data = bytearray((tmp_path / "out" / name).read_bytes())
+    data[-5 if name == "model.safetensors" else data.index(b"resize_short_side") + 20] ^= 1
+    (tmp_path / "out" / name).write_bytes(data)
+    with pytest.raises(ExportInvalid, match=rf"{name} is damaged.*; export again"):
+        predict(tmp_path / "out", [])
+
+
+def test_what_cannot_be_exported_or_predicted_is_one_line(run_dir: Path, tmp_path: Path):
+    with pytest.raises(ExportInvalid, match="export format 'tflite' is unknown; use safetensors or onnx"):
+        export(run_dir, tmp_path / "out", formats=["tflite"])
+    with pytest.raises(ExportInvalid, match="no run and no safetensors export in"):
+        predict(tmp_path, [])
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    with pytest.raises(PhotosInvalid, match=r"broken\.png cannot be read"):
+        predict(run_dir, [tmp_path / "broken.png"])

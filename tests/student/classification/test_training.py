@@ -1,0 +1,267 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+
+from storage.answers.read import Answers
+from storage.datasets import FileDataset, image_folder
+from storage.errors import RunFailed
+from student.classification.config import StudentConfig
+from student.classification.examples import ExamplesInvalid, Knowledge
+from student.classification.training import kept_epoch, train
+from student.core import devices
+from student.core.loop import TrainingDiverged
+from student.core.runs import EpochLog, RunInvalid, load_run
+from student.core.settings import ConfigInvalid
+from tests.student.conftest import answers_for
+
+PROJECT = Path(__file__).parents[3]
+
+# Trains in a process of its own until somebody kills it.
+TRAIN_SCRIPT = """
+import json, sys, torch
+from pathlib import Path
+from storage.datasets import image_folder
+from student.classification.config import StudentConfig
+from student.classification.examples import Knowledge
+from student.classification.training import train
+from tests.student.conftest import answers_for
+torch.set_num_threads(1)
+dataset = image_folder(Path(sys.argv[1]), name="colours")
+config = StudentConfig.from_dict(json.loads(sys.argv[3]))
+train(config, dataset, Knowledge(image=answers_for(dataset)), Path(sys.argv[2]), progress=False)
+"""
+
+
+class Stopped(Exception):
+    pass
+
+
+def weights_of(run_dir: Path) -> dict[str, torch.Tensor]:
+    return load_run(run_dir).load().state_dict()
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    expected, found = weights_of(one), weights_of(other)
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd", "val_fraction": 0.0},
+        {"optimizer": "adamw", "lr": 0.002, "policy": "trivial", "precision": "bf16-mixed", "val_fraction": 0.0},
+    ],
+)
+def test_a_stopped_run_goes_on_to_the_same_bits(
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path, changes: dict[str, object]
+):
+    config = config.replace(**changes)
+
+    def stop_after_two(log: EpochLog) -> None:
+        if log.epoch == 2:
+            raise Stopped
+
+    whole = train(config, dataset, knowledge, tmp_path / "whole", progress=False)
+    with pytest.raises(Stopped):
+        train(config, dataset, knowledge, tmp_path / "stopped", progress=False, on_epoch=stop_after_two)
+    torch.manual_seed(99)  # what the process did in between is of no account
+    epochs: list[int] = []
+    went_on = train(
+        config, dataset, knowledge, tmp_path / "stopped", progress=False, on_epoch=lambda log: epochs.append(log.epoch)
+    )
+    assert epochs == [3]
+    assert_same_weights(tmp_path / "whole", tmp_path / "stopped")
+    assert [log.loss for log in went_on.epochs] == [log.loss for log in whole.epochs]
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(
+    config: StudentConfig, photos_root: Path, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+):
+    config = config.replace(epochs=40, val_fraction=0.0)
+    arguments = [sys.executable, "-c", TRAIN_SCRIPT, str(photos_root), str(tmp_path / "killed")]
+    process = subprocess.Popen([*arguments, json.dumps(config.to_dict())], cwd=PROJECT, env=os.environ)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "killed" / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "result.json").exists()
+    train(config, dataset, knowledge, tmp_path / "killed", progress=False)
+    train(config, dataset, knowledge, tmp_path / "whole", progress=False)
+    assert_same_weights(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_finished_run_returns_at_once(
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+):
+    first = train(config, dataset, knowledge, tmp_path, progress=False)
+    before = (tmp_path / "student.safetensors").stat().st_mtime_ns
+    again = train(
+        config, dataset, knowledge, tmp_path, progress=False, on_epoch=lambda log: pytest.fail("trained again")
+    )
+    assert again == first
+    assert (tmp_path / "student.safetensors").stat().st_mtime_ns == before
+    assert not list(tmp_path.glob("*.uint8"))
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+
+
+def test_it_learns_the_colours_and_the_aspects(
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+):
+    run = train(config.replace(epochs=8), dataset, knowledge, tmp_path, progress=False)
+    assert run.epochs[-1].classification < run.epochs[0].classification
+    assert run.epochs[-1].aspects < run.epochs[0].aspects
+    assert run.val_top1 == 1.0
+    assert (run.train_images, run.val_images, run.dropped_images) == (18, 6, 0)
+
+
+def test_the_base_method_needs_no_answers_and_is_what_alpha_0_trains(
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+):
+    config = config.replace(epochs=2, warmup=0)
+    train(config.replace(method="base"), dataset, Knowledge(), tmp_path / "none", progress=False)
+    train(config.replace(alpha=0.0), dataset, knowledge, tmp_path / "zero", progress=False)
+    assert load_run(tmp_path / "none").load().aspects == 0
+    assert_same_weights(tmp_path / "none", tmp_path / "zero")
+
+
+def test_images_without_answers_are_refused_or_dropped(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+):
+    yes = answers.yes.copy()
+    yes[[0, 9]] = float("nan")
+    partly = Knowledge(image=dataclasses.replace(answers, yes=yes))
+    with pytest.raises(ExamplesInvalid, match=r"2 of 24 training images of dataset 'colours' have no answer"):
+        train(config, dataset, partly, tmp_path / "refused", progress=False)
+    run = train(config.replace(missing_answers="drop"), dataset, partly, tmp_path / "dropped", progress=False)
+    assert run.dropped_images == 2
+
+
+def test_another_run_in_the_folder_is_refused(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, knowledge: Knowledge, tmp_path: Path
+):
+    train(config.replace(epochs=1, warmup=0), dataset, knowledge, tmp_path, progress=False)
+    with pytest.raises(RunInvalid, match=r"holds a run with lr 0\.05, not 0\.1; choose another folder"):
+        train(config.replace(epochs=1, warmup=0, lr=0.1), dataset, knowledge, tmp_path, progress=False)
+    others = Knowledge(image=dataclasses.replace(answers, yes=answers.no, no=answers.yes))
+    with pytest.raises(RunInvalid, match="on other images, labels or answers"):
+        train(config.replace(epochs=1, warmup=0), dataset, others, tmp_path, progress=False)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+):
+    with pytest.raises(TrainingDiverged, match=r"the loss became nan in epoch \d.*lower lr"):
+        train(config.replace(lr=1e30, warmup=0), dataset, knowledge, tmp_path, progress=False)
+
+
+def test_one_image_at_a_time_is_refused_where_the_network_cannot(
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+):
+    with pytest.raises(ConfigInvalid, match=r"many backbones need batches of two images or more: set batch_size"):
+        train(config.replace(batch_size=1), dataset, knowledge, tmp_path, progress=False)
+
+
+def test_more_images_in_a_batch_than_there_are_is_one_batch(
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+):
+    run = train(config.replace(batch_size=500, epochs=1, warmup=0), dataset, knowledge, tmp_path, progress=False)
+    assert run.train_images == 18
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_one_line(
+    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+):
+    with pytest.raises(ConfigInvalid, match=r"1 CUDA device\(s\) asked for, but torch sees 0"):
+        train(config.replace(accelerator="cuda"), dataset, knowledge, tmp_path, progress=False)
+
+
+def test_two_processes_train_one_student(photos_root: Path, tmp_path: Path, config: StudentConfig):
+    dataset = image_folder(photos_root, name="colours")
+    seen: list[int] = []
+    run = train(
+        config.replace(devices=2, threads=1, epochs=2),
+        dataset,
+        Knowledge(image=answers_for(dataset)),
+        tmp_path,
+        progress=False,
+        on_epoch=lambda log: seen.append(log.epoch),
+    )
+    assert seen == [1, 2]
+    assert len(run.epochs) == 2
+    assert not list(tmp_path.glob("*.uint8"))
+
+
+class SpawnedFabric:
+    """As Fabric is with several devices, but in this process."""
+
+    def __init__(self, **_: object) -> None:
+        pass
+
+    def launch(self, work: Any) -> None:
+        try:
+            work(self)
+        except Exception as error:
+            raise ProcessRaisedException("a traceback of many lines", 1, 2) from error
+
+
+@pytest.mark.parametrize(
+    "error", [TrainingDiverged("the loss became nan"), RunInvalid("x cannot be read"), KeyError(1)]
+)
+def test_an_error_in_another_process_is_raised_as_itself(
+    config: StudentConfig, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(devices, "Fabric", SpawnedFabric)
+    expected = ProcessRaisedException if isinstance(error, KeyError) else type(error)
+    with pytest.raises(expected, match="traceback of many" if isinstance(error, KeyError) else str(error)):
+        devices.launch(config.replace(devices=2), fail)
+
+
+def test_a_crash_in_another_process_names_the_backbone(config: StudentConfig, monkeypatch: pytest.MonkeyPatch):
+    def crash(*_: object) -> None:
+        raise ProcessExitedException("ended", 1, 2, -11, "SIGSEGV")
+
+    monkeypatch.setattr(SpawnedFabric, "launch", crash)
+    monkeypatch.setattr(devices, "Fabric", SpawnedFabric)
+    with pytest.raises(RunFailed, match=f"backbone '{config.backbone}' crashed .* another backbone .*SIGSEGV"):
+        devices.launch(config.replace(devices=2), lambda _: None)
+
+
+def test_the_kept_epoch_is_the_last_or_validations_best(config: StudentConfig):
+    def log(epoch: int, val_top1: float | None) -> EpochLog:
+        return EpochLog(
+            epoch=epoch, loss=0, classification=0, aspects=0, distillation=0, inner=0, lr=0,
+            val_top1=val_top1, val_loss=None, images_per_second=0, seconds=0,
+        )  # fmt: skip
+
+    logs = [log(1, 0.5), log(2, 0.7), log(3, 0.7), log(4, 0.6)]
+    assert kept_epoch(config.replace(epochs=4, keep="best"), logs) == 3
+    assert kept_epoch(config.replace(epochs=4, keep="last"), logs) == 4
+    assert kept_epoch(config.replace(epochs=2, keep="best"), [log(1, None), log(2, None)]) == 2
+
+
+def test_recommended_is_what_suits_the_answers(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
+):
+    config = config.replace(method="recommended")
+    about_classes = Knowledge(classes=answers)
+    run = train(config, dataset, about_classes, tmp_path / "classes", progress=False)
+    assert run.description.config.method == "recommended-classes"
+    assert [aspect.link for aspect in run.description.aspects] == ["probability", "probability"]
+    assert train(config, dataset, about_classes, tmp_path / "classes", progress=False) == run
+    both = train(config, dataset, Knowledge(image=answers, classes=answers), tmp_path / "both", progress=False)
+    assert both.description.config.method == "recommended"

@@ -1,0 +1,61 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from storage.answers.read import Answers
+from storage.datasets import FileDataset
+from storage.questions import AspectQuestion, QuestionSet
+from student.classification.targets import Photos
+from student.classification.usefulness import answers_uses, posterior_bits, question_uses
+
+LABELS = np.repeat(np.arange(4), 30)
+PHOTOS = Photos(labels=LABELS, trained=np.ones(120, dtype=bool), classes=4, seed=0)
+KEYS = ("first_bit", "second_bit", "second_bit_again", "noise")
+QUESTIONS = QuestionSet(tuple(AspectQuestion(key=key, text=f"{key}?", group="bits") for key in KEYS))
+
+
+@pytest.fixture
+def log_odds() -> np.ndarray:
+    """Two questions that name the class together, a copy of one of them, and one that says nothing."""
+    first, second = np.where(LABELS // 2, 4.0, -4.0), np.where(LABELS % 2, 4.0, -4.0)
+    noise = np.random.default_rng(0).normal(0, 1, (4, 120))
+    return np.stack([first, second, second, np.zeros(120)], axis=1) + noise.T
+
+
+def test_bits_are_those_of_the_class(log_odds: np.ndarray):
+    assert posterior_bits(log_odds, PHOTOS) == pytest.approx(2, abs=0.02)
+    assert posterior_bits(log_odds[:, 3:], PHOTOS) == pytest.approx(0, abs=0.1)
+
+
+def test_a_question_is_missed_for_what_no_other_one_says(log_odds: np.ndarray):
+    uses = {use.key: use for use in question_uses(log_odds, PHOTOS, QUESTIONS)}
+    assert uses["first_bit"].missed == pytest.approx(1, abs=0.05)
+    assert uses["second_bit"].missed == pytest.approx(0, abs=0.05)
+    assert uses["noise"].missed == pytest.approx(0, abs=0.05)
+    assert uses["first_bit"].alone > 0.7
+    assert uses["second_bit"].alone > 0.7
+    assert uses["noise"].alone < 0.1
+
+
+def test_answers_about_classes_can_be_asked_too(dataset: FileDataset, answers: Answers):
+    uses = answers_uses(dataset, answers)
+    assert uses["key"].to_list() == ["is_warm", "is_leafy"]
+    assert uses["missed"].to_list() == pytest.approx([0.0, 0.55], abs=0.05)  # the second tells all three apart
+    by_class = {name: row for row, name in enumerate(answers.label_names)}
+    rows = [by_class[name] for name in answers.label_names]
+    same = dataclasses.replace(answers, yes=answers.yes[rows], no=answers.no[rows])
+    assert np.isfinite(answers_uses(dataset, same)["missed"].to_numpy()).all()
+
+
+def test_a_single_question_is_missed_for_all_that_it_says(log_odds: np.ndarray):
+    (use,) = question_uses(log_odds[:, :1], PHOTOS, QuestionSet(QUESTIONS.questions[:1]))
+    assert use.missed == pytest.approx(posterior_bits(log_odds[:, :1], PHOTOS)) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("questions", [1, 4])
+@pytest.mark.parametrize("value", [0.0, -8.0, np.inf])
+def test_answers_that_are_always_the_same_say_nothing(value: float, questions: int):
+    constant = np.full((len(LABELS), questions), value)
+    uses = question_uses(constant, PHOTOS, QuestionSet(QUESTIONS.questions[:questions]))
+    assert [bits for use in uses for bits in (use.alone, use.missed)] == pytest.approx([0.0] * 2 * questions)

@@ -1,0 +1,132 @@
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import InterpolationMode, v2
+
+from storage.datasets import FileDataset, image_folder
+from storage.images.decode import decode_image
+from student.classification.augment import Augmenter
+from student.classification.config import StudentConfig
+from student.core.cache import (
+    PhotosInvalid,
+    evaluation_cache,
+    shrink_for_training,
+    training_cache,
+    view_for_evaluation,
+)
+
+
+def pixels_of(dataset: FileDataset, image_id: str) -> np.ndarray:
+    return np.asarray(decode_image(dataset.read(image_id)))
+
+
+def test_small_photos_are_kept_pixel_by_pixel(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
+    config = config.replace(cache_size=64)
+    with training_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
+        assert [record.image_id for record in cache.records] == [record.image_id for record in dataset.records]
+        for index, record in enumerate(cache.records):
+            expected = pixels_of(dataset, record.image_id)
+            assert cache.image(index).shape == (3, *expected.shape[:2])
+            np.testing.assert_array_equal(cache.image(index).permute(1, 2, 0).numpy(), expected)
+        assert cache.labels.tolist() == [record.label for record in dataset.records]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_process_maps_the_file_instead_of_copying_it(
+    config: StudentConfig, dataset: FileDataset, tmp_path: Path
+):
+    with training_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
+        first = cache.image(0)
+        pickled = pickle.dumps(cache)
+        copy = pickle.loads(pickled)
+        assert torch.equal(copy.image(5), cache.image(5))
+        assert len(pickled) < cache.path.stat().st_size / 4
+        # Shared: what is written through one is seen by the other.
+        copy.image(0)[0, 0, 0] = 255 - int(first[0, 0, 0])
+        assert torch.equal(copy.image(0), cache.image(0))
+
+
+def test_photos_on_a_cpu_stay_where_they_are(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
+    with training_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
+        assert cache.on(torch.device("cpu")) is cache
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_photos_on_a_gpu_are_the_same(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
+    device = torch.device("cuda")
+    augment = Augmenter(config, (0.5,) * 3, (0.5,) * 3)
+    with training_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
+        moved = cache.on(device)
+        assert moved.image(0).is_cuda
+        assert torch.equal(moved.image(7).cpu(), cache.image(7))
+        batches = [
+            augment([photos.image(index) for index in range(6)], torch.Generator().manual_seed(0), device)
+            for photos in (cache, moved)
+        ]
+        torch.testing.assert_close(batches[0], batches[1])
+
+
+def test_evaluation_photos_are_resized_and_cut_to_one_shape(
+    config: StudentConfig, dataset: FileDataset, tmp_path: Path
+):
+    config = config.replace(resize_size=36)
+    with evaluation_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
+        stack = cache.stack(slice(0, 5))
+        assert stack.shape == (5, 32, 32, 3)
+        photo = decode_image(dataset.read(cache.records[3].image_id))
+        expected = view_for_evaluation(photo, resize_size=36, image_size=32)
+        np.testing.assert_array_equal(stack[3].numpy(), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((100, 80), (50, 40)), ((30, 20), (30, 20)), ((900, 100), (80, 40)), ((100, 900), (40, 80))]
+)
+def test_training_photos_keep_their_shape_up_to_a_limit(size: tuple[int, int], expected: tuple[int, int]):
+    assert shrink_for_training(Image.new("RGB", size), size=40).size == expected
+
+
+def test_damaged_photos_are_named_or_dropped(config: StudentConfig, photos_root: Path, tmp_path: Path):
+    root = tmp_path / "photos"
+    shutil.copytree(photos_root, root)
+    (root / "train/blue/000.png").write_bytes(b"")
+    (root / "train/red/001.png").write_bytes(b"no picture")
+    (root / "train/red/002.png").unlink()
+    (root / "train/red/002.png").mkdir()
+    dataset = image_folder(photos_root, name="colours")
+    broken = FileDataset(
+        name="colours",
+        class_names=dataset.class_names,
+        records=dataset.records,
+        paths={image_id: root / image_id for image_id in dataset.paths},
+    )
+    with (
+        pytest.raises(PhotosInvalid, match=r"^3 of 36 photos of dataset 'colours' cannot be read: train/blue/000.png"),
+        training_cache(config, broken, broken.records, tmp_path, progress=False),
+    ):
+        pass
+    assert not list(tmp_path.glob("*.uint8"))
+    with training_cache(
+        config.replace(damaged_images="drop"), broken, broken.records, tmp_path, progress=False
+    ) as cache:
+        assert cache.dropped == ("train/blue/000.png", "train/red/001.png", "train/red/002.png")
+        assert len(cache) == 33
+        first = cache.records[0]
+        assert first.image_id == "train/blue/001.png"
+        np.testing.assert_array_equal(cache.image(0).permute(1, 2, 0).numpy(), pixels_of(dataset, first.image_id))
+
+
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1)])
+def test_a_thin_strip_is_not_made_huge(size: tuple[int, int]):
+    assert view_for_evaluation(Image.new("RGB", size, "red"), resize_size=256, image_size=224).size == (224, 224)
+
+
+def test_a_panorama_is_evaluated_by_its_middle():
+    wide = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 200, 3), dtype=np.uint8))
+    whole = v2.functional.center_crop(v2.functional.resize(wide, [64], InterpolationMode.BILINEAR), [56, 56])
+    assert np.array_equal(np.asarray(view_for_evaluation(wide, resize_size=64, image_size=56)), np.asarray(whole))

@@ -1,0 +1,380 @@
+"""The engine for served teachers: with vLLM's own server it keeps the contract and agrees with transformers; what a
+real server does not do on demand comes from a scripted one."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import pickle
+import threading
+import time
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from transformers import AutoProcessor
+
+from teacher.engines.base import ImageRefused, TeacherUnreachable
+from teacher.engines.config import (
+    TINY_MODEL,
+    EngineOptions,
+    TeacherConfig,
+    TeacherInvalid,
+    resolve,
+    resolve_served,
+    tiny_teacher,
+)
+from teacher.engines.openai.engine import ROUNDING, SAMPLE_QUESTION, OpenAIEngine, read_answer
+from teacher.engines.prompt import find_answer_tokens
+from teacher.engines.transformers.engine import TransformersEngine
+from tests.teacher.contract import QUESTIONS, EngineContract, pictures
+from tests.teacher.servers import Reply, ScriptedServer, chat_reply, failure, scripted_server, vllm_serve
+
+CONFIG = TeacherConfig(model="tiny", max_pixels=None)
+TEACHER = resolve_served(CONFIG)
+IMAGES = [Image.new("RGB", (64, 64), color) for color in ("red", "green", "blue")]
+
+Answers = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+# --- vLLM's own server ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server with the bundled teacher in float32."""
+    arguments = {
+        "max-logprobs": "20",
+        "limit-mm-per-prompt": '{"image": 1, "video": 0}',
+        "hf-overrides": '{"text_config": {"head_dtype": "float32"}}',
+    }
+    log = tmp_path_factory.mktemp("vllm") / "server.log"
+    with vllm_serve(TINY_MODEL, "tiny", 512, log, **arguments) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def engine(vllm_server: str) -> Iterator[OpenAIEngine]:
+    engine = OpenAIEngine(TEACHER, EngineOptions(base_url=vllm_server))
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def reference() -> Answers:
+    """What transformers answers in float32."""
+    return TransformersEngine(resolve(tiny_teacher()), EngineOptions()).answer(pictures(), QUESTIONS)
+
+
+class TestOpenAIEngine(EngineContract):
+    pass
+
+
+def test_a_served_teacher_agrees_with_transformers(engine: OpenAIEngine, reference: Answers) -> None:
+    """Spellings that are not listed are missing, which makes values too low by what they would have added."""
+    bounded = engine.usage.bounded
+    served = engine.answer(pictures(), QUESTIONS)
+    assert engine.usage.bounded == bounded
+    for ours, expected in zip(served, reference, strict=True):
+        assert (ours <= expected + 1e-4).all()
+        np.testing.assert_allclose(np.exp(ours), np.exp(expected), atol=1e-5)
+
+
+def test_with_all_spellings_listed_the_log_probabilities_are_the_same(vllm_server: str, reference: Answers) -> None:
+    tokens = find_answer_tokens(AutoProcessor.from_pretrained(TINY_MODEL).tokenizer, CONFIG)
+    options = EngineOptions(base_url=vllm_server, arguments={"logprob_token_ids": [*tokens.yes, *tokens.no]})
+    with contextlib.closing(OpenAIEngine(TEACHER, options)) as engine:
+        served = engine.answer(pictures(), QUESTIONS)
+    for ours, expected in zip(served, reference, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+def test_two_threads_can_ask_at_once(engine: OpenAIEngine) -> None:
+    expected, _ = engine.answer(pictures(), QUESTIONS)
+    answers: dict[int, Any] = {}
+
+    def ask(number: int) -> None:
+        answers[number], _ = engine.answer(pictures()[number:], QUESTIONS)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(engine.calls_at_once)]
+    for thread in threads:
+        thread.start()
+    for number, thread in enumerate(threads):
+        thread.join()
+        np.testing.assert_allclose(answers[number], expected[number:], atol=1e-4)
+
+
+def test_work_and_tokens_are_counted(engine: OpenAIEngine) -> None:
+    before = engine.usage.images, engine.usage.questions, engine.usage.prompt_tokens
+    engine.answer(pictures()[:2], QUESTIONS[:3])
+    assert (engine.usage.images, engine.usage.questions) == (before[0] + 2, before[1] + 6)
+    assert engine.usage.prompt_tokens > before[2] + 6 * 16
+
+
+def test_a_question_longer_than_the_model_takes_is_named(engine: OpenAIEngine) -> None:
+    with pytest.raises(TeacherInvalid, match=r"model tiny at http.* refuses the question 'Is there, really"):
+        engine.answer(pictures()[:1], ["Is there, " + "really, " * 400 + "something red?"])
+
+
+def test_a_vllm_that_lists_fewer_tokens_is_told_apart(vllm_server: str) -> None:
+    with pytest.raises(TeacherInvalid, match=r"max allowed: 20.*; set --top-logprobs"):
+        OpenAIEngine(TEACHER, EngineOptions(base_url=vllm_server, top_logprobs=21))
+
+
+def test_token_ids_instead_of_tokens_are_told_apart(vllm_server: str) -> None:
+    options = EngineOptions(base_url=vllm_server, arguments={"return_tokens_as_token_ids": True})
+    with pytest.raises(TeacherInvalid, match="without --return-tokens-as-token-ids"):
+        OpenAIEngine(TEACHER, options)
+
+
+def test_a_model_that_the_server_does_not_have_is_named(vllm_server: str) -> None:
+    with pytest.raises(TeacherInvalid, match=r"has no model grande .*check --teacher"):
+        OpenAIEngine(resolve_served(TeacherConfig(model="grande")), EngineOptions(base_url=vllm_server))
+
+
+# --- a scripted server ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with scripted_server(lambda request: completion({"Yes": 0.7, "No": 0.2})) as server:
+        yield server
+
+
+def load(server: ScriptedServer, **options: Any) -> contextlib.closing[OpenAIEngine]:
+    return contextlib.closing(OpenAIEngine(TEACHER, EngineOptions(base_url=server.url, **options)))
+
+
+def completion(probabilities: Mapping[str, float] | None, **choice: Any) -> Reply:
+    """A chat completion whose first token has these likeliest tokens; None: one without log-probabilities."""
+    logprobs = None
+    if probabilities is not None:
+        listed = [{"token": token, "logprob": math.log(p), "bytes": None} for token, p in probabilities.items()]
+        logprobs = {"content": [{**listed[0], "top_logprobs": listed}], "refusal": None}
+    return chat_reply("Yes", logprobs=logprobs, **{"finish_reason": "length", **choice})
+
+
+def question_of(request: Mapping[str, Any]) -> str:
+    return str(request["messages"][0]["content"][1]["text"])
+
+
+def image_of(request: Mapping[str, Any]) -> Image.Image:
+    kind, data = request["messages"][0]["content"][0]["image_url"]["url"].split(",")
+    assert kind == "data:image/png;base64"
+    return Image.open(io.BytesIO(b64decode(data)))
+
+
+def test_a_request_holds_the_image_and_then_the_question(server: ScriptedServer) -> None:
+    image = pictures()[1]
+    with load(server, top_logprobs=5, arguments={"seed": 7}) as engine:
+        yes, no = engine.answer([image], ["Is it red?"])
+    assert (float(yes[0, 0]), float(no[0, 0])) == pytest.approx((math.log(0.7), math.log(0.2)))
+    sample, request = server.requests
+    assert SAMPLE_QUESTION in question_of(sample)
+    np.testing.assert_array_equal(np.asarray(image_of(request)), np.asarray(image))
+    assert question_of(request) == CONFIG.message("Is it red?")
+    assert [part["type"] for part in request["messages"][0]["content"]] == ["image_url", "text"]
+    expected = {"model": "tiny", "max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": 5, "seed": 7}
+    assert {name: value for name, value in request.items() if name != "messages"} == expected
+
+
+def test_images_are_asked_about_one_after_the_other(server: ScriptedServer) -> None:
+    with load(server, concurrency=1) as engine:
+        engine.answer(IMAGES, QUESTIONS)
+    colors = [image_of(request).getpixel((0, 0)) for request in server.requests[1:]]
+    expected = [image.getpixel((0, 0)) for image in IMAGES]
+    assert colors == expected + [color for color in expected for _ in QUESTIONS[1:]]
+
+
+def test_no_more_requests_are_on_their_way_than_allowed(server: ScriptedServer) -> None:
+    def slowly(request: Mapping[str, Any]) -> Reply:
+        time.sleep(0.03)
+        return completion({"Yes": 0.7, "No": 0.2})
+
+    server.reply = slowly
+    with load(server, concurrency=4) as engine:
+        engine.answer(IMAGES * 3, QUESTIONS)
+    assert server.most_at_once == 4
+
+
+@pytest.mark.parametrize("transient", [failure(429, **{"Retry-After": "1"}), failure(500), failure(503)])
+def test_what_passes_is_tried_again(server: ScriptedServer, transient: Reply) -> None:
+    with load(server) as engine:
+        replies = iter([transient, failure(500), completion({"Yes": 0.5, "No": 0.4})])
+        server.reply = lambda request: next(replies)
+        started = time.monotonic()
+        yes, _ = engine.answer(IMAGES[:1], ["Is it red?"])
+    assert float(yes[0, 0]) == pytest.approx(math.log(0.5))
+    if "Retry-After" in transient[1]:
+        assert time.monotonic() - started >= 1
+
+
+@pytest.mark.parametrize("state", [429, 500])
+def test_what_does_not_pass_at_once_can_be_tried_by_the_flow(server: ScriptedServer, state: int) -> None:
+    with load(server, max_retries=1) as engine:
+        server.reply = lambda request: failure(state, "too much at once")
+        with pytest.raises(TeacherUnreachable, match=r"in up to 2 attempts \(too much at once\)") as caught:
+            engine.answer(IMAGES[:1], ["Is it red?"])
+        assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+        server.reply = lambda request: completion({"Yes": 0.5, "No": 0.4})
+        engine.answer(IMAGES, QUESTIONS)
+    assert len(server.requests) == 1 + 2 + len(IMAGES) * len(QUESTIONS)
+
+
+def test_silence_can_be_tried_by_the_flow(server: ScriptedServer) -> None:
+    def late(request: Mapping[str, Any]) -> Reply:
+        time.sleep(0.5)
+        return failure(500)
+
+    with load(server, max_retries=0, timeout=0.2) as engine:
+        server.reply = late
+        with pytest.raises(TeacherUnreachable, match="timed out"):
+            engine.answer(IMAGES[:1], ["Is it red?"])
+
+
+def test_a_key_comes_from_the_environment(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "secret")
+    with load(server, api_key_variable="MY_KEY"):
+        assert server.keys == ["Bearer secret"]
+
+
+def test_a_key_that_is_refused_is_not_shown(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "secret")
+    server.reply = lambda request: failure(401, "no such key: secret")
+    with pytest.raises(TeacherInvalid, match="environment variable MY_KEY") as caught:
+        load(server, api_key_variable="MY_KEY")
+    assert "secret" not in str(caught.value)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        (None, "set EngineOptions.base_url"),
+        ("localhost:8000/v1", "set EngineOptions.base_url"),
+        ("http://127.0.0.1:9/v1", r"no server at http://127\.0\.0\.1:9/v1 .*check --base-url"),
+        ("http://nowhere.invalid/v1", r"no server at http://nowhere\.invalid/v1"),
+    ],
+)
+def test_a_wrong_address_shows_at_once(url: str | None, reason: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(TeacherInvalid, match=reason):
+        OpenAIEngine(TEACHER, EngineOptions(base_url=url))
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (completion(None), "returns no log-probabilities"),
+        ((200, {}, "<html>Welcome</html>"), "no server of chat completions"),
+        (completion({"<think>": 0.9, "Hm": 0.1}), "begins its answer with '<think>', 'Hm'"),
+        (failure(400, "top_logprobs must be at most 5"), r"\(top_logprobs must be at most 5\); set --top-logprobs"),
+        (failure(404, "no such model"), r"has no model tiny \(no such model\)"),
+        (failure(403, "no log-probabilities for you"), r"403: no log-probabilities for you"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_refused_when_loading(
+    server: ScriptedServer, reply: Reply, reason: str
+) -> None:
+    server.reply = lambda request: reply
+    with pytest.raises(TeacherInvalid, match=reason) as caught:
+        load(server)
+    assert "\n" not in str(caught.value)
+
+
+def test_newer_models_limit_the_length_by_another_name(server: ScriptedServer) -> None:
+    def newer(request: Mapping[str, Any]) -> Reply:
+        if "max_tokens" in request:
+            return failure(400, "use max_completion_tokens")
+        return completion({"Yes": 0.7, "No": 0.2})
+
+    server.reply = newer
+    with load(server) as engine:
+        engine.answer(IMAGES[:1], ["Is it red?"])
+    assert [request.get("max_completion_tokens") for request in server.requests] == [None, 1, 1]
+
+
+def test_a_refused_image_is_named_and_costs_little(server: ScriptedServer) -> None:
+    def no_green(request: Mapping[str, Any]) -> Reply:
+        if image_of(request).getpixel((0, 0)) == IMAGES[1].getpixel((0, 0)):
+            return failure(400, "cannot decode the image")
+        return completion({"Yes": 0.7, "No": 0.2})
+
+    server.reply = no_green
+    with load(server, concurrency=1) as engine, pytest.raises(ImageRefused, match="cannot decode") as caught:
+        engine.answer(IMAGES, QUESTIONS)
+    assert caught.value.index == 1
+    assert len(server.requests) <= 1 + len(IMAGES) + len(QUESTIONS)
+
+
+def test_an_answer_that_a_filter_withholds_is_about_the_image(server: ScriptedServer) -> None:
+    with load(server) as engine:
+        server.reply = lambda request: completion(None, finish_reason="content_filter")
+        with pytest.raises(ImageRefused, match="content_filter"):
+            engine.answer(IMAGES[:1], ["Is it red?"])
+
+
+def test_an_answer_that_is_not_listed_is_bounded_and_counted(server: ScriptedServer) -> None:
+    with load(server) as engine:
+        server.reply = lambda request: completion({"Yes": 0.9, "Sure": 0.06, "Maybe": 0.02})
+        yes, no = engine.answer(IMAGES, QUESTIONS)
+        assert engine.usage.bounded == len(IMAGES) * len(QUESTIONS)
+    np.testing.assert_allclose(yes, math.log(0.9), rtol=1e-6)
+    np.testing.assert_allclose(no, math.log(0.02), rtol=1e-6)
+
+
+# --- reading an answer ---------------------------------------------------------------------------------------------
+
+
+def read(**probabilities: float) -> tuple[float, float, bool]:
+    return read_answer([(token, math.log(p)) for token, p in probabilities.items()], CONFIG)
+
+
+def test_all_spellings_count() -> None:
+    listed = {"Yes": 0.3, " yes": 0.2, "\u0120YES": 0.1, "\u2581No": 0.1, "no\n": 0.1, "Note": 0.05, "None": 0.05}
+    yes, no, bounded = read(**listed)
+    assert (math.exp(yes), math.exp(no), bounded) == (pytest.approx(0.6), pytest.approx(0.2), False)
+
+
+def test_what_is_not_listed_is_no_likelier_than_the_last_one() -> None:
+    yes, no, bounded = read(Yes=0.8, Sure=0.05)
+    assert (math.exp(yes), math.exp(no), bounded) == (pytest.approx(0.8), pytest.approx(0.05), True)
+
+
+def test_what_is_not_listed_is_no_likelier_than_the_rest() -> None:
+    yes, no, bounded = read(Sure=0.6, No=0.39)
+    assert (math.exp(yes), math.exp(no), bounded) == (pytest.approx(0.01), pytest.approx(0.39), True)
+
+
+def test_neither_listed_says_nothing() -> None:
+    yes, no, bounded = read(Sure=0.6, Maybe=0.1)
+    assert yes == no == pytest.approx(math.log(0.1))
+    assert bounded
+
+
+def test_a_certain_answer_stays_finite() -> None:
+    _, no, _ = read(Yes=1.0)
+    assert no == pytest.approx(math.log(ROUNDING))
+
+
+# --- who a served teacher is ---------------------------------------------------------------------------------------
+
+
+def test_a_served_teacher_is_known_by_its_name_and_settings() -> None:
+    known = resolve_served(TeacherConfig(model="org/name"))
+    assert known.weights == "served:org/name"
+    assert known.path is None
+    assert known.fingerprint == resolve_served(TeacherConfig(model="org/name", dtype="float16")).fingerprint
+    others = [
+        TeacherConfig(model="org/other"),
+        TeacherConfig(model="org/name", revision="quantized"),
+        TeacherConfig(model="org/name", max_pixels=4096),
+        TeacherConfig(model="org/name", prompt="{question}"),
+    ]
+    assert len({known.fingerprint, *(resolve_served(config).fingerprint for config in others)}) == 5

@@ -1,0 +1,111 @@
+"""The fingerprint follows what changes an answer, and unusable teachers are refused in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from teacher.engines.config import TINY_MODEL, EngineOptions, TeacherConfig, TeacherInvalid, resolve, tiny_teacher
+
+
+def test_the_same_weights_elsewhere_are_the_same_teacher(tmp_path: Path) -> None:
+    copy = shutil.copytree(TINY_MODEL, tmp_path / "copy")
+    moved = dataclasses.replace(tiny_teacher(), model=str(copy))
+    assert resolve(moved).fingerprint == resolve(tiny_teacher()).fingerprint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": "{question} Yes or no?"},
+        {"yes_words": ("Yes", "True")},
+        {"dtype": "bfloat16"},
+        {"max_pixels": 4096},
+        {"processor": {"max_patches": 2}},
+        {"quantization": "fp8"},
+    ],
+)
+def test_what_changes_an_answer_changes_the_fingerprint(change: dict[str, object]) -> None:
+    other = dataclasses.replace(tiny_teacher(), **change)
+    assert resolve(other).fingerprint != resolve(tiny_teacher()).fingerprint
+
+
+def test_other_weights_are_another_teacher(tmp_path: Path) -> None:
+    copy = shutil.copytree(TINY_MODEL, tmp_path / "copy")
+    template = copy / "chat_template.jinja"
+    template.write_text(template.read_text() + " ")
+    other = dataclasses.replace(tiny_teacher(), model=str(copy))
+    assert resolve(other).fingerprint != resolve(tiny_teacher()).fingerprint
+
+
+@pytest.mark.parametrize("model", ["/nowhere/at/all", "./missing", "missing"])
+def test_a_missing_model_is_named(model: str) -> None:
+    with pytest.raises(TeacherInvalid, match="no model at") as caught:
+        resolve(TeacherConfig(model=model))
+    assert model in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TeacherInvalid, match=r"no config\.json"):
+        resolve(TeacherConfig(model=str(tmp_path)))
+
+
+def test_a_prompt_needs_a_place_for_the_question() -> None:
+    with pytest.raises(TeacherInvalid, match=r"\{question\}"):
+        TeacherConfig(model="x", prompt="Yes or no?")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"prompt": "{question} {image}"}, r"has \{image\} in it"),
+        ({"prompt": "{question} {}"}, r"has \{\} in it"),
+        ({"prompt": "{question}" + "a" * 1_000_000}, "has 1000010 characters"),
+        ({"prompt": "{question}\x1b[2J"}, "control characters"),
+        ({"prompt": "{question}\udcff"}, "control characters"),
+        ({"prompt": "\x1b]0;title\x07" * 1000}, "has"),
+        ({"yes_words": ()}, "yes_words is empty"),
+        ({"no_words": ("",)}, "no single word"),
+        ({"yes_words": ("Yes", " ")}, "no single word"),
+        ({"yes_words": ("Oh yes",)}, "no single word"),
+        ({"no_words": ("No\n",)}, "no single word"),
+        ({"no_words": ("N" * 100_000,)}, "no single word"),
+        ({"no_words": ("No", "yes")}, "'yes' is among yes_words and no_words"),
+        ({"max_pixels": 0}, "max_pixels is 0"),
+        ({"max_pixels": -1}, "max_pixels is -1"),
+        ({"max_pixels": 10**30}, "max_pixels is 1"),
+        ({"dtype": "nan"}, "dtype is 'nan'"),
+        ({"model": "m" * 100_000}, "which is no name"),
+        ({"revision": "a\x07"}, "which is no name"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_in_one_line(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(TeacherInvalid, match=reason) as caught:
+        TeacherConfig(**{"model": "x", **change})
+    assert len(str(caught.value)) < 500
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"concurrency": 0},
+        {"concurrency": 10**30},
+        {"top_logprobs": -1},
+        {"timeout": float("nan")},
+        {"timeout": 0},
+        {"max_retries": -1},
+        {"batch_size": 0},
+        {"max_model_len": 10**30},
+        {"gpu_memory_utilization": float("nan")},
+        {"min_answer_mass": 2.0},
+    ],
+)
+def test_options_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(TeacherInvalid, match=f"^{next(iter(change))} is .*; choose a (whole )?number from"):
+        EngineOptions(**change)

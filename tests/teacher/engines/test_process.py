@@ -1,0 +1,51 @@
+"""A model's process: started from any program, silent on the terminal, and its errors are text."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import PROJECT
+
+# No guard around what it does, and a warning that libraries would print: the process must not run it again.
+MAIN = """
+import sys, warnings
+print("main file", flush=True)
+warnings.warn("noise")
+from teacher.engines.config import EngineOptions, TeacherInvalid
+from teacher.engines.process import ModelProcess
+from tests.teacher.loud import load_loud, refuse, shout
+from functools import partial
+model = ModelProcess(partial(load_loud, "my-key-1"), secrets=["my-key-1"])
+print(model.call(shout, 3), flush=True)
+try:
+    model.call(refuse, "my-key-1")
+except TeacherInvalid as error:
+    print(error, flush=True)
+words = model._log.last_words()
+model.close()
+assert "warning" in words, words
+try:
+    ModelProcess(partial(load_loud, "my-key-1", fails=True), secrets=["my-key-1"])
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_process_says_nothing_on_the_terminal(tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    script.write_text(MAIN)
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "TMPDIR": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, env=environment, timeout=120
+    )
+    assert run.stderr.count("noise") == 2, run.stderr  # the warning and its line of code
+    assert "warning" not in run.stderr.replace("UserWarning", "").replace("warnings.warn", "")
+    first, said, refused, died = run.stdout.splitlines()
+    assert (first, said) == ("main file", "3")
+    assert refused == "the teacher cannot be used: no ***"
+    assert died.startswith("TeacherDied teacher process ended with code 1: ")
+    assert died.endswith("RuntimeError: no use with ***")
+    assert not list(tmp_path.glob("aspects-teacher-*"))

@@ -1,0 +1,214 @@
+"""The vLLM engine, in a process of its own, keeps the contract and agrees with transformers."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from storage.datasets import BoxImages, BoxView, ImageRecord, image_folder, open_detection_dataset
+from storage.images.decode import decode_image
+from teacher.engines.base import ImageRefused
+from teacher.engines.config import EngineOptions, TeacherConfig, TeacherInvalid, resolve, tiny_teacher
+from teacher.engines.process import EngineProcess, TeacherDied
+from teacher.engines.prompt import load_processor, tokenize_questions
+from teacher.engines.transformers.engine import TransformersEngine
+from tests.conftest import link_coco128, vllm_release
+from tests.teacher.contract import QUESTIONS, EngineContract, pictures
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("vllm") is None, reason="vLLM has no packages for this machine; see install.py"
+)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+    # As on a machine without a compiler, on which nothing was compiled before.
+    bare = {"CXX": "no-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path_factory.mktemp("inductor"))}
+    engine = EngineProcess("vllm", resolve(tiny_teacher()), EngineOptions(), environment=bare)
+    yield engine
+    engine.close()
+
+
+class TestVllmEngine(EngineContract):
+    pass
+
+
+def test_vllm_agrees_with_transformers_in_float32(engine: EngineProcess) -> None:
+    reference = TransformersEngine(resolve(tiny_teacher()), EngineOptions())
+    yes, no = engine.answer(pictures(), QUESTIONS)
+    expected_yes, expected_no = reference.answer(pictures(), QUESTIONS)
+    np.testing.assert_allclose(yes, expected_yes, atol=1e-4)
+    np.testing.assert_allclose(no, expected_no, atol=1e-4)
+
+
+def test_vllm_agrees_with_transformers_on_real_photos(engine: EngineProcess, shared_data: Path) -> None:
+    photos = image_folder(shared_data / "flowers102_64")
+    images = [decode_image(photos.read(record.image_id)) for record in photos.records[::800]]
+    reference = TransformersEngine(resolve(tiny_teacher()), EngineOptions())
+    for ours, expected in zip(engine.answer(images, QUESTIONS), reference.answer(images, QUESTIONS), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+def test_vllm_answers_about_the_boxes_of_real_photos(engine: EngineProcess, shared_data: Path, tmp_path: Path) -> None:
+    dataset = BoxImages(open_detection_dataset(str(link_coco128(shared_data, tmp_path / "coco128"))), BoxView())
+    seen = [record for record in dataset.records[:60] if min(sides(record)) >= dataset.view.smallest][:20]
+    images = [decode_image(dataset.read(record.image_id)) for record in seen]
+    reference = TransformersEngine(resolve(tiny_teacher()), EngineOptions())
+    for ours, expected in zip(engine.answer(images, QUESTIONS), reference.answer(images, QUESTIONS), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+def sides(record: ImageRecord) -> tuple[float, float]:
+    assert record.box is not None
+    left, top, right, bottom = record.box
+    return right - left, bottom - top
+
+
+@pytest.fixture(scope="module")
+def plain_engine() -> Iterator[EngineProcess]:
+    engine = EngineProcess("vllm", resolve(tiny_teacher()), EngineOptions(plain=True))
+    yield engine
+    engine.close()
+
+
+def test_documented_calls_give_the_same_answers(engine: EngineProcess, plain_engine: EngineProcess) -> None:
+    assert engine.slow_because is None
+    assert plain_engine.slow_because == "rendering is switched off"
+    expected = plain_engine.answer(pictures(), QUESTIONS)
+    np.testing.assert_allclose(engine.answer(pictures(), QUESTIONS), expected, atol=1e-4)
+
+
+IN_OTHER_COLOURS = """
+import numpy as np
+from PIL import Image
+from teacher.engines.config import EngineOptions, resolve, tiny_teacher
+from teacher.engines.vllm.engine import VllmEngine
+engine = VllmEngine(resolve(tiny_teacher()), EngineOptions())
+questions = ("Is there a red object in the picture?", "Is there a blue object in the picture?")
+images = [Image.effect_noise((64, 64), 90).convert("RGB") for _ in range(8)]
+assert engine._renderer.together(images, engine._prompts(questions)) is not None
+before = np.stack(engine.answer(images, questions))
+engine.processor.image_processor.image_mean = [0.1, 0.2, 0.3]  # ours, not the one that vLLM has loaded
+assert engine._renderer.together(images, engine._prompts(questions)) is None
+np.testing.assert_allclose(engine.answer(images, questions), before, atol=1e-4)
+print("the same answers")
+"""
+
+
+def test_an_image_processor_that_is_not_vllms_is_noticed() -> None:
+    run = subprocess.run([sys.executable, "-c", IN_OTHER_COLOURS], capture_output=True, text=True, check=False)
+    assert "the same answers" in run.stdout, run.stderr
+
+
+def test_a_question_longer_than_the_model_takes_is_named(engine: EngineProcess) -> None:
+    endless = "Is there a red object, " + "or a blue one, " * 200 + "in the picture?"
+    with pytest.raises(TeacherInvalid, match=r"'Is there a red object.* makes a prompt of \d+ tokens.* takes 512"):
+        engine.answer(pictures(), [QUESTIONS[0], endless])
+
+
+def test_an_image_that_leaves_no_room_for_the_longest_question_is_refused(engine: EngineProcess) -> None:
+    teacher = resolve(tiny_teacher())
+    candidates = ["Is there " + "red or " * words + "blue?" for words in range(300)]
+    prompts = tokenize_questions(load_processor(teacher), teacher.config, candidates)
+    question = candidates[max(index for index, length in enumerate(prompts.lengths) if length < 512)]
+    with pytest.raises(ImageRefused, match=r"longest question it takes 5\d\d tokens, and the model 512 .*--max-pixels"):
+        engine.answer(pictures()[:1], [QUESTIONS[0], question])
+
+
+@pytest.mark.skipif(vllm_release().startswith("0.23."), reason="vLLM 0.23 has no 8-bit weights that a CPU takes")
+def test_weights_of_8_bits_answer_a_little_otherwise(engine: EngineProcess) -> None:
+    small = dataclasses.replace(tiny_teacher(), dtype="bfloat16", quantization="fp8_per_channel")
+    quantized = EngineProcess("vllm", resolve(small), EngineOptions())
+    try:
+        ours = quantized.answer(pictures()[:2], QUESTIONS)
+    finally:
+        quantized.close()
+    expected = engine.answer(pictures()[:2], QUESTIONS)
+    probabilities = [1 / (1 + np.exp(no - yes)) for yes, no in (ours, expected)]
+    np.testing.assert_allclose(*probabilities, atol=0.3)
+    assert np.abs(np.stack(ours) - np.stack(expected)).max() > 0.02  # float32 engines agree within 0.0001
+
+
+def test_an_unknown_quantization_is_refused_by_name() -> None:
+    unknown = dataclasses.replace(tiny_teacher(), quantization="nonsense")
+    with pytest.raises(TeacherInvalid, match="Unknown quantization method: nonsense"):
+        EngineProcess("vllm", resolve(unknown), EngineOptions())
+
+
+def test_callers_at_the_same_time_get_their_own_answers(engine: EngineProcess) -> None:
+    expected = np.stack(engine.answer(pictures(), QUESTIONS))
+    with ThreadPoolExecutor(4) as callers:
+        calls = [callers.submit(engine.answer, pictures()[index:], QUESTIONS[: index + 1]) for index in range(6)]
+        for index, call in enumerate(calls):
+            np.testing.assert_allclose(call.result(), expected[:, index:, : index + 1], atol=1e-4)
+
+
+def test_what_was_done_is_counted(engine: EngineProcess) -> None:
+    before = dataclasses.replace(engine.usage)
+    engine.answer(pictures(), QUESTIONS)
+    after = engine.usage
+    assert after.images - before.images == len(pictures())
+    assert after.questions - before.questions == len(pictures()) * len(QUESTIONS)
+    prefix, suffix = after.prefix_tokens - before.prefix_tokens, after.suffix_tokens - before.suffix_tokens
+    assert after.prompt_tokens - before.prompt_tokens == prefix * len(QUESTIONS) + suffix
+    assert after.engine_seconds > before.engine_seconds
+
+
+def test_a_closed_engine_leaves_no_process() -> None:
+    engine = EngineProcess("transformers", resolve(tiny_teacher()), EngineOptions())
+    pid = engine._process.pid
+    assert psutil.pid_exists(pid)
+    engine.close()
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_killed_engine_is_reported_as_dead() -> None:
+    engine = EngineProcess("transformers", resolve(tiny_teacher()), EngineOptions())
+    os.kill(engine._process.pid, signal.SIGKILL)
+    with pytest.raises(TeacherDied, match="code -9"):
+        engine.answer(pictures(), QUESTIONS)
+    assert not engine.alive
+    engine.close()
+
+
+def test_an_unusable_model_is_an_error_in_the_parent(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(TeacherInvalid, match="takes no images"):
+        EngineProcess("transformers", resolve(TeacherConfig(model=str(tmp_path))), EngineOptions())
+
+
+OWNER = """
+import sys, time
+from teacher.engines.config import EngineOptions, resolve, tiny_teacher
+from teacher.engines.process import EngineProcess
+if __name__ == "__main__":
+    engine = EngineProcess("transformers", resolve(tiny_teacher()), EngineOptions())
+    print(engine._process.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_engine_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "owner.py"
+    script.write_text(OWNER)
+    owner = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    pid = int(owner.stdout.readline())
+    owner.kill()
+    owner.wait()
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, f"engine process {pid} outlives its owner"
+        time.sleep(0.2)
