@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 BIN := .venv/bin
 SEEDS ?= 0,1,2
-# Where the demo puts its pictures, answers and students.
+# Where the demo puts its images, answers and students.
 DEMO ?= runs/demo
 
 .PHONY: install demo test coverage test-vllm check clean

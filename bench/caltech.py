@@ -1,7 +1,7 @@
 """The same question as bench/flowers.py where only the classes are known: Caltech-101 at 64 px, ResNet18 from scratch.
 
 The answers are what Qwen2.5-72B knows about the classes (files of LaViD's); nobody has looked at the 5,784 training
-photos. Prints a line of JSON for each method; the 2,893 test photos are looked at once per student. Started again with
+images. Prints a line of JSON for each method; the 2,893 test images are looked at once per student. Started again with
 the same --run-dir it goes on.
 
     python bench/caltech.py --run-dir runs/caltech
@@ -33,11 +33,11 @@ def main() -> None:
 
 
 def read_caltech(store: Path) -> tuple[FileDataset, Knowledge]:
-    """The photos, and what is known about their classes, imported into `store`. Ends the program without them."""
+    """The images, and what is known about their classes, imported into `store`. Ends the program without them."""
     data = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data"))
     folder = data / "caltech101"
     if not folder.is_dir():
-        sys.exit(f"no photos at {folder}; set ASPECTS_DATA to the folder that holds caltech101")
+        sys.exit(f"no images at {folder}; set ASPECTS_DATA to the folder that holds caltech101")
     dataset = image_folder(folder, name="caltech101")
     lavid = data / "lavid"
     file = read_lavid(lavid / "caltech101_qwen2.5-72B_chat_50-5.json", lavid / "caltech101_chat_50-5.txt", ALIASES)

@@ -3,7 +3,7 @@
 The change and, in an empty store, the same set in full, taking turns: real vLLM with the bundled teacher, rendered
 scenes, the whole command. A pair is an image and a question; `share` is how many of all pairs have changed. `tokens`
 are those that have to be computed: what an image's questions share once for each image, and the rest of each question.
-One question about an old photo costs that photo again, so their share is larger. `apart` are the changed pairs asked
+One question about an old image costs that image again, so their share is larger. `apart` are the changed pairs asked
 with nothing known: the new question about the old images and all questions about the new ones, in two empty stores.
 
     python bench/change.py
@@ -49,29 +49,29 @@ def measure(folder: Path, images: int, more: int, turns: int, engine: str) -> di
     write_questions(before, questions)
     # The first is replaced, the last removed.
     write_questions(changed, QuestionSet((NEW, *questions.questions[1:-1])))
-    photos = folder / "scenes"
-    write_scenes(photos, train_per_class=-(-(images + more) // len(DEMO_CLASSES)), test_per_class=0, seed=11)
-    everything = sorted(photos.glob("train/*/*.png"))
-    for photo in everything[images + more :]:
-        photo.unlink()
+    dataset = folder / "scenes"
+    write_scenes(dataset, train_per_class=-(-(images + more) // len(DEMO_CLASSES)), test_per_class=0, seed=11)
+    everything = sorted(dataset.glob("train/*/*.png"))
+    for path in everything[images + more :]:
+        path.unlink()
     joining = everything[images : images + more]
     waiting = folder / "waiting"
-    _move(joining, photos, waiting)
-    extract(photos, before, folder / "first", engine)
+    _move(joining, dataset, waiting)
+    extract(dataset, before, folder / "first", engine)
     alone = folder / "alone.yaml"
     write_questions(alone, QuestionSet((NEW,)))
     apart = []
     for turn in range(turns):
-        parts = (photos, alone, folder / f"old-{turn}"), (waiting, changed, folder / f"new-{turn}")
+        parts = (dataset, alone, folder / f"old-{turn}"), (waiting, changed, folder / f"new-{turn}")
         apart.append([extract(*part, engine) for part in parts])
-    _move([waiting / photo.relative_to(photos) for photo in joining], waiting, photos)
+    _move([waiting / path.relative_to(dataset) for path in joining], waiting, dataset)
 
     runs: dict[str, list[dict[str, float]]] = {"change": [], "full": []}
     for turn in range(turns):
         store = folder / f"change-{turn}"
         shutil.copytree(folder / "first", store)
-        runs["change"].append(extract(photos, changed, store, engine))
-        runs["full"].append(extract(photos, changed, folder / f"full-{turn}", engine))
+        runs["change"].append(extract(dataset, changed, store, engine))
+        runs["full"].append(extract(dataset, changed, folder / f"full-{turn}", engine))
     pairs = (images + more) * (len(questions) - 1)
     share = (images + more * (len(questions) - 1)) / pairs
     line: dict[str, Any] = {"benchmark": "change", "engine": engine, "images": images + more, "pairs": pairs}
@@ -88,10 +88,10 @@ def measure(folder: Path, images: int, more: int, turns: int, engine: str) -> di
     return line
 
 
-def extract(photos: Path, questions: Path, store: Path, engine: str) -> dict[str, float]:
+def extract(dataset: Path, questions: Path, store: Path, engine: str) -> dict[str, float]:
     """Run the command; questions asked, seconds of asking (the engine's start excluded), and of all of it."""
     command = [
-        *(str(ASPECTS), "extract", "--dataset", str(photos), "--questions", str(questions)),
+        *(str(ASPECTS), "extract", "--dataset", str(dataset), "--questions", str(questions)),
         *("--store", str(store), "--engine", engine),
     ]
     started = time.perf_counter()
@@ -107,11 +107,11 @@ def extract(photos: Path, questions: Path, store: Path, engine: str) -> dict[str
     }
 
 
-def _move(photos: list[Path], old: Path, new: Path) -> None:
-    for photo in photos:
-        target = new / photo.relative_to(old)
+def _move(dataset: list[Path], old: Path, new: Path) -> None:
+    for path in dataset:
+        target = new / path.relative_to(old)
         target.parent.mkdir(parents=True, exist_ok=True)
-        photo.rename(target)
+        path.rename(target)
 
 
 if __name__ == "__main__":

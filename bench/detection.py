@@ -6,11 +6,11 @@ of JSON for each. Started again with the same --run-dir it goes on.
 
     python bench/detection.py --run-dir runs/detection
 
-With --photos the same on the 128 training photos of coco128, which are learnt by heart: mAP50 on these photos
-themselves, as a curve over the epochs, with and without answers. The tiny teacher knows no photos: this shows that all
+With --images the same on the 128 training images of coco128, which are learnt by heart: mAP50 on these images
+themselves, as a curve over the epochs, with and without answers. The tiny teacher knows no images: this shows that all
 of it runs on real ones.
 
-    python bench/detection.py --photos --run-dir runs/coco128
+    python bench/detection.py --images --run-dir runs/coco128
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ QUESTIONS = PROJECT / "questions" / "scenes.yaml"
 # Fresh ones: the weights of the recipe were chosen on scenes of seed 0.
 SCENES = 1
 METHODS = ("base", "image", "box", "both")
-# Learnt by heart: nothing is done to the photos.
+# Learnt by heart: nothing is done to the images.
 BY_HEART = {
     "image_size": 128,
     "epochs": 50,
@@ -57,10 +57,10 @@ BY_HEART = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "detection", help="where everything is kept")
-    parser.add_argument("--photos", action="store_true", help="coco128 by heart, instead of rendered scenes")
+    parser.add_argument("--coco128", action="store_true", help="coco128 by heart, instead of rendered scenes")
     parser.add_argument("--train", type=int, default=160, help="rendered training scenes")
     parser.add_argument("--test", type=int, default=120, help="rendered test scenes")
-    parser.add_argument("--seeds", default="0,1,2", help="paired seeds; with --photos the first only")
+    parser.add_argument("--seeds", default="0,1,2", help="paired seeds; with --images the first only")
     parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas; base is always one")
     parser.add_argument("--epochs", type=int, default=None, help="instead of the recipe's")
     parser.add_argument("--detector", default="faster-rcnn", help="faster-rcnn, fcos or retinanet")
@@ -68,8 +68,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()
     splits: tuple[str, ...]
-    if asked.photos:
-        dataset, splits, changes = open_photos(asked.run_dir), ("train",), dict(BY_HEART)
+    if asked.coco128:
+        dataset, splits, changes = open_coco128(asked.run_dir), ("train",), dict(BY_HEART)
     else:
         folder = asked.run_dir / "scenes"
         if not (folder / "ground_truth.parquet").exists():
@@ -81,18 +81,18 @@ def main() -> None:
     config = detection_recipe("demo", **changes)
     knowledge = ask_everything(dataset, splits, asked.run_dir / "store", asked.engine)
     methods, seeds = asked.methods.split(","), [int(seed) for seed in asked.seeds.split(",")]
-    if asked.photos:
+    if asked.coco128:
         learn_by_heart(config, dataset, knowledge, asked.run_dir, methods, seeds[0])
     else:
         grid = Grid(settings=config.to_dict(), axes={"method": methods}, seeds=seeds)
         print_results(run_detection_experiment(grid, dataset, knowledge, asked.run_dir))
 
 
-def open_photos(run_dir: Path) -> DetectionDataset:
-    """coco128, its photos and boxes put together as YOLO folders."""
+def open_coco128(run_dir: Path) -> DetectionDataset:
+    """coco128, its images and boxes put together as YOLO folders."""
     folder = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data")) / "coco128"
     if not folder.is_dir():
-        sys.exit(f"no photos at {folder}; set ASPECTS_DATA to the folder that holds coco128")
+        sys.exit(f"no images at {folder}; set ASPECTS_DATA to the folder that holds coco128")
     together = run_dir / "coco128"
     together.mkdir(parents=True, exist_ok=True)
     for name, target in (

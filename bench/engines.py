@@ -87,7 +87,7 @@ def measure(folder: Path, size: str, dtype: Dtype, repeats: int) -> dict[str, An
     try:
         for way, (name, options) in WAYS.items():
             engines[way] = EngineProcess(name, teacher, options, environment=ONE_CORE)
-            engines[way].answer(pictures(WARM_UP, 2), QUESTIONS)
+            engines[way].answer(random_images(WARM_UP, 2), QUESTIONS)
         paper.submit(ask_as_in_the_paper, teacher, WARM_UP, 1).result()
         # The ways take turns, and their ratios are those of one turn: machines drift.
         turns = [take_turn(teacher, paper, engines, size, turn) for turn in range(repeats)]
@@ -113,7 +113,7 @@ def take_turn(
 ) -> dict[str, dict[str, float]]:
     """Each way once: milliseconds per question, and the largest difference from the paper's log-probabilities."""
     # Never the same images twice: their prefixes would still be in the cache.
-    shown = pictures(turn, IMAGES[size])
+    shown = random_images(turn, IMAGES[size])
     seconds, expected = paper.submit(ask_as_in_the_paper, teacher, turn, PAPER_IMAGES[size]).result()
     ms, apart = {"paper": 1000 * seconds}, {}
     for way, engine in engines.items():
@@ -131,7 +131,7 @@ def ask_as_in_the_paper(teacher: ResolvedTeacher, seed: int, images: int) -> tup
     tokens = find_answer_tokens(processor.tokenizer, teacher.config)
     seconds = []
     answers = np.empty((2, images, PAPER_QUESTIONS))
-    for row, image in enumerate(pictures(seed, images)):
+    for row, image in enumerate(random_images(seed, images)):
         for column, question in enumerate(QUESTIONS[:PAPER_QUESTIONS]):
             started = time.perf_counter()
             prompt = render_prompt(processor, teacher.config, question)
@@ -156,7 +156,7 @@ def load_for_the_paper(teacher_path: Path, dtype: Dtype) -> tuple[Any, Any]:
     return AutoProcessor.from_pretrained(teacher_path), model.eval()
 
 
-def pictures(seed: int, count: int) -> list[Image.Image]:
+def random_images(seed: int, count: int) -> list[Image.Image]:
     random = np.random.default_rng(seed)
     return [Image.fromarray(random.integers(0, 256, (128, 128, 3), np.uint8)) for _ in range(count)]
 

@@ -1,6 +1,6 @@
 """How far vLLM's answers are from those of transformers: same model, same images, same questions. One JSON line.
 
-The reference is transformers in float32. Images are real photos where `ASPECTS_DATA` (default ../shared/data) has
+The reference is transformers in float32. Images are real images where `ASPECTS_DATA` (default ../shared/data) has
 flowers102_64, and freshly rendered scenes besides.
 
     python bench/equality.py --images 40
@@ -36,7 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     config = TeacherConfig(model=options.model, dtype="float32") if options.model else tiny_teacher()
     questions = load_questions(PROJECT / "questions" / "scenes.yaml").texts
-    images = scenes(options.images) + photos(options.images)
+    images = scenes(options.images) + real_images(options.images)
     reference = ask("transformers", config, images, questions)
     line: dict[str, object] = {"images": len(images), "questions": len(questions)}
     for dtype in ("float32", "bfloat16"):
@@ -68,7 +68,7 @@ def scenes(count: int) -> list[Image.Image]:
     return [render(sample_scene(random), random) for _ in range(count)]
 
 
-def photos(count: int) -> list[Image.Image]:
+def real_images(count: int) -> list[Image.Image]:
     folder = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data")) / "flowers102_64"
     if not folder.is_dir():
         return []

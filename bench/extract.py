@@ -1,7 +1,7 @@
 """How much of the engine's speed `aspects extract` reaches, and what memory it takes. One line of JSON.
 
-The engine alone, decoded photos in and answers out, before and after the whole command: photos read, decoded and sent
-to the engine, Parquet written. On the same photos for about as long, because machines drift and slow
+The engine alone, decoded images in and answers out, before and after the whole command: images read, decoded and sent
+to the engine, Parquet written. On the same images for about as long, because machines drift and slow
 down under load. Peak memory is that of the command and all its processes together, sampled now and then.
 
     python bench/extract.py --dataset ../shared/data/flowers102_64 --images 1000,8000
@@ -40,26 +40,26 @@ MEMORY_EVERY = 3.0  # seconds; reading it takes tens of milliseconds, in which t
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", type=Path, required=True, help="folder SPLIT/CLASS/FILE")
-    parser.add_argument("--images", default="1000,8000", help="how many photos, one run each")
+    parser.add_argument("--images", default="1000,8000", help="how many images, one run each")
     parser.add_argument("--engine", default="vllm", choices=get_args(EngineName))
     asked = parser.parse_args()
-    photos = image_folder(asked.dataset)
+    dataset = image_folder(asked.dataset)
     line: dict[str, Any] = {"benchmark": "extract", "engine": asked.engine, "runs": []}
     for count in map(int, asked.images.split(",")):
-        before = engine_alone(asked.engine, photos, count)
+        before = engine_alone(asked.engine, dataset, count)
         with tempfile.TemporaryDirectory() as folder:
-            run = extract(asked.engine, photos, count, Path(folder))
-        alone = (before + engine_alone(asked.engine, photos, count)) / 2
+            run = extract(asked.engine, dataset, count, Path(folder))
+        alone = (before + engine_alone(asked.engine, dataset, count)) / 2
         share = round(run["questions_per_second"] / alone, 3)
         line["runs"].append({**run, "engine_alone_questions_per_second": round(alone, 1), "share_of_engine": share})
         print(line["runs"][-1], file=sys.stderr)
     print(json.dumps(line))
 
 
-def engine_alone(name: EngineName, photos: ImageDataset, count: int) -> float:
-    """Questions per second with photos that are decoded already."""
+def engine_alone(name: EngineName, dataset: ImageDataset, count: int) -> float:
+    """Questions per second with images that are decoded already."""
     questions = load_questions(QUESTIONS).texts
-    images = [decode_image(photos.read(record.image_id)) for record in photos.records[: min(count, ENGINE_LIMIT)]]
+    images = [decode_image(dataset.read(record.image_id)) for record in dataset.records[: min(count, ENGINE_LIMIT)]]
     engine = EngineProcess(name, resolve(tiny_teacher()), EngineOptions())
     try:
         engine.answer(images[-8:], questions)
@@ -71,16 +71,16 @@ def engine_alone(name: EngineName, photos: ImageDataset, count: int) -> float:
         engine.close()
 
 
-def extract(engine: str, photos: ImageDataset, count: int, folder: Path) -> dict[str, Any]:
-    """Run the command on the first `count` photos; what its ledger says, and its peak memory."""
-    for record in photos.records[:count]:
-        link = folder / "photos" / record.image_id
+def extract(engine: str, dataset: ImageDataset, count: int, folder: Path) -> dict[str, Any]:
+    """Run the command on the first `count` images; what its ledger says, and its peak memory."""
+    for record in dataset.records[:count]:
+        link = folder / "images" / record.image_id
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.write_bytes(photos.read(record.image_id))
-    splits = ",".join(dict.fromkeys(record.split for record in photos.records[:count]))
+        link.write_bytes(dataset.read(record.image_id))
+    splits = ",".join(dict.fromkeys(record.split for record in dataset.records[:count]))
     store = folder / "store"
     command = [
-        *(str(ASPECTS), "extract", "--dataset", str(folder / "photos"), "--splits", splits),
+        *(str(ASPECTS), "extract", "--dataset", str(folder / "images"), "--splits", splits),
         *("--questions", str(QUESTIONS), "--teacher", "tiny", "--engine", engine, "--store", str(store)),
     ]
     with psutil.Popen(command, stdout=subprocess.DEVNULL) as process:

@@ -1,8 +1,8 @@
 """Which method makes the best student? Oxford 102 Flowers at 64 px, ResNet18 from scratch, in pairs of one seed.
 
-The answers are real: p(yes) of InternVL2-8B to 50 questions about each of the 2,091 training photos (files of MaKD's
-authors), and what Qwen2.5-7B knows about the 102 classes (files of LaViD's). Every method has the same photos, the same
-budget and the same starts; weights were chosen on validation photos, and the 6,098 test photos are looked at once per
+The answers are real: p(yes) of InternVL2-8B to 50 questions about each of the 2,091 training images (files of MaKD's
+authors), and what Qwen2.5-7B knows about the 102 classes (files of LaViD's). Every method has the same images, the same
+budget and the same starts; weights were chosen on validation images, and the 6,098 test images are looked at once per
 student. Prints one line of JSON for each method. Started again with the same --run-dir it goes on.
 
     python bench/flowers.py --run-dir runs/flowers
@@ -43,7 +43,7 @@ RECIPE = StudentConfig(
     schedule="cosine",
     warmup=2,
     crop_scale=(0.8, 1.0),
-    val_fraction=0.0,  # all photos train, and the last epoch counts: 200 photos would choose the best one by chance
+    val_fraction=0.0,  # all images train, and the last epoch counts: 200 images would choose the best one by chance
     precision="bf16-mixed",
     checkpoint_every=3,
 )
@@ -56,7 +56,7 @@ METHODS = [
 def main() -> None:
     parser = options(__doc__, "flowers", RECIPE.epochs, METHODS)
     parser.add_argument(
-        "--label-fraction", type=float, default=1.0, help="of each class's photos, whose label is known"
+        "--label-fraction", type=float, default=1.0, help="of each class's images, whose label is known"
     )
     asked = parser.parse_args()
     data = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data"))
@@ -96,7 +96,7 @@ def grid_of(config: StudentConfig, asked: argparse.Namespace) -> Grid:
 
 
 def print_results(results: Results, best: str) -> None:
-    """A line of JSON for each method: top-1 on the test photos in percent, what it gains over base, and what the
+    """A line of JSON for each method: top-1 on the test images in percent, what it gains over base, and what the
     method `best` gains over it."""
     methods = [summary.cell for summary in results.metric("top1")]
     for summary in results.metric("top1"):

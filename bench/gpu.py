@@ -3,7 +3,7 @@
     card        the card itself: bfloat16 matrix products, copies within its memory
     teacher     questions about images, for teachers of published shapes with random weights, by each way of asking
     training    a ResNet18 at 224 px: our training loop, and the model alone on tensors in memory
-    proof       Caltech-101 at 224 px from scratch, with and without answers (photos and answers from ASPECTS_DATA)
+    proof       Caltech-101 at 224 px from scratch, with and without answers (images and answers from ASPECTS_DATA)
 
 Every part runs in a process of its own for a limited time: one that fails leaves a line with `error`, and the next one
 begins. The exit code is 1 then. `--device cpu` tries the same out where there is no GPU, on tiny models.

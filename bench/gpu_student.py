@@ -39,7 +39,7 @@ PROOF: dict[str, dict[str, Any]] = {
     "cuda": {"epochs": 60, "batch_size": 128, "lr": 0.08},
     "cpu": {"backbone": "test_resnet", "epochs": 1, "image_size": 32, "cache_size": 32, "resize_size": 32},
 }
-THINNED = {"cuda": 1, "cpu": 80}  # every n-th photo
+THINNED = {"cuda": 1, "cpu": 80}  # every n-th image
 # Method and settings. The twin has the same terms at inner stages, and nothing that is learnt from answers.
 STUDENTS: dict[str, dict[str, Any]] = {
     "base": {"method": "base"},
@@ -129,7 +129,7 @@ def _file(seed: int) -> bytes:
 
 
 def prove(device: str, seeds: Sequence[int], epochs: int | None) -> Iterator[dict[str, Any]]:
-    """Top-1 on the test photos in percent, a line for each student, seed by seed."""
+    """Top-1 on the test images in percent, a line for each student, seed by seed."""
     changes = PROOF[device] if epochs is None else {**PROOF[device], "epochs": epochs}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -133,13 +133,13 @@ class RandomTransformersEngine(TransformersEngine):
 def ask(engine: EngineProcess, shape: Shape, seconds: float) -> dict[str, Any]:
     """Images a second, tokens, and what was busy, while as many callers ask as the engine takes."""
     chunk = max(1, PAIRS_AT_ONCE // len(QUESTIONS))
-    pictures = Pictures(shape.image_side)
+    random_images = RandomImages(shape.image_side)
     with ThreadPoolExecutor(engine.calls_at_once) as callers:
 
         def ask_until(deadline: float) -> None:
             def keep_asking(_: int) -> None:
                 while time.perf_counter() < deadline:
-                    engine.answer(pictures.next(chunk), QUESTIONS)
+                    engine.answer(random_images.next(chunk), QUESTIONS)
 
             list(callers.map(keep_asking, range(engine.calls_at_once)))
 
@@ -172,7 +172,7 @@ def _counts(before: EngineUsage, after: EngineUsage, seconds: float) -> dict[str
     }
 
 
-class Pictures:
+class RandomImages:
     """Noise, never the same twice: what an engine has seen would be in its caches. Safe to use from several threads."""
 
     def __init__(self, side: int) -> None:

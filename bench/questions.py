@@ -36,7 +36,7 @@ PROJECT = Path(__file__).parents[1]
 BUNDLED = PROJECT / "questions" / "scenes.yaml"
 ASPECTS = Path(sys.executable).with_name("aspects")
 PLANTED = {
-    "smiling": ("Is the person in the picture smiling?", "unanswerable"),
+    "smiling": ("Is the person in the image smiling?", "unanswerable"),
     "music": ("Is the music loud?", "unanswerable"),
     "tuesday": ("Was the photo taken on a Tuesday?", "unanswerable"),
     "no_bricks": ("Is there no sign of a brick wall in the picture?", "biased to yes"),
@@ -103,7 +103,7 @@ def findings(planted: Path, scenes: Path) -> dict[str, Any]:
     found = {key: verdicts[key] for key in PLANTED}
     return {
         "benchmark": "questions, audit",
-        "photos": audit.images,
+        "images": audit.images,
         "questions": len(verdicts),
         "planted": len(PLANTED),
         "found": sum(found[key] == verdict for key, (_, verdict) in PLANTED.items()),

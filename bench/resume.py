@@ -1,4 +1,4 @@
-"""Extract answers for many photos, kill the run half-way, run it again, and check the store. One JSON line.
+"""Extract answers for many images, kill the run half-way, run it again, and check the store. One JSON line.
 
 python bench/resume.py --dataset ../shared/data/flowers102_64 --splits train,test
 """
@@ -47,7 +47,7 @@ def kill_and_resume(options: argparse.Namespace, store: Path) -> dict[str, objec
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     while len(finished(store)) < shards / 2:
         if run.poll() is not None:
-            sys.exit("error: the extraction ended before it could be killed; give it more photos")
+            sys.exit("error: the extraction ended before it could be killed; give it more images")
         time.sleep(0.2)
     run.send_signal(signal.SIGKILL)
     run.wait()
@@ -61,7 +61,7 @@ def kill_and_resume(options: argparse.Namespace, store: Path) -> dict[str, objec
     started = time.monotonic()
     subprocess.run(command, check=True)
     return {
-        "photos": len(images),
+        "images": len(images),
         "shards": len(after),
         "shards_before_kill": len(before),
         "shards_asked_again": sum(after.get(path) != identity for path, identity in before.items()),

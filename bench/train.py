@@ -1,10 +1,10 @@
 """How close does training come to what the model alone would take? Images a second of three ways, taking turns.
 
-ours    `student.classification.training.train` on real photos: augmentation, losses, logging and all
+ours    `student.classification.training.train` on real images: augmentation, losses, logging and all
 limit   the same student, losses and optimizer, fed one random batch that is already in memory
 plain   what one would write: a PyTorch DataLoader with two workers that decode with Pillow and augment with torchvision
 
-Photos of 64 px are flowers, those of 224 px from Caltech-101. Prints one line of JSON for each size.
+Images of 64 px are flowers, those of 224 px from Caltech-101. Prints one line of JSON for each size.
 
     python bench/train.py
 """
@@ -62,7 +62,7 @@ def main() -> None:
     for size in map(int, asked.sizes.split(",")):
         folder, cached, batch = SIZES[size]
         if not (data / folder).is_dir():
-            sys.exit(f"no photos at {data / folder}; set ASPECTS_DATA to the folder that holds {folder}")
+            sys.exit(f"no images at {data / folder}; set ASPECTS_DATA to the folder that holds {folder}")
         config = StudentConfig(
             backbone=asked.backbone,
             image_size=size,
@@ -111,7 +111,7 @@ def measure(config: StudentConfig, folder: Path, *, turns: int, images: int) -> 
 
 
 def first_images(folder: Path, images: int) -> ImageDataset:
-    """As many training photos as a turn needs, from all over the classes."""
+    """As many training images as a turn needs, from all over the classes."""
     whole = image_folder(folder)
     records = select(whole, ("train",))
     step = max(1, len(records) // images)
