@@ -7,9 +7,11 @@ class AspectsError(Exception):
     """The base of them all; the message says what is wrong, where, and what to do next.
 
     `exit_code` is the command's: 2 where the input has to change, 1 where the same command may succeed later.
+    `may_pass` says that the same attempt may succeed a moment later: it is retried (`retries.py`).
     """
 
     exit_code = 1
+    may_pass = False
 
 
 class InputInvalid(AspectsError, ValueError):

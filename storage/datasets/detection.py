@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 from PIL import Image, ImageDraw
 
@@ -15,7 +16,7 @@ from storage.datasets.base import BOX_MARK, Corners, DatasetInvalid, FileDataset
 from storage.images.decode import ImageUnreadable, decode_image
 
 BoxKind = Literal["crop", "drawn"]
-DECODED = 8  # photos that are kept at a time: the boxes of one follow each other
+DECODED = 8  # images that are kept at a time: the boxes of one follow each other
 LINE_COLOUR = (255, 0, 0)
 
 
@@ -42,6 +43,12 @@ class DetectionDataset(FileDataset):
 
     boxes: Mapping[str, Sequence[Box]] = field(repr=False)
     sizes: Mapping[str, tuple[int, int]] = field(repr=False)
+
+    def subset(self, records: Sequence[ImageRecord]) -> Self:
+        image_ids = [record.image_id for record in records]
+        boxes = {image_id: self.boxes[image_id] for image_id in image_ids}
+        sizes = {image_id: self.sizes[image_id] for image_id in image_ids}
+        return replace(super().subset(records), boxes=boxes, sizes=sizes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,15 +113,33 @@ class BoxImages:
         ]
         if not self.records:
             raise DatasetInvalid(f"dataset '{dataset.name}' has no boxes to ask about; ask about its images")
-        self._sizes = dataset.sizes
+        self._dataset = dataset
+        self._open()
+
+    def _open(self) -> None:
         self._corners = {record.image_id: record.box for record in self.records if record.box is not None}
-        self._photo = lru_cache(DECODED)(lambda image_id: decode_image(dataset.read(image_id)))
+        self._image = lru_cache(DECODED)(lambda image_id: decode_image(self._dataset.read(image_id)))
+
+    def subset(self, records: Sequence[ImageRecord]) -> BoxImages:
+        splits = {record.image_id.rpartition(BOX_MARK)[0]: record.split for record in records}
+        part = copy.copy(self)
+        part.records, part.notes = list(records), ()
+        part._dataset = self._dataset.subset([image_record(image_id, split) for image_id, split in splits.items()])
+        part._open()
+        return part
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if name != "_image"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state)
+        self._open()
 
     def read(self, image_id: str) -> bytes:
         """The box as the view shows it, in a format without compression whose bytes depend on the pixels alone. Raises
         ImageUnreadable where the image has another size than its boxes refer to."""
         whole = image_id.rpartition(BOX_MARK)[0]
-        image, size = self._photo(whole), self._sizes[whole]
+        image, size = self._image(whole), self._dataset.sizes[whole]
         if image.size != size:
             raise ImageUnreadable(
                 f"image of {image.width} x {image.height} pixels has boxes for {size[0]} x {size[1]} pixels"

@@ -8,6 +8,7 @@ is being decoded is kept, other warnings are shown as before.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import threading
 import warnings
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ TiffHandler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_
 
 _thread = threading.local()
 _lock = threading.Lock()
-_images: set[int] = set()  # hashes of the images that gave warnings
+_images: set[bytes] = set()  # digests of the images that gave warnings
 _example: list[str] = []
 
 
@@ -40,7 +41,7 @@ def kept_warnings(data: bytes) -> Iterator[None]:
         _thread.said = None
         if said:
             with _lock:
-                _images.add(hash(data))
+                _images.add(hashlib.sha256(data).digest())
                 _example[:] = _example or said[:1]
 
 
@@ -54,12 +55,31 @@ def dropped_warnings() -> Iterator[None]:
         _thread.said = None
 
 
-def take_warnings() -> str | None:
-    """One line about all that was kept so far, and forget it; None where there was nothing."""
+Kept = tuple[frozenset[bytes], str]  # digests of the images that gave warnings, and one of the warnings
+
+
+def take_kept() -> Kept:
+    """All that was kept so far in this process, which forgets it: for the process that tells the user."""
     with _lock:
-        count, example = len(_images), "".join(_example)
+        kept = frozenset(_images), "".join(_example)
         _images.clear()
         _example.clear()
+    return kept
+
+
+def keep(kept: Kept) -> None:
+    """Add what another process has kept."""
+    images, example = kept
+    if images:
+        with _lock:
+            _images.update(images)
+            _example[:] = _example or [example]
+
+
+def take_warnings() -> str | None:
+    """One line about all that was kept so far, and forget it; None where there was nothing."""
+    images, example = take_kept()
+    count = len(images)
     if not count:
         return None
     return f"{count:,} image{'s' if count > 1 else ''} gave warnings when decoded, e.g. {example}"

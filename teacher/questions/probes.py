@@ -56,6 +56,12 @@ class PictureVariants:
         except ImageUnreadable:
             return data  # whoever decodes it finds out why
 
+    def subset(self, records: Sequence[ImageRecord]) -> PictureVariants:
+        wanted = {record.image_id.removeprefix(MIRRORED) for record in records}
+        # The blank one has the size of the first original that can be read.
+        originals = [one for one in self.originals if one.image_id in wanted or BLANK in wanted]
+        return PictureVariants(dataset=self.dataset.subset(originals), originals=originals)
+
     def _blank(self) -> bytes:
         for record in self.originals:
             try:
@@ -86,6 +92,9 @@ class Sample:
 
     def read(self, image_id: str) -> bytes:
         return self.dataset.read(image_id)
+
+    def subset(self, records: Sequence[ImageRecord]) -> Sample:
+        return Sample(dataset=self.dataset.subset(records), records=records)
 
 
 def choose_sample(records: Sequence[ImageRecord], count: int, *, seed: int = 0) -> list[ImageRecord]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
@@ -41,6 +41,13 @@ class TableDataset:
         if cell and cell["path"]:
             return read_image_file(Path(cell["path"]))
         raise FileNotFoundError(f"row {row} of split '{split}' of '{self.name}' holds no image")
+
+    def subset(self, records: Sequence[ImageRecord]) -> TableDataset:
+        rows = {record.image_id: self.rows[record.image_id] for record in records}
+        splits = {split for split, _ in rows.values()}
+        # Tables are pickled as the names of the files that hold them.
+        tables = {split: table for split, table in self.tables.items() if split in splits}
+        return replace(self, records=records, tables=tables, rows=rows, notes=())
 
 
 def hugging_face_dataset(source: str, *, name: str | None = None, cache: Path | None = None) -> TableDataset:

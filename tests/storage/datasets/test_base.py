@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,16 @@ def test_select_refuses_a_split_that_is_not_there(tmp_path: Path):
     draw(tmp_path / "train" / "daisy" / "1.png")
     with pytest.raises(DatasetInvalid, match="has no split 'tset'; it has train"):
         select(image_folder(tmp_path), ["tset"])
+
+
+def test_a_subset_is_small_when_pickled_and_reads_the_same(tmp_path: Path):
+    for number in range(50):
+        draw(tmp_path / "train" / "daisy" / f"{number:02d}.png", shade=number)
+    dataset = image_folder(tmp_path)
+    part = dataset.subset(dataset.records[3:5])
+    sent = pickle.dumps(part)
+    received = pickle.loads(sent)
+    assert len(sent) < len(pickle.dumps(dataset)) / 5
+    assert list(received.records) == list(dataset.records[3:5])
+    for record in received.records:
+        assert received.read(record.image_id) == dataset.read(record.image_id)

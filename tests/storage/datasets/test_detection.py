@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from storage.datasets.base import Corners, DatasetInvalid
-from storage.datasets.detection import Box, BoxImages, BoxView, DetectionDataset, checked_box, image_record
+from storage.datasets.detection import Box, BoxImages, BoxKind, BoxView, DetectionDataset, checked_box, image_record
 from storage.images.decode import ImageUnreadable, decode_image
 
 
@@ -122,3 +123,12 @@ def test_a_dataset_without_boxes_has_nothing_to_ask_about(tmp_path: Path):
     empty = DetectionDataset(name="empty", class_names=("a",), records=[], paths={}, boxes={}, sizes={})
     with pytest.raises(DatasetInvalid, match="no boxes to ask about"):
         BoxImages(empty, BoxView())
+
+
+@pytest.mark.parametrize("kind", ["crop", "drawn"])
+def test_a_subset_of_boxes_reads_the_same_in_another_process(tmp_path: Path, kind: BoxKind):
+    boxes = BoxImages(dataset(tmp_path), BoxView(kind=kind, smallest=1))
+    part = pickle.loads(pickle.dumps(boxes.subset(boxes.records[1:])))
+    assert (part.name, list(part.records)) == (boxes.name, boxes.records[1:])
+    image_id = boxes.records[1].image_id
+    assert part.read(image_id) == boxes.read(image_id)

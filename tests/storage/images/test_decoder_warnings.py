@@ -71,3 +71,13 @@ def test_an_image_decoded_twice_counts_once():
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(warn, range(30)))
     assert take_warnings() == "3 images gave warnings when decoded, e.g. odd"
+
+
+def test_what_another_process_has_kept_counts_too():
+    with kept_warnings(b"an image"):
+        decoder_warnings._keep("odd")
+    kept = decoder_warnings.take_kept()
+    assert take_warnings() is None
+    for _ in range(2):
+        decoder_warnings.keep(kept)
+    assert take_warnings() == "1 image gave warnings when decoded, e.g. odd"

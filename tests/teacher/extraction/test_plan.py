@@ -80,6 +80,9 @@ class Unreadable:
             raise self.errors[image_id]
         return image_folder(self.folder).read(image_id)
 
+    def subset(self, records: Sequence[ImageRecord]) -> Unreadable:
+        return self
+
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:

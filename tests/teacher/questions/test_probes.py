@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -80,3 +81,9 @@ def test_variants_are_the_mirrored_photos_and_a_blank_one_of_their_size(variants
 def test_a_damaged_photo_stays_one(variants: PictureVariants) -> None:
     found = read_image(variants, variants.records[0], None)
     assert found.error == "not an image that Pillow knows"
+
+
+def test_a_subset_of_variants_reads_the_same_in_another_process(variants: PictureVariants) -> None:
+    for part in (variants.records[1:2], variants.records[2:]):
+        received = pickle.loads(pickle.dumps(variants.subset(part)))
+        assert [received.read(one.image_id) for one in part] == [variants.read(one.image_id) for one in part]

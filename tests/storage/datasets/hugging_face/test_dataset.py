@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
 
@@ -185,3 +186,12 @@ def test_without_the_library(saved: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DatasetInvalid, match=r"pip install 'aspects\[huggingface\]'"):
         hugging_face_dataset(str(saved))
+
+
+def test_a_subset_reads_the_same_in_another_process(saved: Path, files: list[bytes]):
+    dataset = hugging_face_dataset(str(saved))
+    sent = pickle.dumps(dataset.subset(dataset.records[1:2]))
+    assert files[1] not in sent  # the name of the file that holds it
+    part = pickle.loads(sent)
+    assert [part.read(record.image_id) for record in part.records] == [files[1]]
+    assert list(part.tables) == ["train"]

@@ -1,0 +1,34 @@
+"""What is tried again: the one rule for files that are written and for shards that are asked about."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from storage.errors import AspectsError, StorageUnavailable
+
+PASSING_ERRNO = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EINTR", "EAGAIN", "EBUSY", "ETIMEDOUT", "ECONNRESET", "ECONNABORTED", "ECONNREFUSED", "EPIPE"),
+        *("EHOSTUNREACH", "ENETUNREACH", "ENETDOWN", "ENETRESET", "ESTALE"),
+    )
+)
+# Of an object store pyarrow says no more than a text: Amazon's name of the error, or the status alone.
+PASSING_TEXT = re.compile(
+    r"AWS Error (INTERNAL_FAILURE|SERVICE_UNAVAILABLE|THROTTLING|SLOW_DOWN|REQUEST_TIMEOUT|NETWORK_CONNECTION)"
+    r"|HTTP status (5\d\d|429|408)|HTTP response code (5\d\d|429|408)"
+    r"|curlCode: (6|7|28|35|52|55|56)\b|timed? ?out|connection (was )?(reset|closed|aborted)",
+    re.IGNORECASE,
+)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same attempt may succeed a moment later: a worker died, a server failed or was out of reach, a call
+    was interrupted. Not a full disk, missing permissions, invalid input or an error that is not known."""
+    if isinstance(error, AspectsError) and error.may_pass:
+        return True
+    cause = error.__cause__ if isinstance(error, StorageUnavailable) and error.__cause__ else error
+    if isinstance(cause, OSError) and cause.errno is not None:
+        return cause.errno in PASSING_ERRNO
+    return isinstance(cause, OSError | StorageUnavailable) and PASSING_TEXT.search(str(cause)) is not None
