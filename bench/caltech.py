@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.flowers import RECIPE, grid_of, options, print_results
 from storage.answers.read import load_answers
 from storage.datasets import FileDataset, image_folder
-from student.classification.examples import Knowledge
+from student.classification.examples import TeacherAnswers
 from student.core.experiment import run_experiment
 from teacher.extraction.precomputed import import_answers, read_lavid
 
@@ -28,11 +28,11 @@ ALIASES = {"Faces": "face", "Faces_easy": "face"}
 
 def main() -> None:
     asked = options(__doc__, "caltech", EPOCHS, METHODS).parse_args()
-    dataset, knowledge = read_caltech(asked.run_dir / "store")
-    print_results(run_experiment(grid_of(RECIPE, asked), dataset, knowledge, asked.run_dir), "recommended")
+    dataset, teacher_answers = read_caltech(asked.run_dir / "store")
+    print_results(run_experiment(grid_of(RECIPE, asked), dataset, teacher_answers, asked.run_dir), "recommended")
 
 
-def read_caltech(store: Path) -> tuple[FileDataset, Knowledge]:
+def read_caltech(store: Path) -> tuple[FileDataset, TeacherAnswers]:
     """The images, and what is known about their classes, imported into `store`. Ends the program without them."""
     data = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data"))
     folder = data / "caltech101"
@@ -43,7 +43,7 @@ def read_caltech(store: Path) -> tuple[FileDataset, Knowledge]:
     file = read_lavid(lavid / "caltech101_qwen2.5-72B_chat_50-5.json", lavid / "caltech101_chat_50-5.txt", ALIASES)
     imported = import_answers(file, dataset, ("train",), str(store))
     assert not imported.without_answers
-    return dataset, Knowledge(classes=load_answers(imported.directory))
+    return dataset, TeacherAnswers(classes=load_answers(imported.directory))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from storage.datasets.scenes.detection import write_detection_scenes
 from storage.questions import load_questions
 from student.core.experiment import Grid, Results
 from student.detection.config import DetectorConfig, detection_recipe
-from student.detection.examples import DetectionKnowledge
+from student.detection.examples import DetectionAnswers
 from student.detection.experiment import run_detection_experiment
 from teacher.engines.config import EngineOptions, resolve, tiny_teacher
 from teacher.engines.process import EngineProcess
@@ -79,13 +79,13 @@ def main() -> None:
     if asked.epochs is not None:
         changes["epochs"] = asked.epochs
     config = detection_recipe("demo", **changes)
-    knowledge = ask_everything(dataset, splits, asked.run_dir / "store", asked.engine)
+    teacher_answers = ask_everything(dataset, splits, asked.run_dir / "store", asked.engine)
     methods, seeds = asked.methods.split(","), [int(seed) for seed in asked.seeds.split(",")]
     if asked.coco128:
-        learn_by_heart(config, dataset, knowledge, asked.run_dir, methods, seeds[0])
+        learn_by_heart(config, dataset, teacher_answers, asked.run_dir, methods, seeds[0])
     else:
         grid = Grid(settings=config.to_dict(), axes={"method": methods}, seeds=seeds)
-        print_results(run_detection_experiment(grid, dataset, knowledge, asked.run_dir))
+        print_results(run_detection_experiment(grid, dataset, teacher_answers, asked.run_dir))
 
 
 def open_coco128(run_dir: Path) -> DetectionDataset:
@@ -105,7 +105,7 @@ def open_coco128(run_dir: Path) -> DetectionDataset:
     return open_detection_dataset(str(together))
 
 
-def ask_everything(dataset: DetectionDataset, splits: tuple[str, ...], store: Path, engine: str) -> DetectionKnowledge:
+def ask_everything(dataset: DetectionDataset, splits: tuple[str, ...], store: Path, engine: str) -> DetectionAnswers:
     """The tiny teacher's answers about all images and boxes of `splits`; asks what the store does not have."""
     engines: list[EngineProcess] = []
     try:
@@ -114,7 +114,7 @@ def ask_everything(dataset: DetectionDataset, splits: tuple[str, ...], store: Pa
     finally:
         for one in engines:
             one.close()
-    return DetectionKnowledge(images=images, boxes=boxes)
+    return DetectionAnswers(images=images, boxes=boxes)
 
 
 def ask(
@@ -151,7 +151,7 @@ def ask(
 def learn_by_heart(
     config: DetectorConfig,
     dataset: DetectionDataset,
-    knowledge: DetectionKnowledge,
+    teacher_answers: DetectionAnswers,
     run_dir: Path,
     methods: list[str],
     seed: int,
@@ -160,7 +160,7 @@ def learn_by_heart(
 
     for method in methods:
         chosen = config.replace(method=method, seed=seed)
-        run = train_detector(chosen, dataset, knowledge, run_dir / method / f"seed-{seed}")
+        run = train_detector(chosen, dataset, teacher_answers, run_dir / method / f"seed-{seed}")
         curve = {log.epoch: percent(log.watched_map50) for log in run.epochs if log.watched_map50 is not None}
         line = {
             "benchmark": "coco128 by heart",

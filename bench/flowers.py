@@ -23,7 +23,7 @@ import torch
 from storage.answers.read import load_answers
 from storage.datasets import image_folder
 from student.classification.config import StudentConfig
-from student.classification.examples import Knowledge
+from student.classification.examples import TeacherAnswers
 from student.core.experiment import Difference, Grid, Results, run_experiment
 from teacher.extraction.precomputed import import_answers, read_lavid, read_makd
 
@@ -70,9 +70,9 @@ def main() -> None:
         read_lavid(data / "lavid" / "flowers_qwen2.5-7b_chat_50-5.json", data / "lavid" / "flowers_chat_50-5.txt"),
     )
     image, classes = (import_answers(file, dataset, ("train",), str(asked.run_dir / "store")) for file in files)
-    knowledge = Knowledge(image=load_answers(image.directory), classes=load_answers(classes.directory))
+    teacher_answers = TeacherAnswers(image=load_answers(image.directory), classes=load_answers(classes.directory))
     config = RECIPE.replace(label_fraction=asked.label_fraction)
-    print_results(run_experiment(grid_of(config, asked), dataset, knowledge, asked.run_dir), "recommended")
+    print_results(run_experiment(grid_of(config, asked), dataset, teacher_answers, asked.run_dir), "recommended")
 
 
 def options(description: str | None, name: str, epochs: int, methods: Sequence[str]) -> argparse.ArgumentParser:

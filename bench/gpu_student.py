@@ -22,7 +22,7 @@ from storage.datasets.base import FileDataset, ImageRecord, select
 from storage.platform.allocator import keep_freed_memory
 from student.classification.config import StudentConfig
 from student.classification.evaluate import evaluate
-from student.classification.examples import Knowledge
+from student.classification.examples import TeacherAnswers
 from student.classification.recipes import recipe
 from student.classification.training import train
 from student.core.cache import ImageCache, evaluation_cache, training_cache
@@ -97,12 +97,12 @@ def measure_training(device: str) -> Iterator[dict[str, Any]]:
     gpu: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        with training_cache(config, dataset, dataset.records, folder) as photos:
-            on_device = photos.on(torch.device(device)) is not photos
+        with training_cache(config, dataset, dataset.records, folder) as images:
+            on_device = images.on(torch.device(device)) is not images
             for turn in range(TURNS):
                 start_sampling(None)
                 with watching_gpu(gpu):
-                    speeds["ours"].append(_speed_of_ours(config, dataset, photos, folder / str(turn)))
+                    speeds["ours"].append(_speed_of_ours(config, dataset, images, folder / str(turn)))
                 busy = finish_sampling(None)
                 speeds["alone"].append(speed_in_memory(config, dataset, count))
     shares = [ours / alone for ours, alone in zip(speeds["ours"], speeds["alone"], strict=True)]
@@ -118,9 +118,9 @@ def measure_training(device: str) -> Iterator[dict[str, Any]]:
     }
 
 
-def _speed_of_ours(config: StudentConfig, dataset: NoiseImages, photos: ImageCache, run_dir: Path) -> float:
+def _speed_of_ours(config: StudentConfig, dataset: NoiseImages, images: ImageCache, run_dir: Path) -> float:
     """Of the epochs behind the first one, in which kernels are chosen."""
-    run = train(config, dataset, Knowledge(), run_dir, progress=False, photos=photos)
+    run = train(config, dataset, TeacherAnswers(), run_dir, progress=False, images=images)
     return statistics.median(epoch.images_per_second for epoch in run.epochs[1:])
 
 
@@ -136,7 +136,7 @@ def prove(device: str, seeds: Sequence[int], epochs: int | None) -> Iterator[dic
     changes = PROOF[device] if epochs is None else {**PROOF[device], "epochs": epochs}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        dataset, knowledge = read_caltech(folder / "store")
+        dataset, teacher_answers = read_caltech(folder / "store")
         dataset = _thinned(dataset, THINNED[device])
         shared = recipe(
             "lavid",
@@ -148,14 +148,14 @@ def prove(device: str, seeds: Sequence[int], epochs: int | None) -> Iterator[dic
             **changes,
         )
         with (
-            training_cache(shared, dataset, select(dataset, ("train",)), folder / "train") as photos,
+            training_cache(shared, dataset, select(dataset, ("train",)), folder / "train") as images,
             evaluation_cache(shared, dataset, select(dataset, ("test",)), folder / "test") as shown,
         ):
             for seed in seeds:
                 for name, own in STUDENTS.items():
                     config, place = shared.replace(seed=seed, **own), folder / name / str(seed)
-                    run = train(config, dataset, knowledge, place, progress=False, photos=photos)
-                    scores = evaluate(place, dataset, None, "test", photos=shown, accelerator=config.accelerator)
+                    run = train(config, dataset, teacher_answers, place, progress=False, images=images)
+                    scores = evaluate(place, dataset, None, "test", images=shown, accelerator=config.accelerator)
                     yield {
                         "student": name,
                         "seed": seed,

@@ -28,7 +28,7 @@ from storage.answers.read import find_answers, read_answers
 from storage.datasets import image_folder
 from storage.datasets.scenes.scenes import write_scenes
 from storage.questions import AspectQuestion, QuestionSet, load_questions, write_questions
-from student.classification.examples import Knowledge
+from student.classification.examples import TeacherAnswers
 from student.classification.recipes import recipe_settings
 from student.core.experiment import Grid, paired_difference, run_experiment
 
@@ -122,8 +122,8 @@ def compare(folder: Path, bundled: QuestionSet, count: int, seeds: list[int], th
     settings = {**recipe_settings("demo"), "method": "makd", "threads": threads}
     everything = Grid(settings=settings, axes={"question_count": [None, count]}, seeds=seeds)
     selected = Grid(settings=settings, axes={"method": ["makd"]}, seeds=seeds)
-    results = run_experiment(everything, dataset, Knowledge(image=answers), folder / "all")
-    of_chosen = run_experiment(selected, dataset, Knowledge(image=answers.only(chosen.keys)), folder / "chosen")
+    results = run_experiment(everything, dataset, TeacherAnswers(image=answers), folder / "all")
+    of_chosen = run_experiment(selected, dataset, TeacherAnswers(image=answers.only(chosen.keys)), folder / "chosen")
     top1 = {
         "none": by_seed(results.table, "base"),
         "all": by_seed(results.table, "makd"),

@@ -38,11 +38,11 @@ from storage.datasets import image_folder
 from storage.datasets.base import ImageDataset, select
 from storage.platform.allocator import keep_freed_memory
 from student.classification.config import StudentConfig
-from student.classification.examples import Examples, Knowledge
+from student.classification.examples import Examples, TeacherAnswers
 from student.classification.objective import Objective
 from student.classification.training import train
 from student.core.cache import ImageCache, training_cache
-from student.core.model import IMAGENET_MEAN, IMAGENET_STD, Student, build_student, optimized
+from student.core.model import IMAGENET_MEAN, IMAGENET_STD, Student, build_student, to_channels_last
 from student.core.processor import usable_precision
 from student.core.schedule import build_optimizer
 from student.core.settings import present_accelerator
@@ -84,10 +84,10 @@ def measure(config: StudentConfig, folder: Path, *, turns: int, images: int) -> 
     dataset = first_images(folder, images)
     speeds: dict[str, list[float]] = {"limit": [], "ours": [], "plain": []}
     records = select(dataset, ("train",))
-    with tempfile.TemporaryDirectory() as scratch, training_cache(config, dataset, records, Path(scratch)) as photos:
+    with tempfile.TemporaryDirectory() as scratch, training_cache(config, dataset, records, Path(scratch)) as cache:
         ways: dict[str, Callable[[int], float]] = {
             "limit": lambda turn: speed_in_memory(config, dataset, images),
-            "ours": lambda turn: speed_of_ours(config, dataset, photos, Path(scratch) / str(turn)),
+            "ours": lambda turn: speed_of_ours(config, dataset, cache, Path(scratch) / str(turn)),
             "plain": lambda turn: speed_of_plain(config, dataset, folder, images),
         }
         for turn, (name, way) in itertools.product(range(turns), ways.items()):
@@ -118,16 +118,16 @@ def first_images(folder: Path, images: int) -> ImageDataset:
     return dataclasses.replace(whole, records=records[::step][:images])
 
 
-def speed_of_ours(config: StudentConfig, dataset: ImageDataset, photos: ImageCache, run_dir: Path) -> float:
+def speed_of_ours(config: StudentConfig, dataset: ImageDataset, cache: ImageCache, run_dir: Path) -> float:
     """Of the second epoch: the first one warms up."""
-    run = train(config, dataset, Knowledge(), run_dir, progress=False, photos=photos)
+    run = train(config, dataset, TeacherAnswers(), run_dir, progress=False, images=cache)
     return run.epochs[-1].images_per_second
 
 
 def speed_in_memory(config: StudentConfig, dataset: ImageDataset, images: int) -> float:
     pixels = torch.randn(config.batch_size, 3, config.image_size, config.image_size)
     pixels = pixels.to(config.accelerator).contiguous(memory_format=torch.channels_last)
-    return speed(config, dataset, lambda: (pixels for _ in range(images // config.batch_size)), optimized)
+    return speed(config, dataset, lambda: (pixels for _ in range(images // config.batch_size)), to_channels_last)
 
 
 def speed_of_plain(config: StudentConfig, dataset: ImageDataset, folder: Path, images: int) -> float:
@@ -140,10 +140,12 @@ def speed_of_plain(config: StudentConfig, dataset: ImageDataset, folder: Path, i
             v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
         ]
     )
-    photos = datasets.ImageFolder(
+    folder_images = datasets.ImageFolder(
         str(folder / "train"), transform=augment, loader=lambda path: Image.open(path).convert("RGB")
     )
-    loader = DataLoader(photos, config.batch_size, shuffle=True, num_workers=2, persistent_workers=True, drop_last=True)
+    loader = DataLoader(
+        folder_images, config.batch_size, shuffle=True, num_workers=2, persistent_workers=True, drop_last=True
+    )
 
     def epoch() -> Iterator[Tensor]:
         for number, (pixels, _) in enumerate(loader, start=1):

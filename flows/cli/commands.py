@@ -93,12 +93,12 @@ def train(given: dict[str, Any], student: StudentParameters) -> Results:
     if given["task"] == DETECTION:
         if given["class_teacher"] is not None:
             raise options.OptionInvalid("--class-teacher is for --task classification; leave it out")
-        from flows.work.detection import evaluation_split, find_detection_knowledge, student_for, train_detectors
+        from flows.work.detection import evaluation_split, load_detection_answers, student_for, train_detectors
 
         student_for(student, questions, box_questions).detector_config()
         photos, boxes = images.open_detection(), BoxParameters(view=given["box_view"])
         evaluation_split(photos)
-        find_detection_knowledge(given["store"], photos, given["teacher"], questions, box_questions, boxes)
+        load_detection_answers(given["store"], photos, given["teacher"], questions, box_questions, boxes)
         return direct.carry_out(
             train_detectors,
             dataset=images,
@@ -110,11 +110,11 @@ def train(given: dict[str, Any], student: StudentParameters) -> Results:
             detector=student,
         )
     options.refuse_boxes(given)
-    from flows.work.training import find_knowledge, train_student
+    from flows.work.training import load_teacher_answers, train_student
 
     needed = bool(student.config().objective.answer_terms)
     named = (given["teacher"], questions, given["class_teacher"])
-    find_knowledge(given["store"], images.open().name, *named, needed=needed)
+    load_teacher_answers(given["store"], images.open().name, *named, needed=needed)
     return direct.carry_out(
         train_student,
         dataset=images,
@@ -159,7 +159,7 @@ def _evaluate_classifier(given: dict[str, Any]) -> list[str]:
 
 def _evaluate_detector(given: dict[str, Any]) -> list[str]:
     from flows.cli.report import print_detection_evaluation
-    from flows.work.detection import find_detection_knowledge
+    from flows.work.detection import load_detection_answers
     from student.classification.evaluate import why_unscored
     from student.core.runs import read_description
     from student.core.settings import present_accelerator
@@ -172,7 +172,7 @@ def _evaluate_detector(given: dict[str, Any]) -> list[str]:
     questions, box_questions = question_files(given)
     known = None
     if store:
-        known = find_detection_knowledge(store, photos, given["teacher"], questions, box_questions, boxes)
+        known = load_detection_answers(store, photos, given["teacher"], questions, box_questions, boxes)
     found = evaluate_detector(run, photos, known, split, accelerator=present_accelerator(), progress=True)
     print_detection_evaluation(found)
     if known is None:

@@ -20,9 +20,9 @@ from storage.questions import QuestionSet
 
 if TYPE_CHECKING:  # torch takes seconds
     from storage.datasets.detection import DetectionDataset
-    from student.classification.examples import Knowledge
+    from student.classification.examples import TeacherAnswers
     from student.core.experiment import Grid
-    from student.detection.examples import DetectionKnowledge
+    from student.detection.examples import DetectionAnswers
 
 ANSWERS_PLACE = "{answers}"  # in the name of a runs folder: a digest of images, labels and answers
 TRAINED = "train"
@@ -60,7 +60,7 @@ def check_training(
 ) -> None:
     """Raise what training on answers to `asked` by `teacher` (its fingerprint) will raise about settings, labels,
     splits and the runs folder. `splits` are those that there will be answers about."""
-    from student.classification.examples import Knowledge
+    from student.classification.examples import TeacherAnswers
     from student.core.experiment import Grid
 
     config = student.config()
@@ -71,32 +71,34 @@ def check_training(
     )
     runs = None if ANSWERS_PLACE in student.runs else Path(student.runs).expanduser()
     check_writable(Path(student.runs.partition(ANSWERS_PLACE)[0]).expanduser())
-    check_grid(grid, images, Knowledge(image=imagined(images, asked, teacher)), runs)
+    check_grid(grid, images, TeacherAnswers(image=imagined(images, asked, teacher)), runs)
 
 
-def check_grid(grid: Grid, images: ImageDataset, knowledge: Knowledge, runs: Path | None) -> None:
+def check_grid(grid: Grid, images: ImageDataset, teacher_answers: TeacherAnswers, runs: Path | None) -> None:
     """Raise what training any student of the grid will raise about labels, answers and folders of other runs, before
     the first one is trained."""
-    from student.classification.examples import fit_to_knowledge, join_examples, training_records
+    from student.classification.examples import fit_to_answers, join_examples, training_records
     from student.classification.trainable import require_trainable
     from student.core.runs import DESCRIPTION, RunDescription, is_finished, open_run, read_description
 
     records = training_records(images)
     for cell in grid.cells(runs or Path()):
-        config = fit_to_knowledge(cell.config, knowledge)
+        config = fit_to_answers(cell.config, teacher_answers)
         places = [(seed, cell.directory(runs, seed)) for seed in grid.seeds] if runs else []
         for seed, place in places:
             if not (place / DESCRIPTION).exists() or config.objective.network_terms:
                 continue
             held = read_description(place, RunDescription)
             # As if the images and answers were its own: whether they are is known once they are there.
-            open_run(place, RunDescription.of(config.replace(seed=seed), images, knowledge, held.digest))
+            open_run(place, RunDescription.of(config.replace(seed=seed), images, teacher_answers, held.digest))
         if not places or not all(is_finished(place) for _, place in places):
             require_trainable(config)
-            join_examples(config.replace(seed=grid.seeds[0]), images, records, knowledge)
+            join_examples(config.replace(seed=grid.seeds[0]), images, records, teacher_answers)
 
 
-def check_detector_grid(grid: Grid, images: DetectionDataset, knowledge: DetectionKnowledge, runs: Path | None) -> None:
+def check_detector_grid(
+    grid: Grid, images: DetectionDataset, teacher_answers: DetectionAnswers, runs: Path | None
+) -> None:
     """As `check_grid`, for detectors."""
     from student.core.runs import DESCRIPTION, is_finished, open_run, read_description
     from student.detection.config import DetectorConfig
@@ -114,9 +116,9 @@ def check_detector_grid(grid: Grid, images: DetectionDataset, knowledge: Detecti
             if (place / DESCRIPTION).exists():
                 held = read_description(place, DetectorDescription)
                 # As if the images and answers were its own: whether they are is known once they are there.
-                open_run(place, DetectorDescription.of(config.replace(seed=seed), images, knowledge, held.digest))
+                open_run(place, DetectorDescription.of(config.replace(seed=seed), images, teacher_answers, held.digest))
         if not places or not all(is_finished(place) for _, place in places):
-            used = knowledge.used_by(config)
+            used = teacher_answers.used_by(config)
             require_answers(config, images, records, used)
             used.aspects(config)
             require_trainable_detector(config)

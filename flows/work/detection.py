@@ -49,7 +49,7 @@ from teacher.extraction.plan import directory_of
 if TYPE_CHECKING:  # torch takes seconds, and an extraction does without it
     from student.core.experiment import Grid, Results
     from student.detection.config import DetectorConfig
-    from student.detection.examples import DetectionKnowledge
+    from student.detection.examples import DetectionAnswers
     from student.detection.runs import DetectorLog
 
 IMAGES, BOXES = "images", "boxes"
@@ -131,14 +131,14 @@ def train_detectors(
     images = dataset.open_detection()
     split = evaluation_split(images)
     say_split(host.reporter, split)
-    knowledge = find_detection_knowledge(store, images, teacher, questions, box_questions, boxes)
+    teacher_answers = load_detection_answers(store, images, teacher, questions, box_questions, boxes)
     seeds = ", ".join(str(seed) for seed in detector.seeds)
     what = f"{config.detector} on {config.backbone} for {config.epochs} epochs"
     host.reporter.say(f"training {what} by base and {config.method}, seeds {seeds}")
-    digest = detection_digest(images, select(images, ("train",)), knowledge)
+    digest = detection_digest(images, select(images, ("train",)), teacher_answers)
     runs = Path(detector.runs.replace(ANSWERS_PLACE, digest)).expanduser()
     grid = _grid_of(config, detector.seeds)
-    results = train_detection_grid(host.reporter, grid, images, knowledge, runs, split=split)
+    results = train_detection_grid(host.reporter, grid, images, teacher_answers, runs, split=split)
     host.reporter.say(f"detectors and report: {runs}")
     return results
 
@@ -147,7 +147,7 @@ def train_detection_grid(
     reporter: Reporter,
     grid: Grid,
     images: DetectionDataset,
-    knowledge: DetectionKnowledge,
+    teacher_answers: DetectionAnswers,
     runs: Path,
     *,
     split: str,
@@ -163,11 +163,11 @@ def train_detection_grid(
         reporter.detail(f"{cell}, seed {seed}: epoch {log.epoch}, loss {log.loss:.3f}{watched}")
 
     check_writable(runs)
-    check_detector_grid(grid, images, knowledge, runs)
+    check_detector_grid(grid, images, teacher_answers, runs)
     for note in processor_notes(grid.cells_of(DetectorConfig, runs)[0].config):
         reporter.say(note)
     results = run_detection_experiment(
-        grid, images, knowledge, runs, split=split, progress=reporter.progress_bars, on_epoch=log_epoch
+        grid, images, teacher_answers, runs, split=split, progress=reporter.progress_bars, on_epoch=log_epoch
     )
     reporter.table("results", results_rows(results), results_title(results))
     report = results_markdown(results, None)
@@ -191,14 +191,16 @@ def check_detector_training(
 ) -> None:
     """Raise what training detectors on answers to `asked` by `teacher` (its fingerprint) will raise about settings,
     splits, boxes and the runs folder."""
-    from student.detection.examples import DetectionKnowledge
+    from student.detection.examples import DetectionAnswers
 
     config = detector.detector_config()
     evaluation_split(images)
     check_writable(Path(detector.runs.partition(ANSWERS_PLACE)[0]).expanduser())
     runs = None if ANSWERS_PLACE in detector.runs else Path(detector.runs).expanduser()
-    knowledge = DetectionKnowledge(**{what: imagined(shown, each, teacher) for what, (shown, each) in asked.items()})
-    check_detector_grid(_grid_of(config, detector.seeds), images, knowledge, runs)
+    teacher_answers = DetectionAnswers(
+        **{what: imagined(shown, each, teacher) for what, (shown, each) in asked.items()}
+    )
+    check_detector_grid(_grid_of(config, detector.seeds), images, teacher_answers, runs)
 
 
 def student_for(detector: StudentParameters, questions: str | None, box_questions: str | None) -> StudentParameters:
@@ -239,21 +241,21 @@ def check_detection_inputs(
     engine.devices()
 
 
-def find_detection_knowledge(
+def load_detection_answers(
     store: str,
     images: DetectionDataset,
     teacher: str | None,
     questions: str | None,
     box_questions: str | None,
     boxes: BoxParameters,
-) -> DetectionKnowledge:
+) -> DetectionAnswers:
     """What the store knows. Raises AnswersMissing where there are no answers to one of the question sets, or several to
     choose from."""
-    from student.detection.examples import DetectionKnowledge
+    from student.detection.examples import DetectionAnswers
 
     about_boxes = boxes_name(images.name, boxes.view)
     names = {IMAGES: (images.name, questions), BOXES: (about_boxes, box_questions)}
-    return DetectionKnowledge(
+    return DetectionAnswers(
         **{
             what: find_teacher_answers(store, name, teacher, file)
             for what, (name, file) in names.items()

@@ -10,9 +10,9 @@ from pydantic import Field, ValidationError
 
 from flows.parameters import CROPPED_BOXES, BoxParameters, DatasetParameters, Parameters, Seed, StudentParameters
 from flows.work import checks
-from flows.work.detection import evaluation_split, find_detection_knowledge, train_detection_grid
+from flows.work.detection import evaluation_split, load_detection_answers, train_detection_grid
 from flows.work.host import Host
-from flows.work.training import find_knowledge, train_grid
+from flows.work.training import load_teacher_answers, train_grid
 from storage.bundled import find_file, say_names
 from storage.datasets.base import select
 from storage.datasets.detection import require_boxes
@@ -21,9 +21,9 @@ from storage.errors import InputInvalid
 
 if TYPE_CHECKING:  # torch takes seconds
     from storage.datasets.detection import DetectionDataset
-    from student.classification.examples import Knowledge
+    from student.classification.examples import TeacherAnswers
     from student.core.experiment import Grid, Results
-    from student.detection.examples import DetectionKnowledge
+    from student.detection.examples import DetectionAnswers
 
 
 class ExperimentInvalid(InputInvalid):
@@ -66,12 +66,12 @@ class Experiment(Parameters):
             self.to_grid().cells_of(DetectorConfig, Path(self.runs))
             boxed = self.dataset.open_detection()
             require_boxes(boxed, ("train", self.split or evaluation_split(boxed)))
-            self.detection_knowledge(boxed)
+            self.detection_answers(boxed)
         else:
             self.to_grid().cells(Path(self.runs))
             images = self.dataset.open()
             select(images, (self.split or checks.evaluation_split(images),))
-            self.knowledge()
+            self.teacher_answers()
 
     def to_grid(self) -> Grid:
         from student.core.experiment import Grid
@@ -87,15 +87,13 @@ class Experiment(Parameters):
             network=self.network,
         )
 
-    def knowledge(self) -> Knowledge:
+    def teacher_answers(self) -> TeacherAnswers:
         needed = any(cell.config.objective.answer_terms for cell in self.to_grid().cells(Path(self.runs)))
         named = (self.teacher, self.questions, self.class_teacher)
-        return find_knowledge(self.store, self.dataset.open().name, *named, needed=needed)
+        return load_teacher_answers(self.store, self.dataset.open().name, *named, needed=needed)
 
-    def detection_knowledge(self, images: DetectionDataset) -> DetectionKnowledge:
-        return find_detection_knowledge(
-            self.store, images, self.teacher, self.questions, self.box_questions, self.boxes
-        )
+    def detection_answers(self, images: DetectionDataset) -> DetectionAnswers:
+        return load_detection_answers(self.store, images, self.teacher, self.questions, self.box_questions, self.boxes)
 
 
 def read_experiment(file: Path, changes: Mapping[str, Any], settings: Mapping[str, Any]) -> Experiment:
@@ -129,12 +127,14 @@ def run_experiment(host: Host, experiment: Experiment) -> Results:
     if experiment.task == "detection":
         boxed = experiment.dataset.open_detection()
         split = experiment.split or evaluation_split(boxed)
-        known = experiment.detection_knowledge(boxed)
+        known = experiment.detection_answers(boxed)
         results = train_detection_grid(host.reporter, experiment.to_grid(), boxed, known, runs, split=split)
     else:
         images = experiment.dataset.open()
         split = experiment.split or checks.evaluation_split(images)
-        results = train_grid(host.reporter, experiment.to_grid(), images, experiment.knowledge(), runs, split=split)
+        results = train_grid(
+            host.reporter, experiment.to_grid(), images, experiment.teacher_answers(), runs, split=split
+        )
         if experiment.embed:
             plot_features(results, images, runs, runs / "features.png")
             written.append(runs / "features.png")

@@ -14,7 +14,7 @@ from storage.datasets.base import ImageDataset, select
 from storage.questions import load_questions
 
 if TYPE_CHECKING:  # torch takes seconds, and an extraction imports this file too
-    from student.classification.examples import Knowledge
+    from student.classification.examples import TeacherAnswers
     from student.core.experiment import Grid, Results
     from student.core.runs import EpochLog
 
@@ -33,7 +33,7 @@ def train_student(
     `teacher` (a fingerprint, see `aspects show`) and `questions` (the YAML file) choose where there are several;
     `class_teacher` are answers about the classes, for methods that learn from both.
     """
-    from student.classification.examples import digest_of, fit_to_knowledge, training_records
+    from student.classification.examples import digest_of, fit_to_answers, training_records
     from student.core.experiment import Grid
 
     config = student.config()
@@ -41,25 +41,25 @@ def train_student(
     split = evaluation_split(images)
     say_split(host.reporter, split)
     needed = bool(config.objective.answer_terms)
-    knowledge = find_knowledge(store, images.name, teacher, questions, class_teacher, needed=needed)
-    config = fit_to_knowledge(config, knowledge)
-    if knowledge.about_classes_alone:
+    teacher_answers = load_teacher_answers(store, images.name, teacher, questions, class_teacher, needed=needed)
+    config = fit_to_answers(config, teacher_answers)
+    if teacher_answers.about_classes_alone:
         host.reporter.say(f"the answers in {store} are about classes, not about single images")
     seeds = ", ".join(str(seed) for seed in student.seeds)
     host.reporter.say(
         f"training {config.backbone} for {config.epochs} epochs by base and {config.method}, seeds {seeds}"
     )
-    digest = digest_of(images, training_records(images), knowledge)
+    digest = digest_of(images, training_records(images), teacher_answers)
     runs = Path(student.runs.replace(ANSWERS_PLACE, digest)).expanduser()
     methods = list(dict.fromkeys(["base", config.method]))
     grid = Grid(settings=config.to_dict(), axes={"method": methods}, seeds=student.seeds)
-    results = train_grid(host.reporter, grid, images, knowledge, runs, split=split)
+    results = train_grid(host.reporter, grid, images, teacher_answers, runs, split=split)
     host.reporter.say(f"students and report: {runs}")
     return results
 
 
 def train_grid(
-    reporter: Reporter, grid: Grid, images: ImageDataset, knowledge: Knowledge, runs: Path, *, split: str
+    reporter: Reporter, grid: Grid, images: ImageDataset, teacher_answers: TeacherAnswers, runs: Path, *, split: str
 ) -> Results:
     """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
     from student.classification.usefulness import answers_uses
@@ -71,21 +71,21 @@ def train_grid(
         val_top1 = "" if log.val_top1 is None else f", val top-1 {100 * log.val_top1:.1f} %"
         reporter.detail(f"{cell}, seed {seed}: epoch {log.epoch}, loss {log.loss:.3f}{val_top1}")
 
-    grid = grid.fit_to_knowledge(knowledge)
+    grid = grid.fit_to_answers(teacher_answers)
     select(images, (split,))
     check_writable(runs)
-    check_grid(grid, images, knowledge, runs)
+    check_grid(grid, images, teacher_answers, runs)
     for note in processor_notes(grid.cells(runs)[0].config):
         reporter.say(note)
     results = run_experiment(
-        grid, images, knowledge, runs, split=split, progress=reporter.progress_bars, on_epoch=log_epoch
+        grid, images, teacher_answers, runs, split=split, progress=reporter.progress_bars, on_epoch=log_epoch
     )
     reporter.table("results", results_rows(results), results_title(results))
     uses = None
-    if knowledge.image is not None:
+    if teacher_answers.image is not None:
         # Where labels are hidden, the report knows no more of them than the student that is shown the fewest.
         few = min((cell.config for cell in grid.cells(runs)), key=lambda config: config.label_fraction)
-        uses = answers_uses(images, knowledge.image, few.replace(seed=grid.seeds[0]))
+        uses = answers_uses(images, teacher_answers.image, few.replace(seed=grid.seeds[0]))
         write_parquet(runs / "questions.parquet", uses)
     report = results_markdown(results, uses)
     write_bytes(runs / "report.md", report.encode())
@@ -93,7 +93,7 @@ def train_grid(
     return results
 
 
-def find_knowledge(
+def load_teacher_answers(
     store: str,
     dataset: str,
     teacher: str | None,
@@ -101,14 +101,14 @@ def find_knowledge(
     class_teacher: str | None,
     *,
     needed: bool = True,
-) -> Knowledge:
+) -> TeacherAnswers:
     """What the store knows about the dataset: answers about images, about classes, or both, as their teachers'
     descriptions say. What is not named is taken where there is a single one; where answers about images are named,
     those about classes are taken only if they are named too.
 
     Raises AnswersMissing as `find_teacher_answers` does; where there is nothing at all only if it is `needed`.
     """
-    from student.classification.examples import Knowledge
+    from student.classification.examples import TeacherAnswers
 
     named = teacher is not None or questions is not None
     image = find_teacher_answers(store, dataset, teacher, questions) if named else None
@@ -116,14 +116,14 @@ def find_knowledge(
     if class_teacher is not None:
         classes = read_answers(find_answers(store, dataset, teacher=class_teacher, option="--class-teacher"))
     if named:
-        return Knowledge(image=image, classes=classes)
+        return TeacherAnswers(image=image, classes=classes)
     if complete_directories(store, dataset, level="image"):
         image = read_answers(find_answers(store, dataset, level="image"))
     if classes is None and complete_directories(store, dataset, level="class"):
         classes = read_answers(find_answers(store, dataset, level="class", option="--class-teacher"))
     if needed and image is None and classes is None:
         find_answers(store, dataset)  # says that there is nothing
-    return Knowledge(image=image, classes=classes)
+    return TeacherAnswers(image=image, classes=classes)
 
 
 def find_teacher_answers(store: str, dataset: str, teacher: str | None, questions: str | None) -> Answers:

@@ -32,11 +32,13 @@ STUDENTS = {
 class StudentConfig(TrainingConfig):
     """One classifier's training run.
 
-    Training photos are kept with their short side at `cache_size` and cropped at random; evaluation resizes the short
+    Training images are kept with their short side at `cache_size` and cropped at random; evaluation resizes the short
     side to `resize_size` and cuts the middle `image_size` square. The seed also decides the validation split.
     """
 
-    NOT_LEARNED: ClassVar[frozenset[str]] = TrainingConfig.NOT_LEARNED | {"network"}  # its weights count, not its place
+    EXECUTION_SETTINGS: ClassVar[frozenset[str]] = TrainingConfig.EXECUTION_SETTINGS | {
+        "network"
+    }  # its weights count, not its place
     CHOICES: ClassVar[Mapping[str, Sequence[str | None]]] = {
         **TrainingConfig.CHOICES,
         "policy": (*get_args(Policy), None),
@@ -98,12 +100,12 @@ class StudentConfig(TrainingConfig):
 
     @property
     def stored_size(self) -> int:
-        """Short side of the training photos in the cache."""
+        """Short side of the training images in the cache."""
         return self.cache_size if self.cache_size is not None else round(1.15 * self.image_size)
 
     @property
     def shown_size(self) -> int:
-        """Short side of an evaluation photo before its middle is cut out."""
+        """Short side of an evaluation image before its middle is cut out."""
         return self.resize_size if self.resize_size is not None else self.image_size
 
 

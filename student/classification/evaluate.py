@@ -17,10 +17,10 @@ from torchmetrics.functional.classification import binary_auroc, multiclass_accu
 from storage.answers.read import Answers
 from storage.datasets.base import UNKNOWN, ImageDataset, select
 from student.classification.augment import normalize_pixels
-from student.classification.examples import ExamplesInvalid, Knowledge, digest_of, log_odds_of
+from student.classification.examples import ExamplesInvalid, TeacherAnswers, digest_of, log_odds_of
 from student.core.cache import ImageCache, evaluation_cache
 from student.core.files import RunInvalid, only_user, parse, read_json, write_json
-from student.core.model import Aspect, Logits, Student, optimized, yes_probability
+from student.core.model import Aspect, Logits, Student, to_channels_last, yes_probability
 from student.core.progress import ImageBar, note
 from student.core.runs import load_run
 from student.core.settings import Accelerator
@@ -90,16 +90,16 @@ def evaluate(
     answers: Answers | None = None,
     split: str = "test",
     *,
-    photos: ImageCache | None = None,
+    images: ImageCache | None = None,
     accelerator: Accelerator = "cpu",
     batch_size: int = 256,
     progress: bool = False,
 ) -> Evaluation:
     """Evaluate the weights of the finished run in `run_dir` on `split`, and write `evaluation-SPLIT.json` there.
 
-    Computed in fp32. Aspects are scored where the student has them and `answers` cover images of this split; `photos`
+    Computed in fp32. Aspects are scored where the student has them and `answers` cover images of this split; `images`
     are the split's where somebody has decoded them already. Raises ValueErrors of one line: no finished run, no such
-    split, other classes than the run's, photos that cannot be read.
+    split, other classes than the run's, images that cannot be read.
     """
     run = load_run(run_dir)
     config, description = run.description.config, run.description
@@ -112,8 +112,8 @@ def evaluate(
             f"evaluate it on '{description.dataset}'"
         )
     decoded = evaluation_cache(config, dataset, records, run_dir, progress=progress)
-    with only_user(run_dir), decoded if photos is None else nullcontext(photos) as photos:
-        logits = predict_logits(run.load(), photos, accelerator, batch_size=batch_size, progress=progress)
+    with only_user(run_dir), decoded if images is None else nullcontext(images) as images:
+        logits = predict_logits(run.load(), images, accelerator, batch_size=batch_size, progress=progress)
         aspects: tuple[AspectScore, ...] = ()
         if answers is not None and description.aspects:
             learnt = [key for key in answers.questions.keys if key in description.aspect_keys]
@@ -122,7 +122,7 @@ def evaluate(
                     f"the answers are to other questions than the run in {run_dir} learned; "
                     f"give those of teacher {description.teacher}"
                 )
-            teacher_NQ = torch.from_numpy(log_odds_of(dataset, photos.records, answers)).sigmoid()
+            teacher_NQ = torch.from_numpy(log_odds_of(dataset, images.records, answers)).sigmoid()
             student_NQ = yes_probability(logits.aspect_logits_BQ, description.aspects)
             aspects = score_aspects(
                 student_NQ[:, [description.aspect_keys.index(key) for key in learnt]],
@@ -132,15 +132,15 @@ def evaluate(
         evaluation = Evaluation(
             dataset=dataset.name,
             split=split,
-            digest=digest_of(dataset, records, Knowledge(image=answers)),
-            images=len(photos),
-            dropped_images=len(photos.dropped),
+            digest=digest_of(dataset, records, TeacherAnswers(image=answers)),
+            images=len(images),
+            dropped_images=len(images.dropped),
             best_epoch=run.best_epoch,
-            per_class=score_classes(logits.class_logits_BC, photos.labels, description.class_names),
+            per_class=score_classes(logits.class_logits_BC, images.labels, description.class_names),
             aspects=aspects,
             aspect_auroc=_mean([score.auroc for score in aspects]),
             aspect_ece=_mean([score.ece for score in aspects]),
-            **score_labels(logits.class_logits_BC, photos.labels),
+            **score_labels(logits.class_logits_BC, images.labels),
         )
     write_json(run_dir / EVALUATION_FILE.format(split=split), evaluation.to_dict())
     return evaluation
@@ -184,15 +184,15 @@ def read_scores(kind: type[Scores], run_dir: Path, split: str) -> Scores | None:
 
 @torch.no_grad()
 def predict_logits(
-    student: Student, photos: ImageCache, accelerator: Accelerator = "cpu", *, batch_size: int = 256, progress: bool
+    student: Student, images: ImageCache, accelerator: Accelerator = "cpu", *, batch_size: int = 256, progress: bool
 ) -> Logits:
-    """Class and aspect logits of all `photos` of an evaluation cache, float32 on the CPU, in their order."""
+    """Class and aspect logits of all `images` of an evaluation cache, float32 on the CPU, in their order."""
     device = torch.device(accelerator)
-    student = optimized(student.to(device)).eval()
+    student = to_channels_last(student.to(device)).eval()
     class_logits: list[Tensor] = []
     aspect_logits: list[Tensor] = []
-    with ImageBar("evaluating", len(photos), shown=progress) as bar:
-        for batch in normalized_batches(student, photos, device, batch_size=batch_size):
+    with ImageBar("evaluating", len(images), shown=progress) as bar:
+        for batch in normalized_batches(student, images, device, batch_size=batch_size):
             logits = student(batch)
             class_logits.append(logits.class_logits_BC.float().cpu())
             aspect_logits.append(logits.aspect_logits_BQ.float().cpu())
@@ -201,11 +201,11 @@ def predict_logits(
 
 
 def normalized_batches(
-    student: Student, photos: ImageCache, device: torch.device | None = None, *, batch_size: int = 256
+    student: Student, images: ImageCache, device: torch.device | None = None, *, batch_size: int = 256
 ) -> Iterator[Tensor]:
-    """Pixels [B, 3, H, W] of all `photos` of an evaluation cache as `student` was shown its own, in their order."""
-    for start in range(0, len(photos), batch_size):
-        pixels = photos.stack(slice(start, start + batch_size)).to(device)
+    """Pixels [B, 3, H, W] of all `images` of an evaluation cache as `student` was shown its own, in their order."""
+    for start in range(0, len(images), batch_size):
+        pixels = images.stack(slice(start, start + batch_size)).to(device)
         yield normalize_pixels(pixels, student.mean, student.std).contiguous(memory_format=torch.channels_last)
 
 

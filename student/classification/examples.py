@@ -1,4 +1,4 @@
-"""What a student is trained on: photos joined with their labels and the teacher's answers, and the validation split."""
+"""What a student is trained on: images joined with their labels and the teacher's answers, and the validation split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.datasets.base import UNKNOWN, UNLABELLED, ImageDataset, ImageRecord
 from storage.questions import QuestionSet
 from student.classification.config import StudentConfig
 from student.classification.methods import Level, method_about_classes
-from student.classification.targets import Photos, class_mean, only_labelled
+from student.classification.targets import ImageLabels, class_mean, only_labelled
 from student.core.model import Aspect
 from student.core.settings import TrainingConfig
 from student.core.splits import ExamplesInvalid, choose_fraction, choose_validation, visible_labels
@@ -41,7 +41,7 @@ class Examples:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knowledge:
+class TeacherAnswers:
     """What teachers have answered about a dataset's images: about each image, about its class, or both.
 
     Where a method wants answers about the class and there are none, it takes the mean answers of the class's training
@@ -80,9 +80,9 @@ class Knowledge:
         return wanted or self.given[0]
 
 
-def fit_to_knowledge(config: StudentConfig, knowledge: Knowledge) -> StudentConfig:
+def fit_to_answers(config: StudentConfig, teacher_answers: TeacherAnswers) -> StudentConfig:
     """The config with the method that suits what teachers were asked about."""
-    if not knowledge.about_classes_alone:
+    if not teacher_answers.about_classes_alone:
         return config
     return config.replace(method=method_about_classes(config.method))
 
@@ -94,7 +94,7 @@ def training_records(dataset: ImageDataset) -> list[ImageRecord]:
 
 
 def join_examples(
-    config: StudentConfig, dataset: ImageDataset, records: Sequence[ImageRecord], knowledge: Knowledge
+    config: StudentConfig, dataset: ImageDataset, records: Sequence[ImageRecord], teacher_answers: TeacherAnswers
 ) -> Examples:
     """Join the cached `records` with their answers by image_id and cut off the validation images.
 
@@ -105,9 +105,9 @@ def join_examples(
     """
     if len(dataset.class_names) < 2:
         raise ExamplesInvalid(f"dataset '{dataset.name}' has a single class; a classifier needs two or more")
-    about_images = _answered(dataset, records, knowledge.image)
+    about_images = _answered(dataset, records, teacher_answers.image)
     labels = visible_labels(config, records, about_images)
-    about_classes = _answered(dataset, records, knowledge.classes) | (labels == UNKNOWN)
+    about_classes = _answered(dataset, records, teacher_answers.classes) | (labels == UNKNOWN)
     waits_for_no_label = np.array([record.split == UNLABELLED or record.label == UNKNOWN for record in records])
     _refuse_unanswered(config, dataset, records, (about_images | waits_for_no_label) & about_classes)
     answered = np.flatnonzero(about_images & about_classes)
@@ -117,10 +117,10 @@ def join_examples(
     is_val = choose_validation(config, labels[labelled])
     trained = np.zeros(len(records), dtype=bool)
     trained[labelled[~is_val]] = True
-    photos = Photos(labels=labels, trained=trained, classes=len(dataset.class_names), seed=config.seed)
-    targets, aspects = _learn_what(config, dataset, records, knowledge, photos)
+    images = ImageLabels(labels=labels, trained=trained, classes=len(dataset.class_names), seed=config.seed)
+    targets, aspects = _learn_what(config, dataset, records, teacher_answers, images)
     epoch = np.setdiff1d(used, labelled[is_val])
-    if not _learns_without_labels(config, knowledge):
+    if not _learns_without_labels(config, teacher_answers):
         epoch = np.resize(labelled[~is_val], len(epoch))
     return Examples(
         train_indices=torch.from_numpy(epoch),
@@ -131,11 +131,11 @@ def join_examples(
     )
 
 
-def aspects_of(config: StudentConfig, knowledge: Knowledge) -> tuple[Aspect, ...]:
+def aspects_of(config: StudentConfig, teacher_answers: TeacherAnswers) -> tuple[Aspect, ...]:
     """The outputs beside the classes that the config's student has."""
     found: dict[str, Aspect] = {}
     for term in config.objective.aspect_terms:
-        answers = knowledge.of(term.level)
+        answers = teacher_answers.of(term.level)
         for column in chosen_questions(config, answers.questions):
             question = answers.questions.questions[column]
             more = (f"{question.key}_{number}" for number in itertools.count(2))
@@ -165,28 +165,28 @@ def _learn_what(
     config: StudentConfig,
     dataset: ImageDataset,
     records: Sequence[ImageRecord],
-    knowledge: Knowledge,
-    photos: Photos,
+    teacher_answers: TeacherAnswers,
+    images: ImageLabels,
 ) -> tuple[tuple[Tensor, ...], tuple[Aspect, ...]]:
     terms = config.objective.answer_terms
     if not terms:
         return (), ()
-    if not knowledge.given:
+    if not teacher_answers.given:
         raise ExamplesInvalid(
             f"method '{config.method}' learns from answers, but there are none; ask a teacher, or take method base"
         )
     targets = []
     for term in terms:
-        answers = knowledge.of(term.level)
+        answers = teacher_answers.of(term.level)
         values = log_odds_of(dataset, records, answers)[:, chosen_questions(config, answers.questions)]
-        if answers is knowledge.classes:  # they were looked up by the label: where that is hidden, there are none
-            values = only_labelled(values, photos)
+        if answers is teacher_answers.classes:  # they were looked up by the label: where that is hidden, there are none
+            values = only_labelled(values, images)
         for transform in term.chain:
-            values = transform(values, photos)
-        if term.level == "class" and knowledge.classes is None:
-            values = class_mean(values, photos)
+            values = transform(values, images)
+        if term.level == "class" and teacher_answers.classes is None:
+            values = class_mean(values, images)
         targets.append(torch.from_numpy(values.astype(np.float32)))
-    return tuple(targets), aspects_of(config, knowledge)
+    return tuple(targets), aspects_of(config, teacher_answers)
 
 
 def log_odds_of(dataset: ImageDataset, records: Sequence[ImageRecord], answers: Answers) -> NDArray[np.float32]:
@@ -209,11 +209,11 @@ def log_odds_by_id(answers: Answers, ids: Sequence[str]) -> NDArray[np.float32]:
     return found
 
 
-def digest_of(dataset: ImageDataset, records: Sequence[ImageRecord], knowledge: Knowledge) -> str:
+def digest_of(dataset: ImageDataset, records: Sequence[ImageRecord], teacher_answers: TeacherAnswers) -> str:
     """Tells two training sets apart: ids, labels, class names and answers, in order."""
     digest = hashlib.sha256(repr((dataset.name, tuple(dataset.class_names))).encode())
     digest.update(repr([(record.image_id, record.label) for record in records]).encode())
-    for answers in knowledge.given:
+    for answers in teacher_answers.given:
         digest.update(repr(answers.questions.keys).encode())
         digest.update(log_odds_of(dataset, records, answers).tobytes())
     return digest.hexdigest()[:16]
@@ -226,10 +226,10 @@ def _answered(dataset: ImageDataset, records: Sequence[ImageRecord], answers: An
     return np.asarray(~np.isnan(log_odds_of(dataset, records, answers)).all(axis=1))
 
 
-def _learns_without_labels(config: StudentConfig, knowledge: Knowledge) -> bool:
+def _learns_without_labels(config: StudentConfig, teacher_answers: TeacherAnswers) -> bool:
     """Whether an image whose label is not known teaches anything: by answers about itself, or by a network."""
     method = config.objective
-    of_images = knowledge.image is not None and any(term.level == "image" for term in method.answer_terms)
+    of_images = teacher_answers.image is not None and any(term.level == "image" for term in method.answer_terms)
     return of_images or bool(method.network_terms)
 
 

@@ -29,7 +29,7 @@ from storage.images.decode import ImageUnreadable, decode_image
 from storage.text import printable
 from student.classification.augment import normalize_pixels
 from student.classification.config import TORCHVISION, StudentConfig
-from student.core.cache import PhotosInvalid, view_for_evaluation
+from student.core.cache import ImagesInvalid, view_for_evaluation
 from student.core.export_folder import FILES, USE, ExportInvalid, export_folder
 from student.core.files import RunInvalid, exists, read_json, write_bytes, write_json
 from student.core.model import Aspect, Student, create_network, without_aspects, yes_probability
@@ -53,7 +53,7 @@ class Export:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """The likeliest classes of one photo with their probabilities, best first, and p(yes) of each aspect."""
+    """The likeliest classes of one image with their probabilities, best first, and p(yes) of each aspect."""
 
     path: Path
     classes: tuple[tuple[str, float], ...]
@@ -210,9 +210,9 @@ class OnnxOutputs(nn.Module):
 
 
 def predict(folder: Path, paths: Sequence[Path], *, top: int = 5) -> list[Prediction]:
-    """What the exported student or finished run in `folder` sees on the photos at `paths`, in their order.
+    """What the exported student or finished run in `folder` sees on the images at `paths`, in their order.
 
-    Raises PhotosInvalid, naming the file, where one cannot be read.
+    Raises ImagesInvalid, naming the file, where one cannot be read.
     """
     student, use = _load_any(folder)
     class_names, aspects = use["class_names"], [Aspect(**aspect) for aspect in use["aspects"]]
@@ -260,7 +260,7 @@ def _view(path: Path, use: dict[str, Any]) -> Tensor:
     try:
         image = decode_image(path.read_bytes())
     except (OSError, ImageUnreadable) as error:
-        raise PhotosInvalid(f"{path} cannot be read ({error}); leave it out or repair it") from error
+        raise ImagesInvalid(f"{path} cannot be read ({error}); leave it out or repair it") from error
     view = view_for_evaluation(image, resize_size=use["resize_short_side"], image_size=use["center_crop"])
     return torch.from_numpy(np.array(view))
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from student.classification.config import StudentConfig
 from student.core.fit import fit
-from student.core.model import Student, optimized
+from student.core.model import Student, to_channels_last
 from student.core.runs import RunDescription, digest_of_weights, is_finished, load_run, read_description
 from student.core.settings import ConfigInvalid
 
@@ -24,7 +24,7 @@ LABELS = ("label_fraction", "train_fraction", "seed")
 DRAWS = {"label_fraction": 1.0, "train_fraction": 1.0, "val_fraction": 0.1}
 
 
-def larger_config(
+def kd_teacher_config(
     recipe: Mapping[str, Any], settings: Mapping[str, Any], network: Mapping[str, Any], draw: Mapping[str, Any]
 ) -> tuple[StudentConfig, str]:
     """The network that a student of an experiment learns from, and the name of its folder there.
@@ -65,7 +65,7 @@ def require_same_labels(config: StudentConfig) -> None:
 
 
 @dataclass(frozen=True)
-class LargerNetwork:
+class KDTeacher:
     """A finished run's network, for batches as `student` is shown them: its pixels become `network`'s own."""
 
     network: Student
@@ -73,7 +73,7 @@ class LargerNetwork:
     image_size: int
 
     @classmethod
-    def load(cls, description: RunDescription, student: Student, device: torch.device) -> LargerNetwork | None:
+    def load(cls, description: RunDescription, student: Student, device: torch.device) -> KDTeacher | None:
         """The network of `description`'s config, None where its method learns from none. Raises ConfigInvalid for one
         of other classes, RunInvalid where there is none."""
         config = description.config
@@ -84,7 +84,7 @@ class LargerNetwork:
             raise ConfigInvalid(
                 f"the network in {config.network} was trained on other classes; take a run on '{description.dataset}'"
             )
-        network = optimized(run.load().to(device)).eval()
+        network = to_channels_last(run.load().to(device)).eval()
         return cls(network=network, student=student, image_size=run.description.config.image_size)
 
     def __call__(self, pixels_BCHW: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from student.core import losses
 
 Level = Literal["image", "class"]
 Head = Literal["wide", "dual"]
-Link = Literal["logit", "probability"]
+OutputKind = Literal["logit", "probability"]
 
 
 class MethodUnknown(InputInvalid):
@@ -40,7 +40,7 @@ class AspectTerm:
     chain: tuple[Transform, ...]
     loss: Callable[[Tensor, Tensor], Tensor]
     level: Level = "image"
-    link: Link = "logit"
+    link: OutputKind = "logit"
     weight: float = 1.0
 
 

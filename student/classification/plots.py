@@ -1,4 +1,4 @@
-"""An experiment as pictures: what counts of every cell, and students' features in two dimensions."""
+"""Plots of an experiment: what counts of every cell, and students' features in two dimensions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from storage.datasets.base import ImageDataset
 from storage.text import printable
 from student.classification.evaluate import normalized_batches
 from student.core.cache import ImageCache
-from student.core.experiment import CellSummary, Photographs, Results
+from student.core.experiment import CellSummary, ImageCaches, Results
 from student.core.files import write_bytes
 from student.core.model import Student
 from student.core.runs import load_run
@@ -59,17 +59,17 @@ def plot_results(results: Results, path: Path) -> None:
 
 @_plain_text()
 def plot_features(results: Results, dataset: ImageDataset, runs: Path, path: Path) -> None:
-    """t-SNE (van der Maaten and Hinton 2008) of the last layer's inputs for the photos of the first classes, for every
+    """t-SNE (van der Maaten and Hinton 2008) of the last layer's inputs for the images of the first classes, for every
     cell's first student; the title has the silhouette of the classes in all dimensions (-1 .. 1, higher: apart)."""
     first = results.table.unique("cell", keep="first", maintain_order=True)
     figure = Figure(figsize=(4 * len(first), 4), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(first)))
     with ExitStack() as stack:
-        photographs = Photographs(dataset, runs, stack, progress=False)
+        caches = ImageCaches(dataset, runs, stack, progress=False)
         for axes, row in zip(panels, first.iter_rows(named=True), strict=True):
             run = load_run(runs / row["run"])
-            photos = photographs.evaluation(run.description.config, results.split)
-            features, labels = features_of(run.load(), photos)
+            images = caches.evaluation(run.description.config, results.split)
+            features, labels = features_of(run.load(), images)
             shown = labels < EMBEDDED_CLASSES
             apart = silhouette_score(features[shown], labels[shown])
             embedding = TSNE(init="pca", random_state=0, perplexity=min(30, shown.sum() // 4))
@@ -81,10 +81,10 @@ def plot_features(results: Results, dataset: ImageDataset, runs: Path, path: Pat
 
 
 @torch.no_grad()
-def features_of(student: Student, photos: ImageCache) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """What the last layer is given for each of the `photos` of an evaluation cache [N, D], and their labels [N]."""
-    parts = [student.features(pixels) for pixels in normalized_batches(student, photos)]
-    return torch.cat(parts).numpy(), photos.labels.numpy()
+def features_of(student: Student, images: ImageCache) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """What the last layer is given for each of the `images` of an evaluation cache [N, D], and their labels [N]."""
+    parts = [student.features(pixels) for pixels in normalized_batches(student, images)]
+    return torch.cat(parts).numpy(), images.labels.numpy()
 
 
 def _write(figure: Figure, path: Path) -> None:

@@ -28,7 +28,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # "Multi-aspect Knowledge Distillation with Large Language Model" (arXiv 2501.13341), except that its best epoch was
     # chosen on the test set and this one is chosen on a tenth of the training images.
     "paper": {**_PUBLISHED, "resize_size": 224, "weight_decay": 1e-4, "method": "makd", "alpha": 4.0},
-    # LaViD (arXiv 2606.27527): another weight decay and another view of the test photos.
+    # LaViD (arXiv 2606.27527): another weight decay and another view of the test images.
     "lavid": {**_PUBLISHED, "resize_size": 256, "weight_decay": 5e-4, "method": "lavid"},
     # Half a minute on two CPU cores for the few hundred rendered scenes of the demo.
     "demo": {
@@ -47,7 +47,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "val_fraction": 0.0,
         "precision": "bf16-mixed",
     },
-    # Minutes on two CPU cores for a few thousand small photos.
+    # Minutes on two CPU cores for a few thousand small images.
     "small": {
         "backbone": "resnet18",
         "image_size": 64,
@@ -64,7 +64,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "color_jitter": 0.2,
         "precision": "bf16-mixed",
     },
-    # A pretrained backbone on photos of ordinary size: what most people want on their own folder.
+    # A pretrained backbone on images of ordinary size: what most people want on their own folder.
     "finetune": {
         "backbone": "resnet50.a1_in1k",
         "pretrained": True,

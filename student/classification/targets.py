@@ -1,8 +1,8 @@
-"""What a student can learn from a teacher's answers: arrays with one row per photo, made by small functions in a row.
+"""What a student can learn from a teacher's answers: arrays with one row per image, made by small functions in a row.
 
-Each takes values [N, K] and what is known about the N photos, and returns values [N, K'] of the same order. The first
-of a chain gets the answers as log-odds of yes in nats. Nothing but the training photos is ever looked at for a mean, a
-spread or a fit: photos that are only validated on have no part in it.
+Each takes values [N, K] and what is known about the N images, and returns values [N, K'] of the same order. The first
+of a chain gets the answers as log-odds of yes in nats. Nothing but the training images is ever looked at for a mean, a
+spread or a fit: images that are only validated on have no part in it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy.special import expit, log_softmax
 from sklearn.covariance import ledoit_wolf
 
 FOLDS = 5
-# Beyond e^10 to 1 an answer's confidence says more about its number format than about the photo.
+# Beyond e^10 to 1 an answer's confidence says more about its number format than about the image.
 SUREST = 10.0
 LEAST_SPREAD = 1e-3
 
@@ -25,8 +25,8 @@ Values = NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Photos:
-    """N photos of C classes: int labels [N] (-1: unknown), those that are trained on with their label (bool [N]), and a
+class ImageLabels:
+    """N images of C classes: int labels [N] (-1: unknown), those that are trained on with their label (bool [N]), and a
     seed for what is drawn."""
 
     labels: NDArray[np.int64]
@@ -38,137 +38,137 @@ class Photos:
         return np.random.default_rng([self.seed, 2])
 
 
-Transform = Callable[[Values, Photos], Values]
+Transform = Callable[[Values, ImageLabels], Values]
 
 
-def probability(log_odds: Values, photos: Photos) -> Values:
+def probability(log_odds: Values, images: ImageLabels) -> Values:
     """p(yes) of each answer, as MaKD (arXiv 2501.13341) and LaViD (arXiv 2606.27527) learn it."""
     return expit(log_odds)
 
 
-def standardize(values: Values, photos: Photos) -> Values:
-    """Every column with mean 0 and standard deviation 1 over the training photos, so that no question's unease with
+def standardize(values: Values, images: ImageLabels) -> Values:
+    """Every column with mean 0 and standard deviation 1 over the training images, so that no question's unease with
     the extremes makes it count for less. A column that never varies becomes 0."""
-    known = values[photos.trained]
+    known = values[images.trained]
     spread = np.nanstd(known, axis=0)
     return (values - np.nanmean(known, axis=0)) / np.where(spread > 1e-6, spread, np.inf)
 
 
-def class_mean(values: Values, photos: Photos) -> Values:
-    """Every photo's row replaced by the mean row of its class's training photos: what is left without the photo. NaN
+def class_mean(values: Values, images: ImageLabels) -> Values:
+    """Every image's row replaced by the mean row of its class's training images: what is left without the image. NaN
     where the label is not known."""
-    return only_labelled(_means(values, photos)[photos.labels], photos)
+    return only_labelled(_means(values, images)[images.labels], images)
 
 
-def only_labelled(values: Values, photos: Photos) -> Values:
-    """NaN for photos whose label is not known: what is looked up by the class does not exist for them."""
-    return np.where(photos.labels[:, None] >= 0, values, np.nan)
+def only_labelled(values: Values, images: ImageLabels) -> Values:
+    """NaN for images whose label is not known: what is looked up by the class does not exist for them."""
+    return np.where(images.labels[:, None] >= 0, values, np.nan)
 
 
-def shuffle_within_class(values: Values, photos: Photos) -> Values:
-    """Control: every training photo gets the row of another photo of its class. NaN where the label is not known."""
+def shuffle_within_class(values: Values, images: ImageLabels) -> Values:
+    """Control: every training image gets the row of another image of its class. NaN where the label is not known."""
     order = np.arange(len(values))
-    generator = photos.generator()
-    for label in range(photos.classes):
-        members = np.flatnonzero(photos.trained & (photos.labels == label))
+    generator = images.generator()
+    for label in range(images.classes):
+        members = np.flatnonzero(images.trained & (images.labels == label))
         order[members] = generator.permutation(members)
-    return only_labelled(values[order], photos)
+    return only_labelled(values[order], images)
 
 
-def shuffle(values: Values, photos: Photos) -> Values:
-    """Control: every training photo gets the row of any other, so that a row says nothing about photo or class."""
+def shuffle(values: Values, images: ImageLabels) -> Values:
+    """Control: every training image gets the row of any other, so that a row says nothing about image or class."""
     order = np.arange(len(values))
     answered = ~np.isnan(values).all(axis=1)
-    members = np.flatnonzero((photos.trained | (photos.labels < 0)) & answered)
-    order[members] = photos.generator().permutation(members)
+    members = np.flatnonzero((images.trained | (images.labels < 0)) & answered)
+    order[members] = images.generator().permutation(members)
     return values[order]
 
 
-def random_uniform(values: Values, photos: Photos) -> Values:
+def random_uniform(values: Values, images: ImageLabels) -> Values:
     """Control of the MaKD paper: numbers drawn uniformly between 0 and 1."""
-    return photos.generator().uniform(size=values.shape)
+    return images.generator().uniform(size=values.shape)
 
 
-def class_posterior(log_odds: Values, photos: Photos) -> Values:
-    """log p(class | the photo's answers) up to a constant a row, [N, C]: what the answers alone say about the class.
+def class_posterior(log_odds: Values, images: ImageLabels) -> Values:
+    """log p(class | the image's answers) up to a constant a row, [N, C]: what the answers alone say about the class.
 
     Linear discriminant analysis (Fisher 1936) of the log-odds with a Ledoit-Wolf covariance within the classes and
-    equal priors. A training photo is never judged by itself: five parts of each class take turns, each judged by the
-    other four; photos that are not trained on are judged by all. One temperature, fitted on the training photos, makes
+    equal priors. A training image is never judged by itself: five parts of each class take turns, each judged by the
+    other four; images that are not trained on are judged by all. One temperature, fitted on the training images, makes
     the probabilities mean what they say; where every class has a single one, nothing can be fitted and it is 1. Missing
-    answers count as the question's mean; NaN for photos without any answer.
+    answers count as the question's mean; NaN for images without any answer.
     """
-    answered = ~np.isnan(log_odds[photos.trained]).all(axis=0)
+    answered = ~np.isnan(log_odds[images.trained]).all(axis=0)
     silent = np.isnan(log_odds).all(axis=1) & (log_odds.shape[1] > 0)
     values = np.clip(log_odds[:, answered], -SUREST, SUREST).astype(np.float64)
-    scores = np.zeros((len(values), photos.classes))
+    scores = np.zeros((len(values), images.classes))
     if answered.any():
-        values = np.where(np.isnan(values), np.nanmean(values[photos.trained], axis=0), values)
-        folds = _folds(photos)
+        values = np.where(np.isnan(values), np.nanmean(values[images.trained], axis=0), values)
+        folds = _folds(images)
         for fold in range(-1, FOLDS):
             judged = folds == fold
-            fitted = photos.trained & ~judged
+            fitted = images.trained & ~judged
             if judged.any() and fitted.any():
-                scores[judged] = _discriminate(values, photos, fitted, values[judged])
-    scores = _scale(scores, photos) * (scores - scores.mean(axis=1, keepdims=True))
+                scores[judged] = _discriminate(values, images, fitted, values[judged])
+    scores = _scale(scores, images) * (scores - scores.mean(axis=1, keepdims=True))
     return np.where(silent[:, None], np.nan, scores)
 
 
-def _scale(scores: Values, photos: Photos) -> float:
-    """What to multiply log-probabilities with so that the training photos are surprised least by their labels."""
-    labels = photos.labels[photos.trained]
+def _scale(scores: Values, images: ImageLabels) -> float:
+    """What to multiply log-probabilities with so that the training images are surprised least by their labels."""
+    labels = images.labels[images.trained]
     if len(labels) == len(np.unique(labels)):
         return 1.0
 
     def surprise(log_scale: float) -> float:
-        logs = log_softmax(np.exp(log_scale) * scores[photos.trained], axis=1)
+        logs = log_softmax(np.exp(log_scale) * scores[images.trained], axis=1)
         return -float(logs[np.arange(len(labels)), labels].mean())
 
     return float(np.exp(minimize_scalar(surprise, bounds=(-7.0, 3.0), method="bounded").x))
 
 
-def unlabelled_posterior(log_odds: Values, photos: Photos) -> Values:
-    """`class_posterior` of the photos whose label is not known; NaN for the others, which have better than that."""
-    unlabelled = photos.labels[:, None] < 0
+def unlabelled_posterior(log_odds: Values, images: ImageLabels) -> Values:
+    """`class_posterior` of the images whose label is not known; NaN for the others, which have better than that."""
+    unlabelled = images.labels[:, None] < 0
     if not unlabelled.any():
-        return np.full((len(log_odds), photos.classes), np.nan)
-    return np.where(unlabelled, class_posterior(log_odds, photos), np.nan)
+        return np.full((len(log_odds), images.classes), np.nan)
+    return np.where(unlabelled, class_posterior(log_odds, images), np.nan)
 
 
-def _discriminate(values: Values, photos: Photos, fitted: NDArray[np.bool_], judged: Values) -> Values:
-    """log p(class | answers) up to a constant a row, [M, C], for `judged` [M, Q] by a fit to the photos `fitted`."""
-    labels = photos.labels[fitted]
+def _discriminate(values: Values, images: ImageLabels, fitted: NDArray[np.bool_], judged: Values) -> Values:
+    """log p(class | answers) up to a constant a row, [M, C], for `judged` [M, Q] by a fit to the images `fitted`."""
+    labels = images.labels[fitted]
     classes = np.unique(labels)
     means = np.stack([values[fitted][labels == label].mean(axis=0) for label in classes])
     centres = means[np.searchsorted(classes, labels)]
-    if len(classes) == len(labels):  # one photo of each class says nothing about the spread within
+    if len(classes) == len(labels):  # one image of each class says nothing about the spread within
         centres = values[fitted].mean(axis=0)
     covariance, _ = ledoit_wolf(values[fitted] - centres, assume_centered=True)
-    # Answers about the class are the same for all its photos: a little of the whole spread keeps that invertible.
+    # Answers about the class are the same for all its images: a little of the whole spread keeps that invertible.
     spread = max(float(values[fitted].var(axis=0).mean()), LEAST_SPREAD)
     covariance += LEAST_SPREAD * spread * np.eye(len(covariance))
     directions = np.linalg.solve(covariance, means.T)
     found = judged @ directions - 0.5 * (means.T * directions).sum(axis=0)
-    # A class without a photo to be fitted on is as unlikely as the unlikeliest.
-    scores = np.tile(found.min(axis=1, keepdims=True), photos.classes)
+    # A class without an image to be fitted on is as unlikely as the unlikeliest.
+    scores = np.tile(found.min(axis=1, keepdims=True), images.classes)
     scores[:, classes] = found
     return scores
 
 
-def _folds(photos: Photos) -> NDArray[np.int64]:
-    """Number of the part that a training photo is judged in, 0 .. FOLDS - 1; -1 for all others."""
-    folds = np.full(len(photos.labels), -1)
-    generator = photos.generator()
-    for label in range(photos.classes):
-        members = np.flatnonzero(photos.trained & (photos.labels == label))
+def _folds(images: ImageLabels) -> NDArray[np.int64]:
+    """Number of the part that a training image is judged in, 0 .. FOLDS - 1; -1 for all others."""
+    folds = np.full(len(images.labels), -1)
+    generator = images.generator()
+    for label in range(images.classes):
+        members = np.flatnonzero(images.trained & (images.labels == label))
         folds[generator.permutation(members)] = np.arange(len(members)) % FOLDS
     return folds
 
 
-def _means(values: Values, photos: Photos) -> Values:
-    """Mean row of each class's training photos [C, K]; NaN where a class has none, or no answer."""
-    sums, counts = np.zeros((photos.classes, values.shape[1])), np.zeros((photos.classes, values.shape[1]))
-    labels, rows = photos.labels[photos.trained], values[photos.trained]
+def _means(values: Values, images: ImageLabels) -> Values:
+    """Mean row of each class's training images [C, K]; NaN where a class has none, or no answer."""
+    sums, counts = np.zeros((images.classes, values.shape[1])), np.zeros((images.classes, values.shape[1]))
+    labels, rows = images.labels[images.trained], values[images.trained]
     np.add.at(sums, labels, np.nan_to_num(rows))
     np.add.at(counts, labels, ~np.isnan(rows))
     return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)

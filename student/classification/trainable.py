@@ -9,7 +9,7 @@ from torch import Tensor
 
 from storage.platform.crashes import telling_crash
 from student.classification.config import StudentConfig
-from student.core.model import Logits, Student, build_student, optimized
+from student.core.model import Logits, Student, build_student, to_channels_last
 from student.core.settings import ConfigInvalid
 
 CLASSES, ASPECTS = 3, 2
@@ -44,7 +44,7 @@ def _try_out(config: StudentConfig, images: int) -> None:
     try:
         with telling_crash(crash), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            student = optimized(build_student(config, classes=CLASSES, aspects=aspects))
+            student = to_channels_last(build_student(config, classes=CLASSES, aspects=aspects))
             pixels = torch.randn(images, 3, config.image_size, config.image_size)
             _step(student, pixels.contiguous(memory_format=torch.channels_last))
     except ConfigInvalid:

@@ -1,4 +1,4 @@
-"""Train one student: from photos, labels and answers to the weights that are kept."""
+"""Train one student: from images, labels and answers to the weights that are kept."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from student.classification.augment import Augmenter, mix, normalize_pixels
 from student.classification.config import StudentConfig
 from student.classification.examples import (
     Examples,
-    Knowledge,
+    TeacherAnswers,
     digest_of,
-    fit_to_knowledge,
+    fit_to_answers,
     join_examples,
     training_records,
 )
-from student.classification.kd_teacher import LargerNetwork, require_same_labels
+from student.classification.kd_teacher import KDTeacher, require_same_labels
 from student.classification.objective import LOSSES, Objective
 from student.classification.trainable import require_trainable
 from student.core.cache import ImageCache, training_cache, view_for_evaluation
 from student.core.checkpoints import remove_checkpoints
 from student.core.devices import launch, prepare_device, relay, require_devices
 from student.core.files import only_user, remove_leftovers
-from student.core.loop import Trainee, finish, run_epochs
-from student.core.model import build_student, optimized
+from student.core.loop import TrainingTask, finish, run_epochs
+from student.core.model import build_student, to_channels_last
 from student.core.runs import EpochLog, RunDescription, TrainedStudent, is_begun, is_finished, load_run, open_run
-from student.core.schedule import CROPS, stream
+from student.core.schedule import CROPS, derive_seed
 
 VALIDATION_BATCH = 256
 
@@ -47,7 +47,7 @@ class Job:
 
     description: RunDescription
     examples: Examples
-    photos: ImageCache
+    images: ImageCache
     run_dir: Path
     progress: bool
     on_epoch: Callable[[EpochLog], None] | None
@@ -56,27 +56,27 @@ class Job:
 def train(
     config: StudentConfig,
     dataset: ImageDataset,
-    knowledge: Knowledge,
+    teacher_answers: TeacherAnswers,
     run_dir: Path,
     *,
     progress: bool = True,
     on_epoch: Callable[[EpochLog], None] | None = None,
-    photos: ImageCache | None = None,
+    images: ImageCache | None = None,
 ) -> TrainedStudent:
     """Train on the dataset's split `train`, and on `unlabelled` if there is one, in `run_dir`.
 
-    Where `knowledge` is about classes alone, method `recommended` is `recommended-classes`, and the run says so.
+    Where `teacher_answers` is about classes alone, method `recommended` is `recommended-classes`, and the run says so.
     Goes on from what is there; a finished run returns at once.
-    `photos` are the training photos where somebody has decoded them already. Raises ValueErrors of one line: settings
+    `images` are the training images where somebody has decoded them already. Raises ValueErrors of one line: settings
     that cannot work here, images or answers that are missing, a run folder of another run, a loss that is no number
     any more. Raises RunBusy where another process trains in `run_dir`, StorageUnavailable where it cannot be used.
     """
     require_devices(config)
-    config = fit_to_knowledge(config, knowledge)
+    config = fit_to_answers(config, teacher_answers)
     records = training_records(dataset)
     if not is_begun(run_dir):  # a run that is there goes on with the network that it has
         require_same_labels(config)
-    description = RunDescription.of(config, dataset, knowledge, digest_of(dataset, records, knowledge))
+    description = RunDescription.of(config, dataset, teacher_answers, digest_of(dataset, records, teacher_answers))
     with ExitStack() as stack:
         stack.enter_context(only_user(run_dir))
         remove_leftovers(run_dir)
@@ -85,14 +85,14 @@ def train(
             remove_checkpoints(run_dir)
             return load_run(run_dir)
         require_trainable(config)
-        if photos is None:
-            photos = stack.enter_context(training_cache(config, dataset, records, run_dir, progress=progress))
-        examples = join_examples(config, dataset, photos.records, knowledge)
+        if images is None:
+            images = stack.enter_context(training_cache(config, dataset, records, run_dir, progress=progress))
+        examples = join_examples(config, dataset, images.records, teacher_answers)
         require_trainable(config, len(examples.train_indices))
         job = Job(
             description=description,
             examples=examples,
-            photos=photos,
+            images=images,
             run_dir=run_dir,
             progress=progress,
             on_epoch=stack.enter_context(relay(on_epoch, config)),
@@ -105,10 +105,10 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
     """All epochs on one device."""
     config, examples = job.description.config, job.examples
     prepare_device(fabric, config)
-    trainee = ClassifierTrainee(fabric, job)
+    task = ClassificationTask(fabric, job)
     logs, kept = run_epochs(
         fabric,
-        trainee,
+        task,
         config,
         examples.train_indices,
         job.run_dir,
@@ -124,11 +124,11 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
             best_epoch=kept_epoch(config, logs),
             train_images=used,
             val_images=val_images,
-            dropped_images=len(job.photos) - used - val_images + len(job.photos.dropped),
+            dropped_images=len(job.images) - used - val_images + len(job.images.dropped),
         )
 
 
-class ClassifierTrainee(Trainee[EpochLog]):
+class ClassificationTask(TrainingTask[EpochLog]):
     """A student and its objective on one device."""
 
     losses = LOSSES
@@ -136,23 +136,23 @@ class ClassifierTrainee(Trainee[EpochLog]):
 
     def __init__(self, fabric: Fabric, job: Job) -> None:
         self.config, self.examples = job.description.config, job.examples
-        self.student = optimized(
+        self.student = to_channels_last(
             build_student(self.config, classes=len(job.description.class_names), aspects=len(self.examples.aspects))
         )
         super().__init__(self.student)
         self.fabric = fabric
         self.objective = Objective(method=self.config.objective, examples=self.examples)
-        self.larger = LargerNetwork.load(job.description, self.student, fabric.device)
-        self.stored = job.photos  # on the CPU
-        self.photos = job.photos.on(fabric.device)
+        self.larger = KDTeacher.load(job.description, self.student, fabric.device)
+        self.stored = job.images  # on the CPU
+        self.images = job.images.on(fabric.device)
         self.augment = Augmenter(self.config, self.student.mean, self.student.std)
         self.crops = torch.Generator()
 
     def begin(self, epoch: int, rank: int) -> None:
-        self.crops.manual_seed(stream(self.config.seed, epoch, CROPS, rank))
+        self.crops.manual_seed(derive_seed(self.config.seed, epoch, CROPS, rank))
 
     def step(self, model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
-        shown = [self.photos.image(index) for index in images.tolist()]
+        shown = [self.images.image(index) for index in images.tolist()]
         pixels, share, partners = mix(self.config, self.augment(shown, self.crops, self.fabric.device), self.crops)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         logits = model(pixels)
@@ -204,6 +204,6 @@ def kept_epoch(config: StudentConfig, logs: list[EpochLog]) -> int:
 
 def _evaluation_view(config: StudentConfig, image: Tensor) -> Tensor:
     """uint8 [3, H, W] from the training cache -> uint8 [size, size, 3]."""
-    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
-    view = view_for_evaluation(picture, resize_size=config.shown_size, image_size=config.image_size)
+    decoded = Image.fromarray(image.permute(1, 2, 0).numpy())
+    view = view_for_evaluation(decoded, resize_size=config.shown_size, image_size=config.image_size)
     return torch.from_numpy(np.array(view))

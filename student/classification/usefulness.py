@@ -15,7 +15,7 @@ from storage.questions import QuestionSet
 from storage.statistics import class_information
 from student.classification.config import StudentConfig
 from student.classification.examples import log_odds_of
-from student.classification.targets import Photos, Values, class_posterior, probability
+from student.classification.targets import ImageLabels, Values, class_posterior, probability
 from student.core.splits import visible_labels
 
 
@@ -35,7 +35,7 @@ class QuestionUse:
 
 
 def answers_uses(dataset: ImageDataset, answers: Answers, config: StudentConfig | None = None) -> pl.DataFrame:
-    """One row for each question, in the set's order: key, text, group, alone, missed. From all training photos whose
+    """One row for each question, in the set's order: key, text, group, alone, missed. From all training images whose
     label is known, or a student of `config` may see."""
     records = select(dataset, ("train",))
     log_odds = log_odds_of(dataset, records, answers)
@@ -44,33 +44,33 @@ def answers_uses(dataset: ImageDataset, answers: Answers, config: StudentConfig 
     if config is not None:
         labels = visible_labels(config, records, answered)
     trained = answered & (labels >= 0)
-    photos = Photos(labels=labels, trained=trained, classes=len(dataset.class_names), seed=0)
-    return pl.DataFrame([dataclasses.asdict(use) for use in question_uses(log_odds, photos, answers.questions)])
+    images = ImageLabels(labels=labels, trained=trained, classes=len(dataset.class_names), seed=0)
+    return pl.DataFrame([dataclasses.asdict(use) for use in question_uses(log_odds, images, answers.questions)])
 
 
-def question_uses(log_odds: Values, photos: Photos, questions: QuestionSet) -> tuple[QuestionUse, ...]:
+def question_uses(log_odds: Values, images: ImageLabels, questions: QuestionSet) -> tuple[QuestionUse, ...]:
     """One for each question, the columns of `log_odds` [N, Q], in their order."""
-    labels = [str(label) for label in photos.labels[photos.trained]]
-    alone = class_information(probability(log_odds, photos)[photos.trained], labels)
-    together = posterior_bits(log_odds, photos)
+    labels = [str(label) for label in images.labels[images.trained]]
+    alone = class_information(probability(log_odds, images)[images.trained], labels)
+    together = posterior_bits(log_odds, images)
     return tuple(
         QuestionUse(
             key=question.key,
             text=question.text,
             group=question.group,
             alone=float(alone[column]),
-            missed=together - posterior_bits(np.delete(log_odds, column, axis=1), photos),
+            missed=together - posterior_bits(np.delete(log_odds, column, axis=1), images),
         )
         for column, question in enumerate(questions.questions)
     )
 
 
-def posterior_bits(log_odds: Values, photos: Photos) -> float:
+def posterior_bits(log_odds: Values, images: ImageLabels) -> float:
     """What the answers together say about the class: log2 C plus the mean log2 p(label | answers) over the training
-    photos, each judged by others (`targets.class_posterior`). At most log2 C, 0 where they say nothing."""
+    images, each judged by others (`targets.class_posterior`). At most log2 C, 0 where they say nothing."""
     if log_odds.shape[1] == 0:  # what is left of a single question
         return 0.0
-    labels = photos.labels[photos.trained]
+    labels = images.labels[images.trained]
     # Without any answer every class is as likely as the next.
-    logs = log_softmax(np.nan_to_num(class_posterior(log_odds, photos)[photos.trained]), axis=1)
-    return float(np.log2(photos.classes) + logs[np.arange(len(labels)), labels].mean() / np.log(2))
+    logs = log_softmax(np.nan_to_num(class_posterior(log_odds, images)[images.trained]), axis=1)
+    return float(np.log2(images.classes) + logs[np.arange(len(labels)), labels].mean() / np.log(2))

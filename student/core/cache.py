@@ -1,4 +1,4 @@
-"""Photos decoded once into one file of raw pixels, which every process of a run maps into its memory.
+"""Images decoded once into one file of raw pixels, which every process of a run maps into its memory.
 
 The file is the cache: its pages live in the operating system's memory once, however many ranks and workers read them.
 """
@@ -26,25 +26,25 @@ from storage.images.decode import ImageUnreadable, decode_image
 from student.classification.config import StudentConfig
 from student.core.files import writing
 from student.core.progress import ImageBar
-from student.core.settings import Treatment
+from student.core.settings import OnError
 
 LONGEST_SIDE = 2  # times the short side; what a panorama has beyond that is cut away, so that batches stay small
 EXTREME = 8  # times the short side: the same in evaluation, far outside the middle square
 CHUNK = 256
 
 
-class PhotosInvalid(InputInvalid):
-    """The photos of a split cannot be used as they are; the message says which, why and what to do."""
+class ImagesInvalid(InputInvalid):
+    """The images of a split cannot be used as they are; the message says which, why and what to do."""
 
 
 @dataclass(frozen=True)
 class ImageCache:
-    """Decoded photos, uint8 RGB, in the records' order. `shapes` [N, 2] holds height and width of each."""
+    """Decoded images, uint8 RGB, in the records' order. `shapes` [N, 2] holds height and width of each."""
 
     path: Path
     records: tuple[ImageRecord, ...]
     shapes: np.ndarray
-    dropped: tuple[str, ...]  # ids of the photos that were left out because they could not be read
+    dropped: tuple[str, ...]  # ids of the images that were left out because they could not be read
 
     def __len__(self) -> int:
         return len(self.records)
@@ -54,13 +54,13 @@ class ImageCache:
         return ImageCache, (self.path, self.records, self.shapes, self.dropped)
 
     def image(self, index: int) -> Tensor:
-        """One photo as uint8 [3, H, W]; a view of the shared pixels, not to be written to."""
+        """One image as uint8 [3, H, W]; a view of the shared pixels, not to be written to."""
         height, width = self.shapes[index]
         start = self._starts[index]
         return self._pixels[start : start + 3 * height * width].view(height, width, 3).permute(2, 0, 1)
 
     def on(self, device: torch.device) -> ImageCache:
-        """The same photos with their pixels in the memory of `device`, where at most half of what is free would hold
+        """The same images with their pixels in the memory of `device`, where at most half of what is free would hold
         them all; else, and on a CPU, these."""
         if device.type != "cuda" or 2 * self._pixels.nbytes > torch.cuda.mem_get_info(device)[0]:
             return self
@@ -72,7 +72,7 @@ class ImageCache:
         return copy
 
     def stack(self, indices: Sequence[int] | slice) -> Tensor:
-        """Photos of one shape as uint8 [N, H, W, 3]."""
+        """Images of one shape as uint8 [N, H, W, 3]."""
         chosen = range(len(self))[indices] if isinstance(indices, slice) else indices
         return torch.stack([self.image(index).permute(1, 2, 0) for index in chosen])
 
@@ -101,9 +101,9 @@ def training_cache(
     *,
     progress: bool = False,
 ) -> Iterator[ImageCache]:
-    """Training photos with their short side at most `config.stored_size`; gone from the disk when the block ends."""
+    """Training images with their short side at most `config.stored_size`; gone from the disk when the block ends."""
     prepare = partial(shrink_for_training, size=config.stored_size)
-    with photo_cache(
+    with image_cache(
         dataset, records, prepare, folder / "train-pixels.uint8", config.damaged_images, progress
     ) as cache:
         yield cache
@@ -118,9 +118,9 @@ def evaluation_cache(
     *,
     progress: bool = False,
 ) -> Iterator[ImageCache]:
-    """Photos exactly as a student is shown them outside training, all [image_size, image_size, 3]."""
+    """Images exactly as a student is shown them outside training, all [image_size, image_size, 3]."""
     prepare = partial(view_for_evaluation, resize_size=config.shown_size, image_size=config.image_size)
-    with photo_cache(dataset, records, prepare, folder / "eval-pixels.uint8", config.damaged_images, progress) as cache:
+    with image_cache(dataset, records, prepare, folder / "eval-pixels.uint8", config.damaged_images, progress) as cache:
         yield cache
 
 
@@ -143,17 +143,17 @@ def view_for_evaluation(image: Image.Image, *, resize_size: int, image_size: int
 
 
 @contextmanager
-def photo_cache(
+def image_cache(
     dataset: ImageDataset,
     records: Sequence[ImageRecord],
     prepare: Callable[[Image.Image], Image.Image],
     path: Path,
-    damaged: Treatment,
+    damaged: OnError,
     progress: bool,
 ) -> Iterator[ImageCache]:
-    """What `prepare` makes of the photos, in the file `path`, which is gone when the block ends.
+    """What `prepare` makes of the images, in the file `path`, which is gone when the block ends.
 
-    Raises PhotosInvalid for photos that cannot be read, unless `damaged` ones are dropped and some are left.
+    Raises ImagesInvalid for images that cannot be read, unless `damaged` ones are dropped and some are left.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -176,20 +176,20 @@ def photo_cache(
             writing(path),  # of all that happens here, only this file's errors are the file system's
             path.open("wb") as file,
             ThreadPoolExecutor(os.cpu_count()) as pool,
-            ImageBar("decoding photos", len(records), shown=progress) as bar,
+            ImageBar("decoding images", len(records), shown=progress) as bar,
         ):
             for start in range(0, len(records), CHUNK):
                 chunk = records[start : start + CHUNK]
-                for record, photo in zip(chunk, pool.map(decode, chunk), strict=True):
-                    if isinstance(photo, str):
-                        unreadable[record.image_id] = photo
+                for record, image in zip(chunk, pool.map(decode, chunk), strict=True):
+                    if isinstance(image, str):
+                        unreadable[record.image_id] = image
                     else:
-                        file.write(photo.tobytes())
+                        file.write(image.tobytes())
                         kept.append(record)
-                        shapes.append(photo.shape[:2])
+                        shapes.append(image.shape[:2])
                     bar.advance(1)
         if unreadable and (damaged == "refuse" or not kept):
-            raise PhotosInvalid(_name_unreadable(dataset, unreadable, len(records)))
+            raise ImagesInvalid(_name_unreadable(dataset, unreadable, len(records)))
         yield ImageCache(path, tuple(kept), np.array(shapes, dtype=np.int64).reshape(-1, 2), tuple(unreadable))
     finally:
         with suppress(OSError):
@@ -200,6 +200,6 @@ def _name_unreadable(dataset: ImageDataset, unreadable: dict[str, str], total: i
     named = [f"{image_id} ({why})" for image_id, why in list(unreadable.items())[:3]]
     more = f" and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
     return (
-        f"{len(unreadable)} of {total} photos of dataset '{dataset.name}' cannot be read: {', '.join(named)}{more}; "
+        f"{len(unreadable)} of {total} images of dataset '{dataset.name}' cannot be read: {', '.join(named)}{more}; "
         f"repair or remove them, or leave them out by --set damaged_images=drop"
     )

@@ -23,8 +23,8 @@ from storage.answers.read import Answers
 from storage.datasets.base import ImageDataset, ImageRecord, select
 from student.classification.config import StudentConfig
 from student.classification.evaluate import Evaluation, evaluate, read_evaluation
-from student.classification.examples import Knowledge, digest_of, training_records
-from student.classification.kd_teacher import DRAWS, NETWORK, larger_config, learns_from
+from student.classification.examples import TeacherAnswers, digest_of, training_records
+from student.classification.kd_teacher import DRAWS, NETWORK, kd_teacher_config, learns_from
 from student.classification.methods import method_about_classes
 from student.classification.training import train
 from student.core.cache import ImageCache, evaluation_cache, training_cache
@@ -73,16 +73,16 @@ class Grid:
             return None
         given = {**self.recipe, **self.settings}
         draw = {name: given.get(name, default) for name, default in DRAWS.items()}
-        return larger_config(self.recipe, self.settings, self.network, {**draw, "seed": 0})[0]
+        return kd_teacher_config(self.recipe, self.settings, self.network, {**draw, "seed": 0})[0]
 
-    def larger_for(self, student: StudentConfig) -> tuple[StudentConfig, str]:
+    def kd_teacher_for(self, student: StudentConfig) -> tuple[StudentConfig, str]:
         """The larger network that `student` learns from, and the name of its folder."""
         draw = {name: getattr(student, name) for name in (*DRAWS, "seed")}
-        return larger_config(self.recipe, self.settings, self.network or {}, draw)
+        return kd_teacher_config(self.recipe, self.settings, self.network or {}, draw)
 
-    def fit_to_knowledge(self, knowledge: Knowledge) -> Grid:
+    def fit_to_answers(self, teacher_answers: TeacherAnswers) -> Grid:
         """The same with the methods that suit what teachers were asked about, where that is the classes alone."""
-        if not knowledge.about_classes_alone:
+        if not teacher_answers.about_classes_alone:
             return self
 
         def suit(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -210,7 +210,7 @@ class Results:
 def run_experiment(
     grid: Grid,
     dataset: ImageDataset,
-    knowledge: Knowledge,
+    teacher_answers: TeacherAnswers,
     run_dir: Path,
     *,
     split: str = "test",
@@ -227,7 +227,7 @@ def run_experiment(
     shown = select(dataset, (split,))
     with ExitStack() as stack:
         stack.enter_context(for_results(run_dir))
-        photos = Photographs(dataset, run_dir, stack, progress=progress)
+        images = ImageCaches(dataset, run_dir, stack, progress=progress)
 
         def network_for(config: StudentConfig, place: Path) -> str:
             """The folder of the network that the student in `place` learns from, trained if it is not there yet."""
@@ -235,10 +235,10 @@ def run_experiment(
                 return str(config.network).replace(SEED_PLACE, str(config.seed))
             if is_begun(place) and learns_from(place, run_dir / NETWORK):
                 return str(run_dir / NETWORK)
-            larger, name = grid.larger_for(config)
+            larger, name = grid.kd_teacher_for(config)
             folder = run_dir / name
-            cache = None if is_finished(folder) else photos.training(larger)
-            train(larger, dataset, knowledge, folder, progress=progress, photos=cache)
+            cache = None if is_finished(folder) else images.training(larger)
+            train(larger, dataset, teacher_answers, folder, progress=progress, images=cache)
             return str(folder)
 
         def measure(cell: Cell[StudentConfig], seed: int) -> Measured:
@@ -248,17 +248,17 @@ def run_experiment(
             run = train(
                 config,
                 dataset,
-                knowledge,
+                teacher_answers,
                 place,
                 progress=progress,
                 on_epoch=tell(on_epoch, cell.name, seed),
-                photos=None if is_finished(place) else photos.training(config),
+                images=None if is_finished(place) else images.training(config),
             )
-            answers = learnt_answers(knowledge, run)
+            answers = learnt_answers(teacher_answers, run)
             scores = read_evaluation(place, split)
-            if scores is None or scores.digest != digest_of(dataset, shown, Knowledge(image=answers)):
-                cache = photos.evaluation(config, split)
-                scores = evaluate(place, dataset, answers, split, photos=cache, accelerator=config.accelerator)
+            if scores is None or scores.digest != digest_of(dataset, shown, TeacherAnswers(image=answers)):
+                cache = images.evaluation(config, split)
+                scores = evaluate(place, dataset, answers, split, images=cache, accelerator=config.accelerator)
             return Measured(
                 row=_row(run, scores),
                 epochs=run.epochs,
@@ -333,14 +333,14 @@ def measure_cells(
     return results
 
 
-def learnt_answers(knowledge: Knowledge, run: TrainedStudent) -> Answers | None:
+def learnt_answers(teacher_answers: TeacherAnswers, run: TrainedStudent) -> Answers | None:
     """Those of the given answers that the run's aspects can be scored on: the ones about the image first."""
     keys = set(run.description.aspect_keys)
-    return next((answers for answers in knowledge.given if keys.intersection(answers.questions.keys)), None)
+    return next((answers for answers in teacher_answers.given if keys.intersection(answers.questions.keys)), None)
 
 
-class Photographs:
-    """The decoded photos of a dataset for whoever asks: once for students that want them alike, until `stack` ends."""
+class ImageCaches:
+    """The decoded images of a dataset for whoever asks: once for students that want them alike, until `stack` ends."""
 
     def __init__(self, dataset: ImageDataset, folder: Path, stack: ExitStack, *, progress: bool) -> None:
         self.dataset = dataset
@@ -361,7 +361,7 @@ class Photographs:
         self, key: tuple[object, ...], config: StudentConfig, decode: Any, records: Sequence[ImageRecord]
     ) -> ImageCache:
         if key not in self._open:
-            folder = self.folder / "-".join(["photos", *map(str, key)])
+            folder = self.folder / "-".join(["images", *map(str, key)])
             cache = decode(config, self.dataset, records, folder, progress=self.progress)
             self.stack.callback(remove_cache, folder)
             self._open[key] = self.stack.enter_context(cache)

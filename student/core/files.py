@@ -185,7 +185,7 @@ def remove_leftovers(folder: Path) -> None:
         for path in [*folder.iterdir(), *unfinished]:
             if path.name.endswith(PIXELS) or UNFINISHED.fullmatch(path.name) or path.parent != folder:
                 path.unlink(missing_ok=True)
-            elif path.name.startswith("photos-"):
+            elif path.name.startswith(("images-", "photos-")):
                 remove_cache(path)
 
 

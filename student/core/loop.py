@@ -22,7 +22,7 @@ from student.core.checkpoints import Checkpoint, read_checkpoint, remove_checkpo
 from student.core.files import digest_of_file, write_json, writing
 from student.core.progress import ImageBar, note
 from student.core.runs import DESCRIPTION, RESULT, WEIGHTS, write_weights
-from student.core.schedule import NETWORK, batches, build_optimizer, build_scheduler, stream
+from student.core.schedule import NETWORK, batches, build_optimizer, build_scheduler, derive_seed
 from student.core.settings import ConfigInvalid, TrainingConfig
 
 # A dataclass: epoch, the losses, lr, what `measure` gives, images_per_second and seconds.
@@ -33,7 +33,7 @@ class TrainingDiverged(InputInvalid):
     """The loss stopped being a number; the message says when and what to do."""
 
 
-class Trainee(ABC, Generic[AnyLog]):
+class TrainingTask(ABC, Generic[AnyLog]):
     """What is trained on one device, and what its kind does differently."""
 
     losses: ClassVar[Sequence[str]]  # names of what `step` gives; "loss" comes first, and is what is minimised
@@ -68,7 +68,7 @@ class Trainee(ABC, Generic[AnyLog]):
 
 def run_epochs(
     fabric: Fabric,
-    trainee: Trainee[AnyLog],
+    task: TrainingTask[AnyLog],
     config: TrainingConfig,
     indices: Tensor,
     run_dir: Path,
@@ -83,7 +83,7 @@ def run_epochs(
     and curves, and has the logs and the digest of the weights that were kept; other devices have none. Raises
     TrainingDiverged, and ConfigInvalid for fewer images than devices.
     """
-    network, first = trainee.network, fabric.is_global_zero
+    network, first = task.network, fabric.is_global_zero
     optimizer = build_optimizer(config, network)
     if len(indices) < config.devices:
         raise ConfigInvalid(
@@ -93,7 +93,7 @@ def run_epochs(
     scheduler = build_scheduler(config, optimizer, steps)
     logs: list[AnyLog] = []
     kept: str | None = None
-    checkpoint, refused = read_checkpoint(run_dir, network, optimizer, trainee.log, config.epochs)
+    checkpoint, refused = read_checkpoint(run_dir, network, optimizer, task.log, config.epochs)
     if checkpoint is not None:
         network.load_state_dict(checkpoint.student)
         optimizer.load_state_dict(checkpoint.optimizer)
@@ -102,46 +102,46 @@ def run_epochs(
         for path, line in refused.items():
             note(line)
             remove_damaged(path)  # or it would take the place of a good one before it
-    model, fabric_optimizer = fabric.setup(trainee.wrapped(), optimizer)
+    model, fabric_optimizer = fabric.setup(task.wrapped(), optimizer)
     writer = _open_curves(run_dir, len(logs)) if first else None
     images = steps * min(config.batch_size, len(indices))
     with ImageBar("training", images * config.epochs, done=images * len(logs), shown=progress and first) as bar:
         for epoch in range(len(logs) + 1, config.epochs + 1):
             started = time.perf_counter()
             model.train()
-            torch.manual_seed(stream(config.seed, epoch, NETWORK, fabric.global_rank))
-            trainee.begin(epoch, fabric.global_rank)
-            sums = torch.zeros(len(trainee.losses), device=fabric.device)
+            torch.manual_seed(derive_seed(config.seed, epoch, NETWORK, fabric.global_rank))
+            task.begin(epoch, fabric.global_rank)
+            sums = torch.zeros(len(task.losses), device=fabric.device)
             for step, batch in enumerate(batches(config, indices, epoch, steps)):
                 mine = batch[fabric.global_rank :: fabric.world_size]
                 scheduler.step_update((epoch - 1) * steps + step)
-                losses = _step(trainee, model, mine, epoch)
+                losses = _step(task, model, mine, epoch)
                 fabric.backward(losses["loss"])
                 if config.clip_norm is not None:
                     fabric.clip_gradients(model, fabric_optimizer, max_norm=config.clip_norm)
                 fabric_optimizer.step()
                 fabric_optimizer.zero_grad()
-                sums += len(mine) * torch.stack([losses[name].detach() for name in trainee.losses])
+                sums += len(mine) * torch.stack([losses[name].detach() for name in task.losses])
                 bar.advance(len(batch))
             total = fabric.all_reduce(sums, reduce_op="sum")
             assert isinstance(total, Tensor)
-            means = dict(zip(trainee.losses, (total / images).tolist(), strict=True))
+            means = dict(zip(task.losses, (total / images).tolist(), strict=True))
             if not np.isfinite(means["loss"]):
                 raise TrainingDiverged(
                     f"the loss became {means['loss']} in epoch {epoch} of {run_dir}; lower lr ({config.lr})"
                 )
             seconds = time.perf_counter() - started
             if writer is not None:
-                log = trainee.log(
+                log = task.log(
                     epoch=epoch,
                     **means,
                     lr=optimizer.param_groups[0]["lr"],
-                    **trainee.measure(epoch),
+                    **task.measure(epoch),
                     images_per_second=images / seconds,
                     seconds=seconds,
                 )
                 logs.append(log)
-                if trainee.keeps(logs):
+                if task.keeps(logs):
                     kept = write_weights(run_dir, network.state_dict())
                 if epoch % config.checkpoint_every == 0 and epoch < config.epochs:
                     write_checkpoint(
@@ -151,7 +151,7 @@ def run_epochs(
                         ),
                     )
                 _write_curves(writer, log, run_dir)
-                bar.describe(f"epoch {epoch}/{config.epochs}: {trainee.describe(log)}")
+                bar.describe(f"epoch {epoch}/{config.epochs}: {task.describe(log)}")
                 if on_epoch is not None:
                     on_epoch(log)
             fabric.barrier()
@@ -161,10 +161,10 @@ def run_epochs(
     return logs, kept
 
 
-def _step(trainee: Trainee[Any], model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
+def _step(task: TrainingTask[Any], model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
     """Raises ConfigInvalid where a network cannot be trained on one image at a time, as batch normalisation cannot."""
     try:
-        return trainee.step(model, images, epoch)
+        return task.step(model, images, epoch)
     except ValueError as error:
         if len(images) > 1 or isinstance(error, AspectsError):
             raise

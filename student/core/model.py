@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from storage.hub import HubUnreachable, find_on_hub
 from student.classification.config import TORCHVISION, StudentConfig
-from student.classification.methods import Link
+from student.classification.methods import OutputKind
 from student.core.convolution import take_strides_first, use_matrix_products
 from student.core.settings import ConfigInvalid
 from student.core.stages import Stage, inner_stages, inputs_of, outputs_of
@@ -31,7 +31,7 @@ class Aspect:
 
     key: str
     text: str
-    link: Link = "logit"
+    link: OutputKind = "logit"
 
 
 class Logits(NamedTuple):
@@ -133,7 +133,7 @@ def _joined(features: Sequence[Tensor]) -> Tensor:
     return pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)
 
 
-def optimized(student: Network) -> Network:
+def to_channels_last(student: Network) -> Network:
     """The module with its convolutions laid out and computed as CPUs with matrix units and tensor cores want them."""
     take_strides_first(student)
     use_matrix_products(student)

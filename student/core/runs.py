@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from storage.datasets.base import ImageDataset
 from student.classification.config import StudentConfig
-from student.classification.examples import Knowledge, aspects_of
+from student.classification.examples import TeacherAnswers, aspects_of
 from student.core.checkpoints import CURRENT
 from student.core.files import (
     RunInvalid,
@@ -73,7 +73,7 @@ class Description(Protocol):
     def dataset(self) -> str: ...
 
     @property
-    def learned_from(self) -> tuple[object, ...]:
+    def trained_on(self) -> tuple[object, ...]:
         """Tells what two runs of the same settings learn from apart."""
         ...
 
@@ -99,20 +99,22 @@ class RunDescription:
     network: str | None
 
     @classmethod
-    def of(cls, config: StudentConfig, dataset: ImageDataset, knowledge: Knowledge, digest: str) -> RunDescription:
+    def of(
+        cls, config: StudentConfig, dataset: ImageDataset, teacher_answers: TeacherAnswers, digest: str
+    ) -> RunDescription:
         method = config.objective
         return cls(
             config=config,
             dataset=dataset.name,
             class_names=tuple(dataset.class_names),
-            aspects=aspects_of(config, knowledge),
-            teacher=knowledge.teacher if method.answer_terms else None,
+            aspects=aspects_of(config, teacher_answers),
+            teacher=teacher_answers.teacher if method.answer_terms else None,
             digest=digest,
             network=digest_of_weights(Path(config.network)) if method.network_terms and config.network else None,
         )
 
     @property
-    def learned_from(self) -> tuple[object, ...]:
+    def trained_on(self) -> tuple[object, ...]:
         return self.digest, self.aspects, self.teacher, self.network
 
     @property
@@ -162,14 +164,14 @@ def open_run(run_dir: Path, description: Description) -> None:
         write_json(run_dir / DESCRIPTION, description.to_dict())
         return
     held = read_description(run_dir, type(description))
-    wanted, found = description.config.learned(), held.config.learned()
+    wanted, found = description.config.identity(), held.config.identity()
     for name, value in wanted.items():
         if found[name] != value:
             raise RunInvalid(
                 f"run folder {run_dir} holds a run with {name} {found[name]!r}, not {value!r}; "
                 f"choose another folder or delete it"
             )
-    if held.learned_from != description.learned_from:
+    if held.trained_on != description.trained_on:
         raise RunInvalid(
             f"run folder {run_dir} holds a run on other images, labels or answers of dataset '{held.dataset}', or one "
             f"that learned from another network; choose another folder or delete it"

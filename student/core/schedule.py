@@ -19,13 +19,13 @@ ORDER, CROPS, NETWORK = range(3)
 
 def batches(config: TrainingConfig, indices: Tensor, epoch: int, steps: int) -> Iterator[Tensor]:
     """`steps` batches of image indices in this epoch's order; what does not fill a batch waits for another epoch."""
-    generator = torch.Generator().manual_seed(stream(config.seed, epoch, ORDER))
+    generator = torch.Generator().manual_seed(derive_seed(config.seed, epoch, ORDER))
     order = indices[torch.randperm(len(indices), generator=generator)]
     for step in range(steps):
         yield order[step * config.batch_size : (step + 1) * config.batch_size]
 
 
-def stream(*numbers: int) -> int:
+def derive_seed(*numbers: int) -> int:
     """A seed for one purpose, unrelated to the seeds of other numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 

@@ -19,7 +19,7 @@ Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "multistep", "poly", "tanh"]
 Precision = Literal["32-true", "bf16-mixed"]
 Accelerator = Literal["cpu", "cuda", "mps"]
-Treatment = Literal["refuse", "drop"]
+OnError = Literal["refuse", "drop"]
 
 
 class ConfigInvalid(InputInvalid):
@@ -34,15 +34,15 @@ class TrainingConfig:
     """
 
     # How a run is computed and saved, not what it learns: a run may be resumed with other values of these.
-    NOT_LEARNED: ClassVar[frozenset[str]] = frozenset({"accelerator", "devices", "threads", "checkpoint_every"})
+    EXECUTION_SETTINGS: ClassVar[frozenset[str]] = frozenset({"accelerator", "devices", "threads", "checkpoint_every"})
     # What a setting may be, where that is a word.
     CHOICES: ClassVar[Mapping[str, Sequence[str | None]]] = {
         "optimizer": get_args(Optimizer),
         "schedule": get_args(Schedule),
         "precision": get_args(Precision),
         "accelerator": get_args(Accelerator),
-        "missing_answers": get_args(Treatment),
-        "damaged_images": get_args(Treatment),
+        "missing_answers": get_args(OnError),
+        "damaged_images": get_args(OnError),
     }
 
     backbone: str
@@ -55,8 +55,8 @@ class TrainingConfig:
     alpha: float | None = None  # weight of the aspects; None: the method's own, 0: nothing is learnt from answers
     question_count: int | None = None  # of all questions, so many drawn by the seed; None: all
     without_group: str | None = None  # a group of questions that is left out
-    missing_answers: Treatment = "refuse"
-    damaged_images: Treatment = "refuse"
+    missing_answers: OnError = "refuse"
+    damaged_images: OnError = "refuse"
     train_fraction: float = 1.0  # of the training images, drawn by the seed
 
     batch_size: int = 64
@@ -150,9 +150,9 @@ class TrainingConfig:
         kinds = kinds_of(own)
         return cls.from_dict({name: as_stored(value, kinds[name]) for name, value in values.items() if name in kinds})
 
-    def learned(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """The settings that decide what is learned; two runs that agree on them are the same run."""
-        return {name: value for name, value in self.to_dict().items() if name not in self.NOT_LEARNED}
+        return {name: value for name, value in self.to_dict().items() if name not in self.EXECUTION_SETTINGS}
 
     def replace(self, **changes: Any) -> Self:
         return self.from_dict(self.to_dict() | changes)

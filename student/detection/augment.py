@@ -1,4 +1,4 @@
-"""Random views of a photo with its boxes, by torchvision's own transforms."""
+"""Random views of an image with its boxes, by torchvision's own transforms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SMALLEST = 1.0  # pixels; what is left of a box beyond a crop's border
 
 
 class BoxAugmenter:
-    """Turns a uint8 photo and its target into what is trained on, by the config's flips, colours and crops.
+    """Turns a uint8 image and its target into what is trained on, by the config's flips, colours and crops.
 
     A seed for each view, so that how many random numbers one takes shifts no other.
     """
@@ -31,12 +31,12 @@ class BoxAugmenter:
         steps.append(v2.ToDtype(torch.float32, scale=True))
         self.steps = v2.Compose(steps)
 
-    def __call__(self, photo: Tensor, target: dict[str, Tensor], seed: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, image: Tensor, target: dict[str, Tensor], seed: int) -> tuple[Tensor, dict[str, Tensor]]:
         """uint8 [3, H, W] -> float [3, H', W'] in 0..1, and the boxes that are still on it with their labels and
         answers."""
-        canvas = (int(photo.shape[-2]), int(photo.shape[-1]))
+        canvas = (int(image.shape[-2]), int(image.shape[-1]))
         sample = {
-            "image": tv_tensors.Image(photo),
+            "image": tv_tensors.Image(image),
             "boxes": tv_tensors.BoundingBoxes(target["boxes"], format="XYXY", canvas_size=canvas),
             "rows": torch.arange(len(target["boxes"])),
         }

@@ -24,7 +24,7 @@ class DetectorConfig(TrainingConfig):
     `alpha` for boxes and `image_alpha` for images.
     """
 
-    NOT_LEARNED: ClassVar[frozenset[str]] = TrainingConfig.NOT_LEARNED | {"watch", "watch_every"}
+    EXECUTION_SETTINGS: ClassVar[frozenset[str]] = TrainingConfig.EXECUTION_SETTINGS | {"watch", "watch_every"}
     CHOICES: ClassVar[Mapping[str, Sequence[str | None]]] = {
         **TrainingConfig.CHOICES,
         "detector": get_args(DetectorName),
@@ -43,7 +43,7 @@ class DetectorConfig(TrainingConfig):
     alpha: float | None = 1.0
     image_alpha: float = 1.0
     shuffled: bool = False  # control: every box, and every image, gets the answers about another one
-    crop: bool = False  # random parts of the photo with at least one box in them, as SSD is trained (arXiv 1512.02325)
+    crop: bool = False  # random parts of the image with at least one box in them, as SSD is trained (arXiv 1512.02325)
 
     score_threshold: float = 0.05
     nms_threshold: float = 0.5
@@ -87,7 +87,7 @@ class DetectorConfig(TrainingConfig):
 
 
 DETECTION_RECIPES: dict[str, dict[str, Any]] = {
-    # Minutes on two CPU cores for a few hundred small pictures.
+    # Minutes on two CPU cores for a few hundred small images.
     "demo": {
         "backbone": "resnet10t",
         "image_size": 64,
@@ -105,7 +105,7 @@ DETECTION_RECIPES: dict[str, dict[str, Any]] = {
         "warmup": 2,
         "clip_norm": 10.0,
     },
-    # The same for photos: larger, and cropped at random.
+    # Larger images, cropped at random.
     "small": {
         "backbone": "resnet18",
         "image_size": 256,
@@ -124,7 +124,7 @@ DETECTION_RECIPES: dict[str, dict[str, Any]] = {
         "color_jitter": 0.2,
         "crop": True,
     },
-    # A pretrained backbone on photos of ordinary size, by torchvision's settings: for a GPU.
+    # A pretrained backbone on images of ordinary size, by torchvision's settings: for a GPU.
     "finetune": {
         "backbone": "resnet50.a1_in1k",
         "pretrained": True,

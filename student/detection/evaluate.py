@@ -19,10 +19,10 @@ from student.classification.evaluate import EVALUATION_FILE, AspectScore, read_s
 from student.classification.examples import ExamplesInvalid, log_odds_by_id
 from student.core.cache import ImageCache
 from student.core.files import only_user, parse, write_json
-from student.core.model import optimized
+from student.core.model import to_channels_last
 from student.core.progress import ImageBar
 from student.core.settings import Accelerator
-from student.detection.examples import DetectionKnowledge, cache_scale, detection_cache, detection_digest
+from student.detection.examples import DetectionAnswers, cache_scale, detection_cache, detection_digest
 from student.detection.model import Detector
 from student.detection.runs import TrainedDetector, load_detector_run
 
@@ -92,20 +92,20 @@ class DetectionEvaluation:
 def evaluate_detector(
     run_dir: Path,
     dataset: DetectionDataset,
-    knowledge: DetectionKnowledge | None = None,
+    teacher_answers: DetectionAnswers | None = None,
     split: str = "test",
     *,
-    photos: ImageCache | None = None,
+    images: ImageCache | None = None,
     accelerator: Accelerator = "cpu",
     progress: bool = False,
 ) -> DetectionEvaluation:
     """Evaluate the finished run in `run_dir` on `split`, and write `evaluation-SPLIT.json` there.
 
-    Aspects are scored where the detector has them and `knowledge` covers boxes or images of this split. Raises
+    Aspects are scored where the detector has them and `teacher_answers` covers boxes or images of this split. Raises
     ValueErrors of one line, as `student.evaluate.evaluate` does.
     """
     run = load_detector_run(run_dir)
-    description, knowledge = run.description, knowledge or DetectionKnowledge()
+    description, teacher_answers = run.description, teacher_answers or DetectionAnswers()
     records = select(dataset, (split,))
     if tuple(dataset.class_names) != description.class_names:
         raise ExamplesInvalid(
@@ -114,19 +114,19 @@ def evaluate_detector(
         )
     require_boxes(dataset, (split,))
     decoded = detection_cache(description.config, dataset, records, run_dir / "eval-pixels.uint8", progress=progress)
-    with only_user(run_dir), decoded if photos is None else nullcontext(photos) as photos:
-        detector = optimized(run.load().to(torch.device(accelerator)))
-        found = find_boxes(detector, photos, accelerator, progress=progress)
+    with only_user(run_dir), decoded if images is None else nullcontext(images) as images:
+        detector = to_channels_last(run.load().to(torch.device(accelerator)))
+        found = find_boxes(detector, images, accelerator, progress=progress)
         evaluation = DetectionEvaluation(
             dataset=dataset.name,
             split=split,
-            digest=detection_digest(dataset, records, knowledge),
-            images=len(photos),
-            dropped_images=len(photos.dropped),
-            boxes=sum(not box.ignored for record in photos.records for box in dataset.boxes[record.image_id]),
-            scores=score_boxes(dataset, photos, found),
-            box_aspects=_score_box_aspects(run, detector, dataset, photos, knowledge, accelerator),
-            image_aspects=_score_image_aspects(run, detector, photos, knowledge, accelerator),
+            digest=detection_digest(dataset, records, teacher_answers),
+            images=len(images),
+            dropped_images=len(images.dropped),
+            boxes=sum(not box.ignored for record in images.records for box in dataset.boxes[record.image_id]),
+            scores=score_boxes(dataset, images, found),
+            box_aspects=_score_box_aspects(run, detector, dataset, images, teacher_answers, accelerator),
+            image_aspects=_score_image_aspects(run, detector, images, teacher_answers, accelerator),
         )
     write_json(run_dir / EVALUATION_FILE.format(split=split), evaluation.to_dict())
     return evaluation
@@ -139,29 +139,29 @@ def read_detection_evaluation(run_dir: Path, split: str) -> DetectionEvaluation 
 
 @torch.no_grad()
 def find_boxes(
-    detector: Detector, photos: ImageCache, accelerator: Accelerator = "cpu", *, progress: bool = False
+    detector: Detector, images: ImageCache, accelerator: Accelerator = "cpu", *, progress: bool = False
 ) -> list[dict[str, Tensor]]:
-    """What the detector, in evaluation mode, finds on all `photos`, on the CPU and in pixels of the cached photos."""
+    """What the detector, in evaluation mode, finds on all `images`, on the CPU and in pixels of the cached images."""
     found: list[dict[str, Tensor]] = []
-    with ImageBar("evaluating", len(photos), shown=progress) as bar:
-        for batch in _batches(photos):
-            for one in detector(_images(photos, batch, accelerator)):
+    with ImageBar("evaluating", len(images), shown=progress) as bar:
+        for batch in _batches(images):
+            for one in detector(_images(images, batch, accelerator)):
                 found.append({name: tensor.cpu() for name, tensor in one.items()})
             bar.advance(len(batch))
     return found
 
 
-def score_boxes(dataset: DetectionDataset, photos: ImageCache, found: list[dict[str, Tensor]]) -> DetectionScores:
+def score_boxes(dataset: DetectionDataset, images: ImageCache, found: list[dict[str, Tensor]]) -> DetectionScores:
     """COCO's metrics of what was found, at the dataset's own resolution. Finding an ignored box is no mistake."""
     metric = MeanAveragePrecision(class_metrics=True, backend="pycocotools")
     metric.warn_on_many_detections = False
     counts = np.zeros(len(dataset.class_names), dtype=int)
-    for index, (record, one) in enumerate(zip(photos.records, found, strict=True)):
+    for index, (record, one) in enumerate(zip(images.records, found, strict=True)):
         boxes = dataset.boxes[record.image_id]
         corners = torch.tensor([box.corners for box in boxes], dtype=torch.float32).view(-1, 4)
         labels = torch.tensor([box.label for box in boxes], dtype=torch.int64)
         ignored = torch.tensor([box.ignored for box in boxes], dtype=torch.int64)
-        scaled = one["boxes"] / cache_scale(dataset, photos, index)
+        scaled = one["boxes"] / cache_scale(dataset, images, index)
         metric.update(
             [{"boxes": scaled, "labels": one["labels"], "scores": one["scores"]}],
             [{"boxes": corners, "labels": labels, "iscrowd": ignored}],
@@ -184,42 +184,42 @@ def _score_box_aspects(
     run: TrainedDetector,
     detector: Detector,
     dataset: DetectionDataset,
-    photos: ImageCache,
-    knowledge: DetectionKnowledge,
+    images: ImageCache,
+    teacher_answers: DetectionAnswers,
     accelerator: Accelerator,
 ) -> tuple[AspectScore, ...]:
     """The aspects of the dataset's own boxes, so that what is not found at all does not count twice."""
-    if knowledge.boxes is None or detector.box_aspects is None:
+    if teacher_answers.boxes is None or detector.box_aspects is None:
         return ()
     said, ids = [], []
-    for batch in _batches(photos):
+    for batch in _batches(images):
         corners = []
         for index in batch:
-            image_id = photos.records[index].image_id
+            image_id = images.records[index].image_id
             boxes = [box for box in dataset.boxes[image_id] if not box.ignored]
             ids += [box_id(image_id, box) for box in boxes]
             places = torch.tensor([box.corners for box in boxes], dtype=torch.float32).view(-1, 4)
-            corners.append((places * cache_scale(dataset, photos, index)).to(accelerator))
-        said += [one.cpu() for one in detector.describe(_images(photos, batch, accelerator), corners)]
-    teacher_NQ = torch.from_numpy(log_odds_by_id(knowledge.boxes, ids)).sigmoid()
+            corners.append((places * cache_scale(dataset, images, index)).to(accelerator))
+        said += [one.cpu() for one in detector.describe(_images(images, batch, accelerator), corners)]
+    teacher_NQ = torch.from_numpy(log_odds_by_id(teacher_answers.boxes, ids)).sigmoid()
     keys = [aspect.key for aspect in run.description.box_aspects]
-    return _score(torch.cat(said), teacher_NQ, keys, knowledge.boxes.questions.keys)
+    return _score(torch.cat(said), teacher_NQ, keys, teacher_answers.boxes.questions.keys)
 
 
 def _score_image_aspects(
     run: TrainedDetector,
     detector: Detector,
-    photos: ImageCache,
-    knowledge: DetectionKnowledge,
+    images: ImageCache,
+    teacher_answers: DetectionAnswers,
     accelerator: Accelerator,
 ) -> tuple[AspectScore, ...]:
-    if knowledge.images is None or detector.image_aspects is None:
+    if teacher_answers.images is None or detector.image_aspects is None:
         return ()
-    said = [detector.describe_images(_images(photos, batch, accelerator)).cpu() for batch in _batches(photos)]
-    ids = [record.image_id for record in photos.records]
-    teacher_NQ = torch.from_numpy(log_odds_by_id(knowledge.images, ids)).sigmoid()
+    said = [detector.describe_images(_images(images, batch, accelerator)).cpu() for batch in _batches(images)]
+    ids = [record.image_id for record in images.records]
+    teacher_NQ = torch.from_numpy(log_odds_by_id(teacher_answers.images, ids)).sigmoid()
     keys = [aspect.key for aspect in run.description.image_aspects]
-    return _score(torch.cat(said), teacher_NQ, keys, knowledge.images.questions.keys)
+    return _score(torch.cat(said), teacher_NQ, keys, teacher_answers.images.questions.keys)
 
 
 def _score(
@@ -231,12 +231,12 @@ def _score(
     return score_aspects(student_NQ[:, ours], teacher_NQ[:, theirs], keys)
 
 
-def _batches(photos: ImageCache) -> list[range]:
-    return [range(start, min(start + BATCH, len(photos))) for start in range(0, len(photos), BATCH)]
+def _batches(images: ImageCache) -> list[range]:
+    return [range(start, min(start + BATCH, len(images))) for start in range(0, len(images), BATCH)]
 
 
-def _images(photos: ImageCache, batch: range, accelerator: Accelerator) -> list[Tensor]:
-    return [photos.image(index).to(accelerator).float() / 255 for index in batch]
+def _images(images: ImageCache, batch: range, accelerator: Accelerator) -> list[Tensor]:
+    return [images.image(index).to(accelerator).float() / 255 for index in batch]
 
 
 def _share(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""What a detector is trained on: photos joined with their boxes and the teacher's answers about either."""
+"""What a detector is trained on: images joined with their boxes and the teacher's answers about either."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from storage.answers.read import Answers
 from storage.datasets.base import ImageRecord
 from storage.datasets.detection import BoxKind, DetectionDataset, box_id, boxes_name
 from student.classification.examples import ExamplesInvalid, chosen_questions, log_odds_by_id
-from student.core.cache import ImageCache, photo_cache
+from student.core.cache import ImageCache, image_cache
 from student.core.model import Aspect
 from student.detection.config import DetectorConfig
 
@@ -28,7 +28,7 @@ KINDS: tuple[BoxKind, ...] = ("crop", "drawn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DetectionKnowledge:
+class DetectionAnswers:
     """What a teacher has answered about a dataset's whole images, and about its boxes."""
 
     images: Answers | None = None
@@ -39,7 +39,7 @@ class DetectionKnowledge:
         """The fingerprints of whoever answered."""
         return "+".join(dict.fromkeys(answers.teacher for answers in (self.images, self.boxes) if answers)) or None
 
-    def used_by(self, config: DetectorConfig) -> DetectionKnowledge:
+    def used_by(self, config: DetectorConfig) -> DetectionAnswers:
         """What the config learns from. Raises ExamplesInvalid where there are no such answers."""
         wanted = {"images": config.whole_alpha > 0, "boxes": config.box_alpha > 0}
         for about, learnt in wanted.items():
@@ -48,7 +48,7 @@ class DetectionKnowledge:
                     f"method '{config.method}' learns from answers about {about}, but there are none; "
                     f"ask a teacher, or take another method"
                 )
-        return DetectionKnowledge(**{about: getattr(self, about) for about, learnt in wanted.items() if learnt})
+        return DetectionAnswers(**{about: getattr(self, about) for about, learnt in wanted.items() if learnt})
 
     def aspects(self, config: DetectorConfig) -> tuple[tuple[Aspect, ...], tuple[Aspect, ...]]:
         """The aspects of boxes and those of images that the config's detector has outputs for."""
@@ -58,7 +58,7 @@ class DetectionKnowledge:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionExamples:
-    """N images in the cache's order: boxes [n, 4] in pixels of the cached photo, labels [n], p(yes) of the aspects of
+    """N images in the cache's order: boxes [n, 4] in pixels of the cached image, labels [n], p(yes) of the aspects of
     boxes [n, Q] and of images [N, Q'] (NaN: no answer), and the images that one epoch goes through."""
 
     boxes: tuple[Tensor, ...]
@@ -78,32 +78,32 @@ class DetectionExamples:
 
 
 def join_detection_examples(
-    config: DetectorConfig, dataset: DetectionDataset, photos: ImageCache, knowledge: DetectionKnowledge
+    config: DetectorConfig, dataset: DetectionDataset, images: ImageCache, teacher_answers: DetectionAnswers
 ) -> DetectionExamples:
-    """Join cached photos with their boxes and with what the config learns from answers.
+    """Join cached images with their boxes and with what the config learns from answers.
 
     Boxes that the teacher was not asked about, since they are too small to see, teach place and class alone. Raises
     ExamplesInvalid for answers about another dataset, and for images or boxes that nobody has asked about unless the
     config drops answers that are missing.
     """
-    used = knowledge.used_by(config)
-    require_answers(config, dataset, photos.records, used)
+    used = teacher_answers.used_by(config)
+    require_answers(config, dataset, images.records, used)
     corners, labels, answers = [], [], []
-    for index, record in enumerate(photos.records):
+    for index, record in enumerate(images.records):
         things = [box for box in dataset.boxes[record.image_id] if not box.ignored]
         found = torch.tensor([box.corners for box in things], dtype=torch.float32).view(-1, 4)
-        corners.append(found * cache_scale(dataset, photos, index))
+        corners.append(found * cache_scale(dataset, images, index))
         labels.append(torch.tensor([box.label for box in things], dtype=torch.int64))
         answers.append(_p_yes(config, used.boxes, [box_id(record.image_id, box) for box in things]))
-    image_answers = _p_yes(config, used.images, [record.image_id for record in photos.records])
+    image_answers = _p_yes(config, used.images, [record.image_id for record in images.records])
     if config.shuffled:
         generator = torch.Generator().manual_seed(config.seed)
-        image_answers = image_answers[torch.randperm(len(photos), generator=generator)]
+        image_answers = image_answers[torch.randperm(len(images), generator=generator)]
         every = torch.cat(answers)
         answers = list(every[torch.randperm(len(every), generator=generator)].split([len(its) for its in labels]))
-    indices = np.arange(len(photos))
+    indices = np.arange(len(images))
     if config.train_fraction < 1:
-        count = max(1, round(config.train_fraction * len(photos)))
+        count = max(1, round(config.train_fraction * len(images)))
         indices = np.sort(np.random.default_rng([config.seed, 4]).permutation(indices)[:count])
     return DetectionExamples(
         boxes=tuple(corners),
@@ -114,15 +114,15 @@ def join_detection_examples(
     )
 
 
-def cache_scale(dataset: DetectionDataset, photos: ImageCache, index: int) -> Tensor:
-    """What turns corners in the dataset's pixels into those of the cached photo: [4]."""
-    height, width = photos.shapes[index]
-    whole = dataset.sizes[photos.records[index].image_id]
+def cache_scale(dataset: DetectionDataset, images: ImageCache, index: int) -> Tensor:
+    """What turns corners in the dataset's pixels into those of the cached image: [4]."""
+    height, width = images.shapes[index]
+    whole = dataset.sizes[images.records[index].image_id]
     return torch.tensor([width / whole[0], height / whole[1]] * 2, dtype=torch.float32)
 
 
 def require_answers(
-    config: DetectorConfig, dataset: DetectionDataset, records: Sequence[ImageRecord], used: DetectionKnowledge
+    config: DetectorConfig, dataset: DetectionDataset, records: Sequence[ImageRecord], used: DetectionAnswers
 ) -> None:
     """Raises ExamplesInvalid where `used` is about another dataset, or does not know of all these images and boxes."""
     if used.images is not None:
@@ -134,7 +134,9 @@ def require_answers(
         _require_ids(config, used.boxes, [box_id(record.image_id, box) for record, box in things], "boxes")
 
 
-def detection_digest(dataset: DetectionDataset, records: Sequence[ImageRecord], knowledge: DetectionKnowledge) -> str:
+def detection_digest(
+    dataset: DetectionDataset, records: Sequence[ImageRecord], teacher_answers: DetectionAnswers
+) -> str:
     """Tells two training sets apart: ids, boxes, class names and answers, in order."""
     digest = hashlib.sha256(repr((dataset.name, tuple(dataset.class_names))).encode())
     for record in records:
@@ -143,7 +145,10 @@ def detection_digest(dataset: DetectionDataset, records: Sequence[ImageRecord], 
             repr((record.image_id, [(box.number, box.label, box.corners, box.ignored) for box in boxes])).encode()
         )
     things = [box_id(record.image_id, box) for record in records for box in dataset.boxes[record.image_id]]
-    for answers, ids in ((knowledge.images, [record.image_id for record in records]), (knowledge.boxes, things)):
+    for answers, ids in (
+        (teacher_answers.images, [record.image_id for record in records]),
+        (teacher_answers.boxes, things),
+    ):
         if answers is not None:
             digest.update(repr(answers.questions.keys).encode())
             digest.update(log_odds_by_id(answers, ids).tobytes())
@@ -154,9 +159,9 @@ def detection_digest(dataset: DetectionDataset, records: Sequence[ImageRecord], 
 def detection_cache(
     config: DetectorConfig, dataset: DetectionDataset, records: Sequence[ImageRecord], path: Path, *, progress: bool
 ) -> Iterator[ImageCache]:
-    """Photos with their longer side at most `image_size`, in the file `path`, which is gone when the block ends."""
+    """Images with their longer side at most `image_size`, in the file `path`, which is gone when the block ends."""
     prepare = partial(shrink_longer_side, size=config.image_size)
-    with photo_cache(dataset, records, prepare, path, config.damaged_images, progress) as cache:
+    with image_cache(dataset, records, prepare, path, config.damaged_images, progress) as cache:
         yield cache
 
 

@@ -14,7 +14,7 @@ from student.core.experiment import Cell, Grid, Measured, Results, for_results, 
 from student.core.runs import is_finished
 from student.detection.config import DetectorConfig
 from student.detection.evaluate import DetectionEvaluation, evaluate_detector, read_detection_evaluation
-from student.detection.examples import DetectionKnowledge, detection_cache, detection_digest
+from student.detection.examples import DetectionAnswers, detection_cache, detection_digest
 from student.detection.runs import DetectorLog, TrainedDetector
 from student.detection.training import TRAIN, train_detector
 
@@ -25,7 +25,7 @@ METRICS = ("map", "map50", "map75", "small", "medium", "large")
 def run_detection_experiment(
     grid: Grid,
     dataset: DetectionDataset,
-    knowledge: DetectionKnowledge,
+    teacher_answers: DetectionAnswers,
     run_dir: Path,
     *,
     split: str = "test",
@@ -37,35 +37,35 @@ def run_detection_experiment(
     Finished runs are not trained again. Writes results.parquet after every detector, and results.json at the end.
     """
     cells = grid.cells_of(DetectorConfig, run_dir)
-    shown_digest = detection_digest(dataset, select(dataset, (split,)), knowledge)
+    shown_digest = detection_digest(dataset, select(dataset, (split,)), teacher_answers)
     with ExitStack() as stack:
         stack.enter_context(for_results(run_dir))
-        photos: dict[tuple[str, int], ImageCache] = {}
+        caches: dict[tuple[str, int], ImageCache] = {}
 
         def decoded(config: DetectorConfig, of: str) -> ImageCache:
             key = of, config.image_size
-            if key not in photos:
-                path = run_dir / f"photos-{of}-{config.image_size}-pixels.uint8"
+            if key not in caches:
+                path = run_dir / f"images-{of}-{config.image_size}-pixels.uint8"
                 cache = detection_cache(config, dataset, select(dataset, (of,)), path, progress=progress)
-                photos[key] = stack.enter_context(cache)
-            return photos[key]
+                caches[key] = stack.enter_context(cache)
+            return caches[key]
 
         def measure(cell: Cell[DetectorConfig], seed: int) -> Measured:
             config, place = cell.config.replace(seed=seed), cell.directory(run_dir, seed)
             run = train_detector(
                 config,
                 dataset,
-                knowledge,
+                teacher_answers,
                 place,
                 progress=progress,
                 on_epoch=tell(on_epoch, cell.name, seed),
-                photos=None if is_finished(place) else decoded(config, TRAIN),
+                images=None if is_finished(place) else decoded(config, TRAIN),
             )
             found = read_detection_evaluation(place, split)
             if found is None or found.digest != shown_digest:
                 shown = decoded(config, split)
                 found = evaluate_detector(
-                    place, dataset, knowledge, split, photos=shown, accelerator=config.accelerator
+                    place, dataset, teacher_answers, split, images=shown, accelerator=config.accelerator
                 )
             return Measured(row=_row(run, found), epochs=run.epochs, images=found.images, train_images=run.train_images)
 

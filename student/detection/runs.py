@@ -13,7 +13,7 @@ from student.core.model import Aspect
 from student.core.runs import DESCRIPTION, RESULT, WEIGHTS, load_weights, read_finished
 from student.core.settings import TrainingConfig
 from student.detection.config import DetectorConfig
-from student.detection.examples import DetectionKnowledge
+from student.detection.examples import DetectionAnswers
 from student.detection.model import Detector, build_detector
 
 
@@ -51,21 +51,21 @@ class DetectorDescription:
 
     @classmethod
     def of(
-        cls, config: DetectorConfig, dataset: DetectionDataset, knowledge: DetectionKnowledge, digest: str
+        cls, config: DetectorConfig, dataset: DetectionDataset, teacher_answers: DetectionAnswers, digest: str
     ) -> DetectorDescription:
-        box_aspects, image_aspects = knowledge.aspects(config)
+        box_aspects, image_aspects = teacher_answers.aspects(config)
         return cls(
             config=config,
             dataset=dataset.name,
             class_names=tuple(dataset.class_names),
             box_aspects=box_aspects,
             image_aspects=image_aspects,
-            teacher=knowledge.used_by(config).teacher,
+            teacher=teacher_answers.used_by(config).teacher,
             digest=digest,
         )
 
     @property
-    def learned_from(self) -> tuple[object, ...]:
+    def trained_on(self) -> tuple[object, ...]:
         return self.digest, self.box_aspects, self.image_aspects, self.teacher
 
     def build(self) -> Detector:

@@ -1,4 +1,4 @@
-"""Train one detector: from photos, boxes and answers to weights."""
+"""Train one detector: from images, boxes and answers to weights."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from student.core.cache import ImageCache
 from student.core.checkpoints import remove_checkpoints
 from student.core.devices import launch, prepare_device, relay, require_devices
 from student.core.files import only_user, remove_leftovers
-from student.core.loop import Trainee, finish, run_epochs
-from student.core.model import optimized
+from student.core.loop import TrainingTask, finish, run_epochs
+from student.core.model import to_channels_last
 from student.core.runs import is_finished, open_run
-from student.core.schedule import CROPS, stream
+from student.core.schedule import CROPS, derive_seed
 from student.detection.augment import BoxAugmenter
 from student.detection.config import DetectorConfig
 from student.detection.evaluate import find_boxes, score_boxes
 from student.detection.examples import (
+    DetectionAnswers,
     DetectionExamples,
-    DetectionKnowledge,
     detection_cache,
     detection_digest,
     join_detection_examples,
@@ -44,7 +44,7 @@ class DetectorJob:
 
     description: DetectorDescription
     examples: DetectionExamples
-    photos: ImageCache
+    images: ImageCache
     dataset: DetectionDataset
     watched: ImageCache | None
     run_dir: Path
@@ -53,11 +53,11 @@ class DetectorJob:
 
 
 class Batch:
-    """Photos and targets of one step. No collection, so that Fabric does not look into it: it would round the corners
+    """Images and targets of one step. No collection, so that Fabric does not look into it: it would round the corners
     of boxes to the precision of the network."""
 
     def __init__(self, views: Sequence[tuple[Tensor, dict[str, Tensor]]], device: torch.device) -> None:
-        self.photos = [photo.to(device) for photo, _ in views]
+        self.images = [image.to(device) for image, _ in views]
         self.targets = [{name: part.to(device) for name, part in target.items()} for _, target in views]
 
 
@@ -70,28 +70,28 @@ class Step(nn.Module):
         self.config = config
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        losses = self.detector(batch.photos, batch.targets)
+        losses = self.detector(batch.images, batch.targets)
         return step_losses(self.config, losses)
 
 
 def train_detector(
     config: DetectorConfig,
     dataset: DetectionDataset,
-    knowledge: DetectionKnowledge,
+    teacher_answers: DetectionAnswers,
     run_dir: Path,
     *,
     progress: bool = True,
     on_epoch: Callable[[DetectorLog], None] | None = None,
-    photos: ImageCache | None = None,
+    images: ImageCache | None = None,
 ) -> TrainedDetector:
     """Train on the dataset's split `train` in `run_dir`; goes on from what is there, a finished run returns at once.
 
-    `photos` are the training photos where somebody has decoded them already. Raises ValueErrors of one line, as
+    `images` are the training images where somebody has decoded them already. Raises ValueErrors of one line, as
     `student.training.train` does.
     """
     require_devices(config)
     records = select(dataset, (TRAIN,))
-    used = knowledge.used_by(config)
+    used = teacher_answers.used_by(config)
     description = DetectorDescription.of(config, dataset, used, detection_digest(dataset, records, used))
     with ExitStack() as stack:
         stack.enter_context(only_user(run_dir))
@@ -101,15 +101,15 @@ def train_detector(
             remove_checkpoints(run_dir)
             return load_detector_run(run_dir)
         decoded = detection_cache(config, dataset, records, run_dir / "train-pixels.uint8", progress=progress)
-        photos = stack.enter_context(decoded if photos is None else nullcontext(photos))
-        watched = photos if config.watch == TRAIN else None
+        images = stack.enter_context(decoded if images is None else nullcontext(images))
+        watched = images if config.watch == TRAIN else None
         if config.watch not in (None, TRAIN):
             path, shown = run_dir / "watch-pixels.uint8", select(dataset, (config.watch,))
             watched = stack.enter_context(detection_cache(config, dataset, shown, path, progress=progress))
         job = DetectorJob(
             description=description,
-            examples=join_detection_examples(config, dataset, photos, used),
-            photos=photos,
+            examples=join_detection_examples(config, dataset, images, used),
+            images=images,
             dataset=dataset,
             watched=watched,
             run_dir=run_dir,
@@ -126,7 +126,7 @@ def train_on_rank(fabric: Fabric, job: DetectorJob) -> None:
     prepare_device(fabric, config)
     logs, kept = run_epochs(
         fabric,
-        DetectorTrainee(fabric, job),
+        DetectionTask(fabric, job),
         config,
         examples.train_indices,
         job.run_dir,
@@ -134,18 +134,18 @@ def train_on_rank(fabric: Fabric, job: DetectorJob) -> None:
         on_epoch=job.on_epoch,
     )
     if fabric.is_global_zero:
-        dropped = len(job.photos.dropped)
+        dropped = len(job.images.dropped)
         finish(job.run_dir, logs, kept, train_images=len(examples.train_indices), dropped_images=dropped)
 
 
-class DetectorTrainee(Trainee[DetectorLog]):
+class DetectionTask(TrainingTask[DetectorLog]):
     """A detector on one device."""
 
     losses = LOSSES
     log = DetectorLog
 
     def __init__(self, fabric: Fabric, job: DetectorJob) -> None:
-        self.detector = optimized(job.description.build())
+        self.detector = to_channels_last(job.description.build())
         super().__init__(self.detector)
         self.device = fabric.device
         self.job = job
@@ -158,9 +158,9 @@ class DetectorTrainee(Trainee[DetectorLog]):
     def step(self, model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
         views = [
             self.augment(
-                self.job.photos.image(one),
+                self.job.images.image(one),
                 self.job.examples.target(one),
-                stream(self.config.seed, epoch, CROPS, one),
+                derive_seed(self.config.seed, epoch, CROPS, one),
             )
             for one in images.tolist()
         ]

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from flows.work.training import find_knowledge
+from flows.work.training import load_teacher_answers
 from storage.answers.integrity import FIELDS_KEY
 from storage.answers.read import load_answers
 from storage.answers.store import AnswersMissing
@@ -62,16 +62,16 @@ def test_recommended_is_recommended_classes_where_only_classes_were_asked_about(
 
 def test_answers_of_both_kinds_are_told_apart(project: Path, aspects: Aspects) -> None:
     classes = teacher_of(aspects(*LAVID).out)
-    assert find_knowledge("store", "photos", None, None, None).about_classes_alone
-    assert find_knowledge("store", "photos", classes, None, None).about_classes_alone
-    assert find_knowledge("store", "photos", None, None, classes).about_classes_alone
+    assert load_teacher_answers("store", "photos", None, None, None).about_classes_alone
+    assert load_teacher_answers("store", "photos", classes, None, None).about_classes_alone
+    assert load_teacher_answers("store", "photos", None, None, classes).about_classes_alone
     images = teacher_of(aspects("import-answers", "images.csv", "--format", "attributes", "-d", "photos").out)
     for named in ((None, None, None), (None, None, classes), (images, None, classes)):
-        assert find_knowledge("store", "photos", *named).teacher == f"{images}+{classes}"
-    assert find_knowledge("store", "photos", images, None, None).teacher == images
+        assert load_teacher_answers("store", "photos", *named).teacher == f"{images}+{classes}"
+    assert load_teacher_answers("store", "photos", images, None, None).teacher == images
     aspects("import-answers", "classes.csv", "--format", "attributes", "-d", "photos")
     with pytest.raises(AnswersMissing, match=r"several answers about classes for 'photos'.*by --class-teacher"):
-        find_knowledge("store", "photos", None, None, None)
+        load_teacher_answers("store", "photos", None, None, None)
 
 
 def test_older_tables_of_classes_are_known_by_their_answers(project: Path, aspects: Aspects) -> None:

@@ -1,4 +1,4 @@
-"""A dataset of small generated photos with answers, and settings that train on it in seconds."""
+"""A dataset of small generated images with answers, and settings that train on it in seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from storage.answers.read import Answers
 from storage.datasets import FileDataset, image_folder
 from storage.questions import AspectQuestion, QuestionSet
 from student.classification.config import StudentConfig
-from student.classification.examples import Knowledge
+from student.classification.examples import TeacherAnswers
 
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 40, 50)}
 QUESTIONS = QuestionSet(
@@ -24,8 +24,8 @@ QUESTIONS = QuestionSet(
 )
 
 
-def write_photos(root: Path, *, train: int = 8, test: int = 4) -> None:
-    """Noisy photos of one colour per class, none of the same shape as the next."""
+def write_images(root: Path, *, train: int = 8, test: int = 4) -> None:
+    """Noisy images of one colour per class, none of the same shape as the next."""
     random = np.random.default_rng(0)
     for split, count in (("train", train), ("test", test)):
         for class_name, colour in COLOURS.items():
@@ -67,15 +67,15 @@ def _one_thread():
 
 
 @pytest.fixture(scope="session")
-def photos_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("photos")
-    write_photos(root)
+def image_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("images")
+    write_images(root)
     return root
 
 
 @pytest.fixture
-def dataset(photos_root: Path) -> FileDataset:
-    return image_folder(photos_root, name="colours")
+def dataset(image_root: Path) -> FileDataset:
+    return image_folder(image_root, name="colours")
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ def answers(dataset: FileDataset) -> Answers:
 
 
 @pytest.fixture
-def knowledge(answers: Answers) -> Knowledge:
-    return Knowledge(image=answers)
+def teacher_answers(answers: Answers) -> TeacherAnswers:
+    return TeacherAnswers(image=answers)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from storage.datasets import FileDataset, image_folder
 from storage.errors import AspectsError, StorageUnavailable, VersionUnsupported
 from student.classification.evaluate import evaluate, read_evaluation
-from student.classification.examples import Knowledge
+from student.classification.examples import TeacherAnswers
 from student.classification.export import export
 from student.classification.training import train
 from student.core.runs import RunInvalid, load_run
@@ -106,16 +106,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def plain(dataset: FileDataset) -> Knowledge:
-    return Knowledge(image=plain_answers(answers_for(dataset)))
+def plain(dataset: FileDataset) -> TeacherAnswers:
+    return TeacherAnswers(image=plain_answers(answers_for(dataset)))
 
 
 @pytest.fixture(scope="module")
-def finished(runs: Path, photos_root: Path) -> Path:
+def finished(runs: Path, image_root: Path) -> Path:
     """A run of this release."""
-    dataset = image_folder(photos_root, name="colours")
-    knowledge = Knowledge(image=plain_answers(answers_for(dataset)))
-    train(CLASSIFIER, dataset, knowledge, runs / "finished", progress=False)
+    dataset = image_folder(image_root, name="colours")
+    teacher_answers = TeacherAnswers(image=plain_answers(answers_for(dataset)))
+    train(CLASSIFIER, dataset, teacher_answers, runs / "finished", progress=False)
     return runs / "finished"
 
 
@@ -127,7 +127,7 @@ def refused(work: Callable[[], object]) -> AspectsError:
 
 @pytest.mark.parametrize(("name", "damage"), CASES)
 def test_a_damaged_run_is_one_line_in_train_evaluate_and_export(
-    finished: Path, dataset: FileDataset, plain: Knowledge, tmp_path: Path, name: str, damage: Damage
+    finished: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path, name: str, damage: Damage
 ):
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     damage(run / name)
@@ -149,7 +149,7 @@ def test_a_damaged_run_is_one_line_in_train_evaluate_and_export(
 @pytest.mark.parametrize("version", [99, 2.5, "99", "3.0.0"])
 @pytest.mark.parametrize("name", ["run.json", "result.json"])
 def test_a_run_of_a_newer_release_is_refused(
-    finished: Path, dataset: FileDataset, plain: Knowledge, tmp_path: Path, name: str, version: object
+    finished: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path, name: str, version: object
 ):
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     changed(version=version, new_field=1)(run / name)
@@ -162,7 +162,9 @@ def test_a_run_of_a_newer_release_is_refused(
         assert f"{name} was written by a newer release (version {version}," in str(error)
 
 
-def test_fields_of_a_later_release_are_ignored(finished: Path, dataset: FileDataset, plain: Knowledge, tmp_path: Path):
+def test_fields_of_a_later_release_are_ignored(
+    finished: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path
+):
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     values = json.loads((run / "run.json").read_text())
     values["config"]["new_setting"] = values["new_field"] = 1
@@ -178,7 +180,7 @@ def test_fields_of_a_later_release_are_ignored(finished: Path, dataset: FileData
 
 @pytest.mark.parametrize("name", ["run.json", "result.json", "student.safetensors"])
 def test_a_file_that_cannot_be_read_now_is_not_a_missing_one(
-    finished: Path, dataset: FileDataset, plain: Knowledge, tmp_path: Path, name: str
+    finished: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path, name: str
 ):
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     (run / name).unlink()
@@ -196,7 +198,7 @@ def test_a_file_that_cannot_be_read_now_is_not_a_missing_one(
     "damage", [other_weights, one_shape_changed, truncated(0.5), Path.unlink], ids=["names", "shapes", "cut", "missing"]
 )
 def test_the_weights_of_an_old_run_have_no_digest_but_have_to_fit(
-    runs: Path, dataset: FileDataset, plain: Knowledge, tmp_path: Path, damage: Damage
+    runs: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path, damage: Damage
 ):
     run = Path(shutil.copytree(runs / "classifier", tmp_path / "run"))
     damage(run / "student.safetensors")
@@ -204,7 +206,9 @@ def test_the_weights_of_an_old_run_have_no_digest_but_have_to_fit(
         assert str(run / "student.safetensors") in str(refused(work))
 
 
-def test_old_runs_are_read_and_not_trained_again(runs: Path, dataset: FileDataset, plain: Knowledge, tmp_path: Path):
+def test_old_runs_are_read_and_not_trained_again(
+    runs: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path
+):
     run = Path(shutil.copytree(runs / "classifier", tmp_path / "run"))
     found = train(CLASSIFIER, dataset, plain, run, progress=False, on_epoch=lambda log: pytest.fail("trained again"))
     assert (found.best_epoch, len(found.epochs), found.weights) == (3, 3, None)

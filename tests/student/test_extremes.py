@@ -12,7 +12,7 @@ from storage.answers.read import Answers
 from storage.datasets import FileDataset
 from storage.datasets.base import select
 from student.classification.config import StudentConfig
-from student.classification.examples import Examples, ExamplesInvalid, Knowledge, join_examples, training_records
+from student.classification.examples import Examples, ExamplesInvalid, TeacherAnswers, join_examples, training_records
 from student.classification.methods import METHODS
 from student.classification.objective import Objective
 from student.classification.training import train
@@ -24,7 +24,7 @@ Case = tuple[FileDataset, Answers, dict[str, object]]
 
 
 def kept(dataset: FileDataset, keep: int) -> FileDataset:
-    """So many training photos of each class."""
+    """So many training images of each class."""
     records = [r for r in dataset.records if r.split != "train" or int(r.image_id[-7:-4]) < keep]
     return dataclasses.replace(dataset, records=records)
 
@@ -91,7 +91,7 @@ CASES = [
 @pytest.mark.parametrize("name", CASES)
 def test_every_method_stands_it(config: StudentConfig, dataset: FileDataset, answers: Answers, name: str, level: str):
     dataset, answers, settings = case_of(name, dataset, answers)
-    known = Knowledge(image=answers) if level == "image" else Knowledge(classes=answers)
+    known = TeacherAnswers(image=answers) if level == "image" else TeacherAnswers(classes=answers)
     given = {"val_fraction": 0.0, "missing_answers": "drop", "network": "none", **settings}
     records = training_records(dataset)
     for method in METHODS:
@@ -124,11 +124,11 @@ def test_images_that_all_lack_a_label_teach_by_a_network_alone(
     config = config.replace(method=method, network="none")
     records = select(dataset, ("unlabelled",))
     if config.objective.network_terms:
-        examples = join_examples(config, dataset, records, Knowledge(image=answers))
+        examples = join_examples(config, dataset, records, TeacherAnswers(image=answers))
         assert_a_step_works(config, dataset, examples, method)
         return
     with pytest.raises(ExamplesInvalid, match="no training image of dataset 'colours' has a label"):
-        join_examples(config, dataset, records, Knowledge(image=answers))
+        join_examples(config, dataset, records, TeacherAnswers(image=answers))
 
 
 def test_a_dataset_of_one_class_is_refused(config: StudentConfig, dataset: FileDataset, answers: Answers):
@@ -136,7 +136,7 @@ def test_a_dataset_of_one_class_is_refused(config: StudentConfig, dataset: FileD
         dataset, class_names=("blue",), records=[record for record in dataset.records if record.label == 0]
     )
     with pytest.raises(ExamplesInvalid, match="dataset 'colours' has a single class"):
-        join_examples(config, lone, select(lone, ("train",)), Knowledge(image=answers))
+        join_examples(config, lone, select(lone, ("train",)), TeacherAnswers(image=answers))
 
 
 def test_batches_of_one_image_are_refused_where_the_backbone_cannot(
@@ -144,10 +144,12 @@ def test_batches_of_one_image_are_refused_where_the_backbone_cannot(
 ):
     lone = config.replace(batch_size=1, backbone="resnet10t")
     with pytest.raises(ConfigInvalid, match="batches of two images or more: set batch_size"):
-        train(lone, dataset, Knowledge(image=answers), tmp_path / "refused", progress=False)
+        train(lone, dataset, TeacherAnswers(image=answers), tmp_path / "refused", progress=False)
     works = config.replace(batch_size=1, backbone="test_vit", epochs=1, warmup=0, method="mlkd+lskd+makd", network="n")
     assert works.objective.network_terms
-    train(works.replace(method="recommended"), dataset, Knowledge(image=answers), tmp_path / "works", progress=False)
+    train(
+        works.replace(method="recommended"), dataset, TeacherAnswers(image=answers), tmp_path / "works", progress=False
+    )
 
 
 @pytest.mark.parametrize("name", CASES[4:9])
@@ -164,7 +166,7 @@ def test_terms_of_several_methods_have_outputs_of_their_own(
         config.replace(method="recommended+makd+random+lavid"),
         dataset,
         select(dataset, ("train",)),
-        Knowledge(image=answers),
+        TeacherAnswers(image=answers),
     )
     keys = [aspect.key for aspect in examples.aspects]
     assert len(set(keys)) == len(keys) == 8

@@ -10,7 +10,7 @@ from storage.answers.read import Answers
 from storage.datasets import FileDataset
 from storage.datasets.base import UNKNOWN, UNLABELLED
 from student.classification.config import StudentConfig
-from student.classification.examples import Examples, Knowledge, join_examples, training_records
+from student.classification.examples import Examples, TeacherAnswers, join_examples, training_records
 from student.classification.kd_teacher import require_same_labels
 from student.classification.methods import METHODS
 from student.classification.training import train
@@ -33,7 +33,7 @@ def few(config: StudentConfig) -> StudentConfig:
 
 @pytest.fixture
 def partly(dataset: FileDataset) -> FileDataset:
-    """Three photos in the split `unlabelled`, which happen to have a label."""
+    """Three images in the split `unlabelled`, which happen to have a label."""
     records = [
         dataclasses.replace(record, split=UNLABELLED) if record.image_id.endswith("005.png") else record
         for record in dataset.records
@@ -66,8 +66,8 @@ def of_classes(dataset: FileDataset, *, leaving_out: int | None = None) -> Answe
     return dataclasses.replace(answers, teacher="def456", yes=gap, no=np.zeros_like(gap), level="class")
 
 
-def knowledge_of(dataset: FileDataset, image: Answers | None) -> Knowledge:
-    return Knowledge(image=image, classes=of_classes(dataset))
+def knowledge_of(dataset: FileDataset, image: Answers | None) -> TeacherAnswers:
+    return TeacherAnswers(image=image, classes=of_classes(dataset))
 
 
 def seen(examples: Examples) -> tuple[bytes, ...]:
@@ -86,8 +86,8 @@ def test_no_method_learns_from_a_hidden_label(
     found = []
     for dataset in (partly, relabelled(partly, few)):
         known = {
-            "images": Knowledge(image=answers),
-            "classes": Knowledge(classes=of_classes(dataset)),
+            "images": TeacherAnswers(image=answers),
+            "classes": TeacherAnswers(classes=of_classes(dataset)),
             "both": knowledge_of(dataset, answers),
         }[about]
         found.append(seen(join_examples(few, dataset, training_records(dataset), known)))
@@ -103,7 +103,7 @@ def test_the_weights_are_the_same_to_the_bit(
         known, folder = knowledge_of(dataset, answers), tmp_path / str(number)
         student = few.replace(method=method, network=str(folder / "network"), train_fraction=0.9)
         grid = Grid(settings=student.to_dict(), axes={"method": [method]}, seeds=[0], network={})
-        larger, _ = grid.larger_for(student)
+        larger, _ = grid.kd_teacher_for(student)
         train(larger, dataset, known, folder / "network", progress=False)
         train(student, dataset, known, folder / "student", progress=False)
         weights.append((folder / "student" / "student.safetensors").read_bytes())
@@ -121,7 +121,7 @@ def test_a_class_that_nobody_answered_about_says_nothing_about_hidden_images(
     few = few.replace(method="recommended-classes", missing_answers="drop", val_fraction=0.0)
     found = []
     for images in (dataset, relabelled(dataset, few)):
-        known = Knowledge(classes=of_classes(images, leaving_out=2))
+        known = TeacherAnswers(classes=of_classes(images, leaving_out=2))
         found.append(seen(join_examples(few, images, training_records(images), known)))
     assert found[0] == found[1]
 
@@ -130,7 +130,7 @@ def test_a_class_that_nobody_answered_about_says_nothing_about_hidden_images(
 def test_answers_about_classes_do_not_name_the_class_of_hidden_images(
     few: StudentConfig, dataset: FileDataset, name: str
 ):
-    known = Knowledge(image=of_classes(dataset))  # recognised by what it says of itself
+    known = TeacherAnswers(image=of_classes(dataset))  # recognised by what it says of itself
     assert known.image is None
     examples = join_examples(few.replace(method=name), dataset, training_records(dataset), known)
     hidden = examples.labels_N == UNKNOWN
@@ -158,7 +158,7 @@ def test_a_larger_network_sees_the_labels_of_its_student(
 ):
     settings = few.replace(method="base", val_fraction=0.0).to_dict()
     grid = Grid(settings=settings, axes={"method": ["kd"], "label_fraction": [0.5, 1.0]}, seeds=[0, 1], network={})
-    results = run_experiment(grid, dataset, Knowledge(image=answers), tmp_path, progress=False)
+    results = run_experiment(grid, dataset, TeacherAnswers(image=answers), tmp_path, progress=False)
     assert len(results.table) == 8
     places = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.glob("network*/**/run.json"))
     assert places == ["network", *(f"network,label_fraction=0.5/seed-{seed}" for seed in (0, 1))]
@@ -167,7 +167,7 @@ def test_a_larger_network_sees_the_labels_of_its_student(
         assert (config.label_fraction, config.seed) == (0.5, int(place[-1]))
     student = few.replace(method="kd", network=str(tmp_path / "network"))
     with pytest.raises(ConfigInvalid, match=r"has seen labels that this student may not; .* with label_fraction 0.5"):
-        train(student, dataset, Knowledge(), tmp_path / "kd", progress=False)
+        train(student, dataset, TeacherAnswers(), tmp_path / "kd", progress=False)
     require_same_labels(student.replace(network=str(tmp_path / places[1])))
     with pytest.raises(ConfigInvalid, match="network setting 'label_fraction' follows the students'"):
         dataclasses.replace(grid, network={"label_fraction": 1.0}).cells(tmp_path)
@@ -177,14 +177,14 @@ def test_students_of_an_older_experiment_keep_its_network(
     few: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
 ):
     student = few.replace(method="kd", network=str(tmp_path / "network"), label_fraction=1.0)
-    train(student.replace(method="base"), dataset, Knowledge(), tmp_path / "network", progress=False)
-    train(student, dataset, Knowledge(image=answers), tmp_path / "kd" / "seed-0", progress=False)
+    train(student.replace(method="base"), dataset, TeacherAnswers(), tmp_path / "network", progress=False)
+    train(student, dataset, TeacherAnswers(image=answers), tmp_path / "kd" / "seed-0", progress=False)
     grid = Grid(settings=student.to_dict(), axes={"method": ["kd"]}, seeds=[0], network={})
     trained: list[str] = []
     run_experiment(
         grid,
         dataset,
-        Knowledge(image=answers),
+        TeacherAnswers(image=answers),
         tmp_path,
         progress=False,
         on_epoch=lambda cell, *_: trained.append(cell),

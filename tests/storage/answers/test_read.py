@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.work.training import find_knowledge
+from flows.work.training import load_teacher_answers
 from storage.answers.read import find_answers
 from storage.answers.store import AnswerDirectory, AnswersMissing, cut_shards
 from storage.questions import AspectQuestion, QuestionSet
@@ -61,6 +61,6 @@ def test_answers_about_classes_are_chosen_by_their_own_option(tmp_path: Path) ->
     write_answers(str(tmp_path), ONE, OTHERS)
     both = f"{ONE}/{OTHERS.fingerprint}"
     with pytest.raises(AnswersMissing, match=f"choose one by --class-teacher TEACHER/QUESTIONS, e.g. .*{ONE}/"):
-        find_knowledge(str(tmp_path), "sample", both, None, ONE)
-    known = find_knowledge(str(tmp_path), "sample", both, None, f"{ONE}/{QUESTIONS.fingerprint}")
+        load_teacher_answers(str(tmp_path), "sample", both, None, ONE)
+    known = load_teacher_answers(str(tmp_path), "sample", both, None, f"{ONE}/{QUESTIONS.fingerprint}")
     assert (known.classes.questions, known.image.questions) == (QUESTIONS, OTHERS)  # type: ignore[union-attr]

@@ -23,7 +23,7 @@ def draws(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def photo(height: int, width: int) -> torch.Tensor:
+def random_image(height: int, width: int) -> torch.Tensor:
     return torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=draws())
 
 
@@ -33,7 +33,7 @@ def crop(image: torch.Tensor, box: list[float], size: int, flip: bool = False) -
 
 
 def test_every_image_of_a_batch_gets_its_own_crop(config: StudentConfig):
-    image = photo(40, 40)
+    image = random_image(40, 40)
     batch = Augmenter(config, (0.5,) * 3, (0.25,) * 3)([image] * 8, draws(), CPU)
     assert batch.shape == (8, 3, 32, 32)
     assert len({tuple(one.flatten().tolist()) for one in batch}) == 8
@@ -41,19 +41,19 @@ def test_every_image_of_a_batch_gets_its_own_crop(config: StudentConfig):
 
 def test_the_same_generator_gives_the_same_batch(config: StudentConfig):
     augment = Augmenter(config, (0.5,) * 3, (0.25,) * 3)
-    images = [photo(40, 50), photo(60, 36)]
+    images = [random_image(40, 50), random_image(60, 36)]
     assert torch.equal(augment(images, draws(3), CPU), augment(images, draws(3), CPU))
     assert not torch.equal(augment(images, draws(3), CPU), augment(images, draws(4), CPU))
 
 
 def test_the_whole_image_at_its_own_size_is_left_alone_or_mirrored():
-    image = photo(32, 32)
+    image = random_image(32, 32)
     torch.testing.assert_close(crop(image, [0, 0, 32, 32], 32), image.float(), atol=0.02, rtol=0)
     torch.testing.assert_close(crop(image, [0, 0, 32, 32], 32, flip=True), image.float().flip(-1), atol=0.02, rtol=0)
 
 
 def test_a_crop_is_where_the_box_says_whatever_the_canvas():
-    small, large = photo(40, 48), photo(80, 90)
+    small, large = random_image(40, 48), random_image(80, 90)
     batch, canvas = pad_together([small, large])
     boxes = torch.tensor([[5.0, 7, 16, 16], [11.0, 3, 16, 16]])
     cropped = crop_batch(batch.float(), boxes, torch.tensor([False, False]), canvas, 16)
@@ -62,7 +62,7 @@ def test_a_crop_is_where_the_box_says_whatever_the_canvas():
 
 
 def test_enlarging_is_torchvisions_resized_crop():
-    image = photo(40, 48)
+    image = random_image(40, 48)
     expected = v2.functional.resized_crop(image.float(), 10, 12, 12, 15, [32, 32], antialias=True)
     found = crop(image, [10, 12, 12, 15], 32)
     # Apart from the outermost pixels, which see their neighbours beyond the box here and not there.
@@ -106,7 +106,7 @@ def test_jitter_is_torchvisions_with_a_factor_for_each_image():
 def test_policies_treat_each_image_on_its_own(config: StudentConfig, policy: str):
     config = dataclasses.replace(config, policy=policy, crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0.0)
     torch.manual_seed(0)
-    batch = Augmenter(config, (0.5,) * 3, (0.25,) * 3)([photo(32, 32)] * 12, draws(), CPU)
+    batch = Augmenter(config, (0.5,) * 3, (0.25,) * 3)([random_image(32, 32)] * 12, draws(), CPU)
     assert len({tuple(one.flatten().tolist()) for one in batch}) > 3
 
 

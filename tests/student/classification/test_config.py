@@ -38,5 +38,5 @@ def test_nonsense_is_refused_in_one_line(changes: dict[str, object], message: st
 
 def test_where_a_run_is_computed_does_not_make_it_another_run():
     config = recipe("small")
-    assert config.replace(devices=2, threads=1).learned() == config.learned()
-    assert config.replace(lr=0.2).learned() != config.learned()
+    assert config.replace(devices=2, threads=1).identity() == config.identity()
+    assert config.replace(lr=0.2).identity() != config.identity()

@@ -19,7 +19,7 @@ from student.classification.evaluate import (
     score_labels,
     why_unscored,
 )
-from student.classification.examples import ExamplesInvalid, Knowledge
+from student.classification.examples import ExamplesInvalid, TeacherAnswers
 from student.classification.training import train
 from student.core.cache import evaluation_cache
 from student.core.model import Logits, Student
@@ -78,9 +78,9 @@ def test_an_aspect_never_reaches_the_argmax():
 
 
 def test_a_run_is_evaluated_on_the_split_asked_for(
-    config: StudentConfig, dataset: FileDataset, answers: Answers, knowledge: Knowledge, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, answers: Answers, teacher_answers: TeacherAnswers, tmp_path: Path
 ):
-    run = train(config.replace(epochs=8), dataset, knowledge, tmp_path, progress=False)
+    run = train(config.replace(epochs=8), dataset, teacher_answers, tmp_path, progress=False)
     scores = evaluate(tmp_path, dataset, answers)
     assert (scores.split, scores.images, scores.dropped_images) == ("test", 12, 0)
     assert (scores.top1, scores.macro_accuracy, scores.top5) == (1.0, 1.0, 1.0)
@@ -93,9 +93,9 @@ def test_a_run_is_evaluated_on_the_split_asked_for(
 
 
 def test_without_answers_for_the_split_aspects_are_left_out(
-    config: StudentConfig, dataset: FileDataset, answers: Answers, knowledge: Knowledge, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, answers: Answers, teacher_answers: TeacherAnswers, tmp_path: Path
 ):
-    train(config, dataset, knowledge, tmp_path, progress=False)
+    train(config, dataset, teacher_answers, tmp_path, progress=False)
     assert evaluate(tmp_path, dataset).aspects == ()
     rows = [row for row, split in enumerate(answers.splits) if split == "train"]
     train_only = dataclasses.replace(
@@ -104,19 +104,19 @@ def test_without_answers_for_the_split_aspects_are_left_out(
     assert evaluate(tmp_path, dataset, train_only).aspect_auroc is None
 
 
-def test_decoded_photos_give_the_same_scores(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
-    train(config.replace(epochs=1, warmup=0, method="base"), dataset, Knowledge(), tmp_path, progress=False)
+def test_decoded_images_give_the_same_scores(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
+    train(config.replace(epochs=1, warmup=0, method="base"), dataset, TeacherAnswers(), tmp_path, progress=False)
     records = [record for record in dataset.records if record.split == "test"]
-    with evaluation_cache(config, dataset, records, tmp_path / "photos", progress=False) as photos:
-        assert evaluate(tmp_path, dataset, photos=photos) == evaluate(tmp_path, dataset, batch_size=5)
+    with evaluation_cache(config, dataset, records, tmp_path / "images", progress=False) as images:
+        assert evaluate(tmp_path, dataset, images=images) == evaluate(tmp_path, dataset, batch_size=5)
 
 
 def test_what_cannot_be_evaluated_is_one_line(
-    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
 ):
     with pytest.raises(RunInvalid, match="no run at"):
         evaluate(tmp_path, dataset)
-    train(config.replace(epochs=1, warmup=0), dataset, knowledge, tmp_path, progress=False)
+    train(config.replace(epochs=1, warmup=0), dataset, teacher_answers, tmp_path, progress=False)
     with pytest.raises(DatasetInvalid, match="has no split 'validation'; it has train, test"):
         evaluate(tmp_path, dataset, split="validation")
     with pytest.raises(ExamplesInvalid, match="has other classes than the run"):
@@ -127,9 +127,9 @@ def test_what_cannot_be_evaluated_is_one_line(
 
 
 def test_aspects_that_are_not_scored_are_told(
-    config: StudentConfig, dataset: FileDataset, answers: Answers, knowledge: Knowledge, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, answers: Answers, teacher_answers: TeacherAnswers, tmp_path: Path
 ):
-    run = train(config.replace(epochs=1, warmup=0), dataset, knowledge, tmp_path, progress=False)
+    run = train(config.replace(epochs=1, warmup=0), dataset, teacher_answers, tmp_path, progress=False)
     learnt = run.description.aspects
 
     def lines(given: Answers, split: str = "test") -> list[str]:

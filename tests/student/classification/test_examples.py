@@ -13,7 +13,7 @@ from student.classification.config import StudentConfig
 from student.classification.evaluate import evaluate
 from student.classification.examples import (
     ExamplesInvalid,
-    Knowledge,
+    TeacherAnswers,
     chosen_questions,
     digest_of,
     join_examples,
@@ -32,7 +32,7 @@ def test_answers_join_by_image_id(config: StudentConfig, dataset: FileDataset, a
         yes=answers.yes[order],
         no=answers.no[order],
     )
-    examples = join_examples(config, dataset, records, Knowledge(image=shuffled))
+    examples = join_examples(config, dataset, records, TeacherAnswers(image=shuffled))
     rows = [answers.image_ids.index(record.image_id) for record in records]
     (targets,) = examples.targets
     np.testing.assert_allclose(targets.numpy(), answers.p_yes[rows], atol=1e-6)
@@ -42,7 +42,7 @@ def test_answers_join_by_image_id(config: StudentConfig, dataset: FileDataset, a
 
 def test_the_validation_split_is_a_share_of_every_class(config: StudentConfig, dataset: FileDataset, answers: Answers):
     records = select(dataset, ("train",))
-    examples = join_examples(config, dataset, records, Knowledge(image=answers))
+    examples = join_examples(config, dataset, records, TeacherAnswers(image=answers))
     train, val = set(examples.train_indices.tolist()), set(examples.val_indices.tolist())
     assert train | val == set(range(24))
     assert not train & val
@@ -54,9 +54,9 @@ def test_base_and_distilled_of_one_seed_are_validated_alike(
     config: StudentConfig, dataset: FileDataset, answers: Answers
 ):
     records = select(dataset, ("train",))
-    distilled = join_examples(config, dataset, records, Knowledge(image=answers))
-    base = join_examples(config.replace(alpha=0.0), dataset, records, Knowledge(image=answers))
-    other = join_examples(config.replace(seed=1), dataset, records, Knowledge(image=answers))
+    distilled = join_examples(config, dataset, records, TeacherAnswers(image=answers))
+    base = join_examples(config.replace(alpha=0.0), dataset, records, TeacherAnswers(image=answers))
+    other = join_examples(config.replace(seed=1), dataset, records, TeacherAnswers(image=answers))
     assert base.val_indices.tolist() == distilled.val_indices.tolist() != other.val_indices.tolist()
     assert (base.targets, base.aspects) == ((), ())
 
@@ -64,18 +64,18 @@ def test_base_and_distilled_of_one_seed_are_validated_alike(
 def test_small_classes_keep_an_image_to_train_on(config: StudentConfig, dataset: FileDataset):
     config = config.replace(method="base")
     records = [record for record in select(dataset, ("train",)) if record.image_id[-5] in "01"]
-    examples = join_examples(config.replace(val_fraction=0.9), dataset, records, Knowledge())
+    examples = join_examples(config.replace(val_fraction=0.9), dataset, records, TeacherAnswers())
     assert (len(examples.train_indices), len(examples.val_indices)) == (3, 3)
     single = records[1:]
-    examples = join_examples(config, dataset, single, Knowledge())
+    examples = join_examples(config, dataset, single, TeacherAnswers())
     assert (len(examples.train_indices), len(examples.val_indices)) == (3, 2)
-    assert len(join_examples(config.replace(val_fraction=0.0), dataset, single, Knowledge()).train_indices) == 5
+    assert len(join_examples(config.replace(val_fraction=0.0), dataset, single, TeacherAnswers()).train_indices) == 5
 
 
 def test_another_datasets_answers_are_refused(config: StudentConfig, dataset: FileDataset):
     foreign = answers_for(dataset, dataset_name="flowers")
     with pytest.raises(ExamplesInvalid, match="these answers are about dataset 'flowers', not 'colours'"):
-        join_examples(config, dataset, select(dataset, ("train",)), Knowledge(image=foreign))
+        join_examples(config, dataset, select(dataset, ("train",)), TeacherAnswers(image=foreign))
 
 
 def test_dropping_leaves_the_same_images_to_both(config: StudentConfig, dataset: FileDataset, answers: Answers):
@@ -84,8 +84,8 @@ def test_dropping_leaves_the_same_images_to_both(config: StudentConfig, dataset:
         answers, image_ids=answers.image_ids[1:], yes=answers.yes[1:], no=answers.no[1:]
     )
     config = config.replace(missing_answers="drop")
-    distilled = join_examples(config, dataset, records, Knowledge(image=without_first))
-    base = join_examples(config.replace(alpha=0.0), dataset, records, Knowledge(image=without_first))
+    distilled = join_examples(config, dataset, records, TeacherAnswers(image=without_first))
+    base = join_examples(config.replace(alpha=0.0), dataset, records, TeacherAnswers(image=without_first))
     assert distilled.train_indices.tolist() == base.train_indices.tolist()
     assert 0 not in [*base.train_indices.tolist(), *base.val_indices.tolist()]
 
@@ -93,30 +93,30 @@ def test_dropping_leaves_the_same_images_to_both(config: StudentConfig, dataset:
 def test_one_answer_of_two_is_enough_to_stay(config: StudentConfig, dataset: FileDataset, answers: Answers):
     yes = answers.yes.copy()
     yes[0, 1] = np.nan
-    partly = Knowledge(image=dataclasses.replace(answers, yes=yes))
+    partly = TeacherAnswers(image=dataclasses.replace(answers, yes=yes))
     examples = join_examples(config, dataset, select(dataset, ("train",)), partly)
     assert examples.targets[0][0].isnan().tolist() == [False, True]
 
 
 def test_the_digest_follows_images_labels_and_answers(dataset: FileDataset, answers: Answers):
-    records, knowledge = select(dataset, ("train",)), Knowledge(image=answers)
-    others = Knowledge(image=dataclasses.replace(answers, yes=answers.no))
+    records, teacher_answers = select(dataset, ("train",)), TeacherAnswers(image=answers)
+    others = TeacherAnswers(image=dataclasses.replace(answers, yes=answers.no))
     relabelled = [dataclasses.replace(records[0], label=1), *records[1:]]
     digests = {
-        digest_of(dataset, records, knowledge),
-        digest_of(dataset, records[1:], knowledge),
-        digest_of(dataset, records, Knowledge()),
+        digest_of(dataset, records, teacher_answers),
+        digest_of(dataset, records[1:], teacher_answers),
+        digest_of(dataset, records, TeacherAnswers()),
         digest_of(dataset, records, others),
-        digest_of(dataset, records, Knowledge(image=answers, classes=others.image)),
-        digest_of(dataset, relabelled, knowledge),
+        digest_of(dataset, records, TeacherAnswers(image=answers, classes=others.image)),
+        digest_of(dataset, relabelled, teacher_answers),
     }
     assert len(digests) == 6
-    assert digest_of(dataset, records, knowledge) in digests
+    assert digest_of(dataset, records, teacher_answers) in digests
 
 
 def test_a_method_that_learns_from_answers_is_refused_without(config: StudentConfig, dataset: FileDataset):
     with pytest.raises(ExamplesInvalid, match="method 'makd' learns from answers, but there are none"):
-        join_examples(config, dataset, select(dataset, ("train",)), Knowledge())
+        join_examples(config, dataset, select(dataset, ("train",)), TeacherAnswers())
 
 
 def test_answers_about_classes_stand_in_for_those_about_images_and_the_other_way_round(
@@ -124,11 +124,11 @@ def test_answers_about_classes_stand_in_for_those_about_images_and_the_other_way
 ):
     records = select(dataset, ("train",))
     lavid = config.replace(method="lavid")
-    (means,) = join_examples(lavid, dataset, records, Knowledge(image=answers)).targets
+    (means,) = join_examples(lavid, dataset, records, TeacherAnswers(image=answers)).targets
     assert len(means.unique(dim=0)) == 3
-    (same,) = join_examples(config, dataset, records, Knowledge(classes=answers)).targets
+    (same,) = join_examples(config, dataset, records, TeacherAnswers(classes=answers)).targets
     np.testing.assert_allclose(same.numpy(), answers.p_yes[: len(records)], atol=1e-6)
-    both = join_examples(config.replace(method="makd+lavid"), dataset, records, Knowledge(image=answers))
+    both = join_examples(config.replace(method="makd+lavid"), dataset, records, TeacherAnswers(image=answers))
     assert [aspect.key for aspect in both.aspects] == ["is_warm", "is_leafy", "is_warm_class", "is_leafy_class"]
     assert [aspect.link for aspect in both.aspects] == ["logit", "logit", "probability", "probability"]
 
@@ -150,12 +150,16 @@ def test_fewer_questions_are_a_part_of_more(config: StudentConfig):
 
 
 def test_a_fraction_of_the_images_is_a_part_of_a_larger_one(
-    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers
 ):
     records = select(dataset, ("train",))
     config = config.replace(val_fraction=0.0)
     used = [
-        set(join_examples(config.replace(train_fraction=share), dataset, records, knowledge).train_indices.tolist())
+        set(
+            join_examples(
+                config.replace(train_fraction=share), dataset, records, teacher_answers
+            ).train_indices.tolist()
+        )
         for share in (0.25, 0.5, 1.0)
     ]
     assert [len(indices) for indices in used] == [6, 12, 24]
@@ -164,30 +168,30 @@ def test_a_fraction_of_the_images_is_a_part_of_a_larger_one(
 
 
 def test_images_whose_label_is_hidden_teach_by_their_answers_alone(
-    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers
 ):
     records = select(dataset, ("train",))
     few = config.replace(label_fraction=0.5)
-    examples = join_examples(few, dataset, records, knowledge)
+    examples = join_examples(few, dataset, records, teacher_answers)
     known = examples.labels_N >= 0
     assert known.sum() == 12
     assert (known[examples.val_indices]).all()
     assert len(examples.train_indices) == 24 - len(examples.val_indices)
     assert not examples.targets[0][examples.train_indices].isnan().any()
     # What is looked up by the class does not exist for them, and labels alone are all that base has.
-    (means,) = join_examples(few.replace(method="class-mean"), dataset, records, knowledge).targets
+    (means,) = join_examples(few.replace(method="class-mean"), dataset, records, teacher_answers).targets
     assert torch.equal(means.isnan().all(dim=1), ~known)
     (about_classes,) = join_examples(
-        few.replace(method="lavid"), dataset, records, Knowledge(classes=knowledge.image)
+        few.replace(method="lavid"), dataset, records, TeacherAnswers(classes=teacher_answers.image)
     ).targets
     assert torch.equal(about_classes.isnan().all(dim=1), ~known)
-    base = join_examples(few.replace(method="base"), dataset, records, knowledge)
+    base = join_examples(few.replace(method="base"), dataset, records, teacher_answers)
     assert len(base.train_indices) == len(examples.train_indices)
     assert (base.labels_N[base.train_indices] >= 0).all()
     assert torch.equal(base.val_indices, examples.val_indices)
 
 
-def test_photos_without_a_label_are_trained_on_where_they_have_answers(
+def test_images_without_a_label_are_trained_on_where_they_have_answers(
     config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
 ):
     hidden = {record.image_id for record in select(dataset, ("train",)) if record.image_id.endswith("5.png")}
@@ -201,7 +205,7 @@ def test_photos_without_a_label_are_trained_on_where_they_have_answers(
     found = training_records(mixed)
     assert len(found) == 24
     config = config.replace(val_fraction=0.0)
-    examples = join_examples(config, mixed, found, Knowledge(image=answers))
+    examples = join_examples(config, mixed, found, TeacherAnswers(image=answers))
     assert sorted(examples.labels_N.tolist())[:4] == [-1, -1, -1, 0]
     assert len(examples.train_indices) == 24
     # Nobody has asked about one of them: it is left out, and nobody is told to ask.
@@ -212,8 +216,8 @@ def test_photos_without_a_label_are_trained_on_where_they_have_answers(
         yes=answers.yes[rows],
         no=answers.no[rows],
     )
-    assert len(join_examples(config, mixed, found, Knowledge(image=partly)).train_indices) == 23
-    run = train(config.replace(method="makd+posterior"), mixed, Knowledge(image=answers), tmp_path, progress=False)
+    assert len(join_examples(config, mixed, found, TeacherAnswers(image=partly)).train_indices) == 23
+    run = train(config.replace(method="makd+posterior"), mixed, TeacherAnswers(image=answers), tmp_path, progress=False)
     assert (run.train_images, run.epochs[-1].loss < run.epochs[0].loss) == (24, True)
     with pytest.raises(ExamplesInvalid, match="split 'unlabelled' of dataset 'colours' have no label"):
         evaluate(tmp_path, mixed, split="unlabelled")

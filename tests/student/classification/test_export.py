@@ -12,40 +12,40 @@ from storage.datasets import FileDataset
 from storage.images.decode import decode_image
 from student.classification.config import StudentConfig
 from student.classification.evaluate import predict_logits
-from student.classification.examples import Knowledge
+from student.classification.examples import TeacherAnswers
 from student.classification.export import ExportInvalid, export, predict
 from student.classification.training import train
-from student.core.cache import PhotosInvalid, evaluation_cache
+from student.core.cache import ImagesInvalid, evaluation_cache
 
 BACKBONES = ["test_resnet", "test_vit", "test_efficientnet"]
 
 
 @pytest.fixture
 def run_dir(
-    config: StudentConfig, dataset: FileDataset, answers: Answers, knowledge: Knowledge, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, answers: Answers, teacher_answers: TeacherAnswers, tmp_path: Path
 ) -> Path:
-    train(config.replace(epochs=8, resize_size=36), dataset, knowledge, tmp_path / "run", progress=False)
+    train(config.replace(epochs=8, resize_size=36), dataset, teacher_answers, tmp_path / "run", progress=False)
     return tmp_path / "run"
 
 
 def truth(config: StudentConfig, dataset: FileDataset, run_dir: Path) -> tuple[list[Path], torch.Tensor, torch.Tensor]:
-    """Paths of the test photos and the run's own class and aspect logits for them."""
+    """Paths of the test images and the run's own class and aspect logits for them."""
     from student.core.runs import load_run
 
     records = [record for record in dataset.records if record.split == "test"]
     run = load_run(run_dir)
-    with evaluation_cache(run.description.config, dataset, records, run_dir / "photos", progress=False) as photos:
-        logits = predict_logits(run.load(), photos, progress=False)
+    with evaluation_cache(run.description.config, dataset, records, run_dir / "images", progress=False) as images:
+        logits = predict_logits(run.load(), images, progress=False)
     return [dataset.paths[record.image_id] for record in records], logits.class_logits_BC, logits.aspect_logits_BQ
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_timm_alone_gives_the_same_logits(
-    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path, backbone: str
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path, backbone: str
 ):
     run = train(
         config.replace(backbone=backbone, epochs=2, resize_size=36, drop_rate=0.0),
-        dataset, knowledge, tmp_path / "run", progress=False,
+        dataset, teacher_answers, tmp_path / "run", progress=False,
     )  # fmt: skip
     export(run.run_dir, tmp_path / "out", formats=["safetensors"])
     paths, class_logits, _ = truth(config, dataset, run.run_dir)
@@ -124,5 +124,5 @@ def test_what_cannot_be_exported_or_predicted_is_one_line(run_dir: Path, tmp_pat
     with pytest.raises(ExportInvalid, match="no run and no safetensors export in"):
         predict(tmp_path, [])
     (tmp_path / "broken.png").write_bytes(b"nothing")
-    with pytest.raises(PhotosInvalid, match=r"broken\.png cannot be read"):
+    with pytest.raises(ImagesInvalid, match=r"broken\.png cannot be read"):
         predict(run_dir, [tmp_path / "broken.png"])

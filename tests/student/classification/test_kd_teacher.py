@@ -6,8 +6,8 @@ import torch
 
 from storage.datasets import FileDataset
 from student.classification.config import StudentConfig
-from student.classification.examples import Knowledge
-from student.classification.kd_teacher import LargerNetwork
+from student.classification.examples import TeacherAnswers
+from student.classification.kd_teacher import KDTeacher
 from student.classification.training import train
 from student.core.model import build_student
 from student.core.runs import RunDescription, RunInvalid
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 def learning(config: StudentConfig, dataset: FileDataset, tmp_path: Path) -> RunDescription:
     """A description of a student that learns from a network of another size and of other mean and deviation."""
     larger = config.replace(backbone="test_vit", image_size=48, method="base", epochs=1, warmup=0)
-    run = train(larger, dataset, Knowledge(), tmp_path / "larger", progress=False)
+    run = train(larger, dataset, TeacherAnswers(), tmp_path / "larger", progress=False)
     return dataclasses.replace(
         run.description, config=config.replace(backbone="resnet10t", method="kd", network=str(run.run_dir))
     )
@@ -28,12 +28,12 @@ def learning(config: StudentConfig, dataset: FileDataset, tmp_path: Path) -> Run
 
 def test_the_network_sees_its_own_pixels(learning: RunDescription):
     student = build_student(learning.config, classes=3, aspects=0)
-    network = LargerNetwork.load(learning, student, CPU)
+    network = KDTeacher.load(learning, student, CPU)
     assert network is not None
     assert network.network.mean != student.mean
-    photo = torch.rand(1, 3, 1, 1).expand(2, 3, 48, 48)  # of one colour, so that resizing changes nothing
+    pixels = torch.rand(1, 3, 1, 1).expand(2, 3, 48, 48)  # of one colour, so that resizing changes nothing
     as_student, as_network = (
-        (photo - torch.tensor(model.mean).view(1, 3, 1, 1)) / torch.tensor(model.std).view(1, 3, 1, 1)
+        (pixels - torch.tensor(model.mean).view(1, 3, 1, 1)) / torch.tensor(model.std).view(1, 3, 1, 1)
         for model in (student, network.network)
     )
     expected = network.network(as_network).class_logits_BC
@@ -42,14 +42,14 @@ def test_the_network_sees_its_own_pixels(learning: RunDescription):
 
 def test_a_method_that_learns_from_none_has_none(learning: RunDescription):
     description = dataclasses.replace(learning, config=learning.config.replace(method="base"))
-    assert LargerNetwork.load(description, build_student(description.config, classes=3, aspects=0), CPU) is None
+    assert KDTeacher.load(description, build_student(description.config, classes=3, aspects=0), CPU) is None
 
 
 def test_networks_that_cannot_teach_are_one_line(learning: RunDescription, tmp_path: Path):
     student = build_student(learning.config, classes=3, aspects=0)
     others = dataclasses.replace(learning, class_names=("a", "b", "c"))
     with pytest.raises(ConfigInvalid, match="was trained on other classes; take a run on 'colours'"):
-        LargerNetwork.load(others, student, CPU)
+        KDTeacher.load(others, student, CPU)
     nowhere = dataclasses.replace(learning, config=learning.config.replace(network=str(tmp_path / "none")))
     with pytest.raises(RunInvalid, match="no run at"):
-        LargerNetwork.load(nowhere, student, CPU)
+        KDTeacher.load(nowhere, student, CPU)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from student.classification.targets import (
-    Photos,
+    ImageLabels,
     class_mean,
     class_posterior,
     probability,
@@ -16,10 +16,10 @@ LABELS = np.repeat([0, 1, 2], 20)
 
 
 @pytest.fixture
-def photos() -> Photos:
+def images() -> ImageLabels:
     trained = np.ones(60, dtype=bool)
     trained[::10] = False
-    return Photos(labels=LABELS, trained=trained, classes=3, seed=0)
+    return ImageLabels(labels=LABELS, trained=trained, classes=3, seed=0)
 
 
 @pytest.fixture
@@ -29,53 +29,53 @@ def log_odds() -> np.ndarray:
     return means[LABELS] + np.random.default_rng(0).normal(0, 1, (60, 3))
 
 
-def test_probabilities_of_log_odds(photos: Photos):
+def test_probabilities_of_log_odds(images: ImageLabels):
     values = np.array([[0.0, np.log(3), np.nan]])
-    np.testing.assert_allclose(probability(values, photos), [[0.5, 0.75, np.nan]])
+    np.testing.assert_allclose(probability(values, images), [[0.5, 0.75, np.nan]])
 
 
-def test_standardised_columns_have_mean_0_and_deviation_1_where_there_is_any(photos: Photos, log_odds: np.ndarray):
+def test_standardised_columns_have_mean_0_and_deviation_1_where_there_is_any(images: ImageLabels, log_odds: np.ndarray):
     log_odds[:, 2] = 4.0
     log_odds[5, 0] = np.nan
-    log_odds[0] = 1e6  # a photo that is not trained on
-    found = standardize(log_odds, photos)[photos.trained]
+    log_odds[0] = 1e6  # a image that is not trained on
+    found = standardize(log_odds, images)[images.trained]
     np.testing.assert_allclose(np.nanmean(found, axis=0), 0, atol=1e-9)
     np.testing.assert_allclose(np.nanstd(found, axis=0), [1, 1, 0], atol=1e-9)
     assert np.isnan(found).sum() == 1
 
 
-def test_class_means_are_of_the_training_photos(photos: Photos):
+def test_class_means_are_of_the_training_images(images: ImageLabels):
     values = np.zeros((60, 1))
     values[1], values[2], values[0] = 18.0, np.nan, 1e6
-    found = class_mean(values, photos)
+    found = class_mean(values, images)
     np.testing.assert_allclose(found[:20, 0], 18 / 17)
     assert (found[20:] == 0).all()
-    values[photos.labels == 2] = np.nan
-    assert np.isnan(class_mean(values, photos)[40:]).all()
+    values[images.labels == 2] = np.nan
+    assert np.isnan(class_mean(values, images)[40:]).all()
 
 
-def test_controls_keep_what_they_claim_to_keep(photos: Photos):
+def test_controls_keep_what_they_claim_to_keep(images: ImageLabels):
     values = np.arange(60.0)[:, None]
-    within = shuffle_within_class(values, photos)
+    within = shuffle_within_class(values, images)
     assert (LABELS[within[:, 0].astype(int)] == LABELS).all()
-    anywhere = shuffle(values, photos)
+    anywhere = shuffle(values, images)
     assert (LABELS[anywhere[:, 0].astype(int)] == LABELS).mean() < 0.6
     for shuffled in (within, anywhere):
         assert sorted(shuffled[:, 0]) == list(values[:, 0])
-        assert (shuffled[~photos.trained] == values[~photos.trained]).all()
+        assert (shuffled[~images.trained] == values[~images.trained]).all()
         assert (shuffled != values).sum() > 30
     labels = np.where(np.arange(60) % 4 == 1, -1, LABELS)
-    hidden = Photos(labels=labels, trained=photos.trained & (labels >= 0), classes=3, seed=0)
+    hidden = ImageLabels(labels=labels, trained=images.trained & (labels >= 0), classes=3, seed=0)
     assert np.array_equal(np.isnan(shuffle_within_class(values, hidden))[:, 0], labels < 0)
     assert (shuffle(values, hidden)[labels < 0] != values[labels < 0]).sum() > 10
-    noise = random_uniform(values, photos)
+    noise = random_uniform(values, images)
     assert noise.shape == values.shape
     assert ((noise >= 0) & (noise <= 1)).all()
-    assert (random_uniform(values, photos) == noise).all()
+    assert (random_uniform(values, images) == noise).all()
 
 
-def test_the_posterior_names_the_class_and_knows_how_sure_it_is(photos: Photos, log_odds: np.ndarray):
-    logits = class_posterior(log_odds, photos)
+def test_the_posterior_names_the_class_and_knows_how_sure_it_is(images: ImageLabels, log_odds: np.ndarray):
+    logits = class_posterior(log_odds, images)
     assert logits.shape == (60, 3)
     posterior = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     right = posterior.argmax(axis=1) == LABELS
@@ -83,17 +83,17 @@ def test_the_posterior_names_the_class_and_knows_how_sure_it_is(photos: Photos, 
     assert abs(posterior.max(axis=1).mean() - right.mean()) < 0.08
 
 
-def test_no_photo_is_judged_by_itself(photos: Photos):
-    # Answers that say nothing about the class: whoever judged by the photo itself would find its label in them.
+def test_no_image_is_judged_by_itself(images: ImageLabels):
+    # Answers that say nothing about the class: whoever judged by the image itself would find its label in them.
     noise = np.random.default_rng(1).normal(0, 1, (60, 40))
-    right = class_posterior(noise, photos).argmax(axis=1) == LABELS
-    assert right[photos.trained].mean() < 0.55
+    right = class_posterior(noise, images).argmax(axis=1) == LABELS
+    assert right[images.trained].mean() < 0.55
 
 
-def test_the_posterior_stands_missing_answers_and_lone_photos(log_odds: np.ndarray):
+def test_the_posterior_stands_missing_answers_and_lone_images(log_odds: np.ndarray):
     labels, trained = LABELS.copy(), np.ones(60, dtype=bool)
-    labels[0] = 3  # the only photo of its class
+    labels[0] = 3  # the only image of its class
     log_odds[7, 1] = np.nan
-    logits = class_posterior(log_odds, Photos(labels=labels, trained=trained, classes=5, seed=0))
+    logits = class_posterior(log_odds, ImageLabels(labels=labels, trained=trained, classes=5, seed=0))
     assert np.isfinite(logits).all()
     assert (logits[1:].argmax(axis=1) < 4).all()

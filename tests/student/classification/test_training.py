@@ -16,7 +16,7 @@ from storage.answers.read import Answers
 from storage.datasets import FileDataset, image_folder
 from storage.errors import RunFailed
 from student.classification.config import StudentConfig
-from student.classification.examples import ExamplesInvalid, Knowledge
+from student.classification.examples import ExamplesInvalid, TeacherAnswers
 from student.classification.training import kept_epoch, train
 from student.core import devices
 from student.core.loop import TrainingDiverged
@@ -32,13 +32,13 @@ import json, sys, torch
 from pathlib import Path
 from storage.datasets import image_folder
 from student.classification.config import StudentConfig
-from student.classification.examples import Knowledge
+from student.classification.examples import TeacherAnswers
 from student.classification.training import train
 from tests.student.conftest import answers_for
 torch.set_num_threads(1)
 dataset = image_folder(Path(sys.argv[1]), name="colours")
 config = StudentConfig.from_dict(json.loads(sys.argv[3]))
-train(config, dataset, Knowledge(image=answers_for(dataset)), Path(sys.argv[2]), progress=False)
+train(config, dataset, TeacherAnswers(image=answers_for(dataset)), Path(sys.argv[2]), progress=False)
 """
 
 
@@ -63,7 +63,11 @@ def assert_same_weights(one: Path, other: Path) -> None:
     ],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(
-    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path, changes: dict[str, object]
+    config: StudentConfig,
+    dataset: FileDataset,
+    teacher_answers: TeacherAnswers,
+    tmp_path: Path,
+    changes: dict[str, object],
 ):
     config = config.replace(**changes)
 
@@ -71,13 +75,18 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
         if log.epoch == 2:
             raise Stopped
 
-    whole = train(config, dataset, knowledge, tmp_path / "whole", progress=False)
+    whole = train(config, dataset, teacher_answers, tmp_path / "whole", progress=False)
     with pytest.raises(Stopped):
-        train(config, dataset, knowledge, tmp_path / "stopped", progress=False, on_epoch=stop_after_two)
+        train(config, dataset, teacher_answers, tmp_path / "stopped", progress=False, on_epoch=stop_after_two)
     torch.manual_seed(99)  # what the process did in between is of no account
     epochs: list[int] = []
     went_on = train(
-        config, dataset, knowledge, tmp_path / "stopped", progress=False, on_epoch=lambda log: epochs.append(log.epoch)
+        config,
+        dataset,
+        teacher_answers,
+        tmp_path / "stopped",
+        progress=False,
+        on_epoch=lambda log: epochs.append(log.epoch),
     )
     assert epochs == [3]
     assert_same_weights(tmp_path / "whole", tmp_path / "stopped")
@@ -85,10 +94,10 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(
-    config: StudentConfig, photos_root: Path, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+    config: StudentConfig, image_root: Path, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
 ):
     config = config.replace(epochs=40, val_fraction=0.0)
-    arguments = [sys.executable, "-c", TRAIN_SCRIPT, str(photos_root), str(tmp_path / "killed")]
+    arguments = [sys.executable, "-c", TRAIN_SCRIPT, str(image_root), str(tmp_path / "killed")]
     process = subprocess.Popen([*arguments, json.dumps(config.to_dict())], cwd=PROJECT, env=os.environ)
     deadline = time.monotonic() + 60
     while not (tmp_path / "killed" / "checkpoint.pt").exists() and time.monotonic() < deadline:
@@ -96,18 +105,18 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "killed" / "result.json").exists()
-    train(config, dataset, knowledge, tmp_path / "killed", progress=False)
-    train(config, dataset, knowledge, tmp_path / "whole", progress=False)
+    train(config, dataset, teacher_answers, tmp_path / "killed", progress=False)
+    train(config, dataset, teacher_answers, tmp_path / "whole", progress=False)
     assert_same_weights(tmp_path / "whole", tmp_path / "killed")
 
 
 def test_a_finished_run_returns_at_once(
-    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
 ):
-    first = train(config, dataset, knowledge, tmp_path, progress=False)
+    first = train(config, dataset, teacher_answers, tmp_path, progress=False)
     before = (tmp_path / "student.safetensors").stat().st_mtime_ns
     again = train(
-        config, dataset, knowledge, tmp_path, progress=False, on_epoch=lambda log: pytest.fail("trained again")
+        config, dataset, teacher_answers, tmp_path, progress=False, on_epoch=lambda log: pytest.fail("trained again")
     )
     assert again == first
     assert (tmp_path / "student.safetensors").stat().st_mtime_ns == before
@@ -116,9 +125,9 @@ def test_a_finished_run_returns_at_once(
 
 
 def test_it_learns_the_colours_and_the_aspects(
-    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
 ):
-    run = train(config.replace(epochs=8), dataset, knowledge, tmp_path, progress=False)
+    run = train(config.replace(epochs=8), dataset, teacher_answers, tmp_path, progress=False)
     assert run.epochs[-1].classification < run.epochs[0].classification
     assert run.epochs[-1].aspects < run.epochs[0].aspects
     assert run.val_top1 == 1.0
@@ -126,11 +135,11 @@ def test_it_learns_the_colours_and_the_aspects(
 
 
 def test_the_base_method_needs_no_answers_and_is_what_alpha_0_trains(
-    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
 ):
     config = config.replace(epochs=2, warmup=0)
-    train(config.replace(method="base"), dataset, Knowledge(), tmp_path / "none", progress=False)
-    train(config.replace(alpha=0.0), dataset, knowledge, tmp_path / "zero", progress=False)
+    train(config.replace(method="base"), dataset, TeacherAnswers(), tmp_path / "none", progress=False)
+    train(config.replace(alpha=0.0), dataset, teacher_answers, tmp_path / "zero", progress=False)
     assert load_run(tmp_path / "none").load().aspects == 0
     assert_same_weights(tmp_path / "none", tmp_path / "zero")
 
@@ -140,7 +149,7 @@ def test_images_without_answers_are_refused_or_dropped(
 ):
     yes = answers.yes.copy()
     yes[[0, 9]] = float("nan")
-    partly = Knowledge(image=dataclasses.replace(answers, yes=yes))
+    partly = TeacherAnswers(image=dataclasses.replace(answers, yes=yes))
     with pytest.raises(ExamplesInvalid, match=r"2 of 24 training images of dataset 'colours' have no answer"):
         train(config, dataset, partly, tmp_path / "refused", progress=False)
     run = train(config.replace(missing_answers="drop"), dataset, partly, tmp_path / "dropped", progress=False)
@@ -148,52 +157,52 @@ def test_images_without_answers_are_refused_or_dropped(
 
 
 def test_another_run_in_the_folder_is_refused(
-    config: StudentConfig, dataset: FileDataset, answers: Answers, knowledge: Knowledge, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, answers: Answers, teacher_answers: TeacherAnswers, tmp_path: Path
 ):
-    train(config.replace(epochs=1, warmup=0), dataset, knowledge, tmp_path, progress=False)
+    train(config.replace(epochs=1, warmup=0), dataset, teacher_answers, tmp_path, progress=False)
     with pytest.raises(RunInvalid, match=r"holds a run with lr 0\.05, not 0\.1; choose another folder"):
-        train(config.replace(epochs=1, warmup=0, lr=0.1), dataset, knowledge, tmp_path, progress=False)
-    others = Knowledge(image=dataclasses.replace(answers, yes=answers.no, no=answers.yes))
+        train(config.replace(epochs=1, warmup=0, lr=0.1), dataset, teacher_answers, tmp_path, progress=False)
+    others = TeacherAnswers(image=dataclasses.replace(answers, yes=answers.no, no=answers.yes))
     with pytest.raises(RunInvalid, match="on other images, labels or answers"):
         train(config.replace(epochs=1, warmup=0), dataset, others, tmp_path, progress=False)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(
-    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
 ):
     with pytest.raises(TrainingDiverged, match=r"the loss became nan in epoch \d.*lower lr"):
-        train(config.replace(lr=1e30, warmup=0), dataset, knowledge, tmp_path, progress=False)
+        train(config.replace(lr=1e30, warmup=0), dataset, teacher_answers, tmp_path, progress=False)
 
 
 def test_one_image_at_a_time_is_refused_where_the_network_cannot(
-    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
 ):
     with pytest.raises(ConfigInvalid, match=r"many backbones need batches of two images or more: set batch_size"):
-        train(config.replace(batch_size=1), dataset, knowledge, tmp_path, progress=False)
+        train(config.replace(batch_size=1), dataset, teacher_answers, tmp_path, progress=False)
 
 
 def test_more_images_in_a_batch_than_there_are_is_one_batch(
-    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
 ):
-    run = train(config.replace(batch_size=500, epochs=1, warmup=0), dataset, knowledge, tmp_path, progress=False)
+    run = train(config.replace(batch_size=500, epochs=1, warmup=0), dataset, teacher_answers, tmp_path, progress=False)
     assert run.train_images == 18
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_one_line(
-    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
 ):
     with pytest.raises(ConfigInvalid, match=r"1 CUDA device\(s\) asked for, but torch sees 0"):
-        train(config.replace(accelerator="cuda"), dataset, knowledge, tmp_path, progress=False)
+        train(config.replace(accelerator="cuda"), dataset, teacher_answers, tmp_path, progress=False)
 
 
-def test_two_processes_train_one_student(photos_root: Path, tmp_path: Path, config: StudentConfig):
-    dataset = image_folder(photos_root, name="colours")
+def test_two_processes_train_one_student(image_root: Path, tmp_path: Path, config: StudentConfig):
+    dataset = image_folder(image_root, name="colours")
     seen: list[int] = []
     run = train(
         config.replace(devices=2, threads=1, epochs=2),
         dataset,
-        Knowledge(image=answers_for(dataset)),
+        TeacherAnswers(image=answers_for(dataset)),
         tmp_path,
         progress=False,
         on_epoch=lambda log: seen.append(log.epoch),
@@ -258,10 +267,10 @@ def test_recommended_is_what_suits_the_answers(
     config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
 ):
     config = config.replace(method="recommended")
-    about_classes = Knowledge(classes=answers)
+    about_classes = TeacherAnswers(classes=answers)
     run = train(config, dataset, about_classes, tmp_path / "classes", progress=False)
     assert run.description.config.method == "recommended-classes"
     assert [aspect.link for aspect in run.description.aspects] == ["probability", "probability"]
     assert train(config, dataset, about_classes, tmp_path / "classes", progress=False) == run
-    both = train(config, dataset, Knowledge(image=answers, classes=answers), tmp_path / "both", progress=False)
+    both = train(config, dataset, TeacherAnswers(image=answers, classes=answers), tmp_path / "both", progress=False)
     assert both.description.config.method == "recommended"

@@ -6,11 +6,11 @@ import pytest
 from storage.answers.read import Answers
 from storage.datasets import FileDataset
 from storage.questions import AspectQuestion, QuestionSet
-from student.classification.targets import Photos
+from student.classification.targets import ImageLabels
 from student.classification.usefulness import answers_uses, posterior_bits, question_uses
 
 LABELS = np.repeat(np.arange(4), 30)
-PHOTOS = Photos(labels=LABELS, trained=np.ones(120, dtype=bool), classes=4, seed=0)
+LABELLED = ImageLabels(labels=LABELS, trained=np.ones(120, dtype=bool), classes=4, seed=0)
 KEYS = ("first_bit", "second_bit", "second_bit_again", "noise")
 QUESTIONS = QuestionSet(tuple(AspectQuestion(key=key, text=f"{key}?", group="bits") for key in KEYS))
 
@@ -24,12 +24,12 @@ def log_odds() -> np.ndarray:
 
 
 def test_bits_are_those_of_the_class(log_odds: np.ndarray):
-    assert posterior_bits(log_odds, PHOTOS) == pytest.approx(2, abs=0.02)
-    assert posterior_bits(log_odds[:, 3:], PHOTOS) == pytest.approx(0, abs=0.1)
+    assert posterior_bits(log_odds, LABELLED) == pytest.approx(2, abs=0.02)
+    assert posterior_bits(log_odds[:, 3:], LABELLED) == pytest.approx(0, abs=0.1)
 
 
 def test_a_question_is_missed_for_what_no_other_one_says(log_odds: np.ndarray):
-    uses = {use.key: use for use in question_uses(log_odds, PHOTOS, QUESTIONS)}
+    uses = {use.key: use for use in question_uses(log_odds, LABELLED, QUESTIONS)}
     assert uses["first_bit"].missed == pytest.approx(1, abs=0.05)
     assert uses["second_bit"].missed == pytest.approx(0, abs=0.05)
     assert uses["noise"].missed == pytest.approx(0, abs=0.05)
@@ -49,13 +49,13 @@ def test_answers_about_classes_can_be_asked_too(dataset: FileDataset, answers: A
 
 
 def test_a_single_question_is_missed_for_all_that_it_says(log_odds: np.ndarray):
-    (use,) = question_uses(log_odds[:, :1], PHOTOS, QuestionSet(QUESTIONS.questions[:1]))
-    assert use.missed == pytest.approx(posterior_bits(log_odds[:, :1], PHOTOS)) == pytest.approx(1, abs=0.05)
+    (use,) = question_uses(log_odds[:, :1], LABELLED, QuestionSet(QUESTIONS.questions[:1]))
+    assert use.missed == pytest.approx(posterior_bits(log_odds[:, :1], LABELLED)) == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("questions", [1, 4])
 @pytest.mark.parametrize("value", [0.0, -8.0, np.inf])
 def test_answers_that_are_always_the_same_say_nothing(value: float, questions: int):
     constant = np.full((len(LABELS), questions), value)
-    uses = question_uses(constant, PHOTOS, QuestionSet(QUESTIONS.questions[:questions]))
+    uses = question_uses(constant, LABELLED, QuestionSet(QUESTIONS.questions[:questions]))
     assert [bits for use in uses for bits in (use.alone, use.missed)] == pytest.approx([0.0] * 2 * questions)

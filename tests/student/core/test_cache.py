@@ -13,7 +13,7 @@ from storage.images.decode import decode_image
 from student.classification.augment import Augmenter
 from student.classification.config import StudentConfig
 from student.core.cache import (
-    PhotosInvalid,
+    ImagesInvalid,
     evaluation_cache,
     shrink_for_training,
     training_cache,
@@ -25,7 +25,7 @@ def pixels_of(dataset: FileDataset, image_id: str) -> np.ndarray:
     return np.asarray(decode_image(dataset.read(image_id)))
 
 
-def test_small_photos_are_kept_pixel_by_pixel(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
+def test_small_images_are_kept_pixel_by_pixel(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
     config = config.replace(cache_size=64)
     with training_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
         assert [record.image_id for record in cache.records] == [record.image_id for record in dataset.records]
@@ -51,14 +51,14 @@ def test_another_process_maps_the_file_instead_of_copying_it(
         assert torch.equal(copy.image(0), cache.image(0))
 
 
-def test_photos_on_a_cpu_stay_where_they_are(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
+def test_images_on_a_cpu_stay_where_they_are(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
     with training_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
         assert cache.on(torch.device("cpu")) is cache
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
-def test_photos_on_a_gpu_are_the_same(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
+def test_images_on_a_gpu_are_the_same(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
     device = torch.device("cuda")
     augment = Augmenter(config, (0.5,) * 3, (0.5,) * 3)
     with training_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
@@ -66,39 +66,39 @@ def test_photos_on_a_gpu_are_the_same(config: StudentConfig, dataset: FileDatase
         assert moved.image(0).is_cuda
         assert torch.equal(moved.image(7).cpu(), cache.image(7))
         batches = [
-            augment([photos.image(index) for index in range(6)], torch.Generator().manual_seed(0), device)
-            for photos in (cache, moved)
+            augment([images.image(index) for index in range(6)], torch.Generator().manual_seed(0), device)
+            for images in (cache, moved)
         ]
         torch.testing.assert_close(batches[0], batches[1])
 
 
-def test_evaluation_photos_are_resized_and_cut_to_one_shape(
+def test_evaluation_images_are_resized_and_cut_to_one_shape(
     config: StudentConfig, dataset: FileDataset, tmp_path: Path
 ):
     config = config.replace(resize_size=36)
     with evaluation_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
         stack = cache.stack(slice(0, 5))
         assert stack.shape == (5, 32, 32, 3)
-        photo = decode_image(dataset.read(cache.records[3].image_id))
-        expected = view_for_evaluation(photo, resize_size=36, image_size=32)
+        image = decode_image(dataset.read(cache.records[3].image_id))
+        expected = view_for_evaluation(image, resize_size=36, image_size=32)
         np.testing.assert_array_equal(stack[3].numpy(), np.asarray(expected))
 
 
 @pytest.mark.parametrize(
     ("size", "expected"), [((100, 80), (50, 40)), ((30, 20), (30, 20)), ((900, 100), (80, 40)), ((100, 900), (40, 80))]
 )
-def test_training_photos_keep_their_shape_up_to_a_limit(size: tuple[int, int], expected: tuple[int, int]):
+def test_training_images_keep_their_shape_up_to_a_limit(size: tuple[int, int], expected: tuple[int, int]):
     assert shrink_for_training(Image.new("RGB", size), size=40).size == expected
 
 
-def test_damaged_photos_are_named_or_dropped(config: StudentConfig, photos_root: Path, tmp_path: Path):
-    root = tmp_path / "photos"
-    shutil.copytree(photos_root, root)
+def test_damaged_images_are_named_or_dropped(config: StudentConfig, image_root: Path, tmp_path: Path):
+    root = tmp_path / "images"
+    shutil.copytree(image_root, root)
     (root / "train/blue/000.png").write_bytes(b"")
     (root / "train/red/001.png").write_bytes(b"no picture")
     (root / "train/red/002.png").unlink()
     (root / "train/red/002.png").mkdir()
-    dataset = image_folder(photos_root, name="colours")
+    dataset = image_folder(image_root, name="colours")
     broken = FileDataset(
         name="colours",
         class_names=dataset.class_names,
@@ -106,7 +106,7 @@ def test_damaged_photos_are_named_or_dropped(config: StudentConfig, photos_root:
         paths={image_id: root / image_id for image_id in dataset.paths},
     )
     with (
-        pytest.raises(PhotosInvalid, match=r"^3 of 36 photos of dataset 'colours' cannot be read: train/blue/000.png"),
+        pytest.raises(ImagesInvalid, match=r"^3 of 36 images of dataset 'colours' cannot be read: train/blue/000.png"),
         training_cache(config, broken, broken.records, tmp_path, progress=False),
     ):
         pass

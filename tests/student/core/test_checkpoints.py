@@ -13,7 +13,7 @@ import torch
 
 from storage.datasets import FileDataset, image_folder
 from storage.errors import RunFailed, StorageUnavailable, VersionUnsupported
-from student.classification.examples import Knowledge
+from student.classification.examples import TeacherAnswers
 from student.classification.training import train
 from student.core.runs import RunInvalid, load_run
 from tests.student.conftest import answers_for
@@ -43,11 +43,11 @@ class Stopped(Exception):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, photos_root: Path) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory, image_root: Path) -> Path:
     """A run of this release that was stopped after two epochs of three, and a whole one."""
     folder = tmp_path_factory.mktemp("runs")
-    dataset = image_folder(photos_root, name="colours")
-    knowledge = Knowledge(image=plain_answers(answers_for(dataset)))
+    dataset = image_folder(image_root, name="colours")
+    teacher_answers = TeacherAnswers(image=plain_answers(answers_for(dataset)))
     torch.set_num_threads(1)
 
     def stop(log: object) -> None:
@@ -55,8 +55,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, photos_root: Path) -> Path:
             raise Stopped
 
     with pytest.raises(Stopped):
-        train(CLASSIFIER, dataset, knowledge, folder / "stopped", progress=False, on_epoch=stop)
-    train(CLASSIFIER, dataset, knowledge, folder / "whole", progress=False)
+        train(CLASSIFIER, dataset, teacher_answers, folder / "stopped", progress=False, on_epoch=stop)
+    train(CLASSIFIER, dataset, teacher_answers, folder / "whole", progress=False)
     return folder
 
 
@@ -66,11 +66,11 @@ def stopped(runs: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def plain(dataset: FileDataset) -> Knowledge:
-    return Knowledge(image=plain_answers(answers_for(dataset)))
+def plain(dataset: FileDataset) -> TeacherAnswers:
+    return TeacherAnswers(image=plain_answers(answers_for(dataset)))
 
 
-def train_on(dataset: FileDataset, plain: Knowledge, run: Path) -> list[int]:
+def train_on(dataset: FileDataset, plain: TeacherAnswers, run: Path) -> list[int]:
     """The epochs that are trained until the run is finished."""
     epochs: list[int] = []
     train(CLASSIFIER, dataset, plain, run, progress=False, on_epoch=lambda log: epochs.append(log.epoch))
@@ -83,7 +83,7 @@ def test_after_a_damaged_checkpoint_the_run_goes_on_from_the_one_before(
     runs: Path,
     stopped: Path,
     dataset: FileDataset,
-    plain: Knowledge,
+    plain: TeacherAnswers,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -100,7 +100,7 @@ def test_after_a_damaged_checkpoint_the_run_goes_on_from_the_one_before(
 
 
 def test_without_any_whole_checkpoint_it_starts_again(
-    runs: Path, stopped: Path, dataset: FileDataset, plain: Knowledge, capsys: pytest.CaptureFixture[str]
+    runs: Path, stopped: Path, dataset: FileDataset, plain: TeacherAnswers, capsys: pytest.CaptureFixture[str]
 ):
     for name in ("checkpoint.pt", "checkpoint-before.pt"):
         truncated(0.5)(stopped / name)
@@ -111,7 +111,7 @@ def test_without_any_whole_checkpoint_it_starts_again(
 
 
 def test_a_whole_checkpoint_is_gone_on_from(
-    runs: Path, stopped: Path, dataset: FileDataset, plain: Knowledge, capsys: pytest.CaptureFixture[str]
+    runs: Path, stopped: Path, dataset: FileDataset, plain: TeacherAnswers, capsys: pytest.CaptureFixture[str]
 ):
     assert train_on(dataset, plain, stopped) == [3]
     assert capsys.readouterr().err == ""
@@ -119,7 +119,7 @@ def test_a_whole_checkpoint_is_gone_on_from(
 
 
 def test_a_kill_between_two_checkpoints_costs_one_epoch(
-    stopped: Path, dataset: FileDataset, plain: Knowledge, capsys: pytest.CaptureFixture[str]
+    stopped: Path, dataset: FileDataset, plain: TeacherAnswers, capsys: pytest.CaptureFixture[str]
 ):
     (stopped / "checkpoint.pt").unlink()
     assert train_on(dataset, plain, stopped) == [2, 3]
@@ -127,7 +127,7 @@ def test_a_kill_between_two_checkpoints_costs_one_epoch(
 
 
 def test_the_checkpoint_of_another_run_is_not_used(
-    stopped: Path, dataset: FileDataset, plain: Knowledge, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stopped: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     other = tmp_path / "other"
 
@@ -141,14 +141,14 @@ def test_the_checkpoint_of_another_run_is_not_used(
     assert "(it is another run's)" in capsys.readouterr().err
 
 
-def test_an_old_checkpoint_is_gone_on_from(dataset: FileDataset, plain: Knowledge, tmp_path: Path):
+def test_an_old_checkpoint_is_gone_on_from(dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path):
     run = unpack_old_runs(tmp_path) / "classifier-stopped"
     assert train_on(dataset, plain, run) == [3]
     assert [log.epoch for log in load_run(run).epochs] == [1, 2, 3]
 
 
 def test_weights_that_change_while_training_goes_on_are_not_the_result(
-    runs: Path, dataset: FileDataset, plain: Knowledge, tmp_path: Path
+    runs: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path
 ):
     def damage(log: Any) -> None:
         if log.epoch == 3:
@@ -161,7 +161,7 @@ def test_weights_that_change_while_training_goes_on_are_not_the_result(
 
 
 def test_a_larger_network_with_damaged_weights_is_not_learnt_from(
-    runs: Path, dataset: FileDataset, plain: Knowledge, tmp_path: Path
+    runs: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path
 ):
     network = Path(shutil.copytree(runs / "whole", tmp_path / "network"))
     flipped(0.5)(network / "student.safetensors")
@@ -171,7 +171,7 @@ def test_a_larger_network_with_damaged_weights_is_not_learnt_from(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_best_epochs_weights_are_kept_over_a_stop(dataset: FileDataset, plain: Knowledge, tmp_path: Path):
+def test_the_best_epochs_weights_are_kept_over_a_stop(dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path):
     config = CLASSIFIER.replace(keep="best")
 
     def stop(log: Any) -> None:
@@ -184,14 +184,14 @@ def test_the_best_epochs_weights_are_kept_over_a_stop(dataset: FileDataset, plai
     assert run.weights == hashlib.sha256((tmp_path / "student.safetensors").read_bytes()).hexdigest()
 
 
-def test_a_newer_checkpoint_is_refused(stopped: Path, dataset: FileDataset, plain: Knowledge):
+def test_a_newer_checkpoint_is_refused(stopped: Path, dataset: FileDataset, plain: TeacherAnswers):
     saved({"version": 99})(stopped / "checkpoint.pt")
     with pytest.raises(VersionUnsupported, match=r"checkpoint\.pt was written by a newer release \(version 99"):
         train(CLASSIFIER, dataset, plain, stopped, progress=False)
 
 
 def test_a_checkpoint_that_cannot_be_read_now_is_not_a_missing_one(
-    stopped: Path, dataset: FileDataset, plain: Knowledge
+    stopped: Path, dataset: FileDataset, plain: TeacherAnswers
 ):
     (stopped / "checkpoint.pt").unlink()
     (stopped / "checkpoint.pt").symlink_to("/proc/self/mem")
@@ -199,7 +199,7 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_a_missing_one(
         train(CLASSIFIER, dataset, plain, stopped, progress=False)
 
 
-def test_a_folder_with_files_in_its_place_is_refused(stopped: Path, dataset: FileDataset, plain: Knowledge):
+def test_a_folder_with_files_in_its_place_is_refused(stopped: Path, dataset: FileDataset, plain: TeacherAnswers):
     a_folder(stopped / "checkpoint.pt")
     (stopped / "checkpoint.pt" / "mine").touch()
     with pytest.raises(RunInvalid, match="it is a folder"):

@@ -11,7 +11,7 @@ from storage.answers.read import Answers
 from storage.datasets import FileDataset
 from storage.questions import AspectQuestion, QuestionSet
 from student.classification.config import StudentConfig
-from student.classification.examples import Knowledge
+from student.classification.examples import TeacherAnswers
 from student.classification.plots import plot_features, plot_results
 from student.core.experiment import METRICS, Cell, Grid, paired_difference, run_experiment, summarise
 from student.core.runs import EpochLog, load_run
@@ -67,9 +67,9 @@ def test_a_cell_is_compared_with_the_baseline_of_its_own_settings(config: Studen
 
 
 def test_students_are_trained_evaluated_and_written(
-    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
 ):
-    results = run_experiment(grid_of(config, [0, 3]), dataset, knowledge, tmp_path, progress=False)
+    results = run_experiment(grid_of(config, [0, 3]), dataset, teacher_answers, tmp_path, progress=False)
     assert results.table.select("seed", "cell").rows() == [(0, "base"), (0, "makd"), (3, "base"), (3, "makd")]
     assert (results.images, results.train_images, results.val_images) == (12, 18, 6)
     assert [auroc is None for auroc in results.table["aspect_auroc"]] == [True, False, True, False]
@@ -90,7 +90,7 @@ def test_each_student_is_scored_on_the_answers_that_it_learned(
     config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
 ):
     others = (AspectQuestion(key="of_ice", text="Is it of ice?"), AspectQuestion(key="of_fire", text="Is it of fire?"))
-    both = Knowledge(image=answers, classes=dataclasses.replace(answers, questions=QuestionSet(others)))
+    both = TeacherAnswers(image=answers, classes=dataclasses.replace(answers, questions=QuestionSet(others)))
     results = run_experiment(grid_of(config, [0], method=["makd", "lavid"]), dataset, both, tmp_path, progress=False)
     assert [auroc is None for auroc in results.table["aspect_auroc"]] == [True, False, False]
     scored = {
@@ -101,7 +101,7 @@ def test_each_student_is_scored_on_the_answers_that_it_learned(
 
 
 def test_a_stopped_experiment_goes_on_and_a_grown_one_trains_what_is_new(
-    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
 ):
     def stop_in_second_run(cell: str, seed: int, log: EpochLog) -> None:
         if cell == "makd" and log.epoch == 2:
@@ -109,28 +109,30 @@ def test_a_stopped_experiment_goes_on_and_a_grown_one_trains_what_is_new(
 
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     with pytest.raises(Stopped):
-        run_experiment(grid_of(config, [0]), dataset, knowledge, stopped, progress=False, on_epoch=stop_in_second_run)
+        run_experiment(
+            grid_of(config, [0]), dataset, teacher_answers, stopped, progress=False, on_epoch=stop_in_second_run
+        )
     assert pl.read_parquet(stopped / "results.parquet")["cell"].to_list() == ["base"]
     trained: list[tuple[str, int, int]] = []
 
     def note(cell: str, seed: int, log: EpochLog) -> None:
         trained.append((cell, seed, log.epoch))
 
-    went_on = run_experiment(grid_of(config, [0]), dataset, knowledge, stopped, progress=False, on_epoch=note)
+    went_on = run_experiment(grid_of(config, [0]), dataset, teacher_answers, stopped, progress=False, on_epoch=note)
     assert trained == [("makd", 0, 3)]
-    expected = run_experiment(grid_of(config, [0]), dataset, knowledge, whole, progress=False)
+    expected = run_experiment(grid_of(config, [0]), dataset, teacher_answers, whole, progress=False)
     measured = ["cell", "seed", "top1", "top5", "val_top1", "loss"]
     assert went_on.table.select(measured).equals(expected.table.select(measured))
     losses = [[log.loss for log in load_run(folder / "makd" / "seed-0").epochs] for folder in (stopped, whole)]
     assert losses[0] == losses[1]
     trained.clear()
     grown = grid_of(config, [0], method=["makd", "class-mean"])
-    run_experiment(grown, dataset, knowledge, stopped, progress=False, on_epoch=note)
+    run_experiment(grown, dataset, teacher_answers, stopped, progress=False, on_epoch=note)
     assert {cell for cell, _, _ in trained} == {"class-mean"}
 
 
 def test_a_larger_network_is_trained_first_and_learnt_from(
-    config: StudentConfig, dataset: FileDataset, knowledge: Knowledge, tmp_path: Path
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
 ):
     grid = Grid(
         settings=config.replace(val_fraction=0.0).to_dict(),
@@ -138,7 +140,7 @@ def test_a_larger_network_is_trained_first_and_learnt_from(
         seeds=[0],
         network={"backbone": "test_resnet", "epochs": 2},
     )
-    results = run_experiment(grid, dataset, knowledge, tmp_path, progress=False)
+    results = run_experiment(grid, dataset, teacher_answers, tmp_path, progress=False)
     assert results.table["cell"].to_list() == ["base", "kd", "lskd+makd"]
     assert load_run(tmp_path / "network").description.config.epochs == 2
     logs = {name: load_run(tmp_path / name / "seed-0").epochs[-1] for name in ("base", "kd", "lskd+makd")}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from storage.datasets import image_folder
-from student.classification.examples import Knowledge
+from student.classification.examples import TeacherAnswers
 from student.classification.export import ExportInvalid, export
 from student.classification.training import train
 from student.core.export_folder import export_folder
@@ -16,10 +16,10 @@ from tests.student.old_runs import CLASSIFIER
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, photos_root: Path) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, image_root: Path) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "base"
-    dataset = image_folder(photos_root, name="colours")
-    train(CLASSIFIER.replace(method="base", epochs=1, warmup=0), dataset, Knowledge(), folder, progress=False)
+    dataset = image_folder(image_root, name="colours")
+    train(CLASSIFIER.replace(method="base", epochs=1, warmup=0), dataset, TeacherAnswers(), folder, progress=False)
     return folder
 
 

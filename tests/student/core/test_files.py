@@ -18,7 +18,7 @@ from storage.datasets import FileDataset
 from storage.errors import StorageUnavailable, VersionUnsupported
 from student.classification.config import StudentConfig
 from student.classification.evaluate import evaluate
-from student.classification.examples import Knowledge
+from student.classification.examples import TeacherAnswers
 from student.classification.training import train
 from student.core import files
 from student.core.experiment import Grid, run_experiment
@@ -52,12 +52,12 @@ def test_a_folder_is_one_processs_until_that_ends(dataset: FileDataset, tmp_path
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(RunBusy, match=r"another process trains or evaluates in .*; wait until it has ended"):
-            train(BASE, dataset, Knowledge(), tmp_path, progress=False)
+            train(BASE, dataset, TeacherAnswers(), tmp_path, progress=False)
         with pytest.raises(RunBusy, match="another process"):
-            run_experiment(grid(), dataset, Knowledge(), tmp_path, progress=False)
+            run_experiment(grid(), dataset, TeacherAnswers(), tmp_path, progress=False)
         assert names(tmp_path) == set()
         holder.send_signal(signal.SIGKILL)
-    train(BASE, dataset, Knowledge(), tmp_path, progress=False)
+    train(BASE, dataset, TeacherAnswers(), tmp_path, progress=False)
     with only_user(tmp_path), pytest.raises(RunBusy):
         evaluate(tmp_path, dataset)
 
@@ -72,25 +72,25 @@ def test_what_killed_runs_have_left_is_removed_by_the_next(dataset: FileDataset,
     (tmp_path / f".unfinished-seed-01-result.json.{digits}").touch()  # another run's
     (run / "tensorboard").mkdir()
     (run / "tensorboard" / "events.out.tfevents.1.killed").touch()
-    train(BASE, dataset, Knowledge(), run, progress=False)
+    train(BASE, dataset, TeacherAnswers(), run, progress=False)
     assert names(run) == RESULTS
     assert names(tmp_path) == {"seed-0", f".unfinished-seed-01-result.json.{digits}"}
     assert len(list((run / "tensorboard").iterdir())) == 1
     (run / "checkpoint.pt").touch()  # killed after the result was written
     (run / "notes.txt").touch()  # the user's own
-    train(BASE, dataset, Knowledge(), run, progress=False)
+    train(BASE, dataset, TeacherAnswers(), run, progress=False)
     assert names(run) == RESULTS | {"notes.txt"}
 
 
 def test_leftovers_and_stray_files_do_no_harm_to_an_experiment(dataset: FileDataset, tmp_path: Path):
-    mine = tmp_path / "photos-train-37-refuse" / "notes.txt"
-    for place in ("photos-train-37-refuse", "photos-killed"):
+    mine = tmp_path / "images-train-37-refuse" / "notes.txt"
+    for place in ("images-train-37-refuse", "photos-killed"):
         (tmp_path / place).mkdir()
         (tmp_path / place / "train-pixels.uint8").write_bytes(b"cut")
     mine.touch()
     (tmp_path / "results.json").write_text("{")
-    run_experiment(grid(), dataset, Knowledge(), tmp_path, progress=False)
-    assert names(tmp_path) == {"base", "photos-train-37-refuse", "results.parquet", "results.json"}
+    run_experiment(grid(), dataset, TeacherAnswers(), tmp_path, progress=False)
+    assert names(tmp_path) == {"base", "images-train-37-refuse", "results.parquet", "results.json"}
     assert names(mine.parent) == {"notes.txt"}
     assert json.loads((tmp_path / "results.json").read_text())["version"] == files.VERSION
 
@@ -98,15 +98,15 @@ def test_leftovers_and_stray_files_do_no_harm_to_an_experiment(dataset: FileData
 def test_results_of_a_newer_release_are_not_written_over(dataset: FileDataset, tmp_path: Path):
     (tmp_path / "results.json").write_text('{"version": 99}')
     with pytest.raises(VersionUnsupported, match=r"results\.json was written by a newer release"):
-        run_experiment(grid(), dataset, Knowledge(), tmp_path, progress=False)
+        run_experiment(grid(), dataset, TeacherAnswers(), tmp_path, progress=False)
     assert names(tmp_path) == {"results.json"}
 
 
 def test_a_file_where_the_cache_wants_a_folder_is_one_line(dataset: FileDataset, tmp_path: Path):
-    (tmp_path / "photos-train-37-refuse").mkdir()
-    (tmp_path / "photos-train-37-refuse" / "train-pixels.uint8").mkdir()
+    (tmp_path / "images-train-37-refuse").mkdir()
+    (tmp_path / "images-train-37-refuse" / "train-pixels.uint8").mkdir()
     with pytest.raises((RunInvalid, StorageUnavailable), match=r"cannot write .*train-pixels"):
-        run_experiment(grid(), dataset, Knowledge(), tmp_path, progress=False)
+        run_experiment(grid(), dataset, TeacherAnswers(), tmp_path, progress=False)
 
 
 @pytest.mark.parametrize("name", ["student.safetensors", "checkpoint.pt", "result.json", "train-pixels.uint8"])
@@ -119,7 +119,7 @@ def test_a_full_disk_is_one_line_and_the_checkpoint_before_stays(
             raise Stopped
 
         with pytest.raises(Stopped):
-            train(BASE, dataset, Knowledge(), tmp_path, progress=False, on_epoch=stop)
+            train(BASE, dataset, TeacherAnswers(), tmp_path, progress=False, on_epoch=stop)
     held = {path.name: path.read_bytes() for path in tmp_path.glob("checkpoint*.pt")}
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     real = Path.open
@@ -132,12 +132,12 @@ def test_a_full_disk_is_one_line_and_the_checkpoint_before_stays(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", open_)
         with pytest.raises(StorageUnavailable, match=rf"cannot write .*{name} \(No space left on device\); free some"):
-            train(BASE, dataset, Knowledge(), tmp_path, progress=False)
+            train(BASE, dataset, TeacherAnswers(), tmp_path, progress=False)
     if name == "student.safetensors":
         assert {path.name: path.read_bytes() for path in tmp_path.glob("checkpoint.pt")}.keys() == held.keys()
     assert not [one for one in names(tmp_path) if one.startswith(".") or one.endswith(".uint8")]
     epochs: list[int] = []
-    train(BASE, dataset, Knowledge(), tmp_path, progress=False, on_epoch=lambda log: epochs.append(log.epoch))
+    train(BASE, dataset, TeacherAnswers(), tmp_path, progress=False, on_epoch=lambda log: epochs.append(log.epoch))
     first = {"student.safetensors": 3, "checkpoint.pt": 2, "result.json": 3, "train-pixels.uint8": 1}[name]
     assert epochs == list(range(first, 4))
     assert names(tmp_path) == RESULTS
@@ -164,7 +164,7 @@ def test_a_file_where_a_folder_should_be_is_one_line(dataset: FileDataset, tmp_p
     (tmp_path / "runs").touch()
     for place in (tmp_path / "runs", tmp_path / "runs" / "seed-0"):
         with pytest.raises(RunInvalid, match="cannot write"):
-            train(BASE, dataset, Knowledge(), place, progress=False)
+            train(BASE, dataset, TeacherAnswers(), place, progress=False)
         with pytest.raises(RunInvalid):
             load_run(place)
 
@@ -173,7 +173,7 @@ def test_a_file_where_a_folder_should_be_is_one_line(dataset: FileDataset, tmp_p
 def test_a_run_that_cannot_be_looked_at_is_not_a_missing_one(
     dataset: FileDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ):
-    train(BASE, dataset, Knowledge(), tmp_path, progress=False)
+    train(BASE, dataset, TeacherAnswers(), tmp_path, progress=False)
     real = Path.stat
 
     def stat(path: Path, **options: Any) -> os.stat_result:
@@ -183,7 +183,7 @@ def test_a_run_that_cannot_be_looked_at_is_not_a_missing_one(
 
     monkeypatch.setattr(Path, "stat", stat)
     for work in (
-        lambda: train(BASE, dataset, Knowledge(), tmp_path, progress=False),
+        lambda: train(BASE, dataset, TeacherAnswers(), tmp_path, progress=False),
         lambda: evaluate(tmp_path, dataset),
     ):
         with pytest.raises(StorageUnavailable, match=os.strerror(code)):

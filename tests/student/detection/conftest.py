@@ -13,7 +13,7 @@ from storage.datasets import DetectionDataset, open_detection_dataset
 from storage.datasets.scenes.detection import write_detection_scenes
 from storage.questions import QuestionSet, load_questions
 from student.detection.config import DetectorConfig, detection_recipe
-from student.detection.examples import DetectionKnowledge
+from student.detection.examples import DetectionAnswers
 from tests.conftest import PROJECT
 
 QUESTIONS = QuestionSet(load_questions(PROJECT / "questions" / "scenes.yaml").questions[:5])
@@ -52,8 +52,8 @@ def scenes(scenes_root: Path) -> DetectionDataset:
 
 
 @pytest.fixture
-def detection_knowledge(scenes_root: Path) -> DetectionKnowledge:
-    return DetectionKnowledge(
+def detection_answers(scenes_root: Path) -> DetectionAnswers:
+    return DetectionAnswers(
         images=right_answers(scenes_root, "scenes", boxes=False),
         boxes=right_answers(scenes_root, "scenes.crop", boxes=True),
     )

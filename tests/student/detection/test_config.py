@@ -13,7 +13,7 @@ from student.detection.config import DETECTION_RECIPES, DetectorConfig, detectio
 def test_recipes_are_configs_that_survive_json(name: str):
     config = detection_recipe(name)
     assert DetectorConfig.from_dict(config.to_dict()) == config
-    assert config.learned().keys().isdisjoint({"accelerator", "threads", "devices", "watch"})
+    assert config.identity().keys().isdisjoint({"accelerator", "threads", "devices", "watch"})
 
 
 @pytest.mark.parametrize(

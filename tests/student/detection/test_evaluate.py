@@ -30,12 +30,12 @@ def dataset_of(boxes: dict[str, tuple[Box, ...]]) -> DetectionDataset:
 
 
 def cache(records: tuple[ImageRecord, ...]) -> ImageCache:
-    """Photos that were shrunk to half of their size."""
+    """Images that were shrunk to half of their size."""
     return ImageCache(Path("none"), records, np.array([[50, 100]] * len(records)), ())
 
 
 def found(*boxes: tuple[int, float, list[float]]) -> dict[str, torch.Tensor]:
-    """(label, score, corners in the dataset's pixels) as a detector says them of the photo in the cache."""
+    """(label, score, corners in the dataset's pixels) as a detector says them of the image in the cache."""
     return {
         "boxes": torch.tensor([corners for *_, corners in boxes], dtype=torch.float32).view(-1, 4) / 2,
         "labels": torch.tensor([label for label, *_ in boxes], dtype=torch.int64),
@@ -75,9 +75,9 @@ def test_a_box_on_a_crowd_is_no_mistake():
     cat = Box(number=0, label=0, corners=(0, 0, 20, 20))
     crowd = Box(number=1, label=0, corners=(50, 0, 200, 100), ignored=True)
     said = [found((0, 0.9, [60, 10, 100, 50]), (0, 0.8, [0, 0, 20, 20])), found()]
-    photos = cache((FIRST, SECOND))
-    assert score_boxes(dataset_of({"a.png": (cat, crowd)}), photos, said).map == pytest.approx(1.0)
-    assert score_boxes(dataset_of({"a.png": (cat,)}), photos, said).map == pytest.approx(0.5)
+    images = cache((FIRST, SECOND))
+    assert score_boxes(dataset_of({"a.png": (cat, crowd)}), images, said).map == pytest.approx(1.0)
+    assert score_boxes(dataset_of({"a.png": (cat,)}), images, said).map == pytest.approx(0.5)
 
 
 def test_nothing_found_is_0():
@@ -86,7 +86,7 @@ def test_nothing_found_is_0():
     assert (scores.map, scores.map50, scores.recall) == (0, 0, 0)
 
 
-def test_the_truth_is_perfect_on_real_photos(shared_data: Path, tmp_path: Path):
+def test_the_truth_is_perfect_on_real_images(shared_data: Path, tmp_path: Path):
     dataset = open_detection_dataset(str(link_coco128(shared_data, tmp_path / "coco128")))
     records = tuple(record for record in dataset.records if record.split == "val")[:40]
     shapes = np.array([dataset.sizes[record.image_id][::-1] for record in records])

@@ -16,8 +16,8 @@ from student.classification.examples import ExamplesInvalid
 from student.detection.augment import BoxAugmenter
 from student.detection.config import DetectorConfig
 from student.detection.examples import (
+    DetectionAnswers,
     DetectionExamples,
-    DetectionKnowledge,
     detection_cache,
     detection_digest,
     join_detection_examples,
@@ -29,26 +29,26 @@ from tests.student.detection.conftest import QUESTIONS
 
 
 def join(
-    config: DetectorConfig, dataset: DetectionDataset, knowledge: DetectionKnowledge, tmp_path: Path
+    config: DetectorConfig, dataset: DetectionDataset, teacher_answers: DetectionAnswers, tmp_path: Path
 ) -> DetectionExamples:
     records = select(dataset, ("train",))
-    with detection_cache(config, dataset, records, tmp_path / "pixels", progress=False) as photos:
-        return join_detection_examples(config, dataset, photos, knowledge)
+    with detection_cache(config, dataset, records, tmp_path / "pixels", progress=False) as images:
+        return join_detection_examples(config, dataset, images, teacher_answers)
 
 
-def test_boxes_answers_and_photos_are_joined(
-    detector_config: DetectorConfig, scenes: DetectionDataset, detection_knowledge: DetectionKnowledge, tmp_path: Path
+def test_boxes_answers_and_images_are_joined(
+    detector_config: DetectorConfig, scenes: DetectionDataset, detection_answers: DetectionAnswers, tmp_path: Path
 ):
-    examples = join(detector_config.replace(image_size=32), scenes, detection_knowledge, tmp_path)
+    examples = join(detector_config.replace(image_size=32), scenes, detection_answers, tmp_path)
     first = scenes.records[0].image_id
     boxes = scenes.boxes[first]
     target = examples.target(0)
-    # Photos of 64 px, half as large in the cache.
+    # Images of 64 px, half as large in the cache.
     assert target["boxes"].tolist() == [[side / 2 for side in box.corners] for box in boxes]
     assert target["labels"].tolist() == [box.label for box in boxes]
-    assert detection_knowledge.boxes is not None
-    row = detection_knowledge.boxes.image_ids.index(f"{first}#{boxes[1].number}")
-    np.testing.assert_allclose(target["aspects"][1], detection_knowledge.boxes.p_yes[row], atol=1e-5)
+    assert detection_answers.boxes is not None
+    row = detection_answers.boxes.image_ids.index(f"{first}#{boxes[1].number}")
+    np.testing.assert_allclose(target["aspects"][1], detection_answers.boxes.p_yes[row], atol=1e-5)
     assert target["image_aspects"].shape == (len(QUESTIONS),)
     assert examples.train_indices.tolist() == list(range(12))
 
@@ -67,9 +67,9 @@ def test_boxes_lie_on_the_same_pixels_as_in_the_teachers_crops(
     dataset = open_detection_dataset(str(tmp_path))
     records = select(dataset, ("train",))
     config = detector_config.replace(method="base")
-    with detection_cache(config, dataset, records, tmp_path / "pixels", progress=False) as photos:
-        examples = join_detection_examples(config, dataset, photos, DetectionKnowledge())
-        image = photos.image(0).clone()
+    with detection_cache(config, dataset, records, tmp_path / "pixels", progress=False) as images:
+        examples = join_detection_examples(config, dataset, images, DetectionAnswers())
+        image = images.image(0).clone()
     left, top, right, bottom = examples.target(0)["boxes"][0].int().tolist()
     assert image[:, top:bottom, left:right].min() == 255
     image[:, top:bottom, left:right] = 0
@@ -77,24 +77,24 @@ def test_boxes_lie_on_the_same_pixels_as_in_the_teachers_crops(
 
 
 def test_only_what_the_method_learns_is_there(
-    detector_config: DetectorConfig, scenes: DetectionDataset, detection_knowledge: DetectionKnowledge, tmp_path: Path
+    detector_config: DetectorConfig, scenes: DetectionDataset, detection_answers: DetectionAnswers, tmp_path: Path
 ):
     for method, shapes in {"base": (0, 0), "box": (5, 0), "image": (0, 5), "both": (5, 5)}.items():
-        target = join(detector_config.replace(method=method), scenes, detection_knowledge, tmp_path).target(0)
+        target = join(detector_config.replace(method=method), scenes, detection_answers, tmp_path).target(0)
         assert (target["aspects"].shape[1], len(target["image_aspects"])) == shapes
     few = detector_config.replace(question_count=2, train_fraction=0.5)
-    examples = join(few, scenes, detection_knowledge, tmp_path)
+    examples = join(few, scenes, detection_answers, tmp_path)
     assert examples.target(0)["aspects"].shape[1] == 2
     assert len(examples.train_indices) == 6
     off = detector_config.replace(alpha=0.0)
-    assert [len(aspects) for aspects in detection_knowledge.aspects(off)] == [0, 5]
+    assert [len(aspects) for aspects in detection_answers.aspects(off)] == [0, 5]
 
 
 def test_shuffled_answers_are_the_same_answers_about_others(
-    detector_config: DetectorConfig, scenes: DetectionDataset, detection_knowledge: DetectionKnowledge, tmp_path: Path
+    detector_config: DetectorConfig, scenes: DetectionDataset, detection_answers: DetectionAnswers, tmp_path: Path
 ):
-    right = join(detector_config, scenes, detection_knowledge, tmp_path)
-    shuffled = join(detector_config.replace(shuffled=True), scenes, detection_knowledge, tmp_path)
+    right = join(detector_config, scenes, detection_answers, tmp_path)
+    shuffled = join(detector_config.replace(shuffled=True), scenes, detection_answers, tmp_path)
     for one, other in (
         (torch.cat(right.box_answers), torch.cat(shuffled.box_answers)),
         (right.image_answers, shuffled.image_answers),
@@ -108,45 +108,43 @@ def test_ignored_boxes_are_not_learnt(detector_config: DetectorConfig, scenes: D
     first = scenes.records[0].image_id
     crowd = Box(number=999, label=0, corners=(0, 0, 5, 5), ignored=True)
     crowded = dataclasses.replace(scenes, boxes={**scenes.boxes, first: (crowd,)})
-    examples = join(detector_config.replace(method="base"), crowded, DetectionKnowledge(), tmp_path)
+    examples = join(detector_config.replace(method="base"), crowded, DetectionAnswers(), tmp_path)
     assert examples.target(0)["boxes"].shape == (0, 4)
 
 
 def test_what_is_missing_is_named(
-    detector_config: DetectorConfig, scenes: DetectionDataset, detection_knowledge: DetectionKnowledge, tmp_path: Path
+    detector_config: DetectorConfig, scenes: DetectionDataset, detection_answers: DetectionAnswers, tmp_path: Path
 ):
     with pytest.raises(ExamplesInvalid, match="method 'both' learns from answers about images, but there are none"):
-        join(detector_config, scenes, DetectionKnowledge(boxes=detection_knowledge.boxes), tmp_path)
-    swapped = DetectionKnowledge(images=detection_knowledge.boxes, boxes=detection_knowledge.images)
+        join(detector_config, scenes, DetectionAnswers(boxes=detection_answers.boxes), tmp_path)
+    swapped = DetectionAnswers(images=detection_answers.boxes, boxes=detection_answers.images)
     with pytest.raises(ExamplesInvalid, match=r"about dataset 'scenes\.crop', not 'scenes'"):
         join(detector_config, scenes, swapped, tmp_path)
-    assert detection_knowledge.boxes is not None
-    ids = ("elsewhere#1", *detection_knowledge.boxes.image_ids[1:])
-    other = dataclasses.replace(
-        detection_knowledge, boxes=dataclasses.replace(detection_knowledge.boxes, image_ids=ids)
-    )
+    assert detection_answers.boxes is not None
+    ids = ("elsewhere#1", *detection_answers.boxes.image_ids[1:])
+    other = dataclasses.replace(detection_answers, boxes=dataclasses.replace(detection_answers.boxes, image_ids=ids))
     with pytest.raises(ExamplesInvalid, match=r"nobody has asked about 1 of \d+ boxes of the training images"):
         join(detector_config, scenes, other, tmp_path)
     dropped = join(detector_config.replace(missing_answers="drop"), scenes, other, tmp_path)
     assert dropped.target(0)["aspects"][0].isnan().all()
 
 
-def test_the_digest_knows_boxes_and_answers(scenes: DetectionDataset, detection_knowledge: DetectionKnowledge):
-    def digest(dataset: DetectionDataset, knowledge: DetectionKnowledge) -> str:
-        return detection_digest(dataset, select(dataset, ("train",)), knowledge)
+def test_the_digest_knows_boxes_and_answers(scenes: DetectionDataset, detection_answers: DetectionAnswers):
+    def digest(dataset: DetectionDataset, teacher_answers: DetectionAnswers) -> str:
+        return detection_digest(dataset, select(dataset, ("train",)), teacher_answers)
 
     first = scenes.records[0].image_id
     moved = dataclasses.replace(scenes, boxes={**scenes.boxes, first: scenes.boxes[first][1:]})
-    assert detection_knowledge.boxes is not None
-    flipped = dataclasses.replace(detection_knowledge.boxes, yes=detection_knowledge.boxes.no)
+    assert detection_answers.boxes is not None
+    flipped = dataclasses.replace(detection_answers.boxes, yes=detection_answers.boxes.no)
     found = {
-        digest(scenes, detection_knowledge),
-        digest(moved, detection_knowledge),
-        digest(scenes, DetectionKnowledge()),
-        digest(scenes, dataclasses.replace(detection_knowledge, boxes=flipped)),
+        digest(scenes, detection_answers),
+        digest(moved, detection_answers),
+        digest(scenes, DetectionAnswers()),
+        digest(scenes, dataclasses.replace(detection_answers, boxes=flipped)),
     }
     assert len(found) == 4
-    assert digest(scenes, detection_knowledge) in found
+    assert digest(scenes, detection_answers) in found
 
 
 def test_the_longer_side_is_shrunk_and_never_enlarged():
@@ -155,22 +153,22 @@ def test_the_longer_side_is_shrunk_and_never_enlarged():
     assert shrink_longer_side(Image.new("RGB", (1, 500)), size=10).size == (1, 10)
 
 
-def photo_and_target() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """A black photo with two white boxes."""
-    photo = torch.zeros(3, 40, 60, dtype=torch.uint8)
+def image_and_target() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """A black image with two white boxes."""
+    image = torch.zeros(3, 40, 60, dtype=torch.uint8)
     boxes = torch.tensor([[5.0, 5, 15, 20], [30, 10, 50, 35]])
     for left, top, right, bottom in boxes.int().tolist():
-        photo[:, top:bottom, left:right] = 255
+        image[:, top:bottom, left:right] = 255
     aspects = torch.tensor([[0.1], [0.9]])
-    return photo, {"boxes": boxes, "labels": torch.tensor([0, 1]), "aspects": aspects, "image_aspects": torch.ones(1)}
+    return image, {"boxes": boxes, "labels": torch.tensor([0, 1]), "aspects": aspects, "image_aspects": torch.ones(1)}
 
 
 def test_boxes_stay_on_their_objects(detector_config: DetectorConfig):
     augment = BoxAugmenter(detector_config)
-    photo, target = photo_and_target()
+    image, target = image_and_target()
     kept = set()
     for seed in range(30):
-        seen, its = augment(photo, target, seed)
+        seen, its = augment(image, target, seed)
         assert seen.dtype == torch.float32
         assert seen.max() <= 1
         for label, aspects in zip(its["labels"], its["aspects"], strict=True):
@@ -184,9 +182,9 @@ def test_boxes_stay_on_their_objects(detector_config: DetectorConfig):
 
 def test_a_view_depends_on_its_seed_alone(detector_config: DetectorConfig):
     augment = BoxAugmenter(detector_config)
-    photo, target = photo_and_target()
+    image, target = image_and_target()
     before = torch.get_rng_state()
-    one, other = augment(photo, target, 3), augment(photo, target, 3)
+    one, other = augment(image, target, 3), augment(image, target, 3)
     assert torch.equal(one[0], other[0])
     assert torch.equal(one[1]["boxes"], other[1]["boxes"])
     assert torch.equal(before, torch.get_rng_state())

@@ -12,7 +12,7 @@ import torch
 from storage.datasets import DetectionDataset
 from student.classification.export import ExportInvalid
 from student.detection.config import DetectorConfig
-from student.detection.examples import DetectionKnowledge
+from student.detection.examples import DetectionAnswers
 from student.detection.export import export_detector
 from student.detection.training import train_detector
 
@@ -21,12 +21,12 @@ from student.detection.training import train_detector
 def test_onnxruntime_finds_the_same(
     detector_config: DetectorConfig,
     scenes: DetectionDataset,
-    detection_knowledge: DetectionKnowledge,
+    detection_answers: DetectionAnswers,
     tmp_path: Path,
     detector: str,
 ):
     config = detector_config.replace(detector=detector, epochs=2, score_threshold=0.01, detections=5)
-    run = train_detector(config, scenes, detection_knowledge, tmp_path / "run", progress=False)
+    run = train_detector(config, scenes, detection_answers, tmp_path / "run", progress=False)
     written = export_detector(tmp_path / "run", tmp_path / "out")
     assert written.onnx_difference is not None
     assert written.onnx_difference < 1e-4

@@ -186,7 +186,7 @@ def test_found_boxes_come_with_their_aspects_on_request(kind: str):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_box_is_described_where_it_was_learnt(kind: str):
-    """Trained on one photo, the aspects of its two boxes come out as they were taught."""
+    """Trained on one image, the aspects of its two boxes come out as they were taught."""
     detector = detector_of(kind, hidden=128)
     images, targets = two_boxes()
     images[0][0, 4:24, 4:24] = images[0][1, 30:58, 30:62] = 2.0  # one red, one green

@@ -12,7 +12,7 @@ from storage.datasets import DetectionDataset
 from storage.errors import AspectsError, VersionUnsupported
 from student.core.runs import RunInvalid, load_run
 from student.detection.evaluate import evaluate_detector, read_detection_evaluation
-from student.detection.examples import DetectionKnowledge
+from student.detection.examples import DetectionAnswers
 from student.detection.export import export_detector
 from student.detection.runs import is_detector_run, load_detector_run
 from student.detection.training import train_detector
@@ -50,11 +50,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def plain(detection_knowledge: DetectionKnowledge) -> DetectionKnowledge:
-    assert detection_knowledge.images is not None
-    assert detection_knowledge.boxes is not None
-    return DetectionKnowledge(
-        images=plain_answers(detection_knowledge.images), boxes=plain_answers(detection_knowledge.boxes)
+def plain(detection_answers: DetectionAnswers) -> DetectionAnswers:
+    assert detection_answers.images is not None
+    assert detection_answers.boxes is not None
+    return DetectionAnswers(
+        images=plain_answers(detection_answers.images), boxes=plain_answers(detection_answers.boxes)
     )
 
 
@@ -73,7 +73,7 @@ def refused(work: Callable[[], object]) -> AspectsError:
     ],
 )
 def test_a_damaged_run_is_one_line_in_train_evaluate_and_export(
-    runs: Path, scenes: DetectionDataset, plain: DetectionKnowledge, tmp_path: Path, name: str, damage: Damage
+    runs: Path, scenes: DetectionDataset, plain: DetectionAnswers, tmp_path: Path, name: str, damage: Damage
 ):
     run = Path(shutil.copytree(runs / "detector", tmp_path / "run"))
     damage(run / name)
@@ -91,7 +91,7 @@ def test_a_damaged_run_is_one_line_in_train_evaluate_and_export(
 
 
 def test_old_runs_are_read_gone_on_with_and_not_trained_again(
-    runs: Path, scenes: DetectionDataset, plain: DetectionKnowledge, tmp_path: Path
+    runs: Path, scenes: DetectionDataset, plain: DetectionAnswers, tmp_path: Path
 ):
     run = Path(shutil.copytree(runs / "detector", tmp_path / "run"))
     train_detector(DETECTOR, scenes, plain, run, progress=False, on_epoch=lambda log: pytest.fail("trained again"))
@@ -111,7 +111,7 @@ def test_old_runs_are_read_gone_on_with_and_not_trained_again(
 
 
 def test_a_run_of_a_newer_release_is_refused(
-    runs: Path, scenes: DetectionDataset, plain: DetectionKnowledge, tmp_path: Path
+    runs: Path, scenes: DetectionDataset, plain: DetectionAnswers, tmp_path: Path
 ):
     run = Path(shutil.copytree(runs / "detector", tmp_path / "run"))
     changed(version=99)(run / "evaluation-test.json")
