@@ -103,7 +103,7 @@ def run(command: Sequence[object], place: Place, kill: Kill | None = None, timeo
 
 def _send(kill: Kill, pid: int) -> bool:
     """Whether there was somebody to send it to."""
-    engines = [child for child in descendants(pid) if _is_engine(child)]
+    engines = [child for child in descendants(pid) if is_engine(child)]
     if kill.target == "engine" and not engines:
         return False
     with suppress(ProcessLookupError):
@@ -164,7 +164,8 @@ def _marked(mark: str) -> list[int]:
     return found
 
 
-def _is_engine(pid: int) -> bool:
+def is_engine(pid: int) -> bool:
+    """Whether it is a process that one of ours has started to hold a model."""
     with suppress(OSError):
         return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
     return False

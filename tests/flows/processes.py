@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bench.chaos_runs import is_engine as is_engine
 from flows.signals import descendants as descendants
 
 
@@ -53,14 +54,6 @@ def alive(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
-
-
-def is_engine(pid: int) -> bool:
-    """Whether it is a process that one of ours has started to hold a model."""
-    try:
-        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
