@@ -125,7 +125,7 @@ def ask(
 
     def loaded() -> EngineProcess:
         if not engines:
-            engines.append(EngineProcess(engine, teacher, EngineOptions()))  # type: ignore[arg-type]
+            engines.append(EngineProcess(engine, teacher, EngineOptions()))
         return engines[0]
 
     plan = plan_extraction(images, splits, questions, teacher, str(store))

@@ -40,7 +40,6 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from bench.random_models import IMAGE_TOKENS, build_random_model
 from storage.questions import load_questions
-from teacher.engines.base import EngineName
 from teacher.engines.config import Dtype, EngineOptions, ResolvedTeacher, TeacherConfig, resolve
 from teacher.engines.process import EngineProcess
 from teacher.engines.prompt import find_answer_tokens, render_prompt
@@ -54,7 +53,7 @@ IMAGES = {"large": 2, "thin": 64}
 PAPER_IMAGES = {"large": 2, "thin": 8}
 PAPER_QUESTIONS = 3
 WARM_UP = 1000  # a seed that no repeat has
-WAYS: dict[str, tuple[EngineName, EngineOptions]] = {
+WAYS: dict[str, tuple[str, EngineOptions]] = {
     "plain": ("vllm", EngineOptions(plain=True)),
     "vllm": ("vllm", EngineOptions()),
     "packed": ("transformers", EngineOptions()),

@@ -22,7 +22,6 @@ from storage.datasets import image_folder
 from storage.datasets.scenes.scenes import render, sample_scene
 from storage.images.decode import decode_image
 from storage.questions import load_questions
-from teacher.engines.base import EngineName
 from teacher.engines.config import EngineOptions, TeacherConfig, resolve, tiny_teacher
 from teacher.engines.process import EngineProcess
 
@@ -45,7 +44,7 @@ def main() -> None:
     print(json.dumps(line))
 
 
-def ask(engine: EngineName, config: TeacherConfig, images: list[Image.Image], questions: tuple[str, ...]) -> np.ndarray:
+def ask(engine: str, config: TeacherConfig, images: list[Image.Image], questions: tuple[str, ...]) -> np.ndarray:
     """Log-probabilities [2, I, Q] of yes and no."""
     process = EngineProcess(engine, resolve(config), EngineOptions())
     try:

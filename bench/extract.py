@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import psutil
 
@@ -25,9 +25,9 @@ from storage.datasets import image_folder
 from storage.datasets.base import ImageDataset
 from storage.images.decode import decode_image
 from storage.questions import load_questions
-from teacher.engines.base import EngineName
 from teacher.engines.config import EngineOptions, resolve, tiny_teacher
 from teacher.engines.process import EngineProcess
+from teacher.engines.registry import engines
 
 PROJECT = Path(__file__).parents[1]
 QUESTIONS = PROJECT / "questions" / "scenes.yaml"
@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", type=Path, required=True, help="folder SPLIT/CLASS/FILE")
     parser.add_argument("--images", default="1000,8000", help="how many images, one run each")
-    parser.add_argument("--engine", default="vllm", choices=get_args(EngineName))
+    parser.add_argument("--engine", default="vllm", choices=list(engines()))
     asked = parser.parse_args()
     dataset = image_folder(asked.dataset)
     line: dict[str, Any] = {"benchmark": "extract", "engine": asked.engine, "runs": []}
@@ -56,7 +56,7 @@ def main() -> None:
     print(json.dumps(line))
 
 
-def engine_alone(name: EngineName, dataset: ImageDataset, count: int) -> float:
+def engine_alone(name: str, dataset: ImageDataset, count: int) -> float:
     """Questions per second with images that are decoded already."""
     questions = load_questions(QUESTIONS).texts
     images = [decode_image(dataset.read(record.image_id)) for record in dataset.records[: min(count, ENGINE_LIMIT)]]

@@ -91,7 +91,9 @@ def loader(engine: str, teacher: ResolvedTeacher, arguments: Mapping[str, Any]) 
     options = EngineOptions(min_answer_mass=0.0, plain=engine == "plain")
     if engine == "transformers":
         return partial(RandomTransformersEngine, teacher, options)
-    return partial(load_engine, "vllm", teacher, replace(options, arguments={"load_format": "dummy", **arguments}))
+    return partial(
+        load_engine, "vllm", teacher, options.model_copy(update={"arguments": {"load_format": "dummy", **arguments}})
+    )
 
 
 class LoggedProcess(EngineProcess):

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from flows.cli.markup import TextTable, markdown_table, markdown_text, plain
 from storage.text import printable
-from teacher.engines.presets import KNOWN, TINY
+from teacher.engines.presets import PRESETS, TINY
 from teacher.questions.candidates import Rejection
 
 if TYPE_CHECKING:  # torch takes seconds, and only who has trained prints these
@@ -174,7 +174,7 @@ def print_teachers() -> None:
     table = TextTable()
     for column in ("name", "model", "settings"):
         table.column(column, no_wrap=column == "name")
-    for name, config in KNOWN.items():
+    for name, config in PRESETS.items():
         model = "bundled; knows rendered scenes only" if name == TINY else config.model
         settings = {**({"max_pixels": config.max_pixels} if config.max_pixels else {}), **config.processor}
         table.row(name, model, ", ".join(f"{setting} {value}" for setting, value in settings.items()))

@@ -18,8 +18,7 @@ from storage.errors import InputInvalid
 from storage.filesystem import write_file
 from storage.images.decode import ImageUnreadable, decode_image, read_image_file, shrink
 from storage.questions import QuestionSet, refuse_existing, write_questions
-from teacher.engines.config import ResolvedTeacher, TeacherInvalid
-from teacher.engines.openai.writer import OpenAIWriter
+from teacher.engines.config import ResolvedTeacher
 from teacher.engines.process import WriterProcess
 from teacher.engines.writer import Writer
 from teacher.questions.generation import (
@@ -155,18 +154,15 @@ def check_output(path: Path, engine: EngineParameters, overwrite: bool) -> None:
     """Raise what would be raised only when everything is written: QuestionsInvalid, TeacherInvalid."""
     if not overwrite:
         refuse_existing(path)
-    if engine.choose()[0] == "transformers":
-        raise TeacherInvalid(
-            "engine transformers cannot keep an answer to a JSON schema; install vllm, or give the address of a server "
-            "with --base-url"
-        )
+    engine.chosen.check_writing()
 
 
-def open_writer(teacher: ResolvedTeacher, engine: EngineParameters, photos: int) -> Writer:
-    """A server's model, or one that vLLM runs in a process of its own on the first free devices."""
-    if engine.choose()[0] == "openai":
-        return OpenAIWriter(teacher, engine.options())
-    return WriterProcess(teacher, engine.options(), photos, engine.devices().environments[0])
+def open_writer(teacher: ResolvedTeacher, engine: EngineParameters, images: int) -> Writer:
+    """A server's model, or one in a process of its own on the first free devices."""
+    chosen = engine.chosen
+    if chosen.served:
+        return chosen.load_writer(teacher, engine.options(), images)
+    return WriterProcess(chosen.name, teacher, engine.options(), images, engine.devices().environments[0])
 
 
 def _begun(path: Path, brief: Brief, reporter: Reporter) -> tuple[Draft, Path]:

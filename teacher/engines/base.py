@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from storage.errors import RunFailed
-
-EngineName = Literal["vllm", "transformers", "openai"]
-
 
 REFUSALS = (ValueError, TypeError, ZeroDivisionError, RuntimeError)  # what image processors raise for odd images
 

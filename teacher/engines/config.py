@@ -9,9 +9,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import Field
 
 from storage.errors import InputInvalid
+from storage.parameters import HIDDEN, Option, Parameters
 from storage.text import printable
 
 TINY_MODEL = Path(__file__).parents[1] / "tiny" / "model"
@@ -30,6 +33,8 @@ TOP_LOGPROBS = 20
 MIN_ANSWER_MASS = 1e-3
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+
+SERVER = "Teacher on a server"  # heading of --help
 
 
 class TeacherInvalid(InputInvalid):
@@ -124,53 +129,67 @@ def _shown(value: object) -> str:
     return printable(repr(value)[:200], 60)
 
 
-# Of EngineOptions: the smallest value and the largest, and whether it has to be a whole number.
-LIMITS: Mapping[str, tuple[float, float, bool]] = {
-    "batch_size": (1, 100_000, True),
-    "gpu_memory_utilization": (1e-6, 1, False),
-    "max_model_len": (1, 100_000_000, True),
-    "concurrency": (1, 4096, True),
-    "top_logprobs": (1, 10_000, True),
-    "timeout": (1e-3, 86_400, False),
-    "max_retries": (0, 100, True),
-    "min_answer_mass": (0, 1, False),
-}
+class EngineOptions(Parameters):
+    """How a teacher is run: changes the speed, never the answers' meaning, and is no part of the fingerprint.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineOptions:
-    """What changes only the speed: never part of the fingerprint. `arguments` go to `vllm.LLM` as they are; `plain`
-    asks one prompt at a time, or vLLM by its documented calls only: the slow way that the fast ones are compared with.
-
-    For a served teacher: `base_url` is its server's address and `api_key_variable` names the environment variable with
-    its key, which is never stored. `concurrency` requests are on their way at a time, each for `timeout` seconds and
-    tried again `max_retries` times; `top_logprobs` likeliest tokens are read. `arguments` go into each request then.
-
-    A teacher is refused for which yes and no together have a probability below `min_answer_mass` on average in the
-    first batch; 0 takes any, such as a model with random weights.
+    A served teacher's key is read from the environment variable that `api_key_variable` names, and is never stored.
     """
 
-    plain: bool = False
-    batch_size: int = 32
-    gpu_memory_utilization: float = 0.9
-    max_model_len: int | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    base_url: str | None = None
-    api_key_variable: str = "OPENAI_API_KEY"
-    concurrency: int = 32
-    top_logprobs: int = TOP_LOGPROBS
-    timeout: float = 120.0
-    max_retries: int = 6
-    min_answer_mass: float = MIN_ANSWER_MASS
+    panel: ClassVar[str | None] = "Engine: speed and memory"
 
-    def __post_init__(self) -> None:
-        for name, (least, most, whole) in LIMITS.items():
-            value = getattr(self, name)
-            if name == "max_model_len" and value is None:
-                continue
-            if not isinstance(value, int if whole else (int, float)) or not least <= value <= most:
-                kind = "whole number" if whole else "number"
-                raise TeacherInvalid(f"{name} is {_shown(value)}; choose a {kind} from {least:g} to {most:g}")
+    plain: Annotated[bool, Field(description="The slow way that needs the least of vLLM and transformers."), HIDDEN] = (
+        False
+    )
+    batch_size: Annotated[
+        int,
+        Field(ge=1, le=100_000, description="Questions at once where transformers cannot pack them."),
+        Option(flags=("--engine-batch",)),
+    ] = 32
+    gpu_memory_utilization: Annotated[
+        float,
+        Field(gt=0, le=1, description="Share of the GPU's memory that vLLM takes."),
+        Option(flags=("--gpu-memory",)),
+    ] = 0.9
+    max_model_len: Annotated[
+        int | None, Field(ge=1, le=100_000_000, description="Longest prompt in tokens that vLLM reserves memory for.")
+    ] = None
+    # Each engine has an option of its own for them: Engine.flag.
+    arguments: Annotated[
+        dict[str, Any], Field(description="Passed to vllm.LLM, or put into every request to a server."), HIDDEN
+    ] = Field(default_factory=dict)
+    base_url: Annotated[
+        str | None,
+        Field(description="Address of an OpenAI-compatible server that runs the teacher."),
+        Option(metavar="URL", panel=SERVER),
+    ] = None
+    api_key_variable: Annotated[
+        str,
+        Field(description="Environment variable that holds the server's key."),
+        Option(metavar="NAME", panel=SERVER),
+    ] = "OPENAI_API_KEY"
+    concurrency: Annotated[
+        int, Field(ge=1, le=4096, description="Requests to the server at a time."), Option(panel=SERVER)
+    ] = 32
+    top_logprobs: Annotated[
+        int,
+        Field(ge=1, le=10_000, description="Most likely tokens that the server is asked for."),
+        Option(panel=SERVER),
+    ] = TOP_LOGPROBS
+    timeout: Annotated[float, Field(gt=0, le=86_400, description="Seconds for each attempt of a request."), HIDDEN] = (
+        120.0
+    )
+    max_retries: Annotated[
+        int, Field(ge=0, le=100, description="Further attempts of a request that failed for the time being."), HIDDEN
+    ] = 6
+    min_answer_mass: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Probability of yes and no together, on average in the first batch, below which a teacher is "
+            "refused; 0 takes any.",
+        ),
+    ] = MIN_ANSWER_MASS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

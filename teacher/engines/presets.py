@@ -24,7 +24,7 @@ SMOLVLM: Mapping[str, Any] = {"max_pixels": 1_048_576}
 
 TINY = "tiny"  # the bundled one
 
-KNOWN: Mapping[str, TeacherConfig] = {
+PRESETS: Mapping[str, TeacherConfig] = {
     TINY: tiny_teacher(),
     "qwen3-vl-2b": TeacherConfig(model="Qwen/Qwen3-VL-2B-Instruct", **QWEN),
     "qwen3-vl-4b": TeacherConfig(model="Qwen/Qwen3-VL-4B-Instruct", **QWEN),

@@ -23,10 +23,11 @@ from PIL import Image
 from storage.errors import RunFailed
 from storage.platform.allocator import keep_freed_memory
 from storage.platform.processes import serve_parent, without_signals
-from teacher.engines.base import EngineName, EngineUsage, LoadedModel, TeacherEngine, TeacherPaused, TeacherUnreachable
-from teacher.engines.config import EngineOptions, ResolvedTeacher, TeacherInvalid
+from teacher.engines.base import EngineUsage, LoadedModel, TeacherEngine, TeacherPaused, TeacherUnreachable
+from teacher.engines.config import EngineOptions, ResolvedTeacher
 from teacher.engines.engine_log import EngineLog, LogWriter, remove_old_logs
 from teacher.engines.redaction import redact
+from teacher.engines.registry import find_engine
 from teacher.engines.trouble import tell, told
 from teacher.engines.writer import Writer, WritingRequest, WrittenReply
 
@@ -153,7 +154,7 @@ class EngineProcess(ModelProcess):
 
     def __init__(
         self,
-        name: EngineName,
+        name: str,
         teacher: ResolvedTeacher,
         options: EngineOptions,
         cancelled: threading.Event | None = None,
@@ -169,16 +170,17 @@ class EngineProcess(ModelProcess):
 
 
 class WriterProcess(ModelProcess):
-    """A `Writer` that vLLM runs in a process of its own."""
+    """A `Writer` in a process of its own."""
 
     def __init__(
         self,
+        name: str,
         teacher: ResolvedTeacher,
         options: EngineOptions,
-        photos: int = 0,
+        images: int = 0,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        load = partial(load_writer, teacher, options, photos)
+        load = partial(load_writer, name, teacher, options, images)
         super().__init__(load, environment=environment, secrets=secrets_of(options))
 
     def write(self, request: WritingRequest) -> WrittenReply:
@@ -205,29 +207,15 @@ def secrets_of(options: EngineOptions) -> list[str]:
     return [key] if key else []
 
 
-def load_engine(name: EngineName, teacher: ResolvedTeacher, options: EngineOptions) -> TeacherEngine:
+def load_engine(name: str, teacher: ResolvedTeacher, options: EngineOptions) -> TeacherEngine:
     """Load a teacher in this process. Raises TeacherInvalid for one that cannot be used, TeacherUnreachable for a
     server that is out of reach."""
-    if name == "vllm":
-        from teacher.engines.vllm.engine import VllmEngine
-
-        return VllmEngine(teacher, options)
-    if name == "transformers":
-        from teacher.engines.transformers.engine import TransformersEngine
-
-        return TransformersEngine(teacher, options)
-    if name == "openai":
-        from teacher.engines.openai.engine import OpenAIEngine
-
-        return OpenAIEngine(teacher, options)
-    raise TeacherInvalid(f"no engine '{name}'; choose vllm, transformers or openai")
+    return find_engine(name).load(teacher, options)
 
 
-def load_writer(teacher: ResolvedTeacher, options: EngineOptions, photos: int) -> Writer:
+def load_writer(name: str, teacher: ResolvedTeacher, options: EngineOptions, images: int) -> Writer:
     """Load a model that writes in this process. Raises TeacherInvalid for one that cannot be used."""
-    from teacher.engines.vllm.writer import VllmWriter
-
-    return VllmWriter(teacher, options, photos)
+    return find_engine(name).load_writer(teacher, options, images)
 
 
 def _serve(

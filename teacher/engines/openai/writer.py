@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from teacher.engines.base import EngineUsage
 from teacher.engines.config import EngineOptions, ResolvedTeacher, TeacherInvalid
 from teacher.engines.openai.client import ChatServer, RequestRefused, data_url, image_part, text_part
@@ -20,7 +18,7 @@ class OpenAIWriter:
     slow_because: str | None = None
 
     def __init__(self, teacher: ResolvedTeacher, options: EngineOptions) -> None:
-        self._server = ChatServer(teacher.config.model, dataclasses.replace(options, timeout=WRITING_SECONDS))
+        self._server = ChatServer(teacher.config.model, options.model_copy(update={"timeout": WRITING_SECONDS}))
         self._takes_photos = True  # until it refuses them
         self.usage = EngineUsage()
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from teacher.engines.config import TINY_MODEL, EngineOptions, TeacherConfig, TeacherInvalid, resolve, tiny_teacher
 
@@ -107,5 +108,5 @@ def test_settings_that_make_no_sense_are_refused_in_one_line(change: dict[str, A
     ],
 )
 def test_options_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(TeacherInvalid, match=f"^{next(iter(change))} is .*; choose a (whole )?number from"):
+    with pytest.raises(ValidationError, match=f"(?m)^{next(iter(change))}$"):
         EngineOptions(**change)

@@ -14,6 +14,7 @@ import pytest
 from flows.parameters import EngineParameters, TeacherParameters
 from teacher.engines.config import (
     TINY_MODEL,
+    EngineOptions,
     ResolvedTeacher,
     TeacherConfig,
     TeacherInvalid,
@@ -21,8 +22,8 @@ from teacher.engines.config import (
     resolve_served,
     tiny_teacher,
 )
-from teacher.engines.presets import KNOWN
-from teacher.engines.settings import answer_settings
+from teacher.engines.presets import PRESETS
+from teacher.engines.registry import find_engine
 
 NAME = "org/name"
 GERMAN: dict[str, Any] = {"yes_words": ("Ja",), "no_words": ("Nein",)}
@@ -39,6 +40,10 @@ FINGERPRINTS: list[tuple[dict[str, Any], str, str]] = [
 SERVER = {"base_url": "http://localhost:8000/v1"}
 
 
+def answer_settings(engine: str, arguments: dict[str, Any], top_logprobs: int = 20) -> dict[str, Any]:
+    return find_engine(engine).answer_settings(EngineOptions(arguments=arguments, top_logprobs=top_logprobs))
+
+
 @pytest.mark.parametrize(("change", "local", "served"), FINGERPRINTS)
 def test_fingerprints_are_those_of_the_first_release(change: dict[str, Any], local: str, served: str) -> None:
     config = TeacherConfig(model=NAME, **change)
@@ -49,14 +54,14 @@ def test_fingerprints_are_those_of_the_first_release(change: dict[str, Any], loc
 def test_the_bundled_teacher_and_short_names_keep_theirs() -> None:
     assert resolve(tiny_teacher()).fingerprint == "a6feda7eeb60"
     found = {
-        ResolvedTeacher(config=config, path=Path("/m"), weights="commit:abc").fingerprint for config in KNOWN.values()
+        ResolvedTeacher(config=config, path=Path("/m"), weights="commit:abc").fingerprint for config in PRESETS.values()
     }
     assert found == {"0d84db7705ae", "4ebbb1d8e85b", "84daa7df5fbc", "2ebdeee9eb2f"}
 
 
 @pytest.mark.parametrize("engine", ["vllm", "transformers", "openai"])
-def test_plain_engines_add_nothing(engine: Any) -> None:
-    assert answer_settings(engine, {}, 20) == {}
+def test_plain_engines_add_nothing(engine: str) -> None:
+    assert answer_settings(engine, {}) == {}
 
 
 @pytest.mark.parametrize(
@@ -67,8 +72,8 @@ def test_plain_engines_add_nothing(engine: Any) -> None:
         ("transformers", {"hf_overrides": {}}),
     ],
 )
-def test_speed_is_not_part_of_a_teacher(engine: Any, arguments: dict[str, Any]) -> None:
-    assert answer_settings(engine, arguments, 20) == {}
+def test_speed_is_not_part_of_a_teacher(engine: str, arguments: dict[str, Any]) -> None:
+    assert answer_settings(engine, arguments) == {}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +90,7 @@ def test_speed_is_not_part_of_a_teacher(engine: Any, arguments: dict[str, Any]) 
         ("openai", {}, 5),
     ],
 )
-def test_what_changes_answers_is_another_teacher(engine: Any, arguments: dict[str, Any], top_logprobs: int) -> None:
+def test_what_changes_answers_is_another_teacher(engine: str, arguments: dict[str, Any], top_logprobs: int) -> None:
     settings = answer_settings(engine, arguments, top_logprobs)
     plain = resolve_served(TeacherConfig(model=NAME))
     assert dataclasses.replace(plain, settings=settings).fingerprint != plain.fingerprint
@@ -104,7 +109,7 @@ def test_secrets_in_requests_are_not_stored() -> None:
         "extra_headers": {"Authorization": "Bearer sk-secret", "X-Url": "http://me:secret@host"},
         "stop_token": "a",
     }
-    assert answer_settings("openai", given, 20)["request"] == {
+    assert answer_settings("openai", given)["request"] == {
         "api_key": "***",
         "guided_choice": ["Yes"],
         "extra_headers": {"Authorization": "***", "X-Url": "http://***@host"},
@@ -125,9 +130,9 @@ def test_secrets_in_requests_are_not_stored() -> None:
         ("vllm", {"hf_overrides": {"a": math.inf}}, "JSON cannot hold"),
     ],
 )
-def test_what_has_an_option_of_its_own_is_refused(engine: Any, arguments: dict[str, Any], reason: str) -> None:
+def test_what_has_an_option_of_its_own_is_refused(engine: str, arguments: dict[str, Any], reason: str) -> None:
     with pytest.raises(TeacherInvalid, match=reason):
-        answer_settings(engine, arguments, 20)
+        answer_settings(engine, arguments)
 
 
 def test_code_that_is_run_is_part_of_the_weights(tmp_path: Path) -> None:

@@ -21,7 +21,9 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Writer]:
     folder = build_text_model(tmp_path_factory.mktemp("model"))
-    writer = WriterProcess(resolve(TeacherConfig(model=str(folder), dtype="float32")), EngineOptions(), photos=1)
+    writer = WriterProcess(
+        "vllm", resolve(TeacherConfig(model=str(folder), dtype="float32")), EngineOptions(), photos=1
+    )
     yield writer
     writer.close()
 

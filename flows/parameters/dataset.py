@@ -1,0 +1,83 @@
+"""Which images are asked about, and how boxes are shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from storage.parameters import Option, Parameters
+
+if TYPE_CHECKING:  # numpy and Pillow take a moment, and --help does without them
+    from storage.datasets.base import ImageDataset
+    from storage.datasets.detection import BoxImages, DetectionDataset
+
+
+class DatasetParameters(Parameters):
+    """Which images: a folder `split/class/file`, `torchvision:NAME`, `cub:FOLDER` or `hf:NAME`."""
+
+    source: Annotated[
+        str,
+        Field(description="Folder SPLIT/CLASS/FILE, torchvision:NAME, cub:FOLDER or hf:NAME."),
+        Option(flags=("--dataset", "-d")),
+    ]
+    name: Annotated[str | None, Field(description="Name of the dataset in the store; default: the dataset's own.")] = (
+        None
+    )
+    root: Annotated[
+        str | None, Field(description="Folder of torchvision's and Hugging Face's files."), Option(metavar="DIR")
+    ] = None
+    download: Annotated[bool, Field(description="Let torchvision download what is missing.")] = False
+
+    def is_rendered(self) -> bool:
+        """Whether these are scenes that `aspects scenes` has drawn."""
+        from storage.datasets.scenes.folder import holds_rendered_scenes
+
+        kind, colon, rest = self.source.partition(":")
+        folder = rest if colon and kind in ("coco", "yolo") else self.source
+        return holds_rendered_scenes(Path(folder).expanduser())
+
+    def open(self) -> ImageDataset:
+        from flows.work.notes import telling
+        from storage.datasets.open import open_dataset
+
+        return telling(open_dataset(self.source, name=self.name, root=self._root(), download=self.download))
+
+    def open_detection(self) -> DetectionDataset:
+        """With boxes: a COCO or YOLO folder, `coco:FOLDER`, `yolo:FOLDER`, `torchvision:VOCDetection`, ..."""
+        from flows.work.notes import telling
+        from storage.datasets.open import open_detection_dataset
+
+        return telling(open_detection_dataset(self.source, name=self.name, root=self._root(), download=self.download))
+
+    def _root(self) -> Path | None:
+        return Path(self.root).expanduser() if self.root else None
+
+
+class BoxParameters(Parameters):
+    """How the teacher is shown a box."""
+
+    panel: ClassVar[str | None] = "Detection: questions about boxes"
+
+    view: Annotated[
+        Literal["crop", "drawn"],
+        Field(description="What the teacher sees of a box: a crop, or the box drawn onto the image."),
+        Option(flags=("--box-view",)),
+    ] = "crop"
+    margin: Annotated[
+        float,
+        Field(ge=0, description="Margin around a crop, as a share of the box's sides."),
+        Option(flags=("--box-margin",)),
+    ] = 0.25
+    smallest: Annotated[
+        float,
+        Field(ge=0, description="Boxes with a side below so many pixels are not asked about."),
+        Option(flags=("--smallest-box",)),
+    ] = 8.0
+
+    def of(self, dataset: DetectionDataset) -> BoxImages:
+        """The boxes of `dataset` as images to ask about. Raises DatasetInvalid where it has none."""
+        from storage.datasets.detection import BoxImages, BoxView
+
+        return BoxImages(dataset, BoxView(kind=self.view, margin=self.margin, smallest=self.smallest))

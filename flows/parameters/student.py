@@ -1,0 +1,103 @@
+"""Which students are trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from flows.option_values import MAX_SEED, runs_folder, seed_numbers
+from storage.parameters import Option, Parameters
+
+if TYPE_CHECKING:  # torch and timm take seconds, and an extraction does without them
+    from student.classification.config import StudentConfig
+    from student.detection.config import DetectorConfig
+
+STUDENTS = "Students"  # heading of --help
+Seed = Annotated[int, Field(strict=True, ge=0, le=MAX_SEED)]
+
+
+class RecipeParameters(Parameters):
+    """A recipe, the settings that differ from it, and the seeds to repeat it with."""
+
+    panel: ClassVar[str | None] = STUDENTS
+
+    recipe: Annotated[str, Field(description="Settings to start from: small, paper, finetune, ...")] = "small"
+    settings: Annotated[
+        dict[str, Any],
+        Field(description="Any setting of the student, NAME=VALUE; may be repeated."),
+        Option(flags=("--set",)),
+    ] = Field(default_factory=dict)
+    seeds: Annotated[
+        list[Seed],
+        Field(
+            min_length=1, description="Seeds, separated by commas; each trains a student without and one with answers."
+        ),
+        Option(read=seed_numbers),
+    ] = Field(default=[0, 1, 2])
+
+    def recipe_settings(self) -> dict[str, Any]:
+        """What `settings` are put in place of: the recipe's, on this machine's accelerator. Raises ConfigInvalid for an
+        unknown recipe."""
+        from student.classification.recipes import recipe_settings
+        from student.core.settings import present_accelerator
+
+        return {"accelerator": present_accelerator(), **recipe_settings(self.recipe)}
+
+    def detection_recipe_settings(self) -> dict[str, Any]:
+        """As `recipe_settings`, by the recipes for detectors."""
+        from student.core.settings import present_accelerator
+        from student.detection.config import detection_recipe_settings
+
+        return {"accelerator": present_accelerator(), **detection_recipe_settings(self.recipe)}
+
+
+class StudentParameters(RecipeParameters):
+    """Students that are trained into a folder."""
+
+    runs: Annotated[
+        str,
+        Field(
+            description="Folder of the trained students; given again, it is resumed. {answers} in it stands for the "
+            "training images and answers."
+        ),
+        Option(metavar="DIR", read=runs_folder),
+    ] = "runs"
+
+    def config(self) -> StudentConfig:
+        """Raises ConfigInvalid, as `detector_config` does, also for a backbone that the method cannot train."""
+        from student.classification.config import StudentConfig
+        from student.classification.trainable import require_trainable
+        from student.core.fit import fit
+
+        config = StudentConfig.from_dict(fit(self.recipe_settings(), self.settings))
+        require_trainable(config)
+        return config
+
+    def detector_config(self) -> DetectorConfig:
+        """The same of a detector, by the recipes for detectors."""
+        from student.core.fit import fit
+        from student.detection.config import DetectorConfig
+
+        return DetectorConfig.from_dict(fit(self.detection_recipe_settings(), self.settings))
+
+    def changed_by(self, common: CommonSettings) -> StudentParameters:
+        """With the settings that have an option of their own."""
+        return self.model_copy(update={"settings": {**self.settings, **common.model_dump(exclude_none=True)}})
+
+
+class CommonSettings(Parameters):
+    """Settings of students that have an option of their own besides `--set NAME=VALUE`; None leaves the recipe's."""
+
+    panel: ClassVar[str | None] = STUDENTS
+
+    backbone: Annotated[str | None, Field(description="Any model of timm, e.g. resnet18.")] = None
+    epochs: Annotated[int | None, Field(description="Passes over the training images.")] = None
+    image_size: Annotated[int | None, Field(description="Side of the student's input in pixels.")] = None
+    method: Annotated[str | None, Field(description="How the answers are used: recommended, makd, ...")] = None
+    alpha: Annotated[float | None, Field(description="Weight of the answers in the loss; default: the method's.")] = (
+        None
+    )
+
+
+SMALL_STUDENT = StudentParameters()

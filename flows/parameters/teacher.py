@@ -1,0 +1,242 @@
+"""Which teacher answers, and the engine that runs it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from flows.option_values import OptionInvalid, assignments, words
+from flows.parameters.dataset import DatasetParameters
+from storage.parameters import HIDDEN, Option, Parameters
+from teacher.engines.config import (
+    LARGEST_IMAGE,
+    Dtype,
+    EngineOptions,
+    ResolvedTeacher,
+    TeacherConfig,
+    TeacherInvalid,
+    find_folder,
+    resolve,
+    resolve_served,
+)
+from teacher.engines.presets import PRESETS, TINY
+from teacher.engines.registry import Engine, engines, find_engine
+
+if TYPE_CHECKING:
+    from teacher.engines.devices import Devices
+
+    EngineName = str
+else:  # every engine that is registered: choices of --engine and of Prefect's pages
+    EngineName = Literal[tuple(engines())]
+
+MAX_WORKERS = 64
+PRICES = ("price_per_gpu_hour", "price_per_million_tokens")
+DEFAULT_ENGINE, FALLBACK_ENGINE = "vllm", "transformers"
+
+
+class TeacherMissing(TeacherInvalid):
+    """No model is given; the message says how to."""
+
+    def __init__(self, about: str) -> None:
+        super().__init__(
+            f"no teacher is given for {about}; choose one, e.g. --teacher Qwen/Qwen3-VL-8B-Instruct, "
+            "or a name that 'aspects teachers' lists"
+        )
+
+
+class TeacherParameters(Parameters):
+    """The model, and everything else that changes an answer. None stands for the teacher's own default."""
+
+    panel: ClassVar[str | None] = "Teacher: changes the answers"
+
+    model: Annotated[
+        str | None,
+        Field(
+            description="Name of `aspects teachers`, model folder or Hugging Face name; required except for images of "
+            "`aspects scenes`: tiny."
+        ),
+        Option(flags=("--teacher", "-t")),
+    ] = None
+    revision: Annotated[str | None, Field(description="Branch, tag or commit of a Hugging Face model.")] = None
+    prompt: Annotated[str | None, Field(description="The user's message, with {question} in it.")] = None
+    yes_words: Annotated[
+        list[str] | None, Field(description="Words that mean yes, separated by commas."), Option(read=words)
+    ] = None
+    no_words: Annotated[
+        list[str] | None, Field(description="Words that mean no, separated by commas."), Option(read=words)
+    ] = None
+    dtype: Annotated[
+        Dtype | None, Field(description="Numbers of the weights; default: bfloat16, float32 for tiny.")
+    ] = None
+    max_pixels: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=LARGEST_IMAGE,
+            description="Larger images are scaled down first; default: a megapixel, the model's own size for tiny.",
+        ),
+    ] = None
+    processor: Annotated[
+        dict[str, Any] | None, Field(description="Setting of the model's image processor, NAME=VALUE; repeatable.")
+    ] = None
+    quantization: Annotated[
+        str | None, Field(description="Quantization of the weights by vLLM: fp8, ..."), Option(metavar="NAME")
+    ] = None
+    trust_remote_code: Annotated[bool, Field(description="Run code that comes with the model.")] = False
+
+    def answering(self, dataset: DatasetParameters) -> TeacherParameters:
+        """With a model: the given one; the bundled one for rendered scenes. Raises TeacherMissing for other images."""
+        if self.model is not None:
+            return self
+        if not dataset.is_rendered():
+            raise TeacherMissing(f"dataset {dataset.source}")
+        return self.model_copy(update={"model": TINY})
+
+    def resolve(self, engine: str, settings: Mapping[str, Any] | None = None) -> ResolvedTeacher:
+        """Find the weights; a server knows its models by name only. `settings` are the engine's that change answers.
+        Raises TeacherInvalid."""
+        if self.model is None:
+            raise TeacherMissing("this command")
+        if find_engine(engine).served:
+            return resolve_served(self.config(served=True), settings)
+        return resolve(self.config(), settings)
+
+    def check_writer(self, engine: EngineParameters) -> None:
+        """As `check`, for a model that writes, which need not take images; its server has to answer, too."""
+        self.check(engine, takes_images=False)
+        if engine.chosen.served:
+            from teacher.engines.openai.client import check_server
+
+            check_server(self.config(served=True).model, engine.options())
+
+    def check(self, engine: EngineParameters, *, takes_images: bool = True) -> None:
+        """Raise what loading the model would raise after a minute, as far as a look at its files shows it. Downloads a
+        model that is not there."""
+        from teacher.engines.folders import check_folder
+
+        chosen = engine.chosen
+        engine.settings()
+        if chosen.served:
+            self.config(served=True)
+            return
+        config = self.config()
+        if (folder := find_folder(config)) is None:
+            folder = resolve(config).path
+        assert folder is not None
+        check_folder(folder, config, takes_images=takes_images)
+
+    def config(self, *, served: bool = False) -> TeacherConfig:
+        model = self.model or ""
+        preset = None if served else PRESETS.get(model)
+        base = preset or TeacherConfig(model=model)
+        given = self.model_dump(exclude={"model"}, exclude_none=True)
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+        }
+        return dataclasses.replace(base, **plain)
+
+
+class EngineParameters(EngineOptions):
+    """How the teacher is run: what its engine is given, how many of them run, and what they cost."""
+
+    name: Annotated[
+        EngineName | None,
+        Field(description="Engine; default: vllm where it is installed, openai where a server's address is given."),
+        Option(flags=("--engine",)),
+    ] = None
+    workers: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_WORKERS, description="Engine processes; default: one for each GPU, one on a CPU."),
+    ] = None
+    price_per_gpu_hour: Annotated[
+        float | None,
+        Field(ge=0, description="Price of a GPU for an hour, in any currency: the summary then has the cost."),
+        Option(flags=("--gpu-price",)),
+    ] = None
+    price_per_million_tokens: Annotated[
+        float | None, Field(ge=0, description="Price of a million prompt tokens, in any currency."), HIDDEN
+    ] = None
+
+    @property
+    def chosen(self) -> Engine:
+        """Raises TeacherInvalid as `choose` does."""
+        return find_engine(self.choose()[0])
+
+    def choose(self) -> tuple[str, str]:
+        """The engine's name and why it was chosen. Raises TeacherInvalid for one that cannot be used here."""
+        name, why = self._choose()
+        find_engine(name).check(self)
+        return name, why
+
+    def _choose(self) -> tuple[str, str]:
+        if self.base_url is not None and (self.name is None or find_engine(self.name).served):
+            return self.name or self._served(), "a server's address is given"
+        if self.name is not None:
+            return self.name, "as asked for"
+        try:
+            find_engine(DEFAULT_ENGINE).check(self)
+        except TeacherInvalid:
+            return FALLBACK_ENGINE, f"{DEFAULT_ENGINE} is not installed"
+        return DEFAULT_ENGINE, "it is installed"
+
+    @staticmethod
+    def _served() -> str:
+        return next(name for name, engine in engines().items() if engine.served)
+
+    def settings(self) -> dict[str, Any]:
+        """What of these changes answers. Raises TeacherInvalid for what the engine cannot be given."""
+        return self.chosen.answer_settings(self)
+
+    def devices(self) -> Devices:
+        """What each worker gets. Raises TeacherInvalid for more than the machine has."""
+        from teacher.engines.devices import Devices, share_devices
+
+        if self.chosen.served:
+            return Devices([{}] * (self.workers or 1), gpus=0, workers_per_gpu=0)
+        wanted = self.arguments.get("tensor_parallel_size", 1)
+        if type(wanted) is not int or wanted < 1:
+            raise TeacherInvalid(f"--vllm tensor_parallel_size is {str(wanted)[:60]!r}; it is a number of GPUs from 1")
+        return share_devices(self.workers, wanted)
+
+    def options(self, workers_per_gpu: int = 1) -> EngineOptions:
+        """Options of one engine process; workers on the same GPU share its memory."""
+        given = self.model_dump(include=set(EngineOptions.model_fields))
+        given["gpu_memory_utilization"] /= max(1, workers_per_gpu)
+        return EngineOptions(**given)
+
+    def prices(self) -> dict[str, float | None]:
+        return {name: getattr(self, name) for name in PRICES}
+
+    def with_arguments(self, given: Mapping[str, list[str] | None]) -> EngineParameters:
+        """With the arguments of the options that engines have for them, e.g. {"--vllm": ["seed=1"]}.
+
+        Raises OptionInvalid for those of another engine, which would change nothing, and for a server's address beside
+        an engine that runs the model here.
+        """
+        name = self.name or (self._served() if self.base_url is not None else None)
+        served = name is not None and find_engine(name).served
+        if self.base_url is not None and not served:
+            raise OptionInvalid(
+                f"--base-url is the address of a server, but engine {name} runs the model here; "
+                "leave one of them out, or give --engine openai"
+            )
+        arguments = dict(self.arguments)
+        for engine in engines().values():
+            flag = engine.flag
+            if flag is None or not (texts := given.get(flag)):
+                continue
+            # No engine is named: the default engine's arguments are taken, whether it is there is checked later.
+            if engine.name != (name or DEFAULT_ENGINE):
+                _refuse(engine, served)
+            arguments.update(assignments(flag, texts))
+        return self.model_copy(update={"arguments": arguments})
+
+
+def _refuse(engine: Engine, served: bool) -> None:
+    if engine.served:
+        raise OptionInvalid(f"{engine.flag} is for a teacher on a server; give its address with --base-url")
+    instead = "a server's requests take --request" if served else f"leave it out, or give --engine {engine.name}"
+    raise OptionInvalid(f"{engine.flag} is for engine {engine.name} alone; {instead}")

@@ -1,0 +1,115 @@
+"""The engines that run a teacher. Each is a package of this folder that registers itself in its `__init__.py`.
+
+Registering imports none of the libraries that an engine needs: `load` does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import teacher.engines
+from storage.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from teacher.engines.base import TeacherEngine
+    from teacher.engines.config import EngineOptions, ResolvedTeacher
+    from teacher.engines.writer import Writer
+
+
+class EngineUnknown(InputInvalid):
+    """There is no engine of this name; the message lists those that there are."""
+
+
+class Engine(ABC):
+    """An engine: how it is loaded, what it needs, and which of its settings change answers."""
+
+    name: str  # set by `engine`
+    # The model runs on a server, which is found by EngineOptions.base_url: no weights and no devices are needed here.
+    served: ClassVar[bool] = False
+    # The option that `EngineOptions.arguments` are given by, NAME=VALUE, and its help; None for an engine without any.
+    flag: ClassVar[str | None] = None
+    flag_help: ClassVar[str] = ""
+    # Arguments that change speed and memory alone. Any other is taken to change answers: a new one that does would go
+    # unnoticed, and one that does not costs asking again.
+    speed_arguments: ClassVar[frozenset[str]] = frozenset()
+    # Arguments that are refused, each with the option to use instead; "" where there is none.
+    refused_arguments: ClassVar[Mapping[str, str]] = {}
+
+    @abstractmethod
+    def load(self, teacher: ResolvedTeacher, options: EngineOptions) -> TeacherEngine:
+        """Load a teacher in this process. Raises TeacherInvalid for one that cannot be used, TeacherUnreachable for a
+        server that does not answer."""
+
+    def load_writer(self, teacher: ResolvedTeacher, options: EngineOptions, images: int) -> Writer:
+        """Load a model that writes questions and is shown `images` images. Raises TeacherInvalid, as `check_writing`
+        does for an engine that cannot."""
+        raise self._cannot_write()
+
+    def check(self, options: EngineOptions) -> None:  # noqa: B027  # most engines can always be used
+        """Raise TeacherInvalid where the engine cannot be used on this machine or with these options."""
+
+    def check_writing(self) -> None:
+        """Raise TeacherInvalid for an engine that does not override `load_writer`."""
+        if type(self).load_writer is Engine.load_writer:
+            raise self._cannot_write()
+
+    def answer_settings(self, options: EngineOptions) -> dict[str, Any]:
+        """What of `options` changes answers: empty for the defaults. Secrets among the values are hidden.
+
+        Raises TeacherInvalid for arguments that the engine cannot be given.
+        """
+        from teacher.engines.settings import decisive_arguments
+
+        if self.flag is None:  # it takes no arguments
+            return {}
+        decisive = decisive_arguments(self.flag, options.arguments, self.speed_arguments, self.refused_arguments)
+        return {self.flag.removeprefix("--"): decisive} if decisive else {}
+
+    def _cannot_write(self) -> Exception:
+        from teacher.engines.config import TeacherInvalid
+
+        return TeacherInvalid(
+            f"engine {self.name} cannot keep an answer to a JSON schema; install vllm, or give the address of a server "
+            "with --base-url"
+        )
+
+
+Registered = TypeVar("Registered", bound=type[Engine])
+_engines: dict[str, Engine] = {}
+
+
+def engine(name: str) -> Callable[[Registered], Registered]:
+    """Register a subclass of Engine under the name that `--engine` takes."""
+
+    def register(kind: Registered) -> Registered:
+        _engines[name] = made = kind()
+        made.name = name
+        return kind
+
+    return register
+
+
+def engines() -> Mapping[str, Engine]:
+    """All engines by name."""
+    _import_engines()
+    return _engines
+
+
+def find_engine(name: str) -> Engine:
+    """Raises EngineUnknown."""
+    found = engines()
+    if name not in found:
+        raise EngineUnknown(f"no engine '{name}'; choose {', '.join(found)}")
+    return found[name]
+
+
+@cache
+def _import_engines() -> None:
+    for module in pkgutil.iter_modules(teacher.engines.__path__):
+        if module.ispkg:
+            importlib.import_module(f"{teacher.engines.__name__}.{module.name}")
