@@ -32,7 +32,7 @@ def questions(*pairs: tuple[str, str], group: str | None = None) -> QuestionSet:
     return QuestionSet(tuple(AspectQuestion(key=key, text=text, group=group) for key, text in pairs))
 
 
-def test_load(tmp_path: Path):
+def test_load(tmp_path: Path) -> None:
     loaded = load_questions(written(tmp_path, TWO))
     assert len(loaded) == 2
     assert loaded.keys == ("has_stripes", "is_red")
@@ -41,11 +41,11 @@ def test_load(tmp_path: Path):
     assert loaded.questions[1].negation == "Is it of another colour than red?"
 
 
-def test_a_bare_list_is_enough(tmp_path: Path):
+def test_a_bare_list_is_enough(tmp_path: Path) -> None:
     assert load_questions(written(tmp_path, '- {key: is_red, text: "Is it red?"}')).keys == ("is_red",)
 
 
-def test_fingerprint_is_of_keys_texts_and_their_order():
+def test_fingerprint_is_of_keys_texts_and_their_order() -> None:
     first, second = ("a", "Is it a?"), ("b", "Is it b?")
     fingerprint = questions(first, second).fingerprint
     assert fingerprint == questions(first, second).fingerprint
@@ -58,14 +58,14 @@ def test_fingerprint_is_of_keys_texts_and_their_order():
     assert len({fingerprint, *(other.fingerprint for other in others)}) == 5
 
 
-def test_fingerprint_does_not_depend_on_groups_or_negations():
+def test_fingerprint_does_not_depend_on_groups_or_negations() -> None:
     plain = questions(("a", "Is it a?"))
     assert plain.fingerprint == questions(("a", "Is it a?"), group="visual").fingerprint
     negated = QuestionSet((AspectQuestion(key="a", text="Is it a?", negation="Is it something else?"),))
     assert plain.fingerprint == negated.fingerprint
 
 
-def test_fingerprint_never_changes_between_versions():
+def test_fingerprint_never_changes_between_versions() -> None:
     # sha256 of [["a", "Is it ä?"]] as JSON in UTF-8: stores on disk are found by it.
     import hashlib
 
@@ -74,13 +74,13 @@ def test_fingerprint_never_changes_between_versions():
 
 
 @pytest.mark.parametrize("key", ["", "Has_Stripes", "has stripes", "1st", "has-stripes", "_a", "größe", "a\n"])
-def test_a_key_must_name_a_column(key: str):
+def test_a_key_must_name_a_column(key: str) -> None:
     with pytest.raises(QuestionsInvalid, match=r"use snake_case, e.g. 'has_stripes'"):
         AspectQuestion(key=key, text="Is it?")
 
 
 @pytest.mark.parametrize("key", sorted(RESERVED_KEYS))
-def test_a_key_must_not_hide_a_column_of_the_store(key: str):
+def test_a_key_must_not_hide_a_column_of_the_store(key: str) -> None:
     with pytest.raises(QuestionsInvalid, match="is no free column name"):
         AspectQuestion(key=key, text="Is it?")
 
@@ -116,7 +116,7 @@ def test_a_key_must_not_hide_a_column_of_the_store(key: str):
         ("questions: [{key: a, text: !!python/object/apply:os.getcwd []}]", "is no valid YAML"),
     ],
 )
-def test_what_is_no_question_set(tmp_path: Path, text: str, reason: str):
+def test_what_is_no_question_set(tmp_path: Path, text: str, reason: str) -> None:
     path = written(tmp_path, text)
     with pytest.raises(QuestionsInvalid, match=reason) as caught:
         load_questions(path)
@@ -124,33 +124,33 @@ def test_what_is_no_question_set(tmp_path: Path, text: str, reason: str):
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_and_a_folder(tmp_path: Path):
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     with pytest.raises(QuestionsInvalid, match=r"cannot read question set .*missing.yaml: No such file"):
         load_questions(tmp_path / "missing.yaml")
     with pytest.raises(QuestionsInvalid, match=r"cannot read question set .*: Is a directory"):
         load_questions(tmp_path)
 
 
-def test_a_file_in_another_encoding(tmp_path: Path):
+def test_a_file_in_another_encoding(tmp_path: Path) -> None:
     path = tmp_path / "latin.yaml"
     path.write_bytes('- {key: a, text: "Ist sie grün?"}'.encode("latin-1"))
     with pytest.raises(QuestionsInvalid, match="is no valid YAML"):
         load_questions(path)
 
 
-def test_texts_in_any_language(tmp_path: Path):
+def test_texts_in_any_language(tmp_path: Path) -> None:
     path = written(tmp_path, '- {key: a, text: "花びらは黄色ですか"}')
     assert load_questions(path).texts == ("花びらは黄色ですか",)
 
 
-def test_a_bad_negation_is_refused():
+def test_a_bad_negation_is_refused() -> None:
     with pytest.raises(QuestionsInvalid, match="negation"):
         AspectQuestion(key="a", text="Is it a?", negation="  ")
     with pytest.raises(QuestionsInvalid, match="negation"):
         AspectQuestion(key="a", text="Is it a?", negation="Is it a?")
 
 
-def test_what_was_written_is_read_again(tmp_path: Path):
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     asked = QuestionSet(
         (
             AspectQuestion(key="yes", text="Is it: 'red'? # really", group="visual", negation="Is it not\tred?"),
@@ -166,7 +166,7 @@ def test_what_was_written_is_read_again(tmp_path: Path):
     assert [entry.name for entry in path.parent.iterdir()] == ["set.yaml"]
 
 
-def test_a_written_set_is_only_replaced_when_told_to(tmp_path: Path):
+def test_a_written_set_is_only_replaced_when_told_to(tmp_path: Path) -> None:
     path = tmp_path / "set.yaml"
     write_questions(path, questions(("a", "Is it a?")))
     with pytest.raises(QuestionsInvalid, match=r"set.yaml exists already; .*--force"):

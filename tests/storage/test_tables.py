@@ -42,26 +42,26 @@ def read_all(path: Path) -> None:
         PLAIN.rstrip("\n"),
     ],
 )
-def test_common_ways_to_write_one_table(tmp_path: Path, content: str):
+def test_common_ways_to_write_one_table(tmp_path: Path, content: str) -> None:
     found = read_table(table(tmp_path, content))
     assert found.columns == ["image_id", "red", "round"]
     assert found.names("image_id") == ["007.jpg", "b.jpg"]
     assert found.probabilities(["red", "round"]).tolist() == [[0.5, 1], [0, 0.25]]
 
 
-def test_text_stays_text(tmp_path: Path):
+def test_text_stays_text(tmp_path: Path) -> None:
     path = table(tmp_path, "label_name,a\n00000,1\n1e3,1\nno,1\n1.0,0\nNA,0\n")
     assert read_table(path).names("label_name") == ["00000", "1e3", "no", "1.0", "NA"]
 
 
-def test_a_number_late_in_the_column_decides_nothing(tmp_path: Path):
+def test_a_number_late_in_the_column_decides_nothing(tmp_path: Path) -> None:
     rows = "".join(f"{number},{number % 2}\n" for number in range(2000))
     found = read_table(table(tmp_path, f"image_id,a\n{rows}x,0.2\n")).probabilities(["a"])
     assert found[[0, 1, -1], 0].tolist() == [0, 1, 0.2]
 
 
 @pytest.mark.parametrize("cell", ["", " ", "NA", "nan", "null", "None", "n/a"])
-def test_an_empty_cell_is_no_answer(tmp_path: Path, cell: str):
+def test_an_empty_cell_is_no_answer(tmp_path: Path, cell: str) -> None:
     found = read_table(table(tmp_path, f"image_id,a,b\nx,{cell},1\n")).probabilities(["a", "b"])
     np.testing.assert_equal(found, [[np.nan, 1]])
 
@@ -75,7 +75,7 @@ def test_an_empty_cell_is_no_answer(tmp_path: Path, cell: str):
         (["yes", "0.5", None], [1, 0.5, np.nan]),
     ],
 )
-def test_parquet_keeps_its_types(tmp_path: Path, values: list[Any], expected: list[float]):
+def test_parquet_keeps_its_types(tmp_path: Path, values: list[Any], expected: list[float]) -> None:
     path = tmp_path / "table.pq"
     frame = pl.DataFrame({"__index_level_0__": [0, 1, 2], "image_id": ["a", "b", "c"], "x": values})
     frame.with_columns(pl.col("image_id").cast(pl.Categorical)).write_parquet(path)
@@ -105,14 +105,14 @@ def test_parquet_keeps_its_types(tmp_path: Path, values: list[Any], expected: li
         (bytes(100), "has no rows"),
     ],
 )
-def test_another_content_is_one_line(tmp_path: Path, content: str | bytes, reason: str):
+def test_another_content_is_one_line(tmp_path: Path, content: str | bytes, reason: str) -> None:
     with pytest.raises(TableInvalid, match=reason) as caught:
         read_all(table(tmp_path, content))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("column", "values"), [("image_id", [0.5]), ("a", [[1]]), ("a", [{"yes": 1}])])
-def test_columns_of_another_kind(tmp_path: Path, column: str, values: list[Any]):
+def test_columns_of_another_kind(tmp_path: Path, column: str, values: list[Any]) -> None:
     path = tmp_path / "table.parquet"
     pl.DataFrame({"image_id": ["x"], "a": [1]} | {column: values}).write_parquet(path)
     with pytest.raises(TableInvalid, match=f"column '{column}' of .* holds"):
@@ -120,7 +120,7 @@ def test_columns_of_another_kind(tmp_path: Path, column: str, values: list[Any])
 
 
 @pytest.mark.parametrize("name", ["none.csv", "folder"])
-def test_no_file(tmp_path: Path, name: str):
+def test_no_file(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(TableInvalid, match="cannot read table"):
         read_table(tmp_path / name)

@@ -128,7 +128,7 @@ def refused(work: Callable[[], object]) -> AspectsError:
 @pytest.mark.parametrize(("name", "damage"), CASES)
 def test_a_damaged_run_is_one_line_in_train_evaluate_and_export(
     finished: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path, name: str, damage: Damage
-):
+) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     damage(run / name)
     before = {path.name: path.lstat().st_mtime_ns for path in run.iterdir()}
@@ -150,7 +150,7 @@ def test_a_damaged_run_is_one_line_in_train_evaluate_and_export(
 @pytest.mark.parametrize("name", ["run.json", "result.json"])
 def test_a_run_of_a_newer_release_is_refused(
     finished: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path, name: str, version: object
-):
+) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     changed(version=version, new_field=1)(run / name)
     for work in (
@@ -164,7 +164,7 @@ def test_a_run_of_a_newer_release_is_refused(
 
 def test_fields_of_a_later_release_are_ignored(
     finished: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     values = json.loads((run / "run.json").read_text())
     values["config"]["new_setting"] = values["new_field"] = 1
@@ -181,7 +181,7 @@ def test_fields_of_a_later_release_are_ignored(
 @pytest.mark.parametrize("name", ["run.json", "result.json", "student.safetensors"])
 def test_a_file_that_cannot_be_read_now_is_not_a_missing_one(
     finished: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path, name: str
-):
+) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     (run / name).unlink()
     (run / name).symlink_to("/proc/self/mem")  # a file whose reading is an input/output error
@@ -199,7 +199,7 @@ def test_a_file_that_cannot_be_read_now_is_not_a_missing_one(
 )
 def test_the_weights_of_an_old_run_have_no_digest_but_have_to_fit(
     runs: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path, damage: Damage
-):
+) -> None:
     run = Path(shutil.copytree(runs / "classifier", tmp_path / "run"))
     damage(run / "student.safetensors")
     for work in (lambda: evaluate(run, dataset, plain.image), lambda: export(run, tmp_path / "out", ["safetensors"])):
@@ -208,7 +208,7 @@ def test_the_weights_of_an_old_run_have_no_digest_but_have_to_fit(
 
 def test_old_runs_are_read_and_not_trained_again(
     runs: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     run = Path(shutil.copytree(runs / "classifier", tmp_path / "run"))
     found = train(CLASSIFIER, dataset, plain, run, progress=False, on_epoch=lambda log: pytest.fail("trained again"))
     assert (found.best_epoch, len(found.epochs), found.weights) == (3, 3, None)
@@ -221,14 +221,16 @@ def test_old_runs_are_read_and_not_trained_again(
 
 
 @pytest.mark.parametrize("damage", [written(b""), written(b"5"), changed(top1="high"), truncated(0.5), a_folder])
-def test_a_damaged_evaluation_is_none(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Damage):
+def test_a_damaged_evaluation_is_none(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Damage
+) -> None:
     run = Path(shutil.copytree(runs / "classifier", tmp_path / "run"))
     damage(run / "evaluation-test.json")
     assert read_evaluation(run, "test") is None
     assert capsys.readouterr().err == f"note: {run / 'evaluation-test.json'} is damaged; evaluating again\n"
 
 
-def test_another_score_is_not_believed(finished: Path, dataset: FileDataset, tmp_path: Path):
+def test_another_score_is_not_believed(finished: Path, dataset: FileDataset, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     before = evaluate(run, dataset)
     assert read_evaluation(run, "test") == before
@@ -237,7 +239,7 @@ def test_another_score_is_not_believed(finished: Path, dataset: FileDataset, tmp
 
 
 @pytest.mark.parametrize("version", [99, 2.5, "99"])
-def test_a_newer_evaluation_is_refused(runs: Path, tmp_path: Path, version: object):
+def test_a_newer_evaluation_is_refused(runs: Path, tmp_path: Path, version: object) -> None:
     run = Path(shutil.copytree(runs / "classifier", tmp_path / "run"))
     changed(version=version)(run / "evaluation-test.json")
     assert isinstance(refused(lambda: read_evaluation(run, "test")), VersionUnsupported)

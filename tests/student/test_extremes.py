@@ -89,7 +89,9 @@ CASES = [
 
 @pytest.mark.parametrize("level", ["image", "class"])
 @pytest.mark.parametrize("name", CASES)
-def test_every_method_stands_it(config: StudentConfig, dataset: FileDataset, answers: Answers, name: str, level: str):
+def test_every_method_stands_it(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, name: str, level: str
+) -> None:
     dataset, answers, settings = case_of(name, dataset, answers)
     known = TeacherAnswers(image=answers) if level == "image" else TeacherAnswers(classes=answers)
     given = {"val_fraction": 0.0, "missing_answers": "drop", "network": "none", **settings}
@@ -119,7 +121,7 @@ def assert_a_step_works(config: StudentConfig, dataset: FileDataset, examples: E
 @pytest.mark.parametrize("method", METHODS)
 def test_images_that_all_lack_a_label_teach_by_a_network_alone(
     config: StudentConfig, dataset: FileDataset, answers: Answers, method: str
-):
+) -> None:
     dataset = without_label(dataset, *dataset.class_names)
     config = config.replace(method=method, network="none")
     records = select(dataset, ("unlabelled",))
@@ -131,7 +133,7 @@ def test_images_that_all_lack_a_label_teach_by_a_network_alone(
         join_examples(config, dataset, records, TeacherAnswers(image=answers))
 
 
-def test_a_dataset_of_one_class_is_refused(config: StudentConfig, dataset: FileDataset, answers: Answers):
+def test_a_dataset_of_one_class_is_refused(config: StudentConfig, dataset: FileDataset, answers: Answers) -> None:
     lone = dataclasses.replace(
         dataset, class_names=("blue",), records=[record for record in dataset.records if record.label == 0]
     )
@@ -141,7 +143,7 @@ def test_a_dataset_of_one_class_is_refused(config: StudentConfig, dataset: FileD
 
 def test_batches_of_one_image_are_refused_where_the_backbone_cannot(
     config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
-):
+) -> None:
     lone = config.replace(batch_size=1, backbone="resnet10t")
     with pytest.raises(ConfigInvalid, match="batches of two images or more: set batch_size"):
         train(lone, dataset, TeacherAnswers(image=answers), tmp_path / "refused", progress=False)
@@ -153,7 +155,7 @@ def test_batches_of_one_image_are_refused_where_the_backbone_cannot(
 
 
 @pytest.mark.parametrize("name", CASES[4:9])
-def test_questions_are_reported_whatever_their_answers(dataset: FileDataset, answers: Answers, name: str):
+def test_questions_are_reported_whatever_their_answers(dataset: FileDataset, answers: Answers, name: str) -> None:
     dataset, answers, _ = case_of(name, dataset, answers)
     uses = answers_uses(dataset, answers)
     assert np.isfinite(uses["missed"].to_numpy()).all()
@@ -161,7 +163,7 @@ def test_questions_are_reported_whatever_their_answers(dataset: FileDataset, ans
 
 def test_terms_of_several_methods_have_outputs_of_their_own(
     config: StudentConfig, dataset: FileDataset, answers: Answers
-):
+) -> None:
     examples = join_examples(
         config.replace(method="recommended+makd+random+lavid"),
         dataset,

@@ -81,7 +81,7 @@ def seen(examples: Examples) -> tuple[bytes, ...]:
 @pytest.mark.parametrize("about", ["images", "classes", "both"])
 def test_no_method_learns_from_a_hidden_label(
     few: StudentConfig, partly: FileDataset, answers: Answers, about: str, name: str
-):
+) -> None:
     few = few.replace(method=name, network="none")
     found = []
     for dataset in (partly, relabelled(partly, few)):
@@ -97,7 +97,7 @@ def test_no_method_learns_from_a_hidden_label(
 @pytest.mark.parametrize("method", GROUPS)
 def test_the_weights_are_the_same_to_the_bit(
     few: StudentConfig, partly: FileDataset, answers: Answers, tmp_path: Path, method: str
-):
+) -> None:
     weights = []
     for number, dataset in enumerate((partly, relabelled(partly, few))):
         known, folder = knowledge_of(dataset, answers), tmp_path / str(number)
@@ -110,14 +110,14 @@ def test_the_weights_are_the_same_to_the_bit(
     assert weights[0] == weights[1]
 
 
-def test_the_report_on_questions_knows_no_more(few: StudentConfig, partly: FileDataset, answers: Answers):
+def test_the_report_on_questions_knows_no_more(few: StudentConfig, partly: FileDataset, answers: Answers) -> None:
     uses = [answers_uses(dataset, answers, few) for dataset in (partly, relabelled(partly, few))]
     assert uses[0].equals(uses[1])
 
 
 def test_a_class_that_nobody_answered_about_says_nothing_about_hidden_images(
     few: StudentConfig, dataset: FileDataset, answers: Answers
-):
+) -> None:
     few = few.replace(method="recommended-classes", missing_answers="drop", val_fraction=0.0)
     found = []
     for images in (dataset, relabelled(dataset, few)):
@@ -129,7 +129,7 @@ def test_a_class_that_nobody_answered_about_says_nothing_about_hidden_images(
 @pytest.mark.parametrize("name", ["posterior", "recommended", "makd", "blend", "lavid", "class-mean"])
 def test_answers_about_classes_do_not_name_the_class_of_hidden_images(
     few: StudentConfig, dataset: FileDataset, name: str
-):
+) -> None:
     known = TeacherAnswers(image=of_classes(dataset))  # recognised by what it says of itself
     assert known.image is None
     examples = join_examples(few.replace(method=name), dataset, training_records(dataset), known)
@@ -139,7 +139,7 @@ def test_answers_about_classes_do_not_name_the_class_of_hidden_images(
     assert (examples.labels_N[examples.train_indices] != UNKNOWN).all()
 
 
-def test_labels_are_shown_evenly_and_more_of_them_add_to_fewer(few: StudentConfig, dataset: FileDataset):
+def test_labels_are_shown_evenly_and_more_of_them_add_to_fewer(few: StudentConfig, dataset: FileDataset) -> None:
     records = training_records(dataset)
     everything = np.ones(len(records), dtype=bool)
     before: set[int] = set()
@@ -155,7 +155,7 @@ def test_labels_are_shown_evenly_and_more_of_them_add_to_fewer(few: StudentConfi
 
 def test_a_larger_network_sees_the_labels_of_its_student(
     few: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
-):
+) -> None:
     settings = few.replace(method="base", val_fraction=0.0).to_dict()
     grid = Grid(settings=settings, axes={"method": ["kd"], "label_fraction": [0.5, 1.0]}, seeds=[0, 1], network={})
     results = run_experiment(grid, dataset, TeacherAnswers(image=answers), tmp_path, progress=False)
@@ -175,7 +175,7 @@ def test_a_larger_network_sees_the_labels_of_its_student(
 
 def test_students_of_an_older_experiment_keep_its_network(
     few: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
-):
+) -> None:
     student = few.replace(method="kd", network=str(tmp_path / "network"), label_fraction=1.0)
     train(student.replace(method="base"), dataset, TeacherAnswers(), tmp_path / "network", progress=False)
     train(student, dataset, TeacherAnswers(image=answers), tmp_path / "kd" / "seed-0", progress=False)

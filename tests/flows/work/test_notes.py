@@ -10,7 +10,7 @@ from storage.images import decoder_warnings
 from tests.storage.datasets.pictures import draw, write
 
 
-def test_notes_are_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_notes_are_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw(tmp_path / "set" / "train" / "daisy" / "1.png")
     write(tmp_path / "set" / "train" / "daisy" / "1.txt", "")
     for _ in range(2):
@@ -20,7 +20,7 @@ def test_notes_are_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert err == "note: dataset 'set': skipped 1 file without the name of an image: 1 .txt\n"
 
 
-def test_an_image_in_two_splits_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_an_image_in_two_splits_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for split in ("train", "test"):
         draw(tmp_path / "both" / split / "daisy" / "1.png")
     for _ in range(2):
@@ -29,7 +29,7 @@ def test_an_image_in_two_splits_is_said_once(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().err == told
 
 
-def test_what_decoders_warned_of_is_one_line(capsys: pytest.CaptureFixture[str]):
+def test_what_decoders_warned_of_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     for name in (b"first", b"second"):
         with decoder_warnings.kept_warnings(name):
             decoder_warnings._keep("Corrupt EXIF data")

@@ -10,20 +10,20 @@ from storage.datasets.folder import image_folder
 from tests.storage.datasets.pictures import draw
 
 
-def test_select_keeps_the_datasets_order(tmp_path: Path):
+def test_select_keeps_the_datasets_order(tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         draw(tmp_path / split / "daisy" / "1.png")
     dataset = image_folder(tmp_path)
     assert [record.split for record in select(dataset, ["test", "train"])] == ["train", "test"]
 
 
-def test_select_refuses_a_split_that_is_not_there(tmp_path: Path):
+def test_select_refuses_a_split_that_is_not_there(tmp_path: Path) -> None:
     draw(tmp_path / "train" / "daisy" / "1.png")
     with pytest.raises(DatasetInvalid, match="has no split 'tset'; it has train"):
         select(image_folder(tmp_path), ["tset"])
 
 
-def test_a_subset_is_small_when_pickled_and_reads_the_same(tmp_path: Path):
+def test_a_subset_is_small_when_pickled_and_reads_the_same(tmp_path: Path) -> None:
     for number in range(50):
         draw(tmp_path / "train" / "daisy" / f"{number:02d}.png", shade=number)
     dataset = image_folder(tmp_path)

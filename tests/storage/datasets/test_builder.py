@@ -23,7 +23,7 @@ def add(to: DetectionBuilder, image: str, *boxes: Box, split: str = "train") -> 
     to.add(image, split, Path("data") / image, (8, 8), boxes, "a.json")
 
 
-def test_what_is_left_out_is_counted_in_one_line():
+def test_what_is_left_out_is_counted_in_one_line() -> None:
     images = builder()
     images.remark("train", NOT_THERE, "2.jpg")
     images.remark("train", NOT_THERE, "3.jpg")
@@ -38,14 +38,14 @@ def test_what_is_left_out_is_counted_in_one_line():
     assert untrained == "1 class without a box in train: dog"
 
 
-def test_a_dataset_in_order_has_no_notes():
+def test_a_dataset_in_order_has_no_notes() -> None:
     images = builder()
     add(images, "1.jpg", BOX, Box(number=8, label=1, corners=BOX.corners))
     add(images, "2.jpg", split="val")
     assert images.finish("mine").notes == ()
 
 
-def test_ids_are_given_once():
+def test_ids_are_given_once() -> None:
     images = builder()
     with pytest.raises(DatasetInvalid, match=r"^a\.json: several boxes of image 1\.jpg have the id 7"):
         add(images, "1.jpg", BOX, Box(number=7, label=1, corners=(0, 0, 2, 2)))
@@ -57,14 +57,14 @@ def test_ids_are_given_once():
         add(images, "1.jpg", split="val")
 
 
-def test_an_image_of_two_splits_is_told_of():
+def test_an_image_of_two_splits_is_told_of() -> None:
     images = builder()
     add(images, "1.jpg", BOX)
     add(images, "1.jpg", BOX, split="val")
     assert images.finish("mine").notes[0] == "val: 1 image is in another split too, e.g. 1.jpg"
 
 
-def test_a_class_that_loses_all_its_boxes_is_refused():
+def test_a_class_that_loses_all_its_boxes_is_refused() -> None:
     images = builder()
     add(images, "1.jpg", BOX)
     images.lose(1, NOT_THERE)
@@ -75,7 +75,7 @@ def test_a_class_that_loses_all_its_boxes_is_refused():
         images.finish("mine")
 
 
-def test_a_split_that_loses_all_its_boxes_is_refused():
+def test_a_split_that_loses_all_its_boxes_is_refused() -> None:
     images = builder()
     add(images, "1.jpg", BOX)
     add(images, "2.jpg", split="val")
@@ -97,16 +97,16 @@ def test_a_split_that_loses_all_its_boxes_is_refused():
 )
 def test_the_pixels_that_boxes_are_in(
     declared: tuple[int, int] | None, orientation: int, wanted: tuple[tuple[int, int], StoredSize | None]
-):
+) -> None:
     assert box_frame("a.jpg", declared, StoredSize(12, 8, orientation)) == wanted
 
 
-def test_an_image_that_cannot_be_opened_keeps_its_declared_size():
+def test_an_image_that_cannot_be_opened_keeps_its_declared_size() -> None:
     assert box_frame("a.jpg", (5, 4), None) == ((5, 4), None)
 
 
 @pytest.mark.parametrize(("declared", "orientation"), [((8, 12), 1), ((24, 16), 1), ((8, 12), 3), ((24, 16), 6)])
-def test_a_size_that_fits_neither_way_is_refused(declared: tuple[int, int], orientation: int):
+def test_a_size_that_fits_neither_way_is_refused(declared: tuple[int, int], orientation: int) -> None:
     width, height = declared
     with pytest.raises(
         DatasetInvalid, match=rf"^a\.jpg: the annotations are for {width} x {height} .* the file has 12 x 8"
@@ -115,7 +115,7 @@ def test_a_size_that_fits_neither_way_is_refused(declared: tuple[int, int], orie
 
 
 @pytest.mark.parametrize("named", ["1.jpg", "./1.jpg", "sub/1.jpg", "a..b.jpg", "sub//1.jpg"])
-def test_a_path_below_the_folder(tmp_path: Path, named: str):
+def test_a_path_below_the_folder(tmp_path: Path, named: str) -> None:
     assert inside(tmp_path, tmp_path / "train", named, "a.json") == tmp_path / "train" / named
     assert inside(tmp_path, tmp_path / "train", str(tmp_path / named), "a.json") == tmp_path / named
 
@@ -123,7 +123,7 @@ def test_a_path_below_the_folder(tmp_path: Path, named: str):
 @pytest.mark.parametrize(
     "named", ["", ".", "..", "../1.jpg", "sub/../../../1.jpg", "sub/../1.jpg", "/etc/1.jpg", "a\0b"]
 )
-def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, named: str):
+def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, named: str) -> None:
     for root in (tmp_path, Path(".")):
         with pytest.raises(
             DatasetInvalid, match=rf"^a\.json is .*, which is not a path below {re.escape(str(root))}; "

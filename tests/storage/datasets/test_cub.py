@@ -22,7 +22,7 @@ def make_cub(root: Path) -> Path:
     return root
 
 
-def test_official_split_and_readable_classes(tmp_path: Path):
+def test_official_split_and_readable_classes(tmp_path: Path) -> None:
     dataset = cub_200_2011(make_cub(tmp_path))
     assert dataset.name == "CUB_200_2011"
     assert dataset.class_names == ("Black footed Albatross", "Laysan Albatross")
@@ -34,12 +34,12 @@ def test_official_split_and_readable_classes(tmp_path: Path):
     assert dataset.read(f"images/{FILES[0]}") == (tmp_path / "images" / FILES[0]).read_bytes()
 
 
-def test_the_folder_that_the_archive_was_unpacked_in(tmp_path: Path):
+def test_the_folder_that_the_archive_was_unpacked_in(tmp_path: Path) -> None:
     make_cub(tmp_path / "CUB_200_2011")
     assert cub_200_2011(tmp_path).records == cub_200_2011(tmp_path / "CUB_200_2011").records
 
 
-def test_a_missing_list(tmp_path: Path):
+def test_a_missing_list(tmp_path: Path) -> None:
     (make_cub(tmp_path) / "classes.txt").unlink()
     with pytest.raises(DatasetInvalid, match=r"classes.txt is missing; unpack CUB_200_2011.tgz"):
         cub_200_2011(tmp_path)
@@ -65,13 +65,13 @@ def test_a_missing_list(tmp_path: Path):
         ("images.txt", "one a.jpg\n", "images.txt has 'one' where a number should be"),
     ],
 )
-def test_damaged_lists(tmp_path: Path, file: str, content: str, reason: str):
+def test_damaged_lists(tmp_path: Path, file: str, content: str, reason: str) -> None:
     write(make_cub(tmp_path) / file, content)
     with pytest.raises(DatasetInvalid, match=reason):
         cub_200_2011(tmp_path)
 
 
-def test_images_that_are_missing_are_left_out_and_told_of(tmp_path: Path):
+def test_images_that_are_missing_are_left_out_and_told_of(tmp_path: Path) -> None:
     (make_cub(tmp_path) / "images" / FILES[2]).unlink()
     write(tmp_path / "train_test_split.txt", "1 1\n2 1\n3 0\n")
     with pytest.raises(DatasetInvalid, match=r"split 'test' has no images: 1 listed image not in"):
@@ -82,7 +82,7 @@ def test_images_that_are_missing_are_left_out_and_told_of(tmp_path: Path):
     assert dataset.notes == (f"1 listed image not in {tmp_path}/images and left out: {FILES[2]}",)
 
 
-def test_a_list_in_another_encoding_is_named(tmp_path: Path):
+def test_a_list_in_another_encoding_is_named(tmp_path: Path) -> None:
     (make_cub(tmp_path) / "classes.txt").write_bytes("1 Grünfink\n".encode("latin-1"))
     with pytest.raises(DatasetInvalid, match=r"classes\.txt is not UTF-8 text \(line 1\)"):
         cub_200_2011(tmp_path)

@@ -40,14 +40,14 @@ def check(corners: Corners) -> Box | None:
     return checked_box("boxes.txt, line 3", number=0, label=0, corners=corners, size=(40, 30))
 
 
-def test_a_box_ends_where_its_image_does():
+def test_a_box_ends_where_its_image_does() -> None:
     box = check((-5, 10, 50, 31))
     assert box is not None
     assert box.corners == (0, 10, 40, 30)
 
 
 @pytest.mark.parametrize("corners", [(5, 5, 5, 20), (5, 5, 20, 5)])
-def test_a_box_without_an_area_is_none(corners: Corners):
+def test_a_box_without_an_area_is_none(corners: Corners) -> None:
     assert check(corners) is None
 
 
@@ -60,12 +60,12 @@ def test_a_box_without_an_area_is_none(corners: Corners):
         ((float("nan"), 5, 10, 8), "no numbers"),
     ],
 )
-def test_a_box_that_cannot_be_meant_is_named(corners: Corners, wanted: str):
+def test_a_box_that_cannot_be_meant_is_named(corners: Corners, wanted: str) -> None:
     with pytest.raises(DatasetInvalid, match=rf"^boxes.txt, line 3: .*{wanted}.*; correct or remove it"):
         check(corners)
 
 
-def test_every_box_that_counts_is_an_image_of_its_class(tmp_path: Path):
+def test_every_box_that_counts_is_an_image_of_its_class(tmp_path: Path) -> None:
     images = BoxImages(dataset(tmp_path), BoxView())
     assert images.name == "photos.crop"
     assert [record.image_id for record in images.records] == ["a#1.png#7", "a#1.png#8"]
@@ -73,7 +73,7 @@ def test_every_box_that_counts_is_an_image_of_its_class(tmp_path: Path):
     assert images.records[0].box == (10, 10, 20, 18)
 
 
-def test_a_crop_has_its_margin_and_ends_at_the_border(tmp_path: Path):
+def test_a_crop_has_its_margin_and_ends_at_the_border(tmp_path: Path) -> None:
     images = BoxImages(dataset(tmp_path), BoxView(margin=0.5, smallest=2))
     crop = np.asarray(decode_image(images.read("a#1.png#7")))
     assert crop.shape == (16, 20, 3)
@@ -81,7 +81,7 @@ def test_a_crop_has_its_margin_and_ends_at_the_border(tmp_path: Path):
     assert np.asarray(decode_image(images.read("a#1.png#8"))).shape == (5, 5, 3)
 
 
-def test_a_drawn_box_leaves_everything_else(tmp_path: Path):
+def test_a_drawn_box_leaves_everything_else(tmp_path: Path) -> None:
     images = BoxImages(dataset(tmp_path), BoxView(kind="drawn"))
     whole = np.asarray(Image.open(tmp_path / "b.png"))
     drawn = np.asarray(decode_image(images.read("a#1.png#7")))
@@ -93,25 +93,25 @@ def test_a_drawn_box_leaves_everything_else(tmp_path: Path):
     assert images.name == "photos.drawn"
 
 
-def test_a_box_too_small_to_see_is_not_shown(tmp_path: Path):
+def test_a_box_too_small_to_see_is_not_shown(tmp_path: Path) -> None:
     with pytest.raises(ImageUnreadable, match="box of 3 x 3 pixels is too small to see"):
         BoxImages(dataset(tmp_path), BoxView()).read("a#1.png#8")
 
 
 @pytest.mark.parametrize("corners", [(50, 5, 60, 15), (5, 30, 15, 40), (-20, 5, 0, 15), (5, -20, 15, 0)])
 @pytest.mark.parametrize("view", [BoxView(), BoxView(kind="drawn")])
-def test_a_box_outside_the_image_is_not_shown(corners: Corners, view: BoxView):
+def test_a_box_outside_the_image_is_not_shown(corners: Corners, view: BoxView) -> None:
     with pytest.raises(ImageUnreadable, match="outside the image of 40 x 30 pixels"):
         view.show(Image.new("RGB", (40, 30)), corners)
 
 
-def test_the_same_pixels_are_the_same_bytes(tmp_path: Path):
+def test_the_same_pixels_are_the_same_bytes(tmp_path: Path) -> None:
     one, other = (BoxImages(dataset(tmp_path), BoxView()) for _ in range(2))
     assert one.read("a#1.png#7") == other.read("a#1.png#7")
     assert Image.open(io.BytesIO(one.read("a#1.png#7"))).format == "PPM"
 
 
-def test_a_view_that_makes_no_sense_is_refused():
+def test_a_view_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(DatasetInvalid, match="use crop or drawn"):
         BoxView(kind="cut")  # type: ignore[arg-type]
     for margin, smallest in ((-1.0, 8.0), (float("inf"), 8.0), (float("nan"), 8.0), (0.0, float("nan"))):
@@ -119,14 +119,14 @@ def test_a_view_that_makes_no_sense_is_refused():
             BoxView(margin=margin, smallest=smallest)
 
 
-def test_a_dataset_without_boxes_has_nothing_to_ask_about(tmp_path: Path):
+def test_a_dataset_without_boxes_has_nothing_to_ask_about(tmp_path: Path) -> None:
     empty = DetectionDataset(name="empty", class_names=("a",), records=[], paths={}, boxes={}, sizes={})
     with pytest.raises(DatasetInvalid, match="no boxes to ask about"):
         BoxImages(empty, BoxView())
 
 
 @pytest.mark.parametrize("kind", ["crop", "drawn"])
-def test_a_subset_of_boxes_reads_the_same_in_another_process(tmp_path: Path, kind: BoxKind):
+def test_a_subset_of_boxes_reads_the_same_in_another_process(tmp_path: Path, kind: BoxKind) -> None:
     boxes = BoxImages(dataset(tmp_path), BoxView(kind=kind, smallest=1))
     part = pickle.loads(pickle.dumps(boxes.subset(boxes.records[1:])))
     assert (part.name, list(part.records)) == (boxes.name, boxes.records[1:])

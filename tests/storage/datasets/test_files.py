@@ -25,7 +25,7 @@ def photos(root: Path, *names: str) -> Path:
     return root
 
 
-def test_every_suffix_that_pillow_opens_is_an_images():
+def test_every_suffix_that_pillow_opens_is_an_images() -> None:
     opened = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     left_out = {suffix for suffix, kind in Image.registered_extensions().items() if kind in LEFT_OUT}
     assert opened - left_out <= IMAGE_SUFFIXES
@@ -33,7 +33,7 @@ def test_every_suffix_that_pillow_opens_is_an_images():
 
 
 @pytest.mark.parametrize("suffix", [".mpo", ".MPO", ".JP2", ".Tga", ".heic", ".psd", ".jpeg"])
-def test_a_class_of_uncommon_files_is_there(tmp_path: Path, suffix: str):
+def test_a_class_of_uncommon_files_is_there(tmp_path: Path, suffix: str) -> None:
     dataset = image_folder(photos(tmp_path, f"train/rose/1{suffix}"))
     assert [record.image_id for record in dataset.records] == ["train/daisy/1.png", f"train/rose/1{suffix}"]
     assert dataset.notes == ()
@@ -51,14 +51,14 @@ def test_a_class_of_uncommon_files_is_there(tmp_path: Path, suffix: str):
         (["test/rose/1.jpg"], "split 'test' has no image of 1 class: daisy"),
     ],
 )  # fmt: skip
-def test_what_is_left_out_is_said(tmp_path: Path, names: list[str], note: str):
+def test_what_is_left_out_is_said(tmp_path: Path, names: list[str], note: str) -> None:
     assert note in image_folder(photos(tmp_path, *names)).notes
 
 
 @pytest.mark.parametrize(
     "name", [".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints/1.png", "__MACOSX/._1.png", ".hidden.jpg"]
 )
-def test_what_computers_leave_behind_is_not_worth_a_line(tmp_path: Path, name: str):
+def test_what_computers_leave_behind_is_not_worth_a_line(tmp_path: Path, name: str) -> None:
     dataset = image_folder(photos(tmp_path, f"train/daisy/{name}", name))
     assert ([record.image_id for record in dataset.records], dataset.notes) == (["train/daisy/1.png"], ())
 
@@ -72,12 +72,12 @@ def test_what_computers_leave_behind_is_not_worth_a_line(tmp_path: Path, name: s
         (["Train/rose/1.jpg"], r"has the split 'train' twice: Train and train; merge them"),
     ],
 )
-def test_a_class_or_split_that_loses_everything_is_refused(tmp_path: Path, names: list[str], reason: str):
+def test_a_class_or_split_that_loses_everything_is_refused(tmp_path: Path, names: list[str], reason: str) -> None:
     with pytest.raises(DatasetInvalid, match=reason):
         image_folder(photos(tmp_path, *names))
 
 
-def test_usual_splits_are_known_in_capitals(tmp_path: Path):
+def test_usual_splits_are_known_in_capitals(tmp_path: Path) -> None:
     for name in ("TEST/daisy/1.png", "Train/daisy/1.png", "Extra/daisy/1.png", "Unlabelled/1.png"):
         draw(tmp_path / name)
     assert [(record.split, record.image_id) for record in image_folder(tmp_path).records] == [
@@ -88,7 +88,7 @@ def test_usual_splits_are_known_in_capitals(tmp_path: Path):
     ]
 
 
-def test_a_pipe_and_a_socket_are_skipped_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_pipe_and_a_socket_are_skipped_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = photos(tmp_path) / "train" / "daisy"
     os.mkfifo(folder / "2.jpg")
     monkeypatch.chdir(folder)  # a socket's path must be short
@@ -100,7 +100,7 @@ def test_a_pipe_and_a_socket_are_skipped_with_the_reason(tmp_path: Path, monkeyp
     assert note == ("skipped 2 pipes, devices or sockets among the files: train/daisy/2.jpg, train/daisy/3.jpg")
 
 
-def test_a_link_to_a_folder_above_brings_no_other_class_in(tmp_path: Path):
+def test_a_link_to_a_folder_above_brings_no_other_class_in(tmp_path: Path) -> None:
     draw(tmp_path / "train" / "rose" / "1.png")
     photos(tmp_path)
     os.symlink("..", tmp_path / "train" / "daisy" / "up")
@@ -115,20 +115,20 @@ def test_a_link_to_a_folder_above_brings_no_other_class_in(tmp_path: Path):
     assert dataset.notes == ("skipped 2 links back to a folder above: train/daisy/up, train/rose/everything",)
 
 
-def test_folders_nested_without_end_are_refused(tmp_path: Path):
+def test_folders_nested_without_end_are_refused(tmp_path: Path) -> None:
     deep = tmp_path.joinpath("train", "daisy", *("a" * 60))
     deep.mkdir(parents=True)
     with pytest.raises(DatasetInvalid, match="nested more than 50 levels deep"):
         images_below(tmp_path / "train" / "daisy", tmp_path, Skipped())
 
 
-def test_a_long_list_of_kinds_is_cut():
+def test_a_long_list_of_kinds_is_cut() -> None:
     skipped = Skipped()
     skipped.suffixes.update({f".{letter}": 1 for letter in "abcdefg"})
     assert skipped.by_suffix() == "1 .a, 1 .b, 1 .c, 1 .d, 1 .e and 2 more"
 
 
-def test_what_became_a_pipe_is_not_waited_for(tmp_path: Path):
+def test_what_became_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     dataset = image_folder(photos(tmp_path))
     path = tmp_path / "train" / "daisy" / "1.png"
     path.unlink()
@@ -137,7 +137,7 @@ def test_what_became_a_pipe_is_not_waited_for(tmp_path: Path):
         dataset.read("train/daisy/1.png")
 
 
-def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path):
+def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path) -> None:
     dataset = image_folder(photos(tmp_path))
     with (tmp_path / "train" / "daisy" / "1.png").open("r+b") as file:
         file.truncate(1 << 34)  # takes no space

@@ -34,7 +34,7 @@ def oriented(path: Path, orientation: int, size: tuple[int, int] = (12, 8)) -> P
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_the_header_agrees_with_the_decoded_image(tmp_path: Path, suffix: str, orientation: int):
+def test_the_header_agrees_with_the_decoded_image(tmp_path: Path, suffix: str, orientation: int) -> None:
     path = oriented(tmp_path / f"a{suffix}", orientation)
     found = read_size(path)
     assert found is not None
@@ -44,14 +44,14 @@ def test_the_header_agrees_with_the_decoded_image(tmp_path: Path, suffix: str, o
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_corners_turn_with_the_pixels(tmp_path: Path, orientation: int):
+def test_corners_turn_with_the_pixels(tmp_path: Path, orientation: int) -> None:
     path = oriented(tmp_path / "a.png", orientation)
     rows, columns = np.nonzero(np.asarray(decode_image(path.read_bytes()))[..., 0])
     white = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
     assert StoredSize(12, 8, orientation).turn((2, 1, 5, 3)) == white
 
 
-def test_exif_behind_the_pixels_of_a_png_counts(tmp_path: Path):
+def test_exif_behind_the_pixels_of_a_png_counts(tmp_path: Path) -> None:
     data = oriented(tmp_path / "a.png", 6).read_bytes()
     start = data.index(b"eXIf") - 4
     end = start + 12 + int.from_bytes(data[start : start + 4], "big")
@@ -62,17 +62,17 @@ def test_exif_behind_the_pixels_of_a_png_counts(tmp_path: Path):
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"comment": "c" * 5000}, {"xmp": b"x"}])
-def test_any_jpeg_without_exif(tmp_path: Path, options: dict[str, object]):
+def test_any_jpeg_without_exif(tmp_path: Path, options: dict[str, object]) -> None:
     Image.new("RGB", (300, 20)).save(tmp_path / "a.jpg", **options)  # type: ignore[arg-type]
     assert read_size(tmp_path / "a.jpg") == StoredSize(300, 20)
 
 
 @pytest.mark.parametrize("value", [0, 9, 77])
-def test_an_orientation_that_does_not_exist_is_upright(tmp_path: Path, value: int):
+def test_an_orientation_that_does_not_exist_is_upright(tmp_path: Path, value: int) -> None:
     assert read_size(oriented(tmp_path / "a.jpg", value)) == StoredSize(12, 8)
 
 
-def test_reading_a_header_prints_nothing(tmp_path: Path):
+def test_reading_a_header_prints_nothing(tmp_path: Path) -> None:
     Image.new("1", (9500, 9500)).save(tmp_path / "a.png")  # so many pixels that Pillow warns
     code = f"""
 from pathlib import Path
@@ -84,7 +84,7 @@ print(read_size(Path({str(tmp_path / "a.png")!r})).stored)
     assert (ended.stdout, ended.stderr) == ("(9500, 9500)\n", "")
 
 
-def test_what_is_no_image(tmp_path: Path):
+def test_what_is_no_image(tmp_path: Path) -> None:
     write(tmp_path / "text.jpg", "no image")
     write(tmp_path / "empty.jpg", "")
     buffer = io.BytesIO()

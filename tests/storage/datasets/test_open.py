@@ -16,29 +16,29 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_a_folder(photos: Path):
+def test_a_folder(photos: Path) -> None:
     dataset = open_dataset(str(photos))
     assert (dataset.name, len(dataset.records)) == ("photos", 1)
     assert open_dataset(str(photos), name="mine").name == "mine"
 
 
-def test_a_folder_below_home(photos: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder_below_home(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(photos.parent))
     assert open_dataset("~/photos").name == "photos"
 
 
-def test_a_folder_with_a_colon_in_its_name(tmp_path: Path):
+def test_a_folder_with_a_colon_in_its_name(tmp_path: Path) -> None:
     draw(tmp_path / "set:one" / "train" / "daisy" / "1.png")
     assert len(open_dataset(os.path.join(tmp_path, "set:one"), name="one").records) == 1
 
 
-def test_cub_is_recognised(tmp_path: Path):
+def test_cub_is_recognised(tmp_path: Path) -> None:
     make_cub(tmp_path)
     assert open_dataset(str(tmp_path)).records == open_dataset(f"cub:{tmp_path}").records
     assert open_dataset(str(tmp_path)).name == "CUB_200_2011"
 
 
-def test_a_plain_folder_does_not_need_torchvision_or_datasets(photos: Path):
+def test_a_plain_folder_does_not_need_torchvision_or_datasets(photos: Path) -> None:
     import subprocess
     import sys
 
@@ -60,25 +60,25 @@ def test_a_plain_folder_does_not_need_torchvision_or_datasets(photos: Path):
         ("no/such/folder", "no folder at no/such/folder"),
     ],
 )
-def test_what_is_no_dataset(source: str, reason: str):
+def test_what_is_no_dataset(source: str, reason: str) -> None:
     with pytest.raises(DatasetInvalid, match=reason):
         open_dataset(source)
 
 
 @pytest.mark.parametrize("name", ["a/b", "a=b", "50%", "..", ".hidden"])
-def test_a_name_that_would_bend_the_stores_path(photos: Path, name: str):
+def test_a_name_that_would_bend_the_stores_path(photos: Path, name: str) -> None:
     with pytest.raises(DatasetInvalid, match="cannot name a folder"):
         open_dataset(str(photos), name=name)
 
 
-def test_root_is_where_torchvision_looks(tmp_path: Path):
+def test_root_is_where_torchvision_looks(tmp_path: Path) -> None:
     with pytest.raises(DatasetInvalid, match=f"no DTD at {tmp_path}/dtd .*--root"):
         open_dataset("torchvision:DTD", root=tmp_path)
     with pytest.raises(DatasetInvalid, match="no DTD at data/dtd"):
         open_dataset("torchvision:DTD")
 
 
-def test_a_file_is_no_folder(tmp_path: Path):
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
     write(tmp_path / "list.csv", "a,b")
     with pytest.raises(DatasetInvalid, match="no folder at"):
         open_dataset(str(tmp_path / "list.csv"))

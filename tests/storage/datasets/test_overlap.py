@@ -19,13 +19,13 @@ def dataset(root: Path, *, copies: int = 1) -> Path:
     return root
 
 
-def test_the_same_image_in_two_splits_is_said(tmp_path: Path):
+def test_the_same_image_in_two_splits_is_said(tmp_path: Path) -> None:
     draw(tmp_path / "train" / "a" / "again.png", shade=0)  # twice in one split harms nobody
     found = shared_images(image_folder(dataset(tmp_path)))
     assert found == "1 image in more than one split: train/a/0.png = test/a/copy0.png"
 
 
-def test_splits_without_a_common_image(tmp_path: Path):
+def test_splits_without_a_common_image(tmp_path: Path) -> None:
     write(tmp_path / "train" / "a" / "empty.png", "")
     write(tmp_path / "test" / "a" / "empty.png", "")
     assert shared_images(image_folder(dataset(tmp_path, copies=0))) is None
@@ -34,6 +34,6 @@ def test_splits_without_a_common_image(tmp_path: Path):
 @pytest.mark.parametrize(("limit", "value"), [("MOST_FILES", 6), ("MOST_BYTES", 100), ("MOST_SECONDS", 0)])
 def test_a_large_or_slow_dataset_is_not_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
-):
+) -> None:
     monkeypatch.setattr(overlap, limit, value)
     assert shared_images(image_folder(dataset(tmp_path))) is None

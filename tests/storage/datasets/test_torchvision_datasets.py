@@ -97,12 +97,12 @@ def rows(dataset: FileDataset) -> list[tuple[str, str, str]]:
     return [(record.split, record.label_name, record.image_id) for record in dataset.records]
 
 
-def test_every_dataset_has_a_copy_here():
+def test_every_dataset_has_a_copy_here() -> None:
     assert MAKERS.keys() == SOURCES.keys()
 
 
 @pytest.mark.parametrize("key", SOURCES)
-def test_every_image_is_the_files_own_bytes_under_its_own_id(key: str, tmp_path: Path):
+def test_every_image_is_the_files_own_bytes_under_its_own_id(key: str, tmp_path: Path) -> None:
     dataset = opened(key, tmp_path)
     base = tmp_path / SOURCES[key].folder
     assert dataset.name == key
@@ -113,7 +113,7 @@ def test_every_image_is_the_files_own_bytes_under_its_own_id(key: str, tmp_path:
 
 
 @pytest.mark.parametrize("key", sorted(set(SOURCES) - {"Caltech101"}))
-def test_labels_are_those_that_torchvision_returns(key: str, tmp_path: Path):
+def test_labels_are_those_that_torchvision_returns(key: str, tmp_path: Path) -> None:
     labels = {record.image_id: record.label for record in opened(key, tmp_path).records if record.split == "test"}
     there = getattr(torchvision.datasets, key)(tmp_path, split="test")
     files = SOURCES[key].files(there)
@@ -122,7 +122,7 @@ def test_labels_are_those_that_torchvision_returns(key: str, tmp_path: Path):
         assert labels[path.relative_to(tmp_path / SOURCES[key].folder).as_posix()] == there[number][1]
 
 
-def test_stanford_cars_keeps_files_of_one_name_apart(tmp_path: Path):
+def test_stanford_cars_keeps_files_of_one_name_apart(tmp_path: Path) -> None:
     assert rows(opened("StanfordCars", tmp_path)) == [
         ("train", "Ram C/V Cargo Van Minivan 2012", "cars_train/00002.jpg"),
         ("train", "Geo Metro Convertible 1993", "cars_train/00001.jpg"),
@@ -131,7 +131,7 @@ def test_stanford_cars_keeps_files_of_one_name_apart(tmp_path: Path):
     ]
 
 
-def test_pets_trainval_is_train(tmp_path: Path):
+def test_pets_trainval_is_train(tmp_path: Path) -> None:
     assert rows(opened("OxfordIIITPet", tmp_path)) == [
         ("train", "Abyssinian", "images/Abyssinian_100.jpg"),
         ("train", "Shiba Inu", "images/shiba_inu_3.jpg"),
@@ -140,7 +140,7 @@ def test_pets_trainval_is_train(tmp_path: Path):
     ]
 
 
-def test_dtd_trains_on_train_and_val_of_its_first_partition(tmp_path: Path):
+def test_dtd_trains_on_train_and_val_of_its_first_partition(tmp_path: Path) -> None:
     assert rows(opened("DTD", tmp_path)) == [
         ("train", "banded", "dtd/images/banded/banded_0001.jpg"),
         ("train", "banded", "dtd/images/banded/banded_0002.jpg"),
@@ -151,7 +151,7 @@ def test_dtd_trains_on_train_and_val_of_its_first_partition(tmp_path: Path):
     ]
 
 
-def test_flowers_keeps_its_three_splits(tmp_path: Path):
+def test_flowers_keeps_its_three_splits(tmp_path: Path) -> None:
     dataset = opened("Flowers102", tmp_path)
     assert rows(dataset) == [
         ("train", "pink primrose", "jpg/image_00006.jpg"),
@@ -164,7 +164,7 @@ def test_flowers_keeps_its_three_splits(tmp_path: Path):
     assert len(dataset.class_names) == 102
 
 
-def test_aircraft_classes_are_variants(tmp_path: Path):
+def test_aircraft_classes_are_variants(tmp_path: Path) -> None:
     assert rows(opened("FGVCAircraft", tmp_path)) == [
         ("train", "707-320", "data/images/0034309.jpg"),
         ("train", "F/A-18", "data/images/1025794.jpg"),
@@ -173,7 +173,7 @@ def test_aircraft_classes_are_variants(tmp_path: Path):
     ]
 
 
-def test_caltech_trains_on_two_thirds_of_each_class_and_never_on_the_background(tmp_path: Path):
+def test_caltech_trains_on_two_thirds_of_each_class_and_never_on_the_background(tmp_path: Path) -> None:
     dataset = opened("Caltech101", tmp_path)
     counted = [(split, name) for split, name, _ in rows(dataset)]
     assert dataset.class_names == ("ant", "yin_yang")
@@ -185,7 +185,7 @@ def test_caltech_trains_on_two_thirds_of_each_class_and_never_on_the_background(
     }
 
 
-def test_caltech_split_is_the_same_on_every_machine(tmp_path: Path):
+def test_caltech_split_is_the_same_on_every_machine(tmp_path: Path) -> None:
     # The last third by `printf 0/ant/image_0001.jpg | sha256sum`, and so on.
     assert [
         image_id.partition("/")[2] for split, _, image_id in rows(opened("Caltech101", tmp_path)) if split == "test"
@@ -197,19 +197,19 @@ def test_caltech_split_is_the_same_on_every_machine(tmp_path: Path):
     ]
 
 
-def test_names_may_be_written_in_any_case(tmp_path: Path):
+def test_names_may_be_written_in_any_case(tmp_path: Path) -> None:
     make_dtd(tmp_path)
     assert torchvision_dataset("dtd", root=tmp_path).name == "DTD"
     assert torchvision_dataset("dtd", root=tmp_path, name="textures").name == "textures"
 
 
-def test_an_unknown_name(tmp_path: Path):
+def test_an_unknown_name(tmp_path: Path) -> None:
     with pytest.raises(DatasetInvalid, match="no dataset 'torchvision:CIFAR10'; known are StanfordCars, OxfordIIITPet"):
         torchvision_dataset("CIFAR10", root=tmp_path)
 
 
 @pytest.mark.parametrize("key", SOURCES)
-def test_missing_files_are_one_line_that_says_where_they_belong(key: str, tmp_path: Path):
+def test_missing_files_are_one_line_that_says_where_they_belong(key: str, tmp_path: Path) -> None:
     with pytest.raises(DatasetInvalid) as caught:
         torchvision_dataset(key, root=tmp_path)
     message = str(caught.value)
@@ -219,12 +219,12 @@ def test_missing_files_are_one_line_that_says_where_they_belong(key: str, tmp_pa
     assert list(tmp_path.iterdir()) == []  # looking makes no folders
 
 
-def test_stanford_cars_cannot_be_downloaded(tmp_path: Path):
+def test_stanford_cars_cannot_be_downloaded(tmp_path: Path) -> None:
     with pytest.raises(DatasetInvalid, match=r"cannot be downloaded anymore.*get a mirror"):
         torchvision_dataset("StanfordCars", root=tmp_path, download=True)
 
 
-def test_download_leaves_what_is_there_alone(tmp_path: Path):
+def test_download_leaves_what_is_there_alone(tmp_path: Path) -> None:
     make_dtd(tmp_path)
     assert len(torchvision_dataset("DTD", root=tmp_path, download=True).records) == 6
 
@@ -238,14 +238,14 @@ def test_download_leaves_what_is_there_alone(tmp_path: Path):
         ("DTD", "dtd/dtd/labels/val1.txt"),
     ],
 )
-def test_a_half_unpacked_dataset(key: str, removed: str, tmp_path: Path):
+def test_a_half_unpacked_dataset(key: str, removed: str, tmp_path: Path) -> None:
     MAKERS[key](tmp_path)
     (tmp_path / removed).unlink()
     with pytest.raises(DatasetInvalid, match=f"cannot open {key} at {tmp_path}"):
         torchvision_dataset(key, root=tmp_path)
 
 
-def test_caltech_without_its_background_folder(tmp_path: Path):
+def test_caltech_without_its_background_folder(tmp_path: Path) -> None:
     import shutil
 
     make_caltech(tmp_path)
@@ -254,14 +254,14 @@ def test_caltech_without_its_background_folder(tmp_path: Path):
         torchvision_dataset("Caltech101", root=tmp_path)
 
 
-def test_real_digests_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_real_digests_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_flowers(tmp_path)
     monkeypatch.undo()
     with pytest.raises(DatasetInvalid, match="not found or corrupted"):
         torchvision_dataset("Flowers102", root=tmp_path)
 
 
-def test_classes_that_differ_between_splits(tmp_path: Path):
+def test_classes_that_differ_between_splits(tmp_path: Path) -> None:
     make_pets(tmp_path)
     write(tmp_path / "oxford-iiit-pet" / "annotations" / "test.txt", "Abyssinian_2 1 1 1\n")
     with pytest.raises(DatasetInvalid, match="has other classes in 'test'"):

@@ -25,7 +25,7 @@ def write_voc(root: Path, *, name: str = "dog", right: int = 4) -> None:
     write(base / "Annotations" / "b.xml", ANNOTATION.format(objects=""))
 
 
-def test_pixels_count_from_1_and_difficult_ones_are_ignored(tmp_path: Path):
+def test_pixels_count_from_1_and_difficult_ones_are_ignored(tmp_path: Path) -> None:
     write_voc(tmp_path)
     dataset = open_detection_dataset("torchvision:VOCDetection", root=tmp_path)
     assert dataset.name == "VOC2012"
@@ -37,7 +37,7 @@ def test_pixels_count_from_1_and_difficult_ones_are_ignored(tmp_path: Path):
     assert dataset.read(dataset.records[0].image_id)
 
 
-def test_mistakes_are_named(tmp_path: Path):
+def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetInvalid, match=r"cannot open VOC 2007 .* --download"):
         open_detection_dataset("torchvision:VOCDetection2007", root=tmp_path)
     write_voc(tmp_path, name="unicorn")
@@ -59,7 +59,7 @@ def annotation(root: Path, image: str = "a") -> Path:
     return root / "VOCdevkit" / "VOC2012" / "Annotations" / f"{image}.xml"
 
 
-def test_boxes_in_stored_pixels_are_turned_with_the_image(tmp_path: Path):
+def test_boxes_in_stored_pixels_are_turned_with_the_image(tmp_path: Path) -> None:
     write_voc(tmp_path)
     oriented(tmp_path / "VOCdevkit/VOC2012/JPEGImages/a.jpg", 6)
     text = annotation(tmp_path).read_text()
@@ -73,7 +73,7 @@ def test_boxes_in_stored_pixels_are_turned_with_the_image(tmp_path: Path):
 
 
 @pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>"])
-def test_a_size_that_is_not_given_is_read_from_the_image(tmp_path: Path, size: str):
+def test_a_size_that_is_not_given_is_read_from_the_image(tmp_path: Path, size: str) -> None:
     write_voc(tmp_path)
     known = "<size><width>8</width><height>8</height></size>"
     write(annotation(tmp_path), annotation(tmp_path).read_text().replace(known, size))
@@ -98,14 +98,14 @@ BOMB = '<!DOCTYPE a [<!ENTITY b "bbbbbbbb"><!ENTITY c "&b;&b;&b;&b;">]>'
         ("<name>dog</name>", "", "no name"),
     ],
 )
-def test_an_annotation_that_cannot_be_read_is_named(tmp_path: Path, old: str, new: str, wanted: str):
+def test_an_annotation_that_cannot_be_read_is_named(tmp_path: Path, old: str, new: str, wanted: str) -> None:
     write_voc(tmp_path)
     write(annotation(tmp_path), annotation(tmp_path).read_text().replace(old, new, 1))
     with pytest.raises(DatasetInvalid, match=rf"a\.xml.*{wanted}"):
         opened(tmp_path)
 
 
-def test_what_is_missing_is_left_out_and_told_of(tmp_path: Path):
+def test_what_is_missing_is_left_out_and_told_of(tmp_path: Path) -> None:
     write_voc(tmp_path)
     base = tmp_path / "VOCdevkit" / "VOC2012"
     write(base / "ImageSets" / "Main" / "train.txt", "a\nb\nc\nd\n")
@@ -126,7 +126,7 @@ def test_what_is_missing_is_left_out_and_told_of(tmp_path: Path):
     ("listed", "wanted"),
     [(b"../../outside\n", "not a path below"), (b"/etc/x\n", "not a path below"), (b"\xe9\n", "is not UTF-8")],
 )
-def test_a_list_names_images_of_the_dataset(tmp_path: Path, listed: bytes, wanted: str):
+def test_a_list_names_images_of_the_dataset(tmp_path: Path, listed: bytes, wanted: str) -> None:
     write_voc(tmp_path)
     (tmp_path / "VOCdevkit" / "VOC2012" / "ImageSets" / "Main" / "train.txt").write_bytes(listed)
     with pytest.raises(DatasetInvalid, match=rf"train\.txt.*{wanted}"):

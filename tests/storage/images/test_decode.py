@@ -37,7 +37,7 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def test_pixels_survive():
+def test_pixels_survive() -> None:
     picture = noise()
     decoded = decode_image(encoded(picture))
     assert decoded.mode == "RGB"
@@ -45,26 +45,26 @@ def test_pixels_survive():
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM"])
-def test_common_formats(kind: str):
+def test_common_formats(kind: str) -> None:
     decoded = decode_image(encoded(Image.new("RGB", (9, 7), RED), kind))
     assert (decoded.mode, decoded.size) == ("RGB", (9, 7))
     assert np.allclose(np.asarray(decoded)[3, 4], RED, atol=5)
 
 
-def test_zero_bytes():
+def test_zero_bytes() -> None:
     with pytest.raises(ImageUnreadable, match="file is empty"):
         decode_image(b"")
 
 
 @pytest.mark.parametrize("data", [b"<html>404 not found</html>", b"\x00" * 100, b"GIF89a", b"\xff\xd8\xff"])
-def test_no_image(data: bytes):
+def test_no_image(data: bytes) -> None:
     with pytest.raises(ImageUnreadable):
         decode_image(data)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_truncated(kind: str, share: float):
+def test_truncated(kind: str, share: float) -> None:
     data = encoded(noise(), kind)
     with pytest.raises(ImageUnreadable) as caught:
         decode_image(data[: int(len(data) * share)])
@@ -73,7 +73,7 @@ def test_truncated(kind: str, share: float):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"])
-def test_damage_anywhere_never_escapes_as_another_error(kind: str):
+def test_damage_anywhere_never_escapes_as_another_error(kind: str) -> None:
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow reads no AVIF")
     random = np.random.default_rng(0)
@@ -93,46 +93,46 @@ def test_damage_anywhere_never_escapes_as_another_error(kind: str):
 
 @pytest.mark.parametrize(("width", "height"), [(10_000, 10_000), (14_000, 14_000), (60_000, 60_000)])
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_decompression_bomb(width: int, height: int):
+def test_decompression_bomb(width: int, height: int) -> None:
     with pytest.raises(ImageUnreadable, match="pixels"):
         decode_image(png_header(width, height))
 
 
-def test_the_bound_itself_is_allowed(monkeypatch: pytest.MonkeyPatch):
+def test_the_bound_itself_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_PIXELS", 100)
     assert decode_image(encoded(Image.new("RGB", (10, 10)))).size == (10, 10)
     with pytest.raises(ImageUnreadable, match="11x10 pixels, more than 100 allowed"):
         decode_image(encoded(Image.new("RGB", (11, 10))))
 
 
-def test_grey_and_black_and_white():
+def test_grey_and_black_and_white() -> None:
     assert decode_image(encoded(Image.new("L", (4, 4), 77))).getpixel((0, 0)) == (77, 77, 77)
     assert decode_image(encoded(Image.new("1", (4, 4), 1))).getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_cmyk():
+def test_cmyk() -> None:
     decoded = decode_image(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG"))
     assert np.allclose(np.asarray(decoded)[8, 8], RED, atol=5)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_sixteen_bits_are_scaled(kind: str):
+def test_sixteen_bits_are_scaled(kind: str) -> None:
     values = np.array([[0, 0x80 * 256, 0xFF * 256 + 255]], dtype=np.uint16)
     decoded = decode_image(encoded(Image.fromarray(values), kind))
     assert np.asarray(decoded)[0, :, 0].tolist() == [0, 0x80, 0xFF]
 
 
-def test_sixteen_bits_big_endian():
+def test_sixteen_bits_big_endian() -> None:
     pgm = b"P5 3 1 65535\n" + struct.pack(">3H", 0, 0x8000, 0xFFFF)
     assert np.asarray(decode_image(pgm))[0, :, 0].tolist() == [0, 0x80, 0xFF]
 
 
-def test_floating_point_tiff():
+def test_floating_point_tiff() -> None:
     values = np.array([[0.0, 128.0, 255.0]], dtype=np.float32)
     assert np.asarray(decode_image(encoded(Image.fromarray(values), "TIFF")))[0, :, 0].tolist() == [0, 128, 255]
 
 
-def test_transparency_lies_on_white():
+def test_transparency_lies_on_white() -> None:
     picture = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
     picture.putpixel((1, 0), (*BLUE, 255))
     for kind in ("PNG", "WEBP"):
@@ -141,11 +141,11 @@ def test_transparency_lies_on_white():
         assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), BLUE]
 
 
-def test_grey_with_transparency():
+def test_grey_with_transparency() -> None:
     assert decode_image(encoded(Image.new("LA", (1, 1), (0, 0)))).getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_palette_with_a_transparent_colour():
+def test_palette_with_a_transparent_colour() -> None:
     picture = Image.new("P", (2, 1), 0)
     picture.putpalette([*GREEN, *BLUE])
     picture.putpixel((1, 0), 1)
@@ -153,7 +153,7 @@ def test_palette_with_a_transparent_colour():
     assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), BLUE]
 
 
-def test_a_camera_held_upright():
+def test_a_camera_held_upright() -> None:
     picture = Image.new("RGB", (32, 16), RED)
     picture.paste(BLUE, (0, 0, 16, 16))
     exif = Image.Exif()
@@ -165,18 +165,18 @@ def test_a_camera_held_upright():
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_damaged_exif_costs_nothing():
+def test_damaged_exif_costs_nothing() -> None:
     exif = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff\x12\x01garbage"
     assert decode_image(encoded(Image.new("RGB", (8, 8), RED), "JPEG", exif=exif)).size == (8, 8)
 
 
-def test_animation_gives_its_first_frame():
+def test_animation_gives_its_first_frame() -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, GREEN, BLUE)]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert decode_image(data).getpixel((0, 0)) == RED
 
 
-def test_threads_leave_the_warning_filters_as_they_were():
+def test_threads_leave_the_warning_filters_as_they_were() -> None:
     data = encoded(noise(300, 300), "JPEG")
     before = list(warnings.filters)
     with ThreadPoolExecutor(8) as pool:
@@ -184,7 +184,7 @@ def test_threads_leave_the_warning_filters_as_they_were():
     assert warnings.filters == before
 
 
-def test_shrink_keeps_the_shape_and_the_bound():
+def test_shrink_keeps_the_shape_and_the_bound() -> None:
     small = shrink(Image.new("RGB", (400, 100)), 10_000)
     assert small.size == (200, 50)
     for size in ((333, 77), (1000, 1), (51, 997)):
@@ -192,14 +192,14 @@ def test_shrink_keeps_the_shape_and_the_bound():
         assert shrunk.width * shrunk.height <= 500
 
 
-def test_shrink_leaves_small_pictures_alone():
+def test_shrink_leaves_small_pictures_alone() -> None:
     picture = noise()
     assert shrink(picture, None) is picture
     assert shrink(picture, picture.width * picture.height) is picture
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "MPO", "AVIF"])
-def test_the_first_of_several_frames_or_pages_counts(kind: str):
+def test_the_first_of_several_frames_or_pages_counts(kind: str) -> None:
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow reads no AVIF")
     frames = [Image.new("RGB", (16, 16), colour) for colour in (RED, GREEN, BLUE)]
@@ -212,7 +212,7 @@ def test_the_first_of_several_frames_or_pages_counts(kind: str):
     [(1, "RG/BW"), (2, "GR/WB"), (3, "WB/GR"), (4, "BW/RG"), (5, "RB/GW"), (6, "BR/WG"), (7, "WG/BR"), (8, "GW/RB")],
 )
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_every_orientation(orientation: int, expected: str, kind: str):
+def test_every_orientation(orientation: int, expected: str, kind: str) -> None:
     picture = Image.new("RGB", (2, 2))
     for place, colour in enumerate((RED, GREEN, BLUE, (255, 255, 255))):
         picture.putpixel((place % 2, place // 2), colour)

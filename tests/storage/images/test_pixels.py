@@ -66,32 +66,32 @@ def grey(data: bytes) -> list[int]:
 )
 def test_the_range_of_grey_values_follows_from_the_values(
     order: str, kind: Any, values: list[float], expected: list[int]
-):
+) -> None:
     assert grey(grey_tiff(np.array([values], kind), order)) == expected
 
 
-def test_unsigned_values_above_half_the_range():
+def test_unsigned_values_above_half_the_range() -> None:
     assert grey(grey_tiff(np.array([[0, 1 << 31, (1 << 32) - 1]], np.uint32))) == [0, 128, 255]
 
 
-def test_sixteen_bits_are_the_upper_byte():
+def test_sixteen_bits_are_the_upper_byte() -> None:
     every = np.arange(1 << 16, dtype=np.uint16).reshape(256, 256)
     for data in (encoded(Image.fromarray(every)), grey_tiff(every, ">")):
         assert (np.asarray(decode_image(data))[:, :, 0] == every >> 8).all()
 
 
-def test_many_rows_are_one_image(monkeypatch: pytest.MonkeyPatch):
+def test_many_rows_are_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pixels, "BAND", 10)
     values = np.linspace(0, 1, 28, dtype=np.float32).reshape(7, 4)
     decoded = np.asarray(decode_image(grey_tiff(values)))[:, :, 0]
     assert (decoded == np.floor(values * 255.0 + 0.5)).all()
 
 
-def test_a_dark_pgm_of_sixteen_bits_stays_dark():
+def test_a_dark_pgm_of_sixteen_bits_stays_dark() -> None:
     assert grey(b"P5 2 1 65535\n" + struct.pack(">2H", 0, 200)) == [0, 0]
 
 
-def test_white_may_be_zero():
+def test_white_may_be_zero() -> None:
     assert grey(grey_tiff(np.array([[0, 65535]], np.uint16), photometric=0)) == [255, 0]
 
 
@@ -117,7 +117,7 @@ def key(data: bytes) -> bytes:
         (png(6, 16, struct.pack(">4H", 0, 0x8000, 65535, 65535), 1), [[0, 128, 255]]),
     ],
 )  # fmt: skip
-def test_transparency_of_every_kind_lies_on_white(data: bytes, expected: list[list[int]]):
+def test_transparency_of_every_kind_lies_on_white(data: bytes, expected: list[list[int]]) -> None:
     assert np.asarray(decode_image(data))[0].tolist() == expected
 
 
@@ -134,11 +134,11 @@ LONG = b"x" * 2_000_000
         [chunk(b"eXIf", b"no EXIF data")],
     ],
 )
-def test_what_else_a_png_holds_does_not_cost_the_image(chunks: list[bytes]):
+def test_what_else_a_png_holds_does_not_cost_the_image(chunks: list[bytes]) -> None:
     assert grey(png(0, 8, b"\7", 1, *chunks)) == [7]
 
 
-def test_the_orientation_outlives_the_texts():
+def test_the_orientation_outlives_the_texts() -> None:
     turned = chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0")
     assert decode_image(png(0, 8, b"\7\7", 2, turned, chunk(b"zTXt", b"a\0\0" + zlib.compress(LONG)))).size == (1, 2)
 
@@ -146,7 +146,7 @@ def test_the_orientation_outlives_the_texts():
 @pytest.mark.parametrize(
     "mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16", "I;16B", "I;16L"]
 )
-def test_every_mode_that_can_be_written_is_read(mode: str):
+def test_every_mode_that_can_be_written_is_read(mode: str) -> None:
     for kind in ("PNG", "TIFF", "IM", "JPEG", "WEBP"):
         buffer = io.BytesIO()
         try:
@@ -157,10 +157,10 @@ def test_every_mode_that_can_be_written_is_read(mode: str):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1)])
-def test_extreme_sizes(size: tuple[int, int]):
+def test_extreme_sizes(size: tuple[int, int]) -> None:
     assert decode_image(encoded(Image.new("RGB", size))).size == size
 
 
-def test_a_tiff_of_another_kind_is_not_called_damaged():
+def test_a_tiff_of_another_kind_is_not_called_damaged() -> None:
     with pytest.raises(ImageUnreadable, match=r"^not an image that Pillow knows \(a TIFF of an uncommon kind\)"):
         decode_image(grey_tiff(np.zeros((1, 1), np.float64)))

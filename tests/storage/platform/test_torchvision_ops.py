@@ -19,7 +19,7 @@ def python(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_nms_by_hand():
+def test_nms_by_hand() -> None:
     # 0 and 1 overlap by 81 / (100 + 100 - 81) = 0.68, 0 and 2 by 25 / 175 = 0.14; 3 lies apart.
     boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 11, 11], [5, 5, 15, 15], [50, 50, 60, 60]])
     scores = torch.tensor([0.8, 0.9, 0.7, 1.0])
@@ -29,23 +29,23 @@ def test_nms_by_hand():
     assert torchvision_ops.nms(boxes, scores, 0.7).tolist() == [3, 1, 0, 2]
 
 
-def test_nms_at_the_threshold_keeps_both():
+def test_nms_at_the_threshold_keeps_both() -> None:
     # Overlap of exactly a half.
     boxes = torch.tensor([[0.0, 0, 2, 1], [0, 0, 1, 1]])
     assert torchvision_ops.nms(boxes, torch.tensor([1.0, 0.5]), 0.5).tolist() == [0, 1]
 
 
-def test_nms_of_nothing():
+def test_nms_of_nothing() -> None:
     kept = torchvision_ops.nms(torch.zeros(0, 4), torch.zeros(0), 0.5)
     assert (kept.tolist(), kept.dtype) == ([], torch.int64)
 
 
-def test_nms_takes_equal_scores_in_order_and_empty_boxes_as_they_are():
+def test_nms_takes_equal_scores_in_order_and_empty_boxes_as_they_are() -> None:
     boxes = torch.tensor([[0.0, 0, 1, 1], [0, 0, 1, 1], [3, 3, 3, 3]])
     assert torchvision_ops.nms(boxes, torch.tensor([0.5, 0.5, 0.1]), 0.5).tolist() == [0, 2]
 
 
-def test_nms_of_many_boxes_is_greedy(monkeypatch: pytest.MonkeyPatch):
+def test_nms_of_many_boxes_is_greedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision_ops, "NMS_BLOCK", 32)  # several blocks
     generator = torch.Generator().manual_seed(0)
     corners = 60 * torch.rand(300, 2, generator=generator)
@@ -60,7 +60,7 @@ def test_nms_of_many_boxes_is_greedy(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("sampling_ratio", [2, -1])
 @pytest.mark.parametrize("aligned", [True, False])
-def test_roi_align_is_torchvisions(sampling_ratio: int, aligned: bool):
+def test_roi_align_is_torchvisions(sampling_ratio: int, aligned: bool) -> None:
     """Against torchvision's own definition in Python, uncompiled; it knows nothing of places outside the map."""
     generator = torch.Generator().manual_seed(1)
     features = torch.randn(2, 3, 9, 11, generator=generator)
@@ -78,14 +78,14 @@ def test_roi_align_is_torchvisions(sampling_ratio: int, aligned: bool):
     torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-5)
 
 
-def test_roi_align_is_0_outside_of_the_map():
+def test_roi_align_is_0_outside_of_the_map() -> None:
     # Samples of 1 x 1 pixels at 4.5, 5.5, 6.5 and 7.5 on a map of 5: one is within a pixel of it.
     rois = torch.tensor([[0.0, 4, 0, 8, 1]])
     pooled = torchvision_ops.roi_align(torch.ones(1, 1, 5, 5), rois, 1.0, 1, 4, 1, False)
     assert pooled.flatten().tolist() == [1, 0, 0, 0]
 
 
-def test_torchvisions_functions_call_the_operators():
+def test_torchvisions_functions_call_the_operators() -> None:
     code = (
         "import storage, torch, torchvision\n"
         "boxes = torch.tensor([[0., 0, 10, 10], [1, 1, 11, 11]])\n"
@@ -96,7 +96,7 @@ def test_torchvisions_functions_call_the_operators():
 
 
 @pytest.mark.parametrize("first", ["torchvision", "transformers"])
-def test_a_fresh_interpreter_imports_everything_whatever_comes_first(first: str):
+def test_a_fresh_interpreter_imports_everything_whatever_comes_first(first: str) -> None:
     code = (
         f"import storage, {first}, torch, torchvision, timm, transformers; transformers.AutoModelForImageTextToText\n"
         "boxes = torch.tensor([[0., 0, 10, 10], [1, 1, 11, 11]])\n"
@@ -106,7 +106,7 @@ def test_a_fresh_interpreter_imports_everything_whatever_comes_first(first: str)
 
 
 @pytest.mark.parametrize("package", ["storage", "teacher", "student", "flows"])
-def test_importing_one_of_our_packages_prepares_and_loads_nothing(package: str):
+def test_importing_one_of_our_packages_prepares_and_loads_nothing(package: str) -> None:
     heavy = "{'torch', 'torchvision', 'transformers', 'numpy', 'PIL'}"
     code = (
         f"import sys, {package}; names = [type(finder).__name__ for finder in sys.meta_path];"
@@ -115,12 +115,12 @@ def test_importing_one_of_our_packages_prepares_and_loads_nothing(package: str):
     assert python(code) == "1 []"
 
 
-def test_interpreters_that_are_not_ours_are_left_alone():
+def test_interpreters_that_are_not_ours_are_left_alone() -> None:
     code = "import sys; print([name for name in sys.modules if name.split('.')[0] in ('storage', 'aspects')])"
     assert python(code) == "[]"
 
 
-def test_processes_that_vllm_starts_are_reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_processes_that_vllm_starts_are_reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.from_the_environment = True")
     monkeypatch.setattr(torchvision_ops, "_build", lambda package: "cpu" if package == "torch" else "")
@@ -133,7 +133,7 @@ def test_processes_that_vllm_starts_are_reached(monkeypatch: pytest.MonkeyPatch,
     )
 
 
-def test_a_torchvision_that_fits_needs_no_startup_file(monkeypatch: pytest.MonkeyPatch):
+def test_a_torchvision_that_fits_needs_no_startup_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setattr(torchvision_ops, "_build", lambda package: "cpu")
     torchvision_ops.reach_subprocesses()
@@ -141,7 +141,7 @@ def test_a_torchvision_that_fits_needs_no_startup_file(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("first", ["torch", "torchvision", "transformers"])
-def test_companions_that_cannot_load_are_missing_beside_a_cpu_torch(first: str):
+def test_companions_that_cannot_load_are_missing_beside_a_cpu_torch(first: str) -> None:
     if torchvision_ops._build("torch") != "cpu":
         pytest.skip("torch is no CPU build here")
     unusable = [name for name in torchvision_ops.NOT_NEEDED if torchvision_ops._build(name) != "cpu"]
@@ -149,14 +149,14 @@ def test_companions_that_cannot_load_are_missing_beside_a_cpu_torch(first: str):
     assert python(code) == str([None] * len(unusable))
 
 
-def test_real_operators_are_left_alone(monkeypatch: pytest.MonkeyPatch):
+def test_real_operators_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision_ops, "_own_library_loads", lambda: True)
     before = list(torchvision_ops._registrations)
     assert torchvision_ops.define_missing_operators() is False
     assert torchvision_ops._registrations == before
 
 
-def test_a_cuda_torch_keeps_its_companions(monkeypatch: pytest.MonkeyPatch):
+def test_a_cuda_torch_keeps_its_companions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision_ops, "_build", lambda package: "cu130" if package == "torch" else "")
     monkeypatch.setattr(sys, "modules", {})
     torchvision_ops.hide_unusable()

@@ -7,7 +7,7 @@ from student.classification.recipes import recipe
 from student.core.settings import ConfigInvalid
 
 
-def test_json_round_trip():
+def test_json_round_trip() -> None:
     config = recipe("paper", seed=3)
     assert StudentConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
@@ -30,13 +30,13 @@ def test_json_round_trip():
         ({"alpha": -1.0}, "alpha is -1.0"),
     ],
 )
-def test_nonsense_is_refused_in_one_line(changes: dict[str, object], message: str):
+def test_nonsense_is_refused_in_one_line(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigInvalid, match=message) as caught:
         recipe("small", **changes)
     assert "\n" not in str(caught.value)
 
 
-def test_where_a_run_is_computed_does_not_make_it_another_run():
+def test_where_a_run_is_computed_does_not_make_it_another_run() -> None:
     config = recipe("small")
     assert config.replace(devices=2, threads=1).identity() == config.identity()
     assert config.replace(lr=0.2).identity() != config.identity()

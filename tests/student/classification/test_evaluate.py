@@ -26,29 +26,29 @@ from student.core.model import Logits, Student
 from student.core.runs import RunInvalid
 
 
-def test_scores_of_labels_are_shares():
+def test_scores_of_labels_are_shares() -> None:
     logits = torch.eye(6)[[0, 0, 2, 3]]
     scores = score_labels(logits, torch.tensor([0, 1, 2, 3]))
     assert scores["top1"] == 0.75
     assert scores["macro_accuracy"] == 0.75
 
 
-def test_macro_accuracy_weighs_the_classes_alike():
+def test_macro_accuracy_weighs_the_classes_alike() -> None:
     scores = score_labels(torch.eye(3)[[0, 0, 0, 0]], torch.tensor([0, 0, 0, 1]))
     assert (scores["top1"], scores["macro_accuracy"]) == (0.75, 0.5)
 
 
-def test_top5_looks_at_five():
+def test_top5_looks_at_five() -> None:
     logits = torch.arange(7.0).repeat(7, 1)
     assert score_labels(logits, torch.arange(7))["top5"] == pytest.approx(5 / 7)
 
 
-def test_a_class_without_images_has_no_score():
+def test_a_class_without_images_has_no_score() -> None:
     scores = score_classes(torch.eye(3)[[0, 1]], torch.tensor([0, 0]), ("a", "b", "c"))
     assert [(score.images, score.top1) for score in scores] == [(2, 0.5), (0, None), (0, None)]
 
 
-def test_aspects_are_scored_against_the_teacher():
+def test_aspects_are_scored_against_the_teacher() -> None:
     logits = torch.tensor([[3.0, -9.0], [2.0, 0.0], [-1.0, 9.0], [5.0, 1.0]])
     teacher = torch.tensor([[0.9, 0.7], [0.8, 0.9], [0.1, 0.8], [0.5, float("nan")]])
     ranked, always_yes = score_aspects(logits.sigmoid(), teacher, ("ranked", "always_yes"))
@@ -57,7 +57,7 @@ def test_aspects_are_scored_against_the_teacher():
     assert score_aspects((-logits).sigmoid(), teacher, ("ranked", "always_yes"))[0].auroc == 0.0
 
 
-def test_calibration_error_is_the_gap_in_each_bin():
+def test_calibration_error_is_the_gap_in_each_bin() -> None:
     assert calibration_error(torch.tensor([0.2, 0.8]), torch.tensor([0.2, 0.8])) == pytest.approx(0, abs=1e-6)
     assert calibration_error(torch.tensor([0.9] * 4), torch.tensor([0.5, 0.6, 0.4, 0.5])) == pytest.approx(0.4)
     # Within one bin errors cancel, between bins they do not.
@@ -71,7 +71,7 @@ class LoudAspects(torch.nn.Module):
         return torch.tensor([0.0, 1.0, 0.0, 99.0, 99.0]).repeat(len(images), 1)
 
 
-def test_an_aspect_never_reaches_the_argmax():
+def test_an_aspect_never_reaches_the_argmax() -> None:
     logits = Student(LoudAspects(), classes=3, aspects=2)(torch.zeros(4, 3, 8, 8))
     assert isinstance(logits, Logits)
     assert score_labels(logits.class_logits_BC, torch.tensor([1, 1, 1, 0]))["top1"] == 0.75
@@ -79,7 +79,7 @@ def test_an_aspect_never_reaches_the_argmax():
 
 def test_a_run_is_evaluated_on_the_split_asked_for(
     config: StudentConfig, dataset: FileDataset, answers: Answers, teacher_answers: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     run = train(config.replace(epochs=8), dataset, teacher_answers, tmp_path, progress=False)
     scores = evaluate(tmp_path, dataset, answers)
     assert (scores.split, scores.images, scores.dropped_images) == ("test", 12, 0)
@@ -94,7 +94,7 @@ def test_a_run_is_evaluated_on_the_split_asked_for(
 
 def test_without_answers_for_the_split_aspects_are_left_out(
     config: StudentConfig, dataset: FileDataset, answers: Answers, teacher_answers: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     train(config, dataset, teacher_answers, tmp_path, progress=False)
     assert evaluate(tmp_path, dataset).aspects == ()
     rows = [row for row, split in enumerate(answers.splits) if split == "train"]
@@ -104,7 +104,7 @@ def test_without_answers_for_the_split_aspects_are_left_out(
     assert evaluate(tmp_path, dataset, train_only).aspect_auroc is None
 
 
-def test_decoded_images_give_the_same_scores(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
+def test_decoded_images_give_the_same_scores(config: StudentConfig, dataset: FileDataset, tmp_path: Path) -> None:
     train(config.replace(epochs=1, warmup=0, method="base"), dataset, TeacherAnswers(), tmp_path, progress=False)
     records = [record for record in dataset.records if record.split == "test"]
     with evaluation_cache(config, dataset, records, tmp_path / "images", progress=False) as images:
@@ -113,7 +113,7 @@ def test_decoded_images_give_the_same_scores(config: StudentConfig, dataset: Fil
 
 def test_what_cannot_be_evaluated_is_one_line(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     with pytest.raises(RunInvalid, match="no run at"):
         evaluate(tmp_path, dataset)
     train(config.replace(epochs=1, warmup=0), dataset, teacher_answers, tmp_path, progress=False)
@@ -128,7 +128,7 @@ def test_what_cannot_be_evaluated_is_one_line(
 
 def test_aspects_that_are_not_scored_are_told(
     config: StudentConfig, dataset: FileDataset, answers: Answers, teacher_answers: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     run = train(config.replace(epochs=1, warmup=0), dataset, teacher_answers, tmp_path, progress=False)
     learnt = run.description.aspects
 

@@ -23,7 +23,7 @@ from student.classification.training import train
 from tests.student.conftest import answers_for
 
 
-def test_answers_join_by_image_id(config: StudentConfig, dataset: FileDataset, answers: Answers):
+def test_answers_join_by_image_id(config: StudentConfig, dataset: FileDataset, answers: Answers) -> None:
     records = select(dataset, ("train",))
     order = np.random.default_rng(0).permutation(len(answers.image_ids))
     shuffled = dataclasses.replace(
@@ -40,7 +40,9 @@ def test_answers_join_by_image_id(config: StudentConfig, dataset: FileDataset, a
     assert examples.labels_N.tolist() == [record.label for record in records]
 
 
-def test_the_validation_split_is_a_share_of_every_class(config: StudentConfig, dataset: FileDataset, answers: Answers):
+def test_the_validation_split_is_a_share_of_every_class(
+    config: StudentConfig, dataset: FileDataset, answers: Answers
+) -> None:
     records = select(dataset, ("train",))
     examples = join_examples(config, dataset, records, TeacherAnswers(image=answers))
     train, val = set(examples.train_indices.tolist()), set(examples.val_indices.tolist())
@@ -52,7 +54,7 @@ def test_the_validation_split_is_a_share_of_every_class(config: StudentConfig, d
 
 def test_base_and_distilled_of_one_seed_are_validated_alike(
     config: StudentConfig, dataset: FileDataset, answers: Answers
-):
+) -> None:
     records = select(dataset, ("train",))
     distilled = join_examples(config, dataset, records, TeacherAnswers(image=answers))
     base = join_examples(config.replace(alpha=0.0), dataset, records, TeacherAnswers(image=answers))
@@ -61,7 +63,7 @@ def test_base_and_distilled_of_one_seed_are_validated_alike(
     assert (base.targets, base.aspects) == ((), ())
 
 
-def test_small_classes_keep_an_image_to_train_on(config: StudentConfig, dataset: FileDataset):
+def test_small_classes_keep_an_image_to_train_on(config: StudentConfig, dataset: FileDataset) -> None:
     config = config.replace(method="base")
     records = [record for record in select(dataset, ("train",)) if record.image_id[-5] in "01"]
     examples = join_examples(config.replace(val_fraction=0.9), dataset, records, TeacherAnswers())
@@ -72,13 +74,13 @@ def test_small_classes_keep_an_image_to_train_on(config: StudentConfig, dataset:
     assert len(join_examples(config.replace(val_fraction=0.0), dataset, single, TeacherAnswers()).train_indices) == 5
 
 
-def test_another_datasets_answers_are_refused(config: StudentConfig, dataset: FileDataset):
+def test_another_datasets_answers_are_refused(config: StudentConfig, dataset: FileDataset) -> None:
     foreign = answers_for(dataset, dataset_name="flowers")
     with pytest.raises(ExamplesInvalid, match="these answers are about dataset 'flowers', not 'colours'"):
         join_examples(config, dataset, select(dataset, ("train",)), TeacherAnswers(image=foreign))
 
 
-def test_dropping_leaves_the_same_images_to_both(config: StudentConfig, dataset: FileDataset, answers: Answers):
+def test_dropping_leaves_the_same_images_to_both(config: StudentConfig, dataset: FileDataset, answers: Answers) -> None:
     records = select(dataset, ("train",))
     without_first = dataclasses.replace(
         answers, image_ids=answers.image_ids[1:], yes=answers.yes[1:], no=answers.no[1:]
@@ -90,7 +92,7 @@ def test_dropping_leaves_the_same_images_to_both(config: StudentConfig, dataset:
     assert 0 not in [*base.train_indices.tolist(), *base.val_indices.tolist()]
 
 
-def test_one_answer_of_two_is_enough_to_stay(config: StudentConfig, dataset: FileDataset, answers: Answers):
+def test_one_answer_of_two_is_enough_to_stay(config: StudentConfig, dataset: FileDataset, answers: Answers) -> None:
     yes = answers.yes.copy()
     yes[0, 1] = np.nan
     partly = TeacherAnswers(image=dataclasses.replace(answers, yes=yes))
@@ -98,7 +100,7 @@ def test_one_answer_of_two_is_enough_to_stay(config: StudentConfig, dataset: Fil
     assert examples.targets[0][0].isnan().tolist() == [False, True]
 
 
-def test_the_digest_follows_images_labels_and_answers(dataset: FileDataset, answers: Answers):
+def test_the_digest_follows_images_labels_and_answers(dataset: FileDataset, answers: Answers) -> None:
     records, teacher_answers = select(dataset, ("train",)), TeacherAnswers(image=answers)
     others = TeacherAnswers(image=dataclasses.replace(answers, yes=answers.no))
     relabelled = [dataclasses.replace(records[0], label=1), *records[1:]]
@@ -114,14 +116,14 @@ def test_the_digest_follows_images_labels_and_answers(dataset: FileDataset, answ
     assert digest_of(dataset, records, teacher_answers) in digests
 
 
-def test_a_method_that_learns_from_answers_is_refused_without(config: StudentConfig, dataset: FileDataset):
+def test_a_method_that_learns_from_answers_is_refused_without(config: StudentConfig, dataset: FileDataset) -> None:
     with pytest.raises(ExamplesInvalid, match="method 'makd' learns from answers, but there are none"):
         join_examples(config, dataset, select(dataset, ("train",)), TeacherAnswers())
 
 
 def test_answers_about_classes_stand_in_for_those_about_images_and_the_other_way_round(
     config: StudentConfig, dataset: FileDataset, answers: Answers
-):
+) -> None:
     records = select(dataset, ("train",))
     lavid = config.replace(method="lavid")
     (means,) = join_examples(lavid, dataset, records, TeacherAnswers(image=answers)).targets
@@ -133,7 +135,7 @@ def test_answers_about_classes_stand_in_for_those_about_images_and_the_other_way
     assert [aspect.link for aspect in both.aspects] == ["logit", "logit", "probability", "probability"]
 
 
-def test_fewer_questions_are_a_part_of_more(config: StudentConfig):
+def test_fewer_questions_are_a_part_of_more(config: StudentConfig) -> None:
     questions = QuestionSet(
         tuple(AspectQuestion(key=f"q{n}", text=f"Is it {n}?", group="odd" if n % 2 else "even") for n in range(9))
     )
@@ -151,7 +153,7 @@ def test_fewer_questions_are_a_part_of_more(config: StudentConfig):
 
 def test_a_fraction_of_the_images_is_a_part_of_a_larger_one(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers
-):
+) -> None:
     records = select(dataset, ("train",))
     config = config.replace(val_fraction=0.0)
     used = [
@@ -169,7 +171,7 @@ def test_a_fraction_of_the_images_is_a_part_of_a_larger_one(
 
 def test_images_whose_label_is_hidden_teach_by_their_answers_alone(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers
-):
+) -> None:
     records = select(dataset, ("train",))
     few = config.replace(label_fraction=0.5)
     examples = join_examples(few, dataset, records, teacher_answers)
@@ -193,7 +195,7 @@ def test_images_whose_label_is_hidden_teach_by_their_answers_alone(
 
 def test_images_without_a_label_are_trained_on_where_they_have_answers(
     config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
-):
+) -> None:
     hidden = {record.image_id for record in select(dataset, ("train",)) if record.image_id.endswith("5.png")}
     records = [
         dataclasses.replace(record, split="unlabelled", label=-1, label_name="")

@@ -42,7 +42,7 @@ def truth(config: StudentConfig, dataset: FileDataset, run_dir: Path) -> tuple[l
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_timm_alone_gives_the_same_logits(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path, backbone: str
-):
+) -> None:
     run = train(
         config.replace(backbone=backbone, epochs=2, resize_size=36, drop_rate=0.0),
         dataset, teacher_answers, tmp_path / "run", progress=False,
@@ -56,7 +56,7 @@ def test_timm_alone_gives_the_same_logits(
     torch.testing.assert_close(found, class_logits, atol=1e-4, rtol=1e-4)
 
 
-def test_timm_loads_the_weights_as_a_checkpoint(config: StudentConfig, run_dir: Path, tmp_path: Path):
+def test_timm_loads_the_weights_as_a_checkpoint(config: StudentConfig, run_dir: Path, tmp_path: Path) -> None:
     export(run_dir, tmp_path / "out", formats=["safetensors"])
     images = torch.randn(2, 3, 32, 32)
     model = timm.create_model(
@@ -69,7 +69,7 @@ def test_timm_loads_the_weights_as_a_checkpoint(config: StudentConfig, run_dir: 
 @pytest.mark.parametrize("keep_aspects", [False, True])
 def test_onnxruntime_gives_the_same_logits_for_any_batch(
     config: StudentConfig, dataset: FileDataset, run_dir: Path, tmp_path: Path, keep_aspects: bool
-):
+) -> None:
     done = export(run_dir, tmp_path / "out", formats=["onnx"], keep_aspects=keep_aspects)
     assert done.onnx_difference is not None
     assert done.onnx_difference <= 1e-4
@@ -90,7 +90,7 @@ def test_onnxruntime_gives_the_same_logits_for_any_batch(
 
 def test_predictions_of_run_and_export_are_the_evaluations(
     config: StudentConfig, dataset: FileDataset, run_dir: Path, tmp_path: Path
-):
+) -> None:
     export(run_dir, tmp_path / "plain")
     export(run_dir, tmp_path / "aspects", formats=["safetensors"], keep_aspects=True)
     paths, class_logits, aspect_logits = truth(config, dataset, run_dir)
@@ -106,7 +106,7 @@ def test_predictions_of_run_and_export_are_the_evaluations(
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "preprocessing.json"])
-def test_an_export_with_a_flipped_bit_predicts_nothing(run_dir: Path, tmp_path: Path, name: str):
+def test_an_export_with_a_flipped_bit_predicts_nothing(run_dir: Path, tmp_path: Path, name: str) -> None:
     export(run_dir, tmp_path / "out", formats=["safetensors"])
     use = json.loads((tmp_path / "out" / "preprocessing.json").read_text())
     (tmp_path / "out" / "preprocessing.json").write_text(json.dumps(use | {"later": 1}))
@@ -118,7 +118,7 @@ def test_an_export_with_a_flipped_bit_predicts_nothing(run_dir: Path, tmp_path: 
         predict(tmp_path / "out", [])
 
 
-def test_what_cannot_be_exported_or_predicted_is_one_line(run_dir: Path, tmp_path: Path):
+def test_what_cannot_be_exported_or_predicted_is_one_line(run_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportInvalid, match="export format 'tflite' is unknown; use safetensors or onnx"):
         export(run_dir, tmp_path / "out", formats=["tflite"])
     with pytest.raises(ExportInvalid, match="no run and no safetensors export in"):

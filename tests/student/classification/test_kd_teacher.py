@@ -26,7 +26,7 @@ def learning(config: StudentConfig, dataset: FileDataset, tmp_path: Path) -> Run
     )
 
 
-def test_the_network_sees_its_own_pixels(learning: RunDescription):
+def test_the_network_sees_its_own_pixels(learning: RunDescription) -> None:
     student = build_student(learning.config, classes=3, aspects=0)
     network = KDTeacher.load(learning, student, CPU)
     assert network is not None
@@ -40,12 +40,12 @@ def test_the_network_sees_its_own_pixels(learning: RunDescription):
     torch.testing.assert_close(network(as_student[..., :32, :32]), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_method_that_learns_from_none_has_none(learning: RunDescription):
+def test_a_method_that_learns_from_none_has_none(learning: RunDescription) -> None:
     description = dataclasses.replace(learning, config=learning.config.replace(method="base"))
     assert KDTeacher.load(description, build_student(description.config, classes=3, aspects=0), CPU) is None
 
 
-def test_networks_that_cannot_teach_are_one_line(learning: RunDescription, tmp_path: Path):
+def test_networks_that_cannot_teach_are_one_line(learning: RunDescription, tmp_path: Path) -> None:
     student = build_student(learning.config, classes=3, aspects=0)
     others = dataclasses.replace(learning, class_names=("a", "b", "c"))
     with pytest.raises(ConfigInvalid, match="was trained on other classes; take a run on 'colours'"):

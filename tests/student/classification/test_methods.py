@@ -8,11 +8,11 @@ from student.core.settings import ConfigInvalid
 from tests.conftest import PROJECT
 
 
-def test_every_method_says_where_it_comes_from():
+def test_every_method_says_where_it_comes_from() -> None:
     assert all(method.source for method in METHODS.values())
 
 
-def test_methods_join_each_with_its_own_weight():
+def test_methods_join_each_with_its_own_weight() -> None:
     both = method_named("lskd+makd")
     assert len(both.network_terms) == len(both.aspect_terms) == 1
     assert both.alpha * both.aspect_terms[0].weight == METHODS["makd"].alpha
@@ -23,20 +23,20 @@ def test_methods_join_each_with_its_own_weight():
     assert method_named("lskd+makd", alpha=0.0).terms == both.network_terms
 
 
-def test_an_unknown_method_is_one_line():
+def test_an_unknown_method_is_one_line() -> None:
     with pytest.raises(MethodUnknown, match="method 'mkad' is unknown; use one of recommended, base, makd"):
         method_named("makd+mkad")
     with pytest.raises(ConfigInvalid, match="method 'mkad' is unknown"):
         recipe("small", method="mkad")
 
 
-def test_a_network_to_learn_from_has_to_be_given():
+def test_a_network_to_learn_from_has_to_be_given() -> None:
     with pytest.raises(ConfigInvalid, match="method 'kd\\+makd' learns from a larger network, but none is given"):
         recipe("small", method="kd+makd")
     assert recipe("small", method="kd+makd", network="runs/large").objective.network_terms
 
 
-def test_settings_that_a_method_makes_no_use_of_do_not_tell_runs_apart():
+def test_settings_that_a_method_makes_no_use_of_do_not_tell_runs_apart() -> None:
     config = recipe("small", method="base", alpha=3.0, question_count=7, network="runs/large")
     assert config.effective() == recipe("small", method="base").effective()
     used = StudentConfig.from_dict(config.to_dict() | {"method": "kd+makd"})
@@ -44,7 +44,7 @@ def test_settings_that_a_method_makes_no_use_of_do_not_tell_runs_apart():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_loss_is_a_number_with_a_gradient(name: str):
+def test_every_loss_is_a_number_with_a_gradient(name: str) -> None:
     torch.manual_seed(0)
     method = METHODS[name]
     for term in method.terms:
@@ -60,6 +60,6 @@ def test_every_loss_is_a_number_with_a_gradient(name: str):
         assert outputs.grad.abs().sum() > 0
 
 
-def test_the_documentation_lists_every_method_and_recipe():
+def test_the_documentation_lists_every_method_and_recipe() -> None:
     page = (PROJECT / "docs" / "students.md").read_text()
     assert [name for name in (*METHODS, *RECIPES) if f"`{name}`" not in page] == []

@@ -21,7 +21,7 @@ def examples_of(*targets: torch.Tensor) -> Examples:
     )
 
 
-def test_the_loss_is_the_labels_plus_alpha_times_the_aspects():
+def test_the_loss_is_the_labels_plus_alpha_times_the_aspects() -> None:
     torch.manual_seed(0)
     p = torch.rand(3, 2)
     objective = Objective(method=method_named("makd", alpha=4.0), examples=examples_of(p))
@@ -35,7 +35,7 @@ def test_the_loss_is_the_labels_plus_alpha_times_the_aspects():
     assert losses["distillation"] == 0
 
 
-def test_every_term_has_its_own_outputs():
+def test_every_term_has_its_own_outputs() -> None:
     torch.manual_seed(0)
     image, classes = torch.rand(3, 2), torch.rand(3, 4)
     objective = Objective(method=method_named("makd+lavid", alpha=1.0), examples=examples_of(image, classes))
@@ -46,7 +46,7 @@ def test_every_term_has_its_own_outputs():
     torch.testing.assert_close(losses["aspects"], aspects)
 
 
-def test_inner_stages_learn_the_same_answers():
+def test_inner_stages_learn_the_same_answers() -> None:
     torch.manual_seed(0)
     p = torch.rand(3, 2)
     objective = Objective(method=method_named("makd-deep", alpha=1.0), examples=examples_of(p))
@@ -58,7 +58,7 @@ def test_inner_stages_learn_the_same_answers():
     assert losses["inner"] == 0
 
 
-def test_inner_stages_learn_the_labels_where_the_method_says_so():
+def test_inner_stages_learn_the_labels_where_the_method_says_so() -> None:
     objective = Objective(method=method_named("labels-deep"), examples=examples_of())
     outer, inner = torch.randn(3, 5), torch.randn(3, 5)
     nothing = torch.zeros(3, 0)
@@ -68,7 +68,7 @@ def test_inner_stages_learn_the_labels_where_the_method_says_so():
     torch.testing.assert_close(losses["loss"], losses["classification"] + losses["inner"])
 
 
-def test_aspects_never_reach_the_class_loss():
+def test_aspects_never_reach_the_class_loss() -> None:
     objective = Objective(method=method_named("makd"), examples=examples_of(torch.rand(3, 2)))
     classes = torch.randn(3, 5)
     quiet = objective(Logits(classes, torch.zeros(3, 2)), torch.arange(3))
@@ -76,7 +76,7 @@ def test_aspects_never_reach_the_class_loss():
     assert quiet["classification"] == loud["classification"]
 
 
-def test_a_network_is_learnt_from_by_the_class_outputs():
+def test_a_network_is_learnt_from_by_the_class_outputs() -> None:
     torch.manual_seed(0)
     objective = Objective(method=method_named("kd"), examples=examples_of())
     logits = Logits(torch.randn(3, 5), torch.zeros(3, 0))
@@ -87,7 +87,7 @@ def test_a_network_is_learnt_from_by_the_class_outputs():
     torch.testing.assert_close(other["loss"], other["classification"] + other["distillation"])
 
 
-def test_images_without_a_label_have_no_part_in_the_label_loss():
+def test_images_without_a_label_have_no_part_in_the_label_loss() -> None:
     examples = examples_of()
     labels = torch.tensor([0, -1, 2])
     objective = Objective(method=method_named("base"), examples=dataclasses.replace(examples, labels_N=labels))

@@ -29,12 +29,14 @@ def log_odds() -> np.ndarray:
     return means[LABELS] + np.random.default_rng(0).normal(0, 1, (60, 3))
 
 
-def test_probabilities_of_log_odds(images: ImageLabels):
+def test_probabilities_of_log_odds(images: ImageLabels) -> None:
     values = np.array([[0.0, np.log(3), np.nan]])
     np.testing.assert_allclose(probability(values, images), [[0.5, 0.75, np.nan]])
 
 
-def test_standardised_columns_have_mean_0_and_deviation_1_where_there_is_any(images: ImageLabels, log_odds: np.ndarray):
+def test_standardised_columns_have_mean_0_and_deviation_1_where_there_is_any(
+    images: ImageLabels, log_odds: np.ndarray
+) -> None:
     log_odds[:, 2] = 4.0
     log_odds[5, 0] = np.nan
     log_odds[0] = 1e6  # a image that is not trained on
@@ -44,7 +46,7 @@ def test_standardised_columns_have_mean_0_and_deviation_1_where_there_is_any(ima
     assert np.isnan(found).sum() == 1
 
 
-def test_class_means_are_of_the_training_images(images: ImageLabels):
+def test_class_means_are_of_the_training_images(images: ImageLabels) -> None:
     values = np.zeros((60, 1))
     values[1], values[2], values[0] = 18.0, np.nan, 1e6
     found = class_mean(values, images)
@@ -54,7 +56,7 @@ def test_class_means_are_of_the_training_images(images: ImageLabels):
     assert np.isnan(class_mean(values, images)[40:]).all()
 
 
-def test_controls_keep_what_they_claim_to_keep(images: ImageLabels):
+def test_controls_keep_what_they_claim_to_keep(images: ImageLabels) -> None:
     values = np.arange(60.0)[:, None]
     within = shuffle_within_class(values, images)
     assert (LABELS[within[:, 0].astype(int)] == LABELS).all()
@@ -74,7 +76,7 @@ def test_controls_keep_what_they_claim_to_keep(images: ImageLabels):
     assert (random_uniform(values, images) == noise).all()
 
 
-def test_the_posterior_names_the_class_and_knows_how_sure_it_is(images: ImageLabels, log_odds: np.ndarray):
+def test_the_posterior_names_the_class_and_knows_how_sure_it_is(images: ImageLabels, log_odds: np.ndarray) -> None:
     logits = class_posterior(log_odds, images)
     assert logits.shape == (60, 3)
     posterior = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -83,14 +85,14 @@ def test_the_posterior_names_the_class_and_knows_how_sure_it_is(images: ImageLab
     assert abs(posterior.max(axis=1).mean() - right.mean()) < 0.08
 
 
-def test_no_image_is_judged_by_itself(images: ImageLabels):
+def test_no_image_is_judged_by_itself(images: ImageLabels) -> None:
     # Answers that say nothing about the class: whoever judged by the image itself would find its label in them.
     noise = np.random.default_rng(1).normal(0, 1, (60, 40))
     right = class_posterior(noise, images).argmax(axis=1) == LABELS
     assert right[images.trained].mean() < 0.55
 
 
-def test_the_posterior_stands_missing_answers_and_lone_images(log_odds: np.ndarray):
+def test_the_posterior_stands_missing_answers_and_lone_images(log_odds: np.ndarray) -> None:
     labels, trained = LABELS.copy(), np.ones(60, dtype=bool)
     labels[0] = 3  # the only image of its class
     log_odds[7, 1] = np.nan

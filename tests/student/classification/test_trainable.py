@@ -28,12 +28,12 @@ def config_of(backbone: str, method: str, image_size: int = 64) -> StudentConfig
         ("torchvision:squeezenet1_1", 64),  # a convolution for a classifier
     ],
 )
-def test_unusual_backbones_are_trained_by_every_kind_of_method(backbone: str, image_size: int):
+def test_unusual_backbones_are_trained_by_every_kind_of_method(backbone: str, image_size: int) -> None:
     for method in KINDS:
         require_trainable(config_of(backbone, method, image_size))
 
 
-def test_inception_has_one_output_in_training():
+def test_inception_has_one_output_in_training() -> None:
     require_trainable(config_of("torchvision:inception_v3", "makd", 80))
 
 
@@ -44,14 +44,14 @@ def test_inception_has_one_output_in_training():
         ("torchvision:vit_b_32", "recommended", 32),
     ],
 )
-def test_what_cannot_be_trained_is_refused_by_name(backbone: str, method: str, image_size: int):
+def test_what_cannot_be_trained_is_refused_by_name(backbone: str, method: str, image_size: int) -> None:
     with pytest.raises(ConfigInvalid, match=backbone) as caught:
         require_trainable(config_of(backbone, method, image_size))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("module", [trainable, devices])
-def test_a_crash_would_be_told_by_the_name_of_the_backbone(module: ModuleType, monkeypatch: pytest.MonkeyPatch):
+def test_a_crash_would_be_told_by_the_name_of_the_backbone(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[str] = []
 
     @contextmanager

@@ -68,7 +68,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     teacher_answers: TeacherAnswers,
     tmp_path: Path,
     changes: dict[str, object],
-):
+) -> None:
     config = config.replace(**changes)
 
     def stop_after_two(log: EpochLog) -> None:
@@ -95,7 +95,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
 
 def test_a_killed_run_goes_on_to_the_same_bits(
     config: StudentConfig, image_root: Path, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     config = config.replace(epochs=40, val_fraction=0.0)
     arguments = [sys.executable, "-c", TRAIN_SCRIPT, str(image_root), str(tmp_path / "killed")]
     process = subprocess.Popen([*arguments, json.dumps(config.to_dict())], cwd=PROJECT, env=os.environ)
@@ -112,7 +112,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(
 
 def test_a_finished_run_returns_at_once(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     first = train(config, dataset, teacher_answers, tmp_path, progress=False)
     before = (tmp_path / "student.safetensors").stat().st_mtime_ns
     again = train(
@@ -126,7 +126,7 @@ def test_a_finished_run_returns_at_once(
 
 def test_it_learns_the_colours_and_the_aspects(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     run = train(config.replace(epochs=8), dataset, teacher_answers, tmp_path, progress=False)
     assert run.epochs[-1].classification < run.epochs[0].classification
     assert run.epochs[-1].aspects < run.epochs[0].aspects
@@ -136,7 +136,7 @@ def test_it_learns_the_colours_and_the_aspects(
 
 def test_the_base_method_needs_no_answers_and_is_what_alpha_0_trains(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     config = config.replace(epochs=2, warmup=0)
     train(config.replace(method="base"), dataset, TeacherAnswers(), tmp_path / "none", progress=False)
     train(config.replace(alpha=0.0), dataset, teacher_answers, tmp_path / "zero", progress=False)
@@ -146,7 +146,7 @@ def test_the_base_method_needs_no_answers_and_is_what_alpha_0_trains(
 
 def test_images_without_answers_are_refused_or_dropped(
     config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
-):
+) -> None:
     yes = answers.yes.copy()
     yes[[0, 9]] = float("nan")
     partly = TeacherAnswers(image=dataclasses.replace(answers, yes=yes))
@@ -158,7 +158,7 @@ def test_images_without_answers_are_refused_or_dropped(
 
 def test_another_run_in_the_folder_is_refused(
     config: StudentConfig, dataset: FileDataset, answers: Answers, teacher_answers: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     train(config.replace(epochs=1, warmup=0), dataset, teacher_answers, tmp_path, progress=False)
     with pytest.raises(RunInvalid, match=r"holds a run with lr 0\.05, not 0\.1; choose another folder"):
         train(config.replace(epochs=1, warmup=0, lr=0.1), dataset, teacher_answers, tmp_path, progress=False)
@@ -169,21 +169,21 @@ def test_another_run_in_the_folder_is_refused(
 
 def test_a_loss_that_is_no_number_stops_the_run(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     with pytest.raises(TrainingDiverged, match=r"the loss became nan in epoch \d.*lower lr"):
         train(config.replace(lr=1e30, warmup=0), dataset, teacher_answers, tmp_path, progress=False)
 
 
 def test_one_image_at_a_time_is_refused_where_the_network_cannot(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     with pytest.raises(ConfigInvalid, match=r"many backbones need batches of two images or more: set batch_size"):
         train(config.replace(batch_size=1), dataset, teacher_answers, tmp_path, progress=False)
 
 
 def test_more_images_in_a_batch_than_there_are_is_one_batch(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     run = train(config.replace(batch_size=500, epochs=1, warmup=0), dataset, teacher_answers, tmp_path, progress=False)
     assert run.train_images == 18
 
@@ -191,12 +191,12 @@ def test_more_images_in_a_batch_than_there_are_is_one_batch(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_one_line(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     with pytest.raises(ConfigInvalid, match=r"1 CUDA device\(s\) asked for, but torch sees 0"):
         train(config.replace(accelerator="cuda"), dataset, teacher_answers, tmp_path, progress=False)
 
 
-def test_two_processes_train_one_student(image_root: Path, tmp_path: Path, config: StudentConfig):
+def test_two_processes_train_one_student(image_root: Path, tmp_path: Path, config: StudentConfig) -> None:
     dataset = image_folder(image_root, name="colours")
     seen: list[int] = []
     run = train(
@@ -230,7 +230,7 @@ class SpawnedFabric:
 )
 def test_an_error_in_another_process_is_raised_as_itself(
     config: StudentConfig, monkeypatch: pytest.MonkeyPatch, error: Exception
-):
+) -> None:
     def fail(_: object) -> None:
         raise error
 
@@ -240,7 +240,7 @@ def test_an_error_in_another_process_is_raised_as_itself(
         devices.launch(config.replace(devices=2), fail)
 
 
-def test_a_crash_in_another_process_names_the_backbone(config: StudentConfig, monkeypatch: pytest.MonkeyPatch):
+def test_a_crash_in_another_process_names_the_backbone(config: StudentConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object) -> None:
         raise ProcessExitedException("ended", 1, 2, -11, "SIGSEGV")
 
@@ -250,7 +250,7 @@ def test_a_crash_in_another_process_names_the_backbone(config: StudentConfig, mo
         devices.launch(config.replace(devices=2), lambda _: None)
 
 
-def test_the_kept_epoch_is_the_last_or_validations_best(config: StudentConfig):
+def test_the_kept_epoch_is_the_last_or_validations_best(config: StudentConfig) -> None:
     def log(epoch: int, val_top1: float | None) -> EpochLog:
         return EpochLog(
             epoch=epoch, loss=0, classification=0, aspects=0, distillation=0, inner=0, lr=0,
@@ -265,7 +265,7 @@ def test_the_kept_epoch_is_the_last_or_validations_best(config: StudentConfig):
 
 def test_recommended_is_what_suits_the_answers(
     config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
-):
+) -> None:
     config = config.replace(method="recommended")
     about_classes = TeacherAnswers(classes=answers)
     run = train(config, dataset, about_classes, tmp_path / "classes", progress=False)

@@ -25,7 +25,7 @@ def pixels_of(dataset: FileDataset, image_id: str) -> np.ndarray:
     return np.asarray(decode_image(dataset.read(image_id)))
 
 
-def test_small_images_are_kept_pixel_by_pixel(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
+def test_small_images_are_kept_pixel_by_pixel(config: StudentConfig, dataset: FileDataset, tmp_path: Path) -> None:
     config = config.replace(cache_size=64)
     with training_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
         assert [record.image_id for record in cache.records] == [record.image_id for record in dataset.records]
@@ -39,7 +39,7 @@ def test_small_images_are_kept_pixel_by_pixel(config: StudentConfig, dataset: Fi
 
 def test_another_process_maps_the_file_instead_of_copying_it(
     config: StudentConfig, dataset: FileDataset, tmp_path: Path
-):
+) -> None:
     with training_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
         first = cache.image(0)
         pickled = pickle.dumps(cache)
@@ -51,14 +51,14 @@ def test_another_process_maps_the_file_instead_of_copying_it(
         assert torch.equal(copy.image(0), cache.image(0))
 
 
-def test_images_on_a_cpu_stay_where_they_are(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
+def test_images_on_a_cpu_stay_where_they_are(config: StudentConfig, dataset: FileDataset, tmp_path: Path) -> None:
     with training_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
         assert cache.on(torch.device("cpu")) is cache
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
-def test_images_on_a_gpu_are_the_same(config: StudentConfig, dataset: FileDataset, tmp_path: Path):
+def test_images_on_a_gpu_are_the_same(config: StudentConfig, dataset: FileDataset, tmp_path: Path) -> None:
     device = torch.device("cuda")
     augment = Augmenter(config, (0.5,) * 3, (0.5,) * 3)
     with training_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
@@ -74,7 +74,7 @@ def test_images_on_a_gpu_are_the_same(config: StudentConfig, dataset: FileDatase
 
 def test_evaluation_images_are_resized_and_cut_to_one_shape(
     config: StudentConfig, dataset: FileDataset, tmp_path: Path
-):
+) -> None:
     config = config.replace(resize_size=36)
     with evaluation_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
         stack = cache.stack(slice(0, 5))
@@ -87,11 +87,11 @@ def test_evaluation_images_are_resized_and_cut_to_one_shape(
 @pytest.mark.parametrize(
     ("size", "expected"), [((100, 80), (50, 40)), ((30, 20), (30, 20)), ((900, 100), (80, 40)), ((100, 900), (40, 80))]
 )
-def test_training_images_keep_their_shape_up_to_a_limit(size: tuple[int, int], expected: tuple[int, int]):
+def test_training_images_keep_their_shape_up_to_a_limit(size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert shrink_for_training(Image.new("RGB", size), size=40).size == expected
 
 
-def test_damaged_images_are_named_or_dropped(config: StudentConfig, image_root: Path, tmp_path: Path):
+def test_damaged_images_are_named_or_dropped(config: StudentConfig, image_root: Path, tmp_path: Path) -> None:
     root = tmp_path / "images"
     shutil.copytree(image_root, root)
     (root / "train/blue/000.png").write_bytes(b"")
@@ -122,11 +122,11 @@ def test_damaged_images_are_named_or_dropped(config: StudentConfig, image_root: 
 
 
 @pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1)])
-def test_a_thin_strip_is_not_made_huge(size: tuple[int, int]):
+def test_a_thin_strip_is_not_made_huge(size: tuple[int, int]) -> None:
     assert view_for_evaluation(Image.new("RGB", size, "red"), resize_size=256, image_size=224).size == (224, 224)
 
 
-def test_a_panorama_is_evaluated_by_its_middle():
+def test_a_panorama_is_evaluated_by_its_middle() -> None:
     wide = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 200, 3), dtype=np.uint8))
     whole = v2.functional.center_crop(v2.functional.resize(wide, [64], InterpolationMode.BILINEAR), [56, 56])
     assert np.array_equal(np.asarray(view_for_evaluation(wide, resize_size=64, image_size=56)), np.asarray(whole))

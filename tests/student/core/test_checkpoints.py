@@ -88,7 +88,7 @@ def test_after_a_damaged_checkpoint_the_run_goes_on_from_the_one_before(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     damage: Damage,
-):
+) -> None:
     monkeypatch.chdir(tmp_path)
     damage(stopped / "checkpoint.pt")
     assert train_on(dataset, plain, stopped) == [2, 3]
@@ -101,7 +101,7 @@ def test_after_a_damaged_checkpoint_the_run_goes_on_from_the_one_before(
 
 def test_without_any_whole_checkpoint_it_starts_again(
     runs: Path, stopped: Path, dataset: FileDataset, plain: TeacherAnswers, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     for name in ("checkpoint.pt", "checkpoint-before.pt"):
         truncated(0.5)(stopped / name)
     assert train_on(dataset, plain, stopped) == [1, 2, 3]
@@ -112,7 +112,7 @@ def test_without_any_whole_checkpoint_it_starts_again(
 
 def test_a_whole_checkpoint_is_gone_on_from(
     runs: Path, stopped: Path, dataset: FileDataset, plain: TeacherAnswers, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     assert train_on(dataset, plain, stopped) == [3]
     assert capsys.readouterr().err == ""
     assert load_run(stopped).weights == load_run(runs / "whole").weights
@@ -120,7 +120,7 @@ def test_a_whole_checkpoint_is_gone_on_from(
 
 def test_a_kill_between_two_checkpoints_costs_one_epoch(
     stopped: Path, dataset: FileDataset, plain: TeacherAnswers, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     (stopped / "checkpoint.pt").unlink()
     assert train_on(dataset, plain, stopped) == [2, 3]
     assert capsys.readouterr().err == ""
@@ -128,7 +128,7 @@ def test_a_kill_between_two_checkpoints_costs_one_epoch(
 
 def test_the_checkpoint_of_another_run_is_not_used(
     stopped: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     other = tmp_path / "other"
 
     def stop(log: object) -> None:
@@ -141,7 +141,7 @@ def test_the_checkpoint_of_another_run_is_not_used(
     assert "(it is another run's)" in capsys.readouterr().err
 
 
-def test_an_old_checkpoint_is_gone_on_from(dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path):
+def test_an_old_checkpoint_is_gone_on_from(dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path) -> None:
     run = unpack_old_runs(tmp_path) / "classifier-stopped"
     assert train_on(dataset, plain, run) == [3]
     assert [log.epoch for log in load_run(run).epochs] == [1, 2, 3]
@@ -149,7 +149,7 @@ def test_an_old_checkpoint_is_gone_on_from(dataset: FileDataset, plain: TeacherA
 
 def test_weights_that_change_while_training_goes_on_are_not_the_result(
     runs: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     def damage(log: Any) -> None:
         if log.epoch == 3:
             flipped(0.5)(tmp_path / "student.safetensors")
@@ -162,7 +162,7 @@ def test_weights_that_change_while_training_goes_on_are_not_the_result(
 
 def test_a_larger_network_with_damaged_weights_is_not_learnt_from(
     runs: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     network = Path(shutil.copytree(runs / "whole", tmp_path / "network"))
     flipped(0.5)(network / "student.safetensors")
     config = CLASSIFIER.replace(method="kd", network=str(network))
@@ -171,7 +171,9 @@ def test_a_larger_network_with_damaged_weights_is_not_learnt_from(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_best_epochs_weights_are_kept_over_a_stop(dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path):
+def test_the_best_epochs_weights_are_kept_over_a_stop(
+    dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path
+) -> None:
     config = CLASSIFIER.replace(keep="best")
 
     def stop(log: Any) -> None:
@@ -184,7 +186,7 @@ def test_the_best_epochs_weights_are_kept_over_a_stop(dataset: FileDataset, plai
     assert run.weights == hashlib.sha256((tmp_path / "student.safetensors").read_bytes()).hexdigest()
 
 
-def test_a_newer_checkpoint_is_refused(stopped: Path, dataset: FileDataset, plain: TeacherAnswers):
+def test_a_newer_checkpoint_is_refused(stopped: Path, dataset: FileDataset, plain: TeacherAnswers) -> None:
     saved({"version": 99})(stopped / "checkpoint.pt")
     with pytest.raises(VersionUnsupported, match=r"checkpoint\.pt was written by a newer release \(version 99"):
         train(CLASSIFIER, dataset, plain, stopped, progress=False)
@@ -192,14 +194,16 @@ def test_a_newer_checkpoint_is_refused(stopped: Path, dataset: FileDataset, plai
 
 def test_a_checkpoint_that_cannot_be_read_now_is_not_a_missing_one(
     stopped: Path, dataset: FileDataset, plain: TeacherAnswers
-):
+) -> None:
     (stopped / "checkpoint.pt").unlink()
     (stopped / "checkpoint.pt").symlink_to("/proc/self/mem")
     with pytest.raises(StorageUnavailable, match=r"cannot read .*checkpoint\.pt"):
         train(CLASSIFIER, dataset, plain, stopped, progress=False)
 
 
-def test_a_folder_with_files_in_its_place_is_refused(stopped: Path, dataset: FileDataset, plain: TeacherAnswers):
+def test_a_folder_with_files_in_its_place_is_refused(
+    stopped: Path, dataset: FileDataset, plain: TeacherAnswers
+) -> None:
     a_folder(stopped / "checkpoint.pt")
     (stopped / "checkpoint.pt" / "mine").touch()
     with pytest.raises(RunInvalid, match="it is a folder"):

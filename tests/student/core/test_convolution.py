@@ -84,7 +84,7 @@ def test_large_maps_groups_and_odd_layers_stay_as_they_are(monkeypatch: pytest.M
     assert [type(layer) for layer in layers] == [nn.Conv2d] * 3
 
 
-def test_what_it_puts_out_may_be_changed_in_place():
+def test_what_it_puts_out_may_be_changed_in_place() -> None:
     layer = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.ReLU(inplace=True))
     use_matrix_products(layer)
     images = torch.randn(2, 3, 2, 2, requires_grad=True)
@@ -116,7 +116,7 @@ class ScaledConv2d(nn.Conv2d):
         (nn.Conv2d(3, 8, 3, stride=2), False),
     ],
 )
-def test_strides_of_small_points_are_taken_first(layer: nn.Conv2d, changes: bool):
+def test_strides_of_small_points_are_taken_first(layer: nn.Conv2d, changes: bool) -> None:
     ours = copy.deepcopy(layer)
     for _ in range(2):  # a student is laid out for training, and again for evaluation
         take_strides_first(ours)
@@ -129,7 +129,7 @@ def test_strides_of_small_points_are_taken_first(layer: nn.Conv2d, changes: bool
         torch.testing.assert_close(mine, theirs)
 
 
-def test_a_small_point_with_a_stride_is_trained_without_damage_to_memory():
+def test_a_small_point_with_a_stride_is_trained_without_damage_to_memory() -> None:
     torch.manual_seed(0)
     layer = nn.Conv2d(4, 8, 1, stride=2, bias=False)
     images = torch.randn(2, 4, 64, 64)

@@ -26,7 +26,7 @@ def grid_of(config: StudentConfig, seeds: list[int], **axes: list) -> Grid:
     return Grid(settings=config.to_dict(), axes=axes or {"method": ["base", "makd"]}, seeds=seeds)
 
 
-def test_differences_are_paired_by_seed_and_tested_by_student():
+def test_differences_are_paired_by_seed_and_tested_by_student() -> None:
     difference = paired_difference({0: 0.6, 1: 0.9, 2: 0.8}, {2: 0.7, 0: 0.5, 1: 0.7})
     assert difference.values == pytest.approx((0.1, 0.2, 0.1))
     assert difference.mean == pytest.approx(0.4 / 3)
@@ -39,7 +39,7 @@ def test_differences_are_paired_by_seed_and_tested_by_student():
     assert (same.mean, same.std, same.p) == (0.0, 0.0, None)
 
 
-def test_cells_that_are_the_same_run_are_one(config: StudentConfig, tmp_path: Path):
+def test_cells_that_are_the_same_run_are_one(config: StudentConfig, tmp_path: Path) -> None:
     grid = grid_of(config, [0], method=["makd", "base"], alpha=[1.0, 5.0])
     cells = grid.cells(tmp_path)
     assert [cell.name for cell in cells] == ["base", "makd,alpha=1.0", "makd,alpha=5.0"]
@@ -52,7 +52,7 @@ def test_cells_that_are_the_same_run_are_one(config: StudentConfig, tmp_path: Pa
     ]  # fmt: skip
 
 
-def test_a_cell_is_compared_with_the_baseline_of_its_own_settings(config: StudentConfig, tmp_path: Path):
+def test_a_cell_is_compared_with_the_baseline_of_its_own_settings(config: StudentConfig, tmp_path: Path) -> None:
     cells = grid_of(config, [0], method=["makd"], train_fraction=[0.5, 1.0]).cells(tmp_path)
     top1 = {"base,train_fraction=0.5": 0.3, "makd,train_fraction=0.5": 0.4,
             "base,train_fraction=1.0": 0.5, "makd,train_fraction=1.0": 0.7}  # fmt: skip
@@ -68,7 +68,7 @@ def test_a_cell_is_compared_with_the_baseline_of_its_own_settings(config: Studen
 
 def test_students_are_trained_evaluated_and_written(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     results = run_experiment(grid_of(config, [0, 3]), dataset, teacher_answers, tmp_path, progress=False)
     assert results.table.select("seed", "cell").rows() == [(0, "base"), (0, "makd"), (3, "base"), (3, "makd")]
     assert (results.images, results.train_images, results.val_images) == (12, 18, 6)
@@ -88,7 +88,7 @@ def test_students_are_trained_evaluated_and_written(
 
 def test_each_student_is_scored_on_the_answers_that_it_learned(
     config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
-):
+) -> None:
     others = (AspectQuestion(key="of_ice", text="Is it of ice?"), AspectQuestion(key="of_fire", text="Is it of fire?"))
     both = TeacherAnswers(image=answers, classes=dataclasses.replace(answers, questions=QuestionSet(others)))
     results = run_experiment(grid_of(config, [0], method=["makd", "lavid"]), dataset, both, tmp_path, progress=False)
@@ -102,7 +102,7 @@ def test_each_student_is_scored_on_the_answers_that_it_learned(
 
 def test_a_stopped_experiment_goes_on_and_a_grown_one_trains_what_is_new(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     def stop_in_second_run(cell: str, seed: int, log: EpochLog) -> None:
         if cell == "makd" and log.epoch == 2:
             raise Stopped
@@ -133,7 +133,7 @@ def test_a_stopped_experiment_goes_on_and_a_grown_one_trains_what_is_new(
 
 def test_a_larger_network_is_trained_first_and_learnt_from(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
-):
+) -> None:
     grid = Grid(
         settings=config.replace(val_fraction=0.0).to_dict(),
         axes={"method": ["kd", "lskd+makd"]},
@@ -148,7 +148,7 @@ def test_a_larger_network_is_trained_first_and_learnt_from(
     assert [logs[name].aspects > 0 for name in logs] == [False, False, True]
 
 
-def test_grids_that_cannot_be_are_one_line(config: StudentConfig, tmp_path: Path):
+def test_grids_that_cannot_be_are_one_line(config: StudentConfig, tmp_path: Path) -> None:
     for seeds in ([], [1, 1]):
         with pytest.raises(ConfigInvalid, match="give at least one, each once"):
             grid_of(config, seeds).cells(tmp_path)
@@ -160,6 +160,6 @@ def test_grids_that_cannot_be_are_one_line(config: StudentConfig, tmp_path: Path
         grid_of(config, [0], method=["kd"]).cells(tmp_path)
 
 
-def test_cells_are_named_for_what_varies(config: StudentConfig):
+def test_cells_are_named_for_what_varies(config: StudentConfig) -> None:
     cell = Cell.of(config.replace(backbone="torchvision:resnet18"), ("backbone", "epochs"))
     assert cell.name == "backbone=torchvision:resnet18,epochs=3"

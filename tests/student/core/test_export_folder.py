@@ -27,7 +27,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_an_earlier_export_is_replaced_as_a_whole(run: Path, tmp_path: Path):
+def test_an_earlier_export_is_replaced_as_a_whole(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert export(run, out).files == ("preprocessing.json", "config.json", "model.safetensors", "model.onnx")
     (out / ".unfinished-out-0123").mkdir()  # a killed export's, as are the next two
@@ -46,7 +46,7 @@ def test_an_earlier_export_is_replaced_as_a_whole(run: Path, tmp_path: Path):
         (["config.json", "model.safetensors"], "holds another model"),
     ],
 )
-def test_a_folder_with_something_else_is_refused(run: Path, tmp_path: Path, held: list[str], message: str):
+def test_a_folder_with_something_else_is_refused(run: Path, tmp_path: Path, held: list[str], message: str) -> None:
     for name in held:
         (tmp_path / name).touch()
     with pytest.raises(ExportInvalid, match=message):
@@ -54,14 +54,14 @@ def test_a_folder_with_something_else_is_refused(run: Path, tmp_path: Path, held
     assert names(tmp_path) == set(held)
 
 
-def test_a_run_folder_is_refused(run: Path):
+def test_a_run_folder_is_refused(run: Path) -> None:
     before = names(run)
     with pytest.raises(ExportInvalid, match="holds something else"):
         export(run, run)
     assert names(run) == before
 
 
-def test_a_file_is_refused(run: Path, tmp_path: Path):
+def test_a_file_is_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     with pytest.raises(ExportInvalid, match="is a file"):
         export(run, tmp_path / "out")
@@ -72,7 +72,7 @@ def test_a_file_is_refused(run: Path, tmp_path: Path):
 @pytest.mark.parametrize("error", [RuntimeError("no such operator:\nat line 3"), KeyError("aten::x"), RecursionError()])
 def test_a_failing_exporter_leaves_everything_as_it_was(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: bool, error: Exception
-):
+) -> None:
     out = tmp_path / "out"
     if earlier:
         export(run, out, ["safetensors"])
@@ -89,7 +89,9 @@ def test_a_failing_exporter_leaves_everything_as_it_was(
     assert (names(out) if earlier else set()) == before
 
 
-def test_a_folder_that_cannot_be_renamed_gets_the_files_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder_that_cannot_be_renamed_gets_the_files_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)  # as where the folder is mounted
     for name in ("preprocessing.json", "model.onnx"):
         (tmp_path / name).write_text("old")
@@ -102,7 +104,7 @@ def test_a_folder_that_cannot_be_renamed_gets_the_files_one_by_one(tmp_path: Pat
     }  # fmt: skip
 
 
-def test_an_export_that_is_at_work_is_left_alone(tmp_path: Path):
+def test_an_export_that_is_at_work_is_left_alone(tmp_path: Path) -> None:
     with only_user(tmp_path / ".unfinished-out-0123"), export_folder(tmp_path / "out") as folder:
         (folder / "preprocessing.json").touch()
     assert names(tmp_path) == {".unfinished-out-0123", "out"}

@@ -46,7 +46,7 @@ def grid(config: StudentConfig = BASE) -> Grid:
     return Grid(settings=config.to_dict(), axes={"method": ["base"]}, seeds=[0])
 
 
-def test_a_folder_is_one_processs_until_that_ends(dataset: FileDataset, tmp_path: Path):
+def test_a_folder_is_one_processs_until_that_ends(dataset: FileDataset, tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
@@ -62,7 +62,7 @@ def test_a_folder_is_one_processs_until_that_ends(dataset: FileDataset, tmp_path
         evaluate(tmp_path, dataset)
 
 
-def test_what_killed_runs_have_left_is_removed_by_the_next(dataset: FileDataset, tmp_path: Path):
+def test_what_killed_runs_have_left_is_removed_by_the_next(dataset: FileDataset, tmp_path: Path) -> None:
     run, digits = tmp_path / "seed-0", "0" * 32
     left = [".result.json." + digits, ".checkpoint.pt." + digits, "train-pixels.uint8", "eval-pixels.uint8"]
     run.mkdir()
@@ -82,7 +82,7 @@ def test_what_killed_runs_have_left_is_removed_by_the_next(dataset: FileDataset,
     assert names(run) == RESULTS | {"notes.txt"}
 
 
-def test_leftovers_and_stray_files_do_no_harm_to_an_experiment(dataset: FileDataset, tmp_path: Path):
+def test_leftovers_and_stray_files_do_no_harm_to_an_experiment(dataset: FileDataset, tmp_path: Path) -> None:
     mine = tmp_path / "images-train-37-refuse" / "notes.txt"
     for place in ("images-train-37-refuse", "photos-killed"):
         (tmp_path / place).mkdir()
@@ -95,14 +95,14 @@ def test_leftovers_and_stray_files_do_no_harm_to_an_experiment(dataset: FileData
     assert json.loads((tmp_path / "results.json").read_text())["version"] == files.VERSION
 
 
-def test_results_of_a_newer_release_are_not_written_over(dataset: FileDataset, tmp_path: Path):
+def test_results_of_a_newer_release_are_not_written_over(dataset: FileDataset, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text('{"version": 99}')
     with pytest.raises(VersionUnsupported, match=r"results\.json was written by a newer release"):
         run_experiment(grid(), dataset, TeacherAnswers(), tmp_path, progress=False)
     assert names(tmp_path) == {"results.json"}
 
 
-def test_a_file_where_the_cache_wants_a_folder_is_one_line(dataset: FileDataset, tmp_path: Path):
+def test_a_file_where_the_cache_wants_a_folder_is_one_line(dataset: FileDataset, tmp_path: Path) -> None:
     (tmp_path / "images-train-37-refuse").mkdir()
     (tmp_path / "images-train-37-refuse" / "train-pixels.uint8").mkdir()
     with pytest.raises((RunInvalid, StorageUnavailable), match=r"cannot write .*train-pixels"):
@@ -112,7 +112,7 @@ def test_a_file_where_the_cache_wants_a_folder_is_one_line(dataset: FileDataset,
 @pytest.mark.parametrize("name", ["student.safetensors", "checkpoint.pt", "result.json", "train-pixels.uint8"])
 def test_a_full_disk_is_one_line_and_the_checkpoint_before_stays(
     dataset: FileDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-):
+) -> None:
     if name != "train-pixels.uint8":
 
         def stop(log: Any) -> None:
@@ -150,7 +150,7 @@ def test_a_full_disk_is_one_line_and_the_checkpoint_before_stays(
 )  # fmt: skip
 def test_what_cannot_be_written_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]
-):
+) -> None:
     def fail(*_: object) -> None:
         raise OSError(code, os.strerror(code), "somewhere")
 
@@ -160,7 +160,7 @@ def test_what_cannot_be_written_is_one_line(
     assert filesystem.write_file is not fail
 
 
-def test_a_file_where_a_folder_should_be_is_one_line(dataset: FileDataset, tmp_path: Path):
+def test_a_file_where_a_folder_should_be_is_one_line(dataset: FileDataset, tmp_path: Path) -> None:
     (tmp_path / "runs").touch()
     for place in (tmp_path / "runs", tmp_path / "runs" / "seed-0"):
         with pytest.raises(RunInvalid, match="cannot write"):
@@ -172,7 +172,7 @@ def test_a_file_where_a_folder_should_be_is_one_line(dataset: FileDataset, tmp_p
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
 def test_a_run_that_cannot_be_looked_at_is_not_a_missing_one(
     dataset: FileDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-):
+) -> None:
     train(BASE, dataset, TeacherAnswers(), tmp_path, progress=False)
     real = Path.stat
 
@@ -190,7 +190,7 @@ def test_a_run_that_cannot_be_looked_at_is_not_a_missing_one(
             work()
 
 
-def test_a_folder_of_runs_names_those_in_it(tmp_path: Path):
+def test_a_folder_of_runs_names_those_in_it(tmp_path: Path) -> None:
     for name in [f"{method}/seed-{seed}" for method in ("base", "recommended") for seed in range(4)]:
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "run.json").touch()

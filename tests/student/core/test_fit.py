@@ -16,14 +16,14 @@ from student.detection.config import DetectorConfig, detection_recipe
 
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("epochs", [1, 2, 3, 10])
-def test_any_recipe_fits_any_number_of_epochs(name: str, epochs: int):
+def test_any_recipe_fits_any_number_of_epochs(name: str, epochs: int) -> None:
     config = recipe(name, epochs=epochs)
     assert config.warmup < epochs
     assert all(0 < milestone <= max(1, epochs - 1) for milestone in config.milestones)
 
 
 @pytest.mark.parametrize("name", ["demo", "small", "finetune"])
-def test_any_detection_recipe_fits_any_number_of_epochs(name: str):
+def test_any_detection_recipe_fits_any_number_of_epochs(name: str) -> None:
     assert detection_recipe(name, epochs=1).warmup == 0
     assert detection_recipe("finetune", epochs=12).milestones == (8, 11)
 
@@ -46,7 +46,7 @@ def test_any_detection_recipe_fits_any_number_of_epochs(name: str):
         ("small", {"checkpoint_every": 100, "epochs": 2}, {"checkpoint_every": 100}),
     ],
 )
-def test_what_nobody_has_set_gives_way(name: str, given: dict[str, Any], expected: dict[str, Any]):
+def test_what_nobody_has_set_gives_way(name: str, given: dict[str, Any], expected: dict[str, Any]) -> None:
     config = recipe(name, **given)
     assert {setting: getattr(config, setting) for setting in expected} == expected
 
@@ -64,12 +64,12 @@ def test_what_nobody_has_set_gives_way(name: str, given: dict[str, Any], expecte
         ),
     ],
 )
-def test_what_somebody_has_set_is_refused(given: dict[str, Any], message: str):
+def test_what_somebody_has_set_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigInvalid, match=message):
         recipe("small", **given)
 
 
-def test_the_cells_of_an_experiment_fit_too(tmp_path: Path):
+def test_the_cells_of_an_experiment_fit_too(tmp_path: Path) -> None:
     grid = Grid(
         recipe=recipe_settings("small"),
         settings={},
@@ -139,7 +139,7 @@ DETECTORS = {
         for value in values
     ],
 )
-def test_a_value_of_another_type_is_one_line(kind: type[StudentConfig], name: str, value: Any):
+def test_a_value_of_another_type_is_one_line(kind: type[StudentConfig], name: str, value: Any) -> None:
     with pytest.raises(ConfigInvalid, match=rf"^{name} ") as raised:
         kind.from_dict({"method": "base", **PLAIN, name: value})
     assert "\n" not in str(raised.value)
@@ -152,18 +152,18 @@ def test_a_value_of_another_type_is_one_line(kind: type[StudentConfig], name: st
 
 
 @pytest.mark.parametrize("name", [1, True, None, (1, 2), "epoch", "\x1b[31m"])
-def test_an_unknown_setting_is_one_line(name: Any):
+def test_an_unknown_setting_is_one_line(name: Any) -> None:
     with pytest.raises(ConfigInvalid, match="is unknown") as raised:
         StudentConfig.from_dict({**PLAIN, name: 1})
     assert "\x1b" not in str(raised.value)
 
 
-def test_whole_numbers_are_numbers_and_stay_as_they_are_given():
+def test_whole_numbers_are_numbers_and_stay_as_they_are_given() -> None:
     config = StudentConfig.from_dict({**PLAIN, "lr": 1, "alpha": 5, "crop_scale": [1, 1]})
     assert (config.to_dict()["lr"], config.to_dict()["alpha"]) == (1, 5)
 
 
-def test_a_stored_config_is_read_as_release_0_1_0_understood_it():
+def test_a_stored_config_is_read_as_release_0_1_0_understood_it() -> None:
     stored = {**PLAIN, "nesterov": "no", "warmup": 1.0, "a_later_setting": 3}
     config = StudentConfig.from_stored(stored)
     assert (config.nesterov, config.warmup) == (True, 1)

@@ -17,15 +17,15 @@ LABELS = torch.tensor([0, 3])
 
 
 @pytest.fixture(autouse=True)
-def _same_numbers():
+def _same_numbers() -> None:
     torch.manual_seed(0)
 
 
-def test_zero_logits_cost_log_2_whatever_the_answers():
+def test_zero_logits_cost_log_2_whatever_the_answers() -> None:
     torch.testing.assert_close(bce_loss(torch.zeros(2, 3), torch.rand(2, 3)).item(), math.log(2))
 
 
-def test_aspects_are_averaged_over_images_and_questions():
+def test_aspects_are_averaged_over_images_and_questions() -> None:
     logits, teacher = torch.randn(4, 3), torch.rand(4, 3)
     p = logits.sigmoid()
     expected = -(teacher * p.log() + (1 - teacher) * (1 - p).log()).mean()
@@ -37,7 +37,7 @@ def test_aspects_are_averaged_over_images_and_questions():
     ("loss", "plain"),
     [(bce_loss, functional.binary_cross_entropy_with_logits), (mse_loss, functional.mse_loss)],
 )
-def test_answers_that_do_not_exist_count_for_nothing(loss, plain):
+def test_answers_that_do_not_exist_count_for_nothing(loss, plain) -> None:
     logits = torch.randn(2, 2, requires_grad=True)
     teacher = torch.tensor([[0.9, math.nan], [math.nan, 0.2]])
     found = loss(logits, teacher)
@@ -50,26 +50,26 @@ def test_answers_that_do_not_exist_count_for_nothing(loss, plain):
 
 
 @pytest.mark.parametrize("loss", [bce_loss, mse_loss])
-def test_no_answer_at_all_costs_nothing(loss):
+def test_no_answer_at_all_costs_nothing(loss) -> None:
     assert loss(torch.randn(2, 3), torch.full((2, 3), math.nan)) == 0
     assert loss(torch.zeros(2, 0), torch.zeros(2, 0)) == 0
 
 
-def test_distillation_is_the_divergence_at_a_temperature():
+def test_distillation_is_the_divergence_at_a_temperature() -> None:
     student, target = torch.randn(2, 5), torch.randn(2, 5)
     p, q = (target / 4).softmax(1), (student / 4).softmax(1)
     torch.testing.assert_close(kd_loss(student, target, 4.0), 16 * (p * (p / q).log()).sum(1).mean())
     torch.testing.assert_close(kd_loss(student, student + 3, 4.0).item(), 0.0, atol=1e-6, rtol=0)
 
 
-def test_rows_without_a_target_distribution_count_for_nothing():
+def test_rows_without_a_target_distribution_count_for_nothing() -> None:
     student, target = torch.randn(2, 5), torch.randn(2, 5)
     missing = target.clone()
     missing[1] = math.nan
     torch.testing.assert_close(kd_loss(student, missing, 2.0), kd_loss(student[:1], target[:1], 2.0))
 
 
-def test_decoupled_parts_add_up_to_distillation():
+def test_decoupled_parts_add_up_to_distillation() -> None:
     # KL = KL(right against wrong) + (1 - p(right)) KL(among the wrong), equation 7 of arXiv 2203.08679.
     student, target = torch.randn(1, 5), torch.randn(1, 5)
     label = torch.tensor([3])
@@ -78,7 +78,7 @@ def test_decoupled_parts_add_up_to_distillation():
     torch.testing.assert_close(whole, kd_loss(student, target, 4.0))
 
 
-def test_standardised_distillation_sees_neither_size_nor_shift():
+def test_standardised_distillation_sees_neither_size_nor_shift() -> None:
     student, target = torch.randn(2, 5), torch.randn(2, 5)
     torch.testing.assert_close(
         standardized_kd_loss(7 * student + 2, 0.1 * target, 2.0), standardized_kd_loss(student, target, 2.0)
@@ -86,7 +86,7 @@ def test_standardised_distillation_sees_neither_size_nor_shift():
     torch.testing.assert_close(standardized_kd_loss(3 * target, target, 2.0).item(), 0.0, atol=1e-6, rtol=0)
 
 
-def test_multi_level_distillation_is_nothing_for_the_same_logits():
+def test_multi_level_distillation_is_nothing_for_the_same_logits() -> None:
     logits = torch.randn(3, 5)
     torch.testing.assert_close(multi_level_kd_loss(logits, logits).item(), 0.0, atol=1e-5, rtol=0)
     student, target = ((part / 2).softmax(1) for part in (logits, logits.flip(0)))

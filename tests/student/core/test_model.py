@@ -15,7 +15,7 @@ def config_of(backbone: str, seed: int = 0) -> StudentConfig:
 
 
 @pytest.mark.parametrize("backbone", FAMILIES)
-def test_base_and_distilled_of_one_seed_start_alike(backbone: str):
+def test_base_and_distilled_of_one_seed_start_alike(backbone: str) -> None:
     base = build_student(config_of(backbone), classes=5, aspects=0).eval()
     distilled = build_student(config_of(backbone), classes=5, aspects=3).eval()
     images = torch.randn(2, 3, 32, 32)
@@ -27,7 +27,7 @@ def test_base_and_distilled_of_one_seed_start_alike(backbone: str):
         assert torch.equal(tensor[: len(narrow[name])] if tensor.dim() else tensor, narrow[name]), name
 
 
-def test_other_seeds_start_elsewhere_and_torchs_generator_is_left_alone():
+def test_other_seeds_start_elsewhere_and_torchs_generator_is_left_alone() -> None:
     torch.manual_seed(7)
     expected = torch.rand(1)
     torch.manual_seed(7)
@@ -38,7 +38,7 @@ def test_other_seeds_start_elsewhere_and_torchs_generator_is_left_alone():
 
 
 @pytest.mark.parametrize("backbone", FAMILIES)
-def test_dropping_the_aspects_keeps_the_class_logits(backbone: str):
+def test_dropping_the_aspects_keeps_the_class_logits(backbone: str) -> None:
     config = config_of(backbone)
     student = build_student(config, classes=5, aspects=3).eval()
     images = torch.randn(2, 3, 32, 32)
@@ -47,7 +47,7 @@ def test_dropping_the_aspects_keeps_the_class_logits(backbone: str):
     torch.testing.assert_close(narrow(images).class_logits_BC, student(images).class_logits_BC)
 
 
-def test_a_dual_head_gives_the_aspects_a_hidden_layer_of_their_own():
+def test_a_dual_head_gives_the_aspects_a_hidden_layer_of_their_own() -> None:
     config = config_of("test_resnet").replace(method="makd-dual")
     student = build_student(config, classes=5, aspects=3).eval()
     base = build_student(config_of("test_resnet"), classes=5, aspects=0).eval()
@@ -66,7 +66,9 @@ def test_a_dual_head_gives_the_aspects_a_hidden_layer_of_their_own():
     ("backbone", "channels"),
     [("test_resnet", [48, 192]), ("test_vit", [64, 64]), ("test_efficientnet", [32, 48]), ("test_convnext", [32, 48])],
 )
-def test_inner_stages_say_the_aspects_while_training_and_change_nothing_else(backbone: str, channels: list[int]):
+def test_inner_stages_say_the_aspects_while_training_and_change_nothing_else(
+    backbone: str, channels: list[int]
+) -> None:
     config = config_of(backbone).replace(method="makd-deep")
     student = build_student(config, classes=5, aspects=3)
     assert [stage.channels for stage in student.stages] == channels
@@ -83,7 +85,7 @@ def test_inner_stages_say_the_aspects_while_training_and_change_nothing_else(bac
     assert not any(module._forward_hooks for module in student.modules())
 
 
-def test_stages_that_a_backbone_does_not_name_are_found_by_their_resolution():
+def test_stages_that_a_backbone_does_not_name_are_found_by_their_resolution() -> None:
     config = StudentConfig(backbone="ShuffleNetV2", image_size=64, epochs=1)
     student = build_student(config, classes=5, aspects=3)
     assert student.stages == (Stage("stage2", 116), Stage("stage3", 232))
@@ -92,7 +94,7 @@ def test_stages_that_a_backbone_does_not_name_are_found_by_their_resolution():
     assert [stage.module for stage in build_student(resnet, classes=5, aspects=0).stages] == ["layer2", "layer3"]
 
 
-def test_torchvisions_backbones_are_built_like_timms():
+def test_torchvisions_backbones_are_built_like_timms() -> None:
     config = StudentConfig(backbone="ShuffleNetV2", image_size=32, epochs=1)
     assert config.backbone == "torchvision:shufflenet_v2_x1_0"
     images = torch.randn(2, 3, 32, 32)
@@ -104,13 +106,13 @@ def test_torchvisions_backbones_are_built_like_timms():
 
 
 @pytest.mark.parametrize("name", STUDENTS)
-def test_students_have_the_names_of_the_papers(name: str):
+def test_students_have_the_names_of_the_papers(name: str) -> None:
     config = StudentConfig(backbone=name, image_size=224, epochs=1)
     assert config.backbone == STUDENTS[name]
     assert recipe("paper", backbone=name).backbone == STUDENTS[name]
 
 
-def test_a_backbone_that_cannot_be_built_is_one_line():
+def test_a_backbone_that_cannot_be_built_is_one_line() -> None:
     with pytest.raises(ConfigInvalid, match="backbone 'test_vit' cannot be built for 33 px") as caught:
         build_student(StudentConfig(backbone="test_vit", image_size=33, epochs=1), classes=5, aspects=0)
     assert "\n" not in str(caught.value)

@@ -33,14 +33,14 @@ def _machine(monkeypatch: pytest.MonkeyPatch):
         ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
     ],
 )
-def test_a_containers_quota_counts(tmp_path: Path, files: dict[str, str], cpus: int):
+def test_a_containers_quota_counts(tmp_path: Path, files: dict[str, str], cpus: int) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert available_cpus(tmp_path) == cpus
 
 
-def test_no_more_threads_than_cpus_unless_told(monkeypatch: pytest.MonkeyPatch):
+def test_no_more_threads_than_cpus_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("student.core.processor.available_cpus", lambda: 2)
     torch.set_num_threads(6)
     use_threads(CONFIG)
@@ -52,7 +52,7 @@ def test_no_more_threads_than_cpus_unless_told(monkeypatch: pytest.MonkeyPatch):
     assert torch.get_num_threads() == 3
 
 
-def test_a_busy_machine_is_worth_a_line(monkeypatch: pytest.MonkeyPatch):
+def test_a_busy_machine_is_worth_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(8)
     monkeypatch.setattr("student.core.processor.available_cpus", lambda: 8)
     assert processor_notes(CONFIG) == []
@@ -62,7 +62,7 @@ def test_a_busy_machine_is_worth_a_line(monkeypatch: pytest.MonkeyPatch):
     assert processor_notes(CONFIG.replace(threads=8)) == []
 
 
-def test_bfloat16_only_where_the_cpu_has_it(monkeypatch: pytest.MonkeyPatch):
+def test_bfloat16_only_where_the_cpu_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     mixed = CONFIG.replace(precision="bf16-mixed")
     monkeypatch.setattr("student.core.processor.cpu_has_bfloat16", lambda: True)
     assert (usable_precision(mixed), processor_notes(mixed)) == ("bf16-mixed", [])

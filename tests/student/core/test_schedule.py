@@ -6,7 +6,7 @@ from student.core.model import build_student
 from student.core.schedule import batches, build_optimizer, build_scheduler
 
 
-def test_base_and_distilled_of_one_seed_see_the_same_batches(config: StudentConfig):
+def test_base_and_distilled_of_one_seed_see_the_same_batches(config: StudentConfig) -> None:
     def order(config: StudentConfig, epoch: int) -> list[list[int]]:
         return [batch.tolist() for batch in batches(config, torch.arange(20), epoch, steps=3)]
 
@@ -16,7 +16,7 @@ def test_base_and_distilled_of_one_seed_see_the_same_batches(config: StudentConf
     assert len({index for batch in order(config, 1) for index in batch}) == 18
 
 
-def test_schedules_are_timms(config: StudentConfig):
+def test_schedules_are_timms(config: StudentConfig) -> None:
     config = config.replace(schedule="multistep", milestones=(2, 4), epochs=6, warmup=0, lr=1.0)
     optimizer = build_optimizer(config, build_student(config, classes=2, aspects=0))
     scheduler = build_scheduler(config, optimizer, 10)

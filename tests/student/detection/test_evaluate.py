@@ -43,7 +43,7 @@ def found(*boxes: tuple[int, float, list[float]]) -> dict[str, torch.Tensor]:
     }
 
 
-def test_precision_by_hand():
+def test_precision_by_hand() -> None:
     cats = (Box(number=0, label=0, corners=(0, 0, 20, 20)), Box(number=1, label=0, corners=(100, 0, 150, 50)))
     dog = Box(number=2, label=1, corners=(0, 50, 100, 100))
     dataset = dataset_of({"a.png": (*cats, dog)})
@@ -71,7 +71,7 @@ def test_precision_by_hand():
     assert scores.large is None
 
 
-def test_a_box_on_a_crowd_is_no_mistake():
+def test_a_box_on_a_crowd_is_no_mistake() -> None:
     cat = Box(number=0, label=0, corners=(0, 0, 20, 20))
     crowd = Box(number=1, label=0, corners=(50, 0, 200, 100), ignored=True)
     said = [found((0, 0.9, [60, 10, 100, 50]), (0, 0.8, [0, 0, 20, 20])), found()]
@@ -80,13 +80,13 @@ def test_a_box_on_a_crowd_is_no_mistake():
     assert score_boxes(dataset_of({"a.png": (cat,)}), images, said).map == pytest.approx(0.5)
 
 
-def test_nothing_found_is_0():
+def test_nothing_found_is_0() -> None:
     dataset = dataset_of({"a.png": (Box(number=0, label=0, corners=(0, 0, 20, 20)),)})
     scores = score_boxes(dataset, cache((FIRST, SECOND)), [found(), found()])
     assert (scores.map, scores.map50, scores.recall) == (0, 0, 0)
 
 
-def test_the_truth_is_perfect_on_real_images(shared_data: Path, tmp_path: Path):
+def test_the_truth_is_perfect_on_real_images(shared_data: Path, tmp_path: Path) -> None:
     dataset = open_detection_dataset(str(link_coco128(shared_data, tmp_path / "coco128")))
     records = tuple(record for record in dataset.records if record.split == "val")[:40]
     shapes = np.array([dataset.sizes[record.image_id][::-1] for record in records])

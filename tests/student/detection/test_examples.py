@@ -38,7 +38,7 @@ def join(
 
 def test_boxes_answers_and_images_are_joined(
     detector_config: DetectorConfig, scenes: DetectionDataset, detection_answers: DetectionAnswers, tmp_path: Path
-):
+) -> None:
     examples = join(detector_config.replace(image_size=32), scenes, detection_answers, tmp_path)
     first = scenes.records[0].image_id
     boxes = scenes.boxes[first]
@@ -56,7 +56,7 @@ def test_boxes_answers_and_images_are_joined(
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_boxes_lie_on_the_same_pixels_as_in_the_teachers_crops(
     detector_config: DetectorConfig, tmp_path: Path, orientation: int
-):
+) -> None:
     oriented(tmp_path / "train" / "1.png", orientation, size=(48, 32))
     document = {
         "images": [{"id": 1, "file_name": "1.png", "width": 48, "height": 32}],
@@ -78,7 +78,7 @@ def test_boxes_lie_on_the_same_pixels_as_in_the_teachers_crops(
 
 def test_only_what_the_method_learns_is_there(
     detector_config: DetectorConfig, scenes: DetectionDataset, detection_answers: DetectionAnswers, tmp_path: Path
-):
+) -> None:
     for method, shapes in {"base": (0, 0), "box": (5, 0), "image": (0, 5), "both": (5, 5)}.items():
         target = join(detector_config.replace(method=method), scenes, detection_answers, tmp_path).target(0)
         assert (target["aspects"].shape[1], len(target["image_aspects"])) == shapes
@@ -92,7 +92,7 @@ def test_only_what_the_method_learns_is_there(
 
 def test_shuffled_answers_are_the_same_answers_about_others(
     detector_config: DetectorConfig, scenes: DetectionDataset, detection_answers: DetectionAnswers, tmp_path: Path
-):
+) -> None:
     right = join(detector_config, scenes, detection_answers, tmp_path)
     shuffled = join(detector_config.replace(shuffled=True), scenes, detection_answers, tmp_path)
     for one, other in (
@@ -104,7 +104,9 @@ def test_shuffled_answers_are_the_same_answers_about_others(
     assert [len(its) for its in right.box_answers] == [len(its) for its in shuffled.box_answers]
 
 
-def test_ignored_boxes_are_not_learnt(detector_config: DetectorConfig, scenes: DetectionDataset, tmp_path: Path):
+def test_ignored_boxes_are_not_learnt(
+    detector_config: DetectorConfig, scenes: DetectionDataset, tmp_path: Path
+) -> None:
     first = scenes.records[0].image_id
     crowd = Box(number=999, label=0, corners=(0, 0, 5, 5), ignored=True)
     crowded = dataclasses.replace(scenes, boxes={**scenes.boxes, first: (crowd,)})
@@ -114,7 +116,7 @@ def test_ignored_boxes_are_not_learnt(detector_config: DetectorConfig, scenes: D
 
 def test_what_is_missing_is_named(
     detector_config: DetectorConfig, scenes: DetectionDataset, detection_answers: DetectionAnswers, tmp_path: Path
-):
+) -> None:
     with pytest.raises(ExamplesInvalid, match="method 'both' learns from answers about images, but there are none"):
         join(detector_config, scenes, DetectionAnswers(boxes=detection_answers.boxes), tmp_path)
     swapped = DetectionAnswers(images=detection_answers.boxes, boxes=detection_answers.images)
@@ -129,7 +131,7 @@ def test_what_is_missing_is_named(
     assert dropped.target(0)["aspects"][0].isnan().all()
 
 
-def test_the_digest_knows_boxes_and_answers(scenes: DetectionDataset, detection_answers: DetectionAnswers):
+def test_the_digest_knows_boxes_and_answers(scenes: DetectionDataset, detection_answers: DetectionAnswers) -> None:
     def digest(dataset: DetectionDataset, teacher_answers: DetectionAnswers) -> str:
         return detection_digest(dataset, select(dataset, ("train",)), teacher_answers)
 
@@ -147,7 +149,7 @@ def test_the_digest_knows_boxes_and_answers(scenes: DetectionDataset, detection_
     assert digest(scenes, detection_answers) in found
 
 
-def test_the_longer_side_is_shrunk_and_never_enlarged():
+def test_the_longer_side_is_shrunk_and_never_enlarged() -> None:
     assert shrink_longer_side(Image.new("RGB", (80, 20)), size=40).size == (40, 10)
     assert shrink_longer_side(Image.new("RGB", (30, 40)), size=64).size == (30, 40)
     assert shrink_longer_side(Image.new("RGB", (1, 500)), size=10).size == (1, 10)
@@ -163,7 +165,7 @@ def image_and_target() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     return image, {"boxes": boxes, "labels": torch.tensor([0, 1]), "aspects": aspects, "image_aspects": torch.ones(1)}
 
 
-def test_boxes_stay_on_their_objects(detector_config: DetectorConfig):
+def test_boxes_stay_on_their_objects(detector_config: DetectorConfig) -> None:
     augment = BoxAugmenter(detector_config)
     image, target = image_and_target()
     kept = set()
@@ -180,7 +182,7 @@ def test_boxes_stay_on_their_objects(detector_config: DetectorConfig):
     assert kept == {1, 2}
 
 
-def test_a_view_depends_on_its_seed_alone(detector_config: DetectorConfig):
+def test_a_view_depends_on_its_seed_alone(detector_config: DetectorConfig) -> None:
     augment = BoxAugmenter(detector_config)
     image, target = image_and_target()
     before = torch.get_rng_state()

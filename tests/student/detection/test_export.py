@@ -24,7 +24,7 @@ def test_onnxruntime_finds_the_same(
     detection_answers: DetectionAnswers,
     tmp_path: Path,
     detector: str,
-):
+) -> None:
     config = detector_config.replace(detector=detector, epochs=2, score_threshold=0.01, detections=5)
     run = train_detector(config, scenes, detection_answers, tmp_path / "run", progress=False)
     written = export_detector(tmp_path / "run", tmp_path / "out")
@@ -45,7 +45,7 @@ def test_onnxruntime_finds_the_same(
     assert use["class_names"] == list(scenes.class_names)
 
 
-def test_what_cannot_be_exported_is_named(tmp_path: Path):
+def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExportInvalid, match="use safetensors or onnx"):
         export_detector(tmp_path, tmp_path / "out", ["tflite"])
     with pytest.raises(ExportInvalid, match=r"call Detector\.explain"):

@@ -41,14 +41,14 @@ def detector_of(kind: str, **changes: Any) -> Detector:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_network_is_torchvisions(kind: str):
+def test_the_network_is_torchvisions(kind: str) -> None:
     assert isinstance(detector_of(kind).network, KINDS[kind])
     base = build_detector(config(detector=kind), classes=3, box_aspects=0, image_aspects=0)
     assert type(base.network) is KINDS[kind]
     assert base.box_aspects is None
 
 
-def test_box_aspects_of_proposals_by_hand():
+def test_box_aspects_of_proposals_by_hand() -> None:
     """Faster R-CNN: the logits of every matched proposal against its own box's answers, unanswered ones left out."""
     detector = detector_of("faster-rcnn")
     images, targets = two_boxes()
@@ -72,7 +72,7 @@ def test_box_aspects_of_proposals_by_hand():
 
 
 @pytest.mark.parametrize("kind", ["fcos", "retinanet"])
-def test_box_aspects_of_places_by_hand(kind: str):
+def test_box_aspects_of_places_by_hand(kind: str) -> None:
     detector = detector_of(kind)
     images, targets = two_boxes()
     seen: list[Tensor] = []
@@ -99,7 +99,7 @@ def test_box_aspects_of_places_by_hand(kind: str):
     torch.testing.assert_close(losses["box_aspects"], torch.stack(terms).mean())
 
 
-def test_image_aspects_by_hand():
+def test_image_aspects_by_hand() -> None:
     detector = detector_of("faster-rcnn")
     images, targets = two_boxes()
     kept: list[Any] = []
@@ -111,7 +111,7 @@ def test_image_aspects_by_hand():
     torch.testing.assert_close(losses["image_aspects"], -(0.6 * q.log() + 0.4 * (1 - q).log()))
 
 
-def test_a_step_adds_the_weighted_aspects():
+def test_a_step_adds_the_weighted_aspects() -> None:
     asked = config(method="both", alpha=3.0, image_alpha=0.5)
     given = {"loss_a": torch.tensor(1.0), "loss_b": torch.tensor(2.0)}
     aspects = {"box_aspects": torch.tensor(0.25), "image_aspects": torch.tensor(4.0)}
@@ -122,7 +122,7 @@ def test_a_step_adds_the_weighted_aspects():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_aspects_a_step_is_torchvisions_own_bit_for_bit(kind: str):
+def test_without_aspects_a_step_is_torchvisions_own_bit_for_bit(kind: str) -> None:
     images, targets = two_boxes()
     asked = config(detector=kind, method="base")
     ours = build_detector(asked, classes=3, box_aspects=0, image_aspects=0)
@@ -142,7 +142,7 @@ def test_without_aspects_a_step_is_torchvisions_own_bit_for_bit(kind: str):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_those_of_one_seed_start_from_the_same_network(kind: str):
+def test_those_of_one_seed_start_from_the_same_network(kind: str) -> None:
     with_aspects = detector_of(kind)
     base = build_detector(config(detector=kind), classes=3, box_aspects=0, image_aspects=0)
     for name, tensor in base.network.state_dict().items():
@@ -150,7 +150,7 @@ def test_those_of_one_seed_start_from_the_same_network(kind: str):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_images_without_boxes_teach_the_background(kind: str):
+def test_images_without_boxes_teach_the_background(kind: str) -> None:
     detector = detector_of(kind)
     images, targets = two_boxes()
     nothing = {
@@ -168,7 +168,7 @@ def test_images_without_boxes_teach_the_background(kind: str):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_found_boxes_come_with_their_aspects_on_request(kind: str):
+def test_found_boxes_come_with_their_aspects_on_request(kind: str) -> None:
     detector = detector_of(kind, score_threshold=0.0, detections=7).eval()
     images, _ = two_boxes()
     (found,) = detector(images)
@@ -185,7 +185,7 @@ def test_found_boxes_come_with_their_aspects_on_request(kind: str):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_box_is_described_where_it_was_learnt(kind: str):
+def test_a_box_is_described_where_it_was_learnt(kind: str) -> None:
     """Trained on one image, the aspects of its two boxes come out as they were taught."""
     detector = detector_of(kind, hidden=128)
     images, targets = two_boxes()
@@ -201,7 +201,7 @@ def test_a_box_is_described_where_it_was_learnt(kind: str):
     assert described.round().tolist() == targets[0]["aspects"].tolist()
 
 
-def test_backbones_that_give_no_pyramid_are_named():
+def test_backbones_that_give_no_pyramid_are_named() -> None:
     with pytest.raises(ConfigInvalid, match=r"backbone 'test_vit' gives no maps of 64 px.* stride is 16"):
         build_detector(config(backbone="test_vit", finest_stride=32), classes=2, box_aspects=0, image_aspects=0)
     with pytest.raises(ConfigInvalid, match="timm has no backbone 'resnt18'; did you mean"):

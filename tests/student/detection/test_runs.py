@@ -74,7 +74,7 @@ def refused(work: Callable[[], object]) -> AspectsError:
 )
 def test_a_damaged_run_is_one_line_in_train_evaluate_and_export(
     runs: Path, scenes: DetectionDataset, plain: DetectionAnswers, tmp_path: Path, name: str, damage: Damage
-):
+) -> None:
     run = Path(shutil.copytree(runs / "detector", tmp_path / "run"))
     damage(run / name)
     works = [
@@ -92,7 +92,7 @@ def test_a_damaged_run_is_one_line_in_train_evaluate_and_export(
 
 def test_old_runs_are_read_gone_on_with_and_not_trained_again(
     runs: Path, scenes: DetectionDataset, plain: DetectionAnswers, tmp_path: Path
-):
+) -> None:
     run = Path(shutil.copytree(runs / "detector", tmp_path / "run"))
     train_detector(DETECTOR, scenes, plain, run, progress=False, on_epoch=lambda log: pytest.fail("trained again"))
     before = read_detection_evaluation(run, "test")
@@ -112,7 +112,7 @@ def test_old_runs_are_read_gone_on_with_and_not_trained_again(
 
 def test_a_run_of_a_newer_release_is_refused(
     runs: Path, scenes: DetectionDataset, plain: DetectionAnswers, tmp_path: Path
-):
+) -> None:
     run = Path(shutil.copytree(runs / "detector", tmp_path / "run"))
     changed(version=99)(run / "evaluation-test.json")
     assert isinstance(refused(lambda: read_detection_evaluation(run, "test")), VersionUnsupported)
@@ -121,7 +121,7 @@ def test_a_run_of_a_newer_release_is_refused(
     assert isinstance(refused(lambda: train_detector(DETECTOR, scenes, plain, run, progress=False)), VersionUnsupported)
 
 
-def test_a_detector_is_no_classifier(runs: Path):
+def test_a_detector_is_no_classifier(runs: Path) -> None:
     assert is_detector_run(runs / "detector")
     assert not is_detector_run(runs / "classifier")
     assert isinstance(refused(lambda: load_run(runs / "detector")), RunInvalid)

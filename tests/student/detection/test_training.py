@@ -34,7 +34,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     detection_answers: DetectionAnswers,
     tmp_path: Path,
     detector: str,
-):
+) -> None:
     config = detector_config.replace(detector=detector, watch="test", watch_every=2)
 
     def stop_after_two(log: DetectorLog) -> None:
@@ -67,7 +67,7 @@ def test_bf16_trains_too(
     detection_answers: DetectionAnswers,
     tmp_path: Path,
     detector: str,
-):
+) -> None:
     config = detector_config.replace(detector=detector, precision="bf16-mixed", epochs=2)
     run = train_detector(config, scenes, detection_answers, tmp_path, progress=False)
     assert run.epochs[-1].loss < run.epochs[0].loss
@@ -75,7 +75,7 @@ def test_bf16_trains_too(
 
 def test_alpha_0_trains_what_base_trains(
     detector_config: DetectorConfig, scenes: DetectionDataset, detection_answers: DetectionAnswers, tmp_path: Path
-):
+) -> None:
     config = detector_config.replace(epochs=2)
     train_detector(config.replace(method="base"), scenes, DetectionAnswers(), tmp_path / "base", progress=False)
     zero = config.replace(alpha=0.0, image_alpha=0.0)
@@ -85,7 +85,7 @@ def test_alpha_0_trains_what_base_trains(
 
 def test_a_finished_run_returns_at_once_and_another_is_refused(
     detector_config: DetectorConfig, scenes: DetectionDataset, detection_answers: DetectionAnswers, tmp_path: Path
-):
+) -> None:
     config = detector_config.replace(epochs=1, warmup=0)
     first = train_detector(config, scenes, detection_answers, tmp_path, progress=False)
     again = train_detector(
@@ -103,7 +103,7 @@ def test_a_finished_run_returns_at_once_and_another_is_refused(
 
 def test_it_learns_and_is_evaluated(
     detector_config: DetectorConfig, scenes: DetectionDataset, detection_answers: DetectionAnswers, tmp_path: Path
-):
+) -> None:
     config = detector_config.replace(epochs=15, crop=False, lr=3e-3)
     run = train_detector(config, scenes, detection_answers, tmp_path, progress=False)
     for part in ("detection", "box_aspects", "image_aspects"):
@@ -124,14 +124,16 @@ def test_it_learns_and_is_evaluated(
 
 def test_a_loss_that_is_no_number_stops_the_run(
     detector_config: DetectorConfig, scenes: DetectionDataset, tmp_path: Path
-):
+) -> None:
     config = detector_config.replace(method="base", lr=1e30, warmup=0, clip_norm=None, detector="fcos")
     with pytest.raises(TrainingDiverged, match=r"the loss became (nan|inf) in epoch \d.*lower lr"):
         train_detector(config, scenes, DetectionAnswers(), tmp_path, progress=False)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_gpu_that_is_not_there_is_one_line(detector_config: DetectorConfig, scenes: DetectionDataset, tmp_path: Path):
+def test_a_gpu_that_is_not_there_is_one_line(
+    detector_config: DetectorConfig, scenes: DetectionDataset, tmp_path: Path
+) -> None:
     config = detector_config.replace(method="base", accelerator="cuda")
     with pytest.raises(ConfigInvalid, match=r"1 CUDA device\(s\) asked for, but torch sees 0"):
         train_detector(config, scenes, DetectionAnswers(), tmp_path, progress=False)
@@ -139,7 +141,7 @@ def test_a_gpu_that_is_not_there_is_one_line(detector_config: DetectorConfig, sc
 
 def test_two_processes_train_one_detector(
     detector_config: DetectorConfig, scenes: DetectionDataset, detection_answers: DetectionAnswers, tmp_path: Path
-):
+) -> None:
     config = detector_config.replace(devices=2, threads=1, epochs=2)
     run = train_detector(config, scenes, detection_answers, tmp_path, progress=False)
     assert len(run.epochs) == 2

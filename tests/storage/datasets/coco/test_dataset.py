@@ -40,7 +40,7 @@ def annotation(number: int, **changes: Any) -> dict[str, Any]:
     return {"id": number, "image_id": 1, "category_id": 1, "bbox": [0, 0, 4, 4], "iscrowd": 0, **changes}
 
 
-def test_boxes_are_read_as_coco_means_them(tmp_path: Path):
+def test_boxes_are_read_as_coco_means_them(tmp_path: Path) -> None:
     write_coco(tmp_path)
     dataset = coco_dataset(tmp_path, name="mine")
     assert dataset.class_names == ("person", "car")  # by id, without the gaps
@@ -53,13 +53,13 @@ def test_boxes_are_read_as_coco_means_them(tmp_path: Path):
     assert dataset.read("train2017/1.jpg")[:2] == b"\xff\xd8"
 
 
-def test_splits_are_named_by_their_files(tmp_path: Path):
+def test_splits_are_named_by_their_files(tmp_path: Path) -> None:
     for split in ("val2017", "train2017"):
         write_coco(tmp_path, split=split)
     assert [record.split for record in coco_dataset(tmp_path).records] == ["train", "train", "val", "val"]
 
 
-def test_the_layout_of_exports_is_known(tmp_path: Path):
+def test_the_layout_of_exports_is_known(tmp_path: Path) -> None:
     document = write_coco(tmp_path / "elsewhere").read_text()
     for number in (1, 2):
         draw(tmp_path / "photos" / "valid" / f"{number}.jpg")
@@ -78,13 +78,13 @@ def test_the_layout_of_exports_is_known(tmp_path: Path):
         ({"image_id": 4}, "annotation 5: there is no image 4"),
     ],
 )
-def test_a_wrong_annotation_is_named(tmp_path: Path, changes: dict[str, Any], wanted: str):
+def test_a_wrong_annotation_is_named(tmp_path: Path, changes: dict[str, Any], wanted: str) -> None:
     file = write_coco(tmp_path, annotations=[annotation(5, **changes)])
     with pytest.raises(DatasetInvalid, match=f"{file}, {wanted}.*; correct or remove it"):
         coco_dataset(tmp_path)
 
 
-def test_what_is_no_coco_file_is_named(tmp_path: Path):
+def test_what_is_no_coco_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetInvalid, match=r"no COCO annotations in .*; expected annotations/"):
         coco_dataset(tmp_path)
     file = write_coco(tmp_path)
@@ -99,7 +99,7 @@ def test_what_is_no_coco_file_is_named(tmp_path: Path):
         coco_dataset(tmp_path)
 
 
-def test_images_that_are_not_there_are_named(tmp_path: Path):
+def test_images_that_are_not_there_are_named(tmp_path: Path) -> None:
     write_coco(tmp_path)
     (tmp_path / "train2017").rename(tmp_path / "somewhere")
     with pytest.raises(DatasetInvalid, match=r"the images of .* are in none of .*train2017.*: 2\.jpg is not"):
@@ -118,7 +118,9 @@ def write_turned(root: Path, orientation: int, **image: Any) -> Path:
 
 @pytest.mark.parametrize("size", [{"width": 12, "height": 8}, {}])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_boxes_in_stored_pixels_are_turned_with_the_image(tmp_path: Path, orientation: int, size: dict[str, int]):
+def test_boxes_in_stored_pixels_are_turned_with_the_image(
+    tmp_path: Path, orientation: int, size: dict[str, int]
+) -> None:
     write_turned(tmp_path, orientation, **size)
     dataset = coco_dataset(tmp_path)
     view = BoxView(margin=0, smallest=1)
@@ -128,20 +130,20 @@ def test_boxes_in_stored_pixels_are_turned_with_the_image(tmp_path: Path, orient
     assert dataset.sizes["train/1.png"] == decode_image(dataset.read("train/1.png")).size
 
 
-def test_boxes_in_upright_pixels_are_left_alone(tmp_path: Path):
+def test_boxes_in_upright_pixels_are_left_alone(tmp_path: Path) -> None:
     write_turned(tmp_path, 6, width=8, height=12)
     dataset = coco_dataset(tmp_path)
     assert dataset.boxes["train/1.png"][0].corners == (2, 1, 5, 3)
     assert dataset.sizes["train/1.png"] == (8, 12)
 
 
-def test_a_size_that_is_not_the_images_is_refused(tmp_path: Path):
+def test_a_size_that_is_not_the_images_is_refused(tmp_path: Path) -> None:
     file = write_turned(tmp_path, 1, width=8, height=12)
     with pytest.raises(DatasetInvalid, match=rf"^{file}: image 1\.png: the annotations are for 8 x 12 .* has 12 x 8"):
         coco_dataset(tmp_path)
 
 
-def test_an_image_that_has_changed_since_shows_no_wrong_crop(tmp_path: Path):
+def test_an_image_that_has_changed_since_shows_no_wrong_crop(tmp_path: Path) -> None:
     write_turned(tmp_path, 1)
     images = BoxImages(coco_dataset(tmp_path), BoxView(smallest=1))
     oriented(tmp_path / "train" / "1.png", 6)
@@ -149,7 +151,7 @@ def test_an_image_that_has_changed_since_shows_no_wrong_crop(tmp_path: Path):
         images.read("train/1.png#5")
 
 
-def test_images_that_are_missing_are_left_out_and_told_of(tmp_path: Path):
+def test_images_that_are_missing_are_left_out_and_told_of(tmp_path: Path) -> None:
     write_coco(tmp_path)
     (tmp_path / "train2017" / "2.jpg").unlink()
     dataset = coco_dataset(tmp_path)
@@ -159,21 +161,21 @@ def test_images_that_are_missing_are_left_out_and_told_of(tmp_path: Path):
     )
 
 
-def test_images_that_no_file_lists_are_told_of(tmp_path: Path):
+def test_images_that_no_file_lists_are_told_of(tmp_path: Path) -> None:
     write_coco(tmp_path, annotations=[annotation(5), annotation(6, category_id=3)])
     assert coco_dataset(tmp_path).notes == ()
     draw(tmp_path / "train2017" / "3.jpg")
     assert coco_dataset(tmp_path).notes == ("train: 1 image is in no annotation file and left out, e.g. 3.jpg",)
 
 
-def test_a_class_whose_images_are_missing_is_refused(tmp_path: Path):
+def test_a_class_whose_images_are_missing_is_refused(tmp_path: Path) -> None:
     write_coco(tmp_path, annotations=[annotation(5), annotation(6, image_id=2, category_id=3)])
     (tmp_path / "train2017" / "2.jpg").unlink()
     with pytest.raises(DatasetInvalid, match=r"class 'car' loses all of its boxes \(1 x image is not there"):
         coco_dataset(tmp_path)
 
 
-def test_boxes_of_one_image_have_ids_of_their_own(tmp_path: Path):
+def test_boxes_of_one_image_have_ids_of_their_own(tmp_path: Path) -> None:
     write_coco(tmp_path, annotations=[annotation(7), annotation(7, bbox=[4, 4, 2, 2])])
     with pytest.raises(DatasetInvalid, match=r"several boxes of image train2017/1\.jpg have the id 7"):
         coco_dataset(tmp_path)
@@ -184,7 +186,7 @@ def test_boxes_of_one_image_have_ids_of_their_own(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["../outside.jpg", "/etc/passwd", "a/../../outside.jpg", "..", "", "a\0b", "\ud800"])
-def test_a_file_name_stays_in_the_dataset(tmp_path: Path, name: str):
+def test_a_file_name_stays_in_the_dataset(tmp_path: Path, name: str) -> None:
     file = write_coco(tmp_path / "mine")
     draw(tmp_path / "outside.jpg")
     document = json.loads(file.read_text())
@@ -194,7 +196,7 @@ def test_a_file_name_stays_in_the_dataset(tmp_path: Path, name: str):
         coco_dataset(tmp_path / "mine")
 
 
-def test_one_file_is_not_described_twice(tmp_path: Path):
+def test_one_file_is_not_described_twice(tmp_path: Path) -> None:
     file = write_coco(tmp_path)
     document = json.loads(file.read_text())
     document["images"][0]["file_name"] = "./1.jpg"
@@ -203,7 +205,7 @@ def test_one_file_is_not_described_twice(tmp_path: Path):
         coco_dataset(tmp_path)
 
 
-def test_splits_with_other_categories_are_refused(tmp_path: Path):
+def test_splits_with_other_categories_are_refused(tmp_path: Path) -> None:
     write_coco(tmp_path)
     file = write_coco(tmp_path, split="val2017")
     document = json.loads(file.read_text())

@@ -42,7 +42,7 @@ BBOXES += [[1e308, 0, 1e308, 4], 7, True]
 
 
 @pytest.mark.parametrize("bbox", BBOXES)
-def test_a_box_is_four_finite_numbers(tmp_path: Path, bbox: Any):
+def test_a_box_is_four_finite_numbers(tmp_path: Path, bbox: Any) -> None:
     said = refusal(tmp_path, document(annotations=[ANNOTATION, {**ANNOTATION, "bbox": bbox}]))
     assert "annotations[1].bbox is " in said
     assert "it must be four numbers: left, top, width and height" in said
@@ -65,7 +65,7 @@ def test_a_box_is_four_finite_numbers(tmp_path: Path, bbox: Any):
 )
 def test_a_value_of_the_wrong_type_is_named(
     tmp_path: Path, part: str, entry: dict[str, Any], field: str, values: list[Any]
-):
+) -> None:
     for value in values:
         said = refusal(tmp_path, document(**{part: [{**entry, field: value}]}))
         assert f"{part}[0].{field} is " in said
@@ -74,13 +74,13 @@ def test_a_value_of_the_wrong_type_is_named(
 
 @pytest.mark.parametrize("part", ["images", "annotations", "categories"])
 @pytest.mark.parametrize("value", [None, {}, "", 3, True])
-def test_a_part_that_is_no_list(tmp_path: Path, part: str, value: Any):
+def test_a_part_that_is_no_list(tmp_path: Path, part: str, value: Any) -> None:
     assert f"has no list '{part}'" in refusal(tmp_path, document(**{part: value}))
 
 
 @pytest.mark.parametrize("part", ["images", "annotations", "categories"])
 @pytest.mark.parametrize("entry", [None, [], "id", 3])
-def test_an_entry_that_is_no_object(tmp_path: Path, part: str, entry: Any):
+def test_an_entry_that_is_no_object(tmp_path: Path, part: str, entry: Any) -> None:
     assert f"{part}[0] is " in refusal(tmp_path, document(**{part: [entry]}))
 
 
@@ -94,7 +94,7 @@ def test_an_entry_that_is_no_object(tmp_path: Path, part: str, entry: Any):
         ('{"images": [{"id": 1' + "0" * 5000 + "}]}", "is no valid JSON"),
     ],
 )
-def test_what_is_no_coco_document(tmp_path: Path, content: str, wanted: str):
+def test_what_is_no_coco_document(tmp_path: Path, content: str, wanted: str) -> None:
     assert wanted in refusal(tmp_path, content)
 
 
@@ -106,11 +106,11 @@ def test_what_is_no_coco_document(tmp_path: Path, content: str, wanted: str):
         ({"categories": [CATEGORY, {**CATEGORY, "id": 4}]}, r"categories\[1\] has the id 4 and the name 'car'"),
     ],
 )
-def test_ids_and_names_are_given_once(tmp_path: Path, parts: dict[str, Any], wanted: str):
+def test_ids_and_names_are_given_once(tmp_path: Path, parts: dict[str, Any], wanted: str) -> None:
     assert re.search(wanted, refusal(tmp_path, document(**parts)))
 
 
-def test_what_other_tools_write_is_read(tmp_path: Path):
+def test_what_other_tools_write_is_read(tmp_path: Path) -> None:
     """A byte order mark, whole floats, numbers as texts, texts as image ids, and no sizes."""
     content = {
         "images": [{"id": "one", "file_name": "1.jpg"}, {**IMAGE, "id": 2.0, "width": 8.0}],

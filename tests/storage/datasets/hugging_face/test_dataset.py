@@ -46,7 +46,7 @@ def rows(dataset: TableDataset) -> list[tuple[str, str, str]]:
     return [(record.split, record.label_name, record.image_id) for record in dataset.records]
 
 
-def test_saved_to_disk(saved: Path, files: list[bytes]):
+def test_saved_to_disk(saved: Path, files: list[bytes]) -> None:
     dataset = hugging_face_dataset(str(saved))
     assert dataset.name == "flowers"
     assert dataset.class_names == ("daisy", "rose")
@@ -61,12 +61,12 @@ def test_saved_to_disk(saved: Path, files: list[bytes]):
         dataset.read("train/0000009")
 
 
-def test_one_saved_table_is_its_own_split(tmp_path: Path, files: list[bytes]):
+def test_one_saved_table_is_its_own_split(tmp_path: Path, files: list[bytes]) -> None:
     table(files, [0, 1, 0, 1]).save_to_disk(tmp_path / "one")
     assert {split for split, _, _ in rows(hugging_face_dataset(str(tmp_path / "one"), name="mine"))} == {"train"}
 
 
-def test_a_parquet_file_and_a_folder_of_them(tmp_path: Path, files: list[bytes]):
+def test_a_parquet_file_and_a_folder_of_them(tmp_path: Path, files: list[bytes]) -> None:
     (tmp_path / "flowers").mkdir()
     table(files[:3], [0, 1, 1]).to_parquet(tmp_path / "flowers" / "train-00000.parquet")
     table(files[3:], [0]).to_parquet(tmp_path / "flowers" / "test-00000.parquet")
@@ -77,7 +77,7 @@ def test_a_parquet_file_and_a_folder_of_them(tmp_path: Path, files: list[bytes])
     assert (file.name, [label for _, label, _ in rows(file)]) == ("train-00000", ["daisy", "rose", "rose"])
 
 
-def test_a_folder_of_images_keeps_their_paths(tmp_path: Path):
+def test_a_folder_of_images_keeps_their_paths(tmp_path: Path) -> None:
     written = {
         f"{split}/{name}/1.png": draw(tmp_path / "photos" / split / name / "1.png", shade=number)
         for number, (split, name) in enumerate([("train", "daisy"), ("train", "rose"), ("test", "daisy")])
@@ -86,7 +86,7 @@ def test_a_folder_of_images_keeps_their_paths(tmp_path: Path):
     assert {record.image_id: dataset.read(record.image_id) for record in dataset.records} == written
 
 
-def test_paths_beside_embedded_bytes_name_the_images(tmp_path: Path, files: list[bytes]):
+def test_paths_beside_embedded_bytes_name_the_images(tmp_path: Path, files: list[bytes]) -> None:
     cells = [{"bytes": data, "path": f"{number}.png"} for number, data in enumerate(files)]
     named = datasets.Dataset.from_dict({"image": cells, "label": [0, 1, 0, 1]}, features=datasets.Features(FEATURES))
     named.save_to_disk(tmp_path / "named")
@@ -95,7 +95,7 @@ def test_paths_beside_embedded_bytes_name_the_images(tmp_path: Path, files: list
     assert dataset.read("train/2.png") == files[2]
 
 
-def test_paths_that_repeat_give_way_to_row_numbers(tmp_path: Path, files: list[bytes]):
+def test_paths_that_repeat_give_way_to_row_numbers(tmp_path: Path, files: list[bytes]) -> None:
     cells = [{"bytes": data, "path": "image.png"} for data in files]
     same = datasets.Dataset.from_dict({"image": cells, "label": [0, 1, 0, 1]}, features=datasets.Features(FEATURES))
     same.save_to_disk(tmp_path / "same")
@@ -104,12 +104,12 @@ def test_paths_that_repeat_give_way_to_row_numbers(tmp_path: Path, files: list[b
     assert [dataset.read(record.image_id) for record in dataset.records] == files
 
 
-def test_images_are_not_decoded(tmp_path: Path):
+def test_images_are_not_decoded(tmp_path: Path) -> None:
     table([b"no image at all"], [0]).save_to_disk(tmp_path / "damaged")
     assert hugging_face_dataset(str(tmp_path / "damaged")).read("train/0000000") == b"no image at all"
 
 
-def test_a_row_without_an_image_is_listed_and_unreadable(tmp_path: Path, files: list[bytes]):
+def test_a_row_without_an_image_is_listed_and_unreadable(tmp_path: Path, files: list[bytes]) -> None:
     table([files[0], None], [0, 1]).save_to_disk(tmp_path / "holes")
     dataset = hugging_face_dataset(str(tmp_path / "holes"))
     assert len(dataset.records) == 2
@@ -117,7 +117,7 @@ def test_a_row_without_an_image_is_listed_and_unreadable(tmp_path: Path, files: 
         dataset.read("train/0000001")
 
 
-def test_columns_by_name(tmp_path: Path, files: list[bytes]):
+def test_columns_by_name(tmp_path: Path, files: list[bytes]) -> None:
     features = {
         "image": datasets.Image(),
         "depth": datasets.Image(),
@@ -137,7 +137,7 @@ def test_columns_by_name(tmp_path: Path, files: list[bytes]):
     assert [label for _, label, _ in rows(by_text)] == ["rose", "daisy"]
 
 
-def test_plain_numbers_in_a_column_called_label_are_classes(tmp_path: Path, files: list[bytes]):
+def test_plain_numbers_in_a_column_called_label_are_classes(tmp_path: Path, files: list[bytes]) -> None:
     features = {"image": datasets.Image(), "label": datasets.Value("int64")}
     table(files[:3], [10, 9, 10], features).save_to_disk(tmp_path / "numbers")
     dataset = hugging_face_dataset(str(tmp_path / "numbers"))
@@ -145,7 +145,7 @@ def test_plain_numbers_in_a_column_called_label_are_classes(tmp_path: Path, file
     assert [record.label for record in dataset.records] == [1, 0, 1]
 
 
-def test_unlabelled_splits_can_be_left_out(tmp_path: Path, files: list[bytes]):
+def test_unlabelled_splits_can_be_left_out(tmp_path: Path, files: list[bytes]) -> None:
     splits = {"train": table(files[:2], [1, 0]), "test": table(files[2:], [-1, -1])}
     datasets.DatasetDict(splits).save_to_disk(tmp_path / "hidden")
     where = str(tmp_path / "hidden")
@@ -163,32 +163,32 @@ def test_unlabelled_splits_can_be_left_out(tmp_path: Path, files: list[bytes]):
         ("?image=label", "column 'label' of hf:.* not images"),
     ],
 )
-def test_wrong_options(saved: Path, query: str, reason: str):
+def test_wrong_options(saved: Path, query: str, reason: str) -> None:
     with pytest.raises(DatasetInvalid, match=reason):
         hugging_face_dataset(f"{saved}{query}")
 
 
-def test_no_label_column(tmp_path: Path, files: list[bytes]):
+def test_no_label_column(tmp_path: Path, files: list[bytes]) -> None:
     features = {"image": datasets.Image(), "label": datasets.Value("int64")}
     table(files, [0, 1, 0, 1], features).rename_column("label", "score").save_to_disk(tmp_path / "bare")
     with pytest.raises(DatasetInvalid, match=r"no label column; name it: hf:.*\?label=COLUMN"):
         hugging_face_dataset(str(tmp_path / "bare"))
 
 
-def test_a_folder_without_a_dataset_is_one_line(tmp_path: Path):
+def test_a_folder_without_a_dataset_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetInvalid, match=r"cannot load hf:.*/empty") as caught:
         hugging_face_dataset(str(tmp_path / "empty"), cache=tmp_path / "cache")
     assert "\n" not in str(caught.value)
 
 
-def test_without_the_library(saved: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_the_library(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DatasetInvalid, match=r"pip install 'aspects\[huggingface\]'"):
         hugging_face_dataset(str(saved))
 
 
-def test_a_subset_reads_the_same_in_another_process(saved: Path, files: list[bytes]):
+def test_a_subset_reads_the_same_in_another_process(saved: Path, files: list[bytes]) -> None:
     dataset = hugging_face_dataset(str(saved))
     sent = pickle.dumps(dataset.subset(dataset.records[1:2]))
     assert files[1] not in sent  # the name of the file that holds it

@@ -45,7 +45,7 @@ def labels_of(train: Split, test: Split) -> tuple[tuple[str, ...], list[str], li
         ((BOOLEAN, [True]), (BOOLEAN, [False]), (("False", "True"), ["True"], ["False"])),
     ],
 )
-def test_splits_are_joined_by_class_names(train: Split, test: Split, expected: Any):
+def test_splits_are_joined_by_class_names(train: Split, test: Split, expected: Any) -> None:
     assert labels_of(train, test) == expected
 
 
@@ -72,7 +72,7 @@ def test_splits_are_joined_by_class_names(train: Split, test: Split, expected: A
         ((datasets.Sequence(NUMBER), [[1]]), (NUMBER, [1]), r"column 'label' of hf:x holds .*, not one label"),
     ],
 )
-def test_splits_that_do_not_fit_are_refused(train: Split, test: Split, reason: str):
+def test_splits_that_do_not_fit_are_refused(train: Split, test: Split, reason: str) -> None:
     with pytest.raises(DatasetInvalid, match=reason) as caught:
         labels_of(train, test)
     assert "\n" not in str(caught.value)
@@ -90,7 +90,7 @@ def saved(folder: Path, **splits: dict[str, tuple[Any, list[Any]]]) -> str:
     return str(folder)
 
 
-def test_a_split_without_the_label_column(tmp_path: Path):
+def test_a_split_without_the_label_column(tmp_path: Path) -> None:
     images = (datasets.Image(), [None])
     where = saved(tmp_path / "x", train={"image": images, "label": (named("a"), [0])}, test={"image": images})
     with pytest.raises(DatasetInvalid, match=r"no column 'label' in split 'test'; it has image; .*\?split=train"):
@@ -99,7 +99,7 @@ def test_a_split_without_the_label_column(tmp_path: Path):
 
 
 @pytest.mark.parametrize("names", [("b", "a"), ("b",), ("a", "b", "c")])
-def test_parquet_files_that_list_their_classes_otherwise(tmp_path: Path, names: tuple[str, ...]):
+def test_parquet_files_that_list_their_classes_otherwise(tmp_path: Path, names: tuple[str, ...]) -> None:
     (tmp_path / "x").mkdir()
     for split, kind in (("train", named("a", "b")), ("test", named(*names))):
         features = datasets.Features({"image": datasets.Image(), "label": kind})
@@ -111,7 +111,7 @@ def test_parquet_files_that_list_their_classes_otherwise(tmp_path: Path, names: 
         hugging_face_dataset(str(tmp_path / "x"), cache=tmp_path / "cache")
 
 
-def test_a_class_without_images_is_said(tmp_path: Path):
+def test_a_class_without_images_is_said(tmp_path: Path) -> None:
     columns = {"image": (datasets.Image(), [None]), "label": (named("a", "b"), [0])}
     where = saved(tmp_path / "x", train=columns)
     assert hugging_face_dataset(where).notes == ("split 'train' has no image of 1 class: b",)

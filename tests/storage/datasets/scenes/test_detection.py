@@ -25,14 +25,14 @@ def dataset(scenes: Path) -> DetectionDataset:
     return open_detection_dataset(str(scenes))
 
 
-def test_it_is_read_like_any_other(dataset: DetectionDataset):
+def test_it_is_read_like_any_other(dataset: DetectionDataset) -> None:
     assert dataset.class_names == CLANS
     assert Counter(record.split for record in dataset.records) == {"train": 40, "test": 8}
     assert {len(boxes) for boxes in dataset.boxes.values()} <= {2, 3, 4}
     assert {box.label for boxes in dataset.boxes.values() for box in boxes} == {0, 1, 2, 3}
 
 
-def test_clans_are_those_of_the_other_scenes():
+def test_clans_are_those_of_the_other_scenes() -> None:
     rng = np.random.default_rng(0)
     for clan in CLANS:
         for form in range(4):
@@ -40,7 +40,7 @@ def test_clans_are_those_of_the_other_scenes():
             assert [clan_of(thing, scene.kind) for thing in scene.objects] == [clan, clan]
 
 
-def test_a_box_holds_its_object_and_nothing_else():
+def test_a_box_holds_its_object_and_nothing_else() -> None:
     # A circle of radius 0.9 x 10 around (20, 30).
     circle = SceneObject(
         shape="circle", colour="red", texture="solid", size="medium", radius=10.0, x=20.0, y=30.0, angle=0.0
@@ -49,7 +49,7 @@ def test_a_box_holds_its_object_and_nothing_else():
     assert box_of(circle, outlined=True) == (10, 20, 30, 40)
 
 
-def test_the_objects_are_where_the_boxes_say(dataset: DetectionDataset):
+def test_the_objects_are_where_the_boxes_say(dataset: DetectionDataset) -> None:
     """A box differs from the ground around it more than a place without objects does."""
     for record in dataset.records[:12]:
         pixels = np.asarray(decode_image(dataset.read(record.image_id)), np.float32)
@@ -58,7 +58,7 @@ def test_the_objects_are_where_the_boxes_say(dataset: DetectionDataset):
             assert pixels[top:bottom, left:right].std(axis=(0, 1)).max() > 12
 
 
-def test_the_right_answers_have_the_ids_of_images_and_boxes(scenes: Path, dataset: DetectionDataset):
+def test_the_right_answers_have_the_ids_of_images_and_boxes(scenes: Path, dataset: DetectionDataset) -> None:
     answers = pl.read_parquet(scenes / "ground_truth.parquet")
     images = {record.image_id for record in dataset.records}
     boxes = {record.image_id: record for record in BoxImages(dataset, BoxView()).records}
@@ -71,12 +71,12 @@ def test_the_right_answers_have_the_ids_of_images_and_boxes(scenes: Path, datase
             assert boxes[row["image_id"]].label == (colours.index(True) + kinds.index(True)) % 4
 
 
-def test_the_same_seed_gives_the_same_pixels(scenes: Path, tmp_path: Path):
+def test_the_same_seed_gives_the_same_pixels(scenes: Path, tmp_path: Path) -> None:
     write_detection_scenes(tmp_path / "again", train=2, test=1, seed=3)
     assert (tmp_path / "again/train/0001.png").read_bytes() == (scenes / "train/0001.png").read_bytes()
 
 
-def test_every_ground_has_several_classes():
+def test_every_ground_has_several_classes() -> None:
     rng = np.random.default_rng(1)
     for kind in FORM_KINDS:
         clans = {clan_of(thing, kind) for _ in range(30) for thing in sample_company(rng, kind).objects}

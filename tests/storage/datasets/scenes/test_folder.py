@@ -44,7 +44,7 @@ def killed_after(module: object, images: int, write: Write, folder: Path) -> Non
 
 
 @pytest.mark.parametrize(("module", "write"), [(scenes, write_classes), (detection_scenes, write_boxes)])
-def test_a_killed_command_can_be_started_again(tmp_path: Path, module: object, write: Write):
+def test_a_killed_command_can_be_started_again(tmp_path: Path, module: object, write: Write) -> None:
     killed_after(module, 3, write, tmp_path / "killed")
     assert not holds_rendered_scenes(tmp_path / "killed")
     require_scenes_folder(tmp_path / "killed")
@@ -54,7 +54,7 @@ def test_a_killed_command_can_be_started_again(tmp_path: Path, module: object, w
     assert UNFINISHED not in files(tmp_path / "whole")
 
 
-def test_fewer_scenes_leave_no_old_ones(tmp_path: Path):
+def test_fewer_scenes_leave_no_old_ones(tmp_path: Path) -> None:
     write_classes(tmp_path / "a", 2)
     write_classes(tmp_path / "a", 1)
     assert len(image_folder(tmp_path / "a").records) == 24
@@ -66,14 +66,14 @@ def test_fewer_scenes_leave_no_old_ones(tmp_path: Path):
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
-def test_a_kill_while_filling_again_is_seen(tmp_path: Path):
+def test_a_kill_while_filling_again_is_seen(tmp_path: Path) -> None:
     write_boxes(tmp_path, 1)
     killed_after(detection_scenes, 1, write_boxes, tmp_path)
     assert not holds_rendered_scenes(tmp_path)
     require_scenes_folder(tmp_path)
 
 
-def test_files_of_others_stay(tmp_path: Path):
+def test_files_of_others_stay(tmp_path: Path) -> None:
     write_boxes(tmp_path, 1)
     for name in ("train/mine.png", "train/my folder/0001.png", "notes.txt", "annotations/mine.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -82,7 +82,7 @@ def test_files_of_others_stay(tmp_path: Path):
     assert sum(content == b"mine" for content in files(tmp_path).values()) == 4
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path: Path):
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     require_scenes_folder(tmp_path / "new")
     require_scenes_folder(tmp_path)
     (tmp_path / "train").mkdir()

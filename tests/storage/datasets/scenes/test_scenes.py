@@ -191,6 +191,6 @@ def test_the_demo_dataset_is_an_image_folder_with_its_right_answers(questions: Q
         assert pixels == decode_image(dataset.read(record.image_id)).tobytes()
 
 
-def test_a_split_without_scenes_is_not_made(tmp_path: Path):
+def test_a_split_without_scenes_is_not_made(tmp_path: Path) -> None:
     write_scenes(tmp_path / "scenes", train_per_class=1, test_per_class=0, seed=0)
     assert {record.split for record in image_folder(tmp_path / "scenes").records} == {"train"}

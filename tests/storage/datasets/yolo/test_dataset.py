@@ -27,7 +27,7 @@ def write_yolo(root: Path, *, boxes: str = "1 0.5 0.5 0.5 0.25\n", data: str = D
     return root
 
 
-def test_shares_become_pixels(tmp_path: Path):
+def test_shares_become_pixels(tmp_path: Path) -> None:
     dataset = yolo_dataset(write_yolo(tmp_path, boxes="1 0.5 0.5 0.5 0.25\n\n0 1 1 0.5 0.5\n"))
     assert dataset.class_names == ("cat", "dog")
     assert [(record.image_id, record.split) for record in dataset.records] == [
@@ -39,7 +39,7 @@ def test_shares_become_pixels(tmp_path: Path):
     assert dataset.boxes["images/val/3.png"] == ()
 
 
-def test_an_outline_counts_as_its_box(tmp_path: Path):
+def test_an_outline_counts_as_its_box(tmp_path: Path) -> None:
     dataset = yolo_dataset(write_yolo(tmp_path, boxes="0 0.25 0.5 0.5 0.25 0.75 1.0\n", data=ONLY_TRAIN))
     assert dataset.boxes["images/train/1.png"][0].corners == (2, 2, 6, 8)
 
@@ -51,7 +51,7 @@ def test_an_outline_counts_as_its_box(tmp_path: Path):
         "0 0.5 0.5 0.4 0.6 0.4 0.3\n",
     ],
 )
-def test_keypoints_without_their_shape_are_no_outlines(tmp_path: Path, boxes: str):
+def test_keypoints_without_their_shape_are_no_outlines(tmp_path: Path, boxes: str) -> None:
     write_yolo(tmp_path, boxes=boxes, data=ONLY_TRAIN)
     with pytest.raises(DatasetInvalid, match=r"data\.yaml: all labels have \d+ values, .*'kpt_shape: \[\d, 2\]'"):
         yolo_dataset(tmp_path)
@@ -61,7 +61,7 @@ def test_keypoints_without_their_shape_are_no_outlines(tmp_path: Path, boxes: st
     assert yolo_dataset(tmp_path).boxes["images/train/1.png"][0].corners == pytest.approx((2.4, 1.6, 5.6, 6.4))
 
 
-def test_names_that_look_like_numbers_stay_as_they_are_written(tmp_path: Path):
+def test_names_that_look_like_numbers_stay_as_they_are_written(tmp_path: Path) -> None:
     names = ["007", "0x10", "1.10", "1_000", "1e3", "12:30", "08"]
     numbered = ", ".join(f"{number}: {name}" for number, name in reversed(list(enumerate(names))))
     for data in (f"[{', '.join(names)}]", f"{{{numbered}}}"):
@@ -69,7 +69,7 @@ def test_names_that_look_like_numbers_stay_as_they_are_written(tmp_path: Path):
         assert yolo_dataset(tmp_path).class_names == tuple(names)
 
 
-def test_a_photo_that_is_turned_is_turned_first(tmp_path: Path):
+def test_a_photo_that_is_turned_is_turned_first(tmp_path: Path) -> None:
     write_yolo(tmp_path, boxes="0 0.5 0.5 1 1\n")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -77,7 +77,7 @@ def test_a_photo_that_is_turned_is_turned_first(tmp_path: Path):
     assert yolo_dataset(tmp_path).boxes["images/train/1.png"][0].corners == (0, 0, 8, 16)
 
 
-def test_names_may_be_a_list_and_splits_a_file(tmp_path: Path):
+def test_names_may_be_a_list_and_splits_a_file(tmp_path: Path) -> None:
     write_yolo(tmp_path, data="train: train.txt\nval: ../images/val\nnames: [cat, dog]\n")
     write(tmp_path / "train.txt", "./images/train/1.png\n")
     dataset = open_detection_dataset(f"yolo:{tmp_path}/data.yaml", name="mine")
@@ -99,14 +99,14 @@ def test_names_may_be_a_list_and_splits_a_file(tmp_path: Path):
         ("cat 0.5 0.5 0.5 0.5", "line 1: 'cat 0.5 0.5 0.5 0.5' are no numbers"),
     ],
 )
-def test_a_wrong_line_is_named(tmp_path: Path, boxes: str, wanted: str):
+def test_a_wrong_line_is_named(tmp_path: Path, boxes: str, wanted: str) -> None:
     write_yolo(tmp_path, boxes=boxes)
     file = tmp_path / "labels" / "train" / "1.txt"
     with pytest.raises(DatasetInvalid, match=f"^{re.escape(f'{file}, {wanted}')}"):
         yolo_dataset(tmp_path)
 
 
-def test_labels_in_the_wrong_folder_are_missed(tmp_path: Path):
+def test_labels_in_the_wrong_folder_are_missed(tmp_path: Path) -> None:
     write_yolo(tmp_path)
     (tmp_path / "labels").rename(tmp_path / "label")
     wanted = (
@@ -117,7 +117,7 @@ def test_labels_in_the_wrong_folder_are_missed(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("labels", "wanted"), [(None, "no label file"), ("", "only empty label files")])
-def test_a_split_without_boxes_is_refused(tmp_path: Path, labels: str | None, wanted: str):
+def test_a_split_without_boxes_is_refused(tmp_path: Path, labels: str | None, wanted: str) -> None:
     write_yolo(tmp_path)
     (tmp_path / "labels" / "val" / "2.txt").unlink()
     if labels is not None:
@@ -126,7 +126,7 @@ def test_a_split_without_boxes_is_refused(tmp_path: Path, labels: str | None, wa
         yolo_dataset(tmp_path)
 
 
-def test_what_is_missing_is_told_of(tmp_path: Path):
+def test_what_is_missing_is_told_of(tmp_path: Path) -> None:
     write_yolo(tmp_path)
     write(tmp_path / "labels" / "val" / "9.txt", "0 0.5 0.5 0.5 0.5\n")
     write(tmp_path / "labels" / "val" / "classes.txt", "cat\n")
@@ -139,20 +139,20 @@ def test_what_is_missing_is_told_of(tmp_path: Path):
     assert train == "1 class without a box in train: cat"
 
 
-def test_two_images_do_not_share_a_label_file(tmp_path: Path):
+def test_two_images_do_not_share_a_label_file(tmp_path: Path) -> None:
     draw(write_yolo(tmp_path) / "images" / "train" / "1.jpg")
     with pytest.raises(DatasetInvalid, match=r"1\.jpg and .*1\.png share the boxes in .*1\.txt"):
         yolo_dataset(tmp_path)
 
 
-def test_keypoints_are_no_outline(tmp_path: Path):
+def test_keypoints_are_no_outline(tmp_path: Path) -> None:
     line = "1 0.5 0.5 0.5 0.25 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8\n"
     write_yolo(tmp_path, boxes=line, data=ONLY_TRAIN + "kpt_shape: [4, 2]\n")
     assert yolo_dataset(tmp_path).boxes["images/train/1.png"][0].corners == (2, 3, 6, 5)
 
 
 @pytest.mark.parametrize("boxes", ["0 0.9 0.5 1.1 0.5", "0 1.02 0.5 0.5 0.5", "0 0.1 -0.3 0.5 0.9 0.2 0.2"])
-def test_coordinates_are_shares(tmp_path: Path, boxes: str):
+def test_coordinates_are_shares(tmp_path: Path, boxes: str) -> None:
     with pytest.raises(DatasetInvalid, match=r"1\.txt, line 1: coordinates are shares of the image, from 0 to 1"):
         yolo_dataset(write_yolo(tmp_path, boxes=boxes, data=ONLY_TRAIN))
 
@@ -174,7 +174,7 @@ def test_coordinates_are_shares(tmp_path: Path, boxes: str):
         "train: [[images/train]]",
     ],
 )
-def test_nothing_outside_is_read(tmp_path: Path, data: str):
+def test_nothing_outside_is_read(tmp_path: Path, data: str) -> None:
     root = write_yolo(tmp_path / "mine", data=f"{data}\nnames: [cat, dog]\n")
     write_yolo(tmp_path / "outside")
     write(root / "list.txt", "images/train/1.png\n../outside/images/train/1.png\n")
@@ -183,12 +183,12 @@ def test_nothing_outside_is_read(tmp_path: Path, data: str):
 
 
 @pytest.mark.parametrize("path", [".", "../mine", "", "null", "datasets/elsewhere"])
-def test_a_path_to_the_folder_itself_or_within(tmp_path: Path, path: str):
+def test_a_path_to_the_folder_itself_or_within(tmp_path: Path, path: str) -> None:
     root = write_yolo(tmp_path / "mine", data=f"path: {path}\ntrain: images/train\nnames: [cat, dog]\n")
     assert [record.image_id for record in yolo_dataset(root).records] == ["images/train/1.png"]
 
 
-def test_listed_images_that_are_missing_are_told_of(tmp_path: Path):
+def test_listed_images_that_are_missing_are_told_of(tmp_path: Path) -> None:
     write_yolo(tmp_path, data="train: list.txt\nnames: [cat, dog]\n")
     write(tmp_path / "list.txt", f"./images/train/1.png\nimages/train/2.png\n{tmp_path}/images/val/2.png\n")
     dataset = yolo_dataset(tmp_path)
@@ -218,12 +218,12 @@ def test_listed_images_that_are_missing_are_told_of(tmp_path: Path):
         ("- 1", "has no 'names'"),
     ],
 )
-def test_a_wrong_file_is_named(tmp_path: Path, data: str, wanted: str):
+def test_a_wrong_file_is_named(tmp_path: Path, data: str, wanted: str) -> None:
     with pytest.raises(DatasetInvalid, match=wanted):
         yolo_dataset(write_yolo(tmp_path, data=data))
 
 
-def test_real_photos(shared_data: Path, tmp_path: Path):
+def test_real_photos(shared_data: Path, tmp_path: Path) -> None:
     dataset = open_detection_dataset(str(link_coco128(shared_data, tmp_path / "coco128")))
     assert dataset.name == "coco128"
     assert len(dataset.class_names) == 80

@@ -32,7 +32,7 @@ def read(path: Path, text: str, keypoints: int = 0) -> list[Any]:
         ("0 0.1 0.1 0.3 0.1 0.3 0.2 0.1 0.2", 0, (0.1, 0.1, 0.3, 0.2)),  # a turned box: four corners
     ],
 )
-def test_each_kind_of_line(tmp_path: Path, line: str, keypoints: int, corners: tuple[float, ...]):
+def test_each_kind_of_line(tmp_path: Path, line: str, keypoints: int, corners: tuple[float, ...]) -> None:
     (found,) = read(tmp_path / "1.txt", f"\ufeff{line}\n\n", keypoints)
     assert found.corners == pytest.approx(corners)
     assert not found.beyond
@@ -56,12 +56,12 @@ def test_each_kind_of_line(tmp_path: Path, line: str, keypoints: int, corners: t
         ("x", 0, "are no numbers"),
     ],
 )
-def test_what_is_no_label(tmp_path: Path, line: str, keypoints: int, wanted: str):
+def test_what_is_no_label(tmp_path: Path, line: str, keypoints: int, wanted: str) -> None:
     with pytest.raises(DatasetInvalid, match=rf"^{re.escape(str(tmp_path))}/1\.txt, line \d.*{wanted}"):
         read(tmp_path / "1.txt", line, keypoints)
 
 
-def test_files_of_one_dataset_are_of_one_kind(tmp_path: Path):
+def test_files_of_one_dataset_are_of_one_kind(tmp_path: Path) -> None:
     write(tmp_path / "1.txt", BOX)
     write(tmp_path / "2.txt", "1 0.1 0.1 0.2 0.2 0.3 0.1")
     reader = LabelReader(("cat", "dog"), 0)
@@ -70,7 +70,7 @@ def test_files_of_one_dataset_are_of_one_kind(tmp_path: Path):
         reader.read(tmp_path / "2.txt")
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     reader = LabelReader(("cat",), 0)
     assert reader.read(tmp_path / "no.txt") is None
     (tmp_path / "latin.txt").write_bytes(b"\xe9")
@@ -81,11 +81,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize("shape", [5, [4], [4, 2, 2], ["4", 2], [0, 2], [True, 2], "4 x 2", {}])
-def test_a_shape_of_keypoints_that_makes_no_sense(shape: Any):
+def test_a_shape_of_keypoints_that_makes_no_sense(shape: Any) -> None:
     with pytest.raises(DatasetInvalid, match=r"^a\.yaml: 'kpt_shape' is "):
         keypoint_values({"kpt_shape": shape}, Path("a.yaml"))
 
 
-def test_a_shape_of_keypoints():
+def test_a_shape_of_keypoints() -> None:
     assert keypoint_values({"kpt_shape": [17, 3]}, Path("a.yaml")) == 51
     assert keypoint_values({}, Path("a.yaml")) == 0
