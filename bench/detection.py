@@ -36,7 +36,8 @@ from student.detection.examples import DetectionAnswers
 from student.detection.experiment import run_detection_experiment
 from teacher.engines.config import EngineOptions, resolve, tiny_teacher
 from teacher.engines.process import EngineProcess
-from teacher.extraction.extract import ask_shard, finish_directory, plan_extraction
+from teacher.extraction.extract import ask_shard, plan_extraction
+from teacher.extraction.finish import finish_directory
 
 PROJECT = Path(__file__).parents[1]
 QUESTIONS = PROJECT / "questions" / "scenes.yaml"

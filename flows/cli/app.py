@@ -82,6 +82,7 @@ def extract(
     store: options.Store = "store",
     splits: options.Splits = "train",
     shard_size: options.ShardSize = 256,
+    verify: options.Verify = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be asked and how long it takes; ask nothing.")
     ] = False,
@@ -97,7 +98,7 @@ def extract(
     from flows.cli import commands
 
     asked = {"dataset": dataset, "questions": questions, "splits": splits, "store": store, "shard_size": shard_size}
-    given = {"task": task, **asked, **source, **asking, **boxes}
+    given = {"task": task, "verify": verify, **asked, **source, **asking, **boxes}
     if dry_run:
         for line in commands.forecast(given):
             echo(line)
@@ -118,6 +119,7 @@ def run(
     store: options.Store = "store",
     splits: options.Splits = "train",
     shard_size: options.ShardSize = 256,
+    verify: options.Verify = False,
     *,
     source: options.Given,
     asking: options.Given,
@@ -132,7 +134,7 @@ def run(
 
     student = options.student_parameters(training)
     asked = {"dataset": dataset, "questions": questions, "splits": splits, "store": store, "shard_size": shard_size}
-    _print_results(commands.ask({"task": task, **asked, **source, **asking, **boxes}, student))
+    _print_results(commands.ask({"task": task, "verify": verify, **asked, **source, **asking, **boxes}, student))
 
 
 @app.command(epilog="Example: aspects train -d data/scenes -s store --recipe small --epochs 60 --seeds 0,1,2")
@@ -183,6 +185,7 @@ def experiment(
     Start it again at any time: finished students are kept, and what the file has more is trained.
     """
     from flows.work.experiment import read_experiment, run_experiment
+    from flows.work.inputs import Inputs
 
     given = {
         "dataset": None if dataset is None else options.dataset_parameters(dataset, name, root, download),
@@ -195,8 +198,9 @@ def experiment(
     }
     changed = options.assignments("--set", settings) | ({} if epochs is None else {"epochs": epochs})
     asked = read_experiment(file, {name: value for name, value in given.items() if value is not None}, changed)
-    asked.check()
-    _print_results(direct.carry_out(run_experiment, asked))
+    inputs = Inputs()
+    asked.check(inputs)
+    _print_results(direct.carry_out(run_experiment, inputs, asked))
 
 
 @app.command(epilog="Example: aspects evaluate runs/recommended/seed-0 -d data/scenes -s store")

@@ -25,16 +25,17 @@ def ask(given: dict[str, Any], student: StudentParameters | None = None) -> Resu
     options.refuse_boxes(given)
     questions = _questions(given)
     from flows.work.extraction import check_inputs, extract_aspects
+    from flows.work.inputs import Inputs
 
     if student is not None:
         student.config()
-    asked = options.asking_parameters(given)
+    asked, inputs = options.asking_parameters(given), Inputs()
     with direct.terminal().working("checking dataset and questions"):
-        check_inputs(asked["dataset"], questions, asked["splits"], asked["teacher"], asked["engine"])
+        check_inputs(inputs, asked["dataset"], questions, asked["splits"], asked["teacher"], asked["engine"])
         asked["teacher"].answering(asked["dataset"])
     train = student is not None
     trained = student or SMALL_STUDENT
-    return direct.carry_out(extract_aspects, questions=questions, train=train, student=trained, **asked).results
+    return direct.carry_out(extract_aspects, inputs, questions=questions, train=train, student=trained, **asked).results
 
 
 def forecast(given: dict[str, Any]) -> list[str]:
@@ -55,26 +56,29 @@ def forecast(given: dict[str, Any]) -> list[str]:
     )
     place = (asked["splits"], resolved, asked["store"], asked["shard_size"])
     forecasts = [
-        forecast_about(images, load_questions(Path(file).expanduser()), *place) for images, file in shown.values()
+        forecast_about(images, load_questions(Path(file).expanduser()), *place, verify=asked["verify"])
+        for images, file in shown.values()
     ]
     return [line for told in forecasts for line in told.lines()]
 
 
 def _ask_about_boxes(given: dict[str, Any], student: StudentParameters | None) -> Results | None:
     from flows.work.detection import check_detection_inputs, detect_aspects, evaluation_split, student_for
+    from flows.work.inputs import Inputs
 
     questions, box_questions = question_files(given)
-    boxes, asked = _boxes(given), options.asking_parameters(given)
+    boxes, asked, inputs = _boxes(given), options.asking_parameters(given), Inputs()
     if student is not None:
         student_for(student, questions, box_questions).detector_config()
     with direct.terminal().working("checking dataset and questions"):
-        inputs = {name: asked[name] for name in ("dataset", "splits", "teacher", "engine")}
-        check_detection_inputs(questions=questions, box_questions=box_questions, boxes=boxes, **inputs)
+        about = {name: asked[name] for name in ("dataset", "splits", "teacher", "engine")}
+        check_detection_inputs(inputs, questions=questions, box_questions=box_questions, boxes=boxes, **about)
         if student is not None:
-            evaluation_split(asked["dataset"].open_detection())
+            evaluation_split(inputs.boxed(asked["dataset"]))
         asked["teacher"].answering(asked["dataset"])
     _, results = direct.carry_out(
         detect_aspects,
+        inputs,
         questions=questions,
         box_questions=box_questions,
         boxes=boxes,
@@ -88,7 +92,9 @@ def _ask_about_boxes(given: dict[str, Any], student: StudentParameters | None) -
 def train(given: dict[str, Any], student: StudentParameters) -> Results:
     """Train on answers that the store has."""
     _check_store(given["store"])
-    images = _dataset(given)
+    from flows.work.inputs import Inputs
+
+    images, inputs = _dataset(given), Inputs()
     questions, box_questions = question_files(given)
     if given["task"] == DETECTION:
         if given["class_teacher"] is not None:
@@ -96,11 +102,13 @@ def train(given: dict[str, Any], student: StudentParameters) -> Results:
         from flows.work.detection import evaluation_split, load_detection_answers, student_for, train_detectors
 
         student_for(student, questions, box_questions).detector_config()
-        photos, boxes = images.open_detection(), BoxParameters(view=given["box_view"])
-        evaluation_split(photos)
-        load_detection_answers(given["store"], photos, given["teacher"], questions, box_questions, boxes)
+        boxed, boxes = inputs.boxed(images), BoxParameters(view=given["box_view"])
+        evaluation_split(boxed)
+        named = (given["teacher"], questions, box_questions)
+        load_detection_answers(given["store"], boxed, *named, boxes, inputs.answers)
         return direct.carry_out(
             train_detectors,
+            inputs,
             dataset=images,
             store=given["store"],
             teacher=given["teacher"],
@@ -114,9 +122,10 @@ def train(given: dict[str, Any], student: StudentParameters) -> Results:
 
     needed = bool(student.config().objective.answer_terms)
     named = (given["teacher"], questions, given["class_teacher"])
-    load_teacher_answers(given["store"], images.open().name, *named, needed=needed)
+    load_teacher_answers(given["store"], inputs.images(images).name, *named, needed=needed, read=inputs.answers)
     return direct.carry_out(
         train_student,
+        inputs,
         dataset=images,
         store=given["store"],
         teacher=given["teacher"],

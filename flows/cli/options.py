@@ -180,6 +180,12 @@ ShardSize = Annotated[
         rich_help_panel=ENGINE,
     ),
 ]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify", help="Read every image to find changes, also where size and modification time are as before."
+    ),
+]
 
 Recipe = Annotated[
     str, typer.Option(help="Settings to start from: small, paper, finetune, ...", rich_help_panel=STUDENT)
@@ -312,6 +318,7 @@ def asking_parameters(given: Given) -> dict[str, Any]:
     return {
         "dataset": dataset_parameters(given["dataset"], given["name"], given["root"], given["download"]),
         "splits": split_names(given["splits"]),
+        "verify": given["verify"],
         "teacher": teacher,
         "engine": engine,
         "store": given["store"],

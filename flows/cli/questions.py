@@ -150,17 +150,20 @@ def audit(
     from flows.cli.report import print_audit
     from flows.work.auditing import audit_questions, read_truth
     from flows.work.extraction import check_inputs
+    from flows.work.inputs import Inputs
     from storage.questions import load_questions
 
     photos = options.dataset_parameters(dataset, **source)
     teacher, engine = options.teacher_parameters(asking)
     names = options.split_names(splits)
-    check_inputs(photos, str(file), names, teacher, engine)
+    inputs = Inputs()
+    check_inputs(inputs, photos, str(file), names, teacher, engine)
     if truth is not None:
         read_truth(truth, load_questions(file))
     teacher.answering(photos)
     summary = direct.carry_out(
         audit_questions,
+        inputs,
         dataset=photos,
         questions=str(file),
         splits=names,

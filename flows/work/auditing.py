@@ -27,8 +27,8 @@ from storage.matching import match_images
 from storage.questions import QuestionSet, load_questions
 from storage.tables import Table, TableInvalid, read_table
 from teacher.engines.config import ResolvedTeacher
-from teacher.extraction.extract import finish_directory, plan_extraction
-from teacher.extraction.plan import directory_of
+from teacher.extraction.finish import finish_plan
+from teacher.extraction.plan import directory_of, plan_extraction
 from teacher.questions.audit import Audit, Probes, audit
 from teacher.questions.probes import PictureVariants, Sample, choose_sample, probing_questions
 
@@ -75,7 +75,7 @@ def audit_questions(
     asked = load_questions(path)
     right = None if truth is None else read_truth(Path(truth).expanduser(), asked)
     with host.reporter.working("reading the dataset"):
-        photos = dataset.open()
+        photos = host.inputs.images(dataset)
         resolved = find_teacher(host.reporter, teacher, dataset, engine)
         records = select(photos, splits)
         sample, some = choose_sample(records, images), choose_sample(records, min(probed, images))
@@ -126,12 +126,13 @@ def ask_probes(
         texts = {text for _, questions in datasets for text in questions.texts}
         runs, count = list((plans[0].directory.last_manifest() or {}).get("runs", [])), 0
         if missing:
-            known = known_answers(store, {each.name for each, _ in datasets}, teacher.fingerprint, texts)
+            read = {plan.directory.path: plan.stored for plan in plans}
+            known = known_answers(store, {each.name for each, _ in datasets}, teacher.fingerprint, texts, read)
             with TeacherEngines(teacher, engine, host.reporter) as engines:
                 ledger = ask_missing(host, missing, engines, known)
             runs, count = [*runs, ledger.to_json()], ledger.questions
         for plan in plans:
-            finish_directory(plan.directory, plan.header, plan.shards, {"runs": runs} if plan is plans[0] else {})
+            finish_plan(plan, {"runs": runs} if plan is plans[0] else {})
     plain, probing, variants = (read_answers(plan.directory) for plan in plans)
     return plain, probing, variants, count
 

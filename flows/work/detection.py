@@ -36,15 +36,17 @@ from flows.work.extraction import (
     ask_about,
     find_teacher,
     require_all,
+    splits_to_have,
 )
 from flows.work.host import Host, Reporter
+from flows.work.inputs import Inputs
 from flows.work.training import find_teacher_answers
+from storage.answers.read import ReadAnswers, read_answers
 from storage.datasets.base import ImageDataset, select
 from storage.datasets.detection import DetectionDataset, boxes_name, require_boxes
 from storage.errors import InputInvalid
 from storage.questions import QuestionSet, load_questions
-from teacher.extraction.extract import SHARD_SIZE
-from teacher.extraction.plan import directory_of
+from teacher.extraction.plan import SHARD_SIZE, directory_of
 
 if TYPE_CHECKING:  # torch takes seconds, and an extraction does without it
     from student.core.experiment import Grid, Results
@@ -74,14 +76,15 @@ def detect_aspects(
     shard_size: Annotated[int, Field(ge=1)] = SHARD_SIZE,
     train: bool = True,
     detector: StudentParameters = SMALL_STUDENT,
+    verify: bool = False,
 ) -> tuple[Mapping[str, ExtractionSummary], Results | None]:
     """Ask what nobody has asked yet, then train detectors with and without the answers unless told not to.
 
     `questions` are asked about whole images, `box_questions` about each box: YAML files, at least one of them. Safe to
-    start again at any time, as `extract-aspects` is.
+    start again at any time, as `extract-aspects` is; `verify` is the same too.
     """
     with host.reporter.working("reading the dataset"):
-        images = dataset.open_detection()
+        images = host.inputs.boxed(dataset)
         resolved = find_teacher(host.reporter, teacher, dataset, engine)
         asked = {
             what: (shown, load_questions(Path(file).expanduser()))
@@ -92,11 +95,11 @@ def detect_aspects(
                 images, student_for(detector, questions, box_questions), asked, resolved.fingerprint
             )
         for shown, each in asked.values() if train else ():
-            require_training_split([*splits, *directory_of(shown, each, resolved, store).splits()])
+            require_training_split(splits_to_have(directory_of(shown, each, resolved, store), splits))
     summaries = {}
     with TeacherEngines(resolved, engine, host.reporter) as engines:
         for what, (shown, each) in asked.items():
-            summaries[what] = ask_about(host, shown, each, splits, engines, store, shard_size)
+            summaries[what] = ask_about(host, shown, each, splits, engines, store, shard_size, verify=verify)
     require_all(summaries.values())
     if not train:
         return summaries, None
@@ -128,10 +131,11 @@ def train_detectors(
     from student.detection.examples import detection_digest
 
     config = student_for(detector, questions, box_questions).detector_config()
-    images = dataset.open_detection()
+    images = host.inputs.boxed(dataset)
     split = evaluation_split(images)
     say_split(host.reporter, split)
-    teacher_answers = load_detection_answers(store, images, teacher, questions, box_questions, boxes)
+    named = (teacher, questions, box_questions)
+    teacher_answers = load_detection_answers(store, images, *named, boxes, host.inputs.answers)
     seeds = ", ".join(str(seed) for seed in detector.seeds)
     what = f"{config.detector} on {config.backbone} for {config.epochs} epochs"
     host.reporter.say(f"training {what} by base and {config.method}, seeds {seeds}")
@@ -224,6 +228,7 @@ def to_ask(
 
 
 def check_detection_inputs(
+    inputs: Inputs,
     dataset: DatasetParameters,
     questions: str | None,
     box_questions: str | None,
@@ -232,8 +237,8 @@ def check_detection_inputs(
     teacher: TeacherParameters,
     engine: EngineParameters,
 ) -> None:
-    """Raise what `detect_aspects` would raise about its inputs, as far as that is found out without reading photos."""
-    for shown, file in to_ask(dataset.open_detection(), boxes, questions, box_questions).values():
+    """Raise what `detect_aspects` would raise about its inputs, as far as that is found out without reading images."""
+    for shown, file in to_ask(inputs.boxed(dataset), boxes, questions, box_questions).values():
         load_questions(Path(file).expanduser())
         select(shown, splits)
     engine.choose()  # before the teacher: a missing engine is what most users lack
@@ -248,6 +253,7 @@ def load_detection_answers(
     questions: str | None,
     box_questions: str | None,
     boxes: BoxParameters,
+    read: ReadAnswers = read_answers,
 ) -> DetectionAnswers:
     """What the store knows. Raises AnswersMissing where there are no answers to one of the question sets, or several to
     choose from."""
@@ -257,7 +263,7 @@ def load_detection_answers(
     names = {IMAGES: (images.name, questions), BOXES: (about_boxes, box_questions)}
     return DetectionAnswers(
         **{
-            what: find_teacher_answers(store, name, teacher, file)
+            what: find_teacher_answers(store, name, teacher, file, read)
             for what, (name, file) in names.items()
             if file is not None
         }

@@ -12,6 +12,7 @@ from flows.parameters import CROPPED_BOXES, BoxParameters, DatasetParameters, Pa
 from flows.work import checks
 from flows.work.detection import evaluation_split, load_detection_answers, train_detection_grid
 from flows.work.host import Host
+from flows.work.inputs import Inputs
 from flows.work.training import load_teacher_answers, train_grid
 from storage.bundled import find_file, say_names
 from storage.datasets.base import select
@@ -58,20 +59,20 @@ class Experiment(Parameters):
     runs: str = Field(description="folder of the trained students, the table and the plot")
     embed: bool = Field(default=False, description="draw the features of every cell's first student in two dimensions")
 
-    def check(self) -> None:
+    def check(self, inputs: Inputs) -> None:
         """Raise what training would raise about settings and answers, before anything is trained."""
         if self.task == "detection":
             from student.detection.config import DetectorConfig
 
             self.to_grid().cells_of(DetectorConfig, Path(self.runs))
-            boxed = self.dataset.open_detection()
+            boxed = inputs.boxed(self.dataset)
             require_boxes(boxed, ("train", self.split or evaluation_split(boxed)))
-            self.detection_answers(boxed)
+            self.detection_answers(inputs, boxed)
         else:
             self.to_grid().cells(Path(self.runs))
-            images = self.dataset.open()
+            images = inputs.images(self.dataset)
             select(images, (self.split or checks.evaluation_split(images),))
-            self.teacher_answers()
+            self.teacher_answers(inputs)
 
     def to_grid(self) -> Grid:
         from student.core.experiment import Grid
@@ -87,13 +88,15 @@ class Experiment(Parameters):
             network=self.network,
         )
 
-    def teacher_answers(self) -> TeacherAnswers:
+    def teacher_answers(self, inputs: Inputs) -> TeacherAnswers:
         needed = any(cell.config.objective.answer_terms for cell in self.to_grid().cells(Path(self.runs)))
         named = (self.teacher, self.questions, self.class_teacher)
-        return load_teacher_answers(self.store, self.dataset.open().name, *named, needed=needed)
+        name = inputs.images(self.dataset).name
+        return load_teacher_answers(self.store, name, *named, needed=needed, read=inputs.answers)
 
-    def detection_answers(self, images: DetectionDataset) -> DetectionAnswers:
-        return load_detection_answers(self.store, images, self.teacher, self.questions, self.box_questions, self.boxes)
+    def detection_answers(self, inputs: Inputs, images: DetectionDataset) -> DetectionAnswers:
+        named = (self.teacher, self.questions, self.box_questions)
+        return load_detection_answers(self.store, images, *named, self.boxes, inputs.answers)
 
 
 def read_experiment(file: Path, changes: Mapping[str, Any], settings: Mapping[str, Any]) -> Experiment:
@@ -121,20 +124,19 @@ def run_experiment(host: Host, experiment: Experiment) -> Results:
     """Train what is missing and show all of it; the folder `experiment.runs` has the table, the report and the plot."""
     from student.classification.plots import plot_features, plot_results
 
-    experiment.check()
+    experiment.check(host.inputs)
     runs = Path(experiment.runs).expanduser()
     written = [runs / name for name in ("results.parquet", "report.md", "results.png")]
     if experiment.task == "detection":
-        boxed = experiment.dataset.open_detection()
+        boxed = host.inputs.boxed(experiment.dataset)
         split = experiment.split or evaluation_split(boxed)
-        known = experiment.detection_answers(boxed)
-        results = train_detection_grid(host.reporter, experiment.to_grid(), boxed, known, runs, split=split)
+        boxed_known = experiment.detection_answers(host.inputs, boxed)
+        results = train_detection_grid(host.reporter, experiment.to_grid(), boxed, boxed_known, runs, split=split)
     else:
-        images = experiment.dataset.open()
+        images = host.inputs.images(experiment.dataset)
         split = experiment.split or checks.evaluation_split(images)
-        results = train_grid(
-            host.reporter, experiment.to_grid(), images, experiment.teacher_answers(), runs, split=split
-        )
+        known = experiment.teacher_answers(host.inputs)
+        results = train_grid(host.reporter, experiment.to_grid(), images, known, runs, split=split)
         if experiment.embed:
             plot_features(results, images, runs, runs / "features.png")
             written.append(runs / "features.png")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,21 +18,24 @@ from flows.parameters import (
     TeacherParameters,
 )
 from flows.work.asking import Extraction, TeacherEngines, ask_missing
-from flows.work.checks import check_training
+from flows.work.checks import TRAINED, check_training
 from flows.work.host import Host, Reporter
+from flows.work.inputs import Inputs
 from flows.work.training import train_student
 from storage.answers.lease import lease
-from storage.answers.reuse import known_answers
+from storage.answers.read import join_shards
+from storage.answers.reuse import KnownAnswers, known_answers
+from storage.answers.store import AnswerDirectory
 from storage.datasets.base import ImageDataset, select
 from storage.errors import RunFailed
 from storage.questions import QuestionSet, load_questions
 from teacher.engines.config import ResolvedTeacher
 from teacher.engines.presets import TINY
-from teacher.extraction.extract import SHARD_SIZE, ExtractionPlan, finish_directory, plan_extraction
 from teacher.extraction.failures import is_for_now
+from teacher.extraction.finish import failures_of, finish_plan
 from teacher.extraction.forecast import Forecast, forecast
 from teacher.extraction.ledger import Ledger
-from teacher.extraction.plan import directory_of
+from teacher.extraction.plan import SHARD_SIZE, ExtractionPlan, directory_of, plan_extraction
 
 if TYPE_CHECKING:
     from student.core.experiment import Results
@@ -91,22 +94,24 @@ def extract_aspects(
     shard_size: Annotated[int, Field(ge=1)] = SHARD_SIZE,
     train: bool = True,
     student: StudentParameters = SMALL_STUDENT,
+    verify: bool = False,
 ) -> ExtractionSummary:
     """Ask what nobody has asked yet, then train students with and without the answers unless told not to.
 
     Safe to start again at any time: finished shards are kept, and where nothing is missing no model is loaded.
-    `questions` is a YAML file, `store` a folder or an address such as s3://bucket/path.
+    `questions` is a YAML file, `store` a folder or an address such as s3://bucket/path. With `verify` every image is
+    read, also where its file has the recorded size and modification time.
     """
     asked_questions = load_questions(Path(questions).expanduser())
     with host.reporter.working("reading the dataset"):
-        images = dataset.open()
+        images = host.inputs.images(dataset)
         resolved = find_teacher(host.reporter, teacher, dataset, engine)
         select(images, splits)
         if train:
-            before = directory_of(images, asked_questions, resolved, store).splits()
-            check_training(images, asked_questions, [*splits, *before], resolved.fingerprint, student)
+            answered = splits_to_have(directory_of(images, asked_questions, resolved, store), splits)
+            check_training(images, asked_questions, answered, resolved.fingerprint, student)
     with TeacherEngines(resolved, engine, host.reporter) as engines:
-        summary = ask_about(host, images, asked_questions, splits, engines, store, shard_size)
+        summary = ask_about(host, images, asked_questions, splits, engines, store, shard_size, verify=verify)
     require_all([summary])
     if not train:
         return summary
@@ -124,15 +129,19 @@ def ask_about(
     engines: TeacherEngines,
     store: str,
     shard_size: int,
+    *,
+    verify: bool = False,
 ) -> ExtractionSummary:
-    """Ask what nobody has asked yet about these images, complete the store's directory, and say so.
+    """Ask what the store does not have yet about these images, complete its directory, and report that.
 
     Raises DirectoryBusy where another run is at it, and StorageUnavailable.
     """
     # From the plan to the end: what another run writes or deletes meanwhile would make the plan wrong.
     with lease(directory_of(images, asked_questions, engines.teacher, store)):
         with host.reporter.working(f"comparing {len(images.records)} images with the store"):
-            plan = plan_extraction(images, splits, asked_questions, engines.teacher, store, shard_size=shard_size)
+            plan = plan_extraction(
+                images, splits, asked_questions, engines.teacher, store, shard_size=shard_size, verify=verify
+            )
         summary = _ask_planned(host, plan, images, engines, store)
     for line in describe(summary):
         host.reporter.say(line)
@@ -145,19 +154,22 @@ def _ask_planned(
     host: Host, plan: ExtractionPlan, images: ImageDataset, engines: TeacherEngines, store: str
 ) -> ExtractionSummary:
     accounts = (plan.directory.last_manifest() or {}).get("runs", [])
-    ledger = None
+    ledger = known = None
     if plan.missing:
-        known = known_answers(store, [images.name], engines.teacher.fingerprint, plan.header.questions.texts)
+        texts, read = plan.header.questions.texts, {plan.directory.path: plan.stored}
+        known = known_answers(store, [images.name], engines.teacher.fingerprint, texts, read)
         ledger = ask_missing(host, [Extraction(plan=plan, dataset=images)], engines, known)
         accounts = [*accounts, ledger.to_json()]
-    failures = finish_directory(plan.directory, plan.header, plan.shards, {"runs": accounts})
+    whole = finish_plan(plan, {"runs": accounts}, known)
+    # Training, which may follow, needs them.
+    host.inputs.keep_answers(plan.directory, join_shards(plan.header, [stored.answers for stored in whole.values()]))
     return ExtractionSummary(
         directory=plan.directory.path,
         images=plan.images,
         questions=len(plan.header.questions),
         shards=len(plan.shards),
         shards_kept=len(plan.shards) - len(plan.missing),
-        failures=failures,
+        failures=failures_of(whole.values()),
         about=plan.subject,
         ledger=ledger,
     )
@@ -179,11 +191,16 @@ def forecast_about(
     resolved: ResolvedTeacher,
     store: str,
     shard_size: int,
+    *,
+    verify: bool = False,
 ) -> Forecast:
-    """What `ask_about` would ask. Loads no model."""
-    plan = plan_extraction(images, splits, asked_questions, resolved, store, shard_size=shard_size)
-    known = known_answers(store, [images.name], resolved.fingerprint, asked_questions.texts if plan.missing else ())
-    return forecast(plan, images, known, store)
+    """What `ask_about` would ask. Loads no model and writes nothing."""
+    plan = plan_extraction(images, splits, asked_questions, resolved, store, shard_size=shard_size, verify=verify)
+    known = KnownAnswers()
+    if plan.missing:
+        read = {plan.directory.path: plan.stored}
+        known = known_answers(store, [images.name], resolved.fingerprint, asked_questions.texts, read)
+    return forecast(plan, known, store)
 
 
 def find_teacher(
@@ -197,16 +214,23 @@ def find_teacher(
     return chosen.resolve(name, engine.settings())
 
 
+def splits_to_have(directory: AnswerDirectory, splits: Sequence[str]) -> list[str]:
+    """The splits that a directory will have once `splits` are asked about. Its shards are read only where that decides
+    whether students can be trained. Raises VersionUnsupported and StorageUnavailable."""
+    return [*splits] if TRAINED in splits else [*splits, *directory.splits()]
+
+
 def check_inputs(
+    inputs: Inputs,
     dataset: DatasetParameters,
     questions: str,
     splits: list[str],
     teacher: TeacherParameters,
     engine: EngineParameters,
 ) -> None:
-    """Raise what `extract_aspects` would raise about its inputs, as far as that is found out without reading photos."""
+    """Raise what `extract_aspects` would raise about its inputs, as far as that is found out without reading images."""
     load_questions(Path(questions).expanduser())
-    select(dataset.open(), splits)
+    select(inputs.images(dataset), splits)
     engine.choose()  # before the teacher: a missing engine is what most users lack
     teacher.answering(dataset).check(engine)
     engine.devices()

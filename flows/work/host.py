@@ -8,11 +8,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rich.console import RenderableType
 
+from flows.work.inputs import Inputs
 from teacher.extraction.extract import ShardSummary
 
 # Asks one shard: the number of its extraction, and its own number in that.
@@ -99,3 +100,4 @@ class Host:
 
     reporter: Reporter
     open_shards: OpenShards
+    inputs: Inputs = field(default_factory=Inputs)

@@ -9,7 +9,7 @@ from flows.cli.report import results_markdown, results_rows, results_title
 from flows.parameters import SMALL_STUDENT, DatasetParameters, StudentParameters
 from flows.work.checks import ANSWERS_PLACE, check_grid, check_writable, evaluation_split, say_split
 from flows.work.host import Host, Reporter
-from storage.answers.read import Answers, complete_directories, find_answers, read_answers
+from storage.answers.read import Answers, ReadAnswers, complete_directories, find_answers, read_answers
 from storage.datasets.base import ImageDataset, select
 from storage.questions import load_questions
 
@@ -37,11 +37,12 @@ def train_student(
     from student.core.experiment import Grid
 
     config = student.config()
-    images = dataset.open()
+    images = host.inputs.images(dataset)
     split = evaluation_split(images)
     say_split(host.reporter, split)
     needed = bool(config.objective.answer_terms)
-    teacher_answers = load_teacher_answers(store, images.name, teacher, questions, class_teacher, needed=needed)
+    named, read = (teacher, questions, class_teacher), host.inputs.answers
+    teacher_answers = load_teacher_answers(store, images.name, *named, needed=needed, read=read)
     config = fit_to_answers(config, teacher_answers)
     if teacher_answers.about_classes_alone:
         host.reporter.say(f"the answers in {store} are about classes, not about single images")
@@ -101,6 +102,7 @@ def load_teacher_answers(
     class_teacher: str | None,
     *,
     needed: bool = True,
+    read: ReadAnswers = read_answers,
 ) -> TeacherAnswers:
     """What the store knows about the dataset: answers about images, about classes, or both, as their teachers'
     descriptions say. What is not named is taken where there is a single one; where answers about images are named,
@@ -111,22 +113,24 @@ def load_teacher_answers(
     from student.classification.examples import TeacherAnswers
 
     named = teacher is not None or questions is not None
-    image = find_teacher_answers(store, dataset, teacher, questions) if named else None
+    image = find_teacher_answers(store, dataset, teacher, questions, read) if named else None
     classes = None
     if class_teacher is not None:
-        classes = read_answers(find_answers(store, dataset, teacher=class_teacher, option="--class-teacher"))
+        classes = read(find_answers(store, dataset, teacher=class_teacher, option="--class-teacher"))
     if named:
         return TeacherAnswers(image=image, classes=classes)
-    if complete_directories(store, dataset, level="image"):
-        image = read_answers(find_answers(store, dataset, level="image"))
-    if classes is None and complete_directories(store, dataset, level="class"):
-        classes = read_answers(find_answers(store, dataset, level="class", option="--class-teacher"))
+    if complete_directories(store, dataset, level="image", read=read):
+        image = read(find_answers(store, dataset, level="image", read=read))
+    if classes is None and complete_directories(store, dataset, level="class", read=read):
+        classes = read(find_answers(store, dataset, level="class", option="--class-teacher", read=read))
     if needed and image is None and classes is None:
         find_answers(store, dataset)  # says that there is nothing
     return TeacherAnswers(image=image, classes=classes)
 
 
-def find_teacher_answers(store: str, dataset: str, teacher: str | None, questions: str | None) -> Answers:
+def find_teacher_answers(
+    store: str, dataset: str, teacher: str | None, questions: str | None, read: ReadAnswers = read_answers
+) -> Answers:
     """The complete answers for `dataset`. Raises AnswersMissing where there are none, or several to choose from."""
     asked = load_questions(Path(questions).expanduser()) if questions else None
-    return read_answers(find_answers(store, dataset, teacher=teacher, questions=asked))
+    return read(find_answers(store, dataset, teacher=teacher, questions=asked))

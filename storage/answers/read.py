@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,7 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from storage.answers.schema import AnswerHeader, ShardAnswers, StoredShard
-from storage.answers.store import AnswerDirectory, AnswersDamaged, AnswersMissing, answer_directories, shard_digest
+from storage.answers.shards import shard_digest
+from storage.answers.store import AnswerDirectory, AnswersDamaged, AnswersMissing, answer_directories
 from storage.filesystem import read_file
 from storage.questions import QuestionSet
 
@@ -48,6 +49,9 @@ class Answers:
         columns = [column for column, key in enumerate(self.questions.keys) if key in keys]
         questions = QuestionSet(tuple(self.questions.questions[column] for column in columns))
         return replace(self, questions=questions, yes=self.yes[:, columns], no=self.no[:, columns])
+
+
+ReadAnswers = Callable[[AnswerDirectory], Answers]
 
 
 def load_answers(directory: str) -> Answers:
@@ -144,9 +148,11 @@ def find_answers(
     questions: QuestionSet | None = None,
     level: Level | None = None,
     option: str = "--teacher",
+    read: ReadAnswers | None = None,
 ) -> AnswerDirectory:
     """The one complete directory for `dataset`, narrowed by question set, by level, and by teacher where given: its
-    fingerprint, or TEACHER/QUESTIONS, both fingerprints. `option` is the one that messages name for it.
+    fingerprint, or TEACHER/QUESTIONS, both fingerprints. `option` is the one that messages name for it; `read`
+    replaces `read_answers`.
 
     Raises AnswersMissing where there is none, or more than one; AnswersDamaged, VersionUnsupported, StorageUnavailable.
     """
@@ -154,7 +160,9 @@ def find_answers(
     sets = {fingerprint for fingerprint in (of, questions.fingerprint if questions else "") if fingerprint}
     found = []
     if len(sets) <= 1:
-        found = complete_directories(store, dataset, teacher=by or None, questions=min(sets, default=None), level=level)
+        found = complete_directories(
+            store, dataset, teacher=by or None, questions=min(sets, default=None), level=level, read=read
+        )
     if not found:
         chosen = f" by {option} {teacher}" if teacher else ""
         asked = f" to question set {questions.fingerprint}" if questions else ""
@@ -177,13 +185,15 @@ def complete_directories(
     teacher: str | None = None,
     questions: str | None = None,
     level: Level | None = None,
+    read: ReadAnswers | None = None,
 ) -> list[AnswerDirectory]:
     """Every complete directory for `dataset`, narrowed by the fingerprints and the level that are given."""
+    read = read or read_answers
     return [
         directory
         for directory in _narrowed(store, dataset, teacher, questions)
         if (manifest := directory.manifest()) is not None
-        and (level is None or level == (_declared_level(manifest["teacher"]) or read_answers(directory).level))
+        and (level is None or level == (_declared_level(manifest["teacher"]) or read(directory).level))
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -63,10 +63,14 @@ class KnownAnswers:
 
 
 def known_answers(
-    store: str, datasets: Collection[str], teacher_fingerprint: str, texts: Collection[str] | None = None
+    store: str,
+    datasets: Collection[str],
+    teacher_fingerprint: str,
+    texts: Collection[str] | None = None,
+    read: Mapping[str, Mapping[str, StoredShard]] | None = None,
 ) -> KnownAnswers:
     """All that the store and its audits hold of this teacher, about `datasets` first; of all questions, or of `texts`.
-    Unfinished directories count too.
+    Unfinished directories count too. Directories that have been `read` (path, then file name) are not read again.
 
     Raises VersionUnsupported, and StorageUnavailable where something cannot be read now: nothing is asked again for it.
     """
@@ -78,6 +82,10 @@ def known_answers(
         if f"/teacher={teacher_fingerprint}/" in directory.path
     ]
     for directory in sorted(directories, key=lambda each: _dataset_of(each) not in datasets):
+        if read and directory.path in read:
+            for stored in read[directory.path].values():
+                known.add(stored)
+            continue
         if texts is not None and not _share(directory, texts):
             continue
         for name in directory.shard_files():

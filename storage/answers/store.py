@@ -9,7 +9,7 @@ folder that holds anything but Parquet files.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -18,35 +18,14 @@ from pyarrow import fs
 from storage.answers.damage import AnswersDamaged as AnswersDamaged
 from storage.answers.damage import AnswersMissing as AnswersMissing
 from storage.answers.damage import DirectoryChanged, damage
-from storage.answers.integrity import FIELDS_KEY, field_digests, shard_digests, summary
+from storage.answers.integrity import FIELDS_KEY, field_digests
 from storage.answers.manifest import SHARD_NAME, check_place, parse_manifest
 from storage.answers.schema import AnswerHeader, ShardAnswers, StoredShard, parse_shard, write_shard
-from storage.datasets.base import ImageRecord
+from storage.answers.shards import Shard, shard_digest
 from storage.filesystem import list_folder, open_store, read_file, reading, subfolder, unfinished_prefix, write_whole
 
 # Of each shard: size in bytes, and time of change in ns. They tell whether it has changed.
 Stamps = Mapping[str, tuple[int | None, int | None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """Consecutive images of the dataset's order that are asked and written together."""
-
-    index: int
-    records: tuple[ImageRecord, ...]
-
-    @property
-    def file_name(self) -> str:
-        return f"part-{self.index:05d}.parquet"
-
-
-def cut_shards(records: Sequence[ImageRecord], size: int) -> list[Shard]:
-    """`records` in pieces of `size`, in order: the cut depends on the dataset alone, never on workers."""
-    if size < 1:
-        raise ValueError(f"shard size is {size}; it must be at least 1")
-    return [
-        Shard(number, tuple(records[start : start + size])) for number, start in enumerate(range(0, len(records), size))
-    ]
 
 
 @dataclass(frozen=True)
@@ -86,6 +65,11 @@ class AnswerDirectory:
     def manifest_path(self) -> str:
         return f"{self.path}.json"
 
+    @property
+    def image_stamps_path(self) -> str:
+        """Of the cache that `storage/answers/image_stamps.py` keeps."""
+        return f"{self.path}.stamps"
+
     def write_shard(self, shard: Shard, header: AnswerHeader, answers: ShardAnswers) -> None:
         """Raises DirectoryChanged where somebody else has written it meanwhile."""
         if self.has_changed(shard.file_name):
@@ -115,18 +99,15 @@ class AnswerDirectory:
         `digest` is what the manifest says of it, which counts for a shard that has no digests of its own. Raises
         VersionUnsupported and StorageUnavailable: then nobody knows.
         """
+        stored = self.load_if_whole(shard.file_name)
+        return stored if stored is not None and shard.is_in(stored, header, digest) else None
+
+    def load_if_whole(self, file_name: str) -> StoredShard | None:
+        """None for a shard that is missing or damaged. Raises VersionUnsupported and StorageUnavailable."""
         try:
-            stored = self.load_shard(shard.file_name)
+            return self.load_shard(file_name)
         except (FileNotFoundError, AnswersDamaged):
             return None
-        same = (
-            stored.header.teacher_fingerprint == header.teacher_fingerprint
-            and stored.header.questions.fingerprint == header.questions.fingerprint
-            and stored.header.dataset == header.dataset
-            and tuple(stored.answers.records) == shard.records
-            and (stored.digests is not None or digest in (None, shard_digest(stored)))
-        )
-        return stored if same else None
 
     def valid_shard(self, shard: Shard, header: AnswerHeader) -> ShardAnswers | None:
         """The rows of `find_shard`."""
@@ -269,11 +250,6 @@ class AnswerDirectory:
             return None
         with damage(f"manifest {path}", "rebuild"):
             return parse_manifest(data, self.path)
-
-
-def shard_digest(stored: StoredShard) -> str:
-    """16 hex digits of all that a shard holds, read whole."""
-    return summary(stored.digests or shard_digests(stored.header, stored.answers))
 
 
 def _changed(path: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 from storage.errors import InputInvalid
 from storage.images.decode import read_image_file
@@ -67,6 +68,26 @@ class ImageDataset(Protocol):
         ...
 
 
+class Stamp(NamedTuple):
+    """What tells, without reading it, whether an image's file has changed: size in bytes and modification time in ns.
+
+    `view` describes how a part of the image is shown; empty for a whole image.
+    """
+
+    size: int
+    mtime_ns: int
+    view: str = ""
+
+
+@runtime_checkable
+class StampedDataset(Protocol):
+    """What an ImageDataset may have in addition, where its images are files."""
+
+    def stamp(self, image_id: str) -> Stamp:
+        """Raises OSError where there is no file, KeyError for an unknown id."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileDataset:
     """A dataset whose images are files on this machine; `paths` maps every image_id to its file."""
@@ -83,6 +104,10 @@ class FileDataset:
     def subset(self, records: Sequence[ImageRecord]) -> Self:
         paths = {record.image_id: self.paths[record.image_id] for record in records}
         return replace(self, records=records, paths=paths, notes=())
+
+    def stamp(self, image_id: str) -> Stamp:
+        found = os.stat(self.paths[image_id])
+        return Stamp(found.st_size, found.st_mtime_ns)
 
 
 def select(dataset: ImageDataset, splits: Collection[str]) -> list[ImageRecord]:

@@ -12,7 +12,7 @@ from typing import Literal, Self, get_args
 
 from PIL import Image, ImageDraw
 
-from storage.datasets.base import BOX_MARK, Corners, DatasetInvalid, FileDataset, ImageRecord, select
+from storage.datasets.base import BOX_MARK, Corners, DatasetInvalid, FileDataset, ImageRecord, Stamp, select
 from storage.images.decode import ImageUnreadable, decode_image
 
 BoxKind = Literal["crop", "drawn"]
@@ -148,6 +148,14 @@ class BoxImages:
         buffer = io.BytesIO()
         shown.save(buffer, "PPM")
         return buffer.getvalue()
+
+    def stamp(self, image_id: str) -> Stamp:
+        """That of the whole image; its `view` covers everything else, besides the box, that `read` depends on."""
+        whole = image_id.rpartition(BOX_MARK)[0]
+        size, mtime_ns, _ = self._dataset.stamp(whole)
+        width, height = self._dataset.sizes[whole]
+        shown = f"{self.view.kind}, margin {self.view.margin}, smallest {self.view.smallest}"
+        return Stamp(size, mtime_ns, f"{shown}, boxes for {width} x {height}")
 
 
 def require_boxes(dataset: DetectionDataset, splits: Collection[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from storage.answers.damage import DirectoryChanged
 from storage.answers.integrity import LOWEST, is_answer
 from storage.answers.reuse import KnownAnswers
-from storage.answers.schema import AnswerHeader, ShardAnswers
-from storage.answers.store import AnswerDirectory, Shard, shard_digest
+from storage.answers.schema import ShardAnswers
+from storage.answers.shards import Shard
 from storage.answers.writing import write_patiently
 from storage.datasets.base import ImageDataset
 from storage.errors import RunFailed
 from storage.questions import QuestionSet
-from teacher.engines.answer_mass import total_mass
 from teacher.engines.base import ImageRefused, TeacherEngine
 from teacher.engines.config import ResolvedTeacher
 from teacher.engines.presets import display_name
+from teacher.extraction.comparison import READERS
 from teacher.extraction.failures import NOT_ASKED
-from teacher.extraction.plan import READERS, SHARD_SIZE, ExtractionPlan, plan_extraction
+from teacher.extraction.plan import SHARD_SIZE, ExtractionPlan, plan_extraction
 from teacher.extraction.reading import ReadImage, read_ahead, read_image
 
 __all__ = [
@@ -33,11 +33,9 @@ __all__ = [
     "ExtractionPlan",
     "Progress",
     "ReadImage",
-    "ShardMissing",
     "ShardRows",
     "ShardSummary",
     "ask_shard",
-    "finish_directory",
     "plan_extraction",
     "read_image",
     "write_begun",
@@ -52,10 +50,6 @@ Progress = Callable[[int, int], None]  # images and questions answered since the
 
 class AnswersRefused(RunFailed):
     """A teacher's answers are no log-probabilities: nothing of them is kept. The message says whose."""
-
-
-class ShardMissing(RunFailed):
-    """A shard that should have been written is not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,35 +182,6 @@ def write_begun(rows: ShardRows, plan: ExtractionPlan) -> None:
     answered = any(image.error is None for image in rows.images)
     if answered and rows.shard.file_name not in (plan.directory.seen or {}):
         plan.directory.write_shard(rows.shard, plan.header, rows.to_answers(rest=NOT_ASKED))
-
-
-def finish_directory(
-    directory: AnswerDirectory, header: AnswerHeader, shards: Sequence[Shard], facts: Mapping[str, object]
-) -> dict[str, str]:
-    """Check every shard, write the manifest, and return the reason of each image that has no answers, by image id.
-
-    Raises ShardMissing where a shard is not there, and DirectoryChanged where another run has added some: the directory
-    then stays incomplete.
-    """
-    failures: dict[str, str] = {}
-    splits: dict[str, None] = {}
-    digests: dict[str, str] = {}
-    mass, answered = 0.0, 0
-    listed = (directory.last_manifest() or {}).get("digests", {})
-    for shard in shards:
-        stored = directory.find_shard(shard, header, listed.get(shard.file_name))
-        if stored is None:
-            raise ShardMissing(f"shard {directory.path}/{shard.file_name} is missing; run the extraction again")
-        digests[shard.file_name] = shard_digest(stored)
-        shard_mass = total_mass(stored.answers.yes, stored.answers.no)
-        mass, answered = mass + float(np.nansum(shard_mass)), answered + int(np.isfinite(shard_mass).sum())
-        for record, error in zip(stored.answers.records, stored.answers.errors, strict=True):
-            splits[record.split] = None
-            if error is not None:
-                failures[record.image_id] = error
-    facts = {"splits": list(splits), "errors": len(failures), "answer_mass": mass / max(1, answered), **facts}
-    write_patiently(lambda: directory.complete(header, shards, facts, digests), directory.manifest_path)
-    return failures
 
 
 def _digest_before(image: ReadImage, known: KnownAnswers) -> str | None:

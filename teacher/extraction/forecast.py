@@ -12,8 +12,8 @@ import numpy as np
 
 from storage.answers.reuse import KnownAnswers
 from storage.answers.store import answer_directories, audits_of
-from storage.datasets.base import ImageDataset
-from teacher.extraction.plan import READERS, ExtractionPlan, digest_of
+from teacher.extraction.comparison import READERS
+from teacher.extraction.plan import ExtractionPlan
 
 NEEDED = ("images", "questions", "seconds", "start_seconds", "prefix_tokens", "suffix_tokens")
 
@@ -52,15 +52,15 @@ class Forecast:
         ]
 
 
-def forecast(plan: ExtractionPlan, dataset: ImageDataset, known: KnownAnswers, store: str) -> Forecast:
-    """Reads every image of the missing shards, as the extraction would; loads no model."""
+def forecast(plan: ExtractionPlan, known: KnownAnswers, store: str) -> Forecast:
+    """Reads the images of the missing shards whose digests are not known yet; loads no model."""
     texts = plan.header.questions.texts
     asked = reused = images_asked = 0
     with ThreadPoolExecutor(READERS) as readers:
         for shard in plan.missing:
             before = map(known.digest_of, shard.records)
             ids = (record.image_id for record in shard.records)
-            for digest in readers.map(lambda image_id, old: digest_of(dataset, image_id, old), ids, before):
+            for digest in readers.map(plan.comparison.digest, ids, before):
                 if digest is None:
                     continue
                 yes = np.full(len(texts), np.nan, np.float32)

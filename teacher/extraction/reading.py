@@ -13,8 +13,8 @@ from PIL import Image
 from storage.datasets.base import ImageDataset, ImageRecord
 from storage.errors import StorageUnavailable
 from storage.images.decode import ImageUnreadable, decode_image, shrink
+from teacher.extraction.comparison import GONE, READERS
 from teacher.extraction.failures import UNREADABLE_NOW
-from teacher.extraction.plan import GONE, READERS
 
 CHUNK = 32  # images read ahead
 

@@ -21,7 +21,8 @@ from storage.answers.store import AnswerDirectory
 from storage.datasets.base import FileDataset
 from storage.errors import InputInvalid
 from teacher.engines.config import ResolvedTeacher
-from teacher.extraction.extract import finish_directory, plan_extraction
+from teacher.extraction.finish import finish_directory
+from teacher.extraction.plan import plan_extraction
 from tests.storage.contract import write_directory
 from tests.storage.samples import HEADER, QUESTIONS, records
 from tests.storage.shards import files_of
@@ -157,11 +158,12 @@ def test_an_extraction_asks_only_what_is_lost(
 
 def plan_with(store: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A plan about images whose digests are those of the store."""
-    monkeypatch.setattr("teacher.extraction.plan.digest_of", lambda dataset, image_id, known: known)
+    monkeypatch.setattr("teacher.extraction.comparison.digest_of", lambda dataset, image_id, unreadable: unreadable)
     monkeypatch.setattr(ResolvedTeacher, "fingerprint", HEADER.teacher_fingerprint)
     teacher = ResolvedTeacher.__new__(ResolvedTeacher)
     monkeypatch.setattr(ResolvedTeacher, "description", {"model": "sample"})
-    dataset = FileDataset(name="sample", class_names=["a"], records=records(5), paths={})
+    paths = {record.image_id: store / record.image_id for record in records(5)}
+    dataset = FileDataset(name="sample", class_names=["a"], records=records(5), paths=paths)
     return plan_extraction(dataset, ["train"], QUESTIONS, teacher, str(store), shard_size=3)
 
 

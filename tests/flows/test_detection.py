@@ -15,6 +15,7 @@ from flows.parameters import BoxParameters, DatasetParameters, EngineParameters,
 from flows.work import asking
 from flows.work.detection import BOXES, IMAGES, QuestionsMissing, detect_aspects, evaluation_split
 from flows.work.experiment import Experiment, run_experiment
+from flows.work.inputs import Inputs
 from storage.answers.read import AnswersMissing
 from storage.datasets import DatasetInvalid, open_detection_dataset
 from storage.datasets.scenes.detection import write_detection_scenes
@@ -137,7 +138,7 @@ def test_a_grid_of_detectors_is_an_experiment_like_any_other(
         seeds=[0],
         runs=str(tmp_path / "grid"),
     )
-    experiment.check()
+    experiment.check(Inputs())
     results = run_experiment(plain_host(), experiment)
     assert results.table["cell"].to_list() == ["base", "box,alpha=1.0", "box,alpha=5.0"]
     assert (tmp_path / "grid" / "results.png").exists()
@@ -195,7 +196,7 @@ def test_training_needs_boxes_before_anything_is_asked(detect: Detect, boxed_sce
             detect(tmp_path / "store", dataset=dataset, train=True, detector=student(tmp_path / "runs"))
         experiment = Experiment(task="detection", dataset=dataset, grid={"alpha": [1.0]}, runs=str(tmp_path / "runs"))
         with pytest.raises(DatasetInvalid, match=f"has no boxes in split '{what}'"):
-            experiment.check()
+            experiment.check(Inputs())
     (folder / "annotations" / "instances_test.json").unlink()
     with pytest.raises(DatasetInvalid, match="has no split 'test'; it has train"):
         detect(tmp_path / "store", dataset=dataset, train=True, detector=student(tmp_path / "runs"))

@@ -16,7 +16,8 @@ from flows.server.publishing import compare
 from storage.answers.prune import find_unreferenced
 from storage.answers.read import find_answers, load_answers, read_answers, scan_answers
 from storage.answers.reuse import known_answers
-from storage.answers.store import AnswerDirectory, answer_directories, cut_shards
+from storage.answers.shards import cut_shards
+from storage.answers.store import AnswerDirectory, answer_directories
 from storage.errors import VersionUnsupported
 from tests.storage.contract import write_directory
 from tests.storage.samples import HEADER, QUESTIONS, answers_for, box_records, records

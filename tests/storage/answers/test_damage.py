@@ -16,7 +16,8 @@ from storage.answers.damage import AnswersDamaged
 from storage.answers.read import load_answers, read_answers, scan_answers
 from storage.answers.reuse import known_answers
 from storage.answers.schema import parse_shard, write_shard
-from storage.answers.store import AnswerDirectory, cut_shards
+from storage.answers.shards import cut_shards
+from storage.answers.store import AnswerDirectory
 from storage.errors import StorageUnavailable, VersionUnsupported
 from tests.storage.contract import write_directory
 from tests.storage.samples import HEADER, answers_for, records

@@ -12,7 +12,7 @@ import pytest
 from storage.answers import lease as leases
 from storage.answers.damage import DirectoryChanged
 from storage.answers.lease import DirectoryBusy, lease
-from storage.answers.store import cut_shards
+from storage.answers.shards import cut_shards
 from tests.storage.contract import write_directory
 from tests.storage.lease_contract import LeaseContract
 from tests.storage.samples import HEADER, answers_for, records

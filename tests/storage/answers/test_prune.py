@@ -9,7 +9,8 @@ import pytest
 
 from storage.answers.prune import find_unreferenced, remove
 from storage.answers.read import load_answers
-from storage.answers.store import AnswerDirectory, AnswersMissing, Shard, answer_directories, audits_of
+from storage.answers.shards import Shard
+from storage.answers.store import AnswerDirectory, AnswersMissing, answer_directories, audits_of
 from storage.questions import AspectQuestion, QuestionSet
 from tests.storage.samples import HEADER, QUESTIONS, answers_for, records
 

@@ -10,7 +10,8 @@ import pytest
 
 from flows.work.training import load_teacher_answers
 from storage.answers.read import find_answers
-from storage.answers.store import AnswerDirectory, AnswersMissing, cut_shards
+from storage.answers.shards import cut_shards
+from storage.answers.store import AnswerDirectory, AnswersMissing
 from storage.questions import AspectQuestion, QuestionSet
 from tests.storage.samples import HEADER, QUESTIONS, answers_for, records
 

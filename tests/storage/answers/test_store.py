@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from storage.answers.store import cut_shards
+from storage.answers.shards import cut_shards
 from storage.filesystem import StoreUnreachable, open_root
 from tests.storage.contract import StoreContract, write_directory
 from tests.storage.samples import records

@@ -21,7 +21,8 @@ from storage.questions import AspectQuestion, QuestionSet, load_questions
 from teacher.engines.base import EngineUsage, ImageRefused
 from teacher.engines.config import EngineOptions, ResolvedTeacher, resolve, tiny_teacher
 from teacher.engines.transformers.engine import TransformersEngine
-from teacher.extraction.extract import ExtractionPlan, ShardMissing, ask_shard, finish_directory, plan_extraction
+from teacher.extraction.extract import ExtractionPlan, ask_shard, plan_extraction
+from teacher.extraction.finish import ShardMissing, finish_directory
 from tests.conftest import PROJECT
 from tests.teacher.photos import DAMAGED, write_damaged, write_photos
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from storage.answers.reuse import known_answers
-from storage.answers.store import cut_shards
+from storage.answers.shards import cut_shards
 from storage.datasets import image_folder
 from storage.questions import QuestionSet, load_questions
 from teacher.engines.config import EngineOptions, ResolvedTeacher, resolve, tiny_teacher
 from teacher.engines.transformers.engine import TransformersEngine
-from teacher.extraction.extract import ask_shard, finish_directory, plan_extraction
+from teacher.extraction.extract import ask_shard, plan_extraction
+from teacher.extraction.finish import finish_directory
 from teacher.extraction.forecast import Forecast, expected_seconds, forecast, last_account
 from tests.conftest import PROJECT
 from tests.storage.contract import write_directory
@@ -37,7 +38,7 @@ def test_the_forecast_is_what_the_extraction_then_asks(tmp_path: Path, teacher: 
         dataset = image_folder(photos)
         plan = plan_extraction(dataset, ("train",), questions, teacher, store, shard_size=shard_size)
         known = known_answers(store, [dataset.name], teacher.fingerprint)
-        told = forecast(plan, dataset, known, store)
+        told = forecast(plan, known, store)
         done = [ask_shard(shard, plan, dataset, teacher, lambda: engine, known) for shard in plan.missing]
         finish_directory(plan.directory, plan.header, plan.shards, {"runs": [{**ACCOUNT, **TOKENS}]})
         return told, sum(shard.asked for shard in done), sum(shard.reused for shard in done)

@@ -22,7 +22,8 @@ from storage.datasets.base import ImageRecord
 from storage.questions import AspectQuestion, QuestionSet
 from teacher.engines.base import EngineUsage
 from teacher.engines.config import ResolvedTeacher, TeacherConfig
-from teacher.extraction.extract import AnswersRefused, ask_shard, finish_directory
+from teacher.extraction.extract import AnswersRefused, ask_shard
+from teacher.extraction.finish import finish_directory
 from teacher.extraction.plan import ExtractionPlan, plan_extraction
 from tests.storage.samples import QUESTIONS
 from tests.storage.shards import files_of, rewrite, set_answer

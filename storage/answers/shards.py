@@ -1,0 +1,49 @@
+"""Shards: consecutive images that are asked about and written together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from storage.answers.integrity import shard_digests, summary
+from storage.answers.schema import AnswerHeader, StoredShard
+from storage.datasets.base import ImageRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Consecutive images of the dataset's order that are asked and written together."""
+
+    index: int
+    records: tuple[ImageRecord, ...]
+
+    @property
+    def file_name(self) -> str:
+        return f"part-{self.index:05d}.parquet"
+
+    def is_in(self, stored: StoredShard, header: AnswerHeader, digest: str | None = None) -> bool:
+        """Whether `stored` has `header`'s dataset and fingerprints and exactly these images, in order.
+
+        `digest` is the one in the manifest, which is compared for a shard without digests of its own.
+        """
+        return (
+            stored.header.teacher_fingerprint == header.teacher_fingerprint
+            and stored.header.questions.fingerprint == header.questions.fingerprint
+            and stored.header.dataset == header.dataset
+            and tuple(stored.answers.records) == self.records
+            and (stored.digests is not None or digest in (None, shard_digest(stored)))
+        )
+
+
+def cut_shards(records: Sequence[ImageRecord], size: int) -> list[Shard]:
+    """`records` in pieces of `size`, in order: the cut depends on the dataset alone, never on workers."""
+    if size < 1:
+        raise ValueError(f"shard size is {size}; it must be at least 1")
+    return [
+        Shard(number, tuple(records[start : start + size])) for number, start in enumerate(range(0, len(records), size))
+    ]
+
+
+def shard_digest(stored: StoredShard) -> str:
+    """16 hex digits of everything in a shard that was read whole."""
+    return summary(stored.digests or shard_digests(stored.header, stored.answers))
