@@ -161,7 +161,8 @@ def _counts(before: EngineUsage, after: EngineUsage, seconds: float) -> dict[str
     images = after.images - before.images
 
     def each(name: str) -> float:
-        return (getattr(after, name) - getattr(before, name)) / images
+        counted: float = getattr(after, name) - getattr(before, name)
+        return counted / images
 
     return {
         "images": images,

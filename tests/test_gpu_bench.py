@@ -76,7 +76,11 @@ def test_a_part_that_fails_leaves_a_line(code: str, expected: list[Any]) -> None
 
 
 def test_a_part_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    told = {"card": {"matrix_tflops": 700.0}, "teacher/tiny/vllm": {"error": "no memory"}, "training": {"rate": 1}}
+    told: dict[str, dict[str, Any]] = {
+        "card": {"matrix_tflops": 700.0},
+        "teacher/tiny/vllm": {"error": "no memory"},
+        "training": {"rate": 1},
+    }
     commands: dict[str, Sequence[str]] = {}
 
     def supervise(command: Sequence[str], limit: float, environment: Mapping[str, str]) -> Iterator[dict[str, Any]]:

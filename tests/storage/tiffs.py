@@ -13,7 +13,7 @@ FORMATS = {"u": 1, "i": 2, "f": 3}
 def grey_tiff(values: np.ndarray[Any, Any], order: str = "<", photometric: int = 1) -> bytes:
     """`values` [height, width] of any type in the byte order `order`."""
     height, width = values.shape
-    pixels = values.astype(values.dtype.newbyteorder(order)).tobytes()  # type: ignore[call-overload]
+    pixels = values.astype(values.dtype.newbyteorder(order)).tobytes()
     tags = {
         256: width,
         257: height,

@@ -16,7 +16,7 @@ default_cfgs = {SMALL_BACKBONE: {"first_conv": "conv1.0", "classifier": "fc", "i
 @register_model
 def few_weights_resnet(pretrained: bool = False, **options: Any) -> nn.Module:
     """A ResNet with a block of 8 channels in each stage: 8,000 weights, 40 KB. Fewer channels crash oneDNN."""
-    shape = {"block": BasicBlock, "layers": (1, 1, 1, 1), "channels": (8, 8, 8, 8)}
-    stem = {"stem_type": "deep", "stem_width": 8}
+    shape: dict[str, Any] = {"block": BasicBlock, "layers": (1, 1, 1, 1), "channels": (8, 8, 8, 8)}
+    stem: dict[str, Any] = {"stem_type": "deep", "stem_width": 8}
     network: nn.Module = build_model_with_cfg(ResNet, SMALL_BACKBONE, pretrained, **shape, **stem, **options)
     return network

@@ -170,7 +170,7 @@ def _internvl() -> tuple[Any, Any]:
     config = InternVLConfig(
         vision_config={**VISION, "image_size": [TILE, TILE], "patch_size": [8, 8], "attention_bias": True},
         text_config=_text(tokenizer, model_type="qwen2"),
-        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_token_id=_id(tokenizer, "<IMG_CONTEXT>"),
         image_seq_length=TILE_TOKENS,
         tie_word_embeddings=False,
     )
@@ -181,12 +181,18 @@ QWEN_SPECIAL = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|
 QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 
 
-def _qwen_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+def _id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    number = tokenizer.convert_tokens_to_ids(token)
+    assert isinstance(number, int)
+    return number
+
+
+def _qwen_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     return {
-        "image_token_id": tokenizer.convert_tokens_to_ids("<|image_pad|>"),
-        "video_token_id": tokenizer.convert_tokens_to_ids("<|video_pad|>"),
-        "vision_start_token_id": tokenizer.convert_tokens_to_ids("<|vision_start|>"),
-        "vision_end_token_id": tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+        "image_token_id": _id(tokenizer, "<|image_pad|>"),
+        "video_token_id": _id(tokenizer, "<|video_pad|>"),
+        "vision_start_token_id": _id(tokenizer, "<|vision_start|>"),
+        "vision_end_token_id": _id(tokenizer, "<|vision_end|>"),
     }
 
 
@@ -275,8 +281,8 @@ def _llava_onevision() -> tuple[Any, Any]:
             "vision_use_head": False,
         },
         text_config=_text(tokenizer, model_type="qwen2"),
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
+        image_token_index=_id(tokenizer, "<image>"),
+        video_token_index=_id(tokenizer, "<video>"),
         image_grid_pinpoints=grid,
         tie_word_embeddings=False,
     )
@@ -301,7 +307,7 @@ def _smolvlm() -> tuple[Any, Any]:
     config = SmolVLMConfig(
         vision_config={**VISION, "image_size": TILE, "patch_size": 8},
         text_config=_text(tokenizer, model_type="llama", head_dim=32),
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        image_token_id=_id(tokenizer, "<image>"),
         pad_token_id=tokenizer.pad_token_id,
         scale_factor=2,
         tie_word_embeddings=False,

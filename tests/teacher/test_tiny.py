@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from safetensors import safe_open
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -16,9 +18,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from storage.datasets.scenes.scenes import ground_truth, render, sample_scene
 from storage.questions import QuestionSet, load_questions
 from teacher.tiny.phrases import PROMPT, all_phrases
+from teacher.tiny.reader import Prompts
 from teacher.tiny.train import auroc, tokenize
 from teacher.tiny.train import p_yes as packed_p_yes
-from teacher.tiny.world import PATCH_LABELS, render_world
+from teacher.tiny.world import PATCH_LABELS, World, render_world
 
 PROJECT = Path(__file__).parents[2]
 MODEL = PROJECT / "teacher" / "tiny" / "model"
@@ -32,34 +35,34 @@ def questions() -> QuestionSet:
 
 
 @pytest.fixture(scope="module")
-def processor():
+def processor() -> Any:
     return AutoProcessor.from_pretrained(MODEL)
 
 
 @pytest.fixture(scope="module")
-def model():
+def model() -> Any:
     return AutoModelForImageTextToText.from_pretrained(MODEL, dtype=torch.float32).eval()
 
 
 @pytest.fixture(scope="module")
-def prompts(questions: QuestionSet, processor):
+def prompts(questions: QuestionSet, processor: Any) -> Prompts:
     phrases = [phrase for phrase in all_phrases(questions) if phrase.weight == 0.5]
     assert [phrase.key for phrase in phrases] == list(questions.keys)
     return tokenize(processor, phrases, questions)
 
 
 @pytest.fixture(scope="module")
-def world():
+def world() -> World:
     return render_world(SCENES, seed=987_654)
 
 
 @pytest.fixture(scope="module")
-def p_world(model, prompts, world):
+def p_world(model: Any, prompts: Prompts, world: World) -> NDArray[np.float32]:
     return packed_p_yes(model, world.pixels, prompts)
 
 
-def _chat(processor, image: Image.Image, questions: list[str]):
-    """The processor's own tensors for one picture and several questions: what any user of transformers would do."""
+def _chat(processor: Any, image: Image.Image, questions: list[str]) -> Any:
+    """The processor's own tensors for one image and several questions: what any user of transformers would do."""
     texts = [
         processor.apply_chat_template(
             [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": PROMPT.format(question=text)}]}],
@@ -71,11 +74,12 @@ def _chat(processor, image: Image.Image, questions: list[str]):
 
 
 @torch.no_grad()
-def _log_probabilities(model, processor, image: Image.Image, questions: list[str]) -> np.ndarray:
+def _log_probabilities(model: Any, processor: Any, image: Image.Image, questions: list[str]) -> NDArray[np.float32]:
     """[Q, 2]: of the first answer token being Yes and No."""
     logits = model(**_chat(processor, image, questions)).logits[:, -1]
     words = processor.tokenizer.convert_tokens_to_ids(["Yes", "No"])
-    return logits.log_softmax(dim=-1)[:, words].numpy()
+    scores: NDArray[np.float32] = logits.log_softmax(dim=-1)[:, words].numpy()
+    return scores
 
 
 def test_the_weights_are_small_and_finite() -> None:
@@ -87,7 +91,7 @@ def test_the_weights_are_small_and_finite() -> None:
 
 
 @pytest.mark.slow
-def test_it_sees_through_plain_transformers(model, processor, questions: QuestionSet) -> None:
+def test_it_sees_through_plain_transformers(model: Any, processor: Any, questions: QuestionSet) -> None:
     rng = np.random.default_rng(123_456)
     scenes = [sample_scene(rng) for _ in range(ASKED_ONE_BY_ONE)]
     truth = np.array([list(ground_truth(scene).values()) for scene in scenes])
@@ -102,27 +106,31 @@ def test_it_sees_through_plain_transformers(model, processor, questions: Questio
     assert sum(area >= 0.95 for area in areas) >= 36
 
 
-def test_a_blank_picture_tells_it_nothing(model, prompts, world, p_world) -> None:
-    """Right answers need the picture: asked about grey instead, it is no better than a coin."""
+def test_a_blank_picture_tells_it_nothing(
+    model: Any, prompts: Prompts, world: World, p_world: NDArray[np.float32]
+) -> None:
+    """Right answers need the image: asked about grey instead, it is no better than a coin."""
     grey = packed_p_yes(model, np.full_like(world.pixels[:1], 128), prompts).repeat(SCENES, axis=0)
     columns = range(world.truth.shape[1])
     assert np.mean([auroc(p_world[:, i], world.truth[:, i]) for i in columns]) >= 0.96
     assert np.mean([auroc(grey[:, i], world.truth[:, i]) for i in columns]) == pytest.approx(0.5, abs=0.01)
 
 
-def test_another_picture_of_the_batch_does_not_help(world, p_world) -> None:
-    """With the pictures swapped around the answers no longer fit: it is the picture that decides."""
+def test_another_picture_of_the_batch_does_not_help(world: World, p_world: NDArray[np.float32]) -> None:
+    """With the images swapped around the answers no longer fit: it is the image that decides."""
     p = np.roll(p_world, 1, axis=0)
     assert abs(np.mean([auroc(p[:, i], world.truth[:, i]) for i in range(world.truth.shape[1])]) - 0.5) < 0.05
 
 
-def test_its_probabilities_mean_what_they_say(world, p_world) -> None:
+def test_its_probabilities_mean_what_they_say(world: World, p_world: NDArray[np.float32]) -> None:
     for low in (0.0, 0.2, 0.4, 0.6, 0.8):
         chosen = (p_world >= low) & (p_world <= low + 0.2)
         assert abs(p_world[chosen].mean() - world.truth[chosen].mean()) < 0.1
 
 
-def test_asking_one_by_one_and_all_at_once_is_the_same(model, processor, prompts, questions: QuestionSet) -> None:
+def test_asking_one_by_one_and_all_at_once_is_the_same(
+    model: Any, processor: Any, prompts: Prompts, questions: QuestionSet
+) -> None:
     world = render_world(2, seed=5)
     packed = packed_p_yes(model, world.pixels, prompts)
     for pixels, expected in zip(world.pixels, packed, strict=True):
@@ -130,7 +138,7 @@ def test_asking_one_by_one_and_all_at_once_is_the_same(model, processor, prompts
         np.testing.assert_allclose(1 / (1 + np.exp(no - yes)), expected, atol=1e-4)
 
 
-def test_it_reads_other_words_and_any_case(model, processor, questions: QuestionSet) -> None:
+def test_it_reads_other_words_and_any_case(model: Any, processor: Any, questions: QuestionSet) -> None:
     rng = np.random.default_rng(7)
     asked = {
         "has_red": "cAn An obJect that is RED be seen here?",
@@ -146,19 +154,19 @@ def test_it_reads_other_words_and_any_case(model, processor, questions: Question
 
 
 @pytest.mark.parametrize("text", ["", "ZEBRA", "Ist da Müsli?", "これは何ですか", "🦓\x00\t<div>"])
-def test_any_text_tokenises_and_comes_back(processor, text: str) -> None:
+def test_any_text_tokenises_and_comes_back(processor: Any, text: str) -> None:
     tokens = processor.tokenizer(text)["input_ids"]
     assert processor.tokenizer.decode(tokens) == text.lower()
 
 
-def test_any_photo_becomes_one_tile(processor) -> None:
+def test_any_photo_becomes_one_tile(processor: Any) -> None:
     for size in ((64, 64), (640, 480), (3, 500)):
         inputs = _chat(processor, Image.new("RGB", size, "red"), ["Is there a circle?"])
         assert inputs["pixel_values"].shape == (1, 3, 64, 64)
         assert (inputs["input_ids"] == processor.image_token_id).sum() == 16
 
 
-def test_an_answer_begins_with_yes_or_no(model, processor) -> None:
+def test_an_answer_begins_with_yes_or_no(model: Any, processor: Any) -> None:
     inputs = _chat(processor, Image.new("RGB", (64, 64), "blue"), ["Is the ground or background blue?"])
     tokens = model.generate(**inputs, max_new_tokens=1)[0, inputs["input_ids"].shape[1] :]
     assert processor.tokenizer.decode(tokens) in ("Yes", "No")

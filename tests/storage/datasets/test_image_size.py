@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def oriented(path: Path, orientation: int, size: tuple[int, int] = (12, 8)) -> P
     image.paste((255, 255, 255), (2, 1, 5, 3))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    options = {"lossless": True} if path.suffix == ".webp" else {}
+    options: dict[str, Any] = {"lossless": True} if path.suffix == ".webp" else {}
     image.save(path, exif=exif, **options)
     return path
 

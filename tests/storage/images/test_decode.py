@@ -220,6 +220,6 @@ def test_every_orientation(orientation: int, expected: str, kind: str) -> None:
     exif[0x0112] = orientation
     options = {"lossless": True} if kind == "WEBP" else {}
     decoded = decode_image(encoded(picture, kind, exif=exif, **options))
-    letters = {RED: "R", GREEN: "G", BLUE: "B", (255, 255, 255): "W"}
+    letters: dict[object, str] = {RED: "R", GREEN: "G", BLUE: "B", (255, 255, 255): "W"}
     rows = ["".join(letters[decoded.getpixel((x, y))] for x in (0, 1)) for y in (0, 1)]
     assert "/".join(rows) == expected

@@ -31,7 +31,8 @@ def png(colour: int, bits: int, row: bytes, width: int, *chunks: bytes) -> bytes
 def grey(data: bytes) -> list[int]:
     decoded = np.asarray(decode_image(data))
     assert (decoded == decoded[:, :, :1]).all()
-    return decoded[0, :, 0].tolist()
+    values: list[int] = decoded[0, :, 0].tolist()
+    return values
 
 
 @pytest.mark.parametrize("order", "<>")

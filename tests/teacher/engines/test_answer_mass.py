@@ -17,7 +17,7 @@ from teacher.engines.openai.engine import OpenAIEngine
 from teacher.engines.process import EngineProcess
 from teacher.engines.transformers.engine import TransformersEngine
 from tests.teacher.contract import QUESTIONS, pictures
-from tests.teacher.servers import chat_reply, scripted_server
+from tests.teacher.servers import Reply, chat_reply, scripted_server
 
 # Words that the bundled model has tokens for, and never says.
 SILENT = dataclasses.replace(tiny_teacher(), yes_words=("red",), no_words=("blue",))
@@ -81,7 +81,7 @@ def test_vllm_names_what_is_said_instead(plain: bool) -> None:
 
 
 def test_a_server_is_judged_by_more_than_its_sample() -> None:
-    def listing(**probabilities: float) -> object:
+    def listing(**probabilities: float) -> Reply:
         tokens = [{"token": token, "logprob": math.log(p)} for token, p in probabilities.items()]
         return chat_reply("A", logprobs={"content": [{**tokens[0], "top_logprobs": tokens}]})
 

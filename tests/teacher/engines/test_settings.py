@@ -37,7 +37,7 @@ FINGERPRINTS: list[tuple[dict[str, Any], str, str]] = [
     ({"processor": {"max_patches": 4}}, "84daa7df5fbc", "f138cdec9399"),
     ({"quantization": "fp8", "trust_remote_code": True}, "332abe17ab0d", "a45f607240c5"),
 ]
-SERVER = {"base_url": "http://localhost:8000/v1"}
+SERVER: dict[str, Any] = {"base_url": "http://localhost:8000/v1"}
 
 
 def answer_settings(engine: str, arguments: dict[str, Any], top_logprobs: int = 20) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,6 @@ def test_shards_and_engines_add_up() -> None:
 
 
 def test_tokens_have_a_price_too() -> None:
-    account = {"seconds": 2.0, "start_seconds": 0.0, "workers": 1, "gpus": 0}
+    account: dict[str, Any] = {"seconds": 2.0, "start_seconds": 0.0, "workers": 1, "gpus": 0}
     assert add_up([], [usage()], **account).cost is None
     assert add_up([], [usage()], **account, price_per_million_tokens=10.0).cost == pytest.approx(0.063)

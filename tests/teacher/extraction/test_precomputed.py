@@ -47,7 +47,7 @@ def test_makd_probabilities_are_kept(photos: Path, tmp_path: Path) -> None:
     file = write_json(tmp_path / "a.json", {"00.png": [0.9, 0.5], "01.png": [0.0, 1.0], "02.png": [0.2, 0.3]})
     summary, answers = imported(read_makd(file), photos, tmp_path / "store")
     assert summary.images == 3
-    np.testing.assert_allclose(answers.p_yes, [[0.9, 0.5], [0, 1], [0.2, 0.3]], atol=1e-6)
+    np.testing.assert_allclose(answers.p_yes, np.array([[0.9, 0.5], [0, 1], [0.2, 0.3]]), atol=1e-6)
     assert answers.yes[0, 0] == pytest.approx(np.log(0.9))
     assert answers.no[0, 0] == pytest.approx(np.log(0.1))
     assert answers.questions.keys == ("aspect_01", "aspect_02")

@@ -36,7 +36,16 @@ def refusal(root: Path, content: Any) -> str:
     return str(raised.value)
 
 
-BBOXES = [[], [1, 2, 3], [1, 2, 3, 4, 5], "1 2 3 4", None, ["1", "2", "3", "4"], [0, 0, None, 4], {"x": 1}]
+BBOXES: list[object] = [
+    [],
+    [1, 2, 3],
+    [1, 2, 3, 4, 5],
+    "1 2 3 4",
+    None,
+    ["1", "2", "3", "4"],
+    [0, 0, None, 4],
+    {"x": 1},
+]
 BBOXES += [[0, 0, True, 4], [[0], 0, 4, 4], [0, 0, float("nan"), 4], [float("inf"), 0, 4, 4], [0, 0, 10**400, 4]]
 BBOXES += [[1e308, 0, 1e308, 4], 7, True]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +30,9 @@ def files(tmp_path: Path) -> list[bytes]:
     return [draw(tmp_path / "made" / f"{number}.png", shade=number) for number in range(4)]
 
 
-def table(images: list[bytes | None], labels: list[object], features: dict[str, object] | None = None, **more: object):
+def table(
+    images: Sequence[bytes | None], labels: list[object], features: dict[str, object] | None = None, **more: object
+) -> Any:
     cells = [None if image is None else {"bytes": image, "path": None} for image in images]
     columns = {"image": cells, "label": labels, **more}
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features or FEATURES))

@@ -112,6 +112,6 @@ def test_parquet_files_that_list_their_classes_otherwise(tmp_path: Path, names: 
 
 
 def test_a_class_without_images_is_said(tmp_path: Path) -> None:
-    columns = {"image": (datasets.Image(), [None]), "label": (named("a", "b"), [0])}
+    columns: dict[str, tuple[Any, list[Any]]] = {"image": (datasets.Image(), [None]), "label": (named("a", "b"), [0])}
     where = saved(tmp_path / "x", train=columns)
     assert hugging_face_dataset(where).notes == ("split 'train' has no image of 1 class: b",)

@@ -339,17 +339,20 @@ def read(**probabilities: float) -> tuple[float, float, bool]:
 def test_all_spellings_count() -> None:
     listed = {"Yes": 0.3, " yes": 0.2, "\u0120YES": 0.1, "\u2581No": 0.1, "no\n": 0.1, "Note": 0.05, "None": 0.05}
     yes, no, bounded = read(**listed)
-    assert (math.exp(yes), math.exp(no), bounded) == (pytest.approx(0.6), pytest.approx(0.2), False)
+    assert [math.exp(yes), math.exp(no)] == pytest.approx([0.6, 0.2])
+    assert bounded is False
 
 
 def test_what_is_not_listed_is_no_likelier_than_the_last_one() -> None:
     yes, no, bounded = read(Yes=0.8, Sure=0.05)
-    assert (math.exp(yes), math.exp(no), bounded) == (pytest.approx(0.8), pytest.approx(0.05), True)
+    assert [math.exp(yes), math.exp(no)] == pytest.approx([0.8, 0.05])
+    assert bounded is True
 
 
 def test_what_is_not_listed_is_no_likelier_than_the_rest() -> None:
     yes, no, bounded = read(Sure=0.6, No=0.39)
-    assert (math.exp(yes), math.exp(no), bounded) == (pytest.approx(0.01), pytest.approx(0.39), True)
+    assert [math.exp(yes), math.exp(no)] == pytest.approx([0.01, 0.39])
+    assert bounded is True
 
 
 def test_neither_listed_says_nothing() -> None:

@@ -136,8 +136,8 @@ def test_weights_of_8_bits_answer_a_little_otherwise(engine: EngineProcess) -> N
     finally:
         quantized.close()
     expected = engine.answer(pictures()[:2], QUESTIONS)
-    probabilities = [1 / (1 + np.exp(no - yes)) for yes, no in (ours, expected)]
-    np.testing.assert_allclose(*probabilities, atol=0.3)
+    first, second = (1 / (1 + np.exp(no - yes)) for yes, no in (ours, expected))
+    np.testing.assert_allclose(first, second, atol=0.3)
     assert np.abs(np.stack(ours) - np.stack(expected)).max() > 0.02  # float32 engines agree within 0.0001
 
 
@@ -169,6 +169,7 @@ def test_what_was_done_is_counted(engine: EngineProcess) -> None:
 def test_a_closed_engine_leaves_no_process() -> None:
     engine = EngineProcess("transformers", resolve(tiny_teacher()), EngineOptions())
     pid = engine._process.pid
+    assert pid is not None
     assert psutil.pid_exists(pid)
     engine.close()
     assert not psutil.pid_exists(pid)
@@ -176,6 +177,7 @@ def test_a_closed_engine_leaves_no_process() -> None:
 
 def test_a_killed_engine_is_reported_as_dead() -> None:
     engine = EngineProcess("transformers", resolve(tiny_teacher()), EngineOptions())
+    assert engine._process.pid is not None
     os.kill(engine._process.pid, signal.SIGKILL)
     with pytest.raises(TeacherDied, match="code -9"):
         engine.answer(pictures(), QUESTIONS)

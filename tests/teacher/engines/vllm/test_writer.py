@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Writer]:
     folder = build_text_model(tmp_path_factory.mktemp("model"))
     writer = WriterProcess(
-        "vllm", resolve(TeacherConfig(model=str(folder), dtype="float32")), EngineOptions(), photos=1
+        "vllm", resolve(TeacherConfig(model=str(folder), dtype="float32")), EngineOptions(), images=1
     )
     yield writer
     writer.close()
