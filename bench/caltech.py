@@ -17,7 +17,7 @@ from bench.flowers import RECIPE, grid_of, options, print_results
 from storage.answers.read import load_answers
 from storage.datasets import FileDataset, image_folder
 from student.classification.examples import TeacherAnswers
-from student.core.experiment import run_experiment
+from student.classification.experiment import run_experiment
 from teacher.extraction.precomputed import import_answers, read_lavid
 
 PROJECT = Path(__file__).parents[1]

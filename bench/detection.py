@@ -30,10 +30,10 @@ from storage.answers.reuse import known_answers
 from storage.datasets import BoxImages, BoxView, DetectionDataset, ImageDataset, open_detection_dataset
 from storage.datasets.scenes.detection import write_detection_scenes
 from storage.questions import load_questions
-from student.core.experiment import Grid, Results
+from student.core.results import Results
 from student.detection.config import DetectorConfig, detection_recipe
 from student.detection.examples import DetectionAnswers
-from student.detection.experiment import run_detection_experiment
+from student.detection.experiment import DetectorGrid, run_detection_experiment
 from teacher.engines.config import EngineOptions, resolve, tiny_teacher
 from teacher.engines.process import EngineProcess
 from teacher.extraction.extract import ask_shard, plan_extraction
@@ -85,7 +85,7 @@ def main() -> None:
     if asked.coco128:
         learn_by_heart(config, dataset, teacher_answers, asked.run_dir, methods, seeds[0])
     else:
-        grid = Grid(settings=config.to_dict(), axes={"method": methods}, seeds=seeds)
+        grid = DetectorGrid(settings=config.to_dict(), axes={"method": methods}, seeds=seeds)
         print_results(run_detection_experiment(grid, dataset, teacher_answers, asked.run_dir))
 
 

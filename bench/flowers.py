@@ -24,7 +24,9 @@ from storage.answers.read import load_answers
 from storage.datasets import image_folder
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
-from student.core.experiment import Difference, Grid, Results, run_experiment
+from student.classification.experiment import run_experiment
+from student.classification.grid import StudentGrid
+from student.core.results import Difference, Results
 from teacher.extraction.precomputed import import_answers, read_lavid, read_makd
 
 PROJECT = Path(__file__).parents[1]
@@ -86,9 +88,9 @@ def options(description: str | None, name: str, epochs: int, methods: Sequence[s
     return parser
 
 
-def grid_of(config: StudentConfig, asked: argparse.Namespace) -> Grid:
+def grid_of(config: StudentConfig, asked: argparse.Namespace) -> StudentGrid:
     """The methods and seeds that were asked for, with the other settings of `config`."""
-    return Grid(
+    return StudentGrid(
         settings=config.replace(epochs=asked.epochs, threads=asked.threads).to_dict(),
         axes={"method": asked.methods.split(",")},
         seeds=[int(seed) for seed in asked.seeds.split(",")],

@@ -23,9 +23,10 @@ from storage.platform.allocator import keep_freed_memory
 from student.classification.config import StudentConfig
 from student.classification.evaluate import evaluate
 from student.classification.examples import TeacherAnswers
+from student.classification.images import evaluation_cache, training_cache
 from student.classification.recipes import recipe
 from student.classification.training import train
-from student.core.cache import ImageCache, evaluation_cache, training_cache
+from student.core.cache import ImageCache
 
 CLASSES = 100
 TURNS = 3

@@ -29,8 +29,10 @@ from storage.datasets import image_folder
 from storage.datasets.scenes.scenes import write_scenes
 from storage.questions import AspectQuestion, QuestionSet, load_questions, write_questions
 from student.classification.examples import TeacherAnswers
+from student.classification.experiment import run_experiment
+from student.classification.grid import StudentGrid
 from student.classification.recipes import recipe_settings
-from student.core.experiment import Grid, paired_difference, run_experiment
+from student.core.results import paired_difference
 
 PROJECT = Path(__file__).parents[1]
 BUNDLED = PROJECT / "questions" / "scenes.yaml"
@@ -120,8 +122,8 @@ def compare(folder: Path, bundled: QuestionSet, count: int, seeds: list[int], th
     answers = read_answers(find_answers(store, dataset.name, questions=bundled))
     chosen, _ = select_from_audit(folder / "bundled.yaml", bundled, count, store)
     settings = {**recipe_settings("demo"), "method": "makd", "threads": threads}
-    everything = Grid(settings=settings, axes={"question_count": [None, count]}, seeds=seeds)
-    selected = Grid(settings=settings, axes={"method": ["makd"]}, seeds=seeds)
+    everything = StudentGrid(settings=settings, axes={"question_count": [None, count]}, seeds=seeds)
+    selected = StudentGrid(settings=settings, axes={"method": ["makd"]}, seeds=seeds)
     results = run_experiment(everything, dataset, TeacherAnswers(image=answers), folder / "all")
     of_chosen = run_experiment(selected, dataset, TeacherAnswers(image=answers.only(chosen.keys)), folder / "chosen")
     top1 = {

@@ -39,10 +39,12 @@ from storage.datasets.base import ImageDataset, select
 from storage.platform.allocator import keep_freed_memory
 from student.classification.config import StudentConfig
 from student.classification.examples import Examples, TeacherAnswers
+from student.classification.images import training_cache
+from student.classification.model import Student, build_student
 from student.classification.objective import Objective
 from student.classification.training import train
-from student.core.cache import ImageCache, training_cache
-from student.core.model import IMAGENET_MEAN, IMAGENET_STD, Student, build_student, to_channels_last
+from student.core.backbones import IMAGENET_MEAN, IMAGENET_STD, to_channels_last
+from student.core.cache import ImageCache
 from student.core.processor import usable_precision
 from student.core.schedule import build_optimizer
 from student.core.settings import present_accelerator

@@ -14,7 +14,7 @@ from flows.cli import store as store_cli
 from flows.cli.markup import echo
 
 if TYPE_CHECKING:
-    from student.core.experiment import Results
+    from student.core.results import Results
 
 app = typer.Typer(
     name="aspects",

@@ -12,7 +12,7 @@ from flows.cli import direct, options
 from flows.parameters import SMALL_STUDENT, BoxParameters, DatasetParameters, StudentParameters
 
 if TYPE_CHECKING:
-    from student.core.experiment import Results
+    from student.core.results import Results
 
 DETECTION = "detection"
 
@@ -152,8 +152,9 @@ def _evaluate_classifier(given: dict[str, Any]) -> list[str]:
     from flows.cli.report import print_evaluation
     from flows.work.training import find_teacher_answers
     from student.classification.evaluate import evaluate as evaluate_run
-    from student.classification.evaluate import why_unscored
-    from student.core.runs import RunDescription, read_description
+    from student.classification.runs import RunDescription
+    from student.core.evaluation import why_unscored
+    from student.core.runs import read_description
     from student.core.settings import present_accelerator
 
     run, split, store = (given[name] for name in ("run", "split", "store"))
@@ -169,7 +170,7 @@ def _evaluate_classifier(given: dict[str, Any]) -> list[str]:
 def _evaluate_detector(given: dict[str, Any]) -> list[str]:
     from flows.cli.report import print_detection_evaluation
     from flows.work.detection import load_detection_answers
-    from student.classification.evaluate import why_unscored
+    from student.core.evaluation import why_unscored
     from student.core.runs import read_description
     from student.core.settings import present_accelerator
     from student.detection.evaluate import evaluate_detector

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch takes seconds, and only who has trained prints these
     import polars as pl
 
     from student.classification.evaluate import Evaluation
-    from student.core.experiment import CellSummary, Difference, Results
+    from student.core.results import CellSummary, Difference, Results
     from student.detection.evaluate import DetectionEvaluation
     from teacher.extraction.precomputed import ImportSummary
     from teacher.questions.audit import Audit, QuestionAudit

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flows.parameters import StudentParameters
+from flows.work.grids import compared_methods
 from flows.work.host import Reporter
 from storage.answers.read import Answers
 from storage.datasets.base import ImageDataset, select
@@ -20,9 +21,15 @@ from storage.questions import QuestionSet
 
 if TYPE_CHECKING:  # torch takes seconds
     from storage.datasets.detection import DetectionDataset
+    from student.classification.config import StudentConfig
     from student.classification.examples import TeacherAnswers
-    from student.core.experiment import Grid
+    from student.classification.grid import StudentGrid
+    from student.core.grid import AnyConfig, Cell, Grid
+    from student.core.runs import AnyDescription
+    from student.detection.config import DetectorConfig
     from student.detection.examples import DetectionAnswers
+    from student.detection.experiment import DetectorGrid
+
 
 ANSWERS_PLACE = "{answers}"  # in the name of a runs folder: a digest of images, labels and answers
 TRAINED = "train"
@@ -61,67 +68,85 @@ def check_training(
     """Raise what training on answers to `asked` by `teacher` (its fingerprint) will raise about settings, labels,
     splits and the runs folder. `splits` are those that there will be answers about."""
     from student.classification.examples import TeacherAnswers
-    from student.core.experiment import Grid
+    from student.classification.grid import StudentGrid
 
     config = student.config()
     evaluation_split(images)
     require_training_split(splits)
-    grid = Grid(
-        settings=config.to_dict(), axes={"method": list(dict.fromkeys(["base", config.method]))}, seeds=student.seeds
-    )
+    methods = compared_methods(config.method)
+    grid = StudentGrid(settings=config.to_dict(), axes={"method": methods}, seeds=student.seeds)
     runs = None if ANSWERS_PLACE in student.runs else Path(student.runs).expanduser()
     check_writable(Path(student.runs.partition(ANSWERS_PLACE)[0]).expanduser())
     check_grid(grid, images, TeacherAnswers(image=imagined(images, asked, teacher)), runs)
 
 
-def check_grid(grid: Grid, images: ImageDataset, teacher_answers: TeacherAnswers, runs: Path | None) -> None:
+def check_grid(grid: StudentGrid, images: ImageDataset, teacher_answers: TeacherAnswers, runs: Path | None) -> None:
     """Raise what training any student of the grid will raise about labels, answers and folders of other runs, before
     the first one is trained."""
     from student.classification.examples import fit_to_answers, join_examples, training_records
+    from student.classification.runs import RunDescription
     from student.classification.trainable import require_trainable
-    from student.core.runs import DESCRIPTION, RunDescription, is_finished, open_run, read_description
 
     records = training_records(images)
+
+    def describe(config: StudentConfig, digest: str) -> RunDescription | None:
+        if config.objective.network_terms:  # the network is known once it is trained
+            return None
+        return RunDescription.of(fit_to_answers(config, teacher_answers), images, teacher_answers, digest)
+
     for cell in grid.cells(runs or Path()):
-        config = fit_to_answers(cell.config, teacher_answers)
-        places = [(seed, cell.directory(runs, seed)) for seed in grid.seeds] if runs else []
-        for seed, place in places:
-            if not (place / DESCRIPTION).exists() or config.objective.network_terms:
-                continue
-            held = read_description(place, RunDescription)
-            # As if the images and answers were its own: whether they are is known once they are there.
-            open_run(place, RunDescription.of(config.replace(seed=seed), images, teacher_answers, held.digest))
-        if not places or not all(is_finished(place) for _, place in places):
+        if not _is_trained(grid, cell, runs, RunDescription, describe):
+            config = fit_to_answers(cell.config, teacher_answers)
             require_trainable(config)
             join_examples(config.replace(seed=grid.seeds[0]), images, records, teacher_answers)
 
 
 def check_detector_grid(
-    grid: Grid, images: DetectionDataset, teacher_answers: DetectionAnswers, runs: Path | None
+    grid: DetectorGrid, images: DetectionDataset, teacher_answers: DetectionAnswers, runs: Path | None
 ) -> None:
     """As `check_grid`, for detectors."""
-    from student.core.runs import DESCRIPTION, is_finished, open_run, read_description
-    from student.detection.config import DetectorConfig
     from student.detection.examples import require_answers
     from student.detection.runs import DetectorDescription
     from student.detection.trainable import require_trainable_detector
 
     records = select(images, (TRAINED,))
-    for cell in grid.cells_of(DetectorConfig, runs or Path()):
+
+    def describe(config: DetectorConfig, digest: str) -> DetectorDescription:
+        return DetectorDescription.of(config, images, teacher_answers, digest)
+
+    for cell in grid.cells(runs or Path()):
         config = cell.config
         if config.watch is not None:
             select(images, (config.watch,))
-        places = [(seed, cell.directory(runs, seed)) for seed in grid.seeds] if runs else []
-        for seed, place in places:
-            if (place / DESCRIPTION).exists():
-                held = read_description(place, DetectorDescription)
-                # As if the images and answers were its own: whether they are is known once they are there.
-                open_run(place, DetectorDescription.of(config.replace(seed=seed), images, teacher_answers, held.digest))
-        if not places or not all(is_finished(place) for _, place in places):
+        if not _is_trained(grid, cell, runs, DetectorDescription, describe):
             used = teacher_answers.used_by(config)
             require_answers(config, images, records, used)
             used.aspects(config)
             require_trainable_detector(config)
+
+
+def _is_trained(
+    grid: Grid[AnyConfig],
+    cell: Cell[AnyConfig],
+    runs: Path | None,
+    kind: type[AnyDescription],
+    describe: Callable[[AnyConfig, str], AnyDescription | None],
+) -> bool:
+    """Whether every student of the cell is finished. Raises RunInvalid for folders of other runs than `describe` gives
+    for a config and a digest; None is not compared."""
+    from student.core.runs import DESCRIPTION, is_finished, open_run, read_description
+
+    if runs is None:
+        return False
+    for seed in grid.seeds:
+        place = cell.directory(runs, seed)
+        if not (place / DESCRIPTION).exists():
+            continue
+        # With the stored digest: whether images and answers are the same is known once they are there.
+        wanted = describe(cell.config.replace(seed=seed), read_description(place, kind).digest)
+        if wanted is not None:
+            open_run(place, wanted)
+    return all(is_finished(cell.directory(runs, seed)) for seed in grid.seeds)
 
 
 def check_writable(runs: Path) -> None:

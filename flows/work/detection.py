@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from flows.cli.report import results_markdown, results_rows, results_title
 from flows.parameters import (
     CROPPED_BOXES,
     SMALL_STUDENT,
@@ -38,6 +37,7 @@ from flows.work.extraction import (
     require_all,
     splits_to_have,
 )
+from flows.work.grids import compared_methods, say_processor_notes, show_results
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs
 from flows.work.training import find_teacher_answers
@@ -49,9 +49,10 @@ from storage.questions import QuestionSet, load_questions
 from teacher.extraction.plan import SHARD_SIZE, directory_of
 
 if TYPE_CHECKING:  # torch takes seconds, and an extraction does without it
-    from student.core.experiment import Grid, Results
+    from student.core.results import Results
     from student.detection.config import DetectorConfig
     from student.detection.examples import DetectionAnswers
+    from student.detection.experiment import DetectorGrid
     from student.detection.runs import DetectorLog
 
 IMAGES, BOXES = "images", "boxes"
@@ -149,7 +150,7 @@ def train_detectors(
 
 def train_detection_grid(
     reporter: Reporter,
-    grid: Grid,
+    grid: DetectorGrid,
     images: DetectionDataset,
     teacher_answers: DetectionAnswers,
     runs: Path,
@@ -157,9 +158,6 @@ def train_detection_grid(
     split: str,
 ) -> Results:
     """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
-    from student.core.files import write_bytes
-    from student.core.processor import processor_notes
-    from student.detection.config import DetectorConfig
     from student.detection.experiment import run_detection_experiment
 
     def log_epoch(cell: str, seed: int, log: DetectorLog) -> None:
@@ -168,23 +166,19 @@ def train_detection_grid(
 
     check_writable(runs)
     check_detector_grid(grid, images, teacher_answers, runs)
-    for note in processor_notes(grid.cells_of(DetectorConfig, runs)[0].config):
-        reporter.say(note)
+    say_processor_notes(reporter, grid.cells(runs)[0].config)
     results = run_detection_experiment(
         grid, images, teacher_answers, runs, split=split, progress=reporter.progress_bars, on_epoch=log_epoch
     )
-    reporter.table("results", results_rows(results), results_title(results))
-    report = results_markdown(results, None)
-    write_bytes(runs / "report.md", report.encode())
-    reporter.page("report", report, f"written to {runs / 'report.md'}")
+    show_results(reporter, results, None, runs)
     return results
 
 
-def _grid_of(config: DetectorConfig, seeds: Sequence[int]) -> Grid:
-    from student.core.experiment import Grid
+def _grid_of(config: DetectorConfig, seeds: Sequence[int]) -> DetectorGrid:
+    from student.detection.experiment import DetectorGrid
 
-    methods = list(dict.fromkeys(["base", config.method]))
-    return Grid(settings=config.to_dict(), axes={"method": methods}, seeds=seeds)
+    methods = compared_methods(config.method)
+    return DetectorGrid(settings=config.to_dict(), axes={"method": methods}, seeds=seeds)
 
 
 def check_detector_training(

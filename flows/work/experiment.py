@@ -23,8 +23,10 @@ from storage.errors import InputInvalid
 if TYPE_CHECKING:  # torch takes seconds
     from storage.datasets.detection import DetectionDataset
     from student.classification.examples import TeacherAnswers
-    from student.core.experiment import Grid, Results
+    from student.classification.grid import StudentGrid
+    from student.core.results import Results
     from student.detection.examples import DetectionAnswers
+    from student.detection.experiment import DetectorGrid
 
 
 class ExperimentInvalid(InputInvalid):
@@ -62,9 +64,7 @@ class Experiment(Parameters):
     def check(self, inputs: Inputs) -> None:
         """Raise what training would raise about settings and answers, before anything is trained."""
         if self.task == "detection":
-            from student.detection.config import DetectorConfig
-
-            self.to_grid().cells_of(DetectorConfig, Path(self.runs))
+            self.to_detector_grid().cells(Path(self.runs))
             boxed = inputs.boxed(self.dataset)
             require_boxes(boxed, ("train", self.split or evaluation_split(boxed)))
             self.detection_answers(inputs, boxed)
@@ -74,18 +74,31 @@ class Experiment(Parameters):
             select(images, (self.split or checks.evaluation_split(images),))
             self.teacher_answers(inputs)
 
-    def to_grid(self) -> Grid:
-        from student.core.experiment import Grid
+    def to_grid(self) -> StudentGrid:
+        from student.classification.grid import StudentGrid
 
-        given = StudentParameters(recipe=self.recipe, settings=self.settings)
-        detection = self.task == "detection"
-        return Grid(
-            recipe=given.detection_recipe_settings() if detection else given.recipe_settings(),
+        recipe = StudentParameters(recipe=self.recipe, settings=self.settings).recipe_settings()
+        return StudentGrid(
+            recipe=recipe,
             settings=self.settings,
             axes=self.grid,
             seeds=self.seeds,
             baseline=self.baseline,
             network=self.network,
+        )
+
+    def to_detector_grid(self) -> DetectorGrid:
+        from student.detection.experiment import DetectorGrid
+
+        recipe = StudentParameters(recipe=self.recipe, settings=self.settings).detection_recipe_settings()
+        # No detector has the setting `network`: refused as any unknown one.
+        network = {} if self.network is None else {"network": self.network}
+        return DetectorGrid(
+            recipe=recipe,
+            settings={**self.settings, **network},
+            axes=self.grid,
+            seeds=self.seeds,
+            baseline=self.baseline,
         )
 
     def teacher_answers(self, inputs: Inputs) -> TeacherAnswers:
@@ -122,7 +135,8 @@ def read_experiment(file: Path, changes: Mapping[str, Any], settings: Mapping[st
 
 def run_experiment(host: Host, experiment: Experiment) -> Results:
     """Train what is missing and show all of it; the folder `experiment.runs` has the table, the report and the plot."""
-    from student.classification.plots import plot_features, plot_results
+    from student.classification.plots import plot_features
+    from student.core.plots import plot_results
 
     experiment.check(host.inputs)
     runs = Path(experiment.runs).expanduser()
@@ -131,7 +145,8 @@ def run_experiment(host: Host, experiment: Experiment) -> Results:
         boxed = host.inputs.boxed(experiment.dataset)
         split = experiment.split or evaluation_split(boxed)
         boxed_known = experiment.detection_answers(host.inputs, boxed)
-        results = train_detection_grid(host.reporter, experiment.to_grid(), boxed, boxed_known, runs, split=split)
+        grid = experiment.to_detector_grid()
+        results = train_detection_grid(host.reporter, grid, boxed, boxed_known, runs, split=split)
     else:
         images = host.inputs.images(experiment.dataset)
         split = experiment.split or checks.evaluation_split(images)

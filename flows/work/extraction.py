@@ -38,7 +38,7 @@ from teacher.extraction.ledger import Ledger
 from teacher.extraction.plan import SHARD_SIZE, ExtractionPlan, directory_of, plan_extraction
 
 if TYPE_CHECKING:
-    from student.core.experiment import Results
+    from student.core.results import Results
 
 # What the flow's pages show as defaults.
 TRAINING_SPLIT = ["train"]

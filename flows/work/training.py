@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.cli.report import results_markdown, results_rows, results_title
 from flows.parameters import SMALL_STUDENT, DatasetParameters, StudentParameters
 from flows.work.checks import ANSWERS_PLACE, check_grid, check_writable, evaluation_split, say_split
+from flows.work.grids import compared_methods, say_processor_notes, show_results
 from flows.work.host import Host, Reporter
 from storage.answers.read import Answers, ReadAnswers, complete_directories, find_answers, read_answers
 from storage.datasets.base import ImageDataset, select
@@ -15,8 +15,9 @@ from storage.questions import load_questions
 
 if TYPE_CHECKING:  # torch takes seconds, and an extraction imports this file too
     from student.classification.examples import TeacherAnswers
-    from student.core.experiment import Grid, Results
-    from student.core.runs import EpochLog
+    from student.classification.grid import StudentGrid
+    from student.classification.runs import EpochLog
+    from student.core.results import Results
 
 
 def train_student(
@@ -34,7 +35,7 @@ def train_student(
     `class_teacher` are answers about the classes, for methods that learn from both.
     """
     from student.classification.examples import digest_of, fit_to_answers, training_records
-    from student.core.experiment import Grid
+    from student.classification.grid import StudentGrid
 
     config = student.config()
     images = host.inputs.images(dataset)
@@ -52,21 +53,26 @@ def train_student(
     )
     digest = digest_of(images, training_records(images), teacher_answers)
     runs = Path(student.runs.replace(ANSWERS_PLACE, digest)).expanduser()
-    methods = list(dict.fromkeys(["base", config.method]))
-    grid = Grid(settings=config.to_dict(), axes={"method": methods}, seeds=student.seeds)
+    methods = compared_methods(config.method)
+    grid = StudentGrid(settings=config.to_dict(), axes={"method": methods}, seeds=student.seeds)
     results = train_grid(host.reporter, grid, images, teacher_answers, runs, split=split)
     host.reporter.say(f"students and report: {runs}")
     return results
 
 
 def train_grid(
-    reporter: Reporter, grid: Grid, images: ImageDataset, teacher_answers: TeacherAnswers, runs: Path, *, split: str
+    reporter: Reporter,
+    grid: StudentGrid,
+    images: ImageDataset,
+    teacher_answers: TeacherAnswers,
+    runs: Path,
+    *,
+    split: str,
 ) -> Results:
     """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
+    from student.classification.experiment import run_experiment
     from student.classification.usefulness import answers_uses
-    from student.core.experiment import run_experiment, write_parquet
-    from student.core.files import write_bytes
-    from student.core.processor import processor_notes
+    from student.core.experiment import write_parquet
 
     def log_epoch(cell: str, seed: int, log: EpochLog) -> None:
         val_top1 = "" if log.val_top1 is None else f", val top-1 {100 * log.val_top1:.1f} %"
@@ -76,21 +82,17 @@ def train_grid(
     select(images, (split,))
     check_writable(runs)
     check_grid(grid, images, teacher_answers, runs)
-    for note in processor_notes(grid.cells(runs)[0].config):
-        reporter.say(note)
+    say_processor_notes(reporter, grid.cells(runs)[0].config)
     results = run_experiment(
         grid, images, teacher_answers, runs, split=split, progress=reporter.progress_bars, on_epoch=log_epoch
     )
-    reporter.table("results", results_rows(results), results_title(results))
     uses = None
     if teacher_answers.image is not None:
         # Where labels are hidden, the report knows no more of them than the student that is shown the fewest.
         few = min((cell.config for cell in grid.cells(runs)), key=lambda config: config.label_fraction)
         uses = answers_uses(images, teacher_answers.image, few.replace(seed=grid.seeds[0]))
         write_parquet(runs / "questions.parquet", uses)
-    report = results_markdown(results, uses)
-    write_bytes(runs / "report.md", report.encode())
-    reporter.page("report", report, f"written to {runs / 'report.md'}")
+    show_results(reporter, results, uses, runs)
     return results
 
 

@@ -7,29 +7,34 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc, multiclass_accuracy
+from torchmetrics.functional.classification import multiclass_accuracy
 
 from storage.answers.read import Answers
 from storage.datasets.base import UNKNOWN, ImageDataset, select
 from student.classification.augment import normalize_pixels
-from student.classification.examples import ExamplesInvalid, TeacherAnswers, digest_of, log_odds_of
-from student.core.cache import ImageCache, evaluation_cache
-from student.core.files import RunInvalid, only_user, parse, read_json, write_json
-from student.core.model import Aspect, Logits, Student, to_channels_last, yes_probability
-from student.core.progress import ImageBar, note
-from student.core.runs import load_run
+from student.classification.examples import TeacherAnswers, digest_of, log_odds_of
+from student.classification.images import evaluation_cache
+from student.classification.model import Logits, Student
+from student.classification.runs import TrainedStudent, load_run
+from student.core.aspects import yes_probability
+from student.core.backbones import to_channels_last
+from student.core.cache import ImageCache
+from student.core.evaluation import (
+    EVALUATION_FILE,
+    AspectScore,
+    mean_of_known,
+    read_scores,
+    require_same_classes,
+    score_shared_aspects,
+)
+from student.core.examples import ExamplesInvalid
+from student.core.files import only_user, parse, write_json
+from student.core.progress import ImageBar
 from student.core.settings import Accelerator
-
-CALIBRATION_BINS = 15
-EVALUATION_FILE = "evaluation-{split}.json"
-
-
-Scores = TypeVar("Scores")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,21 +44,6 @@ class ClassScore:
     class_name: str
     images: int
     top1: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AspectScore:
-    """How well a student repeats its teacher on one question.
-
-    `auroc`: chance that an image with a teacher's yes (p > 0.5) ranks above one with a no (p < 0.5); None where the
-    teacher says the same everywhere. `ece`: mean gap between the student's p(yes) and the teacher's, over 15 bins of
-    the student's, weighted by images.
-    """
-
-    key: str
-    images: int
-    auroc: float | None
-    ece: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,29 +96,11 @@ def evaluate(
     records = select(dataset, (split,))
     if any(record.label == UNKNOWN for record in records):
         raise ExamplesInvalid(f"images of split '{split}' of dataset '{dataset.name}' have no label to evaluate on")
-    if tuple(dataset.class_names) != description.class_names:
-        raise ExamplesInvalid(
-            f"dataset '{dataset.name}' has other classes than the run in {run_dir} was trained on; "
-            f"evaluate it on '{description.dataset}'"
-        )
+    require_same_classes(dataset, description, run_dir)
     decoded = evaluation_cache(config, dataset, records, run_dir, progress=progress)
     with only_user(run_dir), decoded if images is None else nullcontext(images) as images:
         logits = predict_logits(run.load(), images, accelerator, batch_size=batch_size, progress=progress)
-        aspects: tuple[AspectScore, ...] = ()
-        if answers is not None and description.aspects:
-            learnt = [key for key in answers.questions.keys if key in description.aspect_keys]
-            if not learnt:
-                raise ExamplesInvalid(
-                    f"the answers are to other questions than the run in {run_dir} learned; "
-                    f"give those of teacher {description.teacher}"
-                )
-            teacher_NQ = torch.from_numpy(log_odds_of(dataset, images.records, answers)).sigmoid()
-            student_NQ = yes_probability(logits.aspect_logits_BQ, description.aspects)
-            aspects = score_aspects(
-                student_NQ[:, [description.aspect_keys.index(key) for key in learnt]],
-                teacher_NQ[:, [answers.questions.keys.index(key) for key in learnt]],
-                learnt,
-            )
+        aspects = _score_aspects(run, dataset, images, logits, answers)
         evaluation = Evaluation(
             dataset=dataset.name,
             split=split,
@@ -138,48 +110,36 @@ def evaluate(
             best_epoch=run.best_epoch,
             per_class=score_classes(logits.class_logits_BC, images.labels, description.class_names),
             aspects=aspects,
-            aspect_auroc=_mean([score.auroc for score in aspects]),
-            aspect_ece=_mean([score.ece for score in aspects]),
+            aspect_auroc=mean_of_known([score.auroc for score in aspects]),
+            aspect_ece=mean_of_known([score.ece for score in aspects]),
             **score_labels(logits.class_logits_BC, images.labels),
         )
     write_json(run_dir / EVALUATION_FILE.format(split=split), evaluation.to_dict())
     return evaluation
 
 
-def why_unscored(
-    learnt: Sequence[Aspect], scored: Sequence[AspectScore], images: int, split: str, *, what: str = "images"
-) -> list[str]:
-    """A line about aspects that answers were given for but that are not scored, or not on all of so many `images`;
-    none where there is nothing to say."""
-    ask = f"ask about them with 'aspects extract --splits {split}'"
-    if not learnt:
-        return [f"no aspects of {what} are scored: this student learnt none"]
-    if not scored:
-        return [f"no aspects of {what} are scored: the store has no answers about {what} of split '{split}'; {ask}"]
-    if len(scored) < len(learnt):
-        return [f"{len(scored)} of {len(learnt)} aspects of {what} are scored: the store has no answers to the others"]
-    fewest = min(score.images for score in scored)
-    if what == "images" and fewest < images:  # boxes that are too small are never asked about
-        return [f"aspects are scored on {fewest} of {images} images: the store has no answers about the others; {ask}"]
-    return []
+def _score_aspects(
+    run: TrainedStudent, dataset: ImageDataset, images: ImageCache, logits: Logits, answers: Answers | None
+) -> tuple[AspectScore, ...]:
+    """Of the aspects that the student has and `answers` are about; none without answers. Raises ExamplesInvalid for
+    answers to other questions."""
+    description = run.description
+    if answers is None or not description.aspects:
+        return ()
+    learned = [key for key in answers.questions.keys if key in description.aspect_keys]
+    if not learned:
+        raise ExamplesInvalid(
+            f"the answers are to other questions than the run in {run.run_dir} learned; "
+            f"give those of teacher {description.teacher}"
+        )
+    teacher_NQ = torch.from_numpy(log_odds_of(dataset, images.records, answers)).sigmoid()
+    student_NQ = yes_probability(logits.aspect_logits_BQ, description.aspects)
+    return score_shared_aspects(student_NQ, teacher_NQ, description.aspect_keys, answers.questions.keys)
 
 
 def read_evaluation(run_dir: Path, split: str) -> Evaluation | None:
     """What `evaluate` wrote for `split`, None where it has not, or where the file is damaged."""
     return read_scores(Evaluation, run_dir, split)
-
-
-def read_scores(kind: type[Scores], run_dir: Path, split: str) -> Scores | None:
-    """The same of any kind of evaluation. Raises VersionUnsupported for one of a newer release, StorageUnavailable for
-    one that cannot be read right now."""
-    path = run_dir / EVALUATION_FILE.format(split=split)
-    try:
-        return parse(kind, read_json(path), path)
-    except FileNotFoundError:
-        return None
-    except RunInvalid:  # the student is there, so its scores are found out again
-        note(f"{path} is damaged; evaluating again")
-        return None
 
 
 @torch.no_grad()
@@ -235,34 +195,3 @@ def score_classes(class_logits_NC: Tensor, labels_N: Tensor, class_names: Sequen
         top1 = members.mean().item() if len(members) else None
         scores.append(ClassScore(class_name=class_name, images=len(members), top1=top1))
     return tuple(scores)
-
-
-def score_aspects(student_NQ: Tensor, teacher_NQ: Tensor, keys: Sequence[str]) -> tuple[AspectScore, ...]:
-    """From p(yes) of both, one score per question that the teacher answered for at least one of the images (NaN: no
-    answer)."""
-    scores = []
-    for key, student_N, teacher_N in zip(keys, student_NQ.T, teacher_NQ.T, strict=True):
-        answered = ~teacher_N.isnan()
-        if not answered.any():
-            continue
-        yes_prob, teacher = student_N[answered], teacher_N[answered]
-        # Exactly 0.5 is neither yes nor no: bf16 teachers say it often.
-        decided = teacher != 0.5
-        wanted = (teacher[decided] > 0.5).long()
-        auroc = binary_auroc(yes_prob[decided], wanted).item() if 0 < wanted.sum() < len(wanted) else None
-        ece = calibration_error(yes_prob, teacher)
-        scores.append(AspectScore(key=key, images=int(answered.sum()), auroc=auroc, ece=ece))
-    return tuple(scores)
-
-
-def calibration_error(yes_prob_N: Tensor, teacher_N: Tensor) -> float:
-    """Expected calibration error against soft labels: sum over bins of share * |mean student - mean teacher|."""
-    bins = (yes_prob_N * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
-    gaps = torch.zeros(CALIBRATION_BINS, dtype=torch.float64)
-    gaps.index_add_(0, bins, (yes_prob_N - teacher_N).double())
-    return (gaps.abs().sum() / len(yes_prob_N)).item()
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    present = [value for value in values if value is not None]
-    return float(np.mean(present)) if present else None

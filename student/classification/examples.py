@@ -14,13 +14,12 @@ from torch import Tensor
 
 from storage.answers.read import Answers
 from storage.datasets.base import UNKNOWN, UNLABELLED, ImageDataset, ImageRecord, select
-from storage.questions import QuestionSet
 from student.classification.config import StudentConfig
 from student.classification.methods import Level, method_about_classes
+from student.classification.splits import choose_fraction, choose_validation, visible_labels
 from student.classification.targets import ImageLabels, class_mean, only_labelled
-from student.core.model import Aspect
-from student.core.settings import TrainingConfig
-from student.core.splits import ExamplesInvalid, choose_fraction, choose_validation, visible_labels
+from student.core.aspects import Aspect
+from student.core.examples import ExamplesInvalid, chosen_questions, log_odds_by_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,22 +144,6 @@ def aspects_of(config: StudentConfig, teacher_answers: TeacherAnswers) -> tuple[
     return tuple(found.values())
 
 
-def chosen_questions(config: TrainingConfig, questions: QuestionSet) -> NDArray[np.int64]:
-    """Columns of the questions that are learnt, in their order. Raises ExamplesInvalid where none is left."""
-    groups = [question.group for question in questions.questions]
-    if config.without_group is not None and config.without_group not in groups:
-        known = ", ".join(sorted({group for group in groups if group})) or "none"
-        raise ExamplesInvalid(f"no question is of the group '{config.without_group}'; the groups are {known}")
-    kept = np.flatnonzero([config.without_group is None or group != config.without_group for group in groups])
-    if config.question_count is None:
-        return kept
-    if config.question_count > len(kept):
-        raise ExamplesInvalid(f"question_count is {config.question_count}, but there are {len(kept)} questions")
-    # The first of one order, so that a larger count adds to a smaller one.
-    order = np.random.default_rng([config.seed, 3]).permutation(kept)
-    return np.sort(order[: config.question_count])
-
-
 def _learn_what(
     config: StudentConfig,
     dataset: ImageDataset,
@@ -198,15 +181,6 @@ def log_odds_of(dataset: ImageDataset, records: Sequence[ImageRecord], answers: 
             f"ask the teacher about '{dataset.name}' or open that dataset under the name '{answers.dataset}'"
         )
     return log_odds_by_id(answers, [record.image_id for record in records])
-
-
-def log_odds_by_id(answers: Answers, ids: Sequence[str]) -> NDArray[np.float32]:
-    """Log-odds of yes [N, Q] in nats for images or boxes by their ids, NaN where there is none."""
-    row_of = {image_id: row for row, image_id in enumerate(answers.image_ids)}
-    rows = np.array([row_of.get(image_id, -1) for image_id in ids], dtype=np.int64)
-    found = np.full((len(ids), len(answers.questions)), np.nan, dtype=np.float32)
-    found[rows >= 0] = (answers.yes - answers.no)[rows[rows >= 0]]
-    return found
 
 
 def digest_of(dataset: ImageDataset, records: Sequence[ImageRecord], teacher_answers: TeacherAnswers) -> str:

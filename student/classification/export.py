@@ -11,14 +11,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
-import onnxruntime
 import safetensors.torch
 import timm
 import torch
@@ -26,29 +24,21 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from storage.images.decode import ImageUnreadable, decode_image
-from storage.text import printable
 from student.classification.augment import normalize_pixels
 from student.classification.config import TORCHVISION, StudentConfig
-from student.core.cache import ImagesInvalid, view_for_evaluation
-from student.core.export_folder import FILES, USE, ExportInvalid, export_folder
+from student.classification.images import view_for_evaluation
+from student.classification.model import Student, create_network, without_aspects
+from student.classification.runs import RunDescription, load_run
+from student.core.aspects import Aspect, yes_probability
+from student.core.cache import ImagesInvalid
+from student.core.export_folder import FILES, USE, Export, ExportInvalid, export_folder, require_formats
 from student.core.files import RunInvalid, exists, read_json, write_bytes, write_json
-from student.core.model import Aspect, Student, create_network, without_aspects, yes_probability
-from student.core.runs import DESCRIPTION, RunDescription, load_run, load_weights, read_description
+from student.core.onnx import OnnxModel, write_checked
+from student.core.runs import DESCRIPTION, load_weights, read_description
 from student.core.settings import ConfigInvalid
 
-Format = Literal["safetensors", "onnx"]
-OPSET = 18
 # onnxruntime adds up in another order than torch; more than this is another function.
 TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Export:
-    """What was written. `onnx_difference` is the largest difference of a logit from torch's, None without ONNX."""
-
-    folder: Path
-    files: tuple[str, ...]
-    onnx_difference: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +62,7 @@ def export(
     ExportInvalid for an unknown format, for a folder that holds something else, and for a model that cannot be written
     as ONNX or that onnxruntime computes differently; nothing is written then.
     """
-    for name in formats:
-        if name not in get_args(Format):
-            raise ExportInvalid(f"export format '{name}' is unknown; use {' or '.join(get_args(Format))}")
+    require_formats(formats)
     run = load_run(run_dir)
     description = run.description
     student = run.load()
@@ -149,52 +137,20 @@ def timm_config(description: RunDescription, student: Student, aspects: Sequence
 
 
 def write_onnx(student: Student, path: Path, image_size: int) -> float:
-    """Write `student` and compare onnxruntime with torch on random images; the largest difference of a logit.
-
-    Raises ExportInvalid, leaving no file, where it is above the tolerance.
-    """
-    # The exporter gives the outermost module its mode back, and everything in it with it.
-    outputs = OnnxOutputs(student.cpu()).eval()
+    """Write `student` and compare onnxruntime with torch on random images; the largest difference of a logit. Raises as
+    `write_checked`."""
+    names = ("class_logits", "aspect_logits")[: 2 if student.aspects else 1]
+    model = OnnxModel(
+        module=OnnxOutputs(student.cpu()),
+        input_name="images",
+        output_names=names,
+        dynamic_axes={name: {0: "batch"} for name in ("images", *names)},
+        difference=_difference,
+        tolerance=TOLERANCE,
+        compared="logits",
+    )
     example = torch.randn(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
-    names = ["class_logits", "aspect_logits"][: 2 if student.aspects else 1]
-    beside = path.with_suffix(".unfinished")
-    axes = {name: {0: "batch"} for name in ("images", *names)}
-    try:
-        # The tracing exporter: every timm model goes through it, and it needs no package beyond onnx.
-        with as_one_line():
-            torch.onnx.export(
-                outputs,
-                (example,),
-                str(beside),
-                input_names=["images"],
-                output_names=names,
-                dynamic_axes=axes,
-                opset_version=OPSET,
-                dynamo=False,
-            )
-        session = onnxruntime.InferenceSession(str(beside), providers=["CPUExecutionProvider"])
-        difference = max(_difference(session, outputs, batch) for batch in (example, example[:1]))
-        if not difference <= TOLERANCE:
-            raise ExportInvalid(
-                f"onnxruntime's logits differ from torch's by {difference:.2g}, more than {TOLERANCE}; "
-                f"export safetensors alone"
-            )
-        write_bytes(path, beside.read_bytes())
-    finally:
-        beside.unlink(missing_ok=True)
-    return difference
-
-
-@contextmanager
-def as_one_line() -> Iterator[None]:
-    """Whatever torch's ONNX exporter raises as ExportInvalid."""
-    try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:  # the exporter raises errors of many kinds for what it cannot trace
-        why = printable(str(error), 200)
-        raise ExportInvalid(f"this model cannot be written as ONNX ({why}); export safetensors alone") from error
+    return write_checked(model, path, (example, example[:1]))
 
 
 class OnnxOutputs(nn.Module):
@@ -265,8 +221,5 @@ def _view(path: Path, use: dict[str, Any]) -> Tensor:
     return torch.from_numpy(np.array(view))
 
 
-def _difference(session: onnxruntime.InferenceSession, outputs: OnnxOutputs, batch: Tensor) -> float:
-    with torch.no_grad():
-        wanted = outputs(batch)
-    found = session.run(None, {"images": batch.numpy()})
-    return max(float(np.abs(a.numpy() - b).max()) for a, b in zip(wanted, found, strict=True))
+def _difference(ours: Sequence[Tensor], theirs: Sequence[np.ndarray]) -> float:
+    return max(float(np.abs(a.numpy() - b).max()) for a, b in zip(ours, theirs, strict=True))

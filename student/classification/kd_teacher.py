@@ -12,9 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from student.classification.config import StudentConfig
+from student.classification.model import Student
+from student.classification.runs import RunDescription, digest_of_weights, load_run
+from student.core.backbones import to_channels_last
 from student.core.fit import fit
-from student.core.model import Student, to_channels_last
-from student.core.runs import RunDescription, digest_of_weights, is_finished, load_run, read_description
+from student.core.runs import is_finished, read_description
 from student.core.settings import ConfigInvalid
 
 NETWORK = "network"  # folder of the larger network in an experiment's

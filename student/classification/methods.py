@@ -19,10 +19,10 @@ from storage.errors import InputInvalid
 from student.classification import targets
 from student.classification.targets import Transform
 from student.core import losses
+from student.core.aspects import OutputKind
 
 Level = Literal["image", "class"]
 Head = Literal["wide", "dual"]
-OutputKind = Literal["logit", "probability"]
 
 
 class MethodUnknown(InputInvalid):

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from student.classification.examples import Examples
 from student.classification.methods import AspectTerm, ClassTerm, Method
-from student.core.model import Logits
+from student.classification.model import Logits
 
 LOSSES = ("loss", "classification", "aspects", "distillation", "inner")
 

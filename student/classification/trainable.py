@@ -9,8 +9,8 @@ from torch import Tensor
 
 from storage.platform.crashes import telling_crash
 from student.classification.config import StudentConfig
-from student.core.model import Logits, Student, build_student, to_channels_last
-from student.core.settings import ConfigInvalid
+from student.classification.model import Logits, Student, build_student
+from student.core.backbones import network_errors, to_channels_last
 
 CLASSES, ASPECTS = 3, 2
 
@@ -41,20 +41,15 @@ def _try_out(config: StudentConfig, images: int) -> None:
         f"backbone '{config.backbone}' crashes torch on this machine when it is trained by method '{config.method}' at "
         f"{config.image_size} px; nothing was asked or trained: take another backbone or image_size"
     )
-    try:
-        with telling_crash(crash), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            student = to_channels_last(build_student(config, classes=CLASSES, aspects=aspects))
-            pixels = torch.randn(images, 3, config.image_size, config.image_size)
-            _step(student, pixels.contiguous(memory_format=torch.channels_last))
-    except ConfigInvalid:
-        raise
-    except Exception as error:  # backbones raise whatever they stumble over
-        why = " ".join(str(error).split())[:160]
-        raise ConfigInvalid(
-            f"backbone '{config.backbone}' cannot be trained by method '{config.method}' at {config.image_size} px "
-            f"({type(error).__name__}: {why}); {_advice(config, images)}"
-        ) from error
+    refused = network_errors(
+        f"backbone '{config.backbone}' cannot be trained by method '{config.method}' at {config.image_size} px (",
+        f"); {_advice(config, images)}",
+    )
+    with refused, telling_crash(crash), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        student = to_channels_last(build_student(config, classes=CLASSES, aspects=aspects))
+        pixels = torch.randn(images, 3, config.image_size, config.image_size)
+        _step(student, pixels.contiguous(memory_format=torch.channels_last))
 
 
 def _step(student: Student, pixels: Tensor) -> None:

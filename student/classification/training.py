@@ -26,16 +26,17 @@ from student.classification.examples import (
     join_examples,
     training_records,
 )
+from student.classification.images import training_cache, view_for_evaluation
 from student.classification.kd_teacher import KDTeacher, require_same_labels
+from student.classification.model import build_student
 from student.classification.objective import LOSSES, Objective
+from student.classification.runs import EpochLog, RunDescription, TrainedStudent, load_run
 from student.classification.trainable import require_trainable
-from student.core.cache import ImageCache, training_cache, view_for_evaluation
-from student.core.checkpoints import remove_checkpoints
+from student.core.backbones import to_channels_last
+from student.core.cache import ImageCache
 from student.core.devices import launch, prepare_device, relay, require_devices
-from student.core.files import only_user, remove_leftovers
 from student.core.loop import TrainingTask, finish, run_epochs
-from student.core.model import build_student, to_channels_last
-from student.core.runs import EpochLog, RunDescription, TrainedStudent, is_begun, is_finished, load_run, open_run
+from student.core.runs import is_begun, training_folder
 from student.core.schedule import CROPS, derive_seed
 
 VALIDATION_BATCH = 256
@@ -78,11 +79,7 @@ def train(
         require_same_labels(config)
     description = RunDescription.of(config, dataset, teacher_answers, digest_of(dataset, records, teacher_answers))
     with ExitStack() as stack:
-        stack.enter_context(only_user(run_dir))
-        remove_leftovers(run_dir)
-        open_run(run_dir, description)
-        if is_finished(run_dir):
-            remove_checkpoints(run_dir)
+        if stack.enter_context(training_folder(run_dir, description)):
             return load_run(run_dir)
         require_trainable(config)
         if images is None:

@@ -9,27 +9,23 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
 
 from storage.datasets.base import ImageDataset, ImageRecord
 from storage.errors import InputInvalid, StorageUnavailable
 from storage.images.decode import ImageUnreadable, decode_image
-from student.classification.config import StudentConfig
-from student.core.files import writing
+from student.core.files import remove_cache, writing
 from student.core.progress import ImageBar
 from student.core.settings import OnError
 
-LONGEST_SIDE = 2  # times the short side; what a panorama has beyond that is cut away, so that batches stay small
-EXTREME = 8  # times the short side: the same in evaluation, far outside the middle square
 CHUNK = 256
 
 
@@ -92,54 +88,22 @@ class ImageCache:
         return np.concatenate([[0], np.cumsum(3 * self.shapes.prod(axis=1, dtype=np.int64))])
 
 
-@contextmanager
-def training_cache(
-    config: StudentConfig,
-    dataset: ImageDataset,
-    records: Sequence[ImageRecord],
-    folder: Path,
-    *,
-    progress: bool = False,
-) -> Iterator[ImageCache]:
-    """Training images with their short side at most `config.stored_size`; gone from the disk when the block ends."""
-    prepare = partial(shrink_for_training, size=config.stored_size)
-    with image_cache(
-        dataset, records, prepare, folder / "train-pixels.uint8", config.damaged_images, progress
-    ) as cache:
-        yield cache
+class SharedCaches:
+    """Caches that the students of an experiment share: decoded once for all that need the same images in the same form,
+    in folders below `folder`, until `stack` ends."""
 
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+        self._open: dict[tuple[object, ...], ImageCache] = {}
 
-@contextmanager
-def evaluation_cache(
-    config: StudentConfig,
-    dataset: ImageDataset,
-    records: Sequence[ImageRecord],
-    folder: Path,
-    *,
-    progress: bool = False,
-) -> Iterator[ImageCache]:
-    """Images exactly as a student is shown them outside training, all [image_size, image_size, 3]."""
-    prepare = partial(view_for_evaluation, resize_size=config.shown_size, image_size=config.image_size)
-    with image_cache(dataset, records, prepare, folder / "eval-pixels.uint8", config.damaged_images, progress) as cache:
-        yield cache
-
-
-def shrink_for_training(image: Image.Image, *, size: int) -> Image.Image:
-    """`image` with its short side at `size`, never enlarged; panoramas lose their ends."""
-    short = min(image.size)
-    limit = LONGEST_SIDE * short
-    if max(image.size) > limit:
-        image = v2.functional.center_crop(image, [min(image.height, limit), min(image.width, limit)])
-    return image if short <= size else v2.functional.resize(image, [size], InterpolationMode.BILINEAR)
-
-
-def view_for_evaluation(image: Image.Image, *, resize_size: int, image_size: int) -> Image.Image:
-    """Short side to `resize_size`, then the middle square of `image_size`."""
-    if max(image.size) > (limit := EXTREME * min(image.size)):
-        # What is far from the middle would only be made larger and thrown away.
-        image = v2.functional.center_crop(image, [min(image.height, limit), min(image.width, limit)])
-    resized = v2.functional.resize(image, [resize_size], InterpolationMode.BILINEAR)
-    return v2.functional.center_crop(resized, [image_size, image_size])
+    def get(self, key: tuple[object, ...], decode: Callable[[Path], AbstractContextManager[ImageCache]]) -> ImageCache:
+        """The cache of `key`; `decode` opens it in a folder where it is not open yet."""
+        if key not in self._open:
+            folder = self._folder / "-".join(["images", *map(str, key)])
+            self._stack.callback(remove_cache, folder)
+            self._open[key] = self._stack.enter_context(decode(folder))
+        return self._open[key]
 
 
 @contextmanager

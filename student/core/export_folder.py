@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from storage.errors import InputInvalid
 from storage.filesystem import unfinished_prefix
@@ -16,9 +18,27 @@ from student.core.files import RunBusy, only_user, writing
 USE = "preprocessing.json"
 FILES = (USE, "config.json", "model.safetensors", "model.onnx")
 
+Format = Literal["safetensors", "onnx"]
+
 
 class ExportInvalid(InputInvalid):
     """The export cannot be made or used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What was written. `onnx_difference` is the largest difference of a logit from torch's, None without ONNX."""
+
+    folder: Path
+    files: tuple[str, ...]
+    onnx_difference: float | None
+
+
+def require_formats(formats: Sequence[str]) -> None:
+    """Raises ExportInvalid for an unknown one."""
+    for name in formats:
+        if name not in get_args(Format):
+            raise ExportInvalid(f"export format '{name}' is unknown; use {' or '.join(get_args(Format))}")
 
 
 @contextmanager

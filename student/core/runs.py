@@ -11,9 +11,9 @@ The JSON files have a version, see student/core/files.py.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -21,43 +21,24 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from storage.datasets.base import ImageDataset
-from student.classification.config import StudentConfig
-from student.classification.examples import TeacherAnswers, aspects_of
-from student.core.checkpoints import CURRENT
+from student.core.checkpoints import CURRENT, remove_checkpoints
 from student.core.files import (
     RunInvalid,
     digest_of_file,
     exists,
+    only_user,
     parse,
     read_bytes,
     read_json,
+    remove_leftovers,
     unreadable,
     write_bytes,
     write_json,
 )
-from student.core.model import Aspect, Student, build_student
 from student.core.settings import ConfigInvalid, TrainingConfig
 
 WEIGHTS, DESCRIPTION, RESULT = "student.safetensors", "run.json", "result.json"
 HEADER = 1 << 24  # bytes that a file of weights may have besides them
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochLog:
-    """One epoch: mean training losses, speed, and top-1 (0..1) on the validation images where there are any."""
-
-    epoch: int  # from 1
-    loss: float
-    classification: float
-    aspects: float
-    distillation: float
-    inner: float
-    lr: float
-    val_top1: float | None
-    val_loss: float | None
-    images_per_second: float
-    seconds: float
 
 
 class Description(Protocol):
@@ -73,6 +54,9 @@ class Description(Protocol):
     def dataset(self) -> str: ...
 
     @property
+    def digest(self) -> str: ...
+
+    @property
     def trained_on(self) -> tuple[object, ...]:
         """Tells what two runs of the same settings learn from apart."""
         ...
@@ -81,74 +65,6 @@ class Description(Protocol):
     def class_names(self) -> tuple[str, ...]: ...
 
     def to_dict(self) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunDescription:
-    """What a run trains on what. `digest` covers image ids, labels and answers, `network` the weights learnt from."""
-
-    CONFIG: ClassVar[type[TrainingConfig]] = StudentConfig
-    TRAINS: ClassVar[str] = "classifier"
-
-    config: StudentConfig
-    dataset: str
-    class_names: tuple[str, ...]
-    aspects: tuple[Aspect, ...]
-    teacher: str | None
-    digest: str
-    network: str | None
-
-    @classmethod
-    def of(
-        cls, config: StudentConfig, dataset: ImageDataset, teacher_answers: TeacherAnswers, digest: str
-    ) -> RunDescription:
-        method = config.objective
-        return cls(
-            config=config,
-            dataset=dataset.name,
-            class_names=tuple(dataset.class_names),
-            aspects=aspects_of(config, teacher_answers),
-            teacher=teacher_answers.teacher if method.answer_terms else None,
-            digest=digest,
-            network=digest_of_weights(Path(config.network)) if method.network_terms and config.network else None,
-        )
-
-    @property
-    def trained_on(self) -> tuple[object, ...]:
-        return self.digest, self.aspects, self.teacher, self.network
-
-    @property
-    def aspect_keys(self) -> tuple[str, ...]:
-        return tuple(aspect.key for aspect in self.aspects)
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self) | {"config": self.config.to_dict()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainedStudent:
-    """A finished run. `best_epoch` is the one whose weights were kept, `val_top1` (0..1) is its own; None where nothing
-    was cut off for validation. `weights` is their digest, None where release 0.1.0 trained."""
-
-    run_dir: Path
-    description: RunDescription
-    epochs: tuple[EpochLog, ...]
-    best_epoch: int
-    train_images: int
-    val_images: int
-    dropped_images: int
-    weights: str | None = None
-
-    @property
-    def val_top1(self) -> float | None:
-        return self.epochs[self.best_epoch - 1].val_top1
-
-    def load(self) -> Student:
-        """The student with the weights that were kept, in evaluation mode on the CPU."""
-        config = self.description.config.replace(pretrained=False)
-        classes, aspects = len(self.description.class_names), len(self.description.aspects)
-        student = build_student(config, classes=classes, aspects=aspects)
-        return load_weights(student, self.run_dir / WEIGHTS, self.weights)
 
 
 AnyDescription = TypeVar("AnyDescription", bound=Description)
@@ -176,6 +92,18 @@ def open_run(run_dir: Path, description: Description) -> None:
             f"run folder {run_dir} holds a run on other images, labels or answers of dataset '{held.dataset}', or one "
             f"that learned from another network; choose another folder or delete it"
         )
+
+
+@contextmanager
+def training_folder(run_dir: Path, description: Description) -> Iterator[bool]:
+    """The folder of this run, locked for this process while the block runs; yields whether the run is finished. Raises
+    as `only_user` and `open_run`."""
+    with only_user(run_dir):
+        remove_leftovers(run_dir)
+        open_run(run_dir, description)
+        if finished := is_finished(run_dir):
+            remove_checkpoints(run_dir)
+        yield finished
 
 
 def read_description(run_dir: Path, kind: type[AnyDescription]) -> AnyDescription:
@@ -208,15 +136,6 @@ def _no_run(run_dir: Path) -> str:
         return f"no run at {run_dir} (it has no run.json); train one with 'aspects train'"
     named = ", ".join(runs[:6]) + (", ..." if len(runs) > 6 else "")
     return f"{run_dir} is no run but holds {len(runs)}: {named}; name one, e.g. {run_dir / runs[0]}"
-
-
-def load_run(run_dir: Path) -> TrainedStudent:
-    """The finished run in `run_dir`. Raises as `read_finished`."""
-    description, result = read_finished(run_dir, RunDescription)
-    run = parse(TrainedStudent, {**result, "run_dir": run_dir, "description": description}, run_dir / RESULT)
-    if not 1 <= run.best_epoch <= len(run.epochs):
-        raise unreadable(run_dir / RESULT, f"best_epoch is {run.best_epoch}, the log has {len(run.epochs)}")
-    return run
 
 
 def read_finished(run_dir: Path, kind: type[AnyDescription]) -> tuple[AnyDescription, dict[str, Any]]:
@@ -285,9 +204,3 @@ def write_weights(run_dir: Path, state: dict[str, Tensor]) -> str:
     data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
     write_bytes(run_dir / WEIGHTS, data)
     return hashlib.sha256(data).hexdigest()
-
-
-def digest_of_weights(run_dir: Path) -> str:
-    """Tells the weights of two finished runs apart. Raises RunInvalid where there is none."""
-    load_run(run_dir)
-    return digest_of_file(run_dir / WEIGHTS)[:16]

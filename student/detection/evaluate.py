@@ -15,11 +15,18 @@ from torchmetrics.detection import MeanAveragePrecision
 
 from storage.datasets.base import select
 from storage.datasets.detection import DetectionDataset, box_id, require_boxes
-from student.classification.evaluate import EVALUATION_FILE, AspectScore, read_scores, score_aspects
-from student.classification.examples import ExamplesInvalid, log_odds_by_id
+from student.core.backbones import to_channels_last
 from student.core.cache import ImageCache
+from student.core.evaluation import (
+    EVALUATION_FILE,
+    AspectScore,
+    mean_of_known,
+    read_scores,
+    require_same_classes,
+    score_shared_aspects,
+)
+from student.core.examples import log_odds_by_id
 from student.core.files import only_user, parse, write_json
-from student.core.model import to_channels_last
 from student.core.progress import ImageBar
 from student.core.settings import Accelerator
 from student.detection.examples import DetectionAnswers, cache_scale, detection_cache, detection_digest
@@ -74,11 +81,11 @@ class DetectionEvaluation:
     @property
     def box_auroc(self) -> float | None:
         """Mean over the questions that have one."""
-        return _mean_auroc(self.box_aspects)
+        return mean_of_known(score.auroc for score in self.box_aspects)
 
     @property
     def image_auroc(self) -> float | None:
-        return _mean_auroc(self.image_aspects)
+        return mean_of_known(score.auroc for score in self.image_aspects)
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"box_auroc": self.box_auroc, "image_auroc": self.image_auroc}
@@ -107,11 +114,7 @@ def evaluate_detector(
     run = load_detector_run(run_dir)
     description, teacher_answers = run.description, teacher_answers or DetectionAnswers()
     records = select(dataset, (split,))
-    if tuple(dataset.class_names) != description.class_names:
-        raise ExamplesInvalid(
-            f"dataset '{dataset.name}' has other classes than the run in {run_dir} was trained on; "
-            f"evaluate it on '{description.dataset}'"
-        )
+    require_same_classes(dataset, description, run_dir)
     require_boxes(dataset, (split,))
     decoded = detection_cache(description.config, dataset, records, run_dir / "eval-pixels.uint8", progress=progress)
     with only_user(run_dir), decoded if images is None else nullcontext(images) as images:
@@ -203,7 +206,7 @@ def _score_box_aspects(
         said += [one.cpu() for one in detector.describe(_images(images, batch, accelerator), corners)]
     teacher_NQ = torch.from_numpy(log_odds_by_id(teacher_answers.boxes, ids)).sigmoid()
     keys = [aspect.key for aspect in run.description.box_aspects]
-    return _score(torch.cat(said), teacher_NQ, keys, teacher_answers.boxes.questions.keys)
+    return score_shared_aspects(torch.cat(said), teacher_NQ, keys, teacher_answers.boxes.questions.keys)
 
 
 def _score_image_aspects(
@@ -219,16 +222,7 @@ def _score_image_aspects(
     ids = [record.image_id for record in images.records]
     teacher_NQ = torch.from_numpy(log_odds_by_id(teacher_answers.images, ids)).sigmoid()
     keys = [aspect.key for aspect in run.description.image_aspects]
-    return _score(torch.cat(said), teacher_NQ, keys, teacher_answers.images.questions.keys)
-
-
-def _score(
-    student_NQ: Tensor, teacher_NQ: Tensor, learnt: list[str], asked: tuple[str, ...]
-) -> tuple[AspectScore, ...]:
-    """Scores of the questions that both know."""
-    keys = [key for key in learnt if key in asked]
-    ours, theirs = [learnt.index(key) for key in keys], [asked.index(key) for key in keys]
-    return score_aspects(student_NQ[:, ours], teacher_NQ[:, theirs], keys)
+    return score_shared_aspects(torch.cat(said), teacher_NQ, keys, teacher_answers.images.questions.keys)
 
 
 def _batches(images: ImageCache) -> list[range]:
@@ -242,8 +236,3 @@ def _images(images: ImageCache, batch: range, accelerator: Accelerator) -> list[
 def _share(value: float) -> float | None:
     """COCO says -1 where there is nothing to be found."""
     return value if value >= 0 else None
-
-
-def _mean_auroc(scores: tuple[AspectScore, ...]) -> float | None:
-    values = [score.auroc for score in scores if score.auroc is not None]
-    return float(np.mean(values)) if values else None

@@ -19,9 +19,9 @@ from torchvision.transforms import InterpolationMode, v2
 from storage.answers.read import Answers
 from storage.datasets.base import ImageRecord
 from storage.datasets.detection import BoxKind, DetectionDataset, box_id, boxes_name
-from student.classification.examples import ExamplesInvalid, chosen_questions, log_odds_by_id
+from student.core.aspects import Aspect
 from student.core.cache import ImageCache, image_cache
-from student.core.model import Aspect
+from student.core.examples import ExamplesInvalid, chosen_questions, log_odds_by_id
 from student.detection.config import DetectorConfig
 
 KINDS: tuple[BoxKind, ...] = ("crop", "drawn")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from storage.datasets.base import select
 from storage.datasets.detection import DetectionDataset
-from student.core.cache import ImageCache
-from student.core.experiment import Cell, Grid, Measured, Results, for_results, measure_cells, tell
+from student.core.cache import ImageCache, SharedCaches
+from student.core.experiment import Evaluated, Measured, epochs_of, experiment_folder, run_cells
+from student.core.grid import Cell, Grid
+from student.core.results import Results
 from student.core.runs import is_finished
+from student.core.settings import TrainingConfig
 from student.detection.config import DetectorConfig
 from student.detection.evaluate import DetectionEvaluation, evaluate_detector, read_detection_evaluation
 from student.detection.examples import DetectionAnswers, detection_cache, detection_digest
@@ -22,8 +26,15 @@ from student.detection.training import TRAIN, train_detector
 METRICS = ("map", "map50", "map75", "small", "medium", "large")
 
 
+@dataclass(frozen=True, kw_only=True)
+class DetectorGrid(Grid[DetectorConfig]):
+    """A grid of detectors."""
+
+    CONFIG: ClassVar[type[TrainingConfig]] = DetectorConfig
+
+
 def run_detection_experiment(
-    grid: Grid,
+    grid: DetectorGrid,
     dataset: DetectionDataset,
     teacher_answers: DetectionAnswers,
     run_dir: Path,
@@ -36,19 +47,19 @@ def run_detection_experiment(
 
     Finished runs are not trained again. Writes results.parquet after every detector, and results.json at the end.
     """
-    cells = grid.cells_of(DetectorConfig, run_dir)
-    shown_digest = detection_digest(dataset, select(dataset, (split,)), teacher_answers)
+    grid.cells(run_dir)  # refuses what is impossible before a folder is made
+    digest = detection_digest(dataset, select(dataset, (split,)), teacher_answers)
     with ExitStack() as stack:
-        stack.enter_context(for_results(run_dir))
-        caches: dict[tuple[str, int], ImageCache] = {}
+        stack.enter_context(experiment_folder(run_dir))
+        caches = SharedCaches(run_dir, stack)
 
         def decoded(config: DetectorConfig, of: str) -> ImageCache:
-            key = of, config.image_size
-            if key not in caches:
-                path = run_dir / f"images-{of}-{config.image_size}-pixels.uint8"
-                cache = detection_cache(config, dataset, select(dataset, (of,)), path, progress=progress)
-                caches[key] = stack.enter_context(cache)
-            return caches[key]
+            return caches.get(
+                (of, config.image_size, config.damaged_images),
+                lambda folder: detection_cache(
+                    config, dataset, select(dataset, (of,)), folder / "detector-pixels.uint8", progress=progress
+                ),
+            )
 
         def measure(cell: Cell[DetectorConfig], seed: int) -> Measured:
             config, place = cell.config.replace(seed=seed), cell.directory(run_dir, seed)
@@ -58,18 +69,18 @@ def run_detection_experiment(
                 teacher_answers,
                 place,
                 progress=progress,
-                on_epoch=tell(on_epoch, cell.name, seed),
+                on_epoch=epochs_of(cell, seed, on_epoch),
                 images=None if is_finished(place) else decoded(config, TRAIN),
             )
             found = read_detection_evaluation(place, split)
-            if found is None or found.digest != shown_digest:
-                shown = decoded(config, split)
+            if found is None or found.digest != digest:
+                images = decoded(config, split)
                 found = evaluate_detector(
-                    place, dataset, teacher_answers, split, images=shown, accelerator=config.accelerator
+                    place, dataset, teacher_answers, split, images=images, accelerator=config.accelerator
                 )
             return Measured(row=_row(run, found), epochs=run.epochs, images=found.images, train_images=run.train_images)
 
-        return measure_cells(grid, cells, dataset.name, split, run_dir, METRICS, measure)
+        return run_cells(grid, run_dir, Evaluated(dataset=dataset.name, split=split, metrics=METRICS), measure)
 
 
 def _row(run: TrainedDetector, found: DetectionEvaluation) -> dict[str, Any]:

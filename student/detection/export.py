@@ -7,20 +7,17 @@ preprocessing.json    class names, and the settings that the detector was built 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
-import onnxruntime
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from student.classification.export import OPSET, Export, Format, as_one_line
-from student.core.export_folder import FILES, USE, ExportInvalid, export_folder
+from student.core.export_folder import FILES, USE, Export, ExportInvalid, export_folder, require_formats
 from student.core.files import write_bytes, write_json
+from student.core.onnx import OnnxModel, write_checked
 from student.detection.model import Detector, without_aspects
 from student.detection.runs import DetectorDescription, load_detector_run
 
@@ -37,9 +34,7 @@ def export_detector(
 ) -> Export:
     """Write the finished run in `run_dir` to `out_dir`. Raises ExportInvalid as `student.export.export` does, and for
     aspects, which no other program reads: `Detector.explain` has them."""
-    for name in formats:
-        if name not in get_args(Format):
-            raise ExportInvalid(f"export format '{name}' is unknown; use {' or '.join(get_args(Format))}")
+    require_formats(formats)
     if keep_aspects:
         raise ExportInvalid(f"the aspects of detectors are not exported; load {run_dir} and call Detector.explain")
     run = load_detector_run(run_dir)
@@ -67,40 +62,20 @@ def describe_use(description: DetectorDescription) -> dict[str, object]:
 
 def write_detector_onnx(detector: Detector, path: Path, image_size: int) -> float:
     """Write the detector and compare onnxruntime with torch on random images of several shapes; the largest difference
-    of a score. Raises ExportInvalid, leaving no file, where it is above the tolerance."""
+    of a score. Raises as `write_checked`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    outputs = OnnxOutputs(detector.cpu()).eval()
+    model = OnnxModel(
+        module=OnnxOutputs(detector.cpu()),
+        input_name="image",
+        output_names=OUTPUTS,
+        dynamic_axes={"image": {1: "height", 2: "width"}, **{name: {0: "found"} for name in OUTPUTS}},
+        difference=_difference,
+        tolerance=SCORE_TOLERANCE,
+        compared="scores",
+    )
     generator = torch.Generator().manual_seed(0)
     shapes = ((image_size, image_size), (image_size, image_size * 3 // 4), (image_size // 2, image_size))
-    examples = [torch.rand(3, *shape, generator=generator) for shape in shapes]
-    beside = path.with_suffix(".unfinished")
-    axes = {"image": {1: "height", 2: "width"}, **{name: {0: "found"} for name in OUTPUTS}}
-    try:
-        with as_one_line(), warnings.catch_warnings():
-            # Of what may be a constant in the trace; whether it is, shows on the other shapes.
-            warnings.simplefilter("ignore")
-            # The tracing exporter: the one that torchvision's detectors are made for.
-            torch.onnx.export(
-                outputs,
-                (examples[0],),
-                str(beside),
-                input_names=["image"],
-                output_names=list(OUTPUTS),
-                dynamic_axes=axes,
-                opset_version=OPSET,
-                dynamo=False,
-            )
-        session = onnxruntime.InferenceSession(str(beside), providers=["CPUExecutionProvider"])
-        difference = max(_difference(session, outputs, example) for example in examples)
-        if not difference <= SCORE_TOLERANCE:
-            raise ExportInvalid(
-                f"onnxruntime's scores differ from torch's by {difference:.2g}, more than {SCORE_TOLERANCE}; "
-                f"export safetensors alone"
-            )
-        write_bytes(path, beside.read_bytes())
-    finally:
-        beside.unlink(missing_ok=True)
-    return difference
+    return write_checked(model, path, [torch.rand(3, *shape, generator=generator) for shape in shapes])
 
 
 class OnnxOutputs(nn.Module):
@@ -115,11 +90,10 @@ class OnnxOutputs(nn.Module):
         return tuple(found[name] for name in OUTPUTS)
 
 
-@torch.no_grad()
-def _difference(session: onnxruntime.InferenceSession, outputs: OnnxOutputs, image: Tensor) -> float:
+def _difference(ours: Sequence[Tensor], theirs: Sequence[np.ndarray]) -> float:
     """Of the scores in their order: boxes of equal scores may change places. 1 where another number is found."""
-    theirs = session.run(["scores"], {"image": image.numpy()})[0]
-    ours = outputs(image)[OUTPUTS.index("scores")].numpy()
-    if len(ours) != len(theirs):
+    place = OUTPUTS.index("scores")
+    our_scores, their_scores = ours[place].numpy(), theirs[place]
+    if len(our_scores) != len(their_scores):
         return 1.0
-    return float(np.abs(np.sort(ours) - np.sort(theirs)).max(initial=0.0))
+    return float(np.abs(np.sort(our_scores) - np.sort(their_scores)).max(initial=0.0))

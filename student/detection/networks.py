@@ -15,8 +15,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
-from student.core.model import IMAGENET_MEAN, IMAGENET_STD, require_weights
-from student.core.settings import ConfigInvalid
+from student.core.backbones import IMAGENET_MEAN, IMAGENET_STD, network_errors, require_weights
 from student.detection.config import DetectorConfig
 
 RATIOS = (0.5, 1.0, 2.0)  # of an anchor's height to its width
@@ -77,7 +76,11 @@ def _body(config: DetectorConfig) -> Body:
     """The backbone from `finest_stride` on. Raises ConfigInvalid."""
     if config.pretrained:
         require_weights(config.backbone)
-    try:
+    refused = network_errors(
+        f"backbone '{config.backbone}' gives no maps of {config.image_size} px for a detector "
+        f"(pretrained={config.pretrained}): "
+    )
+    with refused:
         whole: Any = timm.create_model(config.backbone, features_only=True)
         reductions = whole.feature_info.reduction()
         levels = [level for level, stride in enumerate(reductions) if stride >= config.finest_stride]
@@ -89,12 +92,6 @@ def _body(config: DetectorConfig) -> Body:
         maps = network.eval()(torch.zeros(1, 3, config.image_size, config.image_size))
         if any(one.dim() != 4 or one.shape[1] != width for one, width in zip(maps, widths, strict=True)):
             raise ValueError("its maps are not laid out as those of a convolution")
-    except Exception as error:  # timm and its models raise whatever they stumble over, downloads included
-        why = " ".join(str(error).split())[:200]
-        raise ConfigInvalid(
-            f"backbone '{config.backbone}' gives no maps of {config.image_size} px for a detector "
-            f"(pretrained={config.pretrained}): {type(error).__name__}: {why}"
-        ) from error
     strides = [reductions[level] for level in levels]
     return Body(network.train(), strides, widths, getattr(network, "pretrained_cfg", {}))
 

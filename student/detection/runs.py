@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from storage.datasets.detection import DetectionDataset
+from student.core.aspects import Aspect
 from student.core.files import parse, read_json
-from student.core.model import Aspect
 from student.core.runs import DESCRIPTION, RESULT, WEIGHTS, load_weights, read_finished
 from student.core.settings import TrainingConfig
 from student.detection.config import DetectorConfig

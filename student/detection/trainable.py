@@ -6,7 +6,7 @@ import functools
 
 import torch
 
-from student.core.settings import ConfigInvalid
+from student.core.backbones import network_errors
 from student.detection.config import DetectorConfig
 from student.detection.model import build_detector, step_losses
 
@@ -34,25 +34,20 @@ def require_trainable_detector(config: DetectorConfig) -> None:
 @functools.cache
 def _try_out(config: DetectorConfig) -> None:
     asked = {"box_aspects": ASPECTS * (config.box_alpha > 0), "image_aspects": ASPECTS * (config.whole_alpha > 0)}
-    try:
+    refused = network_errors(
+        f"{config.detector} on backbone '{config.backbone}' cannot be trained at {config.image_size} px with "
+        f"batches of {config.batch_size} (",
+        "); take another backbone, image_size or batch_size",
+    )
+    with refused, torch.random.fork_rng(devices=[]):
         detector = build_detector(config, classes=CLASSES, **asked)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            images = list(torch.rand(config.batch_size, 3, config.image_size, config.image_size))
-            side = config.image_size / 2
-            target = {
-                "boxes": torch.tensor([[0.0, 0.0, side, side]]),
-                "labels": torch.tensor([0]),
-                "aspects": torch.full((1, asked["box_aspects"]), 0.5),
-                "image_aspects": torch.full((asked["image_aspects"],), 0.5),
-            }
-            step_losses(config, dict(detector(images, [target] * len(images))))["loss"].backward()
-    except ConfigInvalid:
-        raise
-    except Exception as error:  # backbones raise whatever they stumble over
-        why = " ".join(str(error).split())[:160]
-        raise ConfigInvalid(
-            f"{config.detector} on backbone '{config.backbone}' cannot be trained at {config.image_size} px with "
-            f"batches of {config.batch_size} ({type(error).__name__}: {why}); take another backbone, image_size or "
-            f"batch_size"
-        ) from error
+        torch.manual_seed(0)
+        images = list(torch.rand(config.batch_size, 3, config.image_size, config.image_size))
+        side = config.image_size / 2
+        target = {
+            "boxes": torch.tensor([[0.0, 0.0, side, side]]),
+            "labels": torch.tensor([0]),
+            "aspects": torch.full((1, asked["box_aspects"]), 0.5),
+            "image_aspects": torch.full((asked["image_aspects"],), 0.5),
+        }
+        step_losses(config, dict(detector(images, [target] * len(images))))["loss"].backward()

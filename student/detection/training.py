@@ -14,13 +14,11 @@ from torch import Tensor, nn
 
 from storage.datasets.base import select
 from storage.datasets.detection import DetectionDataset
+from student.core.backbones import to_channels_last
 from student.core.cache import ImageCache
-from student.core.checkpoints import remove_checkpoints
 from student.core.devices import launch, prepare_device, relay, require_devices
-from student.core.files import only_user, remove_leftovers
 from student.core.loop import TrainingTask, finish, run_epochs
-from student.core.model import to_channels_last
-from student.core.runs import is_finished, open_run
+from student.core.runs import training_folder
 from student.core.schedule import CROPS, derive_seed
 from student.detection.augment import BoxAugmenter
 from student.detection.config import DetectorConfig
@@ -94,11 +92,7 @@ def train_detector(
     used = teacher_answers.used_by(config)
     description = DetectorDescription.of(config, dataset, used, detection_digest(dataset, records, used))
     with ExitStack() as stack:
-        stack.enter_context(only_user(run_dir))
-        remove_leftovers(run_dir)
-        open_run(run_dir, description)
-        if is_finished(run_dir):
-            remove_checkpoints(run_dir)
+        if stack.enter_context(training_folder(run_dir, description)):
             return load_detector_run(run_dir)
         decoded = detection_cache(config, dataset, records, run_dir / "train-pixels.uint8", progress=progress)
         images = stack.enter_context(decoded if images is None else nullcontext(images))

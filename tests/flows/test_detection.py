@@ -20,7 +20,7 @@ from storage.answers.read import AnswersMissing
 from storage.datasets import DatasetInvalid, open_detection_dataset
 from storage.datasets.scenes.detection import write_detection_scenes
 from storage.errors import AspectsError
-from student.core.runs import RunInvalid
+from student.core.files import RunInvalid
 from student.core.settings import ConfigInvalid
 from tests.flows.hosts import Notes, plain_host
 from tests.flows.work.engines import use_engine

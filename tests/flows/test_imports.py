@@ -26,24 +26,45 @@ HOME = {
     "lightning_fabric": ("student/",),
     "torchmetrics": ("student/",),
 }
+# What the rooms of a package may import of their siblings; a package that is not here has no such rule.
+ROOMS = {
+    "student/core/": {"student.core"},
+    "student/classification/": {"student.core", "student.classification"},
+    "student/detection/": {"student.core", "student.detection"},
+}
 
 
 def imported(source: str) -> Iterator[str]:
-    """The top-level packages that a module imports anywhere in it."""
+    """The full names that a module imports anywhere in it."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            # A relative import would go round this test.
-            yield node.module.partition(".")[0] if node.level == 0 and node.module else "."
+            # A relative import would escape this test.
+            if node.level or node.module is None:
+                yield "."
+            else:
+                # `from student import core` imports student.core.
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def misplaced(path: str, source: str) -> list[str]:
     """What the module at `path` (relative to the project) imports although it must not."""
-    packages = set(imported(source))
+    names = set(imported(source))
+    packages = {name.partition(".")[0] if name != "." else "." for name in names}
     forbidden = (set(ALLOWED) | {"."}) - ALLOWED[path.partition("/")[0]]
-    strangers = {name for name, homes in HOME.items() if not path.startswith(homes)}
-    return sorted(packages & (forbidden | strangers))
+    elsewhere = {name for name, homes in HOME.items() if not path.startswith(homes)}
+    return sorted(packages & (forbidden | elsewhere)) + sorted(_other_rooms(path, names))
+
+
+def _other_rooms(path: str, names: set[str]) -> set[str]:
+    """The rooms of its own package that the module imports from but must not."""
+    package = path.partition("/")[0]
+    for room, allowed in ROOMS.items():
+        if path.startswith(room):
+            rooms = {".".join(name.split(".")[:2]) for name in names if name.partition(".")[0] == package}
+            return rooms - allowed
+    return set()
 
 
 MODULES = sorted(
@@ -63,11 +84,16 @@ def test_every_package_is_looked_at() -> None:
 @pytest.mark.parametrize(
     ("path", "source", "found"),
     [
-        ("storage/a.py", "from student.core.model import Student", ["student"]),
+        ("storage/a.py", "from student.classification.model import Student", ["student"]),
         ("student/a.py", "def f():\n    import teacher.engines.config", ["teacher"]),
         ("teacher/engines/base.py", "import vllm.inputs", ["vllm"]),
         ("student/a.py", "from prefect import flow", ["prefect"]),
         ("student/a.py", "from . import model", ["."]),
+        ("student/core/a.py", "from student.classification.config import StudentConfig", ["student.classification"]),
+        ("student/core/a.py", "def f():\n    from student import detection", ["student.detection"]),
+        ("student/classification/a.py", "import student.detection.runs", ["student.detection"]),
+        ("student/detection/a.py", "from student.classification import evaluate", ["student.classification"]),
+        ("student/detection/a.py", "from student.core import losses\nfrom student.detection import model", []),
         ("teacher/engines/vllm/engine.py", "import vllm\nfrom storage import images", []),
     ],
 )

@@ -15,8 +15,9 @@ from storage.errors import AspectsError, StorageUnavailable, VersionUnsupported
 from student.classification.evaluate import evaluate, read_evaluation
 from student.classification.examples import TeacherAnswers
 from student.classification.export import export
+from student.classification.runs import load_run
 from student.classification.training import train
-from student.core.runs import RunInvalid, load_run
+from student.core.files import RunInvalid
 from tests.student.conftest import answers_for
 from tests.student.damage import (
     Damage,

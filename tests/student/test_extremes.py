@@ -12,12 +12,13 @@ from storage.answers.read import Answers
 from storage.datasets import FileDataset
 from storage.datasets.base import select
 from student.classification.config import StudentConfig
-from student.classification.examples import Examples, ExamplesInvalid, TeacherAnswers, join_examples, training_records
+from student.classification.examples import Examples, TeacherAnswers, join_examples, training_records
 from student.classification.methods import METHODS
+from student.classification.model import Logits
 from student.classification.objective import Objective
 from student.classification.training import train
 from student.classification.usefulness import answers_uses
-from student.core.model import Logits
+from student.core.examples import ExamplesInvalid
 from student.core.settings import ConfigInvalid
 
 Case = tuple[FileDataset, Answers, dict[str, object]]

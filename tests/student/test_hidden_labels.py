@@ -11,14 +11,15 @@ from storage.datasets import FileDataset
 from storage.datasets.base import UNKNOWN, UNLABELLED
 from student.classification.config import StudentConfig
 from student.classification.examples import Examples, TeacherAnswers, join_examples, training_records
+from student.classification.experiment import run_experiment
+from student.classification.grid import StudentGrid
 from student.classification.kd_teacher import require_same_labels
 from student.classification.methods import METHODS
+from student.classification.runs import load_run
+from student.classification.splits import visible_labels
 from student.classification.training import train
 from student.classification.usefulness import answers_uses
-from student.core.experiment import Grid, run_experiment
-from student.core.runs import load_run
 from student.core.settings import ConfigInvalid
-from student.core.splits import visible_labels
 from tests.student.conftest import answers_for
 
 # Every one, in groups that are trained at once.
@@ -102,7 +103,7 @@ def test_the_weights_are_the_same_to_the_bit(
     for number, dataset in enumerate((partly, relabelled(partly, few))):
         known, folder = knowledge_of(dataset, answers), tmp_path / str(number)
         student = few.replace(method=method, network=str(folder / "network"), train_fraction=0.9)
-        grid = Grid(settings=student.to_dict(), axes={"method": [method]}, seeds=[0], network={})
+        grid = StudentGrid(settings=student.to_dict(), axes={"method": [method]}, seeds=[0], network={})
         larger, _ = grid.kd_teacher_for(student)
         train(larger, dataset, known, folder / "network", progress=False)
         train(student, dataset, known, folder / "student", progress=False)
@@ -157,7 +158,9 @@ def test_a_larger_network_sees_the_labels_of_its_student(
     few: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
 ) -> None:
     settings = few.replace(method="base", val_fraction=0.0).to_dict()
-    grid = Grid(settings=settings, axes={"method": ["kd"], "label_fraction": [0.5, 1.0]}, seeds=[0, 1], network={})
+    grid = StudentGrid(
+        settings=settings, axes={"method": ["kd"], "label_fraction": [0.5, 1.0]}, seeds=[0, 1], network={}
+    )
     results = run_experiment(grid, dataset, TeacherAnswers(image=answers), tmp_path, progress=False)
     assert len(results.table) == 8
     places = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.glob("network*/**/run.json"))
@@ -179,7 +182,7 @@ def test_students_of_an_older_experiment_keep_its_network(
     student = few.replace(method="kd", network=str(tmp_path / "network"), label_fraction=1.0)
     train(student.replace(method="base"), dataset, TeacherAnswers(), tmp_path / "network", progress=False)
     train(student, dataset, TeacherAnswers(image=answers), tmp_path / "kd" / "seed-0", progress=False)
-    grid = Grid(settings=student.to_dict(), axes={"method": ["kd"]}, seeds=[0], network={})
+    grid = StudentGrid(settings=student.to_dict(), axes={"method": ["kd"]}, seeds=[0], network={})
     trained: list[str] = []
     run_experiment(
         grid,

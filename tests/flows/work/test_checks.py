@@ -16,8 +16,8 @@ from storage.datasets.base import DatasetInvalid
 from storage.datasets.folder import image_folder
 from storage.datasets.scenes.scenes import write_scenes
 from storage.errors import AspectsError
-from student.classification.examples import ExamplesInvalid
-from student.core.runs import RunInvalid
+from student.core.examples import ExamplesInvalid
+from student.core.files import RunInvalid
 from tests.flows.hosts import Notes, plain_host
 from tests.flows.work.engines import CountingEngine, use_engine
 

@@ -9,21 +9,14 @@ from storage.answers.read import Answers
 from storage.datasets import DatasetInvalid, FileDataset
 from storage.questions import QuestionSet
 from student.classification.config import StudentConfig
-from student.classification.evaluate import (
-    Evaluation,
-    calibration_error,
-    evaluate,
-    read_evaluation,
-    score_aspects,
-    score_classes,
-    score_labels,
-    why_unscored,
-)
-from student.classification.examples import ExamplesInvalid, TeacherAnswers
+from student.classification.evaluate import Evaluation, evaluate, read_evaluation, score_classes, score_labels
+from student.classification.examples import TeacherAnswers
+from student.classification.images import evaluation_cache
+from student.classification.model import Logits, Student
 from student.classification.training import train
-from student.core.cache import evaluation_cache
-from student.core.model import Logits, Student
-from student.core.runs import RunInvalid
+from student.core.evaluation import calibration_error, score_aspects, why_unscored
+from student.core.examples import ExamplesInvalid
+from student.core.files import RunInvalid
 
 
 def test_scores_of_labels_are_shares() -> None:

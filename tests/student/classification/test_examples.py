@@ -11,15 +11,9 @@ from storage.datasets.base import select
 from storage.questions import AspectQuestion, QuestionSet
 from student.classification.config import StudentConfig
 from student.classification.evaluate import evaluate
-from student.classification.examples import (
-    ExamplesInvalid,
-    TeacherAnswers,
-    chosen_questions,
-    digest_of,
-    join_examples,
-    training_records,
-)
+from student.classification.examples import TeacherAnswers, digest_of, join_examples, training_records
 from student.classification.training import train
+from student.core.examples import ExamplesInvalid, chosen_questions
 from tests.student.conftest import answers_for
 
 

@@ -13,9 +13,11 @@ from storage.images.decode import decode_image
 from student.classification.config import StudentConfig
 from student.classification.evaluate import predict_logits
 from student.classification.examples import TeacherAnswers
-from student.classification.export import ExportInvalid, export, predict
+from student.classification.export import export, predict
+from student.classification.images import evaluation_cache
 from student.classification.training import train
-from student.core.cache import ImagesInvalid, evaluation_cache
+from student.core.cache import ImagesInvalid
+from student.core.export_folder import ExportInvalid
 
 BACKBONES = ["test_resnet", "test_vit", "test_efficientnet"]
 
@@ -30,7 +32,7 @@ def run_dir(
 
 def truth(config: StudentConfig, dataset: FileDataset, run_dir: Path) -> tuple[list[Path], torch.Tensor, torch.Tensor]:
     """Paths of the test images and the run's own class and aspect logits for them."""
-    from student.core.runs import load_run
+    from student.classification.runs import load_run
 
     records = [record for record in dataset.records if record.split == "test"]
     run = load_run(run_dir)

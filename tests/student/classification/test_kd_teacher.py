@@ -8,9 +8,10 @@ from storage.datasets import FileDataset
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
 from student.classification.kd_teacher import KDTeacher
+from student.classification.model import build_student
+from student.classification.runs import RunDescription
 from student.classification.training import train
-from student.core.model import build_student
-from student.core.runs import RunDescription, RunInvalid
+from student.core.files import RunInvalid
 from student.core.settings import ConfigInvalid
 
 CPU = torch.device("cpu")

@@ -5,8 +5,9 @@ from torch.nn import functional
 
 from student.classification.examples import Examples
 from student.classification.methods import method_named
+from student.classification.model import Logits
 from student.classification.objective import Objective
-from student.core.model import Aspect, Logits
+from student.core.aspects import Aspect
 
 LABELS = torch.tensor([0, 3, 2])
 

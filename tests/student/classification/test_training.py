@@ -16,11 +16,13 @@ from storage.answers.read import Answers
 from storage.datasets import FileDataset, image_folder
 from storage.errors import RunFailed
 from student.classification.config import StudentConfig
-from student.classification.examples import ExamplesInvalid, TeacherAnswers
+from student.classification.examples import TeacherAnswers
+from student.classification.runs import EpochLog, load_run
 from student.classification.training import kept_epoch, train
 from student.core import devices
+from student.core.examples import ExamplesInvalid
+from student.core.files import RunInvalid
 from student.core.loop import TrainingDiverged
-from student.core.runs import EpochLog, RunInvalid, load_run
 from student.core.settings import ConfigInvalid
 from tests.student.conftest import answers_for
 

@@ -12,13 +12,8 @@ from storage.datasets import FileDataset, image_folder
 from storage.images.decode import decode_image
 from student.classification.augment import Augmenter
 from student.classification.config import StudentConfig
-from student.core.cache import (
-    ImagesInvalid,
-    evaluation_cache,
-    shrink_for_training,
-    training_cache,
-    view_for_evaluation,
-)
+from student.classification.images import evaluation_cache, shrink_for_training, training_cache, view_for_evaluation
+from student.core.cache import ImagesInvalid
 
 
 def pixels_of(dataset: FileDataset, image_id: str) -> np.ndarray:

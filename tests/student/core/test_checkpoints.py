@@ -14,8 +14,9 @@ import torch
 from storage.datasets import FileDataset, image_folder
 from storage.errors import RunFailed, StorageUnavailable, VersionUnsupported
 from student.classification.examples import TeacherAnswers
+from student.classification.runs import load_run
 from student.classification.training import train
-from student.core.runs import RunInvalid, load_run
+from student.core.files import RunInvalid
 from tests.student.conftest import answers_for
 from tests.student.damage import Damage, Evil, a_folder, a_pipe, flipped, saved, truncated, written
 from tests.student.old_runs import CLASSIFIER, plain_answers, unpack_old_runs

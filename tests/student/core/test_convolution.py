@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from student.core.backbones import to_channels_last
 from student.core.convolution import MatrixProductConvolution, SmallMapConv2d, take_strides_first, use_matrix_products
-from student.core.model import to_channels_last
 
 
 def outputs_and_gradients(layer: nn.Module, images: Tensor) -> list[Tensor]:

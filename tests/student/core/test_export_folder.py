@@ -8,9 +8,9 @@ import torch
 
 from storage.datasets import image_folder
 from student.classification.examples import TeacherAnswers
-from student.classification.export import ExportInvalid, export
+from student.classification.export import export
 from student.classification.training import train
-from student.core.export_folder import export_folder
+from student.core.export_folder import ExportInvalid, export_folder
 from student.core.files import only_user
 from tests.student.old_runs import CLASSIFIER
 

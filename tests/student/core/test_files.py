@@ -19,11 +19,13 @@ from storage.errors import StorageUnavailable, VersionUnsupported
 from student.classification.config import StudentConfig
 from student.classification.evaluate import evaluate
 from student.classification.examples import TeacherAnswers
+from student.classification.experiment import run_experiment
+from student.classification.grid import StudentGrid
+from student.classification.runs import RunDescription, load_run
 from student.classification.training import train
 from student.core import files
-from student.core.experiment import Grid, run_experiment
 from student.core.files import RunBusy, RunInvalid, only_user, write_bytes
-from student.core.runs import RunDescription, load_run, read_description
+from student.core.runs import read_description
 from tests.conftest import PROJECT
 from tests.student.old_runs import CLASSIFIER
 
@@ -42,8 +44,8 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def grid(config: StudentConfig = BASE) -> Grid:
-    return Grid(settings=config.to_dict(), axes={"method": ["base"]}, seeds=[0])
+def grid(config: StudentConfig = BASE) -> StudentGrid:
+    return StudentGrid(settings=config.to_dict(), axes={"method": ["base"]}, seeds=[0])
 
 
 def test_a_folder_is_one_processs_until_that_ends(dataset: FileDataset, tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from student.classification.config import StudentConfig
+from student.classification.grid import StudentGrid
 from student.classification.recipes import RECIPES, recipe, recipe_settings
-from student.core.experiment import Grid
 from student.core.settings import ConfigInvalid
 from student.detection.config import DetectorConfig, detection_recipe
+from student.detection.experiment import DetectorGrid
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -69,8 +70,13 @@ def test_what_somebody_has_set_is_refused(given: dict[str, Any], message: str) -
         recipe("small", **given)
 
 
+<<<<<<< HEAD
 def test_the_cells_of_an_experiment_fit_too(tmp_path: Path) -> None:
     grid = Grid(
+=======
+def test_the_cells_of_an_experiment_fit_too(tmp_path: Path):
+    grid = StudentGrid(
+>>>>>>> c89a0b1 (Make classification and detection siblings that share a core)
         recipe=recipe_settings("small"),
         settings={},
         axes={"epochs": [1, 30], "method": ["base"]},
@@ -79,7 +85,7 @@ def test_the_cells_of_an_experiment_fit_too(tmp_path: Path) -> None:
     )
     assert [cell.config.warmup for cell in grid.cells(tmp_path) if cell.varied["epochs"] == 1] == [0]
     assert [cell.config.warmup for cell in grid.cells(tmp_path) if cell.varied["epochs"] == 30] == [2]
-    assert (larger := grid.larger()) is not None
+    assert (larger := grid.kd_teacher()) is not None
     assert (larger.warmup, larger.epochs, larger.method) == (1, 2, "base")
 
 
@@ -145,10 +151,9 @@ def test_a_value_of_another_type_is_one_line(kind: type[StudentConfig], name: st
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 300
     if name not in ("network", "seed"):
+        grid = StudentGrid if kind is StudentConfig else DetectorGrid
         with pytest.raises(ConfigInvalid, match=rf"^{name} "):
-            Grid(settings={**PLAIN, "method": "base"}, axes={name: [value]}, seeds=[0], baseline={}).cells_of(
-                kind, Path("runs")
-            )
+            grid(settings={**PLAIN, "method": "base"}, axes={name: [value]}, seeds=[0], baseline={}).cells(Path("runs"))
 
 
 @pytest.mark.parametrize("name", [1, True, None, (1, 2), "epoch", "\x1b[31m"])

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from student.classification.config import StudentConfig
-from student.core.model import build_student
+from student.classification.model import build_student
 from student.core.schedule import batches, build_optimizer, build_scheduler
 
 

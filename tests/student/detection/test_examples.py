@@ -12,7 +12,7 @@ from PIL import Image
 from storage.datasets import DetectionDataset, open_detection_dataset
 from storage.datasets.base import select
 from storage.datasets.detection import Box
-from student.classification.examples import ExamplesInvalid
+from student.core.examples import ExamplesInvalid
 from student.detection.augment import BoxAugmenter
 from student.detection.config import DetectorConfig
 from student.detection.examples import (

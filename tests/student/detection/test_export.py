@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from storage.datasets import DetectionDataset
-from student.classification.export import ExportInvalid
+from student.core.export_folder import ExportInvalid
 from student.detection.config import DetectorConfig
 from student.detection.examples import DetectionAnswers
 from student.detection.export import export_detector

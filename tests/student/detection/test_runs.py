@@ -10,7 +10,8 @@ import pytest
 
 from storage.datasets import DetectionDataset
 from storage.errors import AspectsError, VersionUnsupported
-from student.core.runs import RunInvalid, load_run
+from student.classification.runs import load_run
+from student.core.files import RunInvalid
 from student.detection.evaluate import evaluate_detector, read_detection_evaluation
 from student.detection.examples import DetectionAnswers
 from student.detection.export import export_detector

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from storage.datasets import DetectionDataset
+from student.classification.runs import load_run
+from student.core.files import RunInvalid
 from student.core.loop import TrainingDiverged
-from student.core.runs import RunInvalid, load_run
 from student.core.settings import ConfigInvalid
 from student.detection.config import DetectorConfig
 from student.detection.evaluate import evaluate_detector, read_detection_evaluation

@@ -8,12 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.datasets.base import UNKNOWN, UNLABELLED, ImageRecord
-from storage.errors import InputInvalid
 from student.classification.config import StudentConfig
-
-
-class ExamplesInvalid(InputInvalid):
-    """Images and answers do not make a training set; the message says what is missing, where and what to do."""
 
 
 def visible_labels(

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import timm
 import torch
 import torchvision
-from huggingface_hub import try_to_load_from_cache
 from torch import Tensor, nn
 
-from storage.hub import HubUnreachable, find_on_hub
 from student.classification.config import TORCHVISION, StudentConfig
-from student.classification.methods import OutputKind
-from student.core.convolution import take_strides_first, use_matrix_products
+from student.core.backbones import IMAGENET_MEAN, IMAGENET_STD, network_errors, require_weights
 from student.core.settings import ConfigInvalid
 from student.core.stages import Stage, inner_stages, inputs_of, outputs_of
 
-Network = TypeVar("Network", bound=nn.Module)
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # of timm's models on the Hub
 AUXILIARY = ("googlenet", "inception_v3")  # of torchvision's
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Aspect:
-    """One output beside the classes: the question's key and text, and whether it is log-odds of yes or p(yes)."""
-
-    key: str
-    text: str
-    link: OutputKind = "logit"
 
 
 class Logits(NamedTuple):
@@ -109,12 +93,6 @@ class Student(nn.Module):
         return cfg
 
 
-def yes_probability(aspect_logits_BQ: Tensor, aspects: Sequence[Aspect]) -> Tensor:
-    """p(yes) [B, Q] of what a student says about `aspects`."""
-    is_logit = torch.tensor([aspect.link == "logit" for aspect in aspects], dtype=torch.bool)
-    return torch.where(is_logit.to(aspect_logits_BQ.device), aspect_logits_BQ.sigmoid(), aspect_logits_BQ.clamp(0, 1))
-
-
 def classifiers_of(network: nn.Module) -> Sequence[nn.Module]:
     """The last layer of a timm or torchvision classifier; several where it has a head for each of its branches, or one
     that is to be distilled."""
@@ -131,13 +109,6 @@ def _joined(features: Sequence[Tensor]) -> Tensor:
     pooled = [one.mean(dim=(2, 3)) if one.dim() == 4 else one for one in features]
     pooled = [one.mean(dim=1) if one.dim() == 3 else one for one in pooled]
     return pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)
-
-
-def to_channels_last(student: Network) -> Network:
-    """The module with its convolutions laid out and computed as CPUs with matrix units and tensor cores want them."""
-    take_strides_first(student)
-    use_matrix_products(student)
-    return student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def build_student(config: StudentConfig, *, classes: int, aspects: int) -> Student:
@@ -188,37 +159,16 @@ def create_network(config: StudentConfig, *, outputs: int) -> nn.Module:
     """
     if config.pretrained:
         require_weights(config.backbone)
-    with torch.random.fork_rng(devices=[]):
+    refused = network_errors(
+        f"backbone '{config.backbone}' cannot be built for {config.image_size} px (pretrained={config.pretrained}): "
+    )
+    with refused, torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        try:
-            network = _torchvision_network(config, outputs) or _timm_network(config, outputs)
-            # Many an image size that does not fit is only noticed on the way through.
-            with torch.no_grad():
-                network.eval()(torch.zeros(1, 3, config.image_size, config.image_size))
-        except Exception as error:  # timm and its models raise whatever they stumble over, downloads included
-            why = " ".join(str(error).split())[:200]
-            raise ConfigInvalid(
-                f"backbone '{config.backbone}' cannot be built for {config.image_size} px "
-                f"(pretrained={config.pretrained}): {type(error).__name__}: {why}"
-            ) from error
+        network = _torchvision_network(config, outputs) or _timm_network(config, outputs)
+        # Some image sizes that do not fit are only noticed in a forward pass.
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, config.image_size, config.image_size))
     return network.train()
-
-
-def require_weights(backbone: str) -> None:
-    """Raises ConfigInvalid soon where timm would download weights of the backbone from a Hub that is out of reach."""
-    known = None if backbone.startswith(TORCHVISION) else timm.get_pretrained_cfg(backbone)
-    if known is None or known.hf_hub_id is None:
-        return
-    name = str(known.hf_hub_id)
-    if any(isinstance(try_to_load_from_cache(name, file), str) for file in WEIGHT_FILES):
-        return
-    try:
-        find_on_hub(name, "model")
-    except HubUnreachable as error:
-        raise ConfigInvalid(
-            f"cannot get the weights of backbone '{backbone}' from the Hugging Face Hub ({error}); check the network, "
-            "or give --set pretrained=false"
-        ) from error
 
 
 def _timm_network(config: StudentConfig, outputs: int) -> nn.Module:

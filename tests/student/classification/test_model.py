@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from student.classification.config import STUDENTS, StudentConfig
+from student.classification.model import build_student, without_aspects
 from student.classification.recipes import recipe
-from student.core.model import build_student, without_aspects
 from student.core.settings import ConfigInvalid
 from student.core.stages import Stage, inner_stages
 

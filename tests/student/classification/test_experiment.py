@@ -12,9 +12,12 @@ from storage.datasets import FileDataset
 from storage.questions import AspectQuestion, QuestionSet
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
-from student.classification.plots import plot_features, plot_results
-from student.core.experiment import METRICS, Cell, Grid, paired_difference, run_experiment, summarise
-from student.core.runs import EpochLog, load_run
+from student.classification.experiment import METRICS, run_experiment
+from student.classification.grid import Cell, StudentGrid
+from student.classification.plots import plot_features
+from student.classification.runs import EpochLog, load_run
+from student.core.plots import plot_results
+from student.core.results import paired_difference, summarise
 from student.core.settings import ConfigInvalid
 
 
@@ -22,8 +25,8 @@ class Stopped(Exception):
     pass
 
 
-def grid_of(config: StudentConfig, seeds: list[int], **axes: list) -> Grid:
-    return Grid(settings=config.to_dict(), axes=axes or {"method": ["base", "makd"]}, seeds=seeds)
+def grid_of(config: StudentConfig, seeds: list[int], **axes: list) -> StudentGrid:
+    return StudentGrid(settings=config.to_dict(), axes=axes or {"method": ["base", "makd"]}, seeds=seeds)
 
 
 def test_differences_are_paired_by_seed_and_tested_by_student() -> None:
@@ -133,8 +136,13 @@ def test_a_stopped_experiment_goes_on_and_a_grown_one_trains_what_is_new(
 
 def test_a_larger_network_is_trained_first_and_learnt_from(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
+<<<<<<< HEAD:tests/student/core/test_experiment.py
 ) -> None:
     grid = Grid(
+=======
+):
+    grid = StudentGrid(
+>>>>>>> c89a0b1 (Make classification and detection siblings that share a core):tests/student/classification/test_experiment.py
         settings=config.replace(val_fraction=0.0).to_dict(),
         axes={"method": ["kd", "lskd+makd"]},
         seeds=[0],

@@ -1,0 +1,61 @@
+"""The grid of an experiment with classifiers, and the network that those learn from whose method wants one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from student.classification.config import StudentConfig
+from student.classification.examples import TeacherAnswers
+from student.classification.kd_teacher import DRAWS, NETWORK, kd_teacher_config
+from student.classification.methods import method_about_classes
+from student.core.grid import Cell, Grid
+from student.core.settings import TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentGrid(Grid[StudentConfig]):
+    """A grid of classifiers. `network` are the settings in which a KD teacher differs from `settings`: it is trained on
+    the labels first where a method learns from one."""
+
+    CONFIG: ClassVar[type[TrainingConfig]] = StudentConfig
+
+    network: Mapping[str, Any] | None = None
+
+    def shared(self, run_dir: Path) -> dict[str, Any]:
+        settings = super().shared(run_dir)
+        return settings if self.network is None else {**settings, NETWORK: str(run_dir / NETWORK)}
+
+    def cells(self, run_dir: Path) -> tuple[Cell[StudentConfig], ...]:
+        self.kd_teacher()  # refused before anything is trained
+        return super().cells(run_dir)
+
+    def kd_teacher(self) -> StudentConfig | None:
+        """The KD teacher of the shared settings. Raises ConfigInvalid for an impossible one."""
+        if self.network is None:
+            return None
+        given = {**self.recipe, **self.settings}
+        draw = {name: given.get(name, default) for name, default in DRAWS.items()}
+        return kd_teacher_config(self.recipe, self.settings, self.network, {**draw, "seed": 0})[0]
+
+    def kd_teacher_for(self, student: StudentConfig) -> tuple[StudentConfig, str]:
+        """The KD teacher that `student` learns from, and the name of its folder."""
+        draw = {name: getattr(student, name) for name in (*DRAWS, "seed")}
+        return kd_teacher_config(self.recipe, self.settings, self.network or {}, draw)
+
+    def fit_to_answers(self, teacher_answers: TeacherAnswers) -> StudentGrid:
+        """The same with the methods for answers about classes, where there are no others."""
+        if not teacher_answers.about_classes_alone:
+            return self
+
+        def suit(values: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {**values, "method": method_about_classes(values["method"])} if "method" in values else values
+
+        axes = dict(self.axes)
+        if "method" in axes:
+            axes["method"] = list(dict.fromkeys(map(method_about_classes, axes["method"])))
+        settings = suit({"method": self.recipe.get("method", StudentConfig.METHOD), **self.settings})
+        return dataclasses.replace(self, settings=settings, axes=axes, baseline=suit(self.baseline))

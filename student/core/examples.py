@@ -1,0 +1,42 @@
+"""What classifiers and detectors learn of the answers: chosen questions and log-odds by id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.answers.read import Answers
+from storage.errors import InputInvalid
+from storage.questions import QuestionSet
+from student.core.settings import TrainingConfig
+
+
+class ExamplesInvalid(InputInvalid):
+    """Images and answers do not make a training set; the message says what is missing, where and what to do."""
+
+
+def chosen_questions(config: TrainingConfig, questions: QuestionSet) -> NDArray[np.int64]:
+    """Columns of the questions that are learnt, in their order. Raises ExamplesInvalid where none is left."""
+    groups = [question.group for question in questions.questions]
+    if config.without_group is not None and config.without_group not in groups:
+        known = ", ".join(sorted({group for group in groups if group})) or "none"
+        raise ExamplesInvalid(f"no question is of the group '{config.without_group}'; the groups are {known}")
+    kept = np.flatnonzero([config.without_group is None or group != config.without_group for group in groups])
+    if config.question_count is None:
+        return kept
+    if config.question_count > len(kept):
+        raise ExamplesInvalid(f"question_count is {config.question_count}, but there are {len(kept)} questions")
+    # The first of one order, so that a larger count adds to a smaller one.
+    order = np.random.default_rng([config.seed, 3]).permutation(kept)
+    return np.sort(order[: config.question_count])
+
+
+def log_odds_by_id(answers: Answers, ids: Sequence[str]) -> NDArray[np.float32]:
+    """Log-odds of yes [N, Q] in nats for images or boxes by their ids, NaN where there is none."""
+    row_of = {image_id: row for row, image_id in enumerate(answers.image_ids)}
+    rows = np.array([row_of.get(image_id, -1) for image_id in ids], dtype=np.int64)
+    found = np.full((len(ids), len(answers.questions)), np.nan, dtype=np.float32)
+    found[rows >= 0] = (answers.yes - answers.no)[rows[rows >= 0]]
+    return found

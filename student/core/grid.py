@@ -1,0 +1,87 @@
+"""The grid of an experiment: every combination of some settings, each a cell that is trained with every seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from student.core.fit import fit
+from student.core.settings import ConfigInvalid, TrainingConfig
+
+AnyConfig = TypeVar("AnyConfig", bound=TrainingConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid(Generic[AnyConfig]):
+    """The `settings` that all students share, in place of those of a `recipe` that gives way to them (see
+    student/core/fit.py), `axes` of settings with the values that they take, and the seeds.
+
+    Differences are taken from the cells with the settings `baseline`.
+    """
+
+    CONFIG: ClassVar[type[TrainingConfig]]
+
+    settings: Mapping[str, Any]
+    axes: Mapping[str, Sequence[Any]]
+    seeds: Sequence[int]
+    baseline: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"method": "base"})
+    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def shared(self, run_dir: Path) -> dict[str, Any]:
+        """The settings of every cell of an experiment in `run_dir`, before its own."""
+        return {**self.settings, "seed": 0}
+
+    def cells(self, run_dir: Path) -> tuple[Cell[AnyConfig], ...]:
+        """Every combination once, in order, with the baseline's first. Raises ConfigInvalid for an impossible one."""
+        if "seed" in self.axes:
+            raise ConfigInvalid("grid setting 'seed' is given as seeds; write e.g. seeds: [0, 1, 2]")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ConfigInvalid(f"seeds are {list(self.seeds)}; give at least one, each once")
+        if empty := [name for name, values in self.axes.items() if not values]:
+            raise ConfigInvalid(f"grid setting '{empty[0]}' has no values; give at least one")
+        shared, kind = self.shared(run_dir), self._config_type()
+        found: dict[str, Cell[AnyConfig]] = {}
+        for values in itertools.product(*self.axes.values()):
+            varied = dict(zip(self.axes, values, strict=True))
+            for chosen in (varied | dict(self.baseline), varied):
+                cell = Cell.of(kind.from_dict(fit(self.recipe, shared | chosen)), tuple({**self.axes, **self.baseline}))
+                found.setdefault(cell.name, cell)
+        return tuple(found.values())
+
+    def _config_type(self) -> type[AnyConfig]:
+        kind: Any = self.CONFIG  # a class variable cannot have the type of the parameter
+        found: type[AnyConfig] = kind
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell(Generic[AnyConfig]):
+    """One combination: its name, the settings that vary, and the config (of seed 0)."""
+
+    name: str
+    varied: Mapping[str, Any]
+    config: AnyConfig
+
+    @classmethod
+    def of(cls, config: AnyConfig, axes: Sequence[str]) -> Cell[AnyConfig]:
+        config = config.effective()
+        varied = {name: getattr(config, name) for name in axes}
+        named = [f"{name}={_plain(value)}" for name, value in varied.items() if name != "method" and value is not None]
+        name = ",".join([config.method, *named]) if "method" in axes else ",".join(named)
+        return cls(name=name.replace("/", "-"), varied=varied, config=config)
+
+    def columns(self, seed: int) -> dict[str, Any]:
+        """The columns that identify a student's row in the table."""
+        varied = {name: _plain(value) for name, value in self.varied.items()}
+        return {"cell": self.name, **varied, "seed": seed}
+
+    def directory(self, run_dir: Path, seed: int) -> Path:
+        return run_dir / self.name / f"seed-{seed}"
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
