@@ -1,16 +1,16 @@
-"""The settings of a classifier's training run, refused at the door where they make no sense."""
+"""The settings of a classifier's training run."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self
 
 import torchvision
+from pydantic import Field, field_validator, model_validator
 
 from student.classification.methods import Method, MethodUnknown, method_named
-from student.core.settings import ConfigInvalid, TrainingConfig, did_you_mean, require_timm
+from student.core.setting_errors import ConfigInvalid
+from student.core.settings import Number, TrainingConfig, did_you_mean, require_timm
 
 Policy = Literal["trivial", "rand"]
 Keep = Literal["last", "best"]
@@ -28,7 +28,6 @@ STUDENTS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StudentConfig(TrainingConfig):
     """One classifier's training run.
 
@@ -36,49 +35,63 @@ class StudentConfig(TrainingConfig):
     side to `resize_size` and cuts the middle `image_size` square. The seed also decides the validation split.
     """
 
-    EXECUTION_SETTINGS: ClassVar[frozenset[str]] = TrainingConfig.EXECUTION_SETTINGS | {
-        "network"
-    }  # its weights count, not its place
-    CHOICES: ClassVar[Mapping[str, Sequence[str | None]]] = {
-        **TrainingConfig.CHOICES,
-        "policy": (*get_args(Policy), None),
-        "keep": get_args(Keep),
-    }
-
-    cache_size: int | None = None  # None: 1.15 x image_size
-    resize_size: int | None = None  # None: image_size
-
+    # Of the network its weights count, not its place.
+    EXECUTION_SETTINGS: ClassVar[frozenset[str]] = TrainingConfig.EXECUTION_SETTINGS | {"network"}
     METHOD: ClassVar[str] = "recommended"
-    method: str = METHOD  # what is learnt besides the labels; student/classification/methods.py has the table
-    network: str | None = None  # folder of a finished run whose network kd, dkd and their like learn from
-    val_fraction: float = 0.1  # of the training split
-    keep: Keep = "last"  # whose weights: the last epoch's, or those of the best one by validation, if there is any
-    label_fraction: float = 1.0  # of the training images, whose label is known; of the others only the answers are
-    label_smoothing: float = 0.0
-    drop_rate: float = 0.0
 
-    crop_scale: tuple[float, float] = (0.08, 1.0)
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    policy: Policy | None = None
-    mixup: float = 0.0  # of Beta(mixup, mixup), the share of another image that is blended in; 0: none
-    cutmix: float = 0.0  # of Beta(cutmix, cutmix), the area of another image that is pasted in; 0: none
+    cache_size: int | None = Field(
+        default=None, description="short side of the decoded training images; null: 1.15 x image_size"
+    )
+    resize_size: int | None = Field(
+        default=None, description="short side in evaluation, before the middle is cut out; null: image_size"
+    )
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "backbone", STUDENTS.get(self.backbone, self.backbone))
-        TrainingConfig.__post_init__(self)
-        for name in ("mixup", "cutmix"):
-            self.require(getattr(self, name) >= 0, name, "at least 0")
-        for name in ("val_fraction", "label_smoothing", "drop_rate"):
-            self.require(0 <= getattr(self, name) < 1, name, "at least 0 and below 1")
-        self.require(0 < self.label_fraction <= 1, "label_fraction", "above 0 and at most 1")
+    method: str = Field(default=METHOD, description="what is learned besides the labels, e.g. makd or lskd+lavid")
+    network: str | None = Field(
+        default=None, description="folder of a finished run whose network kd, dkd and their like learn from"
+    )
+    val_fraction: Number = Field(default=0.1, ge=0, lt=1, description="share of the training split for validation")
+    keep: Keep = Field(
+        default="last", description="whose weights are kept: the last epoch's, or the best by validation"
+    )
+    label_fraction: Number = Field(
+        default=1.0, gt=0, le=1, description="share of the training images with a label; of the others only the answers"
+    )
+    label_smoothing: Number = Field(default=0.0, ge=0, lt=1, description="of the labels (arXiv 1512.00567)")
+    drop_rate: Number = Field(default=0.0, ge=0, lt=1, description="dropout before the last layer")
+
+    crop_scale: tuple[Number, Number] = Field(default=(0.08, 1.0), description="smallest and largest area of a crop")
+    crop_ratio: tuple[Number, Number] = Field(
+        default=(3 / 4, 4 / 3), description="smallest and largest aspect ratio of a crop"
+    )
+    policy: Policy | None = Field(default=None, description="TrivialAugment (trivial), RandAugment (rand) or null")
+    mixup: Number = Field(
+        default=0.0, ge=0, description="of Beta(mixup, mixup), the share of another image that is blended in; 0: none"
+    )
+    cutmix: Number = Field(
+        default=0.0, ge=0, description="of Beta(cutmix, cutmix), the area of another image that is pasted in; 0: none"
+    )
+
+    @field_validator("backbone")
+    @classmethod
+    def _resolve(cls, backbone: str) -> str:
+        return STUDENTS.get(backbone, backbone)
+
+    @model_validator(mode="after")
+    def _check_classifier(self) -> Self:
         low, high = self.crop_scale
-        self.require(0 < low <= high <= 1, "crop_scale", "two area shares in (0, 1], the smaller first")
+        if not 0 < low <= high <= 1:
+            raise ConfigInvalid(
+                f"crop_scale is {self.crop_scale}; it must be two area shares in (0, 1], the smaller first"
+            )
         low, high = self.crop_ratio
-        self.require(0 < low <= high, "crop_ratio", "two aspect ratios, the smaller first")
+        if not 0 < low <= high:
+            raise ConfigInvalid(f"crop_ratio is {self.crop_ratio}; it must be two aspect ratios, the smaller first")
         if self.stored_size < self.image_size or self.shown_size < self.image_size:
             raise ConfigInvalid(f"cache_size and resize_size must be at least image_size ({self.image_size})")
         _require_backbone(self.backbone, self.pretrained)
         _require_method(self)
+        return self
 
     @property
     def objective(self) -> Method:

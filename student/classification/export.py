@@ -35,7 +35,7 @@ from student.core.export_folder import FILES, USE, Export, ExportInvalid, export
 from student.core.files import RunInvalid, exists, read_json, write_bytes, write_json
 from student.core.onnx import OnnxModel, write_checked
 from student.core.runs import DESCRIPTION, load_weights, read_description
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 
 # onnxruntime adds up in another order than torch; more than this is another function.
 TOLERANCE = 1e-4

@@ -17,7 +17,7 @@ from student.classification.runs import RunDescription, digest_of_weights, load_
 from student.core.backbones import to_channels_last
 from student.core.fit import fit
 from student.core.runs import is_finished, read_description
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 
 NETWORK = "network"  # folder of the larger network in an experiment's
 # The settings that say which labels are seen.

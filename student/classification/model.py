@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from student.classification.config import TORCHVISION, StudentConfig
 from student.core.backbones import IMAGENET_MEAN, IMAGENET_STD, network_errors, require_weights
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 from student.core.stages import Stage, inner_stages, inputs_of, outputs_of
 
 AUXILIARY = ("googlenet", "inception_v3")  # of torchvision's

@@ -6,7 +6,7 @@ from typing import Any
 
 from student.classification.config import StudentConfig
 from student.core.fit import fit
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 
 # The schedule that MaKD and LaViD share.
 _PUBLISHED: dict[str, Any] = {

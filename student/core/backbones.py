@@ -13,7 +13,7 @@ from torch import nn
 
 from storage.hub import HubUnreachable, find_on_hub
 from student.core.convolution import take_strides_first, use_matrix_products
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 
 Network = TypeVar("Network", bound=nn.Module)
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # of timm's models on the Hub

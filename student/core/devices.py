@@ -20,7 +20,8 @@ from storage.platform.allocator import keep_freed_memory
 from storage.platform.crashes import CRASHES, telling_crash
 from storage.platform.processes import serve_parent
 from student.core.processor import usable_precision, use_threads
-from student.core.settings import ConfigInvalid, TrainingConfig
+from student.core.setting_errors import ConfigInvalid
+from student.core.settings import TrainingConfig
 
 
 def launch(config: TrainingConfig, work: Callable[[Fabric], None]) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 
 
 def fit(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from student.core.fit import fit
-from student.core.settings import ConfigInvalid, TrainingConfig
+from student.core.setting_errors import ConfigInvalid
+from student.core.settings import TrainingConfig
 
 AnyConfig = TypeVar("AnyConfig", bound=TrainingConfig)
 

@@ -23,7 +23,8 @@ from student.core.files import digest_of_file, write_json, writing
 from student.core.progress import ImageBar, note
 from student.core.runs import DESCRIPTION, RESULT, WEIGHTS, write_weights
 from student.core.schedule import NETWORK, batches, build_optimizer, build_scheduler, derive_seed
-from student.core.settings import ConfigInvalid, TrainingConfig
+from student.core.setting_errors import ConfigInvalid
+from student.core.settings import TrainingConfig
 
 # A dataclass: epoch, the losses, lr, what `measure` gives, images_per_second and seconds.
 AnyLog = TypeVar("AnyLog", bound=Any)

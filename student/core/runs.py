@@ -35,7 +35,8 @@ from student.core.files import (
     write_bytes,
     write_json,
 )
-from student.core.settings import ConfigInvalid, TrainingConfig
+from student.core.setting_errors import ConfigInvalid
+from student.core.settings import TrainingConfig
 
 WEIGHTS, DESCRIPTION, RESULT = "student.safetensors", "run.json", "result.json"
 HEADER = 1 << 24  # bytes that a file of weights may have besides them

@@ -1,19 +1,25 @@
-"""What every training run has for settings, whatever is trained: refused at the door where they make no sense."""
+"""The settings of every training run, whatever is trained, and their limits."""
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import timm
 import torch
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
-from storage.errors import InputInvalid
 from storage.text import printable
-from student.core.kinds import as_stored, describe, is_kind, kinds_of
+from student.core.setting_errors import ConfigInvalid, config_invalid
 
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "multistep", "poly", "tanh"]
@@ -22,86 +28,88 @@ Accelerator = Literal["cpu", "cuda", "mps"]
 OnError = Literal["refuse", "drop"]
 
 
-class ConfigInvalid(InputInvalid):
-    """A setting cannot be used; the message says which, why and what to do."""
+def _as_given(value: object, check: ValidatorFunctionWrapHandler) -> object:
+    """`value`, once it is checked: 1 stays 1, as in the names of run folders."""
+    check(value)
+    return value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingConfig:
-    """One training run. Sizes are in pixels, `warmup` and `milestones` in epochs, `batch_size` is over all devices.
+Number = Annotated[float, WrapValidator(_as_given)]
 
-    The seed decides the initialisation, the order of the images and everything else that is drawn.
+
+class TrainingConfig(BaseModel):
+    """One training run. Sizes are in pixels, `warmup` and `milestones` in epochs.
+
+    Raises ConfigInvalid, of one line, for values of other types and beyond the limits.
     """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
     # How a run is computed and saved, not what it learns: a run may be resumed with other values of these.
     EXECUTION_SETTINGS: ClassVar[frozenset[str]] = frozenset({"accelerator", "devices", "threads", "checkpoint_every"})
-    # What a setting may be, where that is a word.
-    CHOICES: ClassVar[Mapping[str, Sequence[str | None]]] = {
-        "optimizer": get_args(Optimizer),
-        "schedule": get_args(Schedule),
-        "precision": get_args(Precision),
-        "accelerator": get_args(Accelerator),
-        "missing_answers": get_args(OnError),
-        "damaged_images": get_args(OnError),
-    }
 
-    backbone: str
-    image_size: int
-    epochs: int
-    pretrained: bool = False
-    seed: int = 0
+    backbone: str = Field(description="name of a timm model")
+    image_size: int = Field(ge=1, description="side of what the network is shown, in pixels")
+    epochs: int = Field(ge=1, description="passes over the training images")
+    pretrained: bool = Field(default=False, description="start from timm's pretrained weights")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=1 << 63,
+        description="decides the initialisation, the order of the images and all other draws",
+    )
 
-    method: str  # what is learnt besides the labels
-    alpha: float | None = None  # weight of the aspects; None: the method's own, 0: nothing is learnt from answers
-    question_count: int | None = None  # of all questions, so many drawn by the seed; None: all
-    without_group: str | None = None  # a group of questions that is left out
-    missing_answers: OnError = "refuse"
-    damaged_images: OnError = "refuse"
-    train_fraction: float = 1.0  # of the training images, drawn by the seed
+    method: str = Field(description="what is learned besides the labels")
+    alpha: Number | None = Field(
+        default=None, ge=0, description="weight of the aspects; null: the method's own, 0: answers are not used"
+    )
+    question_count: int | None = Field(
+        default=None, ge=1, description="number of questions, drawn by the seed; null: all"
+    )
+    without_group: str | None = Field(default=None, description="a group of questions that is left out")
+    missing_answers: OnError = Field(default="refuse", description="what to do with images without an answer")
+    damaged_images: OnError = Field(default="refuse", description="what to do with images that cannot be read")
+    train_fraction: Number = Field(
+        default=1.0, gt=0, le=1, description="share of the training images, drawn by the seed"
+    )
 
-    batch_size: int = 64
-    optimizer: Optimizer = "sgd"
-    lr: float = 0.1
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 5e-4
-    schedule: Schedule = "cosine"
-    warmup: int = 0
-    milestones: tuple[int, ...] = ()
-    decay_rate: float = 0.1
-    clip_norm: float | None = None  # of the gradient
+    batch_size: int = Field(default=64, ge=1, description="images of an update, over all devices")
+    optimizer: Optimizer = Field(default="sgd", description="sgd or adamw")
+    lr: Number = Field(default=0.1, gt=0, description="learning rate after the warm-up")
+    momentum: Number = Field(default=0.9, ge=0, lt=1, description="of sgd")
+    nesterov: bool = Field(default=False, description="Nesterov's momentum, of sgd")
+    weight_decay: Number = Field(default=5e-4, ge=0, description="of all weights; with adamw not of norms and biases")
+    schedule: Schedule = Field(default="cosine", description="how the learning rate falls")
+    warmup: int = Field(default=0, ge=0, description="epochs in which the learning rate rises")
+    milestones: tuple[int, ...] = Field(default=(), description="epochs at which schedule multistep lowers the rate")
+    decay_rate: Number = Field(default=0.1, description="factor of the rate at each milestone")
+    clip_norm: Number | None = Field(default=None, gt=0, description="largest norm of the gradient; null: any")
 
-    flip: float = 0.5
-    color_jitter: float = 0.0
+    flip: Number = Field(default=0.5, ge=0, le=1, description="probability of a horizontal flip")
+    color_jitter: Number = Field(
+        default=0.0, ge=0, le=1, description="strength of random brightness, contrast and saturation"
+    )
 
-    accelerator: Accelerator = "cpu"
-    devices: int = 1
-    precision: Precision = "32-true"
-    threads: int | None = None  # of each CPU process; None: see student/core/processor.py
-    checkpoint_every: int = 1
+    accelerator: Accelerator = Field(default="cpu", description="cpu, cuda or mps")
+    devices: int = Field(default=1, ge=1, description="devices to train on, each in a process of its own")
+    precision: Precision = Field(default="32-true", description="32-true, or bf16-mixed")
+    threads: int | None = Field(
+        default=None, ge=1, description="of each CPU process; null: OMP_NUM_THREADS, or as many as it has CPUs"
+    )
+    checkpoint_every: int = Field(default=1, ge=1, description="epochs between two checkpoints")
 
-    def __post_init__(self) -> None:
-        own: Any = type(self)
-        for name, kind in kinds_of(own).items():
-            if not is_kind(value := getattr(self, name), kind):
-                raise ConfigInvalid(f"{name} is {_short(value)}; it must be {describe(kind)}")
-        for name, values in self.CHOICES.items():
-            if (value := getattr(self, name)) not in values:
-                raise ConfigInvalid(f"{name} {_short(value)} is unknown; use one of {', '.join(map(repr, values))}")
-        for name in ("image_size", "epochs", "batch_size", "devices", "checkpoint_every"):
-            self.require(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("weight_decay", "warmup", "color_jitter", "seed"):
-            self.require(getattr(self, name) >= 0, name, "at least 0")
-        self.require(self.seed < 1 << 63, "seed", "below 2^63")
-        self.require(0 <= self.momentum < 1, "momentum", "at least 0 and below 1")
-        self.require(self.lr > 0, "lr", "above 0")
-        self.require(0 < self.train_fraction <= 1, "train_fraction", "above 0 and at most 1")
-        self.require(self.alpha is None or self.alpha >= 0, "alpha", "at least 0")
-        self.require(self.question_count is None or self.question_count >= 1, "question_count", "at least 1")
-        self.require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", "above 0")
-        self.require(0 <= self.flip <= 1, "flip", "between 0 and 1")
-        self.require(self.color_jitter <= 1, "color_jitter", "at most 1")
-        self.require(self.warmup < self.epochs, "warmup", f"below epochs ({self.epochs})")
+    if not TYPE_CHECKING:  # type checkers know the fields
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise config_invalid(type(self).model_fields, values, error) from error
+
+    @model_validator(mode="after")
+    def _check_training(self) -> Self:
+        if self.warmup >= self.epochs:
+            raise ConfigInvalid(f"warmup is {self.warmup}; it must be below epochs ({self.epochs})")
         if self.schedule == "multistep" and not self.milestones:
             raise ConfigInvalid(
                 "schedule 'multistep' has no milestones; give them, e.g. --set 'milestones=[150,180,210]'"
@@ -110,10 +118,7 @@ class TrainingConfig:
             raise ConfigInvalid("nesterov needs a momentum above 0; give one, or --set nesterov=false")
         if self.batch_size % self.devices:
             raise ConfigInvalid(f"batch_size {self.batch_size} does not divide among {self.devices} devices")
-
-    def require(self, holds: bool, name: str, wanted: str) -> None:
-        if not holds:
-            raise ConfigInvalid(f"{name} is {getattr(self, name)}; it must be {wanted}")
+        return self
 
     def effective(self) -> Self:
         """The same run without the settings that its method makes no use of."""
@@ -121,13 +126,13 @@ class TrainingConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` reads them back."""
-        values = dataclasses.asdict(self)
+        values = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The config of a mapping, e.g. parsed JSON or YAML. Raises ConfigInvalid for a name that does not exist."""
-        known = [field.name for field in dataclasses.fields(cls)]
+        known = list(cls.model_fields)
         for name in values:
             if name not in known:
                 shown = printable(str(name), 60)
@@ -146,9 +151,10 @@ class TrainingConfig:
         Raises ConfigInvalid."""
         if not isinstance(values, Mapping):
             raise ConfigInvalid("config holds no settings")
-        own: Any = cls
-        kinds = kinds_of(own)
-        return cls.from_dict({name: as_stored(value, kinds[name]) for name, value in values.items() if name in kinds})
+        fields = cls.model_fields
+        return cls.from_dict(
+            {name: _as_stored(value, fields[name].annotation) for name, value in values.items() if name in fields}
+        )
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide what is learned; two runs that agree on them are the same run."""
@@ -158,8 +164,13 @@ class TrainingConfig:
         return self.from_dict(self.to_dict() | changes)
 
 
-def _short(value: object) -> str:
-    return printable(repr(value), 80)
+def _as_stored(value: object, annotation: Any) -> object:
+    """A value of a run folder as release 0.1.0 understood it, which took other types as well."""
+    if annotation is bool:
+        return bool(value)
+    if annotation is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
 
 
 def present_accelerator() -> Accelerator:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 
 
 @contextmanager

@@ -2,68 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
 
 from student.core.fit import fit
-from student.core.settings import ConfigInvalid, TrainingConfig, require_timm
+from student.core.setting_errors import ConfigInvalid
+from student.core.settings import Number, TrainingConfig, require_timm
 
 DetectorName = Literal["faster-rcnn", "fcos", "retinanet"]
 # What is learnt from answers: nothing, those about images, those about boxes, or both.
 DetectionMethod = Literal["base", "image", "box", "both"]
+Stride = Literal[2, 4, 8, 16, 32]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorConfig(TrainingConfig):
     """One detector's training run.
 
     `image_size` is the longer side of what the network sees, in training and afterwards. Its pyramid has a level for
-    each resolution of the backbone from `finest_stride` pixels a place on. Anchors are `anchor_scale` times their
-    level's stride wide; None leaves torchvision's own (8, and 4 for retinanet). Weights of the aspects in the loss are
-    `alpha` for boxes and `image_alpha` for images.
+    each resolution of the backbone from `finest_stride` pixels a place on.
     """
 
     EXECUTION_SETTINGS: ClassVar[frozenset[str]] = TrainingConfig.EXECUTION_SETTINGS | {"watch", "watch_every"}
-    CHOICES: ClassVar[Mapping[str, Sequence[str | None]]] = {
-        **TrainingConfig.CHOICES,
-        "detector": get_args(DetectorName),
-        "method": get_args(DetectionMethod),
-    }
 
-    detector: DetectorName = "faster-rcnn"
-    finest_stride: int = 4
-    channels: int = 256  # of the pyramid
-    hidden: int = 1024  # of faster-rcnn's box head
-    anchor_scale: float | None = None
-    proposals: int = 1000  # of an image that faster-rcnn's box head looks at; twice as many while it is trained
-    sampled_proposals: int = 512  # of them, those whose losses count
+    detector: DetectorName = Field(default="faster-rcnn", description="torchvision's detector")
+    finest_stride: Stride = Field(default=4, description="pixels a place of the pyramid's finest level")
+    channels: int = Field(default=256, ge=1, description="channels of the pyramid")
+    hidden: int = Field(default=1024, ge=1, description="width of faster-rcnn's box head")
+    anchor_scale: Number | None = Field(
+        default=None, gt=0, description="width of anchors in strides of their level; null: 8, and 4 for retinanet"
+    )
+    proposals: int = Field(
+        default=1000, ge=1, description="proposals of an image for faster-rcnn's box head; twice as many in training"
+    )
+    sampled_proposals: int = Field(default=512, ge=1, description="proposals of an image whose losses count")
 
-    method: DetectionMethod = "box"
-    alpha: float | None = 1.0
-    image_alpha: float = 1.0
-    shuffled: bool = False  # control: every box, and every image, gets the answers about another one
-    crop: bool = False  # random parts of the image with at least one box in them, as SSD is trained (arXiv 1512.02325)
+    method: DetectionMethod = Field(default="box", description="answers that are learned: about images, boxes or both")
+    alpha: Number | None = Field(default=1.0, ge=0, description="weight of the aspects of boxes")
+    image_alpha: Number = Field(default=1.0, ge=0, description="weight of the aspects of images")
+    shuffled: bool = Field(
+        default=False, description="control: every box, and every image, gets the answers about another one"
+    )
+    crop: bool = Field(default=False, description="random crops with at least one box, as for SSD (arXiv 1512.02325)")
 
-    score_threshold: float = 0.05
-    nms_threshold: float = 0.5
-    detections: int = 100  # of an image, at most
+    score_threshold: Number = Field(default=0.05, ge=0, le=1, description="lowest score of a box that is found")
+    nms_threshold: Number = Field(default=0.5, ge=0, le=1, description="overlap above which the lower score is dropped")
+    detections: int = Field(default=100, ge=1, description="boxes of an image, at most")
 
-    watch: str | None = None  # a split whose mAP is measured while training
-    watch_every: int = 1  # epochs
+    watch: str | None = Field(default=None, description="a split whose mAP is measured while training")
+    watch_every: int = Field(default=1, ge=1, description="epochs between two such measurements")
 
-    def __post_init__(self) -> None:
-        TrainingConfig.__post_init__(self)
-        for name in ("channels", "hidden", "proposals", "sampled_proposals", "detections", "watch_every"):
-            self.require(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("score_threshold", "nms_threshold"):
-            self.require(0 <= getattr(self, name) <= 1, name, "between 0 and 1")
-        self.require(self.image_alpha >= 0, "image_alpha", "at least 0")
-        self.require(self.anchor_scale is None or self.anchor_scale > 0, "anchor_scale", "above 0")
-        self.require(self.finest_stride in (2, 4, 8, 16, 32), "finest_stride", "2, 4, 8, 16 or 32")
+    @model_validator(mode="after")
+    def _check_detector(self) -> Self:
         if self.detector != "faster-rcnn" and self.channels % 32:
             raise ConfigInvalid(f"channels is {self.channels}; {self.detector} wants a multiple of 32")
         require_timm(self.backbone, self.pretrained)
+        return self
 
     @property
     def box_alpha(self) -> float:

@@ -21,7 +21,7 @@ from storage.datasets import DatasetInvalid, open_detection_dataset
 from storage.datasets.scenes.detection import write_detection_scenes
 from storage.errors import AspectsError
 from student.core.files import RunInvalid
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 from tests.flows.hosts import Notes, plain_host
 from tests.flows.work.engines import use_engine
 

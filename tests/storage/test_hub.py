@@ -18,7 +18,7 @@ from storage.datasets.hugging_face.dataset import hugging_face_dataset
 from storage.hub import HubUnreachable, find_on_hub
 from student.classification.config import StudentConfig
 from student.classification.model import create_network
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 from student.detection.config import DetectorConfig
 from student.detection.networks import build_network
 

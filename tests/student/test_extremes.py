@@ -19,7 +19,7 @@ from student.classification.objective import Objective
 from student.classification.training import train
 from student.classification.usefulness import answers_uses
 from student.core.examples import ExamplesInvalid
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 
 Case = tuple[FileDataset, Answers, dict[str, object]]
 

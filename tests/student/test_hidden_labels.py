@@ -19,7 +19,7 @@ from student.classification.runs import load_run
 from student.classification.splits import visible_labels
 from student.classification.training import train
 from student.classification.usefulness import answers_uses
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 from tests.student.conftest import answers_for
 
 # Every one, in groups that are trained at once.

@@ -1,4 +1,3 @@
-import dataclasses
 import math
 
 import pytest
@@ -104,7 +103,7 @@ def test_jitter_is_torchvisions_with_a_factor_for_each_image() -> None:
 
 @pytest.mark.parametrize("policy", ["trivial", "rand"])
 def test_policies_treat_each_image_on_its_own(config: StudentConfig, policy: str) -> None:
-    config = dataclasses.replace(config, policy=policy, crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0.0)
+    config = config.replace(policy=policy, crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0.0)
     torch.manual_seed(0)
     batch = Augmenter(config, (0.5,) * 3, (0.25,) * 3)([random_image(32, 32)] * 12, draws(), CPU)
     assert len({tuple(one.flatten().tolist()) for one in batch}) > 3

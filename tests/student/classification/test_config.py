@@ -4,7 +4,7 @@ import pytest
 
 from student.classification.config import StudentConfig
 from student.classification.recipes import recipe
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 
 
 def test_json_round_trip() -> None:

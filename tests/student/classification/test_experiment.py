@@ -13,12 +13,13 @@ from storage.questions import AspectQuestion, QuestionSet
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
 from student.classification.experiment import METRICS, run_experiment
-from student.classification.grid import Cell, StudentGrid
+from student.classification.grid import StudentGrid
 from student.classification.plots import plot_features
 from student.classification.runs import EpochLog, load_run
+from student.core.grid import Cell
 from student.core.plots import plot_results
 from student.core.results import paired_difference, summarise
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 
 
 class Stopped(Exception):
@@ -136,13 +137,8 @@ def test_a_stopped_experiment_goes_on_and_a_grown_one_trains_what_is_new(
 
 def test_a_larger_network_is_trained_first_and_learnt_from(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
-<<<<<<< HEAD:tests/student/core/test_experiment.py
 ) -> None:
-    grid = Grid(
-=======
-):
     grid = StudentGrid(
->>>>>>> c89a0b1 (Make classification and detection siblings that share a core):tests/student/classification/test_experiment.py
         settings=config.replace(val_fraction=0.0).to_dict(),
         axes={"method": ["kd", "lskd+makd"]},
         seeds=[0],

@@ -12,7 +12,7 @@ from student.classification.model import build_student
 from student.classification.runs import RunDescription
 from student.classification.training import train
 from student.core.files import RunInvalid
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 
 CPU = torch.device("cpu")
 

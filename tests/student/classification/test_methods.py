@@ -4,7 +4,7 @@ import torch
 from student.classification.config import StudentConfig
 from student.classification.methods import METHODS, MethodUnknown, method_named
 from student.classification.recipes import RECIPES, recipe
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 from tests.conftest import PROJECT
 
 

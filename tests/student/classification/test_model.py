@@ -4,7 +4,7 @@ import torch
 from student.classification.config import STUDENTS, StudentConfig
 from student.classification.model import build_student, without_aspects
 from student.classification.recipes import recipe
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 from student.core.stages import Stage, inner_stages
 
 FAMILIES = ["test_resnet", "test_vit", "test_efficientnet", "test_convnext"]

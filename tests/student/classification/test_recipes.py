@@ -1,7 +1,7 @@
 import pytest
 
 from student.classification.recipes import RECIPES, recipe
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -10,7 +10,7 @@ from student.classification import trainable
 from student.classification.config import StudentConfig
 from student.classification.trainable import require_trainable
 from student.core import devices
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 
 KINDS = ("base", "makd-dual", "recommended", "recommended-classes")
 

@@ -23,7 +23,7 @@ from student.core import devices
 from student.core.examples import ExamplesInvalid
 from student.core.files import RunInvalid
 from student.core.loop import TrainingDiverged
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 from tests.student.conftest import answers_for
 
 PROJECT = Path(__file__).parents[3]

@@ -10,7 +10,7 @@ import pytest
 from student.classification.config import StudentConfig
 from student.classification.grid import StudentGrid
 from student.classification.recipes import RECIPES, recipe, recipe_settings
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 from student.detection.config import DetectorConfig, detection_recipe
 from student.detection.experiment import DetectorGrid
 
@@ -70,13 +70,8 @@ def test_what_somebody_has_set_is_refused(given: dict[str, Any], message: str) -
         recipe("small", **given)
 
 
-<<<<<<< HEAD
 def test_the_cells_of_an_experiment_fit_too(tmp_path: Path) -> None:
-    grid = Grid(
-=======
-def test_the_cells_of_an_experiment_fit_too(tmp_path: Path):
     grid = StudentGrid(
->>>>>>> c89a0b1 (Make classification and detection siblings that share a core)
         recipe=recipe_settings("small"),
         settings={},
         axes={"epochs": [1, 30], "method": ["base"]},

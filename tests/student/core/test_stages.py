@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 from student.core.stages import Stage, inner_stages
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from student.classification.config import StudentConfig
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 from student.detection.config import DETECTION_RECIPES, DetectorConfig, detection_recipe
 
 
@@ -22,7 +22,7 @@ def test_recipes_are_configs_that_survive_json(name: str) -> None:
         ({"detector": "yolo"}, "detector 'yolo' is unknown; use one of 'faster-rcnn', 'fcos', 'retinanet'"),
         ({"method": "makd"}, "method 'makd' is unknown; use one of 'base', 'image', 'box', 'both'"),
         ({"channels": 40, "detector": "fcos"}, "channels is 40; fcos wants a multiple of 32"),
-        ({"finest_stride": 3}, "finest_stride is 3; it must be 2, 4, 8, 16 or 32"),
+        ({"finest_stride": 3}, "finest_stride 3 is unknown; use one of 2, 4, 8, 16, 32"),
         ({"image_alpha": -1.0}, "image_alpha is -1.0; it must be at least 0"),
         ({"score_threshold": 2.0}, "score_threshold is 2.0; it must be between 0 and 1"),
         ({"optimizer": None}, "optimizer None is unknown; use one of 'sgd', 'adamw'"),
@@ -60,4 +60,4 @@ def test_settings_that_a_method_makes_no_use_of_do_not_tell_runs_apart() -> None
 def test_both_kinds_of_student_share_their_settings() -> None:
     shared = {"backbone", "image_size", "epochs", "alpha", "lr", "seed", "question_count", "train_fraction"}
     for kind in (DetectorConfig, StudentConfig):
-        assert shared <= set(kind.__dataclass_fields__)
+        assert shared <= set(kind.model_fields)

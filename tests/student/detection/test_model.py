@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 from student.detection.config import DetectorConfig, detection_recipe
 from student.detection.model import Detector, build_detector, step_losses, without_aspects
 

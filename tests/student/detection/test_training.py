@@ -10,7 +10,7 @@ from storage.datasets import DetectionDataset
 from student.classification.runs import load_run
 from student.core.files import RunInvalid
 from student.core.loop import TrainingDiverged
-from student.core.settings import ConfigInvalid
+from student.core.setting_errors import ConfigInvalid
 from student.detection.config import DetectorConfig
 from student.detection.evaluate import evaluate_detector, read_detection_evaluation
 from student.detection.examples import DetectionAnswers
