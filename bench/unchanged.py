@@ -2,9 +2,9 @@
 
 python bench/unchanged.py --images 50000 --questions 20 --old ../wt-old
 
-Answers go into the store without a model: random log-probabilities. `aspects extract` then runs without recorded sizes and
-modification times (cold), again with them (warm), and with --verify; `--old` runs that release twice on the same store.
-Bytes are those of system calls (rchar in /proc/self/io), Python's own modules included: `command_mb` is what
+Answers go into the store without a model: random log-probabilities. `aspects extract` then runs without recorded sizes
+and modification times (cold), again with them (warm), and with --verify; `--old` runs that release twice on the same
+store. Bytes are those of system calls (rchar in /proc/self/io), Python's own modules included: `command_mb` is what
 `aspects --version` reads.
 """
 
@@ -64,6 +64,7 @@ def main() -> None:
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     images, questions, store = folder / "images", folder / "questions.yaml", folder / "store"
+    print("writing images and answers", file=sys.stderr)
     write_images(images, options.images, options.bytes)
     write_questions(questions, options.questions)
     shards = write_answers(images, questions, store)

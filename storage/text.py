@@ -20,6 +20,15 @@ def printable(text: str, limit: int | None = None) -> str:
     return safe if limit is None or len(safe) <= limit else f"{safe[: limit - 1]}…"
 
 
+def is_unicode(text: str) -> bool:
+    """Whether it can be written: half of a pair of surrogates, which JSON can hold, cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _escaped(character: str) -> str:
     if character in ALLOWED or unicodedata.category(character) not in UNSAFE:
         return character

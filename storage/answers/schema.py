@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -209,13 +210,14 @@ def parse_shard(data: bytes, texts: Collection[str] | None = None) -> StoredShar
     Raises VersionUnsupported for a newer schema version. For damage whatever pyarrow raises, and ValueError for files
     that are no shard, values that are no log-probabilities and contents that are not those of their digests.
     """
-    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    # Threads and read-ahead cost more than they save in a file of this size.
+    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True, pre_buffer=False)
     metadata = file.metadata.metadata or {}
     header = _header_of(metadata)
     questions = header.questions.questions
     keys = tuple(question.key for question in questions if texts is None or question.text in texts)
     fields = [*IMAGE_FIELDS, *(BOX_FIELDS if "box_id" in file.schema_arrow.names else ())]
-    table = file.read(columns=[*(field.name for field in fields), *keys])
+    table = file.read(columns=[*(field.name for field in fields), *keys], use_threads=False)
     _check_columns(table, fields, keys)
     answers = from_table(table, keys)
     check_values(header, answers)
@@ -228,21 +230,23 @@ def parse_shard(data: bytes, texts: Collection[str] | None = None) -> StoredShar
 def from_table(table: pa.Table, keys: Sequence[str]) -> ShardAnswers:
     """The inverse of `to_table` for the columns of `keys`, which are found by name; null becomes NaN."""
     columns = {name: table.column(name).to_pylist() for name in table.column_names if name not in keys}
-    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    image_ids = columns["image_id"]
+    boxes: list[Any] = [None] * table.num_rows
+    if "box" in columns:
+        image_ids = [f"{name}{BOX_MARK}{number}" for name, number in zip(image_ids, columns["box_id"], strict=True)]
+        boxes = [tuple(box[side] for side in SIDES) for box in columns["box"]]
+    described = zip(image_ids, columns["split"], columns["label"], columns["label_name"], boxes, strict=True)
+    yes, no = _answer_matrices(table, keys)
     return ShardAnswers(
-        records=[_record(row) for row in rows],
+        records=[
+            ImageRecord(image_id=image_id, split=split, label=label, label_name=label_name, box=box)
+            for image_id, split, label, label_name, box in described
+        ],
         image_sha256=columns["image_sha256"],
         errors=columns["error"],
-        yes=_answer_matrix(table, keys, "yes"),
-        no=_answer_matrix(table, keys, "no"),
+        yes=yes,
+        no=no,
     )
-
-
-def _record(row: Mapping[str, Any]) -> ImageRecord:
-    image_id, box = row["image_id"], row.get("box")
-    if box is not None:
-        image_id, box = f"{image_id}{BOX_MARK}{row['box_id']}", tuple(box[side] for side in SIDES)
-    return ImageRecord(image_id=image_id, split=row["split"], label=row["label"], label_name=row["label_name"], box=box)
 
 
 def _header_of(metadata: Mapping[bytes, bytes]) -> AnswerHeader:
@@ -255,6 +259,12 @@ def _header_of(metadata: Mapping[bytes, bytes]) -> AnswerHeader:
     copy = None if arrow is None else pa.ipc.read_schema(pa.BufferReader(base64.b64decode(arrow))).metadata
     if copy is not None and copy.get(METADATA_KEY, document) != document:
         raise ValueError("its two copies of the metadata differ")
+    return _parsed_header(document)
+
+
+@lru_cache(maxsize=8)
+def _parsed_header(document: bytes) -> AnswerHeader:
+    """All shards of a directory have the same one."""
     return AnswerHeader.from_json(json.loads(document))
 
 
@@ -271,10 +281,11 @@ def _check_columns(table: pa.Table, fields: Sequence[pa.Field], keys: Sequence[s
             raise ValueError(f"column '{field.name}' has no value in some rows")
 
 
-def _answer_matrix(table: pa.Table, keys: Sequence[str], part: str) -> NDArray[np.float32]:
-    matrix = np.empty((table.num_rows, len(keys)), np.float32)
+def _answer_matrices(table: pa.Table, keys: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """`yes` and `no`, each [I, Q]."""
+    yes, no = (np.empty((table.num_rows, len(keys)), np.float32) for _ in range(2))
     for column, key in enumerate(keys):
         # `flatten` hands the struct's own nulls down to its fields; `field` would not.
         fields = table.column(key).combine_chunks().flatten()
-        matrix[:, column] = fields[0 if part == "yes" else 1].to_numpy(zero_copy_only=False)
-    return matrix
+        yes[:, column], no[:, column] = (field.to_numpy(zero_copy_only=False) for field in fields)
+    return yes, no

@@ -11,7 +11,7 @@ from storage.datasets.base import Corners, DatasetInvalid, ImageRecord
 from storage.datasets.detection import Box, DetectionDataset, checked_box, image_record
 from storage.datasets.files import counted, listing
 from storage.datasets.image_size import Size, StoredSize
-from storage.text import printable
+from storage.text import is_unicode, printable
 
 TRAIN = "train"
 
@@ -196,15 +196,6 @@ def inside(root: Path, folder: Path, named: str, where: str) -> Path:
             "name files relative to the dataset's folder, without '..'"
         )
     return path if path.is_relative_to(root) else root / path.relative_to(root.absolute())
-
-
-def is_unicode(text: str) -> bool:
-    """Whether it can be written: half of a pair of surrogates, which JSON can hold, cannot."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def shown(corners: Corners) -> str:

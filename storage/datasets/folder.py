@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,11 +18,11 @@ from storage.datasets.files import (
     listing,
     missing_classes,
 )
-from storage.text import printable
+from storage.text import is_unicode, printable
 
 EXPECTED = "expected SPLIT/CLASS/FILE, e.g. train/daisy/001.jpg"
 
-Found = dict[str, list[Path]]  # the images of each class folder of a split
+Found = dict[str, list[str]]  # the image ids in each class folder of a split
 
 
 def image_folder(root: Path, *, name: str | None = None) -> FileDataset:
@@ -51,10 +52,10 @@ def image_folder(root: Path, *, name: str | None = None) -> FileDataset:
     for split, labelled in found.items():
         for label_name in sorted(labelled):
             label = UNKNOWN if split == UNLABELLED else classes.index(label_name)
-            for path in labelled[label_name]:
-                image_id = _id_of(path, root)
+            for image_id in labelled[label_name]:
+                _require_unicode(image_id, root)
                 records.append(ImageRecord(image_id=image_id, split=split, label=label, label_name=label_name))
-                paths[image_id] = path
+                paths[image_id] = Path(os.path.join(root, image_id))
     return FileDataset(
         name=name or root.resolve().name,
         class_names=tuple(classes),
@@ -140,14 +141,14 @@ def _read_split(root: Path, split: str, folder: str, skipped: Skipped) -> Found:
     Raises DatasetInvalid for a class folder of a usual split whose files are no images.
     """
     if split == UNLABELLED:
-        return {"": images_below(root / folder, root, skipped)}
+        return {"": images_below(folder, root, skipped)}
     labelled: Found = {}
     for name, kind in sorted(entries(root / folder)):
         if kind != "folder":
             skipped.suffixes[Path(name).suffix.lower()] += 1
             continue
         aside = Skipped()
-        labelled[name] = images_below(root / folder / name, root, aside)
+        labelled[name] = images_below(f"{folder}/{name}", root, aside)
         if aside and not labelled[name] and split in USUAL_SPLITS:
             raise DatasetInvalid(
                 f"class folder {root / folder / name} has no images: {'; '.join(aside.notes())}; convert the files to "
@@ -170,10 +171,6 @@ def _refuse_two_spellings(classes_of: Mapping[str, Iterable[str]]) -> None:
                 )
 
 
-def _id_of(path: Path, root: Path) -> str:
-    image_id = path.relative_to(root).as_posix()
-    try:
-        image_id.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise DatasetInvalid(f"file name {printable(image_id)!r} in {root} is not UTF-8; rename the file") from error
-    return image_id
+def _require_unicode(image_id: str, root: Path) -> None:
+    if not is_unicode(image_id):
+        raise DatasetInvalid(f"file name {printable(image_id)!r} in {root} is not UTF-8; rename the file")

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from storage.datasets.base import Corners, DatasetInvalid
-from storage.datasets.builder import is_unicode
 from storage.datasets.image_size import Size
 from storage.documents import DocumentInvalid, read_json
-from storage.text import printable
+from storage.text import is_unicode, printable
 
 LARGEST = 2 << 30  # bytes: COCO's own largest file has 450 MB
 NEEDED = {

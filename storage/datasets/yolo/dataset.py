@@ -16,14 +16,13 @@ from storage.datasets.builder import (
     NOT_THERE,
     DetectionBuilder,
     inside,
-    is_unicode,
 )
 from storage.datasets.detection import Box, DetectionDataset, checked_box
 from storage.datasets.files import IMAGE_SUFFIXES, is_visible
 from storage.datasets.image_size import Size, read_sizes
 from storage.datasets.yolo.labels import LabelLine, LabelReader, keypoint_values
 from storage.documents import DocumentInvalid, read_text, read_yaml
-from storage.text import printable
+from storage.text import is_unicode, printable
 
 FILES = ("data.yaml", "dataset.yaml", "config.yaml")
 EXPECTED = "expected data.yaml with train, val and names, images in images/, boxes in labels/"

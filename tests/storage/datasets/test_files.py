@@ -119,7 +119,7 @@ def test_folders_nested_without_end_are_refused(tmp_path: Path) -> None:
     deep = tmp_path.joinpath("train", "daisy", *("a" * 60))
     deep.mkdir(parents=True)
     with pytest.raises(DatasetInvalid, match="nested more than 50 levels deep"):
-        images_below(tmp_path / "train" / "daisy", tmp_path, Skipped())
+        images_below("train/daisy", tmp_path, Skipped())
 
 
 def test_a_long_list_of_kinds_is_cut() -> None:
