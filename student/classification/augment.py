@@ -80,7 +80,8 @@ def mix(config: StudentConfig, batch: Tensor, generator: torch.Generator) -> tup
 def normalize_pixels(pixels_BHWC: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """uint8 [B, H, W, 3] from the evaluation cache -> float32 [B, 3, H, W], normalised."""
     scaled = v2.functional.to_dtype(pixels_BHWC.permute(0, 3, 1, 2), torch.float32, scale=True)
-    return v2.functional.normalize(scaled, list(mean), list(std))
+    normalized: Tensor = v2.functional.normalize(scaled, list(mean), list(std))
+    return normalized
 
 
 def random_boxes(

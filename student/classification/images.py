@@ -65,4 +65,5 @@ def view_for_evaluation(image: Image.Image, *, resize_size: int, image_size: int
         # What is far from the middle would only be made larger and thrown away.
         image = v2.functional.center_crop(image, [min(image.height, limit), min(image.width, limit)])
     resized = v2.functional.resize(image, [resize_size], InterpolationMode.BILINEAR)
-    return v2.functional.center_crop(resized, [image_size, image_size])
+    view: Image.Image = v2.functional.center_crop(resized, [image_size, image_size])
+    return view

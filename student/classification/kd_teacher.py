@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from student.classification.config import StudentConfig
-from student.classification.model import Student
+from student.classification.model import Logits, Student
 from student.classification.runs import RunDescription, digest_of_weights, load_run
 from student.core.backbones import to_channels_last
 from student.core.fit import fit
@@ -99,4 +99,5 @@ class KDTeacher:
         if pixels_BCHW.shape[-1] != self.image_size:
             size = (self.image_size, self.image_size)
             pixels_BCHW = functional.interpolate(pixels_BCHW, size, mode="bilinear", antialias=True)
-        return self.network(pixels_BCHW.contiguous(memory_format=torch.channels_last)).class_logits_BC
+        logits: Logits = self.network(pixels_BCHW.contiguous(memory_format=torch.channels_last))
+        return logits.class_logits_BC

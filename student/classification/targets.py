@@ -43,7 +43,8 @@ Transform = Callable[[Values, ImageLabels], Values]
 
 def probability(log_odds: Values, images: ImageLabels) -> Values:
     """p(yes) of each answer, as MaKD (arXiv 2501.13341) and LaViD (arXiv 2606.27527) learn it."""
-    return expit(log_odds)
+    p_yes: Values = expit(log_odds)
+    return p_yes
 
 
 def standardize(values: Values, images: ImageLabels) -> Values:
@@ -51,7 +52,8 @@ def standardize(values: Values, images: ImageLabels) -> Values:
     the extremes makes it count for less. A column that never varies becomes 0."""
     known = values[images.trained]
     spread = np.nanstd(known, axis=0)
-    return (values - np.nanmean(known, axis=0)) / np.where(spread > 1e-6, spread, np.inf)
+    standardized: Values = (values - np.nanmean(known, axis=0)) / np.where(spread > 1e-6, spread, np.inf)
+    return standardized
 
 
 def class_mean(values: Values, images: ImageLabels) -> Values:
@@ -81,7 +83,8 @@ def shuffle(values: Values, images: ImageLabels) -> Values:
     answered = ~np.isnan(values).all(axis=1)
     members = np.flatnonzero((images.trained | (images.labels < 0)) & answered)
     order[members] = images.generator().permutation(members)
-    return values[order]
+    shuffled: Values = values[order]
+    return shuffled
 
 
 def random_uniform(values: Values, images: ImageLabels) -> Values:

@@ -24,7 +24,8 @@ def to_channels_last(student: Network) -> Network:
     """The module with its convolutions laid out and computed as CPUs with matrix units and tensor cores want them."""
     take_strides_first(student)
     use_matrix_products(student)
-    return student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    moved: Network = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
 
 
 @contextmanager

@@ -67,7 +67,8 @@ class SmallMapConv2d(nn.Conv2d):
             stride, padding = int(self.stride[0]), int(self.padding[0])
             sides = [(side + 2 * padding - self.kernel_size[0]) // stride + 1 for side in input.shape[-2:]]
             if sides[0] * sides[1] <= SMALL_MAP.get(dtype, 0):
-                output = MatrixProductConvolution.apply(input.to(dtype), self.weight.to(dtype), stride, padding)
+                apply: Any = MatrixProductConvolution.apply  # torch has no type for it
+                output = apply(input.to(dtype), self.weight.to(dtype), stride, padding)
                 assert isinstance(output, Tensor)
                 return output if self.bias is None else output + self.bias.to(dtype)[:, None, None]
         return super().forward(input)

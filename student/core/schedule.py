@@ -45,7 +45,7 @@ def build_optimizer(config: TrainingConfig, student: nn.Module) -> torch.optim.O
 
 def build_scheduler(config: TrainingConfig, optimizer: torch.optim.Optimizer, steps: int) -> Scheduler:
     """timm's schedule, a function of the number of updates alone: it has no state to save."""
-    scheduler, _ = create_scheduler_v2(
+    scheduler: Scheduler | None = create_scheduler_v2(
         optimizer,
         sched=config.schedule,
         num_epochs=config.epochs,
@@ -55,6 +55,6 @@ def build_scheduler(config: TrainingConfig, optimizer: torch.optim.Optimizer, st
         warmup_lr=config.lr / 100,
         step_on_epochs=False,
         updates_per_epoch=steps,
-    )
+    )[0]
     assert scheduler is not None, f"timm has no schedule {config.schedule}"
     return scheduler

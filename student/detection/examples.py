@@ -171,7 +171,8 @@ def shrink_longer_side(image: Image.Image, *, size: int) -> Image.Image:
     if longer <= size:
         return image
     sides = [max(1, round(side * size / longer)) for side in (image.height, image.width)]
-    return v2.functional.resize(image, sides, InterpolationMode.BILINEAR)
+    resized: Image.Image = v2.functional.resize(image, sides, InterpolationMode.BILINEAR)
+    return resized
 
 
 def _aspects(config: DetectorConfig, answers: Answers | None) -> tuple[Aspect, ...]:

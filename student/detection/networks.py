@@ -108,7 +108,7 @@ def _coarser_levels(config: DetectorConfig) -> tuple[ExtraFPNBlock | None, tuple
 def _faster_rcnn(backbone: PyramidBackbone, config: DetectorConfig, classes: int, **transform: Any) -> nn.Module:
     scale = config.anchor_scale or 8.0
     sizes = tuple((scale * stride,) for stride in backbone.strides)
-    return FasterRCNN(
+    network: nn.Module = FasterRCNN(
         backbone,
         rpn_anchor_generator=AnchorGenerator(sizes, (RATIOS,) * len(sizes)),
         rpn_pre_nms_top_n_train=2 * config.proposals,
@@ -125,12 +125,13 @@ def _faster_rcnn(backbone: PyramidBackbone, config: DetectorConfig, classes: int
         box_detections_per_img=config.detections,
         **transform,
     )
+    return network
 
 
 def _retinanet(backbone: PyramidBackbone, config: DetectorConfig, classes: int, **transform: Any) -> nn.Module:
     scale = config.anchor_scale or 4.0
     sizes = tuple(tuple(scale * stride * 2 ** (third / 3) for third in range(3)) for stride in backbone.strides)
-    return RetinaNet(
+    network: nn.Module = RetinaNet(
         backbone,
         classes,
         anchor_generator=AnchorGenerator(sizes, (RATIOS,) * len(sizes)),
@@ -139,12 +140,13 @@ def _retinanet(backbone: PyramidBackbone, config: DetectorConfig, classes: int, 
         detections_per_img=config.detections,
         **transform,
     )
+    return network
 
 
 def _fcos(backbone: PyramidBackbone, config: DetectorConfig, classes: int, **transform: Any) -> nn.Module:
     # A place's own size stands for it: what it may be responsible for follows from that.
     sizes = tuple((stride,) for stride in backbone.strides)
-    return FCOS(
+    network: nn.Module = FCOS(
         backbone,
         classes,
         anchor_generator=AnchorGenerator(sizes, ((1.0,),) * len(sizes)),
@@ -153,3 +155,4 @@ def _fcos(backbone: PyramidBackbone, config: DetectorConfig, classes: int, **tra
         detections_per_img=config.detections,
         **transform,
     )
+    return network
