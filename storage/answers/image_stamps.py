@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from storage.answers.store import AnswerDirectory
 from storage.datasets.base import ImageDataset, Stamp, StampedDataset
 from storage.errors import StorageUnavailable
-from storage.filesystem import read_file, write_whole
+from storage.filesystem import list_folder, read_file, write_whole
 
 VERSION = b"1"
 VERSION_KEY = b"aspects_image_stamps"
@@ -73,9 +73,19 @@ def is_settled(stamp: Stamp, looked_at_ns: int) -> bool:
 
 
 def read_image_stamps(directory: AnswerDirectory) -> ImageStamps:
-    """What `write_image_stamps` wrote; nothing where that cannot be read or is not valid."""
+    """What `write_image_stamps` wrote last for the directory, or else for another question set about the same images.
+    Nothing where that cannot be read or is not valid."""
+    with contextlib.suppress(StorageUnavailable):
+        beside = [info for info in list_folder(directory.filesystem, directory.parent) if info.extension == "stamps"]
+        own = [info for info in beside if info.path == directory.image_stamps_path]
+        for info in own or sorted(beside, key=lambda info: info.mtime_ns or 0)[-1:]:
+            return _read(directory, info.path)
+    return {}
+
+
+def _read(directory: AnswerDirectory, path: str) -> ImageStamps:
     try:
-        data = read_file(directory.filesystem, directory.image_stamps_path)
+        data = read_file(directory.filesystem, path)
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         if not file.schema_arrow.equals(SCHEMA, check_metadata=False):
             return {}

@@ -60,7 +60,7 @@ def remove(directories: Iterable[AnswerDirectory]) -> list[AnswerDirectory]:
     wanted = list(directories)
     removed = set()
     for directory in free(wanted):
-        for path in (directory.manifest_path, directory.reopened_path):
+        for path in (directory.manifest_path, directory.reopened_path, directory.image_stamps_path):
             directory.remove_file(path)
         directory.filesystem.delete_dir(directory.path)
         removed.add(directory.path)

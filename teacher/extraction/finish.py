@@ -35,7 +35,7 @@ def finish_plan(plan: ExtractionPlan, facts: Mapping[str, object], known: KnownA
     whole = read_shards(plan.directory, plan.header, plan.shards, plan.kept)
     complete_directory(plan.directory, plan.header, plan.shards, whole, facts)
     stamps = plan.comparison.to_record((shard.answers for shard in whole.values()), known)
-    if stamps != plan.comparison.recorded:
+    if plan.missing or stamps != plan.comparison.recorded:
         write_image_stamps(plan.directory, stamps)
     return whole
 
