@@ -34,3 +34,14 @@ def test_a_subset_is_small_when_pickled_and_reads_the_same(tmp_path: Path) -> No
     assert list(received.records) == list(dataset.records[3:5])
     for record in received.records:
         assert received.read(record.image_id) == dataset.read(record.image_id)
+
+
+def test_a_stamp_is_size_and_modification_time(tmp_path: Path) -> None:
+    path = tmp_path / "train" / "daisy" / "1.png"
+    draw(path)
+    dataset = image_folder(tmp_path)
+    found = path.stat()
+    assert dataset.stamp("train/daisy/1.png") == (found.st_size, found.st_mtime_ns, "")
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        dataset.stamp("train/daisy/1.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +133,15 @@ def test_a_subset_of_boxes_reads_the_same_in_another_process(tmp_path: Path, kin
     assert (part.name, list(part.records)) == (boxes.name, boxes.records[1:])
     image_id = boxes.records[1].image_id
     assert part.read(image_id) == boxes.read(image_id)
+
+
+def test_the_stamp_of_a_box_is_its_images_with_all_that_its_view_depends_on(tmp_path: Path) -> None:
+    boxed = dataset(tmp_path)
+    first, second = (f"a#1.png#{number}" for number in (7, 8))
+    stamp = BoxImages(boxed, BoxView()).stamp(first)
+    assert stamp[:2] == boxed.stamp("a#1.png")[:2]
+    assert stamp == BoxImages(boxed, BoxView()).stamp(second)
+    views = (BoxView(margin=0.5), BoxView(smallest=2), BoxView(kind="drawn"))
+    others = [BoxImages(boxed, view).stamp(first) for view in views]
+    resized = replace(boxed, sizes=dict.fromkeys(boxed.sizes, (41, 30)))
+    assert len({stamp, *others, BoxImages(resized, BoxView()).stamp(first)}) == 5
