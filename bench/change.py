@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from storage.datasets.scenes.scenes import DEMO_CLASSES, write_scenes
+from storage.datasets.scenes.classification import DEMO_CLASSES, write_scenes
 from storage.questions import AspectQuestion, QuestionSet, load_questions, write_questions
 
 PROJECT = Path(__file__).parents[1]

@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image
 
 from storage.datasets import image_folder
-from storage.datasets.scenes.scenes import render, sample_scene
+from storage.datasets.scenes.drawing import render
+from storage.datasets.scenes.scene import sample_scene
 from storage.images.decode import decode_image
 from storage.questions import load_questions
 from teacher.engines.config import EngineOptions, TeacherConfig, resolve, tiny_teacher

@@ -26,7 +26,7 @@ from flows.cli.selection import select_from_audit
 from flows.work.auditing import read_audit
 from storage.answers.read import find_answers, read_answers
 from storage.datasets import image_folder
-from storage.datasets.scenes.scenes import write_scenes
+from storage.datasets.scenes.classification import write_scenes
 from storage.questions import AspectQuestion, QuestionSet, load_questions, write_questions
 from student.classification.examples import TeacherAnswers
 from student.classification.experiment import run_experiment
@@ -49,7 +49,7 @@ PLANTED = {
     "amber_pair": ("Is this an amber pair?", "label leak"),
     "cedar_group": ("Does this picture belong to the class cedar group?", "label leak"),
 }
-# What the demo's classes are made of (storage/datasets/scenes/scenes.py): colour on a ground, and how many objects.
+# What the classes of storage/datasets/scenes/classification.py are made of: colour on a ground, number of objects.
 DECISIVE = {
     *("has_red", "has_yellow", "has_blue", "has_purple", "on_grass", "at_night", "is_plain", "is_gradient"),
     *("is_single", "is_pair", "more_than_two"),

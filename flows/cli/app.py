@@ -61,9 +61,9 @@ def scenes(
     ] = "classification",
 ) -> None:
     """Draw the demo dataset: little scenes whose classes differ in combinations of aspects."""
+    from storage.datasets.scenes.classification import write_scenes
     from storage.datasets.scenes.detection import write_detection_scenes
     from storage.datasets.scenes.folder import require_scenes_folder
-    from storage.datasets.scenes.scenes import write_scenes
 
     require_scenes_folder(folder)
     if task == "detection":

@@ -7,17 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.datasets.scenes.scenes import (
-    COLOURS,
-    SHAPES,
-    SIZE,
-    SIZES,
-    TEXTURES,
-    Scene,
-    ground_truth,
-    render,
-    sample_scene,
-)
+from storage.datasets.scenes.drawing import render
+from storage.datasets.scenes.scene import COLOURS, SHAPES, SIZE, SIZES, TEXTURES, Scene, ground_truth, sample_scene
 from teacher.tiny.architecture import PATCH_SIZE
 
 CHUNK = 500

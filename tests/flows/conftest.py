@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from flows.__main__ import main
-from storage.datasets.scenes.scenes import write_scenes
+from storage.datasets.scenes.classification import write_scenes
 from tests.conftest import PROJECT
 
 

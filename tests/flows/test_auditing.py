@@ -17,7 +17,7 @@ from flows.work import asking
 from flows.work.auditing import AuditSummary, TruthInvalid, audit_questions, read_truth
 from flows.work.extraction import extract_aspects
 from storage.answers.store import AnswersMissing
-from storage.datasets.scenes.scenes import write_scenes
+from storage.datasets.scenes.classification import write_scenes
 from storage.questions import load_questions
 from tests.conftest import PROJECT
 from tests.flows.hosts import plain_host

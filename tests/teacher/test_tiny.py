@@ -15,7 +15,8 @@ from PIL import Image
 from safetensors import safe_open
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from storage.datasets.scenes.scenes import ground_truth, render, sample_scene
+from storage.datasets.scenes.drawing import render
+from storage.datasets.scenes.scene import ground_truth, sample_scene
 from storage.questions import QuestionSet, load_questions
 from teacher.tiny.phrases import PROMPT, all_phrases
 from teacher.tiny.reader import Prompts

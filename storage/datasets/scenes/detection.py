@@ -1,7 +1,7 @@
-"""The demo's scenes as a detection dataset: several objects in one picture, each in a box and of a class of its own.
+"""The demo's scenes as a detection dataset: several objects in one image, each in a box and of a class of its own.
 
 What an object is, its colour on its ground says: amber is red on grass, yellow in front of a gradient, and so on, as in
-`storage/datasets/scenes/scenes.py`. Finding an object is easy; telling what it is takes both aspects at once.
+`storage/datasets/scenes/classification.py`. Finding an object is easy; telling what it is takes both aspects at once.
 """
 
 from __future__ import annotations
@@ -15,20 +15,10 @@ import numpy as np
 import polars as pl
 
 from storage.datasets.base import BOX_MARK, Corners
+from storage.datasets.scenes.classification import CLANS, FORM_COLOURS, FORM_KINDS
+from storage.datasets.scenes.drawing import object_distance, render
 from storage.datasets.scenes.folder import GROUND_TRUTH, filling
-from storage.datasets.scenes.scenes import (
-    CLANS,
-    FORM_COLOURS,
-    FORM_KINDS,
-    OUTLINE,
-    Scene,
-    SceneObject,
-    ground_truth,
-    object_distance,
-    render,
-    sample_scene,
-    visible_colours,
-)
+from storage.datasets.scenes.scene import OUTLINE, Scene, SceneObject, ground_truth, sample_scene, visible_colours
 
 COUNTS = (2, 3, 4)
 
@@ -80,10 +70,10 @@ def _write_split(root: Path, split: str, count: int, seeds: tuple[int, int]) -> 
         rng = np.random.default_rng((*seeds, number))
         kind = FORM_KINDS[number % len(FORM_KINDS)]
         scene = sample_company(rng, kind)
-        picture = render(scene, rng)
+        image = render(scene, rng)
         file_name = f"{number:04}.png"
-        picture.save(root / split / file_name)
-        images.append({"id": number, "file_name": file_name, "width": picture.width, "height": picture.height})
+        image.save(root / split / file_name)
+        images.append({"id": number, "file_name": file_name, "width": image.width, "height": image.height})
         answers.append({"image_id": f"{split}/{file_name}", **ground_truth(scene)})
         for thing in scene.objects:
             annotation = _annotation(len(annotations), number, thing, scene)

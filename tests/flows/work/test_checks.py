@@ -14,7 +14,7 @@ from flows.work.checks import RunsImpossible, check_writable, evaluation_split
 from flows.work.extraction import ExtractionSummary, extract_aspects
 from storage.datasets.base import DatasetInvalid
 from storage.datasets.folder import image_folder
-from storage.datasets.scenes.scenes import write_scenes
+from storage.datasets.scenes.classification import write_scenes
 from storage.errors import AspectsError
 from student.core.examples import ExamplesInvalid
 from student.core.files import RunInvalid

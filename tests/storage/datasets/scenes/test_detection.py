@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from storage.datasets import BoxImages, BoxView, DetectionDataset, open_detection_dataset
+from storage.datasets.scenes.classification import CLANS, FORM_KINDS, sample_form
 from storage.datasets.scenes.detection import box_of, clan_of, sample_company, write_detection_scenes
-from storage.datasets.scenes.scenes import CLANS, FORM_KINDS, SceneObject, sample_form
+from storage.datasets.scenes.scene import SceneObject
 from storage.images.decode import decode_image
 
 

@@ -1,4 +1,4 @@
-"""A folder of scenes that was killed half-way, or filled before, is filled afresh; nobody else's files are touched."""
+"""A folder of scenes that was killed half-way, or filled before, is filled again; other files are not touched."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from unittest import mock
 import pytest
 
 from storage.datasets import image_folder, open_detection_dataset
+from storage.datasets.scenes import classification
 from storage.datasets.scenes import detection as detection_scenes
-from storage.datasets.scenes import scenes
 from storage.datasets.scenes.folder import UNFINISHED, holds_rendered_scenes, require_scenes_folder
 from storage.errors import InputInvalid
 
@@ -18,7 +18,7 @@ Write = Callable[[Path, int], None]
 
 
 def write_classes(folder: Path, count: int) -> None:
-    scenes.write_scenes(folder, train_per_class=count, test_per_class=1, seed=1)
+    classification.write_scenes(folder, train_per_class=count, test_per_class=1, seed=1)
 
 
 def write_boxes(folder: Path, count: int) -> None:
@@ -43,7 +43,7 @@ def killed_after(module: object, images: int, write: Write, folder: Path) -> Non
         write(folder, 2)
 
 
-@pytest.mark.parametrize(("module", "write"), [(scenes, write_classes), (detection_scenes, write_boxes)])
+@pytest.mark.parametrize(("module", "write"), [(classification, write_classes), (detection_scenes, write_boxes)])
 def test_a_killed_command_can_be_started_again(tmp_path: Path, module: object, write: Write) -> None:
     killed_after(module, 3, write, tmp_path / "killed")
     assert not holds_rendered_scenes(tmp_path / "killed")
