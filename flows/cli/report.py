@@ -66,7 +66,7 @@ def results_rows(results: Results) -> list[dict[str, str]]:
             {
                 **varied,
                 "seeds": str(len(cell.values)),
-                **{HEADINGS[name]: _mean(results.metric(name)[index]) for name in results.metrics},
+                **{HEADINGS.get(name, name): _mean(results.metric(name)[index]) for name in results.metrics},
                 **_gain(cell.gain),
             }
         )
@@ -128,6 +128,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
     console.print(plain(f"{evaluation.dataset}, split {evaluation.split}: {evaluation.images} images{dropped}"))
     for metric, name in METRIC_NAMES.items():
         console.print(f"{name:>16}: {_percent(getattr(evaluation, metric))} %")
+    for name, value in evaluation.others.items():
+        console.print(f"{name:>16}: {value:.4g}")
     if evaluation.aspect_auroc is not None:
         console.print(f"{'aspect AUROC':>16}: {evaluation.aspect_auroc:.3f} over {len(evaluation.aspects)} questions")
     if evaluation.aspect_ece is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_accuracy
 
 from storage.answers.read import Answers
 from storage.datasets.base import UNKNOWN, ImageDataset, select
 from student.classification.augment import normalize_pixels
 from student.classification.examples import TeacherAnswers, digest_of, log_odds_of
 from student.classification.images import evaluation_cache
+from student.classification.metrics import METRICS, score_labels
 from student.classification.model import Logits, Student
 from student.classification.runs import TrainedStudent, load_run
 from student.core.aspects import yes_probability
@@ -64,14 +64,24 @@ class Evaluation:
     aspects: tuple[AspectScore, ...]
     aspect_auroc: float | None  # mean over the questions that have one
     aspect_ece: float | None
+    others: Mapping[str, float] = dataclasses.field(default_factory=dict)  # metrics without a field of their own
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """Every metric of metrics.py by its name; None for one that is newer than this evaluation."""
+        return {name: getattr(self, name, self.others.get(name)) for name in METRICS}
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        return values if self.others else {name: value for name, value in values.items() if name != "others"}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Evaluation:
         """Raises RunInvalid for what is no evaluation."""
         return parse(cls, values, Path(EVALUATION_FILE))
+
+
+OWN_FIELDS = frozenset(field.name for field in dataclasses.fields(Evaluation))
 
 
 def evaluate(
@@ -101,6 +111,7 @@ def evaluate(
     with only_user(run_dir), decoded if images is None else nullcontext(images) as images:
         logits = predict_logits(run.load(), images, accelerator, batch_size=batch_size, progress=progress)
         aspects = _score_aspects(run, dataset, images, logits, answers)
+        scores = score_labels(logits.class_logits_BC, images.labels)
         evaluation = Evaluation(
             dataset=dataset.name,
             split=split,
@@ -112,7 +123,8 @@ def evaluate(
             aspects=aspects,
             aspect_auroc=mean_of_known([score.auroc for score in aspects]),
             aspect_ece=mean_of_known([score.ece for score in aspects]),
-            **score_labels(logits.class_logits_BC, images.labels),
+            **{name: value for name, value in scores.items() if name in OWN_FIELDS},
+            others={name: value for name, value in scores.items() if name not in OWN_FIELDS},
         )
     write_json(run_dir / EVALUATION_FILE.format(split=split), evaluation.to_dict())
     return evaluation
@@ -167,23 +179,6 @@ def normalized_batches(
     for start in range(0, len(images), batch_size):
         pixels = images.stack(slice(start, start + batch_size)).to(device)
         yield normalize_pixels(pixels, student.mean, student.std).contiguous(memory_format=torch.channels_last)
-
-
-def score_labels(class_logits_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
-    """top1, top5 (top C where there are fewer classes), macro_accuracy over the classes present, and loss."""
-    classes = class_logits_NC.shape[1]
-    correct = class_logits_NC.argmax(dim=1) == labels_N
-    if classes > 1:
-        top5 = multiclass_accuracy(class_logits_NC, labels_N, classes, average="micro", top_k=min(5, classes)).item()
-    else:
-        top5 = 1.0
-    present = labels_N.unique()
-    return {
-        "top1": correct.double().mean().item(),
-        "top5": top5,
-        "macro_accuracy": torch.stack([correct[labels_N == label].double().mean() for label in present]).mean().item(),
-        "loss": torch.nn.functional.cross_entropy(class_logits_NC, labels_N).item(),
-    }
 
 
 def score_classes(class_logits_NC: Tensor, labels_N: Tensor, class_names: Sequence[str]) -> tuple[ClassScore, ...]:

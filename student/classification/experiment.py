@@ -16,6 +16,7 @@ from student.classification.examples import TeacherAnswers, digest_of, training_
 from student.classification.grid import StudentGrid
 from student.classification.images import evaluation_cache, training_cache
 from student.classification.kd_teacher import NETWORK, learns_from
+from student.classification.metrics import COMPARED
 from student.classification.runs import EpochLog, TrainedStudent
 from student.classification.training import train
 from student.core.cache import ImageCache, SharedCaches
@@ -24,7 +25,6 @@ from student.core.grid import Cell
 from student.core.results import Results
 from student.core.runs import is_begun, is_finished
 
-METRICS = ("top1", "top5", "macro_accuracy")
 SEED_PLACE = "{seed}"  # in a folder that is given for the network
 
 
@@ -58,7 +58,7 @@ def run_experiment(
             progress=progress,
             on_epoch=on_epoch,
         )
-        on = Evaluated(dataset=dataset.name, split=split, metrics=METRICS)
+        on = Evaluated(dataset=dataset.name, split=split, metrics=COMPARED)
         return run_cells(grid, run_dir, on, experiment.measure)
 
 
@@ -114,11 +114,11 @@ class StudentExperiment:
         )
 
     def _scores(self, run: TrainedStudent, config: StudentConfig) -> Evaluation:
-        """As they are stored, if they are of these images, labels and answers; else evaluated."""
+        """The stored scores if they are of these images, labels and answers and have every metric; else new ones."""
         answers = learned_answers(self.teacher_answers, run)
         stored = read_evaluation(run.run_dir, self.split)
         digest = digest_of(self.dataset, select(self.dataset, (self.split,)), TeacherAnswers(image=answers))
-        if stored is not None and stored.digest == digest:
+        if stored is not None and stored.digest == digest and None not in stored.metrics.values():
             return stored
         images = shared_evaluation_images(self.caches, config, self.dataset, self.split, self.progress)
         return evaluate(run.run_dir, self.dataset, answers, self.split, images=images, accelerator=config.accelerator)
@@ -154,5 +154,7 @@ def _row(run: TrainedStudent, scores: Evaluation) -> dict[str, Any]:
         "train_images": run.train_images,
         "val_top1": run.val_top1,
         "val_loss": run.epochs[run.best_epoch - 1].val_loss,
-        **{name: getattr(scores, name) for name in (*METRICS, "loss", "aspect_auroc", "aspect_ece")},
+        **scores.metrics,
+        "aspect_auroc": scores.aspect_auroc,
+        "aspect_ece": scores.aspect_ece,
     }

@@ -9,31 +9,15 @@ from storage.answers.read import Answers
 from storage.datasets import DatasetInvalid, FileDataset
 from storage.questions import QuestionSet
 from student.classification.config import StudentConfig
-from student.classification.evaluate import Evaluation, evaluate, read_evaluation, score_classes, score_labels
+from student.classification.evaluate import Evaluation, evaluate, read_evaluation, score_classes
 from student.classification.examples import TeacherAnswers
 from student.classification.images import evaluation_cache
+from student.classification.metrics import score_labels
 from student.classification.model import Logits, Student
 from student.classification.training import train
 from student.core.evaluation import calibration_error, score_aspects, why_unscored
 from student.core.examples import ExamplesInvalid
 from student.core.files import RunInvalid
-
-
-def test_scores_of_labels_are_shares() -> None:
-    logits = torch.eye(6)[[0, 0, 2, 3]]
-    scores = score_labels(logits, torch.tensor([0, 1, 2, 3]))
-    assert scores["top1"] == 0.75
-    assert scores["macro_accuracy"] == 0.75
-
-
-def test_macro_accuracy_weighs_the_classes_alike() -> None:
-    scores = score_labels(torch.eye(3)[[0, 0, 0, 0]], torch.tensor([0, 0, 0, 1]))
-    assert (scores["top1"], scores["macro_accuracy"]) == (0.75, 0.5)
-
-
-def test_top5_looks_at_five() -> None:
-    logits = torch.arange(7.0).repeat(7, 1)
-    assert score_labels(logits, torch.arange(7))["top5"] == pytest.approx(5 / 7)
 
 
 def test_a_class_without_images_has_no_score() -> None:

@@ -12,8 +12,9 @@ from storage.datasets import FileDataset
 from storage.questions import AspectQuestion, QuestionSet
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
-from student.classification.experiment import METRICS, run_experiment
+from student.classification.experiment import run_experiment
 from student.classification.grid import StudentGrid
+from student.classification.metrics import COMPARED
 from student.classification.plots import plot_features
 from student.classification.runs import EpochLog, load_run
 from student.core.grid import Cell
@@ -64,7 +65,9 @@ def test_a_cell_is_compared_with_the_baseline_of_its_own_settings(config: Studen
         {"cell": cell.name, "seed": 0, **dict.fromkeys(("top1", "top5", "macro_accuracy"), top1[cell.name])}
         for cell in cells
     ]
-    found = {s.cell: s for s in summarise(pl.DataFrame(rows), cells, {"method": "base"}, METRICS) if s.metric == "top1"}
+    found = {
+        s.cell: s for s in summarise(pl.DataFrame(rows), cells, {"method": "base"}, COMPARED) if s.metric == "top1"
+    }
     assert found["base,train_fraction=0.5"].gain is None
     gains = {name: summary.gain.mean for name, summary in found.items() if summary.gain is not None}
     assert gains == pytest.approx({"makd,train_fraction=0.5": 0.1, "makd,train_fraction=1.0": 0.2})
