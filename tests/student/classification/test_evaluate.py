@@ -15,7 +15,7 @@ from student.classification.images import evaluation_cache
 from student.classification.metrics import score_labels
 from student.classification.model import Logits, Student
 from student.classification.training import train
-from student.core.evaluation import calibration_error, score_aspects, why_unscored
+from student.core.evaluation import why_unscored
 from student.core.examples import ExamplesInvalid
 from student.core.files import RunInvalid
 
@@ -23,22 +23,6 @@ from student.core.files import RunInvalid
 def test_a_class_without_images_has_no_score() -> None:
     scores = score_classes(torch.eye(3)[[0, 1]], torch.tensor([0, 0]), ("a", "b", "c"))
     assert [(score.images, score.top1) for score in scores] == [(2, 0.5), (0, None), (0, None)]
-
-
-def test_aspects_are_scored_against_the_teacher() -> None:
-    logits = torch.tensor([[3.0, -9.0], [2.0, 0.0], [-1.0, 9.0], [5.0, 1.0]])
-    teacher = torch.tensor([[0.9, 0.7], [0.8, 0.9], [0.1, 0.8], [0.5, float("nan")]])
-    ranked, always_yes = score_aspects(logits.sigmoid(), teacher, ("ranked", "always_yes"))
-    assert (ranked.auroc, ranked.images) == (1.0, 4)
-    assert (always_yes.auroc, always_yes.images) == (None, 3)
-    assert score_aspects((-logits).sigmoid(), teacher, ("ranked", "always_yes"))[0].auroc == 0.0
-
-
-def test_calibration_error_is_the_gap_in_each_bin() -> None:
-    assert calibration_error(torch.tensor([0.2, 0.8]), torch.tensor([0.2, 0.8])) == pytest.approx(0, abs=1e-6)
-    assert calibration_error(torch.tensor([0.9] * 4), torch.tensor([0.5, 0.6, 0.4, 0.5])) == pytest.approx(0.4)
-    # Within one bin errors cancel, between bins they do not.
-    assert calibration_error(torch.tensor([0.9, 0.1]), torch.tensor([0.7, 0.3])) == pytest.approx(0.2)
 
 
 class LoudAspects(torch.nn.Module):

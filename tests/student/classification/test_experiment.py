@@ -5,7 +5,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 from PIL import Image
-from scipy import stats
 
 from storage.answers.read import Answers
 from storage.datasets import FileDataset
@@ -14,63 +13,14 @@ from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
 from student.classification.experiment import run_experiment
 from student.classification.grid import StudentGrid
-from student.classification.metrics import COMPARED
 from student.classification.plots import plot_features
 from student.classification.runs import EpochLog, load_run
-from student.core.grid import Cell
 from student.core.plots import plot_results
-from student.core.results import paired_difference, summarise
-from student.core.setting_errors import ConfigInvalid
+from tests.student.grids import grid_of
 
 
 class Stopped(Exception):
     pass
-
-
-def grid_of(config: StudentConfig, seeds: list[int], **axes: list) -> StudentGrid:
-    return StudentGrid(settings=config.to_dict(), axes=axes or {"method": ["base", "makd"]}, seeds=seeds)
-
-
-def test_differences_are_paired_by_seed_and_tested_by_student() -> None:
-    difference = paired_difference({0: 0.6, 1: 0.9, 2: 0.8}, {2: 0.7, 0: 0.5, 1: 0.7})
-    assert difference.values == pytest.approx((0.1, 0.2, 0.1))
-    assert difference.mean == pytest.approx(0.4 / 3)
-    test = stats.ttest_rel([0.6, 0.9, 0.8], [0.5, 0.7, 0.7])
-    assert difference.p == pytest.approx(test.pvalue)
-    assert (difference.low, difference.high) == pytest.approx(tuple(test.confidence_interval()))
-    alone = paired_difference({0: 0.6}, {0: 0.5})
-    assert (alone.std, alone.low, alone.high, alone.p) == (None, None, None, None)
-    same = paired_difference({0: 0.5, 1: 0.5}, {0: 0.5, 1: 0.5})
-    assert (same.mean, same.std, same.p) == (0.0, 0.0, None)
-
-
-def test_cells_that_are_the_same_run_are_one(config: StudentConfig, tmp_path: Path) -> None:
-    grid = grid_of(config, [0], method=["makd", "base"], alpha=[1.0, 5.0])
-    cells = grid.cells(tmp_path)
-    assert [cell.name for cell in cells] == ["base", "makd,alpha=1.0", "makd,alpha=5.0"]
-    assert [cell.varied["alpha"] for cell in cells] == [None, 1.0, 5.0]
-    # The baseline is trained even where the grid does not name it.
-    assert [cell.name for cell in grid_of(config, [0], method=["makd"]).cells(tmp_path)] == ["base", "makd"]
-    shares = grid_of(config, [0], method=["makd"], train_fraction=[0.5, 1.0]).cells(tmp_path)
-    assert [cell.name for cell in shares] == [
-        "base,train_fraction=0.5", "makd,train_fraction=0.5", "base,train_fraction=1.0", "makd,train_fraction=1.0",
-    ]  # fmt: skip
-
-
-def test_a_cell_is_compared_with_the_baseline_of_its_own_settings(config: StudentConfig, tmp_path: Path) -> None:
-    cells = grid_of(config, [0], method=["makd"], train_fraction=[0.5, 1.0]).cells(tmp_path)
-    top1 = {"base,train_fraction=0.5": 0.3, "makd,train_fraction=0.5": 0.4,
-            "base,train_fraction=1.0": 0.5, "makd,train_fraction=1.0": 0.7}  # fmt: skip
-    rows = [
-        {"cell": cell.name, "seed": 0, **dict.fromkeys(("top1", "top5", "macro_accuracy"), top1[cell.name])}
-        for cell in cells
-    ]
-    found = {
-        s.cell: s for s in summarise(pl.DataFrame(rows), cells, {"method": "base"}, COMPARED) if s.metric == "top1"
-    }
-    assert found["base,train_fraction=0.5"].gain is None
-    gains = {name: summary.gain.mean for name, summary in found.items() if summary.gain is not None}
-    assert gains == pytest.approx({"makd,train_fraction=0.5": 0.1, "makd,train_fraction=1.0": 0.2})
 
 
 def test_students_are_trained_evaluated_and_written(
@@ -153,20 +103,3 @@ def test_a_larger_network_is_trained_first_and_learnt_from(
     logs = {name: load_run(tmp_path / name / "seed-0").epochs[-1] for name in ("base", "kd", "lskd+makd")}
     assert [logs[name].distillation > 0 for name in logs] == [False, True, True]
     assert [logs[name].aspects > 0 for name in logs] == [False, False, True]
-
-
-def test_grids_that_cannot_be_are_one_line(config: StudentConfig, tmp_path: Path) -> None:
-    for seeds in ([], [1, 1]):
-        with pytest.raises(ConfigInvalid, match="give at least one, each once"):
-            grid_of(config, seeds).cells(tmp_path)
-    with pytest.raises(ConfigInvalid, match="grid setting 'method' has no values"):
-        grid_of(config, [0], method=[]).cells(tmp_path)
-    with pytest.raises(ConfigInvalid, match="student setting 'alhpa' is unknown; did you mean alpha"):
-        grid_of(config, [0], alhpa=[1.0]).cells(tmp_path)
-    with pytest.raises(ConfigInvalid, match="learns from a larger network, but none is given"):
-        grid_of(config, [0], method=["kd"]).cells(tmp_path)
-
-
-def test_cells_are_named_for_what_varies(config: StudentConfig) -> None:
-    cell = Cell.of(config.replace(backbone="torchvision:resnet18"), ("backbone", "epochs"))
-    assert cell.name == "backbone=torchvision:resnet18,epochs=3"

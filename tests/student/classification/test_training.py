@@ -6,24 +6,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from storage.answers.read import Answers
 from storage.datasets import FileDataset, image_folder
-from storage.errors import RunFailed
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
 from student.classification.runs import EpochLog, load_run
 from student.classification.training import kept_epoch, train
-from student.core import devices
 from student.core.examples import ExamplesInvalid
-from student.core.files import RunInvalid
-from student.core.loop import TrainingDiverged
-from student.core.setting_errors import ConfigInvalid
 from tests.student.conftest import answers_for
 
 PROJECT = Path(__file__).parents[3]
@@ -158,46 +151,6 @@ def test_images_without_answers_are_refused_or_dropped(
     assert run.dropped_images == 2
 
 
-def test_another_run_in_the_folder_is_refused(
-    config: StudentConfig, dataset: FileDataset, answers: Answers, teacher_answers: TeacherAnswers, tmp_path: Path
-) -> None:
-    train(config.replace(epochs=1, warmup=0), dataset, teacher_answers, tmp_path, progress=False)
-    with pytest.raises(RunInvalid, match=r"holds a run with lr 0\.05, not 0\.1; choose another folder"):
-        train(config.replace(epochs=1, warmup=0, lr=0.1), dataset, teacher_answers, tmp_path, progress=False)
-    others = TeacherAnswers(image=dataclasses.replace(answers, yes=answers.no, no=answers.yes))
-    with pytest.raises(RunInvalid, match="on other images, labels or answers"):
-        train(config.replace(epochs=1, warmup=0), dataset, others, tmp_path, progress=False)
-
-
-def test_a_loss_that_is_no_number_stops_the_run(
-    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
-) -> None:
-    with pytest.raises(TrainingDiverged, match=r"the loss became nan in epoch \d.*lower lr"):
-        train(config.replace(lr=1e30, warmup=0), dataset, teacher_answers, tmp_path, progress=False)
-
-
-def test_one_image_at_a_time_is_refused_where_the_network_cannot(
-    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
-) -> None:
-    with pytest.raises(ConfigInvalid, match=r"many backbones need batches of two images or more: set batch_size"):
-        train(config.replace(batch_size=1), dataset, teacher_answers, tmp_path, progress=False)
-
-
-def test_more_images_in_a_batch_than_there_are_is_one_batch(
-    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
-) -> None:
-    run = train(config.replace(batch_size=500, epochs=1, warmup=0), dataset, teacher_answers, tmp_path, progress=False)
-    assert run.train_images == 18
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_gpu_that_is_not_there_is_one_line(
-    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
-) -> None:
-    with pytest.raises(ConfigInvalid, match=r"1 CUDA device\(s\) asked for, but torch sees 0"):
-        train(config.replace(accelerator="cuda"), dataset, teacher_answers, tmp_path, progress=False)
-
-
 def test_two_processes_train_one_student(image_root: Path, tmp_path: Path, config: StudentConfig) -> None:
     dataset = image_folder(image_root, name="colours")
     seen: list[int] = []
@@ -212,44 +165,6 @@ def test_two_processes_train_one_student(image_root: Path, tmp_path: Path, confi
     assert seen == [1, 2]
     assert len(run.epochs) == 2
     assert not list(tmp_path.glob("*.uint8"))
-
-
-class SpawnedFabric:
-    """As Fabric is with several devices, but in this process."""
-
-    def __init__(self, **_: object) -> None:
-        pass
-
-    def launch(self, work: Any) -> None:
-        try:
-            work(self)
-        except Exception as error:
-            raise ProcessRaisedException("a traceback of many lines", 1, 2) from error
-
-
-@pytest.mark.parametrize(
-    "error", [TrainingDiverged("the loss became nan"), RunInvalid("x cannot be read"), KeyError(1)]
-)
-def test_an_error_in_another_process_is_raised_as_itself(
-    config: StudentConfig, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def fail(_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(devices, "Fabric", SpawnedFabric)
-    expected = ProcessRaisedException if isinstance(error, KeyError) else type(error)
-    with pytest.raises(expected, match="traceback of many" if isinstance(error, KeyError) else str(error)):
-        devices.launch(config.replace(devices=2), fail)
-
-
-def test_a_crash_in_another_process_names_the_backbone(config: StudentConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(*_: object) -> None:
-        raise ProcessExitedException("ended", 1, 2, -11, "SIGSEGV")
-
-    monkeypatch.setattr(SpawnedFabric, "launch", crash)
-    monkeypatch.setattr(devices, "Fabric", SpawnedFabric)
-    with pytest.raises(RunFailed, match=f"backbone '{config.backbone}' crashed .* another backbone .*SIGSEGV"):
-        devices.launch(config.replace(devices=2), lambda _: None)
 
 
 def test_the_kept_epoch_is_the_last_or_validations_best(config: StudentConfig) -> None:

@@ -21,11 +21,10 @@ from student.classification.evaluate import evaluate
 from student.classification.examples import TeacherAnswers
 from student.classification.experiment import run_experiment
 from student.classification.grid import StudentGrid
-from student.classification.runs import RunDescription, load_run
+from student.classification.runs import load_run
 from student.classification.training import train
 from student.core import files
 from student.core.files import RunBusy, RunInvalid, only_user, write_bytes
-from student.core.runs import read_description
 from tests.conftest import PROJECT
 from tests.student.old_runs import CLASSIFIER
 
@@ -169,39 +168,3 @@ def test_a_file_where_a_folder_should_be_is_one_line(dataset: FileDataset, tmp_p
             train(BASE, dataset, TeacherAnswers(), place, progress=False)
         with pytest.raises(RunInvalid):
             load_run(place)
-
-
-@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
-def test_a_run_that_cannot_be_looked_at_is_not_a_missing_one(
-    dataset: FileDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
-    train(BASE, dataset, TeacherAnswers(), tmp_path, progress=False)
-    real = Path.stat
-
-    def stat(path: Path, **options: Any) -> os.stat_result:
-        if path.suffix in (".json", ".safetensors"):
-            raise OSError(code, os.strerror(code), str(path))
-        return real(path, **options)
-
-    monkeypatch.setattr(Path, "stat", stat)
-    for work in (
-        lambda: train(BASE, dataset, TeacherAnswers(), tmp_path, progress=False),
-        lambda: evaluate(tmp_path, dataset),
-    ):
-        with pytest.raises(StorageUnavailable, match=os.strerror(code)):
-            work()
-
-
-def test_a_folder_of_runs_names_those_in_it(tmp_path: Path) -> None:
-    for name in [f"{method}/seed-{seed}" for method in ("base", "recommended") for seed in range(4)]:
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "run.json").touch()
-    with pytest.raises(RunInvalid) as raised:
-        read_description(tmp_path, RunDescription)
-    listed = ", ".join(f"base/seed-{seed}" for seed in range(4))
-    assert str(raised.value) == (
-        f"{tmp_path} is no run but holds 8: {listed}, recommended/seed-0, recommended/seed-1, ...; "
-        f"name one, e.g. {tmp_path}/base/seed-0"
-    )
-    with pytest.raises(RunInvalid, match=r"holds 4: seed-0, seed-1, seed-2, seed-3; name one"):
-        read_description(tmp_path / "base", RunDescription)

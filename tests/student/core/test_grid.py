@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from student.classification.config import StudentConfig
+from student.classification.grid import StudentGrid
+from student.classification.recipes import recipe_settings
+from student.core.grid import Cell
+from student.core.setting_errors import ConfigInvalid
+from tests.student.grids import grid_of
+
+
+def test_cells_that_are_the_same_run_are_one(config: StudentConfig, tmp_path: Path) -> None:
+    grid = grid_of(config, [0], method=["makd", "base"], alpha=[1.0, 5.0])
+    cells = grid.cells(tmp_path)
+    assert [cell.name for cell in cells] == ["base", "makd,alpha=1.0", "makd,alpha=5.0"]
+    assert [cell.varied["alpha"] for cell in cells] == [None, 1.0, 5.0]
+    # The baseline is trained even where the grid does not name it.
+    assert [cell.name for cell in grid_of(config, [0], method=["makd"]).cells(tmp_path)] == ["base", "makd"]
+    shares = grid_of(config, [0], method=["makd"], train_fraction=[0.5, 1.0]).cells(tmp_path)
+    assert [cell.name for cell in shares] == [
+        "base,train_fraction=0.5", "makd,train_fraction=0.5", "base,train_fraction=1.0", "makd,train_fraction=1.0",
+    ]  # fmt: skip
+
+
+def test_grids_that_cannot_be_are_one_line(config: StudentConfig, tmp_path: Path) -> None:
+    for seeds in ([], [1, 1]):
+        with pytest.raises(ConfigInvalid, match="give at least one, each once"):
+            grid_of(config, seeds).cells(tmp_path)
+    with pytest.raises(ConfigInvalid, match="grid setting 'method' has no values"):
+        grid_of(config, [0], method=[]).cells(tmp_path)
+    with pytest.raises(ConfigInvalid, match="student setting 'alhpa' is unknown; did you mean alpha"):
+        grid_of(config, [0], alhpa=[1.0]).cells(tmp_path)
+    with pytest.raises(ConfigInvalid, match="learns from a larger network, but none is given"):
+        grid_of(config, [0], method=["kd"]).cells(tmp_path)
+
+
+def test_cells_are_named_for_what_varies(config: StudentConfig) -> None:
+    cell = Cell.of(config.replace(backbone="torchvision:resnet18"), ("backbone", "epochs"))
+    assert cell.name == "backbone=torchvision:resnet18,epochs=3"
+
+
+def test_the_cells_of_an_experiment_fit_too(tmp_path: Path) -> None:
+    grid = StudentGrid(
+        recipe=recipe_settings("small"),
+        settings={},
+        axes={"epochs": [1, 30], "method": ["base"]},
+        seeds=[0],
+        network={"epochs": 2, "backbone": "resnet34"},
+    )
+    assert [cell.config.warmup for cell in grid.cells(tmp_path) if cell.varied["epochs"] == 1] == [0]
+    assert [cell.config.warmup for cell in grid.cells(tmp_path) if cell.varied["epochs"] == 30] == [2]
+    assert (larger := grid.kd_teacher()) is not None
+    assert (larger.warmup, larger.epochs, larger.method) == (1, 2, "base")

@@ -1,0 +1,15 @@
+import pytest
+
+from student.core.setting_errors import ConfigInvalid
+from student.detection.trainable import require_trainable_detector
+from tests.student.detection.small_detectors import config
+
+
+@pytest.mark.parametrize("method", ["base", "both"])
+def test_a_small_detector_can_be_trained(method: str) -> None:
+    require_trainable_detector(config(method=method))
+
+
+def test_what_cannot_be_trained_is_refused_by_name() -> None:
+    with pytest.raises(ConfigInvalid, match="^backbone 'test_vit' gives no maps of 64 px"):
+        require_trainable_detector(config(backbone="test_vit"))
