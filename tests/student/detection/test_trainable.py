@@ -11,5 +11,5 @@ def test_a_small_detector_can_be_trained(method: str) -> None:
 
 
 def test_what_cannot_be_trained_is_refused_by_name() -> None:
-    with pytest.raises(ConfigInvalid, match="^backbone 'test_vit' gives no maps of 64 px"):
-        require_trainable_detector(config(backbone="test_vit"))
+    with pytest.raises(ConfigInvalid, match=r"^backbone 'test_vit' gives no maps of 64 px"):
+        require_trainable_detector(config(backbone="test_vit", finest_stride=32))
