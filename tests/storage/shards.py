@@ -100,6 +100,7 @@ class Faulty(fs.FileSystemHandler):
         self.local.delete_dir_contents(path, missing_dir_ok=missing_dir_ok)
 
     def delete_root_dir_contents(self) -> None:
+        # pyarrow wants the method; here it would empty this machine's disk.
         raise NotImplementedError
 
     def delete_file(self, path: str) -> None:

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import threading
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from pyarrow import fs
-from werkzeug.serving import make_server
-from werkzeug.wrappers import Response
 
 from flows.cli.errors import explain
 from flows.parameters import DatasetParameters, EngineParameters
@@ -25,6 +18,7 @@ from storage.answers import writing
 from storage.errors import StorageUnavailable
 from tests.flows.hosts import plain_host
 from tests.flows.work.engines import CountingEngine, use_engine
+from tests.storage.faulty_s3 import FaultyS3, faulty_s3
 
 SHARD = 2  # images
 PAIRS = 4 * SHARD  # answers of a shard
@@ -110,64 +104,37 @@ def test_a_store_that_takes_nothing_is_noticed_before_the_first_question(
     assert engine.asked == 0
 
 
-class Faulty:
-    """An S3 server that answers PUTs of paths with `part` with `status` alone, `times` times."""
-
-    def __init__(self) -> None:
-        self.server = DomainDispatcherApplication(create_backend_app)
-        self.part, self.status, self.times = "", 0, 0
-
-    def fail(self, part: str, status: int, times: int) -> None:
-        self.part, self.status, self.times = part, status, times
-
-    def __call__(self, environment: dict[str, Any], start: Any) -> Iterable[bytes]:
-        if environment["REQUEST_METHOD"] == "PUT" and self.part in environment["PATH_INFO"] and self.times > 0:
-            self.times -= 1
-            return Response(status=self.status)(environment, start)
-        answer: Iterable[bytes] = self.server(environment, start)
-        return answer
-
-
 @pytest.fixture(scope="module")
-def running() -> Iterator[tuple[Faulty, str]]:
-    faulty = Faulty()
-    server = make_server("127.0.0.1", 0, faulty, threaded=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield faulty, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+def server() -> Iterator[FaultyS3]:
+    with faulty_s3() as running:
+        yield running
 
 
 @pytest.fixture
-def bucket(running: tuple[Faulty, str], monkeypatch: pytest.MonkeyPatch) -> str:
-    running[0].fail("", 0, 0)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", running[1])
-    for name, value in (("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "secret"), ("REGION", "us-east-1")):
-        monkeypatch.setenv(f"AWS_{name}", value)
-    name = f"bucket-{uuid.uuid4().hex}"
-    fs.S3FileSystem(endpoint_override=running[1], allow_bucket_creation=True).create_dir(name)
-    return f"s3://{name}/some/path"
+def bucket(server: FaultyS3, monkeypatch: pytest.MonkeyPatch) -> str:
+    return server.use(monkeypatch)
 
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_shard_is_written_again_and_not_asked_again(
-    extract: Extract, engine: CountingEngine, running: tuple[Faulty, str], bucket: str, status: int
+    extract: Extract, engine: CountingEngine, server: FaultyS3, bucket: str, status: int
 ) -> None:
-    running[0].fail("part-00001", status, 4)  # more often than pyarrow itself tries
+    server.fail("PUT", "part-00001", status, times=4)  # more often than pyarrow itself tries
     summary = extract(bucket)
-    assert running[0].times == 0
+    assert server.times == 0
     assert engine.asked == summary.asked == 4 * summary.images
 
 
 def test_a_shard_that_may_not_be_written_ends_the_run(
-    extract: Extract, engine: CountingEngine, running: tuple[Faulty, str], bucket: str
+    extract: Extract, engine: CountingEngine, server: FaultyS3, bucket: str
 ) -> None:
-    running[0].fail("part-00001", 403, 1000)
+    server.fail("PUT", "part-00001", 403)
     started = time.monotonic()
     with pytest.raises(StorageUnavailable, match=r"cannot write .*part-00001\.parquet"):
         extract(bucket)
     assert time.monotonic() - started < 10
     assert engine.asked <= PAIRS * (1 + 2 * IN_FLIGHT)
-    running[0].fail("", 0, 0)
+    server.recover()
     before = engine.asked
     summary = extract(bucket)
     assert engine.asked - before == PAIRS * (summary.shards - summary.shards_kept)
@@ -176,9 +143,9 @@ def test_a_shard_that_may_not_be_written_ends_the_run(
 
 @pytest.mark.parametrize("status", [403, 500])
 def test_a_server_that_takes_nothing_is_noticed_before_the_first_question(
-    extract: Extract, engine: CountingEngine, running: tuple[Faulty, str], bucket: str, status: int
+    extract: Extract, engine: CountingEngine, server: FaultyS3, bucket: str, status: int
 ) -> None:
-    running[0].fail("", status, 1000)
+    server.fail("PUT", "", status)
     started = time.monotonic()
     with pytest.raises(StorageUnavailable, match="cannot write"):
         extract(bucket)

@@ -1,0 +1,71 @@
+"""An S3 server that answers some requests with an error: what it keeps is neither missing nor asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from storage.answers.damage import AnswersMissing
+from storage.answers.read import find_answers, read_answers
+from storage.answers.reuse import known_answers
+from storage.answers.shards import cut_shards
+from storage.answers.store import answer_directories
+from storage.errors import StorageUnavailable
+from storage.filesystem import StoreUnreachable
+from tests.storage.contract import write_directory
+from tests.storage.faulty_s3 import FaultyS3, faulty_s3
+from tests.storage.samples import HEADER, records
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FaultyS3]:
+    with faulty_s3() as running:
+        yield running
+
+
+@pytest.fixture
+def store(server: FaultyS3, monkeypatch: pytest.MonkeyPatch) -> str:
+    return server.use(monkeypatch)
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_shards_that_the_server_does_not_give_now_are_not_missing(server: FaultyS3, store: str, status: int) -> None:
+    directory = write_directory(store)
+    server.fail("GET", "part-00000", status)
+    first, second = cut_shards(records(5), 3)
+    uses = (
+        lambda: directory.valid_shard(first, HEADER),
+        directory.splits,
+        lambda: read_answers(find_answers(store, "sample")),
+        lambda: known_answers(store, ["sample"], HEADER.teacher_fingerprint),
+    )
+    for use in uses:
+        with pytest.raises(StorageUnavailable, match=r"cannot read .*part-00000\.parquet right now"):
+            use()
+    assert server.refused >= len(uses)
+    assert directory.valid_shard(second, HEADER) is not None
+    server.fail("HEAD", "part-00000", 404)
+    assert directory.valid_shard(first, HEADER) is None
+
+
+@pytest.mark.parametrize(("method", "part"), [("GET", "list-type=2"), ("GET", ".json")])
+def test_neither_are_listings_and_manifests(server: FaultyS3, store: str, method: str, part: str) -> None:
+    write_directory(store)
+    server.fail(method, part, 500)
+    with pytest.raises(StorageUnavailable, match="right now"):
+        find_answers(store, "sample")
+
+
+def test_who_may_not_look_at_the_bucket_may_use_a_folder_of_it(server: FaultyS3, store: str) -> None:
+    write_directory(store)
+    bucket = store.removeprefix("s3://").partition("/")[0]
+    server.fail("HEAD", f"/{bucket}?", 403)
+    assert len(read_answers(find_answers(f"{store}/", "sample")).image_ids) == 5
+
+
+def test_a_bucket_that_is_not_there_is_named(server: FaultyS3, store: str) -> None:
+    with pytest.raises(StoreUnreachable, match="there is no bucket 'missing-bucket'; create it"):
+        answer_directories("s3://missing-bucket/path")
+    with pytest.raises(AnswersMissing, match="aspects extract"):
+        find_answers(f"{store}/new", "sample")
