@@ -7,10 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from storage.answers.shards import cut_shards
 from storage.filesystem import StoreUnreachable, open_root
 from tests.storage.contract import StoreContract, write_directory
-from tests.storage.samples import records
 
 
 @pytest.fixture
@@ -20,18 +18,6 @@ def store(tmp_path: Path) -> str:
 
 class TestLocalStore(StoreContract):
     pass
-
-
-def test_shards_follow_the_order_of_the_dataset() -> None:
-    shards = cut_shards(records(5), 2)
-    assert [len(shard.records) for shard in shards] == [2, 2, 1]
-    assert [record for shard in shards for record in shard.records] == list(records(5))
-    assert shards[1].file_name == "part-00001.parquet"
-
-
-def test_a_shard_of_no_images_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        cut_shards(records(5), 0)
 
 
 def test_polars_reads_a_directory_without_our_code(store: str) -> None:
