@@ -6,9 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 
 from student.detection.config import DetectorConfig, detection_recipe
 from student.detection.model import Detector, build_detector
+
+KINDS = {"faster-rcnn": FasterRCNN, "fcos": FCOS, "retinanet": RetinaNet}
 
 
 def config(**changes: Any) -> DetectorConfig:

@@ -5,8 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from student.detection.examples import KINDS
-from tests.student.detection.small_detectors import detector_of, two_boxes
+from tests.student.detection.small_detectors import KINDS, detector_of, two_boxes
 
 
 def test_box_aspects_of_proposals_by_hand() -> None:

@@ -7,12 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 
 from student.detection.model import build_detector, step_losses, without_aspects
-from tests.student.detection.small_detectors import config, detector_of, two_boxes
-
-KINDS = {"faster-rcnn": FasterRCNN, "fcos": FCOS, "retinanet": RetinaNet}
+from tests.student.detection.small_detectors import KINDS, config, detector_of, two_boxes
 
 
 def test_image_aspects_by_hand() -> None:

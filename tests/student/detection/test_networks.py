@@ -3,9 +3,8 @@ from __future__ import annotations
 import pytest
 
 from student.core.setting_errors import ConfigInvalid
-from student.detection.examples import KINDS
 from student.detection.model import build_detector
-from tests.student.detection.small_detectors import config, detector_of
+from tests.student.detection.small_detectors import KINDS, config, detector_of
 
 
 @pytest.mark.parametrize("kind", KINDS)
