@@ -35,9 +35,9 @@ from student.detection.config import DetectorConfig, detection_recipe
 from student.detection.examples import DetectionAnswers
 from student.detection.experiment import DetectorGrid, run_detection_experiment
 from teacher.engines.config import EngineOptions, resolve, tiny_teacher
-from teacher.engines.process import EngineProcess
-from teacher.extraction.extract import ask_shard, plan_extraction
+from teacher.extraction.extract import Extraction, plan_extraction
 from teacher.extraction.finish import finish_directory
+from teacher.extraction.processes import WorkerProcess, readers_of
 
 PROJECT = Path(__file__).parents[1]
 QUESTIONS = PROJECT / "questions" / "scenes.yaml"
@@ -108,33 +108,29 @@ def open_coco128(run_dir: Path) -> DetectionDataset:
 
 def ask_everything(dataset: DetectionDataset, splits: tuple[str, ...], store: Path, engine: str) -> DetectionAnswers:
     """The tiny teacher's answers about all images and boxes of `splits`; asks what the store does not have."""
-    engines: list[EngineProcess] = []
+    workers: list[WorkerProcess] = []
     try:
-        images = ask(dataset, splits, store, engine, engines)
-        boxes = ask(BoxImages(dataset, BoxView()), splits, store, engine, engines)
+        images = ask(dataset, splits, store, engine, workers)
+        boxes = ask(BoxImages(dataset, BoxView()), splits, store, engine, workers)
     finally:
-        for one in engines:
+        for one in workers:
             one.close()
     return DetectionAnswers(images=images, boxes=boxes)
 
 
 def ask(
-    images: ImageDataset, splits: tuple[str, ...], store: Path, engine: str, engines: list[EngineProcess]
+    images: ImageDataset, splits: tuple[str, ...], store: Path, engine: str, workers: list[WorkerProcess]
 ) -> Answers:
-    """One dataset's answers, with a line of JSON. The first that has something to ask starts the engine."""
+    """One dataset's answers, with a line of JSON. The first that has something to ask starts the worker."""
     teacher, questions = resolve(tiny_teacher()), load_questions(QUESTIONS)
 
-    def loaded() -> EngineProcess:
-        if not engines:
-            engines.append(EngineProcess(engine, teacher, EngineOptions()))
-        return engines[0]
-
     plan = plan_extraction(images, splits, questions, teacher, str(store))
-    if plan.missing:
-        loaded()
+    if plan.missing and not workers:
+        workers.append(WorkerProcess(engine, teacher, EngineOptions(), readers_of(1)))
     started = time.perf_counter()
     known = known_answers(str(store), [images.name], teacher.fingerprint)
-    done = [ask_shard(shard, plan, images, teacher, loaded, known) for shard in plan.missing]
+    jobs = Extraction(plan=plan, dataset=images).jobs(known)
+    done = [workers[0].ask(job, lambda report: None) for job in jobs]
     seconds = time.perf_counter() - started
     failures = finish_directory(plan.directory, plan.header, plan.shards, {})
     line = {

@@ -17,11 +17,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from PIL import Image
 
-from teacher.engines.base import EngineName
+from teacher.engines.registry import engines
 
 QUESTIONS = Path(__file__).parents[1] / "questions" / "scenes.yaml"
 STAGES = ("seconds", "start_seconds", "decode_seconds", "render_seconds", "engine_seconds", "write_seconds")
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, required=True, help="folder SPLIT/CLASS/FILE of the images")
     parser.add_argument("--images", type=int, default=240)
     parser.add_argument("--size", default="3000x2000", help="to which images are scaled, or 'own'")
-    parser.add_argument("--engine", default="vllm", choices=get_args(EngineName))
+    parser.add_argument("--engine", default="vllm", choices=list(engines()))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--shard-size", type=int, default=32)

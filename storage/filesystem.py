@@ -39,7 +39,12 @@ def open_root(uri: str) -> tuple[fs.FileSystem, str]:
         raise StoreUnreachable(f"cannot open store {uri}: {reason(error)}; use a folder or s3://bucket/path") from error
     if not isinstance(filesystem, fs.S3FileSystem):
         return filesystem, path
-    return _with_attempts(filesystem, ATTEMPTS), path
+    return with_attempts(filesystem), path
+
+
+def with_attempts(filesystem: fs.FileSystem) -> fs.FileSystem:
+    """The same with limits on the time that requests to S3 take; pickling a filesystem loses them."""
+    return _with_attempts(filesystem, ATTEMPTS) if isinstance(filesystem, fs.S3FileSystem) else filesystem
 
 
 def open_store(uri: str) -> tuple[fs.FileSystem, str]:

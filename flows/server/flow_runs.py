@@ -24,7 +24,7 @@ from flows.server.host import ServerReporter, TaskShards
 from flows.server.labels import RunLabels, labels
 from flows.server.redacting import hiding, require_no_secrets, secrets_of
 from flows.work.host import Host, Reporter
-from flows.work.shards import SHARDS_AT_ONCE
+from teacher.extraction.worker import SHARDS_AT_ONCE
 
 TELL_SECONDS = 2.0
 P = ParamSpec("P")
@@ -53,7 +53,7 @@ def as_flow(
         secrets = secrets_of(bound.arguments)
         reporter = ServerReporter(get_run_logger(), _watching.get(), secrets)
         with hiding(secrets), signals.telling(partial(_mark_crashed, run)):
-            return work(Host(reporter=reporter, open_shards=partial(TaskShards, secrets)), *args, **kwargs)
+            return work(Host(reporter=reporter, open_shards=TaskShards), *args, **kwargs)
 
     # Prefect reads types and defaults from here. A return type may be known to type checkers alone.
     body.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, Self
@@ -17,18 +16,22 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
+from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import State
 from prefect.tasks import Task
+from prefect.utilities.annotations import quote
 from rich.console import RenderableType
 
 from flows.cli.markup import artifact_rows, markdown_text
-from flows.server.redacting import hiding
-from flows.work.host import AnswerProgress, Ask, Reporter
-from flows.work.shards import RETRY_DELAYS, may_pass
+from flows.server.redacting import hiding, secrets_of
+from flows.work.host import AnswerProgress, Reporter
+from flows.work.shards import RETRY_DELAYS
+from storage.retries import may_pass
 from storage.text import printable
 from teacher.engines.redaction import redact
-from teacher.extraction.extract import ShardSummary
+from teacher.extraction.jobs import ShardJob, ShardSummary
+from teacher.extraction.pool import PoolProgress, WorkerPool
 
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
@@ -94,28 +97,33 @@ class ShardProgress:
         update_progress_artifact(self._artifact, 100 * share)
 
 
+def _is_retried(task: Task[..., object], task_run: TaskRun, state: State) -> bool:
+    return isinstance(state.data, Exception) and may_pass(state.data)
+
+
+@task(
+    name="ask-shard",
+    task_run_name="shard-{shard}",
+    retries=len(RETRY_DELAYS),
+    retry_delay_seconds=list(RETRY_DELAYS),
+    retry_condition_fn=_is_retried,
+    # The store says what is done, not Prefect: its cache would go on saying so after the file is gone.
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def ask_shard(shard: int, dataset: str, job: ShardJob, pool: WorkerPool, progress: PoolProgress) -> ShardSummary:
+    """Ask about shard number `shard` of the dataset with one of the run's workers."""
+    context = FlowRunContext.get()
+    with hiding(secrets_of(context.parameters if context and context.parameters else {})):
+        return pool.ask(job, progress)
+
+
 class TaskShards:
-    """As `OpenShards` and `Shards`: a task of the flow run for each shard, which Prefect tries again."""
+    """As `OpenShards` and `Shards`: a task of the flow run for each shard, which Prefect retries."""
 
-    def __init__(self, secrets: tuple[str, ...], ask: Ask, stopped: threading.Event) -> None:
-        def is_worth_retrying(task: Task[..., object], task_run: TaskRun, state: State) -> bool:
-            return not stopped.is_set() and isinstance(state.data, Exception) and may_pass(state.data)
-
-        @task(
-            name="ask-shard",
-            task_run_name="shard-{shard}",
-            retries=len(RETRY_DELAYS),
-            retry_delay_seconds=list(RETRY_DELAYS),
-            retry_condition_fn=is_worth_retrying,
-            # The store says what is done, not Prefect: its cache would go on saying so after the file is gone.
-            cache_policy=NO_CACHE,
-            persist_result=False,
-        )
-        def ask_shard(extraction: int, shard: int) -> ShardSummary:
-            with hiding(secrets):
-                return ask(extraction, shard)
-
-        self._task = ask_shard
+    def __init__(self, pool: WorkerPool, progress: PoolProgress) -> None:
+        self._pool = pool
+        self._progress = progress
         self._asked: list[PrefectFuture[ShardSummary]] = []
 
     def __enter__(self) -> Self:
@@ -125,8 +133,10 @@ class TaskShards:
         for future in self._asked:
             future.wait()
 
-    def submit(self, extraction: int, shard: int) -> None:
-        self._asked.append(self._task.submit(extraction, shard))
+    def submit(self, job: ShardJob) -> None:
+        # Quoted: Prefect would look for futures in all that they hold.
+        quoted: dict[str, Any] = {"job": quote(job), "pool": quote(self._pool), "progress": quote(self._progress)}
+        self._asked.append(ask_shard.submit(shard=job.shard.index, dataset=job.header.dataset, **quoted))
 
     def next_done(self) -> PrefectFuture[ShardSummary]:
         done = next(as_completed(self._asked))

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from flows.parameters import DatasetParameters, EngineParameters, TeacherParameters
-from flows.work.asking import Extraction, TeacherEngines, ask_missing
+from flows.work.asking import TeacherWorkers, ask_missing
 from flows.work.extraction import NO_TEACHER, PRESENT_ENGINE, TRAINING_SPLIT, find_teacher
 from flows.work.host import Host
 from storage.answers.lease import lease
@@ -28,6 +28,7 @@ from storage.questions import QuestionSet, load_questions
 from storage.tables import Table, TableInvalid, read_table
 from teacher.engines.config import ResolvedTeacher
 from teacher.extraction.finish import finish_plan
+from teacher.extraction.jobs import Extraction
 from teacher.extraction.plan import directory_of, plan_extraction
 from teacher.questions.audit import Audit, Probes, audit
 from teacher.questions.probes import PictureVariants, Sample, choose_sample, probing_questions
@@ -128,8 +129,8 @@ def ask_probes(
         if missing:
             read = {plan.directory.path: plan.stored for plan in plans}
             known = known_answers(store, {each.name for each, _ in datasets}, teacher.fingerprint, texts, read)
-            with TeacherEngines(teacher, engine, host.reporter) as engines:
-                ledger = ask_missing(host, missing, engines, known)
+            with TeacherWorkers(teacher, engine) as workers:
+                ledger = ask_missing(host, missing, workers, known)
             runs, count = [*runs, ledger.to_json()], ledger.questions
         for plan in plans:
             finish_plan(plan, {"runs": runs} if plan is plans[0] else {})

@@ -17,7 +17,7 @@ from flows.parameters import (
     StudentParameters,
     TeacherParameters,
 )
-from flows.work.asking import TeacherEngines
+from flows.work.asking import TeacherWorkers
 from flows.work.checks import (
     ANSWERS_PLACE,
     EVALUATED,
@@ -98,9 +98,9 @@ def detect_aspects(
         for shown, each in asked.values() if train else ():
             require_training_split(splits_to_have(directory_of(shown, each, resolved, store), splits))
     summaries = {}
-    with TeacherEngines(resolved, engine, host.reporter) as engines:
+    with TeacherWorkers(resolved, engine) as workers:
         for what, (shown, each) in asked.items():
-            summaries[what] = ask_about(host, shown, each, splits, engines, store, shard_size, verify=verify)
+            summaries[what] = ask_about(host, shown, each, splits, workers, store, shard_size, verify=verify)
     require_all(summaries.values())
     if not train:
         return summaries, None

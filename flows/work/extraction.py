@@ -17,7 +17,7 @@ from flows.parameters import (
     StudentParameters,
     TeacherParameters,
 )
-from flows.work.asking import Extraction, TeacherEngines, ask_missing
+from flows.work.asking import TeacherWorkers, ask_missing
 from flows.work.checks import TRAINED, check_training
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs
@@ -34,6 +34,7 @@ from teacher.engines.presets import TINY
 from teacher.extraction.failures import is_for_now
 from teacher.extraction.finish import failures_of, finish_plan
 from teacher.extraction.forecast import Forecast, forecast
+from teacher.extraction.jobs import Extraction
 from teacher.extraction.ledger import Ledger
 from teacher.extraction.plan import SHARD_SIZE, ExtractionPlan, directory_of, plan_extraction
 
@@ -110,8 +111,8 @@ def extract_aspects(
         if train:
             answered = splits_to_have(directory_of(images, asked_questions, resolved, store), splits)
             check_training(images, asked_questions, answered, resolved.fingerprint, student)
-    with TeacherEngines(resolved, engine, host.reporter) as engines:
-        summary = ask_about(host, images, asked_questions, splits, engines, store, shard_size, verify=verify)
+    with TeacherWorkers(resolved, engine) as workers:
+        summary = ask_about(host, images, asked_questions, splits, workers, store, shard_size, verify=verify)
     require_all([summary])
     if not train:
         return summary
@@ -126,7 +127,7 @@ def ask_about(
     images: ImageDataset,
     asked_questions: QuestionSet,
     splits: list[str],
-    engines: TeacherEngines,
+    workers: TeacherWorkers,
     store: str,
     shard_size: int,
     *,
@@ -137,12 +138,12 @@ def ask_about(
     Raises DirectoryBusy where another run is at it, and StorageUnavailable.
     """
     # From the plan to the end: what another run writes or deletes meanwhile would make the plan wrong.
-    with lease(directory_of(images, asked_questions, engines.teacher, store)):
+    with lease(directory_of(images, asked_questions, workers.teacher, store)):
         with host.reporter.working(f"comparing {len(images.records)} images with the store"):
             plan = plan_extraction(
-                images, splits, asked_questions, engines.teacher, store, shard_size=shard_size, verify=verify
+                images, splits, asked_questions, workers.teacher, store, shard_size=shard_size, verify=verify
             )
-        summary = _ask_planned(host, plan, images, engines, store)
+        summary = _ask_planned(host, plan, images, workers, store)
     for line in describe(summary):
         host.reporter.say(line)
     if summary.ledger is not None:
@@ -151,14 +152,14 @@ def ask_about(
 
 
 def _ask_planned(
-    host: Host, plan: ExtractionPlan, images: ImageDataset, engines: TeacherEngines, store: str
+    host: Host, plan: ExtractionPlan, images: ImageDataset, workers: TeacherWorkers, store: str
 ) -> ExtractionSummary:
     accounts = (plan.directory.last_manifest() or {}).get("runs", [])
     ledger = known = None
     if plan.missing:
         texts, read = plan.header.questions.texts, {plan.directory.path: plan.stored}
-        known = known_answers(store, [images.name], engines.teacher.fingerprint, texts, read)
-        ledger = ask_missing(host, [Extraction(plan=plan, dataset=images)], engines, known)
+        known = known_answers(store, [images.name], workers.teacher.fingerprint, texts, read)
+        ledger = ask_missing(host, [Extraction(plan=plan, dataset=images)], workers, known)
         accounts = [*accounts, ledger.to_json()]
     whole = finish_plan(plan, {"runs": accounts}, known)
     # Training, which may follow, needs them.

@@ -1,11 +1,10 @@
-"""Where a run takes place: who is told what, and who runs the shards.
+"""Where a run takes place: what reports on it, and what runs the shards.
 
 `flows/cli/direct.py` has the host of a plain command, `flows/server/flow_runs.py` that of a run on a Prefect server.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,10 +13,8 @@ from typing import Any, Protocol
 from rich.console import RenderableType
 
 from flows.work.inputs import Inputs
-from teacher.extraction.extract import ShardSummary
-
-# Asks one shard: the number of its extraction, and its own number in that.
-Ask = Callable[[int, int], ShardSummary]
+from teacher.extraction.jobs import ShardJob, ShardSummary
+from teacher.extraction.pool import PoolProgress, WorkerPool
 
 
 class AnswerProgress(Protocol):
@@ -74,14 +71,14 @@ class ShardFuture(Protocol):
     """A shard that is being asked."""
 
     def result(self) -> ShardSummary:
-        """What `Ask` returned or raised, once it has been tried again where that may help."""
+        """What `WorkerPool.ask` returned or raised, after retries."""
         ...
 
 
 class Shards(Protocol):
     """Asks several shards at a time."""
 
-    def submit(self, extraction: int, shard: int) -> None:
+    def submit(self, job: ShardJob) -> None:
         """Begin with another one."""
         ...
 
@@ -90,8 +87,8 @@ class Shards(Protocol):
         ...
 
 
-# From what asks a shard, and an event that ends all waiting. At the end of the context no shard is being asked.
-OpenShards = Callable[[Ask, threading.Event], AbstractContextManager[Shards]]
+# Shards that the pool's workers ask about. At the end of the context none is being asked.
+OpenShards = Callable[[WorkerPool, PoolProgress], AbstractContextManager[Shards]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,67 +1,63 @@
-"""Shards of a plain command: threads, and the rule of what is tried again."""
+"""Shards of a plain command: a thread for each that is on its way, and retries."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flows.parameters import MAX_WORKERS
-from flows.work.host import Ask
+from storage.retries import may_pass
 from storage.text import printable
-from teacher.engines.base import TeacherUnreachable
-from teacher.engines.process import TeacherDied
-from teacher.extraction.extract import ShardSummary
+from teacher.extraction.jobs import ShardJob, ShardSummary
+from teacher.extraction.pool import PoolProgress, WorkerPool
+from teacher.extraction.worker import SHARDS_AT_ONCE
 
 RETRY_DELAYS = (4.0, 8.0, 16.0)  # seconds before a shard is asked again
-# For each worker: one shard's images are read, decoded and rendered while the model is busy with the other's.
-SHARDS_AT_ONCE = 2
 LONGEST_REASON = 300  # characters
 
 
-def may_pass(error: BaseException) -> bool:
-    """Whether asking the shard again may help: its engine died, or its server was out of reach."""
-    return isinstance(error, (TeacherDied, TeacherUnreachable))
-
-
+@dataclass(kw_only=True)
 class ThreadShards:
-    """As `Shards`, a thread for each shard that is being asked."""
+    """As `Shards`, with the threads of this process."""
 
-    def __init__(self, threads: ThreadPoolExecutor, ask: Ask) -> None:
-        self._threads = threads
-        self._ask = ask
-        self._asked: list[Future[ShardSummary]] = []
+    threads: ThreadPoolExecutor
+    pool: WorkerPool
+    progress: PoolProgress
+    say: Callable[[str], None]
+    delays: Sequence[float]
+    _asked: list[Future[ShardSummary]] = field(default_factory=list)
 
-    def submit(self, extraction: int, shard: int) -> None:
-        self._asked.append(self._threads.submit(self._ask, extraction, shard))
+    def submit(self, job: ShardJob) -> None:
+        self._asked.append(self.threads.submit(self._ask, job))
 
     def next_done(self) -> Future[ShardSummary]:
         done = next(iter(wait(self._asked, return_when=FIRST_COMPLETED).done))
         self._asked.remove(done)
         return done
 
+    def _ask(self, job: ShardJob) -> ShardSummary:
+        for delay in self.delays:
+            try:
+                return self.pool.ask(job, self.progress)
+            except Exception as error:  # of any kind: the rule says which ones are retried
+                if not may_pass(error):
+                    raise
+                reason = printable(str(error), LONGEST_REASON)
+                self.say(f"shard {job.shard.index} is asked again in {delay:g} s: {reason}")
+            self.pool.closing.wait(delay)
+        return self.pool.ask(job, self.progress)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ThreadedShards:
-    """The `OpenShards` of a plain command. Tells `say` what is tried again."""
+    """The `OpenShards` of a plain command. Tells `say` what is retried."""
 
     say: Callable[[str], None]
     delays: Sequence[float] = RETRY_DELAYS
 
     @contextmanager
-    def __call__(self, ask: Ask, stopped: threading.Event) -> Iterator[ThreadShards]:
-        def ask_patiently(extraction: int, shard: int) -> ShardSummary:
-            for delay in self.delays:
-                try:
-                    return ask(extraction, shard)
-                except Exception as error:  # of any kind: the rule says which ones may pass
-                    if stopped.is_set() or not may_pass(error):
-                        raise
-                    self.say(f"shard {shard} is asked again in {delay:g} s: {printable(str(error), LONGEST_REASON)}")
-                stopped.wait(delay)
-            return ask(extraction, shard)
-
+    def __call__(self, pool: WorkerPool, progress: PoolProgress) -> Iterator[ThreadShards]:
         with ThreadPoolExecutor(SHARDS_AT_ONCE * MAX_WORKERS) as threads:
-            yield ThreadShards(threads, ask_patiently)
+            yield ThreadShards(threads=threads, pool=pool, progress=progress, say=self.say, delays=self.delays)

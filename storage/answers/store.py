@@ -22,7 +22,16 @@ from storage.answers.integrity import FIELDS_KEY, field_digests
 from storage.answers.manifest import SHARD_NAME, check_place, parse_manifest
 from storage.answers.schema import AnswerHeader, ShardAnswers, StoredShard, parse_shard, write_shard
 from storage.answers.shards import Shard, shard_digest
-from storage.filesystem import list_folder, open_store, read_file, reading, subfolder, unfinished_prefix, write_whole
+from storage.filesystem import (
+    list_folder,
+    open_store,
+    read_file,
+    reading,
+    subfolder,
+    unfinished_prefix,
+    with_attempts,
+    write_whole,
+)
 
 # Of each shard: size in bytes, and time of change in ns. They tell whether it has changed.
 Stamps = Mapping[str, tuple[int | None, int | None]]
@@ -51,6 +60,9 @@ class AnswerDirectory:
         """Raises StoreUnreachable and StorageUnavailable."""
         filesystem, path = open_store(uri)
         return cls(filesystem, path.rstrip("/"))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, filesystem=with_attempts(state["filesystem"]))
 
     @property
     def parent(self) -> str:

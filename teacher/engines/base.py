@@ -30,6 +30,8 @@ class ImageRefused(ValueError):
 class TeacherUnreachable(RunFailed):
     """A server gave no answer in all attempts; it may be well again later, and the shard asked again."""
 
+    may_pass = True
+
 
 class TeacherPaused(RunFailed):
     """A server takes no requests for longer than a run waits; the message says how long."""

@@ -7,12 +7,11 @@ import multiprocessing
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -21,19 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from storage.errors import RunFailed
-from storage.platform.allocator import keep_freed_memory
-from storage.platform.processes import serve_parent, without_signals
-from teacher.engines.base import EngineUsage, LoadedModel, TeacherEngine, TeacherPaused, TeacherUnreachable
+from storage.platform.processes import without_signals
+from teacher.engines.base import EngineUsage, LoadedModel, TeacherEngine
 from teacher.engines.config import EngineOptions, ResolvedTeacher
-from teacher.engines.engine_log import EngineLog, LogWriter, remove_old_logs
-from teacher.engines.redaction import redact
+from teacher.engines.engine_log import EngineLog, remove_old_logs
 from teacher.engines.registry import find_engine
-from teacher.engines.trouble import tell, told
+from teacher.engines.serving import LOADED, Call, Reply, Report, serve
 from teacher.engines.writer import Writer, WritingRequest, WrittenReply
-
-LOADED = -1  # the number of a process's first message; its answers count from 0
-# What the parent is told (teacher/engines/trouble.py); at all else the process ends.
-TROUBLE = (ValueError, TeacherUnreachable, TeacherPaused)
 
 _starting = threading.Lock()
 Result = TypeVar("Result")
@@ -41,6 +34,8 @@ Result = TypeVar("Result")
 
 class TeacherDied(RunFailed):
     """The engine's process ended by itself; a new one can be started and the shard asked again."""
+
+    may_pass = True
 
 
 class ModelProcess:
@@ -69,10 +64,11 @@ class ModelProcess:
         self._sending = threading.Lock()
         self._joining = threading.Lock()  # two threads at it at once, and one of them finds no exit code
         self._waiting: dict[int, Future[Any]] = {}
+        self._on_report: dict[int, Callable[[Any], None]] = {}
         self._numbers = itertools.count()
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve,
+            target=serve,
             args=(theirs, os.getpid(), self._log, dict(environment or {}), tuple(secrets), load),
             name="aspects-teacher",
             daemon=False,
@@ -97,26 +93,46 @@ class ModelProcess:
     def alive(self) -> bool:
         return self._process.is_alive()
 
-    def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+    def call(
+        self, function: Callable[..., Result], *arguments: Any, on_report: Callable[[Any], None] | None = None
+    ) -> Result:
         """What `function(model, *arguments)` returns or raises there; it is found by its name in its module.
 
-        Also raises TeacherDied and TeacherUnreachable.
+        With `on_report` the function gets one argument more: what it calls that with is given to `on_report` here, in
+        another thread. Also raises TeacherDied and TeacherUnreachable.
         """
+        return self._send(function, arguments, on_report, urgent=False).result()
+
+    def call_urgently(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        """The same of a function that takes little time: it does not wait for calls that are running."""
+        return self._send(function, arguments, None, urgent=True)
+
+    def _send(
+        self,
+        function: Callable[..., Result],
+        arguments: Sequence[Any],
+        on_report: Callable[[Any], None] | None,
+        *,
+        urgent: bool,
+    ) -> Future[Result]:
         called: Future[Result] = Future()
         with self._sending:
             number = next(self._numbers)
             self._waiting[number] = called
+            if on_report is not None:
+                self._on_report[number] = on_report
             try:
-                self._connection.send((number, function, arguments))
+                self._connection.send(Call(number, function, arguments, on_report is not None, urgent))
             except OSError as error:
                 del self._waiting[number]
+                self._on_report.pop(number, None)
                 raise self._death() from error
-        return called.result()
+        return called
 
     def close(self) -> None:
         """End the process and wait until it is gone, and its GPU memory with it.
 
-        A thread that is still waiting for an answer gets TeacherDied.
+        Threads that still wait for an answer get TeacherDied.
         """
         self._process.kill()
         with self._joining:
@@ -128,14 +144,19 @@ class ModelProcess:
         """Hand what comes back to whoever waits for it, until the process is gone."""
         while self._connection in wait([self._connection, self._process.sentinel]):
             try:
-                number, error, value, self.usage = self._connection.recv()
+                message: Report | Reply = self._connection.recv()
             except (EOFError, OSError):
                 break
-            waiting = self._waiting.pop(number)
-            if error is not None:
-                waiting.set_exception(told(error))
+            self.usage = message.usage
+            if isinstance(message, Report):
+                self._on_report[message.number](message.value)
+                continue
+            self._on_report.pop(message.number, None)
+            waiting = self._waiting.pop(message.number)
+            if message.error is not None:
+                waiting.set_exception(message.error.unpack())
             else:
-                waiting.set_result(value)
+                waiting.set_result(message.value)
         death = self._death()
         with self._sending:
             for waiting in self._waiting.values():
@@ -216,52 +237,6 @@ def load_engine(name: str, teacher: ResolvedTeacher, options: EngineOptions) -> 
 def load_writer(name: str, teacher: ResolvedTeacher, options: EngineOptions, images: int) -> Writer:
     """Load a model that writes in this process. Raises TeacherInvalid for one that cannot be used."""
     return find_engine(name).load_writer(teacher, options, images)
-
-
-def _serve(
-    connection: Connection,
-    parent: int,
-    log: LogWriter,
-    environment: Mapping[str, str],
-    secrets: Sequence[str],
-    load: Callable[[], LoadedModel],
-) -> None:
-    """The process's life: load, say so, then answer until the other end closes."""
-    serve_parent(parent)
-    log.take_output()
-    os.environ.update(environment)
-    keep_freed_memory()
-    try:
-        model = load()
-    except TROUBLE as error:
-        connection.send((LOADED, tell(error, secrets), None, EngineUsage()))
-        return
-    except BaseException:
-        print(redact(traceback.format_exc(), secrets), file=sys.stderr, flush=True)
-        os._exit(1)
-    connection.send((LOADED, None, (model.calls_at_once, model.slow_because), model.usage))
-    sending = threading.Lock()
-
-    def answer(number: int, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
-        error = value = None
-        try:
-            value = function(model, *arguments)
-        except TROUBLE as refusal:
-            error = tell(refusal, secrets)
-        except BaseException:  # the model is in no state to go on: let the parent start another process
-            print(redact(traceback.format_exc(), secrets), file=sys.stderr, flush=True)
-            os._exit(1)
-        with sending:
-            connection.send((number, error, value, model.usage))
-
-    with ThreadPoolExecutor(model.calls_at_once) as callers:
-        while True:
-            try:
-                call = connection.recv()
-            except (EOFError, OSError):
-                # vLLM's own shutdown can hang on threads; the system frees everything at once.
-                os._exit(0)
-            callers.submit(answer, *call)
 
 
 def _answer(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from teacher.engines.base import EngineUsage
-from teacher.extraction.extract import ShardSummary
+from teacher.extraction.jobs import ShardSummary
 
 BY_ENGINES = (
     "bounded",

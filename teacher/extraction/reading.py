@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 from PIL import Image
@@ -13,7 +13,7 @@ from PIL import Image
 from storage.datasets.base import ImageDataset, ImageRecord
 from storage.errors import StorageUnavailable
 from storage.images.decode import ImageUnreadable, decode_image, shrink
-from teacher.extraction.comparison import GONE, READERS
+from teacher.extraction.comparison import GONE
 from teacher.extraction.failures import UNREADABLE_NOW
 
 CHUNK = 32  # images read ahead
@@ -54,16 +54,19 @@ def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | Non
 
 
 def read_ahead(
-    records: Sequence[ImageRecord], dataset: ImageDataset, max_pixels: int | None
+    records: Sequence[ImageRecord], dataset: ImageDataset, max_pixels: int | None, readers: Executor
 ) -> Iterator[list[ReadImage]]:
-    """Chunks of decoded images; the next one is decoded while the caller has the engine work on this one."""
-    with ThreadPoolExecutor(READERS) as readers:
+    """Chunks of images, read by `readers`; the next one is read while the caller has the engine work on this one."""
 
-        def submit(start: int) -> list[Future[ReadImage]]:
-            chunk = records[start : start + CHUNK]
-            return [readers.submit(read_image, dataset, record, max_pixels) for record in chunk]
+    def submit(start: int) -> list[Future[ReadImage]]:
+        chunk = records[start : start + CHUNK]
+        return [readers.submit(read_image, dataset, record, max_pixels) for record in chunk]
 
-        ahead = submit(0)
+    ahead = submit(0)
+    try:
         for start in range(CHUNK, len(records) + CHUNK, CHUNK):
             current, ahead = ahead, submit(start)
             yield [future.result() for future in current]
+    finally:
+        for future in ahead:  # of no use where the caller has failed
+            future.cancel()

@@ -90,7 +90,7 @@ def test_a_second_audit_asks_nothing_and_a_changed_set_what_is_new(
     def refuse(*_: object) -> None:
         raise AssertionError("a teacher was started")
 
-    monkeypatch.setattr(asking, "EngineProcess", refuse)
+    monkeypatch.setattr(asking, "WorkerProcess", refuse)
     again = run_audit(path, photos)
     assert again.asked == 0
     assert again.audit == summary.audit

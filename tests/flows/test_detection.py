@@ -99,7 +99,7 @@ def test_a_second_run_starts_no_teacher(detect: Detect, store: Path, monkeypatch
     def start(*arguments: object) -> None:
         raise AssertionError("a teacher was started")
 
-    monkeypatch.setattr(asking, "EngineProcess", start)
+    monkeypatch.setattr(asking, "WorkerProcess", start)
     summaries, _ = detect(store)
     assert [summary.asked for summary in summaries.values()] == [0, 0]
 

@@ -6,21 +6,21 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from PIL import Image
 
 from flows.parameters import DatasetParameters, EngineParameters, StudentParameters, TeacherParameters
 from flows.work import asking
 from flows.work.extraction import ExtractionSummary, extract_aspects
 from storage.datasets.folder import image_folder
 from teacher.engines.config import TINY_MODEL, ChatTemplateMissing
-from teacher.engines.process import EngineProcess
+from teacher.extraction.jobs import ShardJob
+from teacher.extraction.processes import WorkerProcess
 from tests.flows.hosts import Notes, plain_host
 
 SHARD_SIZE = 10
@@ -60,10 +60,10 @@ def store(extracted: tuple[Path, ExtractionSummary], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(*arguments: object) -> EngineProcess:
+    def start(*arguments: object) -> WorkerProcess:
         raise AssertionError("a teacher was started")
 
-    monkeypatch.setattr(asking, "EngineProcess", start)
+    monkeypatch.setattr(asking, "WorkerProcess", start)
 
 
 def shards(store: Path) -> dict[str, Path]:
@@ -120,11 +120,10 @@ def test_only_a_deleted_shard_is_asked_again(extract: Extract, store: Path) -> N
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Process numbers of the engines that a run starts; the first of them is killed when it is asked for the second
-    time."""
+    """Process numbers of the workers that a run starts; the first of them is killed when it gets its second shard."""
     numbers: list[int] = []
 
-    class Mortal(EngineProcess):
+    class Mortal(WorkerProcess):
         asked = 0
 
         def __init__(self, *arguments: Any) -> None:
@@ -132,13 +131,13 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             assert self._process.pid is not None
             numbers.append(self._process.pid)
 
-        def answer(self, images: Sequence[Image.Image], questions: Sequence[str]) -> Any:
+        def ask(self, job: ShardJob, on_report: Any) -> Any:
             self.asked += 1
             if self._process.pid == numbers[0] and self.asked == 2:
                 os.kill(numbers[0], signal.SIGKILL)
-            return super().answer(images, questions)
+            return super().ask(job, on_report)
 
-    monkeypatch.setattr(asking, "EngineProcess", Mortal)
+    monkeypatch.setattr(asking, "WorkerProcess", Mortal)
     return numbers
 
 
@@ -193,11 +192,11 @@ def test_an_unusable_teacher_is_not_tried_again(
     (model / "chat_template.jinja").unlink()
     starts: list[int] = []
 
-    def start(*arguments: Any) -> EngineProcess:
+    def start(*arguments: Any) -> WorkerProcess:
         starts.append(1)
-        return EngineProcess(*arguments)
+        return WorkerProcess(*arguments)
 
-    monkeypatch.setattr(asking, "EngineProcess", start)
+    monkeypatch.setattr(asking, "WorkerProcess", start)
     with pytest.raises(ChatTemplateMissing, match="no chat template"):
         extract(tmp_path / "store", teacher=TeacherParameters(model=str(model), dtype="float32"))
     assert len(starts) == 1

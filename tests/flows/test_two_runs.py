@@ -19,13 +19,13 @@ from storage.answers.read import find_answers
 from storage.answers.store import audits_of
 from storage.datasets.base import select
 from teacher.engines.base import EngineUsage
-from teacher.extraction.extract import ask_shard
 from teacher.extraction.ledger import add_up
 from teacher.extraction.plan import directory_of
 from tests.flows.conftest import Aspects
 from tests.flows.hosts import Notes, plain_host
 from tests.storage.samples import QUESTIONS
 from tests.storage.shards import files_of
+from tests.teacher.extraction.asking import ask_all
 from tests.teacher.extraction.test_plan import TEACHER, Engine, Unreadable
 from tests.teacher.photos import write_photos
 
@@ -48,9 +48,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     def ask_missing(host: object, extractions: Any, engines: object, known: Any) -> Any:
         (asked,) = extractions
         asked.plan.directory.reopen()
-        done = [
-            ask_shard(shard, asked.plan, asked.dataset, TEACHER, lambda: engine, known) for shard in asked.plan.missing
-        ]
+        done = ask_all(asked.plan, asked.dataset, TEACHER, engine, known)
         return add_up(done, [EngineUsage()], seconds=1, start_seconds=0, workers=1, gpus=0)
 
     monkeypatch.setattr(extraction, "ask_missing", ask_missing)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
+from collections.abc import Callable
 
 from teacher.engines.base import EngineUsage
 
@@ -14,6 +16,7 @@ class Loud:
 
     def __init__(self) -> None:
         self.usage = EngineUsage()
+        self.released = threading.Event()
 
     def close(self) -> None:
         pass
@@ -35,3 +38,18 @@ def shout(model: Loud, number: int) -> int:
 
 def refuse(model: Loud, key: str) -> None:
     raise ValueError(f"no {key}")
+
+
+def count(model: Loud, number: int, report: Callable[[int], None]) -> int:
+    for one in range(number):
+        report(one)
+    return number
+
+
+def wait_until_released(model: Loud, report: Callable[[str], None]) -> bool:
+    report("waiting")
+    return model.released.wait(timeout=60)
+
+
+def release(model: Loud) -> None:
+    model.released.set()

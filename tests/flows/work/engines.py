@@ -1,8 +1,10 @@
-"""An engine without a process, which counts what it is asked."""
+"""Engines and workers without a process; an engine counts what it is asked."""
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from flows.work import asking
-from teacher.engines.base import EngineUsage
+from teacher.engines.base import EngineUsage, TeacherEngine
+from teacher.engines.config import ResolvedTeacher
+from teacher.extraction.jobs import ShardJob, ShardSummary
+from teacher.extraction.worker import ReportProgress, ShardWorker
 
 Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -18,7 +23,6 @@ Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
 class CountingEngine:
     """Answers at random; `before` is called with each batch and may raise or return other answers."""
 
-    alive = True
     calls_at_once = 1
     slow_because = None
 
@@ -40,10 +44,34 @@ class CountingEngine:
         pass
 
 
+class LocalWorker:
+    """A worker in this process; its jobs are pickled on their way, as any other's."""
+
+    def __init__(self, load: Callable[[], TeacherEngine], teacher: ResolvedTeacher) -> None:
+        self.worker = ShardWorker(load, teacher, readers=2)
+        self.alive = True
+
+    @property
+    def usage(self) -> EngineUsage:
+        return self.worker.usage
+
+    def ask(self, job: ShardJob, on_report: ReportProgress) -> ShardSummary:
+        return self.worker.ask(pickle.loads(pickle.dumps(job)), on_report)
+
+    def begin_stop(self) -> Future[None]:
+        stopped: Future[None] = Future()
+        stopped.set_result(self.worker.stop())
+        return stopped
+
+    def close(self) -> None:
+        self.alive = False
+        self.worker.close()
+
+
 def use_engine(
     monkeypatch: pytest.MonkeyPatch, before: Callable[[int, Sequence[str]], Scores | None] = lambda images, texts: None
 ) -> CountingEngine:
     """The only engine of every run from now on."""
     engine = CountingEngine(before)
-    monkeypatch.setattr(asking, "EngineProcess", lambda *arguments: engine)
+    monkeypatch.setattr(asking, "WorkerProcess", lambda name, teacher, *rest: LocalWorker(lambda: engine, teacher))
     return engine

@@ -16,8 +16,8 @@ import pytest
 from teacher.engines.base import ImageRefused, TeacherUnreachable
 from teacher.engines.config import ChatTemplateMissing, TeacherInvalid
 from teacher.engines.engine_log import EngineLog, LogWriter, remove_old_logs
+from teacher.engines.packed_error import LONGEST, pack
 from teacher.engines.redaction import redact
-from teacher.engines.trouble import LONGEST, tell, told
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +77,7 @@ def test_the_last_words_are_printable_and_without_secrets() -> None:
     "error", [TeacherInvalid("a"), ChatTemplateMissing("b"), TeacherUnreachable("c"), ImageRefused(3, "d")]
 )
 def test_an_error_crosses_as_text(error: Exception) -> None:
-    crossed = told(pickle.loads(pickle.dumps(tell(error))))
+    crossed = pickle.loads(pickle.dumps(pack(error))).unpack()
     assert type(crossed) is type(error)
     assert str(crossed) == str(error)
 
@@ -90,7 +90,7 @@ class Foreign(ValueError):
 
 
 def test_a_librarys_error_crosses_within_limits() -> None:
-    crossed = told(pickle.loads(pickle.dumps(tell(Foreign(1, 2), ["my-key-1"]))))
+    crossed = pickle.loads(pickle.dumps(pack(Foreign(1, 2), ["my-key-1"]))).unpack()
     assert type(crossed) is TeacherInvalid
     assert str(crossed).isprintable()
     assert len(str(crossed)) < LONGEST + 50

@@ -16,7 +16,7 @@ print("main file", flush=True)
 warnings.warn("noise")
 from teacher.engines.config import EngineOptions, TeacherInvalid
 from teacher.engines.process import ModelProcess
-from tests.teacher.loud import load_loud, refuse, shout
+from tests.teacher.loud import count, load_loud, refuse, release, shout, wait_until_released
 from functools import partial
 model = ModelProcess(partial(load_loud, "my-key-1"), secrets=["my-key-1"])
 print(model.call(shout, 3), flush=True)
@@ -24,6 +24,10 @@ try:
     model.call(refuse, "my-key-1")
 except TeacherInvalid as error:
     print(error, flush=True)
+reports = []
+print(model.call(count, 3, on_report=reports.append), reports, flush=True)
+# One call at a time, and another that does not wait for it.
+print(model.call(wait_until_released, on_report=lambda report: model.call_urgently(release)), flush=True)
 words = model._log.last_words()
 model.close()
 assert "warning" in words, words
@@ -43,9 +47,10 @@ def test_a_process_says_nothing_on_the_terminal(tmp_path: Path) -> None:
     )
     assert run.stderr.count("noise") == 2, run.stderr  # the warning and its line of code
     assert "warning" not in run.stderr.replace("UserWarning", "").replace("warnings.warn", "")
-    first, said, refused, died = run.stdout.splitlines()
+    first, said, refused, reported, released, died = run.stdout.splitlines()
     assert (first, said) == ("main file", "3")
     assert refused == "the teacher cannot be used: no ***"
+    assert (reported, released) == ("3 [0, 1, 2]", "True")
     assert died.startswith("TeacherDied teacher process ended with code 1: ")
     assert died.endswith("RuntimeError: no use with ***")
     assert not list(tmp_path.glob("aspects-teacher-*"))

@@ -21,9 +21,10 @@ from storage.questions import AspectQuestion, QuestionSet, load_questions
 from teacher.engines.base import EngineUsage, ImageRefused
 from teacher.engines.config import EngineOptions, ResolvedTeacher, resolve, tiny_teacher
 from teacher.engines.transformers.engine import TransformersEngine
-from teacher.extraction.extract import ExtractionPlan, ask_shard, plan_extraction
+from teacher.extraction.extract import ExtractionPlan, plan_extraction
 from teacher.extraction.finish import ShardMissing, finish_directory
 from tests.conftest import PROJECT
+from tests.teacher.extraction.asking import ask_all
 from tests.teacher.photos import DAMAGED, write_damaged, write_photos
 
 QUESTIONS = QuestionSet(load_questions(PROJECT / "questions" / "scenes.yaml").questions[:3])
@@ -89,8 +90,7 @@ def extract(photos: Path, store: Path, teacher: ResolvedTeacher, engine: Countin
     planned = plan(photos, store, teacher, splits=splits, questions=questions)
     dataset = image_folder(photos)
     known = known_answers(str(store), [dataset.name], teacher.fingerprint)
-    for shard in planned.missing:
-        ask_shard(shard, planned, dataset, teacher, lambda: engine, known)
+    ask_all(planned, dataset, teacher, engine, known)
     finish_directory(planned.directory, planned.header, planned.shards, {})
     return read_answers(planned.directory)
 
@@ -205,8 +205,7 @@ def ask_boxes(scenes: Path, store: Path, teacher: ResolvedTeacher, engine: Count
     dataset: ImageDataset = BoxImages(open_detection_dataset(str(scenes)), BoxView(margin=0.5, smallest=12))
     planned = plan_extraction(dataset, ("train",), QUESTIONS, teacher, str(store), shard_size=4)
     known = known_answers(str(store), [dataset.name], teacher.fingerprint)
-    for shard in planned.missing:
-        ask_shard(shard, planned, dataset, teacher, lambda: engine, known)
+    ask_all(planned, dataset, teacher, engine, known)
     finish_directory(planned.directory, planned.header, planned.shards, {})
     return read_answers(planned.directory)
 

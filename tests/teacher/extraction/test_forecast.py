@@ -12,12 +12,13 @@ from storage.datasets import image_folder
 from storage.questions import QuestionSet, load_questions
 from teacher.engines.config import EngineOptions, ResolvedTeacher, resolve, tiny_teacher
 from teacher.engines.transformers.engine import TransformersEngine
-from teacher.extraction.extract import ask_shard, plan_extraction
+from teacher.extraction.extract import plan_extraction
 from teacher.extraction.finish import finish_directory
 from teacher.extraction.forecast import Forecast, expected_seconds, forecast, last_account
 from tests.conftest import PROJECT
 from tests.storage.contract import write_directory
 from tests.storage.samples import HEADER, records
+from tests.teacher.extraction.asking import ask_all
 from tests.teacher.photos import write_photos
 
 FOUR = QuestionSet(load_questions(PROJECT / "questions" / "scenes.yaml").questions[:4])
@@ -39,7 +40,7 @@ def test_the_forecast_is_what_the_extraction_then_asks(tmp_path: Path, teacher: 
         plan = plan_extraction(dataset, ("train",), questions, teacher, store, shard_size=shard_size)
         known = known_answers(store, [dataset.name], teacher.fingerprint)
         told = forecast(plan, known, store)
-        done = [ask_shard(shard, plan, dataset, teacher, lambda: engine, known) for shard in plan.missing]
+        done = ask_all(plan, dataset, teacher, engine, known)
         finish_directory(plan.directory, plan.header, plan.shards, {"runs": [{**ACCOUNT, **TOKENS}]})
         return told, sum(shard.asked for shard in done), sum(shard.reused for shard in done)
 

@@ -22,11 +22,12 @@ from storage.datasets.base import ImageRecord
 from storage.questions import AspectQuestion, QuestionSet
 from teacher.engines.base import EngineUsage
 from teacher.engines.config import ResolvedTeacher, TeacherConfig
-from teacher.extraction.extract import AnswersRefused, ask_shard
+from teacher.extraction.extract import AnswersRefused
 from teacher.extraction.finish import finish_directory
 from teacher.extraction.plan import ExtractionPlan, plan_extraction
 from tests.storage.samples import QUESTIONS
 from tests.storage.shards import files_of, rewrite, set_answer
+from tests.teacher.extraction.asking import ask_all
 from tests.teacher.photos import write_photos
 
 TEACHER = ResolvedTeacher(config=TeacherConfig(model="sample"), path=None, weights="sample")
@@ -101,8 +102,7 @@ def carry_out(planned: ExtractionPlan, dataset: Unreadable, store: Path, engine:
     known = known_answers(str(store), [dataset.name], TEACHER.fingerprint, texts)
     if planned.missing:
         planned.directory.reopen()
-    for shard in planned.missing:
-        ask_shard(shard, planned, dataset, TEACHER, lambda: engine, known)
+    ask_all(planned, dataset, TEACHER, engine, known)
     finish_directory(planned.directory, planned.header, planned.shards, {})
     return read_answers(planned.directory)
 
@@ -134,7 +134,7 @@ def test_a_shard_that_was_tried_before_is_not_asked_twice(photos: Path, tmp_path
     planned = plan(dataset, store)
     known = known_answers(str(store), ["photos"], TEACHER.fingerprint)
     for _ in range(2):
-        summary = ask_shard(planned.missing[0], planned, dataset, TEACHER, lambda: engine, known)
+        (summary,) = ask_all(planned, dataset, TEACHER, engine, known, planned.missing[:1])
     assert (engine.asked, summary.images, summary.asked) == (9, 3, 0)
 
 

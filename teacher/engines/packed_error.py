@@ -1,0 +1,56 @@
+"""Errors on their way out of a worker's process: class and text within limits, since any object may not be readable
+elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from storage.errors import AspectsError
+from storage.retries import may_pass
+from teacher.engines.base import ImageRefused
+from teacher.engines.config import TeacherInvalid
+from teacher.engines.redaction import excerpt, redact
+
+LONGEST = 900  # characters of a message
+LONGEST_TRACEBACK = 4000
+
+
+class WorkerFailed(RuntimeError):
+    """A defect of this program showed in a worker; the message holds the traceback."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedError:
+    """An error without its causes. `index` is that of the image that was refused."""
+
+    kind: type[Exception]
+    message: str
+    may_pass: bool = False
+    index: int = 0
+
+    def unpack(self) -> Exception:
+        if self.kind is ImageRefused:
+            return ImageRefused(self.index, self.message)
+        error = self.kind(self.message)
+        if isinstance(error, AspectsError) and self.may_pass:
+            error.may_pass = True  # the cause that says so has stayed behind
+        return error
+
+
+# Errors that are sent; at any other the process ends, because its model is in an unknown state.
+SENT = (AspectsError, ValueError, WorkerFailed)
+
+
+def pack(error: Exception, secrets: Iterable[str] = ()) -> PackedError:
+    """What is sent of one of `SENT`. A ValueError of a library means a teacher that cannot be used."""
+    if isinstance(error, ImageRefused):
+        return PackedError(ImageRefused, excerpt(error.reason, secrets, LONGEST), index=error.index)
+    if isinstance(error, WorkerFailed):
+        return PackedError(WorkerFailed, redact(str(error), secrets)[-LONGEST_TRACEBACK:])
+    text = excerpt(str(error), secrets, LONGEST)
+    for kind in type(error).__mro__:
+        # A class that is found by its name in its module.
+        if issubclass(kind, AspectsError) and "<locals>" not in kind.__qualname__:
+            return PackedError(kind, text, may_pass(error))
+    return PackedError(TeacherInvalid, f"the teacher cannot be used: {text or type(error).__name__}")

@@ -1,0 +1,124 @@
+"""The inside of a model's process: load, then answer calls until the parent closes the pipe."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from storage.platform.allocator import keep_freed_memory
+from storage.platform.processes import serve_parent
+from teacher.engines.base import EngineUsage, LoadedModel
+from teacher.engines.engine_log import LogWriter
+from teacher.engines.packed_error import SENT, PackedError, pack
+from teacher.engines.redaction import redact
+
+LOADED = -1  # the number of a process's first message; its calls count from 0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`function(model, *arguments)`, run in one of the model's threads.
+
+    With `reports` the function is given one argument more, which sends a report to the parent. An `urgent` call does
+    not wait for a thread that is busy; it must take little time.
+    """
+
+    number: int
+    function: Callable[..., Any]
+    arguments: Sequence[Any]
+    reports: bool = False
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How far a call has come, while it goes on."""
+
+    number: int
+    value: Any
+    usage: EngineUsage
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a call returned or raised: the last message about it."""
+
+    number: int
+    error: PackedError | None
+    value: Any
+    usage: EngineUsage
+
+
+class ModelServer:
+    """Runs calls of the parent in `calls_at_once` threads of this process."""
+
+    def __init__(self, connection: Connection, secrets: Sequence[str]) -> None:
+        self._connection = connection
+        self._secrets = secrets
+        self._sending = threading.Lock()
+
+    def serve(self, load: Callable[[], LoadedModel]) -> None:
+        """Load the model, say so and answer. Ends the process when the parent closes the pipe."""
+        try:
+            model = load()
+        except SENT as error:
+            self._send(Reply(LOADED, pack(error, self._secrets), None, EngineUsage()))
+            return
+        except BaseException:
+            self._end_with_traceback()
+        self._send(Reply(LOADED, None, (model.calls_at_once, model.slow_because), model.usage))
+        with ThreadPoolExecutor(model.calls_at_once, "call") as callers:
+            while True:
+                try:
+                    call: Call = self._connection.recv()
+                except (EOFError, OSError):
+                    # vLLM's own shutdown can hang on threads; the system frees everything at once.
+                    os._exit(0)
+                if call.urgent:
+                    self._answer(model, call)
+                else:
+                    callers.submit(self._answer, model, call)
+
+    def _answer(self, model: LoadedModel, call: Call) -> None:
+        def report(value: Any) -> None:
+            self._send(Report(call.number, value, model.usage))
+
+        error = value = None
+        try:
+            value = call.function(model, *call.arguments, *([report] if call.reports else []))
+        except SENT as refusal:
+            error = pack(refusal, self._secrets)
+        except BaseException:  # the model is in no state to go on: let the parent start another process
+            self._end_with_traceback()
+        self._send(Reply(call.number, error, value, model.usage))
+
+    def _send(self, message: Report | Reply) -> None:
+        with self._sending:
+            self._connection.send(message)
+
+    def _end_with_traceback(self) -> None:
+        print(redact(traceback.format_exc(), self._secrets), file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+def serve(
+    connection: Connection,
+    parent: int,
+    log: LogWriter,
+    environment: Mapping[str, str],
+    secrets: Sequence[str],
+    load: Callable[[], LoadedModel],
+) -> None:
+    """What the process runs that `ModelProcess` starts."""
+    serve_parent(parent)
+    log.take_output()
+    os.environ.update(environment)
+    keep_freed_memory()
+    ModelServer(connection, secrets).serve(load)

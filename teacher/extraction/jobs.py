@@ -1,0 +1,70 @@
+"""What a worker is given to do, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from storage.answers.reuse import KnownAnswers
+from storage.answers.schema import AnswerHeader
+from storage.answers.shards import Shard
+from storage.answers.store import AnswerDirectory
+from storage.datasets.base import ImageDataset
+from teacher.extraction.plan import ExtractionPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardJob:
+    """All that it takes to ask about one shard and to write it, wherever that is done.
+
+    `dataset` has the shard's images only, and reads them. What is `known` is the same for all jobs of a run.
+    """
+
+    shard: Shard
+    header: AnswerHeader
+    directory: AnswerDirectory
+    dataset: ImageDataset = field(repr=False)
+    known: KnownAnswers = field(repr=False)
+
+    @property
+    def path(self) -> str:
+        """Of the shard's file."""
+        return f"{self.directory.path}/{self.shard.file_name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardSummary:
+    """What became of one shard: images, how many of them could not be asked, answers asked and answers reused.
+
+    `images_asked` are those about which the teacher was asked anything. Seconds of decoding are summed over threads.
+    """
+
+    index: int
+    images: int
+    images_asked: int
+    errors: int
+    asked: int
+    reused: int
+    decode_seconds: float
+    write_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extraction:
+    """A plan and the dataset that it is about."""
+
+    plan: ExtractionPlan
+    dataset: ImageDataset
+
+    def job(self, shard: Shard, known: KnownAnswers) -> ShardJob:
+        """For one of the plan's shards."""
+        directory = self.plan.directory
+        if directory.seen is not None:
+            stamps = {name: stamp for name, stamp in directory.seen.items() if name == shard.file_name}
+            directory = replace(directory, seen=stamps)
+        dataset = self.dataset.subset(shard.records)
+        return ShardJob(shard=shard, header=self.plan.header, directory=directory, dataset=dataset, known=known)
+
+    def jobs(self, known: KnownAnswers) -> Sequence[ShardJob]:
+        """For all shards that are missing."""
+        return [self.job(shard, known) for shard in self.plan.missing]
