@@ -19,10 +19,10 @@ from storage.answers.store import AnswerDirectory
 from storage.datasets.base import FileDataset
 from storage.datasets.folder import image_folder
 from storage.questions import QuestionSet
-from teacher.extraction.extract import ask_shard
 from teacher.extraction.finish import finish_plan
 from teacher.extraction.plan import ExtractionPlan, plan_extraction
 from tests.storage.samples import QUESTIONS
+from tests.teacher.extraction.asking import ask_all
 from tests.teacher.extraction.test_plan import TEACHER, Engine
 from tests.teacher.photos import write_photos
 
@@ -66,8 +66,7 @@ class Runs:
             read = {plan.directory.path: plan.stored}
             known = known_answers(str(self.store), ["photos"], TEACHER.fingerprint, questions.texts, read)
             plan.directory.reopen()
-        for shard in plan.missing:
-            ask_shard(shard, plan, plan.comparison.dataset, TEACHER, lambda: engine, known or known_answers("", [], ""))
+            ask_all(plan, plan.comparison.dataset, TEACHER, engine, known)
         finish_plan(plan, {}, known)
         return compared, engine.asked
 
