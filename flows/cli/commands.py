@@ -158,13 +158,13 @@ def _evaluate_classifier(given: dict[str, Any]) -> list[str]:
     from student.core.settings import present_accelerator
 
     run, split, store = (given[name] for name in ("run", "split", "store"))
-    learnt = read_description(run, RunDescription).aspects
+    learned = read_description(run, RunDescription).aspects
     images = _dataset(given).open()
     questions, _ = question_files(given)
     answers = find_teacher_answers(store, images.name, given["teacher"], questions) if store else None
     scores = evaluate_run(run, images, answers, split, accelerator=present_accelerator(), progress=True)
     print_evaluation(scores)
-    return why_unscored(learnt, scores.aspects, scores.images, split) if store else []
+    return why_unscored(learned, scores.aspects, scores.images, split) if store else []
 
 
 def _evaluate_detector(given: dict[str, Any]) -> list[str]:
@@ -177,7 +177,7 @@ def _evaluate_detector(given: dict[str, Any]) -> list[str]:
     from student.detection.runs import DetectorDescription
 
     run, split, store = (given[name] for name in ("run", "split", "store"))
-    learnt = read_description(run, DetectorDescription)
+    learned = read_description(run, DetectorDescription)
     photos, boxes = _dataset(given).open_detection(), BoxParameters(view=given["box_view"])
     questions, box_questions = question_files(given)
     known = None
@@ -191,9 +191,9 @@ def _evaluate_detector(given: dict[str, Any]) -> list[str]:
         return ["no aspects are scored; name what was asked with --questions or --box-questions"]
     lines = []
     if known.images is not None:
-        lines += why_unscored(learnt.image_aspects, found.image_aspects, found.images, split)
+        lines += why_unscored(learned.image_aspects, found.image_aspects, found.images, split)
     if known.boxes is not None:
-        lines += why_unscored(learnt.box_aspects, found.box_aspects, found.boxes, split, what="boxes")
+        lines += why_unscored(learned.box_aspects, found.box_aspects, found.boxes, split, what="boxes")
     return lines
 
 

@@ -164,7 +164,7 @@ def check_writable(runs: Path) -> None:
 
 
 def imagined(images: ImageDataset, asked: QuestionSet, teacher: str) -> Answers:
-    """Answers to all questions about all images, drawn at random: what is learnt from them has a solution."""
+    """Answers to all questions about all images, drawn at random: what is learned from them has a solution."""
     records = images.records
     log_odds = np.random.default_rng(0).standard_normal((len(records), len(asked)), np.float32)
     yes = -np.logaddexp(0, -log_odds)

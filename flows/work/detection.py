@@ -56,7 +56,7 @@ if TYPE_CHECKING:  # torch takes seconds, and an extraction does without it
     from student.detection.runs import DetectorLog
 
 IMAGES, BOXES = "images", "boxes"
-# What is learnt where nobody says: everything that was asked.
+# What is learned where nobody says: everything that was asked.
 METHODS = {(True, True): "both", (True, False): "image", (False, True): "box", (False, False): "base"}
 
 

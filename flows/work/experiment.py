@@ -54,7 +54,7 @@ class Experiment(Parameters):
         default={"method": "base"}, min_length=1, description="settings of the students that others are compared with"
     )
     network: dict[str, Any] | None = Field(
-        default=None, description="settings of a larger network, for methods that learn from one"
+        default=None, description="settings of a KD teacher, for methods that learn from one"
     )
     seeds: list[Seed] = Field(default=[0, 1, 2], min_length=1)
     split: str | None = Field(default=None, description="test unless given; of a dataset without it, val")

@@ -95,7 +95,7 @@ class StudentConfig(TrainingConfig):
 
     @property
     def objective(self) -> Method:
-        """What is learnt besides the labels, alpha and label smoothing included."""
+        """What is learned besides the labels, alpha and label smoothing included."""
         method = method_named(self.method, self.alpha)
         return dataclasses.replace(method, label_smoothing=max(self.label_smoothing, method.label_smoothing))
 
@@ -129,7 +129,7 @@ def _require_method(config: StudentConfig) -> None:
         raise ConfigInvalid(str(error)) from error
     if method.network_terms and config.network is None:
         raise ConfigInvalid(
-            f"method '{config.method}' learns from a larger network, but none is given; "
+            f"method '{config.method}' learns from a KD teacher, but none is given; "
             f"set network to the folder of a finished run (--set network=RUN)"
         )
 

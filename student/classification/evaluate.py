@@ -1,4 +1,4 @@
-"""What a trained student gets right: on the labels by its class outputs, on the questions against its teacher."""
+"""Evaluate a trained student: class outputs on the labels, aspects against the teacher."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def evaluate(
     """Evaluate the weights of the finished run in `run_dir` on `split`, and write `evaluation-SPLIT.json` there.
 
     Computed in fp32. Aspects are scored where the student has them and `answers` cover images of this split; `images`
-    are the split's where somebody has decoded them already. Raises ValueErrors of one line: no finished run, no such
+    are the split's where they are decoded already. Raises ValueErrors of one line: no finished run, no such
     split, other classes than the run's, images that cannot be read.
     """
     run = load_run(run_dir)

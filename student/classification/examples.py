@@ -1,4 +1,4 @@
-"""What a student is trained on: images joined with their labels and the teacher's answers, and the validation split."""
+"""Training examples: images joined with their labels and the teacher's answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from student.core.examples import ExamplesInvalid, chosen_questions, log_odds_by
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """N training images by their index in the image cache, which of them are only validated on, and what is learnt.
+    """N training images by their index in the image cache, which of them are only validated on, and what is learned.
 
     `labels_N` are -1 where the label is not known. `train_indices` is one epoch: where a method learns nothing from
     images without a label, those with one stand in for them, so that every method has the same number of updates.
@@ -71,7 +71,7 @@ class TeacherAnswers:
 
     @property
     def teacher(self) -> str | None:
-        """The fingerprints of whoever answered."""
+        """The teachers' fingerprints."""
         return "+".join(answers.teacher for answers in self.given) or None
 
     def of(self, level: Level) -> Answers:
@@ -184,7 +184,7 @@ def log_odds_of(dataset: ImageDataset, records: Sequence[ImageRecord], answers: 
 
 
 def digest_of(dataset: ImageDataset, records: Sequence[ImageRecord], teacher_answers: TeacherAnswers) -> str:
-    """Tells two training sets apart: ids, labels, class names and answers, in order."""
+    """Digest of a training set: ids, labels, class names and answers, in order."""
     digest = hashlib.sha256(repr((dataset.name, tuple(dataset.class_names))).encode())
     digest.update(repr([(record.image_id, record.label) for record in records]).encode())
     for answers in teacher_answers.given:
@@ -194,7 +194,7 @@ def digest_of(dataset: ImageDataset, records: Sequence[ImageRecord], teacher_ans
 
 
 def _answered(dataset: ImageDataset, records: Sequence[ImageRecord], answers: Answers | None) -> NDArray[np.bool_]:
-    """Which images have an answer [N]; all, where nobody was asked."""
+    """Which images have an answer [N]; all, where there are no answers at all."""
     if answers is None:
         return np.ones(len(records), dtype=bool)
     return np.asarray(~np.isnan(log_odds_of(dataset, records, answers)).all(axis=1))

@@ -64,7 +64,7 @@ def run_experiment(
 
 @dataclass(frozen=True, kw_only=True)
 class StudentExperiment:
-    """What trains and evaluates the students of a grid, by the images that they share."""
+    """What trains and evaluates the students of a grid, with the images that they share."""
 
     grid: StudentGrid
     dataset: ImageDataset

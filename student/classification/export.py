@@ -1,4 +1,4 @@
-"""A trained student as files that others read: safetensors and config for timm, ONNX for everything else.
+"""Export a trained student: safetensors and config for timm, ONNX for everything else.
 
 model.safetensors                 weights of the network
 config.json                       timm.create_model(..., checkpoint_path=...), or "local-dir:FOLDER"; timm models only
@@ -43,7 +43,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """The likeliest classes of one image with their probabilities, best first, and p(yes) of each aspect."""
+    """The most likely classes of one image with their probabilities, best first, and p(yes) of each aspect."""
 
     path: Path
     classes: tuple[tuple[str, float], ...]
@@ -166,7 +166,7 @@ class OnnxOutputs(nn.Module):
 
 
 def predict(folder: Path, paths: Sequence[Path], *, top: int = 5) -> list[Prediction]:
-    """What the exported student or finished run in `folder` sees on the images at `paths`, in their order.
+    """Predictions of the exported student or finished run in `folder` for the images at `paths`, in their order.
 
     Raises ImagesInvalid, naming the file, where one cannot be read.
     """

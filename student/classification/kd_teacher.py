@@ -1,4 +1,4 @@
-"""The larger network that a student learns from, where its method says so."""
+"""The KD teacher that a student learns from, where its method says so."""
 
 from __future__ import annotations
 

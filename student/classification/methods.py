@@ -1,6 +1,6 @@
-"""What students learn besides the labels: a table of methods, each a few terms of targets and a loss.
+"""The methods: what students learn besides the labels, each a few terms of targets and a loss.
 
-A method is named in the config; names joined by "+" are learnt together, e.g. "lskd+lavid".
+A method is named in the config; names joined by "+" are learned together, e.g. "lskd+lavid".
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ClassTerm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkTerm:
-    """The class outputs learn those of a larger network for the same pixels.
+    """The class outputs learn those of a KD teacher for the same pixels.
 
     `loss` takes class logits and the network's [B, C], and labels [B].
     """
@@ -100,7 +100,7 @@ class Method:
         return tuple(term for term in self.terms if isinstance(term, NetworkTerm))
 
     def with_alpha(self, alpha: float) -> Method:
-        """The same with another weight on the aspects; for 0 without anything that is learnt from answers."""
+        """The same with another weight on the aspects; for 0 without anything that is learned from answers."""
         terms = self.terms if alpha > 0 else self.network_terms
         return dataclasses.replace(self, terms=terms, alpha=alpha)
 
@@ -164,7 +164,7 @@ METHODS: dict[str, Method] = {
     "makd-deep": Method(source=f"{_MAKD}, at inner stages too", alpha=30.0, terms=(_answers(),), inner=2),
     "blend": Method(source="MaKD and LaViD at once", alpha=30.0, terms=(_answers(), _LAVID)),
     "posterior": Method(source="what the answers say about the class, distilled", terms=(_posterior(),)),
-    # From a larger network; together with others as "lskd+makd".
+    # From a KD teacher; together with others as "lskd+makd".
     "kd": Method(
         source="knowledge distillation, Hinton et al., arXiv 1503.02531",
         terms=_network(partial(losses.kd_loss, temperature=4.0)),

@@ -1,4 +1,4 @@
-"""What a student is trained to lower: the labels' cross-entropy and what its method adds to it, term by term."""
+"""The training loss: cross-entropy on the labels plus the terms of the method."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Objective:
                 inner = inner + method.inner_labels * classes
         if network_logits_BC is not None:
             for term in method.network_terms:
-                learnt = term.loss(logits.class_logits_BC.float(), network_logits_BC, labels_B)
-                distillation = distillation + term.weight * learnt
+                learned = term.loss(logits.class_logits_BC.float(), network_logits_BC, labels_B)
+                distillation = distillation + term.weight * learned
         loss = classification + method.alpha * aspects + distillation + inner
         return dict(zip(LOSSES, (loss, classification, aspects, distillation, inner), strict=True))
 

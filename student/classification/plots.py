@@ -22,7 +22,7 @@ from student.core.cache import ImageCache, SharedCaches
 from student.core.plots import LONGEST_TITLE, plain_text, write_figure
 from student.core.results import Results
 
-EMBEDDED_CLASSES = 20  # more colours than that nobody tells apart
+EMBEDDED_CLASSES = 20  # more colours are hard to distinguish
 
 
 @plain_text()

@@ -40,7 +40,7 @@ class EpochLog:
 
 @dataclass(frozen=True, kw_only=True)
 class RunDescription:
-    """What a run trains on what. `digest` covers image ids, labels and answers, `network` the weights learnt from."""
+    """Config and data of a run. `digest` covers image ids, labels and answers, `network` the weights learned from."""
 
     CONFIG: ClassVar[type[TrainingConfig]] = StudentConfig
     TRAINS: ClassVar[str] = "classifier"
@@ -116,6 +116,6 @@ def load_run(run_dir: Path) -> TrainedStudent:
 
 
 def digest_of_weights(run_dir: Path) -> str:
-    """Tells the weights of two finished runs apart. Raises RunInvalid where there is none."""
+    """Digest of the weights of a finished run. Raises RunInvalid where there is none."""
     load_run(run_dir)
     return digest_of_file(run_dir / WEIGHTS)[:16]

@@ -1,4 +1,4 @@
-"""What a student can learn from a teacher's answers: arrays with one row per image, made by small functions in a row.
+"""Targets from a teacher's answers: arrays with one row per image, made by chains of small functions.
 
 Each takes values [N, K] and what is known about the N images, and returns values [N, K'] of the same order. The first
 of a chain gets the answers as log-odds of yes in nats. Nothing but the training images is ever looked at for a mean, a
@@ -152,7 +152,7 @@ def _discriminate(values: Values, images: ImageLabels, fitted: NDArray[np.bool_]
     covariance += LEAST_SPREAD * spread * np.eye(len(covariance))
     directions = np.linalg.solve(covariance, means.T)
     found = judged @ directions - 0.5 * (means.T * directions).sum(axis=0)
-    # A class without an image to be fitted on is as unlikely as the unlikeliest.
+    # A class without an image to be fitted on is as unlikely as the least likely.
     scores = np.tile(found.min(axis=1, keepdims=True), images.classes)
     scores[:, classes] = found
     return scores

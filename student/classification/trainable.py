@@ -1,4 +1,4 @@
-"""Whether a backbone can be trained by a method: tried with random pixels, before anything is asked or trained."""
+"""Try whether a backbone can be trained by a method, with random pixels, before anything is asked or trained."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _step(student: Student, pixels: Tensor) -> None:
 
 
 def _outputs(logits: Logits, images: int, student: Student) -> list[Tensor]:
-    """Every output that is learnt by, once its shape is what the losses expect."""
+    """Every output that is learned by, once its shape is what the losses expect."""
     said = [logits, *logits.inner]
     for one in said:
         shapes = tuple(one.class_logits_BC.shape), tuple(one.aspect_logits_BQ.shape)

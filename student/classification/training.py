@@ -44,7 +44,7 @@ VALIDATION_BATCH = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What every rank needs; small, because the pixels stay in the cache's file."""
+    """What is sent to every rank; small, because the pixels stay in the cache's file."""
 
     description: RunDescription
     examples: Examples
@@ -67,15 +67,15 @@ def train(
     """Train on the dataset's split `train`, and on `unlabelled` if there is one, in `run_dir`.
 
     Where `teacher_answers` is about classes alone, method `recommended` is `recommended-classes`, and the run says so.
-    Goes on from what is there; a finished run returns at once.
-    `images` are the training images where somebody has decoded them already. Raises ValueErrors of one line: settings
+    Resumes an interrupted run; a finished one returns at once.
+    `images` are the training images where they are decoded already. Raises ValueErrors of one line: settings
     that cannot work here, images or answers that are missing, a run folder of another run, a loss that is no number
     any more. Raises RunBusy where another process trains in `run_dir`, StorageUnavailable where it cannot be used.
     """
     require_devices(config)
     config = fit_to_answers(config, teacher_answers)
     records = training_records(dataset)
-    if not is_begun(run_dir):  # a run that is there goes on with the network that it has
+    if not is_begun(run_dir):  # a run that has begun resumes with its own network
         require_same_labels(config)
     description = RunDescription.of(config, dataset, teacher_answers, digest_of(dataset, records, teacher_answers))
     with ExitStack() as stack:

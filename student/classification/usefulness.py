@@ -1,4 +1,4 @@
-"""Which questions help: an estimate for every single question that needs no training."""
+"""Estimate how much each question helps, without training."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What every training run shares, whatever is trained: settings, run folders, loop, schedule, pixel cache, devices."""
+"""Shared by all training runs: settings, run folders, loop, schedule, pixel cache, devices."""

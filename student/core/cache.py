@@ -123,6 +123,26 @@ def image_cache(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
 
+    try:
+        kept, shapes, unreadable = _decode_all(dataset, records, prepare, path, progress)
+        if unreadable and (damaged == "refuse" or not kept):
+            raise ImagesInvalid(_name_unreadable(dataset, unreadable, len(records)))
+        yield ImageCache(path, tuple(kept), np.array(shapes, dtype=np.int64).reshape(-1, 2), tuple(unreadable))
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _decode_all(
+    dataset: ImageDataset,
+    records: Sequence[ImageRecord],
+    prepare: Callable[[Image.Image], Image.Image],
+    path: Path,
+    progress: bool,
+) -> tuple[list[ImageRecord], list[tuple[int, ...]], dict[str, str]]:
+    """Write the pixels of all images to `path`, in the records' order: the records that could be read, height and width
+    of each, and why the others could not, by their ids."""
+
     def decode(record: ImageRecord) -> np.ndarray | str:
         try:
             return np.asarray(prepare(decode_image(dataset.read(record.image_id))))
@@ -134,30 +154,24 @@ def image_cache(
     kept: list[ImageRecord] = []
     shapes: list[tuple[int, ...]] = []
     unreadable: dict[str, str] = {}
-    try:
-        # Pillow decodes outside Python's lock, so threads are enough; by chunks, so that few wait in memory.
-        with (
-            writing(path),  # of all that happens here, only this file's errors are the file system's
-            path.open("wb") as file,
-            ThreadPoolExecutor(os.cpu_count()) as pool,
-            ImageBar("decoding images", len(records), shown=progress) as bar,
-        ):
-            for start in range(0, len(records), CHUNK):
-                chunk = records[start : start + CHUNK]
-                for record, image in zip(chunk, pool.map(decode, chunk), strict=True):
-                    if isinstance(image, str):
-                        unreadable[record.image_id] = image
-                    else:
-                        file.write(image.tobytes())
-                        kept.append(record)
-                        shapes.append(image.shape[:2])
-                    bar.advance(1)
-        if unreadable and (damaged == "refuse" or not kept):
-            raise ImagesInvalid(_name_unreadable(dataset, unreadable, len(records)))
-        yield ImageCache(path, tuple(kept), np.array(shapes, dtype=np.int64).reshape(-1, 2), tuple(unreadable))
-    finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+    # Pillow decodes outside Python's lock, so threads are enough; by chunks, so that few wait in memory.
+    with (
+        writing(path),  # of all that happens here, only this file's errors are the file system's
+        path.open("wb") as file,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ImageBar("decoding images", len(records), shown=progress) as bar,
+    ):
+        for start in range(0, len(records), CHUNK):
+            chunk = records[start : start + CHUNK]
+            for record, image in zip(chunk, pool.map(decode, chunk), strict=True):
+                if isinstance(image, str):
+                    unreadable[record.image_id] = image
+                else:
+                    file.write(image.tobytes())
+                    kept.append(record)
+                    shapes.append(image.shape[:2])
+                bar.advance(1)
+    return kept, shapes, unreadable
 
 
 def _name_unreadable(dataset: ImageDataset, unreadable: dict[str, str], total: int) -> str:

@@ -1,4 +1,4 @@
-"""The checkpoint of a run: what an interrupted training goes on from. The one before it is kept until the run ends.
+"""The checkpoint of a run: what an interrupted training resumes from. The one before it is kept until the run ends.
 
 A file of `torch.save`, then a line with the SHA-256 of all before it. Release 0.1.0 wrote no such line.
 """
@@ -44,7 +44,7 @@ AnyLog = TypeVar("AnyLog", bound=Any)
 
 
 class CheckpointInvalid(InputInvalid):
-    """A checkpoint is damaged or another run's: the run goes on without it."""
+    """A checkpoint is damaged or another run's: the run resumes without it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ def read_checkpoint(
             refused[path] = f"{path} cannot be used ({error})"
     onward = "training starts again"
     if found is not None:
-        onward = f"training goes on after epoch {len(found.epochs)}"
+        onward = f"training resumes after epoch {len(found.epochs)}"
     return found, {path: f"{line}; {onward}" for path, line in refused.items()}
 
 
@@ -145,7 +145,7 @@ def _load(path: Path, data: bytes) -> dict[str, Any]:
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except MemoryError:
         raise
-    except Exception as error:  # torch raises whatever it stumbles over in bytes that are no checkpoint
+    except Exception as error:  # torch raises errors of many types for bytes that are no checkpoint
         raise CheckpointInvalid("it is damaged") from error
     if not isinstance(state, dict):
         raise CheckpointInvalid("it holds something else")

@@ -25,7 +25,7 @@ from student.core.settings import TrainingConfig
 
 
 def launch(config: TrainingConfig, work: Callable[[Fabric], None]) -> None:
-    """Have every device of the config do its part of `work`; torch's generator is as before afterwards.
+    """Run `work` on every device of the config; torch's generator is restored afterwards.
 
     Raises RunFailed where the process of a device has crashed.
     """
@@ -37,7 +37,7 @@ def launch(config: TrainingConfig, work: Callable[[Fabric], None]) -> None:
         accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=usable_precision(config)
     )
     crash = (
-        f"training of backbone '{config.backbone}' crashed within torch; the same command goes on from the last "
+        f"training of backbone '{config.backbone}' crashed within torch; the same command resumes from the last "
         f"checkpoint; if it crashes again, take another backbone or image_size"
     )
     if config.devices == 1:
@@ -57,7 +57,7 @@ def launch(config: TrainingConfig, work: Callable[[Fabric], None]) -> None:
 
 
 def _report_errors(fabric: Fabric, work: Callable[[Fabric], None], errors: Any) -> None:
-    """What a user can do something about is raised again in the process that started this one, as itself."""
+    """Errors that a user can act on are raised again in the parent process, as themselves."""
     try:
         work(fabric)
     except AspectsError as error:
@@ -66,7 +66,7 @@ def _report_errors(fabric: Fabric, work: Callable[[Fabric], None], errors: Any) 
 
 
 def prepare_device(fabric: Fabric, config: TrainingConfig) -> None:
-    """What this process is told once, before it builds anything."""
+    """Set up this process, once, before it builds anything."""
     if config.devices > 1 and (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
         serve_parent(parent.pid, ignored={signal.SIGINT})  # those of a process that failed are ended by SIGTERM
     use_threads(config)

@@ -27,7 +27,7 @@ Scores = TypeVar("Scores")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AspectScore:
-    """How well a student repeats its teacher on one question.
+    """Agreement of a student with its teacher on one question.
 
     `auroc`: chance that an image with a teacher's yes (p > 0.5) ranks above one with a no (p < 0.5); None where the
     teacher says the same everywhere. `ece`: mean gap between the student's p(yes) and the teacher's, over 15 bins of
@@ -50,17 +50,17 @@ def require_same_classes(dataset: ImageDataset, description: Description, run_di
 
 
 def why_unscored(
-    learnt: Sequence[Aspect], scored: Sequence[AspectScore], images: int, split: str, *, what: str = "images"
+    learned: Sequence[Aspect], scored: Sequence[AspectScore], images: int, split: str, *, what: str = "images"
 ) -> list[str]:
     """A line about aspects that answers were given for but that are not scored, or not on all of so many `images`;
     none where there is nothing to say."""
     ask = f"ask about them with 'aspects extract --splits {split}'"
-    if not learnt:
-        return [f"no aspects of {what} are scored: this student learnt none"]
+    if not learned:
+        return [f"no aspects of {what} are scored: this student learned none"]
     if not scored:
         return [f"no aspects of {what} are scored: the store has no answers about {what} of split '{split}'; {ask}"]
-    if len(scored) < len(learnt):
-        return [f"{len(scored)} of {len(learnt)} aspects of {what} are scored: the store has no answers to the others"]
+    if len(scored) < len(learned):
+        return [f"{len(scored)} of {len(learned)} aspects of {what} are scored: the store has no answers to the others"]
     fewest = min(score.images for score in scored)
     if what == "images" and fewest < images:  # boxes that are too small are never asked about
         return [f"aspects are scored on {fewest} of {images} images: the store has no answers about the others; {ask}"]

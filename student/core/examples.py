@@ -18,7 +18,7 @@ class ExamplesInvalid(InputInvalid):
 
 
 def chosen_questions(config: TrainingConfig, questions: QuestionSet) -> NDArray[np.int64]:
-    """Columns of the questions that are learnt, in their order. Raises ExamplesInvalid where none is left."""
+    """Columns of the questions that are learned, in their order. Raises ExamplesInvalid where none is left."""
     groups = [question.group for question in questions.questions]
     if config.without_group is not None and config.without_group not in groups:
         known = ", ".join(sorted({group for group in groups if group})) or "none"

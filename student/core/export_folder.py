@@ -1,4 +1,4 @@
-"""The folder of an export: it appears whole, in place of an earlier export, or not at all."""
+"""The folder of an export, written atomically, in place of an earlier export."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def export_folder(out_dir: Path) -> Iterator[Path]:
     """A new folder to write FILES into, which becomes `out_dir` when the block ends without an error.
 
     An export that is there already is replaced as a whole. Raises ExportInvalid for a folder that holds anything else,
-    and as `student.files.writing`.
+    and as `student.core.files.writing`.
     """
     target = out_dir.expanduser().resolve()
     with writing(target):

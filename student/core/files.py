@@ -1,4 +1,4 @@
-"""Files of a run folder: written whole, and read so that whatever is wrong with one of them is said in one line."""
+"""Read and write files of a run folder: atomically, with errors of one line."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from storage.filesystem import unfinished_prefix, write_file
 from storage.text import printable
 from storage.versions import is_newer, is_version
 
-# Of every file that says what a run is, has learnt or scored. Release 0.1.0 wrote none: that is version 1. A field that
-# older releases may ignore needs no new version.
+# Of run.json, result.json, checkpoints and evaluations. Release 0.1.0 wrote none: that is version 1. A field that older
+# releases may ignore needs no new version.
 VERSION = 2
 PIXELS = "-pixels.uint8"  # the end of the names of decoded images
 UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}")  # as storage/filesystem.py names a file until it is whole
@@ -147,7 +147,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageUnavailable(
             f"cannot write {path} ({error.strerror or error}); free some space or make the folder writable, then give "
-            f"the same command again: it goes on from what is finished"
+            f"the same command again: it resumes after what is finished"
         ) from error
 
 
@@ -179,7 +179,7 @@ def only_user(folder: Path) -> Iterator[None]:
 
 def remove_leftovers(folder: Path) -> None:
     """Delete what a killed process has left in a folder of one run or of several: unfinished files, decoded images.
-    Only for who has the folder alone. What cannot be deleted stays."""
+    Only for the process that holds the folder's lock. What cannot be deleted stays."""
     unfinished = folder.parent.glob(f"{glob.escape(unfinished_prefix(folder.name))}*")  # as release 0.1.0 named them
     with suppress(OSError):
         for path in [*folder.iterdir(), *unfinished]:
@@ -190,7 +190,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def remove_cache(path: Path) -> None:
-    """Delete decoded images, a file or a folder of them. A file of somebody else's stays, and the folder with it."""
+    """Delete decoded images, a file or a folder of them. Any other file stays, and the folder with it."""
     with suppress(OSError):
         if not path.is_dir():
             path.unlink()

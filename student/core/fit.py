@@ -1,4 +1,4 @@
-"""A recipe with some of its settings replaced: what does not fit the given ones gives way."""
+"""Fit a recipe to the settings that replace some of its own."""
 
 from __future__ import annotations
 

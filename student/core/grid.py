@@ -18,7 +18,7 @@ AnyConfig = TypeVar("AnyConfig", bound=TrainingConfig)
 
 @dataclass(frozen=True, kw_only=True)
 class Grid(Generic[AnyConfig]):
-    """The `settings` that all students share, in place of those of a `recipe` that gives way to them (see
+    """The `settings` that all students share, in place of those of a `recipe` that is fitted to them (see
     student/core/fit.py), `axes` of settings with the values that they take, and the seeds.
 
     Differences are taken from the cells with the settings `baseline`.

@@ -1,4 +1,4 @@
-"""The epochs of a training run, whatever is trained: updates, curves, progress, and checkpoints to go on from."""
+"""The epochs of a training run, whatever is trained: updates, curves, progress, and checkpoints to resume from."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -31,17 +33,17 @@ AnyLog = TypeVar("AnyLog", bound=Any)
 
 
 class TrainingDiverged(InputInvalid):
-    """The loss stopped being a number; the message says when and what to do."""
+    """The loss is not finite any more; the message says when and what to do."""
 
 
 class TrainingTask(ABC, Generic[AnyLog]):
-    """What is trained on one device, and what its kind does differently."""
+    """What is trained on one device: a network, its losses and measurements."""
 
     losses: ClassVar[Sequence[str]]  # names of what `step` gives; "loss" comes first, and is what is minimised
     log: type[AnyLog]
 
     def __init__(self, network: nn.Module) -> None:
-        self.network = network  # whose weights are learnt and kept
+        self.network = network  # whose weights are trained and kept
 
     def wrapped(self) -> nn.Module:
         """What Fabric wraps for its precision and devices, and `step` is given."""
@@ -56,7 +58,7 @@ class TrainingTask(ABC, Generic[AnyLog]):
 
     @abstractmethod
     def measure(self, epoch: int) -> dict[str, float | None]:
-        """What the epoch's log says besides losses and speed."""
+        """The fields of the epoch's log besides losses and speed."""
 
     @abstractmethod
     def keeps(self, logs: list[AnyLog]) -> bool:
@@ -64,7 +66,7 @@ class TrainingTask(ABC, Generic[AnyLog]):
 
     @abstractmethod
     def describe(self, log: AnyLog) -> str:
-        """One epoch in a line."""
+        """A line about one epoch."""
 
 
 def run_epochs(
@@ -77,80 +79,43 @@ def run_epochs(
     progress: bool,
     on_epoch: Callable[[AnyLog], None] | None,
 ) -> tuple[list[AnyLog], str | None]:
-    """All epochs over the images `indices` [N] on one device, going on from the checkpoint in `run_dir`.
+    """All epochs over the images `indices` [N] on one device, resumed from the checkpoint in `run_dir`.
 
-    Every epoch draws its random numbers from the seed and its own number alone, so going on after a checkpoint needs no
-    generator's state and gives the same weights as never having stopped. The first device writes weights, checkpoints
-    and curves, and has the logs and the digest of the weights that were kept; other devices have none. Raises
-    TrainingDiverged, and ConfigInvalid for fewer images than devices.
+    Every epoch draws its random numbers from the seed and its own number alone, so resuming needs no generator's state
+    and gives the same weights as an uninterrupted run. The first device writes weights, checkpoints and curves, and has
+    the logs and the digest of the weights that were kept; other devices have none. Raises TrainingDiverged, and
+    ConfigInvalid for fewer images than devices.
     """
-    network, first = task.network, fabric.is_global_zero
-    optimizer = build_optimizer(config, network)
+    first = fabric.is_global_zero
+    optimizer = build_optimizer(config, task.network)
     if len(indices) < config.devices:
         raise ConfigInvalid(
             f"{len(indices)} training images are too few for {config.devices} devices; give --set devices=1"
         )
     steps = max(1, len(indices) // config.batch_size)
     scheduler = build_scheduler(config, optimizer, steps)
-    logs: list[AnyLog] = []
-    kept: str | None = None
-    checkpoint, refused = read_checkpoint(run_dir, network, optimizer, task.log, config.epochs)
-    if checkpoint is not None:
-        network.load_state_dict(checkpoint.student)
-        optimizer.load_state_dict(checkpoint.optimizer)
-        logs, kept = checkpoint.epochs, checkpoint.weights
-    if first:
-        for path, line in refused.items():
-            note(line)
-            remove_damaged(path)  # or it would take the place of a good one before it
+    logs, kept = _resume(task, optimizer, config, run_dir, report=first)
     model, fabric_optimizer = fabric.setup(task.wrapped(), optimizer)
+    updates = _Updates(fabric, task, config, indices, steps, model, fabric_optimizer, scheduler)
     writer = _open_curves(run_dir, len(logs)) if first else None
-    images = steps * min(config.batch_size, len(indices))
-    with ImageBar("training", images * config.epochs, done=images * len(logs), shown=progress and first) as bar:
+    total, done = updates.images * config.epochs, updates.images * len(logs)
+    with ImageBar("training", total, done=done, shown=progress and first) as bar:
         for epoch in range(len(logs) + 1, config.epochs + 1):
             started = time.perf_counter()
-            model.train()
-            torch.manual_seed(derive_seed(config.seed, epoch, NETWORK, fabric.global_rank))
-            task.begin(epoch, fabric.global_rank)
-            sums = torch.zeros(len(task.losses), device=fabric.device)
-            for step, batch in enumerate(batches(config, indices, epoch, steps)):
-                mine = batch[fabric.global_rank :: fabric.world_size]
-                scheduler.step_update((epoch - 1) * steps + step)
-                losses = _step(task, model, mine, epoch)
-                fabric.backward(losses["loss"])
-                if config.clip_norm is not None:
-                    fabric.clip_gradients(model, fabric_optimizer, max_norm=config.clip_norm)
-                fabric_optimizer.step()
-                fabric_optimizer.zero_grad()
-                sums += len(mine) * torch.stack([losses[name].detach() for name in task.losses])
-                bar.advance(len(batch))
-            total = fabric.all_reduce(sums, reduce_op="sum")
-            assert isinstance(total, Tensor)
-            means = dict(zip(task.losses, (total / images).tolist(), strict=True))
+            means = updates.run_epoch(epoch, bar)
             if not np.isfinite(means["loss"]):
                 raise TrainingDiverged(
                     f"the loss became {means['loss']} in epoch {epoch} of {run_dir}; lower lr ({config.lr})"
                 )
             seconds = time.perf_counter() - started
             if writer is not None:
-                log = task.log(
-                    epoch=epoch,
-                    **means,
-                    lr=optimizer.param_groups[0]["lr"],
-                    **task.measure(epoch),
-                    images_per_second=images / seconds,
-                    seconds=seconds,
-                )
+                rates = {"lr": optimizer.param_groups[0]["lr"], "images_per_second": updates.images / seconds}
+                log = task.log(epoch=epoch, **means, **task.measure(epoch), **rates, seconds=seconds)
                 logs.append(log)
                 if task.keeps(logs):
-                    kept = write_weights(run_dir, network.state_dict())
+                    kept = write_weights(run_dir, task.network.state_dict())
                 if epoch % config.checkpoint_every == 0 and epoch < config.epochs:
-                    write_checkpoint(
-                        run_dir,
-                        Checkpoint(
-                            student=network.state_dict(), optimizer=optimizer.state_dict(), epochs=logs, weights=kept
-                        ),
-                    )
+                    _save(run_dir, task, optimizer, logs, kept)
                 _write_curves(writer, log, run_dir)
                 bar.describe(f"epoch {epoch}/{config.epochs}: {task.describe(log)}")
                 if on_epoch is not None:
@@ -160,6 +125,71 @@ def run_epochs(
         return [], None
     writer.close()
     return logs, kept
+
+
+@dataclass(frozen=True)
+class _Updates:
+    """The updates of an epoch on one device: `steps` batches of the images `indices` [N]."""
+
+    fabric: Fabric
+    task: TrainingTask[Any]
+    config: TrainingConfig
+    indices: Tensor
+    steps: int
+    model: Any  # as Fabric wraps it, like the optimizer
+    optimizer: Any
+    scheduler: Scheduler
+
+    @property
+    def images(self) -> int:
+        """Images of an epoch, over all devices."""
+        return self.steps * min(self.config.batch_size, len(self.indices))
+
+    def run_epoch(self, epoch: int, bar: ImageBar) -> dict[str, float]:
+        """Train for one epoch; the mean of each loss over its images and all devices."""
+        fabric, task = self.fabric, self.task
+        self.model.train()
+        torch.manual_seed(derive_seed(self.config.seed, epoch, NETWORK, fabric.global_rank))
+        task.begin(epoch, fabric.global_rank)
+        sums = torch.zeros(len(task.losses), device=fabric.device)
+        for step, batch in enumerate(batches(self.config, self.indices, epoch, self.steps)):
+            mine = batch[fabric.global_rank :: fabric.world_size]
+            self.scheduler.step_update((epoch - 1) * self.steps + step)
+            losses = _step(task, self.model, mine, epoch)
+            fabric.backward(losses["loss"])
+            if self.config.clip_norm is not None:
+                fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            sums += len(mine) * torch.stack([losses[name].detach() for name in task.losses])
+            bar.advance(len(batch))
+        total = fabric.all_reduce(sums, reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return dict(zip(task.losses, (total / self.images).tolist(), strict=True))
+
+
+def _resume(
+    task: TrainingTask[AnyLog], optimizer: torch.optim.Optimizer, config: TrainingConfig, run_dir: Path, *, report: bool
+) -> tuple[list[AnyLog], str | None]:
+    """Load the checkpoint into network and optimizer: the logs of its epochs and the digest of the kept weights. Where
+    `report`, damaged checkpoints are removed, with a note about each."""
+    checkpoint, refused = read_checkpoint(run_dir, task.network, optimizer, task.log, config.epochs)
+    if report:
+        for path, line in refused.items():
+            note(line)
+            remove_damaged(path)  # or it would take the place of a good one before it
+    if checkpoint is None:
+        return [], None
+    task.network.load_state_dict(checkpoint.student)
+    optimizer.load_state_dict(checkpoint.optimizer)
+    return checkpoint.epochs, checkpoint.weights
+
+
+def _save(
+    run_dir: Path, task: TrainingTask[Any], optimizer: torch.optim.Optimizer, logs: list[Any], kept: str | None
+) -> None:
+    state = {"student": task.network.state_dict(), "optimizer": optimizer.state_dict()}
+    write_checkpoint(run_dir, Checkpoint(**state, epochs=logs, weights=kept))
 
 
 def _step(task: TrainingTask[Any], model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
@@ -176,7 +206,7 @@ def _step(task: TrainingTask[Any], model: nn.Module, images: Tensor, epoch: int)
 
 
 def finish(run_dir: Path, logs: Sequence[Any], kept: str | None, **facts: Any) -> None:
-    """Write the result, which makes the run a finished one, and drop the checkpoints that nobody needs any more.
+    """Write the result, which makes the run a finished one, and drop the checkpoints that are no longer needed.
 
     `kept` is the digest of the kept weights, None where a checkpoint of release 0.1.0 has none. Raises RunFailed where
     the file of weights has become another one.
@@ -184,7 +214,7 @@ def finish(run_dir: Path, logs: Sequence[Any], kept: str | None, **facts: Any) -
     found = digest_of_file(run_dir / WEIGHTS)
     if kept not in (None, found):
         raise RunFailed(
-            f"{run_dir / WEIGHTS} was changed while training went on; give the same command again, and if that does "
+            f"{run_dir / WEIGHTS} was changed while training ran; give the same command again, and if that does "
             f"not help, delete the folder {run_dir}"
         )
     values = {"run": digest_of_file(run_dir / DESCRIPTION), "weights": found}
@@ -193,7 +223,7 @@ def finish(run_dir: Path, logs: Sequence[Any], kept: str | None, **facts: Any) -
 
 
 def _open_curves(run_dir: Path, epochs: int) -> SummaryWriter:
-    """To go on after so many epochs. What an attempt without a checkpoint has drawn is deleted."""
+    """To resume after so many epochs. What an attempt without a checkpoint has drawn is deleted."""
     folder = run_dir / "tensorboard"
     if epochs == 0:
         shutil.rmtree(folder, ignore_errors=True)

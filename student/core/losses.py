@@ -1,4 +1,4 @@
-"""What a student is trained to lower: cross-entropy on the labels, plus what its method adds to it.
+"""Loss functions of the methods.
 
 Every loss is a mean over the batch; targets that do not exist are NaN and count for nothing.
 """
@@ -38,7 +38,7 @@ def dkd_loss(
     class_logits_BC: Tensor, target_logits_BC: Tensor, labels_B: Tensor, temperature: float, beta: float
 ) -> Tensor:
     """Decoupled knowledge distillation (Zhao et al., arXiv 2203.08679): KL of right against wrong classes, plus `beta`
-    times KL among the wrong ones, both times T^2. Where the label is not known (-1), the target's likeliest class
+    times KL among the wrong ones, both times T^2. Where the label is not known (-1), the target's most likely class
     stands for the right one."""
     right_B = torch.where(labels_B >= 0, labels_B, target_logits_BC.argmax(dim=1))
     hit = functional.one_hot(right_B, class_logits_BC.shape[1]).bool()

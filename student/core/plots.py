@@ -1,4 +1,4 @@
-"""A plot of an experiment: what counts of every cell."""
+"""A plot of an experiment: the main metric of every cell."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def plain_text() -> Iterator[None]:
 
 @plain_text()
 def plot_results(results: Results, path: Path) -> None:
-    """What counts against the one numeric setting that varies, a line for each combination of the others; bars where
-    none or several are numeric. Error bars are standard deviations over the seeds."""
+    """The main metric against the one numeric setting that varies, a line for each combination of the others; bars
+    where none or several are numeric. Error bars are standard deviations over the seeds."""
     cells = results.metric(results.metrics[0])
     numeric = [name for name in cells[0].varied if _is_numeric(cells, name)]
     figure = Figure(figsize=(7, 4.5), layout="constrained")

@@ -1,4 +1,4 @@
-"""What a CPU computes with: how many threads, and which numbers.
+"""The number of threads and the precision of training on a CPU.
 
 Threads wait for each other at every layer: where something else keeps their CPUs busy, a single one is faster. And
 bfloat16 takes ten times as long as float32 where the CPU has no instructions for it.
@@ -55,7 +55,7 @@ def cpu_has_bfloat16() -> bool:
 
 
 def processor_notes(config: TrainingConfig) -> list[str]:
-    """Lines for people about what this machine's CPU does to training."""
+    """Notes for the user about training on this machine's CPU."""
     notes = [] if (hint := _busy_hint(config)) is None else [hint]
     if usable_precision(config) != config.precision:
         notes.append("this CPU has no instructions for bfloat16: training computes in float32, which is faster here")
@@ -63,7 +63,7 @@ def processor_notes(config: TrainingConfig) -> list[str]:
 
 
 def _busy_hint(config: TrainingConfig) -> str | None:
-    """Where others already keep so many CPUs busy that threads would wait for each other."""
+    """A hint where other processes keep so many CPUs busy that threads would wait for each other."""
     if config.accelerator != "cpu" or config.threads is not None or "OMP_NUM_THREADS" in os.environ:
         return None
     cpus, threads = available_cpus(), min(torch.get_num_threads(), available_cpus())

@@ -1,4 +1,4 @@
-"""How far something has come: bars on a terminal, and elsewhere, as in the log of a server, a line now and then."""
+"""Progress: bars on a terminal; elsewhere, as in a server's log, a line every 30 seconds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def note(message: str) -> None:
 
 @contextmanager
 def titled(title: str) -> Iterator[None]:
-    """What the bars of the block are about, e.g. which student of how many."""
+    """A title for the bars of the block, e.g. which student of how many."""
     token = _title.set(printable(title))
     try:
         yield
@@ -110,7 +110,7 @@ class ImageBar:
             self._told.stop()
 
     def start(self, what: str) -> None:
-        """What was waited for is there; called again it does nothing."""
+        """Start the clock; called again it does nothing."""
         if self._started is None:
             self._what, self._started = what, time.monotonic()
             self._bar.start_task(self._task)
@@ -123,7 +123,7 @@ class ImageBar:
             self._bar.advance(self._task, images)
 
     def describe(self, news: str) -> None:
-        """What has just been measured, e.g. an epoch's loss."""
+        """Show what was just measured, e.g. an epoch's loss."""
         self._news = printable(news)
         if self._told:
             self._say(f"{self._news}; {self._rate()}")

@@ -63,7 +63,7 @@ class Results:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What was measured, the one that counts first."""
+        """The names of the metrics, the main one first."""
         return tuple(dict.fromkeys(summary.metric for summary in self.summary))
 
     def difference(self, cell: str, other: str, metric: str = "top1") -> Difference:

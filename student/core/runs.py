@@ -1,7 +1,7 @@
-"""A run's folder: what was trained on what, the checkpoint, the best weights, and the result that says it is finished.
+"""Run folders: config and data of a run, its checkpoint, the kept weights, and the result of a finished run.
 
 run.json              config, dataset, class names, aspects; written first, compared by every later start
-checkpoint.pt         everything to go on from after the last finished epoch; checkpoint-before.pt is the one before it
+checkpoint.pt         everything to resume after the last finished epoch; checkpoint-before.pt is the one before it
 student.safetensors   weights of the last epoch, or of the best one so far, as the config wants
 result.json           the epochs' log, whose weights were kept (best_epoch) and their digest; written last
 tensorboard/          curves
@@ -43,7 +43,7 @@ HEADER = 1 << 24  # bytes that a file of weights may have besides them
 
 
 class Description(Protocol):
-    """What a run trains on what, whatever it trains."""
+    """Config and data of a run of any kind."""
 
     CONFIG: ClassVar[type[TrainingConfig]]
     TRAINS: ClassVar[str]
@@ -59,7 +59,7 @@ class Description(Protocol):
 
     @property
     def trained_on(self) -> tuple[object, ...]:
-        """Tells what two runs of the same settings learn from apart."""
+        """The data's part of the run's identity: what distinguishes two runs of the same settings."""
         ...
 
     @property
@@ -127,7 +127,7 @@ def read_description(run_dir: Path, kind: type[AnyDescription]) -> AnyDescriptio
 
 
 def _no_run(run_dir: Path) -> str:
-    """Why there is none, and the runs in folders below."""
+    """The error for a folder without a run; names the runs in folders below."""
     runs = sorted(
         str(path.parent.relative_to(run_dir))
         for depth in ("*", "*/*")
@@ -148,7 +148,7 @@ def read_finished(run_dir: Path, kind: type[AnyDescription]) -> tuple[AnyDescrip
         result = read_json(path)
     except FileNotFoundError as error:
         raise RunInvalid(
-            f"the run in {run_dir} is not finished; train it again with the same settings to go on"
+            f"the run in {run_dir} is not finished; train it again with the same settings to resume"
         ) from error
     if result.get("run") not in (None, digest_of_file(run_dir / DESCRIPTION)):
         raise unreadable(path, f"it is of another run than {DESCRIPTION}")

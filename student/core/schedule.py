@@ -1,4 +1,4 @@
-"""What is trained when: the order of the images, the optimizer and its rate, and where random numbers come from."""
+"""The order of the images, the optimizer and its learning rate, and seeds of random numbers."""
 
 from __future__ import annotations
 

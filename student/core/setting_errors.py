@@ -53,7 +53,7 @@ def choices_of(annotation: Any) -> tuple[object, ...]:
 
 
 def _describe(annotation: Any) -> str:
-    """The type in words."""
+    """A description of the type."""
     if _is_union(annotation):
         return " or ".join(_describe(one) for one in get_args(annotation))
     if get_origin(annotation) is Annotated:
@@ -66,7 +66,7 @@ def _describe(annotation: Any) -> str:
 
 
 def _limits(field: FieldInfo) -> str:
-    """The field's limits in words."""
+    """A description of the field's limits."""
     at_least, above, at_most, below = (
         next((getattr(limit, name) for limit in field.metadata if isinstance(limit, kind)), None)
         for kind, name in ((Ge, "ge"), (Gt, "gt"), (Le, "le"), (Lt, "lt"))

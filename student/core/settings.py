@@ -174,7 +174,7 @@ def _as_stored(value: object, annotation: Any) -> object:
 
 
 def present_accelerator() -> Accelerator:
-    """What this machine has: "cuda", "mps" or "cpu"."""
+    """The accelerator of this machine: "cuda", "mps" or "cpu"."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,4 +1,4 @@
-"""The stages of a backbone: where its resolution changes, and what passes there."""
+"""The stages of a backbone, and hooks that record what passes through modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a detector says about the aspects of a box: linear outputs beside its classifier, on the same features."""
+"""Outputs for the aspects of boxes: linear layers beside a detector's classifier, on the same features."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from student.core.setting_errors import ConfigInvalid
 from student.core.settings import Number, TrainingConfig, require_timm
 
 DetectorName = Literal["faster-rcnn", "fcos", "retinanet"]
-# What is learnt from answers: nothing, those about images, those about boxes, or both.
+# What is learned from answers: nothing, those about images, those about boxes, or both.
 DetectionMethod = Literal["base", "image", "box", "both"]
 Stride = Literal[2, 4, 8, 16, 32]
 
@@ -61,12 +61,12 @@ class DetectorConfig(TrainingConfig):
 
     @property
     def box_alpha(self) -> float:
-        """Weight of the aspects of boxes; 0 where they are not learnt."""
+        """Weight of the aspects of boxes; 0 where they are not learned."""
         return (1.0 if self.alpha is None else self.alpha) if self.method in ("box", "both") else 0.0
 
     @property
     def whole_alpha(self) -> float:
-        """Weight of the aspects of whole images; 0 where they are not learnt."""
+        """Weight of the aspects of whole images; 0 where they are not learned."""
         return self.image_alpha if self.method in ("image", "both") else 0.0
 
     def effective(self) -> Self:

@@ -1,4 +1,4 @@
-"""What a trained detector finds: mean average precision as COCO measures it, and its aspects against the teacher's."""
+"""Evaluate a trained detector: mean average precision as COCO measures it, aspects against the teacher."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def evaluate_detector(
     """Evaluate the finished run in `run_dir` on `split`, and write `evaluation-SPLIT.json` there.
 
     Aspects are scored where the detector has them and `teacher_answers` covers boxes or images of this split. Raises
-    ValueErrors of one line, as `student.evaluate.evaluate` does.
+    ValueErrors of one line, as `evaluate` of classifiers does.
     """
     run = load_detector_run(run_dir)
     description, teacher_answers = run.description, teacher_answers or DetectionAnswers()

@@ -1,4 +1,4 @@
-"""What a detector is trained on: images joined with their boxes and the teacher's answers about either."""
+"""Training examples: images joined with their boxes and the teacher's answers about either."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ class DetectionAnswers:
 
     @property
     def teacher(self) -> str | None:
-        """The fingerprints of whoever answered."""
+        """The teachers' fingerprints."""
         return "+".join(dict.fromkeys(answers.teacher for answers in (self.images, self.boxes) if answers)) or None
 
     def used_by(self, config: DetectorConfig) -> DetectionAnswers:
         """What the config learns from. Raises ExamplesInvalid where there are no such answers."""
         wanted = {"images": config.whole_alpha > 0, "boxes": config.box_alpha > 0}
-        for about, learnt in wanted.items():
-            if learnt and getattr(self, about) is None:
+        for about, learned in wanted.items():
+            if learned and getattr(self, about) is None:
                 raise ExamplesInvalid(
                     f"method '{config.method}' learns from answers about {about}, but there are none; "
                     f"ask a teacher, or take another method"
                 )
-        return DetectionAnswers(**{about: getattr(self, about) for about, learnt in wanted.items() if learnt})
+        return DetectionAnswers(**{about: getattr(self, about) for about, learned in wanted.items() if learned})
 
     def aspects(self, config: DetectorConfig) -> tuple[tuple[Aspect, ...], tuple[Aspect, ...]]:
         """The aspects of boxes and those of images that the config's detector has outputs for."""
@@ -83,7 +83,7 @@ def join_detection_examples(
     """Join cached images with their boxes and with what the config learns from answers.
 
     Boxes that the teacher was not asked about, since they are too small to see, teach place and class alone. Raises
-    ExamplesInvalid for answers about another dataset, and for images or boxes that nobody has asked about unless the
+    ExamplesInvalid for answers about another dataset, and for images or boxes without answers unless the
     config drops answers that are missing.
     """
     used = teacher_answers.used_by(config)
@@ -137,7 +137,7 @@ def require_answers(
 def detection_digest(
     dataset: DetectionDataset, records: Sequence[ImageRecord], teacher_answers: DetectionAnswers
 ) -> str:
-    """Tells two training sets apart: ids, boxes, class names and answers, in order."""
+    """Digest of a training set: ids, boxes, class names and answers, in order."""
     digest = hashlib.sha256(repr((dataset.name, tuple(dataset.class_names))).encode())
     for record in records:
         boxes = dataset.boxes[record.image_id]
@@ -183,7 +183,7 @@ def _aspects(config: DetectorConfig, answers: Answers | None) -> tuple[Aspect, .
 
 
 def _p_yes(config: DetectorConfig, answers: Answers | None, ids: Sequence[str]) -> Tensor:
-    """p(yes) [N, Q] of the questions that are learnt; no columns where nothing is."""
+    """p(yes) [N, Q] of the questions that are learned; no columns where nothing is."""
     if answers is None:
         return torch.zeros(len(ids), 0)
     columns = chosen_questions(config, answers.questions)
@@ -203,6 +203,6 @@ def _require_ids(config: DetectorConfig, answers: Answers, ids: Sequence[str], w
     missing = [one for one in ids if one not in known]
     if missing and (config.missing_answers == "refuse" or len(missing) == len(ids)):
         raise ExamplesInvalid(
-            f"nobody has asked about {len(missing)} of {len(ids)} {what} of the training images, e.g. {missing[0]}; "
-            f"ask the teacher about them, or leave them out by --set missing_answers=drop"
+            f"there are no answers about {len(missing)} of {len(ids)} {what} of the training images, e.g. {missing[0]};"
+            f" ask the teacher about them, or leave them out by --set missing_answers=drop"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -51,36 +51,68 @@ def run_detection_experiment(
     digest = detection_digest(dataset, select(dataset, (split,)), teacher_answers)
     with ExitStack() as stack:
         stack.enter_context(experiment_folder(run_dir))
-        caches = SharedCaches(run_dir, stack)
+        experiment = DetectorExperiment(
+            dataset=dataset,
+            teacher_answers=teacher_answers,
+            run_dir=run_dir,
+            split=split,
+            digest=digest,
+            caches=SharedCaches(run_dir, stack),
+            progress=progress,
+            on_epoch=on_epoch,
+        )
+        on = Evaluated(dataset=dataset.name, split=split, metrics=METRICS)
+        return run_cells(grid, run_dir, on, experiment.measure)
 
-        def decoded(config: DetectorConfig, of: str) -> ImageCache:
-            return caches.get(
-                (of, config.image_size, config.damaged_images),
-                lambda folder: detection_cache(
-                    config, dataset, select(dataset, (of,)), folder / "detector-pixels.uint8", progress=progress
-                ),
-            )
 
-        def measure(cell: Cell[DetectorConfig], seed: int) -> Measured:
-            config, place = cell.config.replace(seed=seed), cell.directory(run_dir, seed)
-            run = train_detector(
-                config,
-                dataset,
-                teacher_answers,
-                place,
-                progress=progress,
-                on_epoch=epochs_of(cell, seed, on_epoch),
-                images=None if is_finished(place) else decoded(config, TRAIN),
-            )
-            found = read_detection_evaluation(place, split)
-            if found is None or found.digest != digest:
-                images = decoded(config, split)
-                found = evaluate_detector(
-                    place, dataset, teacher_answers, split, images=images, accelerator=config.accelerator
-                )
-            return Measured(row=_row(run, found), epochs=run.epochs, images=found.images, train_images=run.train_images)
+@dataclass(frozen=True, kw_only=True)
+class DetectorExperiment:
+    """Trains and evaluates the detectors of a grid on images that they share. `digest` is that of the split's images,
+    boxes and answers."""
 
-        return run_cells(grid, run_dir, Evaluated(dataset=dataset.name, split=split, metrics=METRICS), measure)
+    dataset: DetectionDataset
+    teacher_answers: DetectionAnswers
+    run_dir: Path
+    split: str
+    digest: str
+    caches: SharedCaches
+    progress: bool
+    on_epoch: Callable[[str, int, DetectorLog], None] | None
+
+    def measure(self, cell: Cell[DetectorConfig], seed: int) -> Measured:
+        config, place = cell.config.replace(seed=seed), cell.directory(self.run_dir, seed)
+        run = train_detector(
+            config,
+            self.dataset,
+            self.teacher_answers,
+            place,
+            progress=self.progress,
+            on_epoch=epochs_of(cell, seed, self.on_epoch),
+            images=None if is_finished(place) else self._images(config, TRAIN),
+        )
+        found = self._scores(config, place)
+        return Measured(row=_row(run, found), epochs=run.epochs, images=found.images, train_images=run.train_images)
+
+    def _scores(self, config: DetectorConfig, place: Path) -> DetectionEvaluation:
+        """The stored scores if they are of these images, boxes and answers; else new ones."""
+        stored = read_detection_evaluation(place, self.split)
+        if stored is not None and stored.digest == self.digest:
+            return stored
+        return evaluate_detector(
+            place,
+            self.dataset,
+            self.teacher_answers,
+            self.split,
+            images=self._images(config, self.split),
+            accelerator=config.accelerator,
+        )
+
+    def _images(self, config: DetectorConfig, split: str) -> ImageCache:
+        def decode(folder: Path) -> AbstractContextManager[ImageCache]:
+            path, records = folder / "detector-pixels.uint8", select(self.dataset, (split,))
+            return detection_cache(config, self.dataset, records, path, progress=self.progress)
+
+        return self.caches.get((split, config.image_size, config.damaged_images), decode)
 
 
 def _row(run: TrainedDetector, found: DetectionEvaluation) -> dict[str, Any]:

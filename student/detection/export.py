@@ -1,4 +1,4 @@
-"""A trained detector as files that others read.
+"""Export a trained detector.
 
 model.safetensors     weights of torchvision's detector, without aspects
 model.onnx            input `image` [3, height, width] in 0..1, outputs `boxes` [N, 4] in its pixels, `scores`, `labels`
@@ -32,7 +32,7 @@ def export_detector(
     formats: Sequence[str] = ("safetensors", "onnx"),
     keep_aspects: bool = False,
 ) -> Export:
-    """Write the finished run in `run_dir` to `out_dir`. Raises ExportInvalid as `student.export.export` does, and for
+    """Write the finished run in `run_dir` to `out_dir`. Raises ExportInvalid as `export` of classifiers does, and for
     aspects, which no other program reads: `Detector.explain` has them."""
     require_formats(formats)
     if keep_aspects:

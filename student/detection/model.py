@@ -21,7 +21,7 @@ LOSSES = ("loss", "detection", "box_aspects", "image_aspects")
 class Detector(nn.Module):
     """`network` is torchvision's, and all that a detector is once it has been trained.
 
-    `box_aspects` and `image_aspects` say what is learnt from answers beside it; None where nothing is. Labels count
+    `box_aspects` and `image_aspects` say what is learned from answers beside it; None where nothing is. Labels count
     from 0, without a background. Images are float [3, H, W] in 0..1, of any size; boxes are [N, 4] in their pixels.
     """
 

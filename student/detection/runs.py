@@ -36,7 +36,7 @@ class DetectorLog:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorDescription:
-    """What a run trains on what. `digest` covers image ids, boxes, labels and answers."""
+    """Config and data of a run. `digest` covers image ids, boxes, labels and answers."""
 
     CONFIG: ClassVar[type[TrainingConfig]] = DetectorConfig
     TRAINS: ClassVar[str] = "detector"

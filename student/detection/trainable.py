@@ -1,4 +1,4 @@
-"""Whether a detector can be trained: built and tried with random pixels, before anything is asked or trained."""
+"""Try whether a detector can be trained, with random pixels, before anything is asked or trained."""
 
 from __future__ import annotations
 

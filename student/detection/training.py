@@ -38,7 +38,7 @@ TRAIN = "train"
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorJob:
-    """What every rank needs; small, because the pixels stay in the caches' files."""
+    """What is sent to every rank; small, because the pixels stay in the caches' files."""
 
     description: DetectorDescription
     examples: DetectionExamples
@@ -82,10 +82,10 @@ def train_detector(
     on_epoch: Callable[[DetectorLog], None] | None = None,
     images: ImageCache | None = None,
 ) -> TrainedDetector:
-    """Train on the dataset's split `train` in `run_dir`; goes on from what is there, a finished run returns at once.
+    """Train on the dataset's split `train` in `run_dir`; resumes an interrupted run; a finished one returns at once.
 
-    `images` are the training images where somebody has decoded them already. Raises ValueErrors of one line, as
-    `student.training.train` does.
+    `images` are the training images where they are decoded already. Raises ValueErrors of one line, as
+    `train` of classifiers does.
     """
     require_devices(config)
     records = select(dataset, (TRAIN,))

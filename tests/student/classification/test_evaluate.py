@@ -91,11 +91,11 @@ def test_aspects_that_are_not_scored_are_told(
     config: StudentConfig, dataset: FileDataset, answers: Answers, teacher_answers: TeacherAnswers, tmp_path: Path
 ) -> None:
     run = train(config.replace(epochs=1, warmup=0), dataset, teacher_answers, tmp_path, progress=False)
-    learnt = run.description.aspects
+    learned = run.description.aspects
 
     def lines(given: Answers, split: str = "test") -> list[str]:
         scores = evaluate(tmp_path, dataset, given, split)
-        return why_unscored(learnt, scores.aspects, scores.images, split)
+        return why_unscored(learned, scores.aspects, scores.images, split)
 
     def only(rows: list[int]) -> Answers:
         ids = tuple(answers.image_ids[row] for row in rows)
@@ -113,4 +113,4 @@ def test_aspects_that_are_not_scored_are_told(
         answers, questions=QuestionSet(answers.questions.questions[:1]), yes=answers.yes[:, :1], no=answers.no[:, :1]
     )
     assert lines(one)[0].startswith("1 of 2 aspects of images are scored")
-    assert why_unscored((), (), 12, "test") == ["no aspects of images are scored: this student learnt none"]
+    assert why_unscored((), (), 12, "test") == ["no aspects of images are scored: this student learned none"]

@@ -88,7 +88,7 @@ def test_a_stopped_experiment_goes_on_and_a_grown_one_trains_what_is_new(
     assert {cell for cell, _, _ in trained} == {"class-mean"}
 
 
-def test_a_larger_network_is_trained_first_and_learnt_from(
+def test_a_larger_network_is_trained_first_and_learned_from(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
 ) -> None:
     grid = StudentGrid(

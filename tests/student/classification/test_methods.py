@@ -31,7 +31,7 @@ def test_an_unknown_method_is_one_line() -> None:
 
 
 def test_a_network_to_learn_from_has_to_be_given() -> None:
-    with pytest.raises(ConfigInvalid, match="method 'kd\\+makd' learns from a larger network, but none is given"):
+    with pytest.raises(ConfigInvalid, match="method 'kd\\+makd' learns from a KD teacher, but none is given"):
         recipe("small", method="kd+makd")
     assert recipe("small", method="kd+makd", network="runs/large").objective.network_terms
 

@@ -77,7 +77,7 @@ def test_aspects_never_reach_the_class_loss() -> None:
     assert quiet["classification"] == loud["classification"]
 
 
-def test_a_network_is_learnt_from_by_the_class_outputs() -> None:
+def test_a_network_is_learned_from_by_the_class_outputs() -> None:
     torch.manual_seed(0)
     objective = Objective(method=method_named("kd"), examples=examples_of())
     logits = Logits(torch.randn(3, 5), torch.zeros(3, 0))

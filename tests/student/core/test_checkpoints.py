@@ -95,7 +95,7 @@ def test_after_a_damaged_checkpoint_the_run_goes_on_from_the_one_before(
     assert train_on(dataset, plain, stopped) == [2, 3]
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"note: {stopped / 'checkpoint.pt'} cannot be used (")
-    assert line.endswith("); training goes on after epoch 1")
+    assert line.endswith("); training resumes after epoch 1")
     assert not (tmp_path / "executed").exists()
     assert load_run(stopped).weights == load_run(runs / "whole").weights
 
@@ -155,13 +155,13 @@ def test_weights_that_change_while_training_goes_on_are_not_the_result(
         if log.epoch == 3:
             flipped(0.5)(tmp_path / "student.safetensors")
 
-    with pytest.raises(RunFailed, match=r"student\.safetensors was changed while training went on; give the same"):
+    with pytest.raises(RunFailed, match=r"student\.safetensors was changed while training ran; give the same"):
         train(CLASSIFIER, dataset, plain, tmp_path, progress=False, on_epoch=damage)
     assert train_on(dataset, plain, tmp_path) == [3]
     assert load_run(tmp_path).weights == load_run(runs / "whole").weights
 
 
-def test_a_larger_network_with_damaged_weights_is_not_learnt_from(
+def test_a_larger_network_with_damaged_weights_is_not_learned_from(
     runs: Path, dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path
 ) -> None:
     network = Path(shutil.copytree(runs / "whole", tmp_path / "network"))

@@ -33,7 +33,7 @@ def test_grids_that_cannot_be_are_one_line(config: StudentConfig, tmp_path: Path
         grid_of(config, [0], method=[]).cells(tmp_path)
     with pytest.raises(ConfigInvalid, match="student setting 'alhpa' is unknown; did you mean alpha"):
         grid_of(config, [0], alhpa=[1.0]).cells(tmp_path)
-    with pytest.raises(ConfigInvalid, match="learns from a larger network, but none is given"):
+    with pytest.raises(ConfigInvalid, match="learns from a KD teacher, but none is given"):
         grid_of(config, [0], method=["kd"]).cells(tmp_path)
 
 

@@ -60,7 +60,7 @@ def test_box_aspects_of_places_by_hand(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_box_is_described_where_it_was_learnt(kind: str) -> None:
+def test_a_box_is_described_where_it_was_learned(kind: str) -> None:
     """Trained on one image, the aspects of its two boxes come out as they were taught."""
     detector = detector_of(kind, hidden=128)
     images, targets = two_boxes()

@@ -103,7 +103,7 @@ def test_shuffled_answers_are_the_same_answers_about_others(
     assert [len(its) for its in right.box_answers] == [len(its) for its in shuffled.box_answers]
 
 
-def test_ignored_boxes_are_not_learnt(
+def test_ignored_boxes_are_not_learned(
     detector_config: DetectorConfig, scenes: DetectionDataset, tmp_path: Path
 ) -> None:
     first = scenes.records[0].image_id
@@ -124,7 +124,7 @@ def test_what_is_missing_is_named(
     assert detection_answers.boxes is not None
     ids = ("elsewhere#1", *detection_answers.boxes.image_ids[1:])
     other = dataclasses.replace(detection_answers, boxes=dataclasses.replace(detection_answers.boxes, image_ids=ids))
-    with pytest.raises(ExamplesInvalid, match=r"nobody has asked about 1 of \d+ boxes of the training images"):
+    with pytest.raises(ExamplesInvalid, match=r"there are no answers about 1 of \d+ boxes of the training images"):
         join(detector_config, scenes, other, tmp_path)
     dropped = join(detector_config.replace(missing_answers="drop"), scenes, other, tmp_path)
     assert dropped.target(0)["aspects"][0].isnan().all()

@@ -1,4 +1,4 @@
-"""Aspects are learnt beside torchvision's own detectors, which they leave as they are."""
+"""Aspects are learned beside torchvision's own detectors, which they leave as they are."""
 
 from __future__ import annotations
 
