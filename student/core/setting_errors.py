@@ -7,7 +7,6 @@ import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
@@ -68,8 +67,8 @@ def _describe(annotation: Any) -> str:
 def _limits(field: FieldInfo) -> str:
     """A description of the field's limits."""
     at_least, above, at_most, below = (
-        next((getattr(limit, name) for limit in field.metadata if isinstance(limit, kind)), None)
-        for kind, name in ((Ge, "ge"), (Gt, "gt"), (Le, "le"), (Lt, "lt"))
+        next((getattr(limit, name) for limit in field.metadata if hasattr(limit, name)), None)
+        for name in ("ge", "gt", "le", "lt")
     )
     if at_least is not None and at_most is not None:
         return f"between {at_least} and {at_most}"
