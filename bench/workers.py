@@ -1,7 +1,8 @@
 """How fast two versions of `aspects extract` ask about large JPEG files, in turn on the same machine. One line of JSON.
 
 Images of a folder are scaled up, so that reading and decoding them costs as much as asking does. Each version runs in
-its own checkout, for as many rounds as are asked for; what counts is the time from the first answer on.
+its own checkout, for as many rounds as are asked for; what counts is the time once an engine has loaded. CPU seconds
+are those of the whole command: on a machine that does other work too they say more than the clock.
 
     python bench/workers.py --dataset ../shared/data/flowers102_64 --images 240 --workers 2 \\
         --before ../release/.venv/bin/aspects --after .venv/bin/aspects
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import shlex
 import statistics
 import subprocess
@@ -86,12 +88,20 @@ def extract(aspects: list[str], images: Path, asked: argparse.Namespace, store: 
         *("--teacher", "tiny", "--engine", asked.engine, "--workers", str(asked.workers)),
         *("--shard-size", str(asked.shard_size), "--store", str(store)),
     ]
+    before = _cpu_seconds()
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"error: {shlex.join(command)} ended with code {done.returncode}: {done.stderr[-1000:]}")
     (manifest,) = store.glob("answers/*/*/*.json")
     (ledger,) = json.loads(manifest.read_text())["runs"]
-    return {name: ledger[name] for name in ("images_per_second", "questions_per_second", *STAGES)}
+    speeds = {name: ledger[name] for name in ("images_per_second", "questions_per_second", *STAGES)}
+    return {**speeds, "cpu_seconds": round(_cpu_seconds() - before, 1)}
+
+
+def _cpu_seconds() -> float:
+    """Of all processes that have ended and that this one has started, with theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":
