@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import PROJECT
 from tests.flows.conftest import Aspects
-from tests.storage.datasets.pictures import draw, write
+from tests.storage.datasets.tiny_images import draw, write
 
 
 def coco(root: Path, **changes: Any) -> None:

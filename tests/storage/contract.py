@@ -120,7 +120,7 @@ class StoreContract:
         left = directory.filesystem.get_file_info(f"{parent}/{unfinished_prefix(folder)}part-00000.parquet.0123")
         assert left.type.name == "NotFound"
 
-    def test_two_teachers_for_one_dataset_have_to_be_told_apart(self, store: str) -> None:
+    def test_two_teachers_for_one_dataset_need_a_choice(self, store: str) -> None:
         write_directory(store)
         other = write_directory(store, teacher="ffffffffffff")
         with pytest.raises(AnswersMissing, match="teacher=ffffffffffff"):

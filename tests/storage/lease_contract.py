@@ -103,7 +103,7 @@ class LeaseContract:
         assert there() == [False] * 8
         assert directory.is_complete()
 
-    def test_the_account_of_a_killed_run_is_kept(self, store: str) -> None:
+    def test_the_manifest_of_a_killed_run_is_kept(self, store: str) -> None:
         directory = write_directory(store)
         directory.reopen()
         with lease(directory):

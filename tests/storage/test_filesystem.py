@@ -78,10 +78,10 @@ def test_a_server_out_of_reach_is_named_soon(endpoint: str, monkeypatch: pytest.
 COMMANDS = [
     ("show",),
     ("store", "prune", "--yes", "--questions", "few.yaml"),
-    ("extract", "-d", "photos", "-q", "few.yaml", "--teacher", "tiny"),
-    ("extract", "-d", "photos", "-q", "few.yaml", "--teacher", "tiny", "--dry-run"),
-    ("train", "-d", "photos"),
-    ("evaluate", "run", "-d", "photos"),
+    ("extract", "-d", "images", "-q", "few.yaml", "--teacher", "tiny"),
+    ("extract", "-d", "images", "-q", "few.yaml", "--teacher", "tiny", "--dry-run"),
+    ("train", "-d", "images"),
+    ("evaluate", "run", "-d", "images"),
 ]
 
 

@@ -18,7 +18,7 @@ IDS = ["train/a/1.jpg", "train/b/2.JPG"]
         ["1", "2"],
         ["1.png", "2.png"],
         ["./train/a/1.jpg", "./train/b/2.JPG"],
-        ["C:\\photos\\train\\a\\1.jpg", "C:\\photos\\train\\b\\2.JPG"],
+        ["C:\\images\\train\\a\\1.jpg", "C:\\images\\train\\b\\2.JPG"],
         ["/data/mine/train/a/1.jpg", "/data/mine/train/b/2.JPG"],
     ],
 )

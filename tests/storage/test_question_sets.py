@@ -38,7 +38,7 @@ def test_each_is_one_yes_no_question(questions: QuestionSet) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.stem != "scenes"], ids=lambda path: path.stem)
-def test_those_about_photos_ask_plainly(path: Path) -> None:
+def test_those_about_images_ask_plainly(path: Path) -> None:
     # Not those about the scenes: their wording is what the bundled teacher was trained on.
     for text in load_questions(path).texts:
         assert not is_negated(text), text

@@ -166,7 +166,7 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["set.yaml"]
 
 
-def test_a_written_set_is_only_replaced_when_told_to(tmp_path: Path) -> None:
+def test_a_written_set_is_only_replaced_on_request(tmp_path: Path) -> None:
     path = tmp_path / "set.yaml"
     write_questions(path, questions(("a", "Is it a?")))
     with pytest.raises(QuestionsInvalid, match=r"set.yaml exists already; .*--force"):

@@ -22,7 +22,7 @@ LASTING = [
     OSError(AWS.format("ACCESS_DENIED")),
     OSError(AWS.format("NO_SUCH_BUCKET")),
     OSError(AWS.format("UNKNOWN (HTTP status 403)")),
-    OSError("nobody has seen this before"),
+    OSError("an unknown error"),
     StorageUnavailable("neither this"),
     ValueError("timed out"),
 ]

@@ -7,7 +7,7 @@ import pytest
 from flows.parameters import DatasetParameters
 from flows.work import notes
 from storage.images import decoder_warnings
-from tests.storage.datasets.pictures import draw, write
+from tests.storage.datasets.tiny_images import draw, write
 
 
 def test_notes_are_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,7 +57,7 @@ def test_neither_are_listings_and_manifests(server: FaultyS3, store: str, method
         find_answers(store, "sample")
 
 
-def test_who_may_not_look_at_the_bucket_may_use_a_folder_of_it(server: FaultyS3, store: str) -> None:
+def test_a_folder_of_a_bucket_needs_no_access_to_the_bucket(server: FaultyS3, store: str) -> None:
     write_directory(store)
     bucket = store.removeprefix("s3://").partition("/")[0]
     server.fail("HEAD", f"/{bucket}?", 403)

@@ -70,7 +70,7 @@ def test_of_many_at_once_one_wins(store: str) -> None:
     assert busy[0] < 180
 
 
-def test_a_claim_that_nobody_renews_ends(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_that_is_not_renewed_ends(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = write_directory(store)
     monkeypatch.setattr(fcntl, "flock", without_locks)
     monkeypatch.setattr(leases, "TRIES", 1)

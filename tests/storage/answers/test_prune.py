@@ -1,4 +1,4 @@
-"""What nobody asks for is found and removed; what a new set can still use is not."""
+"""Unreferenced answers are found and removed; those that a new set can reuse are kept."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_a_stopped_run_does_not_wait() -> None:
 
 
 def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
-    directory = AnswerDirectory.locate(str(tmp_path / "store"), "photos", "teacher", "questions")
+    directory = AnswerDirectory.locate(str(tmp_path / "store"), "images", "teacher", "questions")
     probe(directory)
     assert [path.name for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
     (tmp_path / "file").write_text("")

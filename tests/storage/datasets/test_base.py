@@ -7,7 +7,7 @@ import pytest
 
 from storage.datasets.base import DatasetInvalid, select
 from storage.datasets.folder import image_folder
-from tests.storage.datasets.pictures import draw
+from tests.storage.datasets.tiny_images import draw
 
 
 def test_select_keeps_the_datasets_order(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_ids_are_given_once() -> None:
         add(images, "1.jpg", split="val")
 
 
-def test_an_image_of_two_splits_is_told_of() -> None:
+def test_an_image_of_two_splits_is_noted() -> None:
     images = builder()
     add(images, "1.jpg", BOX)
     add(images, "1.jpg", BOX, split="val")

@@ -6,7 +6,7 @@ import pytest
 
 from storage.datasets.base import DatasetInvalid
 from storage.datasets.cub import cub_200_2011
-from tests.storage.datasets.pictures import draw, write
+from tests.storage.datasets.tiny_images import draw, write
 
 CLASSES = ("001.Black_footed_Albatross", "002.Laysan_Albatross")
 FILES = (f"{CLASSES[1]}/b.jpg", f"{CLASSES[0]}/a.jpg", f"{CLASSES[0]}/c.jpg")
@@ -71,7 +71,7 @@ def test_damaged_lists(tmp_path: Path, file: str, content: str, reason: str) -> 
         cub_200_2011(tmp_path)
 
 
-def test_images_that_are_missing_are_left_out_and_told_of(tmp_path: Path) -> None:
+def test_images_that_are_missing_are_left_out_and_noted(tmp_path: Path) -> None:
     (make_cub(tmp_path) / "images" / FILES[2]).unlink()
     write(tmp_path / "train_test_split.txt", "1 1\n2 1\n3 0\n")
     with pytest.raises(DatasetInvalid, match=r"split 'test' has no images: 1 listed image not in"):

@@ -1,4 +1,4 @@
-"""Boxes are checked at the door, and shown to the teacher as the view says."""
+"""Boxes are checked when a dataset is opened, and shown to the teacher as the view says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.images.decode import ImageUnreadable, decode_image
 
 
 def dataset(root: Path) -> DetectionDataset:
-    """One photo of 40 x 30 whose pixels say where they are, with three boxes, and one that is background only."""
+    """One image of 40 x 30 whose pixels say where they are, with three boxes, and one that is background only."""
     pixels = np.zeros((30, 40, 3), np.uint8)
     pixels[..., 0], pixels[..., 1] = np.arange(40), np.arange(30)[:, None]
     for name in ("a#1.png", "b.png"):
@@ -28,7 +28,7 @@ def dataset(root: Path) -> DetectionDataset:
         Box(number=9, label=0, corners=(5, 5, 30, 30), ignored=True),
     )
     return DetectionDataset(
-        name="photos",
+        name="images",
         class_names=("cat", "dog"),
         records=[image_record("a#1.png", "train"), image_record("b.png", "test")],
         paths={name: root / name for name in ("a#1.png", "b.png")},
@@ -68,7 +68,7 @@ def test_a_box_that_cannot_be_meant_is_named(corners: Corners, wanted: str) -> N
 
 def test_every_box_that_counts_is_an_image_of_its_class(tmp_path: Path) -> None:
     images = BoxImages(dataset(tmp_path), BoxView())
-    assert images.name == "photos.crop"
+    assert images.name == "images.crop"
     assert [record.image_id for record in images.records] == ["a#1.png#7", "a#1.png#8"]
     assert images.records[0].label_name == "dog"
     assert images.records[0].box == (10, 10, 20, 18)
@@ -91,7 +91,7 @@ def test_a_drawn_box_leaves_everything_else(tmp_path: Path) -> None:
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (9, 18, 9, 20)  # around the box, not on it
     assert not changed[10:18, 10:20].any()
     assert (drawn[changed] == (255, 0, 0)).all()
-    assert images.name == "photos.drawn"
+    assert images.name == "images.drawn"
 
 
 def test_a_box_too_small_to_see_is_not_shown(tmp_path: Path) -> None:

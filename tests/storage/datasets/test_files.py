@@ -11,13 +11,13 @@ from storage.datasets.base import DatasetInvalid
 from storage.datasets.files import IMAGE_SUFFIXES, Skipped, images_below
 from storage.datasets.folder import image_folder
 from storage.images.decode import ImageUnreadable
-from tests.storage.datasets.pictures import draw, write
+from tests.storage.datasets.tiny_images import draw, write
 
 # What Pillow registers for opening, but runs Ghostscript for or only recognises.
 LEFT_OUT = {"EPS", "BUFR", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
-def photos(root: Path, *names: str) -> Path:
+def images(root: Path, *names: str) -> Path:
     """A dataset of one image in train/daisy, and files of the given names without content."""
     draw(root / "train" / "daisy" / "1.png")
     for name in names:
@@ -34,7 +34,7 @@ def test_every_suffix_that_pillow_opens_is_an_images() -> None:
 
 @pytest.mark.parametrize("suffix", [".mpo", ".MPO", ".JP2", ".Tga", ".heic", ".psd", ".jpeg"])
 def test_a_class_of_uncommon_files_is_there(tmp_path: Path, suffix: str) -> None:
-    dataset = image_folder(photos(tmp_path, f"train/rose/1{suffix}"))
+    dataset = image_folder(images(tmp_path, f"train/rose/1{suffix}"))
     assert [record.image_id for record in dataset.records] == ["train/daisy/1.png", f"train/rose/1{suffix}"]
     assert dataset.notes == ()
 
@@ -52,14 +52,14 @@ def test_a_class_of_uncommon_files_is_there(tmp_path: Path, suffix: str) -> None
     ],
 )  # fmt: skip
 def test_what_is_left_out_is_said(tmp_path: Path, names: list[str], note: str) -> None:
-    assert note in image_folder(photos(tmp_path, *names)).notes
+    assert note in image_folder(images(tmp_path, *names)).notes
 
 
 @pytest.mark.parametrize(
     "name", [".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints/1.png", "__MACOSX/._1.png", ".hidden.jpg"]
 )
 def test_what_computers_leave_behind_is_not_worth_a_line(tmp_path: Path, name: str) -> None:
-    dataset = image_folder(photos(tmp_path, f"train/daisy/{name}", name))
+    dataset = image_folder(images(tmp_path, f"train/daisy/{name}", name))
     assert ([record.image_id for record in dataset.records], dataset.notes) == (["train/daisy/1.png"], ())
 
 
@@ -74,7 +74,7 @@ def test_what_computers_leave_behind_is_not_worth_a_line(tmp_path: Path, name: s
 )
 def test_a_class_or_split_that_loses_everything_is_refused(tmp_path: Path, names: list[str], reason: str) -> None:
     with pytest.raises(DatasetInvalid, match=reason):
-        image_folder(photos(tmp_path, *names))
+        image_folder(images(tmp_path, *names))
 
 
 def test_usual_splits_are_known_in_capitals(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_usual_splits_are_known_in_capitals(tmp_path: Path) -> None:
 
 
 def test_a_pipe_and_a_socket_are_skipped_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = photos(tmp_path) / "train" / "daisy"
+    folder = images(tmp_path) / "train" / "daisy"
     os.mkfifo(folder / "2.jpg")
     monkeypatch.chdir(folder)  # a socket's path must be short
     with socket.socket(socket.AF_UNIX) as listener:
@@ -102,7 +102,7 @@ def test_a_pipe_and_a_socket_are_skipped_with_the_reason(tmp_path: Path, monkeyp
 
 def test_a_link_to_a_folder_above_brings_no_other_class_in(tmp_path: Path) -> None:
     draw(tmp_path / "train" / "rose" / "1.png")
-    photos(tmp_path)
+    images(tmp_path)
     os.symlink("..", tmp_path / "train" / "daisy" / "up")
     os.symlink("/", tmp_path / "train" / "rose" / "everything")
     os.symlink("itself.png", tmp_path / "train" / "rose" / "itself.png")
@@ -129,7 +129,7 @@ def test_a_long_list_of_kinds_is_cut() -> None:
 
 
 def test_what_became_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    dataset = image_folder(photos(tmp_path))
+    dataset = image_folder(images(tmp_path))
     path = tmp_path / "train" / "daisy" / "1.png"
     path.unlink()
     os.mkfifo(path)
@@ -138,7 +138,7 @@ def test_what_became_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path) -> None:
-    dataset = image_folder(photos(tmp_path))
+    dataset = image_folder(images(tmp_path))
     with (tmp_path / "train" / "daisy" / "1.png").open("r+b") as file:
         file.truncate(1 << 34)  # takes no space
     with pytest.raises(ImageUnreadable, match="file of 16384 MB, more than 512 MB allowed"):

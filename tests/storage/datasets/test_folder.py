@@ -7,7 +7,7 @@ import pytest
 
 from storage.datasets.base import DatasetInvalid
 from storage.datasets.folder import image_folder
-from tests.storage.datasets.pictures import draw, write
+from tests.storage.datasets.tiny_images import draw, write
 
 
 def ids(root: Path) -> list[str]:
@@ -41,7 +41,7 @@ def test_reads_the_files_own_bytes(tmp_path: Path) -> None:
         dataset.read("train/daisy/2.png")
 
 
-def test_a_damaged_photo_and_one_in_a_phones_format_are_listed(tmp_path: Path) -> None:
+def test_a_damaged_image_and_one_in_a_phones_format_are_listed(tmp_path: Path) -> None:
     write(tmp_path / "train" / "daisy" / "empty.jpg", "")
     write(tmp_path / "train" / "daisy" / "phone.HEIC", "no format that Pillow reads")
     assert ids(tmp_path) == ["train/daisy/empty.jpg", "train/daisy/phone.HEIC"]
@@ -64,7 +64,7 @@ def test_folders_below_a_class_belong_to_it(tmp_path: Path) -> None:
 
 def test_links_are_followed_and_a_circle_of_them_ends(tmp_path: Path) -> None:
     draw(tmp_path / "elsewhere" / "1.png")
-    root = tmp_path / "photos"
+    root = tmp_path / "images"
     (root / "train").mkdir(parents=True)
     os.symlink(tmp_path / "elsewhere", root / "train" / "daisy")
     os.symlink(tmp_path / "elsewhere", tmp_path / "elsewhere" / "again")
@@ -81,7 +81,7 @@ def test_a_class_only_in_test_keeps_labels_the_same_in_both_splits(tmp_path: Pat
     ]
 
 
-def test_photos_without_a_label_lie_anywhere_in_their_split(tmp_path: Path) -> None:
+def test_images_without_a_label_lie_anywhere_in_their_split(tmp_path: Path) -> None:
     for name in ("train/b/1.png", "train/a/1.png", "unlabelled/1.png", "unlabelled/deep/er/2.png"):
         draw(tmp_path / name)
     dataset = image_folder(tmp_path)
@@ -127,7 +127,7 @@ def test_images_without_a_class(tmp_path: Path) -> None:
     ("made", "reason"), [("", "no folder"), ("train", "no class folders"), ("train/a", "no images")]
 )
 def test_nothing_there(tmp_path: Path, made: str, reason: str) -> None:
-    root = tmp_path / "photos"
+    root = tmp_path / "images"
     if made:
         (root / made).mkdir(parents=True)
     with pytest.raises(DatasetInvalid, match=f"{reason} .*expected SPLIT/CLASS/FILE") as caught:
@@ -149,7 +149,7 @@ def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
 def test_the_real_flowers(shared_data: Path) -> None:
     root = shared_data / "flowers102_64"
     if not root.is_dir():
-        pytest.skip(f"no photos at {root}")
+        pytest.skip(f"no images at {root}")
     dataset = image_folder(root)
     splits = [record.split for record in dataset.records]
     assert (splits.count("train"), splits.count("test"), len(dataset.class_names)) == (2091, 6098, 102)

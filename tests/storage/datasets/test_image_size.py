@@ -16,7 +16,7 @@ from PIL import Image
 from storage.datasets.image_size import StoredSize, read_size, read_sizes
 from storage.images.decode import decode_image
 from tests.conftest import PROJECT
-from tests.storage.datasets.pictures import write
+from tests.storage.datasets.tiny_images import write
 
 ORIENTATIONS = range(1, 9)
 

@@ -6,25 +6,25 @@ from pathlib import Path
 import pytest
 
 from storage.datasets import DatasetInvalid, open_dataset
-from tests.storage.datasets.pictures import draw, write
 from tests.storage.datasets.test_cub import make_cub
+from tests.storage.datasets.tiny_images import draw, write
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    draw(tmp_path / "photos" / "train" / "daisy" / "1.png")
-    return tmp_path / "photos"
+def images(tmp_path: Path) -> Path:
+    draw(tmp_path / "images" / "train" / "daisy" / "1.png")
+    return tmp_path / "images"
 
 
-def test_a_folder(photos: Path) -> None:
-    dataset = open_dataset(str(photos))
-    assert (dataset.name, len(dataset.records)) == ("photos", 1)
-    assert open_dataset(str(photos), name="mine").name == "mine"
+def test_a_folder(images: Path) -> None:
+    dataset = open_dataset(str(images))
+    assert (dataset.name, len(dataset.records)) == ("images", 1)
+    assert open_dataset(str(images), name="mine").name == "mine"
 
 
-def test_a_folder_below_home(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(photos.parent))
-    assert open_dataset("~/photos").name == "photos"
+def test_a_folder_below_home(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(images.parent))
+    assert open_dataset("~/images").name == "images"
 
 
 def test_a_folder_with_a_colon_in_its_name(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_cub_is_recognised(tmp_path: Path) -> None:
     assert open_dataset(str(tmp_path)).name == "CUB_200_2011"
 
 
-def test_a_plain_folder_does_not_need_torchvision_or_datasets(photos: Path) -> None:
+def test_a_plain_folder_does_not_need_torchvision_or_datasets(images: Path) -> None:
     import subprocess
     import sys
 
@@ -46,7 +46,7 @@ def test_a_plain_folder_does_not_need_torchvision_or_datasets(photos: Path) -> N
         "import sys; from storage.datasets import open_dataset; open_dataset(sys.argv[1]); "
         "print(sorted({'torch', 'torchvision', 'datasets'} & sys.modules.keys()))"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(photos)], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code, str(images)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -66,9 +66,9 @@ def test_what_is_no_dataset(source: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a/b", "a=b", "50%", "..", ".hidden"])
-def test_a_name_that_would_bend_the_stores_path(photos: Path, name: str) -> None:
+def test_a_name_that_would_bend_the_stores_path(images: Path, name: str) -> None:
     with pytest.raises(DatasetInvalid, match="cannot name a folder"):
-        open_dataset(str(photos), name=name)
+        open_dataset(str(images), name=name)
 
 
 def test_root_is_where_torchvision_looks(tmp_path: Path) -> None:

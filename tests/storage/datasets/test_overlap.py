@@ -7,7 +7,7 @@ import pytest
 from storage.datasets import overlap
 from storage.datasets.folder import image_folder
 from storage.datasets.overlap import shared_images
-from tests.storage.datasets.pictures import draw, write
+from tests.storage.datasets.tiny_images import draw, write
 
 
 def dataset(root: Path, *, copies: int = 1) -> Path:
@@ -20,7 +20,7 @@ def dataset(root: Path, *, copies: int = 1) -> Path:
 
 
 def test_the_same_image_in_two_splits_is_said(tmp_path: Path) -> None:
-    draw(tmp_path / "train" / "a" / "again.png", shade=0)  # twice in one split harms nobody
+    draw(tmp_path / "train" / "a" / "again.png", shade=0)  # twice in one split is allowed
     found = shared_images(image_folder(dataset(tmp_path)))
     assert found == "1 image in more than one split: train/a/0.png = test/a/copy0.png"
 

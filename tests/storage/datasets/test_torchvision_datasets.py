@@ -12,7 +12,7 @@ from scipy.io import savemat
 
 from storage.datasets.base import DatasetInvalid, FileDataset
 from storage.datasets.torchvision_datasets import SOURCES, torchvision_dataset
-from tests.storage.datasets.pictures import draw, write
+from tests.storage.datasets.tiny_images import draw, write
 
 
 def make_stanford_cars(root: Path) -> None:
@@ -68,7 +68,7 @@ def make_caltech(root: Path) -> None:
     for category, count in (("ant", 7), ("yin_yang", 6), ("BACKGROUND_Google", 3)):
         for number in range(1, count + 1):
             draw(base / category / f"image_{number:04d}.jpg", shade=number)
-    write(base / "ant" / "Thumbs.db", "a stranger")
+    write(base / "ant" / "Thumbs.db", "another file")
 
 
 MAKERS: dict[str, Callable[[Path], None]] = {

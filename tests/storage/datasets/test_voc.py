@@ -7,8 +7,8 @@ import pytest
 from storage.datasets.base import DatasetInvalid
 from storage.datasets.detection import DetectionDataset
 from storage.datasets.open import open_detection_dataset
-from tests.storage.datasets.pictures import draw, write
 from tests.storage.datasets.test_image_size import oriented
+from tests.storage.datasets.tiny_images import draw, write
 
 OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult>
 <bndbox><xmin>2</xmin><ymin>1</ymin><xmax>{right}</xmax><ymax>8</ymax></bndbox></object>"""
@@ -105,7 +105,7 @@ def test_an_annotation_that_cannot_be_read_is_named(tmp_path: Path, old: str, ne
         opened(tmp_path)
 
 
-def test_what_is_missing_is_left_out_and_told_of(tmp_path: Path) -> None:
+def test_what_is_missing_is_left_out_and_noted(tmp_path: Path) -> None:
     write_voc(tmp_path)
     base = tmp_path / "VOCdevkit" / "VOC2012"
     write(base / "ImageSets" / "Main" / "train.txt", "a\nb\nc\nd\n")

@@ -38,10 +38,10 @@ def png_header(width: int, height: int) -> bytes:
 
 
 def test_pixels_survive() -> None:
-    picture = noise()
-    decoded = decode_image(encoded(picture))
+    image = noise()
+    decoded = decode_image(encoded(image))
     assert decoded.mode == "RGB"
-    assert np.array_equal(np.asarray(decoded), np.asarray(picture))
+    assert np.array_equal(np.asarray(decoded), np.asarray(image))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM"])
@@ -133,11 +133,11 @@ def test_floating_point_tiff() -> None:
 
 
 def test_transparency_lies_on_white() -> None:
-    picture = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
-    picture.putpixel((1, 0), (*BLUE, 255))
+    image = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
+    image.putpixel((1, 0), (*BLUE, 255))
     for kind in ("PNG", "WEBP"):
         options = {"lossless": True} if kind == "WEBP" else {}
-        decoded = decode_image(encoded(picture, kind, **options))
+        decoded = decode_image(encoded(image, kind, **options))
         assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), BLUE]
 
 
@@ -146,19 +146,19 @@ def test_grey_with_transparency() -> None:
 
 
 def test_palette_with_a_transparent_colour() -> None:
-    picture = Image.new("P", (2, 1), 0)
-    picture.putpalette([*GREEN, *BLUE])
-    picture.putpixel((1, 0), 1)
-    decoded = decode_image(encoded(picture, transparency=0))
+    image = Image.new("P", (2, 1), 0)
+    image.putpalette([*GREEN, *BLUE])
+    image.putpixel((1, 0), 1)
+    decoded = decode_image(encoded(image, transparency=0))
     assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), BLUE]
 
 
 def test_a_camera_held_upright() -> None:
-    picture = Image.new("RGB", (32, 16), RED)
-    picture.paste(BLUE, (0, 0, 16, 16))
+    image = Image.new("RGB", (32, 16), RED)
+    image.paste(BLUE, (0, 0, 16, 16))
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: show it a quarter turn clockwise
-    decoded = decode_image(encoded(picture, "JPEG", exif=exif))
+    decoded = decode_image(encoded(image, "JPEG", exif=exif))
     assert decoded.size == (16, 32)
     assert np.allclose(np.asarray(decoded)[4, 8], BLUE, atol=8)
     assert np.allclose(np.asarray(decoded)[28, 8], RED, atol=8)
@@ -193,9 +193,9 @@ def test_shrink_keeps_the_shape_and_the_bound() -> None:
 
 
 def test_shrink_leaves_small_pictures_alone() -> None:
-    picture = noise()
-    assert shrink(picture, None) is picture
-    assert shrink(picture, picture.width * picture.height) is picture
+    image = noise()
+    assert shrink(image, None) is image
+    assert shrink(image, image.width * image.height) is image
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "MPO", "AVIF"])
@@ -213,13 +213,13 @@ def test_the_first_of_several_frames_or_pages_counts(kind: str) -> None:
 )
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
 def test_every_orientation(orientation: int, expected: str, kind: str) -> None:
-    picture = Image.new("RGB", (2, 2))
+    image = Image.new("RGB", (2, 2))
     for place, colour in enumerate((RED, GREEN, BLUE, (255, 255, 255))):
-        picture.putpixel((place % 2, place // 2), colour)
+        image.putpixel((place % 2, place // 2), colour)
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"lossless": True} if kind == "WEBP" else {}
-    decoded = decode_image(encoded(picture, kind, exif=exif, **options))
+    decoded = decode_image(encoded(image, kind, exif=exif, **options))
     letters: dict[object, str] = {RED: "R", GREEN: "G", BLUE: "B", (255, 255, 255): "W"}
     rows = ["".join(letters[decoded.getpixel((x, y))] for x in (0, 1)) for y in (0, 1)]
     assert "/".join(rows) == expected

@@ -25,7 +25,7 @@ def ended(within: str, after: str = "") -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("name", CRASHES)
-def test_a_crash_is_told_in_one_line(name: str) -> None:
+def test_a_crash_leaves_one_line(name: str) -> None:
     code, said = ended(f"os.kill(os.getpid(), signal.{name})")
     assert code == -signal.Signals[name]
     assert said == "\nbackbone 'x\\x1b[1m' crashed\n"
@@ -42,5 +42,5 @@ def test_a_crash_is_told_in_one_line(name: str) -> None:
         ("pass", "os.kill(os.getpid(), signal.SIGSEGV)", -signal.SIGSEGV, ""),
     ],
 )
-def test_other_ends_are_told_by_nobody(within: str, after: str, code: int, said: str) -> None:
+def test_other_ends_leave_no_line(within: str, after: str, code: int, said: str) -> None:
     assert ended(within, after) == (code, said)

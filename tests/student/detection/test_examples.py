@@ -22,8 +22,8 @@ from student.detection.examples import (
     join_detection_examples,
     shrink_longer_side,
 )
-from tests.storage.datasets.pictures import write
 from tests.storage.datasets.test_image_size import oriented
+from tests.storage.datasets.tiny_images import write
 from tests.student.detection.conftest import QUESTIONS
 
 

@@ -12,8 +12,8 @@ from storage.datasets.coco.dataset import coco_dataset
 from storage.datasets.detection import BoxImages, BoxView
 from storage.datasets.open import open_detection_dataset
 from storage.images.decode import ImageUnreadable, decode_image
-from tests.storage.datasets.pictures import draw
 from tests.storage.datasets.test_image_size import oriented
+from tests.storage.datasets.tiny_images import draw
 
 CATEGORIES = [{"id": 3, "name": "car"}, {"id": 1, "name": "person"}]
 
@@ -62,9 +62,9 @@ def test_splits_are_named_by_their_files(tmp_path: Path) -> None:
 def test_the_layout_of_exports_is_known(tmp_path: Path) -> None:
     document = write_coco(tmp_path / "elsewhere").read_text()
     for number in (1, 2):
-        draw(tmp_path / "photos" / "valid" / f"{number}.jpg")
-    (tmp_path / "photos" / "valid" / "_annotations.coco.json").write_text(document)
-    dataset = open_detection_dataset(str(tmp_path / "photos"))
+        draw(tmp_path / "images" / "valid" / f"{number}.jpg")
+    (tmp_path / "images" / "valid" / "_annotations.coco.json").write_text(document)
+    dataset = open_detection_dataset(str(tmp_path / "images"))
     assert dataset.records[0].image_id == "valid/1.jpg"
     assert dataset.records[0].split == "valid"
 
@@ -151,7 +151,7 @@ def test_an_image_that_has_changed_since_shows_no_wrong_crop(tmp_path: Path) -> 
         images.read("train/1.png#5")
 
 
-def test_images_that_are_missing_are_left_out_and_told_of(tmp_path: Path) -> None:
+def test_images_that_are_missing_are_left_out_and_noted(tmp_path: Path) -> None:
     write_coco(tmp_path)
     (tmp_path / "train2017" / "2.jpg").unlink()
     dataset = coco_dataset(tmp_path)
@@ -161,7 +161,7 @@ def test_images_that_are_missing_are_left_out_and_told_of(tmp_path: Path) -> Non
     )
 
 
-def test_images_that_no_file_lists_are_told_of(tmp_path: Path) -> None:
+def test_images_that_no_file_lists_are_noted(tmp_path: Path) -> None:
     write_coco(tmp_path, annotations=[annotation(5), annotation(6, category_id=3)])
     assert coco_dataset(tmp_path).notes == ()
     draw(tmp_path / "train2017" / "3.jpg")

@@ -12,7 +12,7 @@ import pytest
 
 from storage.datasets.base import DatasetInvalid
 from storage.datasets.hugging_face.dataset import TableDataset, hugging_face_dataset
-from tests.storage.datasets.pictures import draw
+from tests.storage.datasets.tiny_images import draw
 
 datasets = pytest.importorskip("datasets", reason="Hugging Face's datasets is an optional extra")
 
@@ -83,10 +83,10 @@ def test_a_parquet_file_and_a_folder_of_them(tmp_path: Path, files: list[bytes])
 
 def test_a_folder_of_images_keeps_their_paths(tmp_path: Path) -> None:
     written = {
-        f"{split}/{name}/1.png": draw(tmp_path / "photos" / split / name / "1.png", shade=number)
+        f"{split}/{name}/1.png": draw(tmp_path / "images" / split / name / "1.png", shade=number)
         for number, (split, name) in enumerate([("train", "daisy"), ("train", "rose"), ("test", "daisy")])
     }
-    dataset = hugging_face_dataset(str(tmp_path / "photos"), cache=tmp_path / "cache")
+    dataset = hugging_face_dataset(str(tmp_path / "images"), cache=tmp_path / "cache")
     assert {record.image_id: dataset.read(record.image_id) for record in dataset.records} == written
 
 

@@ -37,7 +37,7 @@ def test_every_answer_is_yes_and_no_often_enough(questions: QuestionSet, scenes:
     assert rare == {}
 
 
-def test_ground_truth_of_a_knownone_scene() -> None:
+def test_ground_truth_of_a_known_scene() -> None:
     small = one_object(shape="circle", colour="blue", texture="dotted", size="small", radius=6.0, x=50.0, y=50.0)
     scene = one_scene(one_object(), small, small, kind="grass", hue="green", weather="rain", framed=True)
     true = {key for key, value in ground_truth(scene).items() if value}

@@ -10,7 +10,7 @@ from storage.datasets.base import DatasetInvalid
 from storage.datasets.open import open_detection_dataset
 from storage.datasets.yolo.dataset import yolo_dataset
 from tests.conftest import link_coco128
-from tests.storage.datasets.pictures import draw, write
+from tests.storage.datasets.tiny_images import draw, write
 
 ONLY_TRAIN = "train: images/train\nnames: {0: cat, 1: dog}\n"
 DATA = "path: .\ntrain: images/train\nval: images/val\nnames: {0: cat, 1: dog}\n"
@@ -69,7 +69,7 @@ def test_names_that_look_like_numbers_stay_as_they_are_written(tmp_path: Path) -
         assert yolo_dataset(tmp_path).class_names == tuple(names)
 
 
-def test_a_photo_that_is_turned_is_turned_first(tmp_path: Path) -> None:
+def test_an_image_that_is_turned_is_turned_first(tmp_path: Path) -> None:
     write_yolo(tmp_path, boxes="0 0.5 0.5 1 1\n")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -126,7 +126,7 @@ def test_a_split_without_boxes_is_refused(tmp_path: Path, labels: str | None, wa
         yolo_dataset(tmp_path)
 
 
-def test_what_is_missing_is_told_of(tmp_path: Path) -> None:
+def test_what_is_missing_is_noted(tmp_path: Path) -> None:
     write_yolo(tmp_path)
     write(tmp_path / "labels" / "val" / "9.txt", "0 0.5 0.5 0.5 0.5\n")
     write(tmp_path / "labels" / "val" / "classes.txt", "cat\n")
@@ -188,7 +188,7 @@ def test_a_path_to_the_folder_itself_or_within(tmp_path: Path, path: str) -> Non
     assert [record.image_id for record in yolo_dataset(root).records] == ["images/train/1.png"]
 
 
-def test_listed_images_that_are_missing_are_told_of(tmp_path: Path) -> None:
+def test_listed_images_that_are_missing_are_noted(tmp_path: Path) -> None:
     write_yolo(tmp_path, data="train: list.txt\nnames: [cat, dog]\n")
     write(tmp_path / "list.txt", f"./images/train/1.png\nimages/train/2.png\n{tmp_path}/images/val/2.png\n")
     dataset = yolo_dataset(tmp_path)
@@ -223,7 +223,7 @@ def test_a_wrong_file_is_named(tmp_path: Path, data: str, wanted: str) -> None:
         yolo_dataset(write_yolo(tmp_path, data=data))
 
 
-def test_real_photos(shared_data: Path, tmp_path: Path) -> None:
+def test_real_images(shared_data: Path, tmp_path: Path) -> None:
     dataset = open_detection_dataset(str(link_coco128(shared_data, tmp_path / "coco128")))
     assert dataset.name == "coco128"
     assert len(dataset.class_names) == 80

@@ -10,7 +10,7 @@ import pytest
 
 from storage.datasets.base import DatasetInvalid
 from storage.datasets.yolo.labels import LabelReader, keypoint_values
-from tests.storage.datasets.pictures import write
+from tests.storage.datasets.tiny_images import write
 
 BOX = "1 0.5 0.5 0.5 0.25"
 BOX_CORNERS = (0.25, 0.375, 0.75, 0.625)
