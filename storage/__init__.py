@@ -1,4 +1,4 @@
-"""Nouns: datasets, questions, answers and the Parquet store that keeps them."""
+"""Datasets, questions, answers and the Parquet store that keeps them."""
 
 from storage.platform import torchvision_ops
 

@@ -1,10 +1,10 @@
-"""What can go wrong that a user can do something about: each kind is printed as one line, without a traceback."""
+"""Errors that a user can act on; each is printed as one line, without a traceback."""
 
 from __future__ import annotations
 
 
 class AspectsError(Exception):
-    """The base of them all; the message says what is wrong, where, and what to do next.
+    """The base class; the message says what is wrong, where, and what to do next.
 
     `exit_code` is the command's: 2 where the input has to change, 1 where the same command may succeed later.
     `may_pass` says that the same attempt may succeed a moment later: it is retried (`retries.py`).

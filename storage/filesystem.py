@@ -1,4 +1,4 @@
-"""The store's root is a URI: a local path, or an object store that pyarrow knows (`s3://`, `gs://`)."""
+"""Files of a store, whose root is a URI: a local path, or an object store that pyarrow knows (`s3://`, `gs://`)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def open_root(uri: str) -> tuple[fs.FileSystem, str]:
                 raise ValueError("two slashes belong behind the colon")
             return fs.LocalFileSystem(), Path(uri).expanduser().resolve().as_posix()
         filesystem, path = fs.FileSystem.from_uri(_with_settings(uri))
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~name of nobody
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~NAME of an unknown user
         raise StoreUnreachable(f"cannot open store {uri}: {reason(error)}; use a folder or s3://bucket/path") from error
     if not isinstance(filesystem, fs.S3FileSystem):
         return filesystem, path
@@ -92,7 +92,7 @@ def _is_there(uri: str, bucket: str, endpoint: str | None) -> bool:
     try:
         return bool(filesystem.get_file_info(bucket).type != fs.FileType.NotFound)
     except OSError as error:
-        # pyarrow has one class for all errors. Who may only use a folder of the bucket may not look at the bucket.
+        # pyarrow has one class for all errors. Access to a folder of the bucket may come without access to the bucket.
         if "ACCESS_DENIED" in str(error):
             return True
         where = f" at {endpoint}" if endpoint else ""
@@ -151,7 +151,7 @@ def write_whole(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """The same for a file of the user's own, in whose folder nothing minds another one for a moment."""
+    """The same for a file of the user's own, written beside it in the same folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_and_rename(path.with_name(f".{path.name}.{uuid.uuid4().hex}"), path, data)
 

@@ -1,4 +1,4 @@
-"""Which image is meant by a name in somebody's file: an id, a file name, with or without folders and suffix."""
+"""Matches names in a user's file to images: ids or file names, with or without folders and suffix."""
 
 from __future__ import annotations
 

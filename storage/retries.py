@@ -1,4 +1,4 @@
-"""What is tried again: the one rule for files that are written and for shards that are asked about."""
+"""Which errors are retried: one rule for writing files and for asking about shards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PASSING_ERRNO = frozenset(
         *("EHOSTUNREACH", "ENETUNREACH", "ENETDOWN", "ENETRESET", "ESTALE"),
     )
 )
-# Of an object store pyarrow says no more than a text: Amazon's name of the error, or the status alone.
+# For object stores pyarrow gives a text only: Amazon's name of the error, or the status.
 PASSING_TEXT = re.compile(
     r"AWS Error (INTERNAL_FAILURE|SERVICE_UNAVAILABLE|THROTTLING|SLOW_DOWN|REQUEST_TIMEOUT|NETWORK_CONNECTION)"
     r"|HTTP status (5\d\d|429|408)|HTTP response code (5\d\d|429|408)"

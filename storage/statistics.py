@@ -1,4 +1,4 @@
-"""What answers say about the classes, measured."""
+"""Statistics of answers: information about the classes, rank, calibration."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class ClassInformation:
     partner: NDArray[np.int64]
 
     def informative(self, least: float = 0.0) -> NDArray[np.bool_]:
-        """[Q]: who says more about the class than chance would, and at least `least` bits."""
+        """[Q]: whether a question has more information about the class than chance, and at least `least` bits."""
         alone = self.alone > np.maximum(self.alone_chance, least)
         return alone | (self.with_partner > np.maximum(self.with_partner_chance, least))
 

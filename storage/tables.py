@@ -1,4 +1,4 @@
-"""Tables that people give: CSV with commas, semicolons or tabs, and Parquet.
+"""Tables given by users: CSV with commas, semicolons or tabs, and Parquet.
 
 Text stays text: the class `00000` is not 0. What is to be a number is read as one over the whole column, and an empty
 cell is no answer.
@@ -37,7 +37,7 @@ class TableInvalid(InputInvalid):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table as it was read: every column of a CSV is text. `rows` are the rows' numbers for people."""
+    """A table as it was read: every column of a CSV is text. `rows` are the row numbers for messages."""
 
     path: Path
     frame: pl.DataFrame

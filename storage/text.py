@@ -1,4 +1,4 @@
-"""Foreign text - file names, class names, questions, what a server says - made safe to print."""
+"""Makes text from outside safe to print: file names, class names, questions, replies of servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which release wrote a file, by the version in it."""
+"""Versions in stored files: valid, known or newer."""
 
 from __future__ import annotations
 

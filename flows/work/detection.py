@@ -79,7 +79,7 @@ def detect_aspects(
     detector: StudentParameters = SMALL_STUDENT,
     verify: bool = False,
 ) -> tuple[Mapping[str, ExtractionSummary], Results | None]:
-    """Ask what nobody has asked yet, then train detectors with and without the answers unless told not to.
+    """Ask what the store does not have yet, then train detectors with and without the answers if `train`.
 
     `questions` are asked about whole images, `box_questions` about each box: YAML files, at least one of them. Safe to
     start again at any time, as `extract-aspects` is; `verify` is the same too.

@@ -97,7 +97,7 @@ def extract_aspects(
     student: StudentParameters = SMALL_STUDENT,
     verify: bool = False,
 ) -> ExtractionSummary:
-    """Ask what nobody has asked yet, then train students with and without the answers unless told not to.
+    """Ask what the store does not have yet, then train students with and without the answers if `train`.
 
     Safe to start again at any time: finished shards are kept, and where nothing is missing no model is loaded.
     `questions` is a YAML file, `store` a folder or an address such as s3://bucket/path. With `verify` every image is
@@ -207,7 +207,7 @@ def forecast_about(
 def find_teacher(
     reporter: Reporter, teacher: TeacherParameters, dataset: DatasetParameters, engine: EngineParameters
 ) -> ResolvedTeacher:
-    """Who is asked about the dataset. Raises TeacherMissing and TeacherInvalid; says so where the bundled teacher is
+    """The teacher of the dataset. Raises TeacherMissing and TeacherInvalid; says so where the bundled teacher is
     asked about images that it does not know."""
     chosen, name = teacher.answering(dataset), engine.choose()[0]
     if chosen.model == TINY and name != "openai" and not dataset.is_rendered():

@@ -1,4 +1,4 @@
-"""What can be wrong with a directory of answers, each kind told apart: missing, damaged, changed by somebody else."""
+"""Errors of a directory of answers: missing, damaged, or changed by another run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DirectoryChanged(RunFailed):
 
 @contextmanager
 def damage(what: str, cure: str) -> Iterator[None]:
-    """Within it a file's bytes are parsed: whatever goes wrong is damage, unless a newer release wrote the file.
+    """A block that parses a file's bytes: every error in it is damage, unless a newer release wrote the file.
 
     Raises AnswersDamaged and VersionUnsupported, both naming `what`.
     """
@@ -31,7 +31,7 @@ def damage(what: str, cure: str) -> Iterator[None]:
         yield
     except VersionUnsupported as error:
         raise VersionUnsupported(f"{what} was {error}; update aspects, nothing was changed") from error
-    # Wherever a bit has changed, pyarrow and the code below it stumble over whatever they find then.
+    # Of changed bytes pyarrow and the parsers below it raise errors of any kind.
     except Exception as error:
         raise AnswersDamaged(
             f"{what} is damaged ({reason(error)}); run 'aspects extract' again to {cure} it"

@@ -1,4 +1,4 @@
-"""What tells answers from damage that happens to parse: digests, and the range of log-probabilities."""
+"""Detects damage that still parses: digests, and the range of log-probabilities."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check_values(header: AnswerHeader, answers: ShardAnswers) -> None:
 
 
 def shard_digests(header: AnswerHeader, answers: ShardAnswers) -> dict[str, Any]:
-    """`rows`: the digest of what is asked of whom and about which images; `answers`: that of each key's column. By
+    """`rows`: the digest of dataset, teacher, questions and images; `answers`: that of each key's column. By
     column, so that a part of the columns can be read and checked."""
     return {
         "rows": rows_digest(header, answers),

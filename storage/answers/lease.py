@@ -1,4 +1,4 @@
-"""Who works on a directory of answers: one run at a time, on this machine or on any that shares the store.
+"""Leases: one run at a time works on a directory of answers, on this machine or any that shares the store.
 
 On a disk the lease is a lock of the operating system, which ends with its process. Object stores have no locks; there a
 run leaves a claim beside the directory and renews it, and one that is no longer renewed counts for nothing.
@@ -28,7 +28,7 @@ from storage.errors import RunFailed, StorageUnavailable
 from storage.filesystem import list_folder, read_file, reason, write_whole
 
 RENEWAL_SECONDS, LIFETIME_SECONDS = 20, 90
-TRIES = 4  # of runs that come at the same moment, and give way to each other
+TRIES = 4  # of runs that start at the same moment and give way to each other
 # What filesystems without locks say.
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -39,7 +39,7 @@ class DirectoryBusy(RunFailed):
 
 @contextmanager
 def lease(*directories: AnswerDirectory) -> Iterator[None]:
-    """Within it nobody else extracts into `directories`, imports into them or prunes them. At its beginning what killed
+    """A block in which no other run extracts into `directories`, imports into them or prunes them. First, what killed
     runs have left unfinished is removed.
 
     Raises DirectoryBusy at once where another run is at work, and StorageUnavailable.
@@ -71,7 +71,7 @@ def _lock(directory: AnswerDirectory) -> Iterator[None]:
             os.write(file, json.dumps(_this_run()).encode())
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is locked: nobody else may hold the name
+        path.unlink(missing_ok=True)  # while it is locked: no other run may hold the name
         os.close(file)
 
 
@@ -125,8 +125,8 @@ def _claim(directory: AnswerDirectory) -> Iterator[None]:
 def _win(directory: AnswerDirectory, path: str) -> None:
     """Put our claim at `path` where there is no other. Raises DirectoryBusy and StorageUnavailable.
 
-    Whoever writes and then lists sees every claim that was written before: of two runs at least one sees the other, and
-    whoever sees one gives way.
+    A run that writes and then lists sees every claim that was written before: of two runs at least one sees the other,
+    and gives way.
     """
     for attempt in range(TRIES):
         with _writing(path):
@@ -155,7 +155,7 @@ def _others(directory: AnswerDirectory, path: str) -> Iterator[str]:
             continue
         old = now is not None and info.mtime_ns is not None and now - info.mtime_ns > LIFETIME_SECONDS * 1e9
         if old or _is_dead(_read(directory.filesystem, info.path)):
-            with contextlib.suppress(OSError):  # somebody else was faster
+            with contextlib.suppress(OSError):  # another run was faster
                 directory.filesystem.delete_file(info.path)
         else:
             yield info.path
@@ -217,12 +217,14 @@ def _is_dead(holder: bytes) -> bool:
 
 def _busy(directory: AnswerDirectory, holder: bytes) -> str:
     found = _parsed(holder)
-    who = f"process {found['pid']} on {found['host']}" if {"pid", "host"} <= found.keys() else "it does not say which"
-    return f"another run ({who}) is at work on {directory.path}; wait until it is done, or stop it"
+    holding = (
+        f"process {found['pid']} on {found['host']}" if {"pid", "host"} <= found.keys() else "it does not say which"
+    )
+    return f"another run ({holding}) is at work on {directory.path}; wait until it is done, or stop it"
 
 
 def free(directories: Iterable[AnswerDirectory]) -> Iterator[AnswerDirectory]:
-    """Those that nobody is at work on, each held while the caller has it."""
+    """Those that no run is at work on, each held while the caller has it."""
     for directory in directories:
         try:
             with lease(directory):

@@ -1,4 +1,4 @@
-"""The manifest of an answer directory: what it has to say, and reading it without trusting it."""
+"""The manifest of an answer directory: its fields, read and validated."""
 
 from __future__ import annotations
 
@@ -52,8 +52,12 @@ def parse_manifest(data: bytes, directory: str) -> dict[str, Any]:
 def check_place(header: AnswerHeader, directory: str) -> None:
     """Raises ValueError where a file's header is not about what the names of its folders say; a folder that was moved
     elsewhere by itself says less."""
-    told = {"dataset": header.dataset, "teacher": header.teacher_fingerprint, "questions": header.questions.fingerprint}
+    expected = {
+        "dataset": header.dataset,
+        "teacher": header.teacher_fingerprint,
+        "questions": header.questions.fingerprint,
+    }
     folders = directory.split("/")[-3:]
-    for (name, value), folder in zip(list(told.items())[-len(folders) :], folders, strict=True):
+    for (name, value), folder in zip(list(expected.items())[-len(folders) :], folders, strict=True):
         if folder.startswith(f"{name}=") and folder != f"{name}={value}":
             raise ValueError(f"it is about the {name} {printable(value, 100)}")

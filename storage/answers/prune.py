@@ -1,4 +1,4 @@
-"""Answers that no question set asks for any more: found, and removed on request."""
+"""Finds and removes answers that no question set refers to any more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Unreferenced:
     """A directory whose question set is none of the known ones; `bytes` are those of its shards.
 
     `wanted` says that a known set has some of its questions and is not completely answered yet by this teacher about
-    this dataset: it would be spared asking them again.
+    this dataset: it can reuse them.
     """
 
     directory: AnswerDirectory
@@ -55,7 +55,7 @@ def find_unreferenced(store: str, known: Collection[QuestionSet]) -> list[Unrefe
 def remove(directories: Iterable[AnswerDirectory]) -> list[AnswerDirectory]:
     """Delete them; those that another run is at work on stay and are returned.
 
-    Each one's manifest goes first: what is half gone must not look complete.
+    Each one's manifest goes first: a directory that is half deleted must not look complete.
     """
     wanted = list(directories)
     removed = set()

@@ -1,4 +1,4 @@
-"""Reading answers: as arrays for training, and in long form for people with Polars."""
+"""Reading answers: as arrays for training, and in long form with Polars."""
 
 from __future__ import annotations
 

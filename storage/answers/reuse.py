@@ -1,4 +1,4 @@
-"""Answers that a teacher has given before, found again by image digest and question text."""
+"""Reuses answers that a teacher has given before, by image digest and question text."""
 
 from __future__ import annotations
 

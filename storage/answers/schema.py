@@ -1,4 +1,4 @@
-"""What a shard looks like: its columns, its metadata, and the way from arrays to a Parquet file and back."""
+"""The schema of a shard: columns, metadata, and conversion between arrays and Parquet."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ BOX_FIELDS = (
 class AnswerHeader:
     """What all shards of a directory have in common; written into each one's metadata.
 
-    `teacher` describes the teacher for people (model, prompt, dtype, ...), `teacher_fingerprint` identifies it.
+    `teacher` describes the teacher (model, prompt, dtype, ...), `teacher_fingerprint` identifies it.
     """
 
     dataset: str

@@ -33,7 +33,7 @@ from storage.filesystem import (
     write_whole,
 )
 
-# Of each shard: size in bytes, and time of change in ns. They tell whether it has changed.
+# Of each shard: size in bytes and modification time in ns, which show whether it has changed.
 Stamps = Mapping[str, tuple[int | None, int | None]]
 
 
@@ -83,7 +83,7 @@ class AnswerDirectory:
         return f"{self.path}.stamps"
 
     def write_shard(self, shard: Shard, header: AnswerHeader, answers: ShardAnswers) -> None:
-        """Raises DirectoryChanged where somebody else has written it meanwhile."""
+        """Raises DirectoryChanged where another run has written it meanwhile."""
         if self.has_changed(shard.file_name):
             raise DirectoryChanged(_changed(f"{self.path}/{shard.file_name}"))
         write_whole(self.filesystem, f"{self.path}/{shard.file_name}", write_shard(header, answers))
@@ -109,7 +109,7 @@ class AnswerDirectory:
         """The stored `shard` if it is whole, has `header`'s fingerprints and exactly these images, in order.
 
         `digest` is what the manifest says of it, which counts for a shard that has no digests of its own. Raises
-        VersionUnsupported and StorageUnavailable: then nobody knows.
+        VersionUnsupported and StorageUnavailable: then it is not known.
         """
         stored = self.load_if_whole(shard.file_name)
         return stored if stored is not None and shard.is_in(stored, header, digest) else None
@@ -140,7 +140,7 @@ class AnswerDirectory:
         return now != self.seen.get(file_name)
 
     def stamps(self) -> Stamps:
-        """The shards that are here, in order, and what tells whether one changes. Raises StorageUnavailable."""
+        """The shards that are here, in order, with size and modification time. Raises StorageUnavailable."""
         return {
             info.base_name: (info.size, info.mtime_ns)
             for info in list_folder(self.filesystem, self.path)
@@ -236,7 +236,7 @@ class AnswerDirectory:
         self.remove_file(self.reopened_path)
 
     def sweep(self) -> None:
-        """Remove unfinished files that killed runs have left. Nobody else may be at work on the directory.
+        """Remove unfinished files that killed runs have left. No other run may be at work on the directory.
 
         Raises StorageUnavailable.
         """
@@ -249,7 +249,7 @@ class AnswerDirectory:
                     self.remove_file(info.path)
 
     def remove_file(self, path: str) -> None:
-        """Where there is one."""
+        """No error where there is none."""
         try:
             self.filesystem.delete_file(path)
         except FileNotFoundError:
@@ -269,8 +269,8 @@ def _changed(path: str) -> str:
 
 
 def audits_of(store: str) -> str:
-    """Where audits keep the answers to their samples: a store of its own in the store, so that nobody takes them for
-    the answers about a dataset."""
+    """Where audits keep the answers to their samples: a store of its own in the store, apart from the
+    answers about whole datasets."""
     return subfolder(store, "audits")
 
 

@@ -19,7 +19,7 @@ PROBE_BYTES = 4096
 
 @contextmanager
 def writing(path: str) -> Iterator[None]:
-    """Within it, what cannot be written raises StorageUnavailable."""
+    """A block in which errors of writing are raised as StorageUnavailable."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What every dataset is: an ordered list of labelled images whose bytes can be read by id."""
+"""The interface of datasets: an ordered list of labelled images whose bytes are read by id."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ImageRecord:
 class ImageDataset(Protocol):
     """Images in a fixed order; `label` indexes `class_names`.
 
-    `notes` say in one line each what a user should know about how the dataset was read, e.g. which files were skipped.
+    `notes` are lines for the user about how the dataset was read, e.g. which files were skipped.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""Puts a detection dataset together, and keeps account of what was left out of it and why."""
+"""Builds a detection dataset, and counts what is left out of it and why."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRAIN = "train"
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Something that is said with a count: "2 images are not there and left out"."""
+    """A note with a count: "2 images are not there and left out"."""
 
     one: str
     many: str

@@ -1,4 +1,4 @@
-"""Images with the boxes of their objects, and what a teacher is shown of one box."""
+"""Images with the boxes of their objects, and the view of one box that a teacher is shown."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class BoxImages:
 def require_boxes(dataset: DetectionDataset, splits: Collection[str]) -> None:
     """Raises DatasetInvalid for a split without a box that counts: nothing is learnt from it, and nothing to be found.
 
-    Raises it for a split that there is not, too.
+    Also raises it for a split that the dataset does not have.
     """
     for split in splits:
         boxes = (box for record in select(dataset, (split,)) for box in dataset.boxes[record.image_id])

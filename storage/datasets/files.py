@@ -1,4 +1,4 @@
-"""The image files of a folder, and an account of everything else that lies there."""
+"""Lists the image files of a folder, and counts everything else in it."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def suffix_of(name: str) -> str:
 
 
 def entries(folder: Path) -> Iterator[tuple[str, Kind]]:
-    """Visible names and what they are, links followed. A broken link counts as a file: whoever reads it says so."""
+    """Visible names and what they are, links followed. A broken link counts as a file: reading it reports the error."""
     with os.scandir(folder) as found:
         for entry in found:
             if is_visible(entry.name):

@@ -124,7 +124,7 @@ def _by_pillow(path: Path) -> StoredSize | None:
             if image.format == "TIFF" and orientation >= 5:
                 width, height = height, width  # Pillow gives the size of the upright image
             return StoredSize(width, height, orientation)
-    # Pillow reports damage with whatever it stumbles over.
+    # Pillow reports damage with errors of any kind.
     except Exception:
         return None
 

@@ -1,4 +1,4 @@
-"""Images that lie in several splits of a dataset, which makes a test score say less than it seems to."""
+"""Finds images that are in several splits of a dataset, which makes test scores too good."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def _hash(path: Path) -> bytes:
     return hashlib.sha256(f"{CALTECH_SEED}/{path.parent.name}/{path.name}".encode()).digest()
 
 
-# torchvision offers decoded pictures only, so the files come from its private lists; here and nowhere else.
+# torchvision offers decoded images only, so the paths come from its private lists, in this file only.
 
 
 def _samples(opened: Any) -> list[Labelled]:
@@ -118,7 +118,7 @@ def _image_files(opened: Any) -> list[Labelled]:
 
 
 def _category_folders(opened: Any) -> list[Labelled]:
-    # Caltech101 counts a folder's entries and takes them for image_0001.jpg and on; listing survives strangers.
+    # Caltech101 counts a folder's entries and takes them for image_0001.jpg and on; listing tolerates other files.
     folders = [Path(opened.root) / "101_ObjectCategories" / category for category in opened.categories]
     return [(path, label) for label, folder in enumerate(folders) for path in folder.glob("*.jpg")]
 

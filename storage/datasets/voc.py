@@ -50,7 +50,7 @@ def voc_dataset(year: str, *, name: str | None = None, root: Path, download: boo
 
 
 def _download(year: str, root: Path) -> None:
-    # Slow to import, and whoever has the files needs none of it.
+    # Slow to import, and only needed to download.
     from torchvision.datasets import VOCDetection
 
     for image_set in IMAGE_SETS[year].values():

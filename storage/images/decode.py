@@ -67,7 +67,7 @@ def decode_image(data: bytes) -> Image.Image:
         except UnidentifiedImageError as error:
             kind = " (a TIFF of an uncommon kind)" if data.startswith(TIFF) else ""
             raise ImageUnreadable(f"not an image that Pillow knows{kind}") from error
-        # Pillow's decoders report damage with whatever they stumble over, struct.error and RuntimeError among it.
+        # Pillow's decoders report damage with errors of any kind, also struct.error and RuntimeError.
         except Exception as error:
             raise ImageUnreadable(f"damaged: {printable(str(error), 300)}") from error
 

@@ -1,4 +1,4 @@
-"""What decoders say about odd files, counted instead of printed.
+"""Counts the warnings of image decoders instead of printing them.
 
 Pillow warns through `warnings`, libtiff writes to the process's standard error. Both are caught once and for all when
 this file is imported, because switching them off and on again is not safe between threads; what is said while an image

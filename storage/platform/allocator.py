@@ -1,4 +1,4 @@
-"""How this process's C library hands out memory."""
+"""Settings of the C library's memory allocator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A line for people about a process that is ended from within, as by a segmentation fault in a library."""
+"""Prints one line where the process crashes, e.g. by a segmentation fault in a library."""
 
 from __future__ import annotations
 

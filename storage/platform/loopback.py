@@ -1,4 +1,4 @@
-"""Addresses of this machine itself, which no proxy ever has to be asked about."""
+"""Loopback addresses, which are never reached through a proxy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that work for another one."""
+"""Child processes: they end with their parent, which handles their signals."""
 
 from __future__ import annotations
 

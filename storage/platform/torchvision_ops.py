@@ -2,9 +2,9 @@
 
 PyPI's torchvision, torchaudio and torchcodec are compiled for CUDA. Beside a CPU-only torch none of their libraries
 loads: `import torchvision` then fails with "operator torchvision::nms does not exist", and transformers fails because
-it takes torchaudio for usable. So the missing operators are defined here, and the two that nobody needs are hidden.
+it takes torchaudio for usable. So the missing operators are defined here, and the two that are not needed are hidden.
 
-Importing any of our packages calls `install`, so it reaches our own processes and no others. Until somebody imports
+Importing any of our packages calls `install`, so it reaches our own processes and no others. Until something imports
 torch, transformers or torchvision it does nothing at all, and where the real libraries load it changes nothing. What
 detectors need is here: `nms` and `roi_align`, in plain torch.
 """
@@ -53,7 +53,7 @@ class CompanionFinder(importlib.abc.MetaPathFinder):
 
 
 def install() -> None:
-    """See to it that torchvision and transformers can be imported in this process, whoever imports them."""
+    """Make torchvision and transformers importable in this process."""
     if not any(isinstance(finder, CompanionFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, CompanionFinder())
 
@@ -121,7 +121,7 @@ def nms(dets: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch
     for places in torch.arange(len(order), device=dets.device).split(NMS_BLOCK):
         places = places[~(_overlap(boxes[kept], boxes[places]) > iou_threshold).any(dim=0)]
         beaten_by = (_overlap(boxes[places], boxes[places]) > iou_threshold).triu(diagonal=1)
-        # Who is kept depends on better boxes alone: each round settles at least one more of them, and few are needed.
+        # Whether a box is kept depends on better boxes alone: each round settles at least one more, and few are needed.
         keep = torch.ones(len(places), dtype=torch.bool, device=dets.device)
         while not torch.equal(again := ~(beaten_by & keep[:, None]).any(dim=0), keep):
             keep = again

@@ -1,4 +1,4 @@
-"""Why a row has no answers: for good, or only for the time being. The text in its `error` says which."""
+"""Why a row has no answers, permanently or for now: its `error` says which."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of an extraction: every shard is there and whole, and the manifest says so."""
+"""Finishes an extraction: checks that every shard is there and whole, and writes the manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an extraction is going to cost, told before anything is loaded."""
+"""Forecasts what an extraction will ask and how long it takes. No model is loaded."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Forecast:
         if self.asked == 0:
             return [counted, "no model is loaded: there is nothing to ask"]
         if self.seconds is None or self.start_seconds is None:
-            return [counted, "how long that takes nobody knows: this teacher has no finished run in the store yet"]
+            return [counted, "the time is not known: this teacher has no finished run in the store yet"]
         return [
             counted,
             f"about {_duration(self.seconds)}, after {_duration(self.start_seconds)} of loading the teacher",

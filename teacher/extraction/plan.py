@@ -1,4 +1,4 @@
-"""Planning an extraction: what is wanted, what the store has of it, and what is therefore to be asked."""
+"""Plans an extraction: compares what is wanted with the store; the rest is to be asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that somebody else has already computed, brought into the store.
+"""Imports answers that were computed elsewhere.
 
 Three kinds: the JSON of the official MaKD code (per image), the JSON of LaViD (per class, multiple choice) and tables
 of human or other attributes (per image or per class). All come as probabilities: yes = log p, no = log(1 - p).
@@ -77,7 +77,7 @@ class PrecomputedAnswers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportSummary:
-    """What an import did: the directory, images with answers, images without, entries of the file nobody asked for."""
+    """What an import did: the directory, images with answers, images without, unused entries of the file."""
 
     directory: str
     images: int
@@ -257,7 +257,7 @@ def _shard_answers(
     errors: list[str | None] = []
     digests: list[str | None] = []
     for row, record in enumerate(records):
-        # Read all the same: training relies on digests and on damaged photos being known.
+        # Read in any case: training relies on digests and on knowing damaged images.
         image = read_image(dataset, record, None)
         entry = entries.get(record.image_id)
         digests.append(image.sha256)

@@ -104,7 +104,7 @@ def _add_split(builder: DetectionBuilder, root: Path, split: str, document: Coco
 
 
 def _objects_of(document: CocoFile, labels: Mapping[int, int]) -> dict[int | str, list[CocoObject]]:
-    """The objects of each image. Raises DatasetInvalid for those of an image or a category that there is not."""
+    """The objects of each image. Raises DatasetInvalid for an image or a category that does not exist."""
     known = {image.number for image in document.images}
     objects: dict[int | str, list[CocoObject]] = defaultdict(list)
     for thing in document.objects:

@@ -1,4 +1,4 @@
-"""COCO's JSON of objects, every value checked: what a mistake is and where it stands in the file."""
+"""Reads COCO's JSON of objects and checks every value; errors name file and entry."""
 
 from __future__ import annotations
 

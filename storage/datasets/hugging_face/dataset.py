@@ -97,9 +97,9 @@ def hugging_face_dataset(source: str, *, name: str | None = None, cache: Path | 
 
 def _without_column(column: str, split: str, splits: Mapping[str, datasets.Dataset], where: str) -> str:
     columns = ", ".join(splits[split].column_names)
-    told = f"hf:{where} has no column '{column}' in split '{split}'; it has {columns}"
+    message = f"hf:{where} has no column '{column}' in split '{split}'; it has {columns}"
     having = [other for other, table in splits.items() if column in table.column_names]
-    return f"{told}; take others only: hf:{where}?split={','.join(having)}" if having else told
+    return f"{message}; take others only: hf:{where}?split={','.join(having)}" if having else message
 
 
 def _load(where: str, options: Mapping[str, str], cache: Path | None) -> datasets.DatasetDict:

@@ -1,4 +1,4 @@
-"""The classes of a Hugging Face dataset, whose splits may each say otherwise how labels are written."""
+"""The classes of a Hugging Face dataset, whose splits may encode labels differently."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from storage.datasets.scenes.drawing import render
 from storage.datasets.scenes.folder import GROUND_TRUTH, filling
 from storage.datasets.scenes.scene import Scene, ground_truth, sample_scene
 
-# The classes of the demo dataset are clans in company. A clan shows itself in four forms, each a colour on a ground:
+# A class of the demo dataset is a clan and a number of objects. A clan has four forms, each a colour on a background:
 # amber is red on grass, yellow in front of a gradient, blue on a plain ground, purple at night. Every colour and every
-# ground occurs in every clan, so neither tells it alone: a student must see both, and how many objects there are.
+# background occurs in every clan: a student must see both, and count the objects.
 CLANS = ("amber", "birch", "cedar", "damson")
 FORM_COLOURS = ("red", "yellow", "blue", "purple")
 FORM_KINDS = ("grass", "night", "plain", "gradient")

@@ -1,4 +1,4 @@
-"""The folder of scenes that this project renders itself: recognising it, and filling it in one go or again."""
+"""The folder that `aspects scenes` fills: recognised, filled, and filled again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YOLO's label files: boxes, outlines or boxes with keypoints, told apart by how many values a line has."""
+"""YOLO's label files: boxes, outlines or boxes with keypoints, distinguished by the number of values in a line."""
 
 from __future__ import annotations
 

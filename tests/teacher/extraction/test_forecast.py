@@ -48,7 +48,7 @@ def test_the_forecast_is_what_the_extraction_then_asks(tmp_path: Path, teacher: 
     images = told.images
     assert (told.kept, told.reused, told.asked) == (0, reused, asked) == (0, 0, 3 * images)
     assert told.seconds is None
-    assert "nobody knows" in told.lines()[1]
+    assert "the time is not known" in told.lines()[1]
 
     told, asked, reused = extract(FOUR, 4)
     assert (told.kept, told.reused, told.asked, told.images_asked) == (0, reused, asked, images)
