@@ -56,7 +56,7 @@ if TYPE_CHECKING:  # torch takes seconds, and an extraction does without it
     from student.detection.runs import DetectorLog
 
 IMAGES, BOXES = "images", "boxes"
-# What is learned where nobody says: everything that was asked.
+# The default method, by what was asked about (images, boxes): learn from all of it.
 METHODS = {(True, True): "both", (True, False): "image", (False, True): "box", (False, False): "base"}
 
 
@@ -128,7 +128,7 @@ def train_detectors(
     detector: StudentParameters = SMALL_STUDENT,
 ) -> Results:
     """Train on the complete answers that `store` has about the images (`questions`) and the boxes (`box_questions`);
-    goes on from what `detector.runs` already holds."""
+    finished detectors in `detector.runs` are kept."""
     from student.detection.examples import detection_digest
 
     config = student_for(detector, questions, box_questions).detector_config()

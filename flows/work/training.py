@@ -29,7 +29,7 @@ def train_student(
     class_teacher: str | None = None,
     student: StudentParameters = SMALL_STUDENT,
 ) -> Results:
-    """Train on the complete answers that `store` has for the dataset; goes on from what `student.runs` already holds.
+    """Train on the complete answers that `store` has for the dataset; finished students in `student.runs` are kept.
 
     `teacher` (a fingerprint, see `aspects show`) and `questions` (the YAML file) choose where there are several;
     `class_teacher` are answers about the classes, for methods that learn from both.

@@ -182,8 +182,8 @@ def predict(folder: Path, paths: Sequence[Path], *, top: int = 5) -> list[Predic
     for path, class_probs, yes_probs in zip(paths, logits.class_logits_BC.softmax(dim=1), yes_probs_BQ, strict=True):
         best = class_probs.topk(min(top, len(class_names)))
         classes = tuple((class_names[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True))
-        said = {aspect.key: p for aspect, p in zip(aspects, yes_probs.tolist(), strict=True)}
-        predictions.append(Prediction(path=path, classes=classes, aspects=said))
+        aspect_probs = {aspect.key: p for aspect, p in zip(aspects, yes_probs.tolist(), strict=True)}
+        predictions.append(Prediction(path=path, classes=classes, aspects=aspect_probs))
     return predictions
 
 

@@ -208,7 +208,7 @@ def method_about_classes(name: str) -> str:
 def method_named(name: str, alpha: float | None = None) -> Method:
     """The method of that name, or of several joined by "+"; `alpha` replaces that of each. Raises MethodUnknown."""
     parts: list[Method] = []
-    names = str(name).split("+")  # whatever a file may say
+    names = name.split("+")
     for part in names:
         if names.count(part) > 1:
             raise MethodUnknown(f"method '{name}' names '{part}' twice; name each once")

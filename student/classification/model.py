@@ -19,9 +19,9 @@ AUXILIARY = ("googlenet", "inception_v3")  # of torchvision's
 
 
 class Logits(NamedTuple):
-    """What a student says about a batch. Only the class logits may reach an argmax.
+    """The outputs of a student for a batch. Only the class logits may reach an argmax.
 
-    `inner` is what inner stages say about the same, in their order; in training only.
+    `inner` has the outputs at inner stages, in their order; in training only.
     """
 
     class_logits_BC: Tensor
@@ -33,7 +33,7 @@ class Student(nn.Module):
     """`network` is any classifier with C + Q outputs, the classes first; Q may be 0.
 
     With an `aspect_head` the network has the C classes alone, and the head turns the features that its last layer is
-    given into the Q aspects. `stages` of the network say classes and aspects as well while the student is trained.
+    given into the Q aspects. `stages` have outputs for classes and aspects too, in training.
     """
 
     def __init__(

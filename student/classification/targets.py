@@ -47,15 +47,6 @@ def probability(log_odds: Values, images: ImageLabels) -> Values:
     return p_yes
 
 
-def standardize(values: Values, images: ImageLabels) -> Values:
-    """Every column with mean 0 and standard deviation 1 over the training images, so that no question's unease with
-    the extremes makes it count for less. A column that never varies becomes 0."""
-    known = values[images.trained]
-    spread = np.nanstd(known, axis=0)
-    standardized: Values = (values - np.nanmean(known, axis=0)) / np.where(spread > 1e-6, spread, np.inf)
-    return standardized
-
-
 def class_mean(values: Values, images: ImageLabels) -> Values:
     """Every image's row replaced by the mean row of its class's training images: what is left without the image. NaN
     where the label is not known."""

@@ -61,12 +61,12 @@ def _step(student: Student, pixels: Tensor) -> None:
 
 def _outputs(logits: Logits, images: int, student: Student) -> list[Tensor]:
     """Every output that is learned by, once its shape is what the losses expect."""
-    said = [logits, *logits.inner]
-    for one in said:
+    heads = [logits, *logits.inner]
+    for one in heads:
         shapes = tuple(one.class_logits_BC.shape), tuple(one.aspect_logits_BQ.shape)
         if shapes != ((images, student.classes), (images, student.aspects)):
             raise ValueError(f"outputs of shapes {shapes[0]} and {shapes[1]} for {images} images")
-    outputs = [output.float() for one in said for output in (one.class_logits_BC, one.aspect_logits_BQ)]
+    outputs = [output.float() for one in heads for output in (one.class_logits_BC, one.aspect_logits_BQ)]
     return [output for output in outputs if output.numel()]
 
 

@@ -92,13 +92,13 @@ class ImageBar:
         self._bar = TitledBar(self._lines, (*columns, left), self._console)
         self._task = self._bar.add_task(what, total=total, completed=done, start=not waiting)
         self._drawn = shown and self._console.is_terminal
-        self._told = Heartbeat(self._tell) if shown and not self._drawn else None
+        self._heartbeat = Heartbeat(self._report) if shown and not self._drawn else None
 
     def __enter__(self) -> Self:
         if self._drawn:
             self._bar.start()
-        elif self._told:
-            self._told.start()
+        elif self._heartbeat:
+            self._heartbeat.start()
         return self
 
     def __exit__(
@@ -106,8 +106,8 @@ class ImageBar:
     ) -> None:
         if self._drawn:
             self._bar.stop()
-        elif self._told:
-            self._told.stop()
+        elif self._heartbeat:
+            self._heartbeat.stop()
 
     def start(self, what: str) -> None:
         """Start the clock; called again it does nothing."""
@@ -125,20 +125,20 @@ class ImageBar:
     def describe(self, news: str) -> None:
         """Show what was just measured, e.g. an epoch's loss."""
         self._news = printable(news)
-        if self._told:
-            self._say(f"{self._news}; {self._rate()}")
+        if self._heartbeat:
+            self._print(f"{self._news}; {self._rate()}")
 
     def _lines(self) -> list[str]:
         resumed = f"resumed at {self._before / self._total:.0%}" if self._before else ""
         return [line for line in (", ".join(filter(None, (self._title, resumed))), self._news) if line]
 
-    def _tell(self, seconds: float) -> None:
+    def _report(self, seconds: float) -> None:
         if self._started is None:
-            self._say(f"{self._what}, {duration(seconds)} so far")
+            self._print(f"{self._what}, {duration(seconds)} so far")
         else:
-            self._say(f"{self._what}: {self._done:,} of {self._total:,} images, {self._rate()}")
+            self._print(f"{self._what}: {self._done:,} of {self._total:,} images, {self._rate()}")
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         text = f"{self._title}: {line}" if self._title else line
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
@@ -151,10 +151,10 @@ class ImageBar:
 
 
 class Heartbeat:
-    """Calls `tell` every EVERY seconds with the seconds that have passed, from a thread of its own."""
+    """Calls `call` every EVERY seconds with the seconds that have passed, from its own thread."""
 
-    def __init__(self, tell: Callable[[float], None]) -> None:
-        self._tell = tell
+    def __init__(self, call: Callable[[float], None]) -> None:
+        self._call = call
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -168,7 +168,7 @@ class Heartbeat:
     def _beat(self) -> None:
         started = time.monotonic()
         while not self._ended.wait(EVERY):
-            self._tell(time.monotonic() - started)
+            self._call(time.monotonic() - started)
 
 
 def speed_text(speed: float, answers: float) -> str:

@@ -194,7 +194,7 @@ def _score_box_aspects(
     """The aspects of the dataset's own boxes, so that what is not found at all does not count twice."""
     if teacher_answers.boxes is None or detector.box_aspects is None:
         return ()
-    said, ids = [], []
+    predicted, ids = [], []
     for batch in _batches(images):
         corners = []
         for index in batch:
@@ -203,10 +203,10 @@ def _score_box_aspects(
             ids += [box_id(image_id, box) for box in boxes]
             places = torch.tensor([box.corners for box in boxes], dtype=torch.float32).view(-1, 4)
             corners.append((places * cache_scale(dataset, images, index)).to(accelerator))
-        said += [one.cpu() for one in detector.describe(_images(images, batch, accelerator), corners)]
+        predicted += [one.cpu() for one in detector.describe(_images(images, batch, accelerator), corners)]
     teacher_NQ = torch.from_numpy(log_odds_by_id(teacher_answers.boxes, ids)).sigmoid()
     keys = [aspect.key for aspect in run.description.box_aspects]
-    return score_shared_aspects(torch.cat(said), teacher_NQ, keys, teacher_answers.boxes.questions.keys)
+    return score_shared_aspects(torch.cat(predicted), teacher_NQ, keys, teacher_answers.boxes.questions.keys)
 
 
 def _score_image_aspects(
@@ -218,11 +218,11 @@ def _score_image_aspects(
 ) -> tuple[AspectScore, ...]:
     if teacher_answers.images is None or detector.image_aspects is None:
         return ()
-    said = [detector.describe_images(_images(images, batch, accelerator)).cpu() for batch in _batches(images)]
+    predicted = [detector.describe_images(_images(images, batch, accelerator)).cpu() for batch in _batches(images)]
     ids = [record.image_id for record in images.records]
     teacher_NQ = torch.from_numpy(log_odds_by_id(teacher_answers.images, ids)).sigmoid()
     keys = [aspect.key for aspect in run.description.image_aspects]
-    return score_shared_aspects(torch.cat(said), teacher_NQ, keys, teacher_answers.images.questions.keys)
+    return score_shared_aspects(torch.cat(predicted), teacher_NQ, keys, teacher_answers.images.questions.keys)
 
 
 def _batches(images: ImageCache) -> list[range]:

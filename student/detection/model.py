@@ -21,7 +21,7 @@ LOSSES = ("loss", "detection", "box_aspects", "image_aspects")
 class Detector(nn.Module):
     """`network` is torchvision's, and all that a detector is once it has been trained.
 
-    `box_aspects` and `image_aspects` say what is learned from answers beside it; None where nothing is. Labels count
+    `box_aspects` and `image_aspects` are the outputs that learn from answers; None where there are none. Labels count
     from 0, without a background. Images are float [3, H, W] in 0..1, of any size; boxes are [N, 4] in their pixels.
     """
 
@@ -63,7 +63,7 @@ class Detector(nn.Module):
     @torch.no_grad()
     def describe(self, images: Sequence[Tensor], boxes: Sequence[Tensor]) -> list[Tensor]:
         """p(yes) [N, Q] of the aspects of given boxes of each image."""
-        assert self.box_aspects is not None, "this detector says nothing about boxes"
+        assert self.box_aspects is not None, "this detector has no aspects of boxes"
         return [logits.sigmoid() for logits in self.box_aspects.describe(self.network, images, boxes)]
 
     @torch.no_grad()

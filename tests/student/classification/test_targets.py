@@ -9,7 +9,6 @@ from student.classification.targets import (
     random_uniform,
     shuffle,
     shuffle_within_class,
-    standardize,
 )
 
 LABELS = np.repeat([0, 1, 2], 20)
@@ -32,18 +31,6 @@ def log_odds() -> np.ndarray:
 def test_probabilities_of_log_odds(images: ImageLabels) -> None:
     values = np.array([[0.0, np.log(3), np.nan]])
     np.testing.assert_allclose(probability(values, images), [[0.5, 0.75, np.nan]])
-
-
-def test_standardised_columns_have_mean_0_and_deviation_1_where_there_is_any(
-    images: ImageLabels, log_odds: np.ndarray
-) -> None:
-    log_odds[:, 2] = 4.0
-    log_odds[5, 0] = np.nan
-    log_odds[0] = 1e6  # a image that is not trained on
-    found = standardize(log_odds, images)[images.trained]
-    np.testing.assert_allclose(np.nanmean(found, axis=0), 0, atol=1e-9)
-    np.testing.assert_allclose(np.nanstd(found, axis=0), [1, 1, 0], atol=1e-9)
-    assert np.isnan(found).sum() == 1
 
 
 def test_class_means_are_of_the_training_images(images: ImageLabels) -> None:
