@@ -37,7 +37,7 @@ Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
 class ServerReporter:
-    """Tells Prefect's log and the run's page, and `also` who sits at the terminal of the command."""
+    """Reports to Prefect's log and the run's page, and to `also`, the terminal of the command."""
 
     def __init__(self, logger: Logger, also: Reporter | None, secrets: tuple[str, ...] = ()) -> None:
         self._logger = logger

@@ -25,7 +25,7 @@ class AnswerProgress(Protocol):
         ...
 
     def advance(self, images: int, questions: int) -> None:
-        """So many more images and questions have been answered."""
+        """`images` and `questions` more have been answered."""
         ...
 
     def shards_done(self, share: float) -> None:
@@ -34,12 +34,12 @@ class AnswerProgress(Protocol):
 
 
 class Reporter(Protocol):
-    """Who is told what a run does. `progress_bars`: whether training may draw some."""
+    """Reports what a run does. `progress_bars`: whether training may draw some."""
 
     progress_bars: bool
 
     def say(self, message: str) -> None:
-        """One line for whoever watches."""
+        """One line for the user."""
         ...
 
     def detail(self, message: str) -> None:
@@ -47,7 +47,7 @@ class Reporter(Protocol):
         ...
 
     def show(self, what: RenderableType) -> None:
-        """A table for whoever sits at the terminal."""
+        """A table for the terminal."""
         ...
 
     def working(self, what: str) -> AbstractContextManager[object]:
@@ -79,11 +79,11 @@ class Shards(Protocol):
     """Asks several shards at a time."""
 
     def submit(self, job: ShardJob) -> None:
-        """Begin with another one."""
+        """Begin with another shard."""
         ...
 
     def next_done(self) -> ShardFuture:
-        """Waits until one of them has come to an end, and forgets that one."""
+        """Wait until one of them has finished or failed; it is returned once."""
         ...
 
 

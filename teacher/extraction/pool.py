@@ -22,7 +22,7 @@ STOP_SECONDS = 1.5  # for workers to write what they have begun: a signal's end 
 
 
 class TeacherGivenUp(RunFailed):
-    """No worker is started any more; trying again is of no use."""
+    """No worker is started any more; a retry is of no use."""
 
 
 class Worker(Protocol):
@@ -45,7 +45,7 @@ class Worker(Protocol):
         ...
 
     def close(self) -> None:
-        """End it, and wait until its memory is free. Who still waits for an answer gets TeacherDied."""
+        """End it, and wait until its memory is free. Threads that wait for an answer get TeacherDied."""
         ...
 
 
@@ -54,14 +54,14 @@ StartWorker = Callable[[int, threading.Event], Worker]
 
 
 class PoolProgress(Protocol):
-    """What a pool tells while it asks, from several threads."""
+    """What a pool reports while it asks, from several threads."""
 
     def ready(self, slow_because: str | None) -> None:
         """An engine has loaded."""
         ...
 
     def advance(self, images: int, questions: int) -> None:
-        """So many more images and questions have been answered."""
+        """`images` and `questions` more have been answered."""
         ...
 
 
@@ -77,7 +77,7 @@ class WorkerPool:
         self.ready: list[float] = []  # when each engine was, by the monotonic clock
         self._places = [_Place(partial(start, number, self.closing)) for number in range(workers)]
         self._turn = threading.Lock()
-        self._done: dict[str, int] = {}  # images of each shard that were told as progress
+        self._done: dict[str, int] = {}  # images of each shard that were reported as progress
 
     def __len__(self) -> int:
         return len(self._places)
@@ -183,7 +183,7 @@ class _Place:
 
     def begin_stop(self) -> Future[None] | None:
         """None where no worker runs."""
-        # Without its turn: who has it may be starting one, and a worker that only starts has nothing to write.
+        # Without the lock: a thread that holds it may be starting a worker, which has nothing to write yet.
         worker = self._worker
         if worker is None or not worker.alive:
             return None
