@@ -74,9 +74,9 @@ def survives_a_kill(
     key = table.columns[-1]
     assert table[key].struct.field("yes").null_count() == 0
     (manifest,) = store.glob("answers/*/*/*.json")
-    stamps = manifest.with_suffix(".stamps")
+    images = manifest.with_suffix(".stamps")
     assert json.loads(manifest.read_text())["images"] == len(training)
-    left = [path.name for path in store.rglob("*") if path.is_file() and path not in (manifest, stamps)]
+    left = [path.name for path in store.rglob("*") if path.is_file() and path not in (manifest, images)]
     assert sorted(left) == sorted(shards(store))
 
 
