@@ -14,12 +14,12 @@ import polars as pl
 from pyarrow import fs
 
 from bench.chaos_runs import Place
-from flows.work.shards import SHARDS_AT_ONCE
 from storage.answers.read import Answers, read_answers
 from storage.answers.store import answer_directories, audits_of
 from storage.datasets.scenes.classification import write_scenes
 from storage.filesystem import open_root
 from storage.questions import AspectQuestion, QuestionSet, load_questions, write_questions
+from teacher.extraction.worker import SHARDS_AT_ONCE
 from teacher.questions.probes import probing_questions
 
 PROJECT = Path(__file__).parents[1]

@@ -104,7 +104,7 @@ def parse_yaml(text: str, where: object, *, as_text: bool = False) -> Any:
         raise DocumentInvalid(f"{where} is no valid YAML ({printable(str(error), 300)})") from error
 
 
-class _Loader(_SafeLoader):
+class _Loader(_SafeLoader):  # type: ignore[misc]  # of yaml, or of its C library
     """Refuses a mapping that has a key twice: the first value would be lost without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -68,7 +68,7 @@ def as_flow(
         persist_result=False,
         task_runner=cast(Any, ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE * MAX_WORKERS)),
     )(body)
-    return cast("Flow[P, R]", made)
+    return made
 
 
 def run_on_server(watching: Reporter, work: Callable[Concatenate[Host, P], R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from timm.optim import param_groups_weight_decay
-from timm.scheduler import create_scheduler_v2
+from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]
+from timm.scheduler import create_scheduler_v2  # type: ignore[attr-defined]
 from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 

@@ -18,7 +18,7 @@ from student.core.losses import bce_loss
 FCOS_REACH = 11.0
 
 
-class MatchingRoIHeads(RoIHeads):
+class MatchingRoIHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no types
     """Remembers which proposals were sampled last for which boxes: (index of the box, label, 0 for background) [P] of
     each image."""
 
@@ -41,11 +41,11 @@ class Matching:
         return super().compute_loss(targets, head_outputs, anchors, matched_idxs)  # type: ignore[misc]
 
 
-class MatchingFCOSHead(Matching, FCOSHead):
+class MatchingFCOSHead(Matching, FCOSHead):  # type: ignore[misc]
     pass
 
 
-class MatchingRetinaNetHead(Matching, RetinaNetHead):
+class MatchingRetinaNetHead(Matching, RetinaNetHead):  # type: ignore[misc]
     pass
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ def tokenize(processor: InternVLProcessor, phrases: list[Phrase], questions: Que
 
 def _prompt_tokens(processor: InternVLProcessor, text: str) -> list[int]:
     content = [{"type": "image"}, {"type": "text", "text": text}]
-    conversation: list[dict] = [{"role": "user", "content": content}]
+    conversation: list[dict[str, Any]] = [{"role": "user", "content": content}]
     prompt = processor.apply_chat_template(conversation, add_generation_prompt=True)
     image = processor.image_token
     shown = f"{processor.start_image_token}{image * IMAGE_TOKENS}{processor.end_image_token}"
@@ -288,7 +289,9 @@ def auroc(scores: np.ndarray, truth: np.ndarray) -> float:
     return float((ranks[truth].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
-def examine(model: InternVLForConditionalGeneration, prompts: Prompts, world: World, keys: tuple[str, ...]) -> dict:
+def examine(
+    model: InternVLForConditionalGeneration, prompts: Prompts, world: World, keys: tuple[str, ...]
+) -> dict[str, Any]:
     """AUROC, accuracy and expected calibration error (10 equal bins) on `world`, and AUROC on a blank picture."""
     p = p_yes(model, world.pixels, prompts)
     per_question = {key: round(auroc(p[:, i], world.truth[:, i]), 4) for i, key in enumerate(keys)}
@@ -307,7 +310,7 @@ def examine(model: InternVLForConditionalGeneration, prompts: Prompts, world: Wo
     }
 
 
-def train(config: TrainConfig, folder: Path, *, workers: int) -> dict:
+def train(config: TrainConfig, folder: Path, *, workers: int) -> dict[str, Any]:
     """Train, write the model to `folder` and say what was measured. After the first stage the model's state lies in
     `folder` too, and a later start goes on from it."""
     torch.manual_seed(config.seed)

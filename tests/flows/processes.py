@@ -16,7 +16,9 @@ from flows.signals import descendants as descendants
 
 
 @contextmanager
-def started(command: list[str], log: Path, environment: Mapping[str, str], folder: Path) -> Iterator[subprocess.Popen]:
+def started(
+    command: list[str], log: Path, environment: Mapping[str, str], folder: Path
+) -> Iterator[subprocess.Popen[bytes]]:
     """`command` in the background, its output in `log`; the process and its children are gone afterwards."""
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -33,7 +35,9 @@ def started(command: list[str], log: Path, environment: Mapping[str, str], folde
         process.wait()
 
 
-def wait_until(holds: Callable[[], bool], seconds: float, what: str, process: subprocess.Popen | None = None) -> None:
+def wait_until(
+    holds: Callable[[], bool], seconds: float, what: str, process: subprocess.Popen[bytes] | None = None
+) -> None:
     """Fails when `seconds` have passed, or at once where `process` ends before."""
     deadline = time.monotonic() + seconds
     while not holds():

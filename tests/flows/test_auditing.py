@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -50,7 +51,7 @@ def audited(photos: Path) -> tuple[Path, AuditSummary]:
 
 
 def run_audit(path: Path, photos: Path, **changes: object) -> AuditSummary:
-    parameters = {
+    parameters: dict[str, Any] = {
         "dataset": DatasetParameters(source=str(photos)),
         "questions": str(path),
         "engine": EngineParameters(name="transformers"),

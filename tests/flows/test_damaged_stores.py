@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,15 @@ def field(name: str, value: Any) -> Callable[[bytes], bytes]:
     return lambda data: json.dumps(json.loads(data) | {name: value}).encode()
 
 
+def fields(name: str, values: Sequence[Any]) -> dict[str, Callable[[bytes], bytes]]:
+    """A change for each value of a field."""
+    return {f"{name} {value!r}": field(name, value) for value in values}
+
+
+def instead(text: bytes) -> Callable[[bytes], bytes]:
+    return lambda data: text
+
+
 def without(name: str) -> Callable[[bytes], bytes]:
     return lambda data: json.dumps({key: value for key, value in json.loads(data).items() if key != name}).encode()
 
@@ -54,26 +63,26 @@ TEXTS = {
     "escape": b'"\x1b[2J"', "surrogate": b'{"schema_version": "\\ud800"}',
 }  # fmt: skip
 CHANGES: dict[str, Callable[[bytes], bytes]] = {
-    **{f"schema_version {value!r}": field("schema_version", value) for value in (None, "1", True, 0, -1, [1], {})},
-    **{f"dataset {value!r}": field("dataset", value) for value in (None, 1, ["a"])},
-    **{f"teacher {value!r}": field("teacher", value) for value in (None, "a", [1])},
-    **{f"teacher_fingerprint {value!r}": field("teacher_fingerprint", value) for value in (None, 1)},
-    **{f"questions {value!r}": field("questions", value) for value in (None, {}, [], "a", [1], [{"key": "a"}],
-                                                                       [{"key": "A b", "text": "?"}])},
-    **{f"libraries {value!r}": field("libraries", value) for value in (None, [], {"a": 1})},
-    **{f"images {value!r}": field("images", value) for value in (None, "5", 4, -5, 1.5)},
-    **{f"shards {value!r}": field("shards", value) for value in (None, [], {}, 5, {"part-00000.parquet": "3"},
+    **fields("schema_version", (None, "1", True, 0, -1, [1], {})),
+    **fields("dataset", (None, 1, ["a"])),
+    **fields("teacher", (None, "a", [1])),
+    **fields("teacher_fingerprint", (None, 1)),
+    **fields("questions", (None, {}, [], "a", [1], [{"key": "a"}],
+                                                                       [{"key": "A b", "text": "?"}])),
+    **fields("libraries", (None, [], {"a": 1})),
+    **fields("images", (None, "5", 4, -5, 1.5)),
+    **fields("shards", (None, [], {}, 5, {"part-00000.parquet": "3"},
         {"../part-00000.parquet": 5}, {"part-00000.parquet": 5, "part-00001.parquet": 0}, {"part-00009.parquet": 5},
-        {"part-00000.parquet": -1, "part-00001.parquet": 6})},
-    **{f"splits {value!r}": field("splits", value) for value in (None, "train", [1])},
-    **{f"runs {value!r}": field("runs", value) for value in (None, "a", {})},
-    **{f"digests {value!r}": field("digests", value) for value in (None, [], {"part-00000.parquet": "0"})},
+        {"part-00000.parquet": -1, "part-00001.parquet": 6})),
+    **fields("splits", (None, "train", [1])),
+    **fields("runs", (None, "a", {})),
+    **fields("digests", (None, [], {"part-00000.parquet": "0"})),
     **{f"no {name}": without(name) for name in ("schema_version", "dataset", "teacher", "questions", "shards", "images",
                                                 "questions_fingerprint", "teacher_fingerprint", "libraries")},
     "questions reordered": reordered,
     "a text changed": reworded,
 }  # fmt: skip
-MANIFESTS = {**{name: (lambda data, text=text: text) for name, text in TEXTS.items()}, **CHANGES}
+MANIFESTS = {**{name: instead(text) for name, text in TEXTS.items()}, **CHANGES}
 SHARDS: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda data: b"", "text": lambda data: b"text", "half": lambda data: data[: len(data) // 2],
     "end gone": lambda data: data[:-9], "begin gone": lambda data: data[9:], "zeros": lambda data: bytes(len(data)),

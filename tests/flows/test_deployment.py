@@ -96,7 +96,7 @@ def test_the_flows_are_deployed_with_parameters_that_they_accept(served: Mapping
     from flows.generation import generate_questions
     from flows.training import train_student
 
-    flows = {
+    flows: dict[str, Any] = {
         "extract-aspects": extract_aspects,
         "audit-questions": audit_questions,
         "train-student": train_student,

@@ -16,7 +16,7 @@ from flows.work import asking
 from flows.work.detection import BOXES, IMAGES, QuestionsMissing, detect_aspects, evaluation_split
 from flows.work.experiment import Experiment, run_experiment
 from flows.work.inputs import Inputs
-from storage.answers.read import AnswersMissing
+from storage.answers.damage import AnswersMissing
 from storage.datasets import DatasetInvalid, open_detection_dataset
 from storage.datasets.scenes.detection import write_detection_scenes
 from storage.errors import AspectsError

@@ -162,8 +162,8 @@ def test_two_workers_write_the_same_store_even_if_one_dies(
     ours, expected = rows(tmp_path), rows(extracted[0])
     assert ours["image_id"].to_list() == expected["image_id"].to_list()
     for answer in ("yes", "no"):
-        pairs = (table["has_red"].struct.field(answer).to_numpy() for table in (ours, expected))
-        np.testing.assert_allclose(*pairs, atol=1e-4)
+        found, wanted = (table["has_red"].struct.field(answer).to_numpy() for table in (ours, expected))
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
     assert summary.ledger is not None
     assert summary.ledger.workers == 2
     assert summary.ledger.questions == 4 * summary.images

@@ -100,7 +100,7 @@ def test_what_was_found_before_the_server_failed_is_not_asked_for_again(
     aspects: Aspects, folder: Path, server: ScriptedServer
 ) -> None:
     def fails_at_fur(request: Mapping[str, Any]) -> Reply:
-        failure = 401, {}, {"error": {"message": "who are you"}}
+        failure: Reply = (401, {}, {"error": {"message": "who are you"}})
         return failure if "fur" in prompt_of(request) else chat_reply(json.dumps({"questions": SENSE}))
 
     sensible, server.reply = server.reply, fails_at_fur
@@ -127,7 +127,7 @@ def test_a_prompt_of_ones_own_and_photos_that_are_not_taken(
 ) -> None:
     def blind(request: Mapping[str, Any]) -> Reply:
         is_shown = len(request["messages"][0]["content"]) > 1
-        refusal = 400, {}, {"error": {"message": "no images"}}
+        refusal: Reply = (400, {}, {"error": {"message": "no images"}})
         return refusal if is_shown else chat_reply(json.dumps({"questions": SENSE}))
 
     server.reply = blind

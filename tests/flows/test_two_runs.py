@@ -21,6 +21,7 @@ from storage.datasets.base import select
 from teacher.engines.base import EngineUsage
 from teacher.extraction.ledger import add_up
 from teacher.extraction.plan import directory_of
+from teacher.questions.probes import Sample
 from tests.flows.conftest import Aspects
 from tests.flows.hosts import Notes, plain_host
 from tests.storage.samples import QUESTIONS
@@ -97,9 +98,7 @@ def test_a_run_with_nothing_to_ask_removes_what_killed_ones_left(
 
 def test_an_audit_waits_for_nobody_either(dataset: Unreadable, tmp_path: Path) -> None:
     store, sample = tmp_path / "store", select(dataset, ["train"])
-    directory = directory_of(
-        auditing.Sample(dataset=dataset, records=sample), QUESTIONS, TEACHER, audits_of(str(store))
-    )
+    directory = directory_of(Sample(dataset=dataset, records=sample), QUESTIONS, TEACHER, audits_of(str(store)))
     with lease(directory), pytest.raises(DirectoryBusy, match=directory.folder):
         auditing.ask_probes(
             plain_host(), dataset, sample, sample[:2], QUESTIONS, TEACHER, EngineParameters(), str(store)

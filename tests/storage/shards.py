@@ -49,7 +49,7 @@ def files_of(store: Path) -> dict[str, bytes]:
     return {path.relative_to(store).as_posix(): path.read_bytes() for path in store.rglob("*") if path.is_file()}
 
 
-class Faulty(fs.FileSystemHandler):
+class Faulty(fs.FileSystemHandler):  # type: ignore[misc]  # pyarrow has no types
     """A local filesystem on which reading, listing or looking at some paths fails; the rest is passed on."""
 
     def __init__(self, error: OSError, fails: Callable[[str, str], bool]) -> None:

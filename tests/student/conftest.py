@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def answers_for(dataset: FileDataset, *, dataset_name: str | None = None) -> Ans
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread() -> Iterator[None]:
     """The same sums whatever the machine; small networks are no faster on more."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from student.classification.usefulness import answers_uses
 from student.core.examples import ExamplesInvalid
 from student.core.setting_errors import ConfigInvalid
 
-Case = tuple[FileDataset, Answers, dict[str, object]]
+Case = tuple[FileDataset, Answers, dict[str, Any]]
 
 
 def kept(dataset: FileDataset, keep: int) -> FileDataset:
@@ -40,7 +41,7 @@ def without_label(dataset: FileDataset, *class_names: str) -> FileDataset:
     return dataclasses.replace(dataset, records=records)
 
 
-def answered(answers: Answers, rows: object, columns: object, value: float) -> Answers:
+def answered(answers: Answers, rows: Any, columns: Any, value: float) -> Answers:
     yes = answers.yes.copy()
     yes[rows, columns] = value
     return dataclasses.replace(answers, yes=yes)
@@ -115,6 +116,7 @@ def assert_a_step_works(config: StudentConfig, dataset: FileDataset, examples: E
     loss = Objective(method=config.objective, examples=examples)(logits, indices, network)["loss"]
     loss.backward()
     assert torch.isfinite(loss), method
+    assert outputs.grad is not None
     assert torch.isfinite(outputs.grad).all(), method
     assert outputs.grad.abs().sum() > 0, method
 

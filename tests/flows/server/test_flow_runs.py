@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from flows.work.generation import BriefParameters, generate_questions
 from flows.work.training import train_student
 from tests.conftest import PROJECT
 
-WORK = {
+WORK: dict[str, Callable[..., Any]] = {
     "extract-aspects": extract_aspects,
     "audit-questions": audit_questions,
     "train-student": train_student,

@@ -24,7 +24,7 @@ class CountingEngine:
     """Answers at random; `before` is called with each batch and may raise or return other answers."""
 
     calls_at_once = 1
-    slow_because = None
+    slow_because: str | None = None
 
     def __init__(self, before: Callable[[int, Sequence[str]], Scores | None]) -> None:
         self.usage = EngineUsage()
@@ -59,8 +59,9 @@ class LocalWorker:
         return self.worker.ask(pickle.loads(pickle.dumps(job)), on_report)
 
     def begin_stop(self) -> Future[None]:
+        self.worker.stop()
         stopped: Future[None] = Future()
-        stopped.set_result(self.worker.stop())
+        stopped.set_result(None)
         return stopped
 
     def close(self) -> None:

@@ -31,8 +31,8 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         return counted
 
-    monkeypatch.setattr(opening, "image_folder", count("opened", opening.image_folder))
-    monkeypatch.setattr(opening, "coco_dataset", count("opened", opening.coco_dataset))
+    for kind in ("image_folder", "coco_dataset"):
+        monkeypatch.setattr(opening, kind, count("opened", getattr(opening, kind)))
     monkeypatch.setattr(AnswerDirectory, "load_shard", count("shards", AnswerDirectory.load_shard))
     return found
 
@@ -41,8 +41,9 @@ def test_commands_open_the_dataset_and_read_each_shard_once(
     scenes: Path, few_questions: Path, aspects: Aspects, counts: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_engine(monkeypatch)
-    asked = ("-d", scenes, "-q", few_questions, "--engine", "transformers", "--shard-size", 10)
+    asked: tuple[object, ...] = ("-d", scenes, "-q", few_questions, "--engine", "transformers", "--shard-size", 10)
     assert aspects("extract", *asked).code == 0
+    command: tuple[object, ...]
     for command in (("extract", *asked), ("extract", *asked, "--dry-run"), ("extract", *asked, "--verify")):
         counts.clear()
         done = aspects(*command)

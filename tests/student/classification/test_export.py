@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -52,7 +53,8 @@ def test_timm_alone_gives_the_same_logits(
     export(run.run_dir, tmp_path / "out", formats=["safetensors"])
     paths, class_logits, _ = truth(config, dataset, run.run_dir)
     model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
-    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+    data: Any = timm.data
+    transform = data.create_transform(**data.resolve_model_data_config(model))
     with torch.no_grad():
         found = model(torch.stack([transform(decode_image(path.read_bytes())) for path in paths]))
     torch.testing.assert_close(found, class_logits, atol=1e-4, rtol=1e-4)

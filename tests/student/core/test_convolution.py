@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import timm
@@ -42,7 +43,8 @@ def test_gradients_are_those_of_finite_differences() -> None:
     torch.manual_seed(0)
     images = torch.randn(2, 2, 4, 3, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(3, 2, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda *inputs: MatrixProductConvolution.apply(*inputs, 2, 1), (images, weight))
+    convolve: Any = MatrixProductConvolution.apply
+    assert torch.autograd.gradcheck(lambda *inputs: convolve(*inputs, 2, 1), (images, weight))
 
 
 def test_autocast_rounds_as_the_plain_convolution_does() -> None:

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from student.core.losses import (
     multi_level_kd_loss,
     standardized_kd_loss,
 )
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 LABELS = torch.tensor([0, 3])
 
@@ -37,7 +40,7 @@ def test_aspects_are_averaged_over_images_and_questions() -> None:
     ("loss", "plain"),
     [(bce_loss, functional.binary_cross_entropy_with_logits), (mse_loss, functional.mse_loss)],
 )
-def test_answers_that_do_not_exist_count_for_nothing(loss, plain) -> None:
+def test_answers_that_do_not_exist_count_for_nothing(loss: Loss, plain: Loss) -> None:
     logits = torch.randn(2, 2, requires_grad=True)
     teacher = torch.tensor([[0.9, math.nan], [math.nan, 0.2]])
     found = loss(logits, teacher)
@@ -50,7 +53,7 @@ def test_answers_that_do_not_exist_count_for_nothing(loss, plain) -> None:
 
 
 @pytest.mark.parametrize("loss", [bce_loss, mse_loss])
-def test_no_answer_at_all_costs_nothing(loss) -> None:
+def test_no_answer_at_all_costs_nothing(loss: Loss) -> None:
     assert loss(torch.randn(2, 3), torch.full((2, 3), math.nan)) == 0
     assert loss(torch.zeros(2, 0), torch.zeros(2, 0)) == 0
 

@@ -1,4 +1,5 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ CONFIG = StudentConfig(backbone="test_resnet", image_size=32, epochs=1)
 
 
 @pytest.fixture(autouse=True)
-def _machine(monkeypatch: pytest.MonkeyPatch):
+def _machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Eight CPUs, nothing else to do, and no settings."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))

@@ -16,7 +16,7 @@ from student.detection.experiment import DetectorGrid
 PLAIN = {"backbone": "resnet18", "image_size": 64, "epochs": 3}
 
 
-WRONG = {
+WRONG: dict[str, list[Any]] = {
     "epochs": [2.5, "3", True, None, [3], {}, 3.0, float("nan"), 0, -1],
     "image_size": ["64", 64.0, False, None],
     "pretrained": ["no", "yes", 0, 1, None, []],
@@ -40,7 +40,7 @@ WRONG = {
 }
 
 
-CLASSIFIERS = {
+CLASSIFIERS: dict[str, list[Any]] = {
     "crop_scale": [0.5, [0.5], [0.1, 0.5, 1.0], ["0.1", "1"], None, [True, True]],
     "crop_ratio": [1.0, [1.0], "3:4"],
     "policy": [3, True, ["trivial"]],
@@ -53,7 +53,7 @@ CLASSIFIERS = {
 }
 
 
-DETECTORS = {
+DETECTORS: dict[str, list[Any]] = {
     "detector": [5, None],
     "channels": [64.0, "64"],
     "anchor_scale": ["4", True],
@@ -118,4 +118,4 @@ def test_the_constructor_refuses_in_one_line_too() -> None:
 
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        StudentConfig.from_dict(PLAIN).epochs = 5  # type: ignore[misc]
+        StudentConfig.from_dict(PLAIN).epochs = 5

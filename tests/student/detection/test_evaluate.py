@@ -66,6 +66,7 @@ def test_precision_by_hand() -> None:
     assert (cat.boxes, dog_score.boxes, bird.boxes) == (2, 1, 0)
     assert dog_score.map == 0
     assert bird.map is None
+    assert cat.map is not None
     assert scores.map == pytest.approx(cat.map / 2, abs=1e-4)
     assert scores.small == pytest.approx(1.0)  # 20 x 20, the only one of its size
     assert scores.large is None

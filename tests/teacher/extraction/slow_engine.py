@@ -14,7 +14,7 @@ from tests.teacher.extraction.test_plan import Engine
 class SlowEngine(Engine):
     """Never comes back from the call after `quick` ones."""
 
-    slow_because = "it waits"
+    slow_because: str | None = "it waits"
 
     def __init__(self, quick: int, breaks: bool) -> None:
         super().__init__()

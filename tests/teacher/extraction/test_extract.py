@@ -34,7 +34,7 @@ class CountingEngine:
     """The real teacher, which also counts what it is asked and may refuse images of one size."""
 
     calls_at_once = 1
-    slow_because = None
+    slow_because: str | None = None
 
     def __init__(self, teacher: ResolvedTeacher) -> None:
         self.engine = TransformersEngine(teacher, EngineOptions())

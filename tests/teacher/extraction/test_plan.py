@@ -38,7 +38,7 @@ class Engine:
     """Answers by the digest of the pixels, and counts. `odd` replaces the answers about the first image."""
 
     calls_at_once = 1
-    slow_because = None
+    slow_because: str | None = None
     usage = EngineUsage()
 
     def __init__(self, odd: float | None = None) -> None:
@@ -68,6 +68,7 @@ class Unreadable:
     folder: Path
     errors: Mapping[str, Exception] = field(default_factory=dict)
     name: str = "photos"
+    notes: tuple[str, ...] = ()
 
     @property
     def class_names(self) -> Sequence[str]:

@@ -164,7 +164,7 @@ def test_shards_are_shared_out_evenly_and_a_failed_one_goes_back_to_where_its_ro
     workers[1].outcomes = [TeacherUnreachable("silence")]
     for worker in workers:
         worker.gate.clear()
-    pool, _ = pool_of(*[[worker] for worker in workers])
+    pool, _ = pool_of([workers[0]], [workers[1]])
     with ThreadPoolExecutor(4) as threads:
         asked = []
         for count, name in enumerate("abcd", 1):
