@@ -1,57 +1,114 @@
-"""The commands `aspects store ...`."""
+"""The commands about a store: `aspects import-answers`, `show`, `teachers` and `aspects store ...`."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from flows.cli import options
 from flows.cli.markup import echo
+from flows.cli.model_options import with_models
+from flows.option_values import OptionInvalid
+from flows.parameters import AskingParameters, StoreParameters
+from storage.parameters import Only
 
-app = typer.Typer(help="Look after a store.", no_args_is_help=True)
+app = typer.Typer()
+maintenance = typer.Typer(help="Look after a store.", no_args_is_help=True)
 
 
-@app.callback()
+@app.command(
+    name="import-answers",
+    epilog="Example: aspects import-answers internvl2.json --format makd -d data/flowers -s store",
+)
+@with_models
+def import_answers(
+    file: Annotated[Path, typer.Argument(help="The answers: JSON, or a CSV or Parquet table.", metavar="FILE")],
+    format: Annotated[Literal["makd", "lavid", "attributes"], typer.Option(help="Format of the file.")],
+    about: Annotated[AskingParameters, Only(("dataset", "store", "splits"))],
+    questions: Annotated[
+        Path | None, typer.Option("--questions", "-q", help="Question set (YAML); for lavid its text file.")
+    ] = None,
+    alias: Annotated[
+        list[str] | None, typer.Option("--alias", help="DATASET_CLASS=FILE_CLASS for lavid; may be repeated.")
+    ] = None,
+) -> None:
+    """Import answers that were computed elsewhere: MaKD, LaViD or human attributes.
+
+    makd: JSON {"1.jpg": [0.9, 0.1]} by image. lavid: JSON {"rose": [[0.7, 0.3]]} by class, with its questions as text.
+    attributes: CSV or Parquet with a column image_id or label_name, and one of 0..1, yes or no for each question; an
+    empty cell is no answer. More in docs/store.md.
+    """
+    from flows.cli.answer_files import read_answers_file
+    from flows.cli.report import import_lines
+    from teacher.extraction.precomputed import import_answers as import_into_store
+
+    answers = read_answers_file(file, format, questions, alias)
+    for line in import_lines(import_into_store(answers, about.dataset.open(), about.splits, about.store)):
+        echo(line)
+
+
+@app.command(epilog="Example: aspects show --store store --dataset scenes")
+@with_models
+def show(
+    place: StoreParameters,
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Only the dataset of this name.")] = None,
+    questions: Annotated[int, typer.Option(help="How many of the most and least informative questions.", min=0)] = 3,
+) -> None:
+    """Show a store's datasets, teachers and questions, what is missing, and which questions tell classes apart."""
+    from flows.cli.show import show_store
+
+    show_store(place.store, dataset, questions)
+
+
+@app.command(epilog="Example: aspects teachers")
+def teachers() -> None:
+    """List the teachers that have a short name, and their settings. Any other vision-language model works as well."""
+    from flows.cli.report import print_teachers
+
+    print_teachers()
+
+
+@maintenance.callback()
 def store() -> None:
     """Look after a store."""
 
 
-@app.command(epilog="Example: aspects store prune --store store --questions questions")
+@maintenance.command(epilog="Example: aspects store prune --store store --questions questions")
+@with_models
 def prune(
-    store: options.Store = "store",
+    place: StoreParameters,
     questions: Annotated[
         list[Path] | None,
         typer.Option("--questions", "-q", help="Question sets to keep, files or folders; repeatable."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
 ) -> None:
-    """List the answers whose questions no question set asks any more, and delete them on confirmation.
+    """List the answers to question sets that are no longer used, and delete them on confirmation.
 
-    Every set that differs in a key or a text from the files named here counts as one that nobody asks.
+    A set is used where a file named here has the same keys and texts.
     """
-    from flows.cli.pruning import known_sets
     from storage.answers.prune import find_unreferenced, remove, sweep
+    from teacher.questions.known_sets import known_sets
 
     places = questions or [Path("questions")]
     known = known_sets(places)
-    unreferenced = find_unreferenced(store, known)
-    sweep(store)
+    unreferenced = find_unreferenced(place.store, known)
+    sweep(place.store)
     found = [answers for answers in unreferenced if not answers.wanted]
     for answers in unreferenced:
         note = "  (kept: a set that is not yet extracted has some of its questions)" if answers.wanted else ""
         echo(f"{answers.bytes / 1e6:10,.2f} MB  {answers.name}{note}")
     if not found:
-        echo(f"nothing in {store} to delete: {', '.join(map(str, places))} refer to all the rest")
+        echo(f"nothing in {place.store} to delete: {', '.join(map(str, places))} refer to all the rest")
         return
     total = f"{len(found)} directories, {sum(answers.bytes for answers in found) / 1e6:,.2f} MB"
     if not yes and not _confirmed(f"delete {total}?"):
         echo("nothing deleted")
         return
     # While the question waited, a run may have begun that can use some of them.
-    unwanted = {answers.directory.path for answers in find_unreferenced(store, known) if not answers.wanted}
+    unwanted = {answers.directory.path for answers in find_unreferenced(place.store, known) if not answers.wanted}
     kept = remove(answers.directory for answers in found if answers.directory.path in unwanted)
     echo(f"deleted {total}" if not kept else f"deleted, but for what another run is at work on: {total}")
     for directory in kept:
@@ -59,12 +116,12 @@ def prune(
 
 
 def _confirmed(question: str) -> bool:
-    """The answer of whoever sits at the terminal. Raises OptionInvalid where nobody does."""
+    """The answer given at the terminal. Raises OptionInvalid where there is no terminal."""
     try:
         return typer.confirm(question)
     except typer.Abort:
         if sys.stdin is not None and sys.stdin.isatty():  # Ctrl-C
             raise
-        raise options.OptionInvalid(
+        raise OptionInvalid(
             "nothing deleted: there is no terminal to confirm at; look at the list, then add --yes"
         ) from None

@@ -3,6 +3,16 @@
 Everything is optional that has a sensible default; an unknown name is refused.
 """
 
+from flows.parameters.asking import (
+    AskingParameters,
+    AuditParameters,
+    DetectionParameters,
+    ExtractionParameters,
+    FlowParameters,
+    SampleParameters,
+    ShardParameters,
+    StoreParameters,
+)
 from flows.parameters.dataset import BoxParameters, DatasetParameters
 from flows.parameters.student import (
     SMALL_STUDENT,
@@ -11,7 +21,13 @@ from flows.parameters.student import (
     Seed,
     StudentParameters,
 )
-from flows.parameters.teacher import MAX_WORKERS, EngineParameters, TeacherMissing, TeacherParameters
+from flows.parameters.teacher import (
+    MAX_WORKERS,
+    EngineArguments,
+    EngineParameters,
+    TeacherMissing,
+    TeacherParameters,
+)
 from storage.parameters import Parameters
 
 CROPPED_BOXES = BoxParameters()
@@ -20,13 +36,22 @@ __all__ = [
     "CROPPED_BOXES",
     "MAX_WORKERS",
     "SMALL_STUDENT",
+    "AskingParameters",
+    "AuditParameters",
     "BoxParameters",
     "CommonSettings",
     "DatasetParameters",
+    "DetectionParameters",
+    "EngineArguments",
     "EngineParameters",
+    "ExtractionParameters",
+    "FlowParameters",
     "Parameters",
     "RecipeParameters",
+    "SampleParameters",
     "Seed",
+    "ShardParameters",
+    "StoreParameters",
     "StudentParameters",
     "TeacherMissing",
     "TeacherParameters",

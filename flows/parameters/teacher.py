@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn
 
-from pydantic import Field
+from pydantic import Field, create_model
 
-from flows.option_values import OptionInvalid, assignments, words
+from flows.option_values import OptionInvalid, words
 from flows.parameters.dataset import DatasetParameters
 from storage.parameters import HIDDEN, Option, Parameters
 from teacher.engines.config import (
     LARGEST_IMAGE,
+    SERVER,
     Dtype,
     EngineOptions,
     ResolvedTeacher,
@@ -210,8 +211,8 @@ class EngineParameters(EngineOptions):
     def prices(self) -> dict[str, float | None]:
         return {name: getattr(self, name) for name in PRICES}
 
-    def with_arguments(self, given: Mapping[str, list[str] | None]) -> EngineParameters:
-        """With the arguments of the options that engines have for them, e.g. {"--vllm": ["seed=1"]}.
+    def with_arguments(self, given: EngineArguments) -> EngineParameters:
+        """With the arguments that were given by the engine's own option.
 
         Raises OptionInvalid for those of another engine, which would change nothing, and for a server's address beside
         an engine that runs the model here.
@@ -224,19 +225,35 @@ class EngineParameters(EngineOptions):
                 "leave one of them out, or give --engine openai"
             )
         arguments = dict(self.arguments)
-        for engine in engines().values():
-            flag = engine.flag
-            if flag is None or not (texts := given.get(flag)):
-                continue
-            # No engine is named: the default engine's arguments are taken, whether it is there is checked later.
-            if engine.name != (name or DEFAULT_ENGINE):
-                _refuse(engine, served)
-            arguments.update(assignments(flag, texts))
+        for engine, values in given.model_dump(exclude_none=True).items():
+            # Whether the default engine is installed is checked later.
+            if engine != (name or DEFAULT_ENGINE):
+                _refuse(find_engine(engine), served)
+            arguments.update(values)
         return self.model_copy(update={"arguments": arguments})
 
 
-def _refuse(engine: Engine, served: bool) -> None:
+def _refuse(engine: Engine, served: bool) -> NoReturn:
     if engine.served:
         raise OptionInvalid(f"{engine.flag} is for a teacher on a server; give its address with --base-url")
     instead = "a server's requests take --request" if served else f"leave it out, or give --engine {engine.name}"
     raise OptionInvalid(f"{engine.flag} is for engine {engine.name} alone; {instead}")
+
+
+def _arguments_option(engine: Engine, flag: str) -> Any:
+    panel = SERVER if engine.served else EngineOptions.panel
+    description = Field(description=engine.flag_help)
+    return Annotated[dict[str, Any] | None, description, Option(flags=(flag,), panel=panel)], None
+
+
+if TYPE_CHECKING:
+
+    class EngineArguments(Parameters):
+        """Arguments for each engine that has an option for them: a field by the engine's name."""
+
+else:
+    EngineArguments = create_model(
+        "EngineArguments",
+        __base__=Parameters,
+        **{name: _arguments_option(engine, engine.flag) for name, engine in engines().items() if engine.flag},
+    )

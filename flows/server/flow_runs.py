@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from types import SimpleNamespace
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast, get_type_hints
 
 from prefect import Flow, flow, get_client
 from prefect.client.schemas.objects import FlowRun
@@ -19,7 +20,7 @@ from prefect.states import Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import signals
-from flows.parameters import MAX_WORKERS
+from flows.parameters import MAX_WORKERS, FlowParameters
 from flows.server.host import ServerReporter, TaskShards
 from flows.server.labels import RunLabels, labels
 from flows.server.redacting import hiding, require_no_secrets, secrets_of
@@ -36,16 +37,17 @@ _watching: ContextVar[Reporter | None] = ContextVar("watching", default=None)
 
 def as_flow(
     work: Callable[Concatenate[Host, P], R], *, module: str, name: str, verb: str, description: str
-) -> Flow[P, R]:
-    """The flow `name` that does `work`, with the same parameters but the host. Lies in `module`, under `work`'s name.
+) -> Flow[..., R]:
+    """The flow `name` that does `work`, with the same parameters but the host: a FlowParameters' fields are parameters
+    of the flow's own. Lies in `module`, under `work`'s name.
 
     Its runs are named by what they do: `verb`, dataset, questions and teacher.
     """
-    parameters = list(inspect.signature(work).parameters.values())[1:]
-    signature = inspect.Signature(parameters)
+    signature = flow_signature(work)
+    group = _group_of(work)
 
     @functools.wraps(work)
-    def body(*args: P.args, **kwargs: P.kwargs) -> R:
+    def body(*args: Any, **kwargs: Any) -> R:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         run = _this_run()
@@ -53,38 +55,75 @@ def as_flow(
         secrets = secrets_of(bound.arguments)
         reporter = ServerReporter(get_run_logger(), _watching.get(), secrets)
         with hiding(secrets), signals.telling(partial(_mark_crashed, run)):
-            return work(Host(reporter=reporter, open_shards=TaskShards), *args, **kwargs)
+            host = Host(reporter=reporter, open_shards=TaskShards)
+            given = bound.arguments if group is None else {"asked": group(**bound.arguments)}
+            return cast(Any, work)(host, **given)
 
-    # Prefect reads types and defaults from here. A return type may be known to type checkers alone.
-    body.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    hints = inspect.get_annotations(body, eval_str=True)
-    cast(Any, body).__signature__ = signature.replace(
-        parameters=[parameter.replace(annotation=hints[parameter.name]) for parameter in parameters]
-    )
+    # Prefect reads types and defaults from here.
+    body.__annotations__ = {parameter.name: parameter.annotation for parameter in signature.parameters.values()}
+    cast(Any, body).__signature__ = signature
     body.__module__ = module
-    made = flow(
+    return flow(
         name=name,
         description=description,
         persist_result=False,
         task_runner=cast(Any, ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE * MAX_WORKERS)),
     )(body)
-    return made
+
+
+def flow_signature(work: Callable[..., Any]) -> inspect.Signature:
+    """The parameters of `work`'s flow, those without a default first."""
+    if (group := _group_of(work)) is None:
+        parameters = list(inspect.signature(work).parameters.values())[1:]
+        # A return type may be known to type checkers alone, so that it cannot be evaluated.
+        hints = _hints({parameter.name: parameter.annotation for parameter in parameters}, work)
+        return inspect.Signature([parameter.replace(annotation=hints[parameter.name]) for parameter in parameters])
+    hints = get_type_hints(group, include_extras=True)
+    fields = sorted(group.model_fields.items(), key=lambda field: not field[1].is_required())
+    return inspect.Signature(
+        [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=inspect.Parameter.empty if info.is_required() else info.get_default(call_default_factory=True),
+                annotation=hints[name],
+            )
+            for name, info in fields
+        ]
+    )
+
+
+def _group_of(work: Callable[..., Any]) -> type[FlowParameters] | None:
+    """The FlowParameters that `work` takes beside its host, where it takes those."""
+    parameters = list(inspect.signature(work).parameters.values())[1:]
+    hint = _hints({parameters[0].name: parameters[0].annotation}, work)[parameters[0].name]
+    return hint if isinstance(hint, type) and issubclass(hint, FlowParameters) else None
+
+
+def _hints(annotations: Mapping[str, Any], work: Callable[..., Any]) -> dict[str, Any]:
+    """Annotations of `work`'s module, evaluated."""
+    annotated = SimpleNamespace(__annotations__=dict(annotations))
+    return get_type_hints(annotated, cast(Any, work).__globals__, include_extras=True)
 
 
 def run_on_server(watching: Reporter, work: Callable[Concatenate[Host, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
     """A run of `work`'s flow, which `watching` is told about as well. Raises SecretGiven."""
-    require_no_secrets(kwargs)
+    given = dict(inspect.signature(work).bind_partial(None, *args, **kwargs).arguments)
+    given.pop(next(iter(given)))  # the host
+    if isinstance(group := given.get("asked"), FlowParameters):
+        given = dict(group)
+    require_no_secrets(given)
     token = _watching.set(watching)
     try:
-        return flow_of(work)(*args, **kwargs)
+        return cast(R, flow_of(work)(**given))
     finally:
         _watching.reset(token)
 
 
-def flow_of(work: Callable[Concatenate[Host, P], R]) -> Flow[P, R]:
+def flow_of(work: Callable[Concatenate[Host, P], R]) -> Flow[..., R]:
     """Of `flows/work/NAME.py`: it lies in `flows/NAME.py`, under the same name."""
     module = importlib.import_module(work.__module__.replace("flows.work.", "flows."))
-    return cast("Flow[P, R]", getattr(module, work.__name__))
+    return cast("Flow[..., R]", getattr(module, work.__name__))
 
 
 def _this_run() -> FlowRun:

@@ -7,13 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field
-
-from flows.parameters import DatasetParameters, EngineParameters, TeacherParameters
+from flows.parameters import AuditParameters, EngineParameters
 from flows.work.asking import TeacherWorkers, ask_missing
-from flows.work.extraction import NO_TEACHER, PRESENT_ENGINE, TRAINING_SPLIT, find_teacher
+from flows.work.extraction import find_teacher
 from flows.work.host import Host
 from storage.answers.lease import lease
 from storage.answers.read import Answers, find_answers, read_answers
@@ -33,7 +30,6 @@ from teacher.extraction.plan import directory_of, plan_extraction
 from teacher.questions.audit import Audit, Probes, audit
 from teacher.questions.probes import PictureVariants, Sample, choose_sample, probing_questions
 
-SAMPLE, PROBED = 200, 64
 SHARD_SIZE = 64
 
 
@@ -54,45 +50,34 @@ class AuditSummary:
     asked: int
 
 
-def audit_questions(
-    host: Host,
-    dataset: DatasetParameters,
-    questions: str,
-    splits: Annotated[list[str], Field(min_length=1)] = TRAINING_SPLIT,
-    teacher: TeacherParameters = NO_TEACHER,
-    engine: EngineParameters = PRESENT_ENGINE,
-    store: str = "store",
-    images: Annotated[int, Field(ge=1)] = SAMPLE,
-    probed: Annotated[int, Field(ge=1)] = PROBED,
-    truth: str | None = None,
-) -> AuditSummary:
-    """Ask about a sample of photos what the store does not know yet, and judge the questions.
+def audit_questions(host: Host, asked: AuditParameters) -> AuditSummary:
+    """Ask about a sample of images what the store has no answers to, and judge the questions.
 
-    `images` photos are asked every question, unless the store has all answers: then all photos count. `probed` of the
-    sample are asked in other words, negated and mirrored as well. `truth` is a Parquet or CSV table of right answers:
-    image_id, and a column for each question whose right answers are known. The audit lies beside the question file.
+    `images` of the dataset are asked every question, unless the store has all answers: then all images count. `probed`
+    of the sample are asked in other words, negated and mirrored as well. The audit lies beside the question file.
     """
-    path = Path(questions).expanduser()
-    asked = load_questions(path)
-    right = None if truth is None else read_truth(Path(truth).expanduser(), asked)
+    path = Path(asked.questions).expanduser()
+    questions = load_questions(path)
+    right = None if asked.truth is None else read_truth(Path(asked.truth).expanduser(), questions)
     with host.reporter.working("reading the dataset"):
-        photos = host.inputs.images(dataset)
-        resolved = find_teacher(host.reporter, teacher, dataset, engine)
-        records = select(photos, splits)
-        sample, some = choose_sample(records, images), choose_sample(records, min(probed, images))
-    complete = _complete_answers(store, photos.name, resolved, asked)
-    plain, probing, variants, count = ask_probes(host, photos, sample, some, asked, resolved, engine, store)
-    probes = Probes.of(plain, probing, variants)
+        images = host.inputs.images(asked.dataset)
+        resolved = find_teacher(host.reporter, asked)
+        records = select(images, asked.splits)
+        sample, some = choose_sample(records, asked.images), choose_sample(records, min(asked.probed, asked.images))
+    complete = _complete_answers(asked.store, images.name, resolved, questions)
+    plain, probing, variants, count = ask_probes(
+        host, images, sample, some, questions, resolved, asked.engine, asked.store
+    )
     answers = complete or plain
     if right is not None:
-        right = right_answers(right, answers.image_ids, Path(truth or ""))
+        right = right_answers(right, answers.image_ids, Path(asked.truth or ""))
     with host.reporter.working("measuring"):
-        found = audit(answers, probes, photos.class_names, right)
+        found = audit(answers, Probes.of(plain, probing, variants), images.class_names, right)
     files = write_audit(found, path)
-    host.reporter.say(f"{found.images} photos, {found.probed} of them asked in every way: {count} answers asked")
-    host.reporter.say(f"effective rank {found.effective_rank:.1f} of {len(asked)} questions")
+    host.reporter.say(f"{found.images} images, {found.probed} of them asked in every way: {count} answers asked")
+    host.reporter.say(f"effective rank {found.effective_rank:.1f} of {len(questions)} questions")
     rows = found.frame().select("key", "verdict", "reason", "yes", "information", "with_partner", "redundancy")
-    host.reporter.table("audit", rows.to_dicts(), f"{path.name} on {photos.name}")
+    host.reporter.table("audit", rows.to_dicts(), f"{path.name} on {images.name}")
     host.reporter.say(f"audit: {files[0]}")
     return AuditSummary(audit=found, files=files, asked=count)
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from flows.parameters import (
     CROPPED_BOXES,
     SMALL_STUDENT,
     BoxParameters,
     DatasetParameters,
-    EngineParameters,
+    DetectionParameters,
     StudentParameters,
-    TeacherParameters,
 )
 from flows.work.asking import TeacherWorkers
 from flows.work.checks import (
@@ -28,11 +25,9 @@ from flows.work.checks import (
     say_split,
 )
 from flows.work.extraction import (
-    NO_TEACHER,
-    PRESENT_ENGINE,
-    TRAINING_SPLIT,
     ExtractionSummary,
     ask_about,
+    check_teacher,
     find_teacher,
     require_all,
     splits_to_have,
@@ -46,7 +41,7 @@ from storage.datasets.base import ImageDataset, select
 from storage.datasets.detection import DetectionDataset, boxes_name, require_boxes
 from storage.errors import InputInvalid
 from storage.questions import QuestionSet, load_questions
-from teacher.extraction.plan import SHARD_SIZE, directory_of
+from teacher.extraction.plan import directory_of
 
 if TYPE_CHECKING:  # torch takes seconds, and an extraction does without it
     from student.core.results import Results
@@ -64,55 +59,42 @@ class QuestionsMissing(InputInvalid):
     """Nothing is to be asked; the message says what to give."""
 
 
-def detect_aspects(
-    host: Host,
-    dataset: DatasetParameters,
-    questions: str | None = None,
-    box_questions: str | None = None,
-    boxes: BoxParameters = CROPPED_BOXES,
-    splits: Annotated[list[str], Field(min_length=1)] = TRAINING_SPLIT,
-    teacher: TeacherParameters = NO_TEACHER,
-    engine: EngineParameters = PRESENT_ENGINE,
-    store: str = "store",
-    shard_size: Annotated[int, Field(ge=1)] = SHARD_SIZE,
-    train: bool = True,
-    detector: StudentParameters = SMALL_STUDENT,
-    verify: bool = False,
-) -> tuple[Mapping[str, ExtractionSummary], Results | None]:
-    """Ask what the store does not have yet, then train detectors with and without the answers if `train`.
+def detect_aspects(host: Host, asked: DetectionParameters) -> tuple[Mapping[str, ExtractionSummary], Results | None]:
+    """Ask what the store has no answers to, then train detectors with and without the answers unless `train` is false.
 
-    `questions` are asked about whole images, `box_questions` about each box: YAML files, at least one of them. Safe to
-    start again at any time, as `extract-aspects` is; `verify` is the same too.
+    Safe to start again at any time, as `extract-aspects` is.
     """
+    splits, store = asked.splits, asked.store
     with host.reporter.working("reading the dataset"):
-        images = host.inputs.boxed(dataset)
-        resolved = find_teacher(host.reporter, teacher, dataset, engine)
-        asked = {
+        images = host.inputs.boxed(asked.dataset)
+        resolved = find_teacher(host.reporter, asked)
+        sets = {
             what: (shown, load_questions(Path(file).expanduser()))
-            for what, (shown, file) in to_ask(images, boxes, questions, box_questions).items()
+            for what, (shown, file) in to_ask(images, asked).items()
         }
-        if train:
-            check_detector_training(
-                images, student_for(detector, questions, box_questions), asked, resolved.fingerprint
-            )
-        for shown, each in asked.values() if train else ():
+        if asked.train:
+            detector = student_for(asked.detector, asked.questions, asked.box_questions)
+            check_detector_training(images, detector, sets, resolved.fingerprint)
+        for shown, each in sets.values() if asked.train else ():
             require_training_split(splits_to_have(directory_of(shown, each, resolved, store), splits))
     summaries = {}
-    with TeacherWorkers(resolved, engine) as workers:
-        for what, (shown, each) in asked.items():
-            summaries[what] = ask_about(host, shown, each, splits, workers, store, shard_size, verify=verify)
+    with TeacherWorkers(resolved, asked.engine) as workers:
+        for what, (shown, each) in sets.items():
+            summaries[what] = ask_about(
+                host, shown, each, splits, workers, store, asked.shard_size, verify=asked.verify
+            )
     require_all(summaries.values())
-    if not train:
+    if not asked.train:
         return summaries, None
     results = train_detectors(
         host,
-        dataset=dataset,
+        dataset=asked.dataset,
         store=store,
         teacher=resolved.fingerprint,
-        questions=questions,
-        box_questions=box_questions,
-        boxes=boxes,
-        detector=detector,
+        questions=asked.questions,
+        box_questions=asked.box_questions,
+        boxes=asked.boxes,
+        detector=asked.detector,
     )
     return summaries, results
 
@@ -207,37 +189,24 @@ def student_for(detector: StudentParameters, questions: str | None, box_question
     return detector.model_copy(update={"settings": {"method": method, **detector.settings}})
 
 
-def to_ask(
-    images: DetectionDataset, boxes: BoxParameters, questions: str | None, box_questions: str | None
-) -> dict[str, tuple[ImageDataset, str]]:
+def to_ask(images: DetectionDataset, asked: DetectionParameters) -> dict[str, tuple[ImageDataset, str]]:
     """What is asked about, each with the file of its questions. Raises QuestionsMissing where there is none."""
     found: dict[str, tuple[ImageDataset, str]] = {}
-    if questions is not None:
-        found[IMAGES] = images, questions
-    if box_questions is not None:
-        found[BOXES] = boxes.of(images), box_questions
+    if asked.questions is not None:
+        found[IMAGES] = images, asked.questions
+    if asked.box_questions is not None:
+        found[BOXES] = asked.boxes.of(images), asked.box_questions
     if not found:
         raise QuestionsMissing("nothing to ask; give --questions about images, --box-questions about boxes, or both")
     return found
 
 
-def check_detection_inputs(
-    inputs: Inputs,
-    dataset: DatasetParameters,
-    questions: str | None,
-    box_questions: str | None,
-    boxes: BoxParameters,
-    splits: list[str],
-    teacher: TeacherParameters,
-    engine: EngineParameters,
-) -> None:
+def check_detection_inputs(inputs: Inputs, asked: DetectionParameters) -> None:
     """Raise what `detect_aspects` would raise about its inputs, as far as that is found out without reading images."""
-    for shown, file in to_ask(inputs.boxed(dataset), boxes, questions, box_questions).values():
+    for shown, file in to_ask(inputs.boxed(asked.dataset), asked).values():
         load_questions(Path(file).expanduser())
-        select(shown, splits)
-    engine.choose()  # before the teacher: a missing engine is what most users lack
-    teacher.answering(dataset).check(engine)
-    engine.devices()
+        select(shown, asked.splits)
+    check_teacher(asked)
 
 
 def load_detection_answers(

@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from flows.cli.report import listed
-from flows.parameters import (
-    SMALL_STUDENT,
-    DatasetParameters,
-    EngineParameters,
-    StudentParameters,
-    TeacherParameters,
-)
+from flows.parameters import AskingParameters, ExtractionParameters, ShardParameters
 from flows.work.asking import TeacherWorkers, ask_missing
 from flows.work.checks import TRAINED, check_training
 from flows.work.host import Host, Reporter
@@ -36,15 +28,10 @@ from teacher.extraction.finish import failures_of, finish_plan
 from teacher.extraction.forecast import Forecast, forecast
 from teacher.extraction.jobs import Extraction
 from teacher.extraction.ledger import Ledger
-from teacher.extraction.plan import SHARD_SIZE, ExtractionPlan, directory_of, plan_extraction
+from teacher.extraction.plan import ExtractionPlan, directory_of, plan_extraction
 
 if TYPE_CHECKING:
     from student.core.results import Results
-
-# What the flow's pages show as defaults.
-TRAINING_SPLIT = ["train"]
-NO_TEACHER = TeacherParameters()  # which one, the dataset may say
-PRESENT_ENGINE = EngineParameters()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,40 +71,33 @@ class ImagesUnanswered(RunFailed):
     """Images have no answers for the time being; the message says how many and what to do."""
 
 
-def extract_aspects(
-    host: Host,
-    dataset: DatasetParameters,
-    questions: str,
-    splits: Annotated[list[str], Field(min_length=1)] = TRAINING_SPLIT,
-    teacher: TeacherParameters = NO_TEACHER,
-    engine: EngineParameters = PRESENT_ENGINE,
-    store: str = "store",
-    shard_size: Annotated[int, Field(ge=1)] = SHARD_SIZE,
-    train: bool = True,
-    student: StudentParameters = SMALL_STUDENT,
-    verify: bool = False,
-) -> ExtractionSummary:
-    """Ask what the store does not have yet, then train students with and without the answers if `train`.
+def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummary:
+    """Ask what the store has no answers to, then train students with and without the answers unless `train` is false.
 
     Safe to start again at any time: finished shards are kept, and where nothing is missing no model is loaded.
-    `questions` is a YAML file, `store` a folder or an address such as s3://bucket/path. With `verify` every image is
-    read, also where its file has the recorded size and modification time.
     """
-    asked_questions = load_questions(Path(questions).expanduser())
+    questions, store = load_questions(Path(asked.questions).expanduser()), asked.store
     with host.reporter.working("reading the dataset"):
-        images = host.inputs.images(dataset)
-        resolved = find_teacher(host.reporter, teacher, dataset, engine)
-        select(images, splits)
-        if train:
-            answered = splits_to_have(directory_of(images, asked_questions, resolved, store), splits)
-            check_training(images, asked_questions, answered, resolved.fingerprint, student)
-    with TeacherWorkers(resolved, engine) as workers:
-        summary = ask_about(host, images, asked_questions, splits, workers, store, shard_size, verify=verify)
+        images = host.inputs.images(asked.dataset)
+        resolved = find_teacher(host.reporter, asked)
+        select(images, asked.splits)
+        if asked.train:
+            answered = splits_to_have(directory_of(images, questions, resolved, store), asked.splits)
+            check_training(images, questions, answered, resolved.fingerprint, asked.student)
+    with TeacherWorkers(resolved, asked.engine) as workers:
+        summary = ask_about(
+            host, images, questions, asked.splits, workers, store, asked.shard_size, verify=asked.verify
+        )
     require_all([summary])
-    if not train:
+    if not asked.train:
         return summary
     results = train_student(
-        host, dataset=dataset, store=store, teacher=resolved.fingerprint, questions=questions, student=student
+        host,
+        dataset=asked.dataset,
+        store=store,
+        teacher=resolved.fingerprint,
+        questions=asked.questions,
+        student=asked.student,
     )
     return ExtractionSummary(**{**vars(summary), "results": results})
 
@@ -185,34 +165,27 @@ def require_all(summaries: Iterable[ExtractionSummary]) -> None:
         )
 
 
-def forecast_about(
-    images: ImageDataset,
-    asked_questions: QuestionSet,
-    splits: list[str],
-    resolved: ResolvedTeacher,
-    store: str,
-    shard_size: int,
-    *,
-    verify: bool = False,
-) -> Forecast:
+def forecast_about(asked: ShardParameters, images: ImageDataset, questions_file: str) -> Forecast:
     """What `ask_about` would ask. Loads no model and writes nothing."""
-    plan = plan_extraction(images, splits, asked_questions, resolved, store, shard_size=shard_size, verify=verify)
+    questions = load_questions(Path(questions_file).expanduser())
+    resolved = asked.teacher.answering(asked.dataset).resolve(asked.engine.choose()[0], asked.engine.settings())
+    plan = plan_extraction(
+        images, asked.splits, questions, resolved, asked.store, shard_size=asked.shard_size, verify=asked.verify
+    )
     known = KnownAnswers()
     if plan.missing:
         read = {plan.directory.path: plan.stored}
-        known = known_answers(store, [images.name], resolved.fingerprint, asked_questions.texts, read)
-    return forecast(plan, known, store)
+        known = known_answers(asked.store, [images.name], resolved.fingerprint, questions.texts, read)
+    return forecast(plan, known, asked.store)
 
 
-def find_teacher(
-    reporter: Reporter, teacher: TeacherParameters, dataset: DatasetParameters, engine: EngineParameters
-) -> ResolvedTeacher:
-    """The teacher of the dataset. Raises TeacherMissing and TeacherInvalid; says so where the bundled teacher is
-    asked about images that it does not know."""
-    chosen, name = teacher.answering(dataset), engine.choose()[0]
-    if chosen.model == TINY and name != "openai" and not dataset.is_rendered():
+def find_teacher(reporter: Reporter, asked: AskingParameters) -> ResolvedTeacher:
+    """The teacher to ask about the dataset. Raises TeacherMissing and TeacherInvalid; reports where the bundled teacher
+    is asked about images that it does not know."""
+    chosen, engine = asked.teacher.answering(asked.dataset), asked.engine.chosen
+    if chosen.model == TINY and not engine.served and not asked.dataset.is_rendered():
         reporter.say("note: teacher tiny knows rendered scenes only; its answers about other images say little")
-    return chosen.resolve(name, engine.settings())
+    return chosen.resolve(engine.name, asked.engine.settings())
 
 
 def splits_to_have(directory: AnswerDirectory, splits: Sequence[str]) -> list[str]:
@@ -221,20 +194,18 @@ def splits_to_have(directory: AnswerDirectory, splits: Sequence[str]) -> list[st
     return [*splits] if TRAINED in splits else [*splits, *directory.splits()]
 
 
-def check_inputs(
-    inputs: Inputs,
-    dataset: DatasetParameters,
-    questions: str,
-    splits: list[str],
-    teacher: TeacherParameters,
-    engine: EngineParameters,
-) -> None:
+def check_inputs(inputs: Inputs, asked: AskingParameters, questions: str) -> None:
     """Raise what `extract_aspects` would raise about its inputs, as far as that is found out without reading images."""
     load_questions(Path(questions).expanduser())
-    select(inputs.images(dataset), splits)
-    engine.choose()  # before the teacher: a missing engine is what most users lack
-    teacher.answering(dataset).check(engine)
-    engine.devices()
+    select(inputs.images(asked.dataset), asked.splits)
+    check_teacher(asked)
+
+
+def check_teacher(asked: AskingParameters) -> None:
+    """Raise what is wrong with the teacher and its engine on this machine, as far as their files show it."""
+    asked.engine.choose()  # before the teacher: a missing engine is what most users lack
+    asked.teacher.answering(asked.dataset).check(asked.engine)
+    asked.engine.devices()
 
 
 def describe(summary: ExtractionSummary) -> list[str]:

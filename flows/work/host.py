@@ -1,6 +1,6 @@
 """Where a run takes place: what reports on it, and what runs the shards.
 
-`flows/cli/direct.py` has the host of a plain command, `flows/server/flow_runs.py` that of a run on a Prefect server.
+`flows/cli/execution.py` has the host of a plain command, `flows/server/flow_runs.py` that of a run on a Prefect server.
 """
 
 from __future__ import annotations

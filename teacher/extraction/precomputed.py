@@ -26,9 +26,9 @@ from storage.questions import RESERVED_KEYS, AspectQuestion, QuestionSet
 from storage.tables import read_table
 from storage.text import printable
 from teacher.engines.config import TeacherInvalid, fingerprint
+from teacher.extraction import SHARD_SIZE
 from teacher.extraction.answer_files import read_probabilities
 from teacher.extraction.finish import finish_directory
-from teacher.extraction.plan import SHARD_SIZE
 from teacher.extraction.reading import read_image
 
 # The smallest distance of a probability from 0 and 1, so that both logarithms stay finite.

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from flows.cli.app import app
 from flows.cli.selection import SelectionImpossible, select_from_audit
-from flows.parameters import DatasetParameters, EngineParameters
+from flows.parameters import AuditParameters, DatasetParameters, EngineParameters, ExtractionParameters
 from flows.work import asking
 from flows.work.auditing import AuditSummary, TruthInvalid, audit_questions, read_truth
 from flows.work.extraction import extract_aspects
@@ -60,7 +60,7 @@ def run_audit(path: Path, photos: Path, **changes: object) -> AuditSummary:
         "probed": 12,
         "truth": str(photos / "ground_truth.parquet"),
     }
-    return audit_questions(plain_host(), **{**parameters, **changes})
+    return audit_questions(plain_host(), AuditParameters(**{**parameters, **changes}))
 
 
 def test_planted_faults_are_found_and_good_questions_kept(audited: tuple[Path, AuditSummary]) -> None:
@@ -105,11 +105,13 @@ def test_answers_of_an_audit_are_not_asked_again_by_an_extraction(
     shutil.copy(path, tmp_path / "planted.yaml")
     extracted = extract_aspects(
         plain_host(),
-        dataset=DatasetParameters(source=str(photos)),
-        questions=str(tmp_path / "planted.yaml"),
-        engine=EngineParameters(name="transformers"),
-        store=str(store),
-        train=False,
+        ExtractionParameters(
+            dataset=DatasetParameters(source=str(photos)),
+            questions=str(tmp_path / "planted.yaml"),
+            engine=EngineParameters(name="transformers"),
+            store=str(store),
+            train=False,
+        ),
     )
     assert (extracted.asked, extracted.reused) == (0, 144 * 9)
     # From now on all answers count, not the sample's alone.

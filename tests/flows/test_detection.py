@@ -11,7 +11,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from flows.parameters import BoxParameters, DatasetParameters, EngineParameters, StudentParameters
+from flows.parameters import (
+    BoxParameters,
+    DatasetParameters,
+    DetectionParameters,
+    EngineParameters,
+    StudentParameters,
+)
 from flows.work import asking
 from flows.work.detection import BOXES, IMAGES, QuestionsMissing, detect_aspects, evaluation_split
 from flows.work.experiment import Experiment, run_experiment
@@ -51,7 +57,7 @@ def detect(boxed_scenes: Path, few_questions: Path) -> Detect:
             "shard_size": 10,
             "train": False,
         }
-        return detect_aspects(plain_host(notes), **{**parameters, **changes})
+        return detect_aspects(plain_host(notes), DetectionParameters(**{**parameters, **changes}))
 
     return run
 

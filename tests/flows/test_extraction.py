@@ -14,7 +14,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flows.parameters import DatasetParameters, EngineParameters, StudentParameters, TeacherParameters
+from flows.parameters import (
+    DatasetParameters,
+    EngineParameters,
+    ExtractionParameters,
+    StudentParameters,
+    TeacherParameters,
+)
 from flows.work import asking
 from flows.work.extraction import ExtractionSummary, extract_aspects
 from storage.datasets.folder import image_folder
@@ -40,7 +46,7 @@ def extract(scenes: Path, few_questions: Path) -> Extract:
             "shard_size": SHARD_SIZE,
             "train": False,
         }
-        return extract_aspects(plain_host(notes), **{**parameters, **changes})
+        return extract_aspects(plain_host(notes), ExtractionParameters(**{**parameters, **changes}))
 
     return run
 

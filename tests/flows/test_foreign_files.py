@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flows.cli.options import assignments
+from flows.option_values import assignments
 from flows.work.auditing import audit_files, read_audit
 from flows.work.experiment import read_experiment
 from flows.work.generation import BriefParameters, _begun

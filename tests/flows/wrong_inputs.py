@@ -61,8 +61,8 @@ NUMBERS: Sequence[tuple[str, str, Sequence[str]]] = (
 )
 # Options that take words, and words that are none of theirs.
 WORDS: Sequence[tuple[str, Sequence[str], str]] = (
-    ("extract", ["--engine", "vlm"], "'openai', 'transformers' or 'vllm'"),
-    ("extract", ["--engine", ""], "'openai', 'transformers' or 'vllm'"),
+    ("extract", ["--engine", "vlm"], "'openai', 'transformers', 'vllm'"),
+    ("extract", ["--engine", ""], "'openai', 'transformers', 'vllm'"),
     ("extract", ["--dtype", "fp8"], "'float32', 'bfloat16'"),
     ("extract", ["--dtype", ""], "'float32', 'bfloat16'"),
     ("extract", ["--prompt", "hm"], "{question}"),

@@ -32,12 +32,12 @@ WORK: dict[str, Callable[..., Any]] = {
 
 @pytest.mark.parametrize("name", WORK)
 def test_a_flow_has_the_parameters_of_its_plain_function(name: str) -> None:
-    from flows.server.flow_runs import flow_of
+    from flows.server.flow_runs import flow_of, flow_signature
 
     flow = flow_of(WORK[name])
     assert flow.name == name
     assert flow.description
-    plain = list(inspect.signature(WORK[name]).parameters.values())[1:]
+    plain = list(flow_signature(WORK[name]).parameters.values())
     shown = inspect.signature(flow.fn).parameters
     assert [(p.name, p.default, p.kind) for p in plain] == [(p.name, p.default, p.kind) for p in shown.values()]
     assert not any(isinstance(parameter.annotation, str) for parameter in shown.values())

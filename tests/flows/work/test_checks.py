@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.parameters import DatasetParameters, EngineParameters, StudentParameters
+from flows.parameters import DatasetParameters, EngineParameters, ExtractionParameters, StudentParameters
 from flows.work.checks import RunsImpossible, check_writable, evaluation_split
 from flows.work.extraction import ExtractionSummary, extract_aspects
 from storage.datasets.base import DatasetInvalid
@@ -57,7 +57,7 @@ def run(photos: Path, few_questions: Path, tmp_path: Path) -> Run:
             "store": str(tmp_path / "store"),
             "student": StudentParameters(settings=settings, seeds=list(seeds), runs=str(tmp_path / runs)),
         }
-        return extract_aspects(plain_host(notes), **{**given, **changes})
+        return extract_aspects(plain_host(notes), ExtractionParameters(**{**given, **changes}))
 
     return work
 

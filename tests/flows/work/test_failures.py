@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from flows.cli.errors import explain
-from flows.parameters import DatasetParameters, EngineParameters
+from flows.parameters import DatasetParameters, EngineParameters, ExtractionParameters
 from flows.work.asking import FAILED_SHARDS
 from flows.work.extraction import ExtractionSummary, ImagesUnanswered, extract_aspects
 from storage.answers.schema import AnswerHeader, write_shard
@@ -43,7 +43,7 @@ def extract(scenes: Path, few_questions: Path, tmp_path: Path) -> Extract:
             "shard_size": SHARD,
             "train": False,
         }
-        return extract_aspects(plain_host(notes), **{**given, **changes})
+        return extract_aspects(plain_host(notes), ExtractionParameters(**{**given, **changes}))
 
     return run
 

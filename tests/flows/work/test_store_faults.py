@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.errors import explain
-from flows.parameters import DatasetParameters, EngineParameters
+from flows.parameters import DatasetParameters, EngineParameters, ExtractionParameters
 from flows.work.extraction import ExtractionSummary, extract_aspects
 from storage.answers import writing
 from storage.errors import StorageUnavailable
@@ -31,12 +31,14 @@ def extract(scenes: Path, few_questions: Path) -> Extract:
     def run(store: object) -> ExtractionSummary:
         return extract_aspects(
             plain_host(),
-            DatasetParameters(source=str(scenes)),
-            str(few_questions),
-            engine=EngineParameters(name="transformers"),
-            store=str(store),
-            shard_size=SHARD,
-            train=False,
+            ExtractionParameters(
+                dataset=DatasetParameters(source=str(scenes)),
+                questions=str(few_questions),
+                engine=EngineParameters(name="transformers"),
+                store=str(store),
+                shard_size=SHARD,
+                train=False,
+            ),
         )
 
     return run

@@ -26,10 +26,10 @@ USE = """
 import sys
 import teacher.engines
 teacher.engines.__path__.append(sys.argv.pop(1))
-from flows.parameters import EngineParameters
+from flows.parameters import EngineArguments, EngineParameters
 from teacher.engines.process import load_engine
 
-engine = EngineParameters(name="echo").with_arguments({"--echo": ["threads=2", "loud=true"]})
+engine = EngineParameters(name="echo").with_arguments(EngineArguments(echo={"threads": 2, "loud": True}))
 print(engine.choose(), engine.settings(), load_engine("echo", "tiny", engine.options()))
 """
 HEAVY = "{'torch', 'vllm', 'transformers', 'httpx', 'numpy'}"

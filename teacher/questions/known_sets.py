@@ -1,4 +1,4 @@
-"""Which question sets there are, for `aspects store prune`."""
+"""The question sets whose answers a store keeps."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.cli.options import OptionInvalid
+from flows.option_values import OptionInvalid
 from storage.questions import load_questions
 from teacher.extraction.precomputed import PrecomputedAnswers, read_attributes, read_lavid, read_makd
 

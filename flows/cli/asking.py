@@ -1,0 +1,156 @@
+"""The commands that ask a teacher: `aspects extract` and `aspects run`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli import execution, options
+from flows.cli.boxes import refuse_boxes
+from flows.cli.markup import echo
+from flows.cli.model_options import with_models
+from flows.parameters import (
+    BoxParameters,
+    CommonSettings,
+    DetectionParameters,
+    EngineArguments,
+    ExtractionParameters,
+    ShardParameters,
+    StudentParameters,
+)
+
+if TYPE_CHECKING:
+    from student.core.results import Results
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: aspects extract -d data/scenes -q questions/scenes.yaml -s store --splits train,test")
+@with_models
+def extract(
+    asked: ShardParameters,
+    arguments: EngineArguments,
+    boxes: BoxParameters,
+    questions: options.Questions = None,
+    box_questions: options.BoxQuestions = None,
+    task: options.Task = "classification",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be asked and how long it takes; ask nothing.")
+    ] = False,
+) -> None:
+    """Ask the teacher every question about every image, and keep the answers as Parquet.
+
+    If it is stopped, the same command resumes: finished shards are kept. Where questions or images have changed, only
+    what is new is asked.
+    """
+    _check_store(asked.store)
+    asked = _with_arguments(asked, arguments)
+    if task == "detection":
+        detection = DetectionParameters(
+            **dict(asked),
+            questions=options.file_name(questions),
+            box_questions=options.file_name(box_questions),
+            boxes=boxes,
+            train=False,
+        )
+        _forecast_detection(detection) if dry_run else _detect(detection)
+        return
+    refuse_boxes(box_questions, boxes)
+    extraction = ExtractionParameters(**dict(asked), questions=options.required_questions(questions), train=False)
+    _forecast(extraction) if dry_run else _extract(extraction)
+
+
+@app.command(
+    epilog="Example: aspects run -d data/scenes -q questions/scenes.yaml --recipe small --seeds 0,1,2 --runs runs/demo"
+)
+@with_models
+def run(
+    asked: ShardParameters,
+    arguments: EngineArguments,
+    boxes: BoxParameters,
+    student: StudentParameters,
+    common: CommonSettings,
+    questions: options.Questions = None,
+    box_questions: options.BoxQuestions = None,
+    task: options.Task = "classification",
+) -> None:
+    """Ask the teacher, train students with and without its answers, and compare them.
+
+    It can be started again at any time: answers and finished students are kept.
+    """
+    from flows.cli.report import print_results
+
+    student = student.changed_by(common)
+    _check_store(asked.store)
+    asked = _with_arguments(asked, arguments)
+    if task == "detection":
+        results = _detect(
+            DetectionParameters(
+                **dict(asked),
+                questions=options.file_name(questions),
+                box_questions=options.file_name(box_questions),
+                boxes=boxes,
+                detector=student,
+            )
+        )
+    else:
+        refuse_boxes(box_questions, boxes)
+        questions_file = options.required_questions(questions)
+        results = _extract(ExtractionParameters(**dict(asked), questions=questions_file, student=student))
+    assert results is not None  # students were trained
+    print_results(results)
+
+
+def _with_arguments(asked: ShardParameters, arguments: EngineArguments) -> ShardParameters:
+    return asked.model_copy(update={"engine": asked.engine.with_arguments(arguments)})
+
+
+def _check_store(store: str) -> None:
+    """Raises StoreUnreachable and StorageUnavailable, before anything that takes seconds to import."""
+    from storage.filesystem import open_store
+
+    open_store(store)
+
+
+def _extract(asked: ExtractionParameters) -> Results | None:
+    from flows.work.extraction import check_inputs, extract_aspects
+    from flows.work.inputs import Inputs
+
+    if asked.train:
+        asked.student.config()
+    inputs = Inputs()
+    with execution.terminal().working("checking dataset and questions"):
+        check_inputs(inputs, asked, asked.questions)
+    return execution.carry_out(extract_aspects, inputs, asked).results
+
+
+def _detect(asked: DetectionParameters) -> Results | None:
+    from flows.work.detection import check_detection_inputs, detect_aspects, evaluation_split, student_for
+    from flows.work.inputs import Inputs
+
+    if asked.train:
+        student_for(asked.detector, asked.questions, asked.box_questions).detector_config()
+    inputs = Inputs()
+    with execution.terminal().working("checking dataset and questions"):
+        check_detection_inputs(inputs, asked)
+        if asked.train:
+            evaluation_split(inputs.boxed(asked.dataset))
+    _, results = execution.carry_out(detect_aspects, inputs, asked)
+    return results
+
+
+def _forecast(asked: ExtractionParameters) -> None:
+    from flows.work.extraction import forecast_about
+
+    for line in forecast_about(asked, asked.dataset.open(), asked.questions).lines():
+        echo(line)
+
+
+def _forecast_detection(asked: DetectionParameters) -> None:
+    from flows.work.detection import to_ask
+    from flows.work.extraction import forecast_about
+
+    for images, questions in to_ask(asked.dataset.open_detection(), asked).values():
+        for line in forecast_about(asked, images, questions).lines():
+            echo(line)

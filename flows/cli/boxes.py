@@ -1,0 +1,20 @@
+"""Options about boxes where there are none to ask about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.cli.model_options import flag_of
+from flows.option_values import OptionInvalid
+from flows.parameters import CROPPED_BOXES, BoxParameters
+
+NEEDS_DETECTION = "needs --task detection; add that, or leave it out"
+
+
+def refuse_boxes(box_questions: Path | None, boxes: BoxParameters, why: str = NEEDS_DETECTION) -> None:
+    """Raises OptionInvalid where options about boxes are given that would have no effect."""
+    if box_questions is not None:
+        raise OptionInvalid(f"--box-questions {why}")
+    for name, value in boxes:
+        if value != getattr(CROPPED_BOXES, name):
+            raise OptionInvalid(f"{flag_of(BoxParameters, name)} {why}")

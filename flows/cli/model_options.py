@@ -1,0 +1,174 @@
+"""Options of the command line, derived from the groups of parameters that a command takes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+
+from flows.option_values import assignments, words
+from storage.parameters import Only, Option, Parameters
+
+
+def with_models(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` an option for each field of the groups of parameters that it takes, e.g. `teacher:
+    TeacherParameters`; it is called with the groups made from them.
+
+    A group that may be None is left out unless its first field is given. `Only` says which fields are options.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    groups: dict[str, Group] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        if (group := Group.of(parameter.name, parameter.annotation)) is None:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+        else:
+            groups[parameter.name] = group
+            parameters += group.options()
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        made = {name: group.take(given) for name, group in groups.items()}
+        command(**given, **made)
+
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return run
+
+
+def flag_of(model: type[Parameters], field: str) -> str:
+    """The long name of a field's option."""
+    return _flags(field, _option_of(model.model_fields[field]))[0]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of parameters that a command takes; its options' Python names begin with `prefix`."""
+
+    prefix: str
+    model: type[Parameters]
+    optional: bool
+    only: Only | None
+
+    @classmethod
+    def of(cls, prefix: str, annotation: Any) -> Group | None:
+        """None for an annotation that is no group."""
+        extras: tuple[Any, ...] = ()
+        if get_origin(annotation) is Annotated:
+            annotation, *extras = get_args(annotation)  # type: ignore[assignment]
+        return cls._made(prefix, annotation, extras)
+
+    @classmethod
+    def _made(cls, prefix: str, annotation: Any, extras: Any) -> Group | None:
+        inner, optional = _without_none(annotation)
+        if not (isinstance(inner, type) and issubclass(inner, Parameters)):
+            return None
+        only = next((extra for extra in extras if isinstance(extra, Only)), None)
+        return cls(prefix=prefix, model=inner, optional=optional, only=only)
+
+    def options(self) -> Iterator[inspect.Parameter]:
+        for name, info in self._fields():
+            if (inner := self._inner(name, info)) is not None:
+                yield from inner.options()
+            else:
+                yield self._parameter(name, info)
+
+    def take(self, given: dict[str, Any]) -> Parameters | None:
+        """The group made of its options, which are removed from `given`. Raises ValidationError and OptionInvalid."""
+        values: dict[str, Any] = {}
+        for name, info in self._fields():
+            if (inner := self._inner(name, info)) is not None:
+                value = inner.take(given)
+            else:
+                value = given.pop(self._key(name))
+                value = None if value is None else _read(value, info, _flags(name, _option_of(info))[0])
+            if value is not None:
+                values[name] = value
+        if self.optional and not any(info.is_required() and name in values for name, info in self._fields()):
+            return None
+        return self.model(**values)
+
+    def _fields(self) -> Iterator[tuple[str, FieldInfo]]:
+        """Those that are options: a class's own before those of its bases."""
+        own = inspect.get_annotations(self.model)
+        for name in sorted(self.model.model_fields, key=lambda name: name not in own):
+            info = self.model.model_fields[name]
+            if not _option_of(info).hidden and (self.only is None or name in self.only.fields):
+                yield name, info
+
+    def _inner(self, name: str, info: FieldInfo) -> Group | None:
+        return self._made(self._key(name), info.annotation, info.metadata)
+
+    def _key(self, name: str) -> str:
+        return f"{self.prefix}_{name}"
+
+    def _parameter(self, name: str, info: FieldInfo) -> inspect.Parameter:
+        option = _option_of(info)
+        help = (self.only.help if self.only else {}).get(name, info.description)
+        made = typer.Option(
+            *_flags(name, option),
+            help=help,
+            metavar=option.metavar,
+            rich_help_panel=option.panel or self.model.panel,
+            **_limits(info),
+        )
+        annotation, default = _shown(info, option)
+        if info.is_required() and not self.optional:
+            default = inspect.Parameter.empty
+        elif info.is_required():
+            annotation, default = annotation | None, None
+        kind = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Parameter(self._key(name), kind, default=default, annotation=Annotated[annotation, made])
+
+
+def _option_of(info: FieldInfo) -> Option:
+    return next((extra for extra in info.metadata if isinstance(extra, Option)), Option())
+
+
+def _flags(name: str, option: Option) -> tuple[str, ...]:
+    return option.flags or (f"--{name.replace('_', '-')}",)
+
+
+def _without_none(annotation: Any) -> tuple[Any, bool]:
+    """A type, and whether None may stand in its place."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        inner = [part for part in get_args(annotation) if part is not type(None)]
+        return (inner[0] if len(inner) == 1 else annotation), True
+    return annotation, False
+
+
+def _shown(info: FieldInfo, option: Option) -> tuple[Any, Any]:
+    """The type of the option on the command line, and its default there."""
+    inner, optional = _without_none(info.annotation)
+    default = None if info.is_required() else info.get_default(call_default_factory=True)
+    if get_origin(inner) is dict or option.repeatable:
+        return list[str] | None, None
+    if get_origin(inner) is list:
+        return (str | None if optional else str), default and ",".join(map(str, default))
+    return (inner | None if optional and get_origin(inner) is not Literal else info.annotation), default
+
+
+def _read(value: Any, info: FieldInfo, flag: str) -> Any:
+    """The field's value from the option's; None where nothing was given."""
+    option = _option_of(info)
+    inner, _ = _without_none(info.annotation)
+    if option.read is not None:
+        return option.read(value)
+    if get_origin(inner) is dict:
+        return assignments(flag, value) or None
+    if get_origin(inner) is list and not option.repeatable:
+        return words(value)
+    return value
+
+
+def _limits(info: FieldInfo) -> Mapping[str, Any]:
+    """The smallest and the largest number that a field takes; pydantic refuses a limit that is itself excluded."""
+    sides = {"ge": "min", "gt": "min", "le": "max", "lt": "max"}
+    return {
+        side: getattr(limit, kind) for limit in info.metadata for kind, side in sides.items() if hasattr(limit, kind)
+    }

@@ -1,0 +1,97 @@
+"""What flows that ask a teacher are started with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from flows.option_values import split_names
+from flows.parameters.dataset import BoxParameters, DatasetParameters
+from flows.parameters.student import StudentParameters
+from flows.parameters.teacher import EngineParameters, TeacherParameters
+from storage.parameters import Option, Parameters
+from teacher.extraction import SHARD_SIZE
+
+MOST_IMAGES = 10_000_000  # of an audit's sample
+
+
+class FlowParameters(Parameters):
+    """All parameters of a flow: each field is a parameter of its own on Prefect's pages."""
+
+
+class StoreParameters(FlowParameters):
+    """Where answers are kept."""
+
+    store: Annotated[
+        str,
+        # An empty name is refused by the store itself, which says what to write.
+        Field(min_length=0, description="Folder of the answers, or s3://bucket/path."),
+        Option(flags=("--store", "-s")),
+    ] = "store"
+
+
+class AskingParameters(StoreParameters):
+    """Which images are asked about, and by which teacher."""
+
+    dataset: DatasetParameters
+    splits: Annotated[
+        list[str],
+        Field(min_length=1, description="Splits to ask about, separated by commas."),
+        Option(read=split_names),
+    ] = Field(default=["train"])
+    teacher: TeacherParameters = TeacherParameters()
+    engine: EngineParameters = EngineParameters()
+
+
+class ShardParameters(AskingParameters):
+    """How answers about a whole dataset are written."""
+
+    shard_size: Annotated[
+        int,
+        Field(ge=1, le=1_000_000, description="Images in one Parquet file; a killed run may lose two files' answers."),
+    ] = SHARD_SIZE
+    verify: Annotated[
+        bool,
+        Field(description="Read every image to find changes, also where size and modification time are as before."),
+    ] = False
+
+
+class ExtractionParameters(ShardParameters):
+    """Of `extract-aspects`. `questions` is a YAML file, or the name of a bundled set."""
+
+    questions: str
+    train: bool = True
+    student: StudentParameters = StudentParameters()
+
+
+class DetectionParameters(ShardParameters):
+    """Of `detect-aspects`. `questions` are asked about whole images, `box_questions` about each box: YAML files, at
+    least one of them."""
+
+    questions: str | None = None
+    box_questions: str | None = None
+    boxes: BoxParameters = BoxParameters()
+    train: bool = True
+    detector: StudentParameters = StudentParameters()
+
+
+class SampleParameters(Parameters):
+    """How many images an audit looks at."""
+
+    images: Annotated[
+        int,
+        Field(ge=1, le=MOST_IMAGES, description="Images of the sample; all where the store has all answers."),
+    ] = 200
+    probed: Annotated[
+        int,
+        Field(ge=1, le=MOST_IMAGES, description="Of them, asked in other words, negated and mirrored."),
+    ] = 64
+
+
+class AuditParameters(AskingParameters, SampleParameters):
+    """Of `audit-questions`. `truth` is a Parquet or CSV table of right answers: image_id, and a column for each
+    question whose right answers are known."""
+
+    questions: str
+    truth: str | None = None
