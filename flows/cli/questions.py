@@ -60,7 +60,7 @@ def generate(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     photos: Annotated[
         list[Path] | None,
-        typer.Option("--photo", help="Photo to show to the model; repeatable.", rich_help_panel=PROMPTED),
+        typer.Option("--photo", help="Image to show to the model; repeatable.", rich_help_panel=PROMPTED),
     ] = None,
     prompt: Annotated[
         Path | None, typer.Option(help="File with a prompt of your own.", rich_help_panel=PROMPTED)

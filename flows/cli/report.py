@@ -48,7 +48,7 @@ USES_NOTE = (
     "it (below 0: it does harm)."
 )
 AUDIT_NOTE = (
-    "yes: mean p(yes); decided: how far the photo decides the answer; bits: what it says about the class beyond "
+    "yes: mean p(yes); decided: how far the image decides the answer; bits: what it says about the class beyond "
     "chance, alone or added to another question. The files have all that was measured."
 )
 WIDE = 130  # columns of a terminal
@@ -153,7 +153,7 @@ def print_audit(audit: Audit) -> None:
     """Every question that is not to be kept, with the reason; and the best of the others."""
     console = Console()
     counts = ", ".join(f"{count} {verdict}" for verdict, count in audit.verdicts.items())
-    title = f"{len(audit.questions)} questions on {audit.images} photos of {audit.dataset}: {counts}"
+    title = f"{len(audit.questions)} questions on {audit.images} images of {audit.dataset}: {counts}"
     table = TextTable(title)
     for column in ("question", "verdict", "yes", "decided", "bits"):
         table.column(column, number=column not in ("question", "verdict"))

@@ -1,4 +1,4 @@
-"""How good is each question, measured on a sample of photos."""
+"""How good is each question, measured on a sample of images."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def audit_questions(host: Host, asked: AuditParameters) -> AuditSummary:
 
 def ask_probes(
     host: Host,
-    photos: ImageDataset,
+    dataset: ImageDataset,
     sample: Sequence[ImageRecord],
     some: Sequence[ImageRecord],
     asked: QuestionSet,
@@ -95,9 +95,9 @@ def ask_probes(
     """Answers about the sample, about some of it to the probing questions, about their variants, and how many of all
     had to be asked for. They are kept in the store's audits. Raises DirectoryBusy where another run asks there."""
     datasets: list[tuple[ImageDataset, QuestionSet]] = [
-        (Sample(dataset=photos, records=sample), asked),
-        (Sample(dataset=photos, records=some), probing_questions(asked)),
-        (PictureVariants(dataset=photos, originals=some), asked),
+        (Sample(dataset=dataset, records=sample), asked),
+        (Sample(dataset=dataset, records=some), probing_questions(asked)),
+        (PictureVariants(dataset=dataset, originals=some), asked),
     ]
     with lease(*(directory_of(each, questions, teacher, audits_of(store)) for each, questions in datasets)):
         with host.reporter.working("comparing the sample with the store"):

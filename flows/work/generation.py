@@ -49,7 +49,7 @@ class BriefParameters(Parameters):
 
     dataset: DatasetParameters | None = None
     classes: str | None = Field(default=None, description="text file with a class name in each line")
-    photos: list[str] = Field(default_factory=list, description="files of photos to show to the model")
+    photos: list[str] = Field(default_factory=list, description="image files to show to the model")
     count: int = Field(default=sum(SHARES.values()), ge=1)
     shares: dict[str, PositiveInt] = Field(default=SHARES, min_length=1, description="of the groups in the questions")
     prompt: str | None = Field(default=None, description="file with a prompt instead of the project's own")
@@ -58,7 +58,7 @@ class BriefParameters(Parameters):
     seed: int = Field(default=0, ge=0)
 
     def load(self, max_pixels: int | None = None) -> Brief:
-        """Read what is named here, photos scaled down to `max_pixels`. Raises BriefInvalid, PromptInvalid,
+        """Read what is named here, images scaled down to `max_pixels`. Raises BriefInvalid, PromptInvalid,
         DatasetInvalid."""
         return Brief(
             classes=self.class_names(),
@@ -134,7 +134,7 @@ def generate_questions(
             reporter.say(f"{len(draft.found)} questions were found; started again, the same command goes on with them")
         raise
     if asked.photos and not generated.saw_photos:
-        reporter.say("the model takes no photos; it was asked without")
+        reporter.say("the model takes no images; it was asked without")
     note = _note(generated, asked)
     if generated.questions:
         heading = f"Written by {resolved.config.model} about {len(asked.classes)} classes.\n{note}"
@@ -185,9 +185,9 @@ def _read_photo(path: Path, max_pixels: int | None) -> Image.Image:
     try:
         return shrink(decode_image(read_image_file(path)), max_pixels)
     except OSError as error:
-        raise BriefInvalid(f"cannot read photo {path}: {error.strerror}") from error
+        raise BriefInvalid(f"cannot read image {path}: {error.strerror}") from error
     except ImageUnreadable as error:
-        raise BriefInvalid(f"photo {path} cannot be shown to a model ({error}); leave it out") from error
+        raise BriefInvalid(f"image {path} cannot be shown to a model ({error}); leave it out") from error
 
 
 def _note(generated: Generated, brief: Brief) -> str:

@@ -46,7 +46,7 @@ class AnswerTokenMissing(TeacherInvalid):
 
 
 class ChatTemplateMissing(TeacherInvalid):
-    """The model comes without a chat template, so nobody knows how to put a question to it."""
+    """The model has no chat template, so no question can be rendered for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class TeacherConfig:
 
     `model` is a folder or a Hugging Face model name, `revision` its branch, tag or commit. `prompt` is the user's
     message with `{question}` in it; the image always comes before it. `yes_words` and `no_words` count in every
-    spelling (case, leading space) that the tokenizer has as a single token. Photos with more than `max_pixels` pixels
+    spelling (case, leading space) that the tokenizer has as a single token. Images with more than `max_pixels` pixels
     are scaled down first; None leaves that to the model's own processor, for which `processor` has settings, e.g.
     {"max_patches": 1} for one tile of InternVL. `quantization` is what vLLM makes of the weights: fp8, ...
     """

@@ -1,7 +1,7 @@
 """Teachers by short name, with settings that suit their family. Any other model works with the defaults.
 
 The prompt's form is not among the settings: it comes from each model's own chat template. What is set here makes a
-photo 1,000 to 1,500 tokens in any family, since tokens are time.
+image 1,000 to 1,500 tokens in any family, since tokens are time.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from teacher.engines.config import TINY_MODEL, TeacherConfig, tiny_teacher
 
 # A token for 28 x 28 or 32 x 32 pixels: 1,337 or 1,024 at a megapixel.
 QWEN: Mapping[str, Any] = {"max_pixels": 1_048_576}
-# 256 tokens for each tile of 448 x 448; the number of tiles follows the photo's shape, up to 12 unless told otherwise,
+# 256 tokens for each tile of 448 x 448; the number of tiles follows the image's shape, up to 12 unless told otherwise,
 # and several get a thumbnail besides.
 INTERNVL: Mapping[str, Any] = {"max_pixels": 1_048_576, "processor": {"max_patches": 4}}
-# 729 tokens for each tile of 384 x 384, as many as the photo covers, and for the whole of it.
+# 729 tokens for each tile of 384 x 384, as many as the image covers, and for the whole of it.
 LLAVA: Mapping[str, Any] = {"max_pixels": 384 * 384}
-# 64 tokens for each tile of 512 x 512, 16 at most, and for the whole photo.
+# 64 tokens for each tile of 512 x 512, 16 at most, and for the whole image.
 SMOLVLM: Mapping[str, Any] = {"max_pixels": 1_048_576}
 
 TINY = "tiny"  # the bundled one

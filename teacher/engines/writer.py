@@ -1,4 +1,4 @@
-"""What every language model does that writes: a prompt and perhaps photos in, an answer by a JSON schema out."""
+"""What every language model does that writes: a prompt and perhaps images in, an answer by a JSON schema out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WritingRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenReply:
-    """An answer. `cut` says that its length ended it, `saw_photos` that the model was shown the photos."""
+    """An answer. `cut` says that its length ended it, `saw_photos` that the model was shown the images."""
 
     text: str
     cut: bool = False
@@ -38,6 +38,6 @@ class Writer(LoadedModel, Protocol):
     """A loaded language model."""
 
     def write(self, request: WritingRequest) -> WrittenReply:
-        """The model's answer; photos are left out where it takes none. Raises TeacherInvalid for a request that the
+        """The model's answer; images are left out where it takes none. Raises TeacherInvalid for a request that the
         model cannot take."""
         ...

@@ -1,7 +1,7 @@
-"""How good is each question? Measured on a sample of photos, with a verdict and its reason.
+"""How good is each question? Measured on a sample of images, with a verdict and its reason.
 
 An audit needs no label but the class: whether a teacher can answer a question shows in how sure its answers are, in
-what becomes of them when the question is reworded, negated or the photo mirrored, and in what it says about no photo.
+what becomes of them when the question is reworded, negated or the image mirrored, and in what it says about no image.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Verdict = Literal["keep", "label leak", "unanswerable", "biased to yes", "biased
 # A question is given up where it is worse than one of these. Measured on the rendered scenes: answerable questions lie
 # well on the other side (docs/experiments.md).
 LEAST_ANSWERED = 0.5  # probability of yes and no together
-LEAST_DECIDED = 0.2  # share of the answers' entropy that the photo decides
+LEAST_DECIDED = 0.2  # share of the answers' entropy that the image decides
 MOST_CHANGED = 0.25  # mean difference in p(yes) between two ways of asking the same
 MOST_ONE_SIDED = 0.95  # mean p(yes) or p(no), where the answers say nothing about the class
 MOST_ALIKE = 0.95  # correlation of two questions' p(yes)
@@ -42,8 +42,8 @@ class AuditImpossible(InputInvalid):
 
 @dataclass(frozen=True, kw_only=True)
 class Probes:
-    """What a teacher says about S photos: p(yes) [S, Q] as asked, in other words, negated (NaN where a question has no
-    negation) and about the mirrored photos; and [Q] about a blank picture."""
+    """What a teacher says about S images: p(yes) [S, Q] as asked, in other words, negated (NaN where a question has no
+    negation) and about the mirrored images; and [Q] about a blank image."""
 
     p_yes: NDArray[np.float32]
     rephrased: NDArray[np.float32]
@@ -53,7 +53,7 @@ class Probes:
 
     @classmethod
     def of(cls, plain: Answers, probing: Answers, variants: Answers) -> Probes:
-        """From the answers of a sample, of the same to `probing_questions`, and of `PictureVariants`. Photos without
+        """From the answers of a sample, of the same to `probing_questions`, and of `PictureVariants`. Images without
         an answer are left out. Raises AuditImpossible where that leaves none."""
         row_of = {image_id: row for row, image_id in enumerate(plain.image_ids)}
         probed = {image_id: row for row, image_id in enumerate(probing.image_ids)}
@@ -68,7 +68,7 @@ class Probes:
             and variants.errors[varied[MIRRORED + image_id]] is None
         ]
         if not answered:
-            raise AuditImpossible("no photo of the sample has answers; see the column 'error', or take another sample")
+            raise AuditImpossible("no image of the sample has answers; see the column 'error', or take another sample")
         rows = [probed[image_id] for image_id in answered]
         keys = plain.questions.keys
         p_probed = dict(zip(probing.questions.keys, probing.p_yes[rows].T, strict=True))
@@ -84,14 +84,14 @@ class Probes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionAudit:
-    """What was measured about one question. Where nothing is said, numbers are means over the photos.
+    """What was measured about one question. Where nothing is said, numbers are means over the images.
 
     `answered`: probability of yes and no together. `yes`, `variance`: mean and variance of p(yes). `decided`: how far
-    the photo decides the answer (`image_information`). `information`: bits about the class beyond chance, alone, and
+    the image decides the answer (`image_information`). `information`: bits about the class beyond chance, alone, and
     `with_partner` what it adds to the question `partner`. `redundancy`: the highest correlation of p(yes) with another
     question, `nearest`. `negation_agreement`: 1 - |p(yes) + p(yes to the negation) - 1|, None without a negation.
     `rephrasing_change`, `mirroring_change`: |difference in p(yes)|. `blank_distance`: |difference in p(yes)| to a blank
-    picture. `auroc`, `ece`: against the truth, None where that is not known.
+    image. `auroc`, `ece`: against the truth, None where that is not known.
     """
 
     key: str
@@ -118,7 +118,7 @@ class QuestionAudit:
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """A question set, known by its `fingerprint`, measured on `images` photos, `probed` of them in every way.
+    """A question set, known by its `fingerprint`, measured on `images` images, `probed` of them in every way.
     `effective_rank` is how many independent directions the answers have."""
 
     dataset: str
@@ -173,11 +173,11 @@ def audit(
 ) -> Audit:
     """Measure every question of `answers`. `truth` holds, for question keys, the right answer by image id.
 
-    Raises AuditImpossible where no photo has answers.
+    Raises AuditImpossible where no image has answers.
     """
     answered = [row for row, error in enumerate(answers.errors) if error is None]
     if not answered:
-        raise AuditImpossible("no photo has answers; ask the teacher first, or take another sample")
+        raise AuditImpossible("no image has answers; ask the teacher first, or take another sample")
     p_yes = answers.p_yes[answered]
     labels = [answers.label_names[row] for row in answered]
     measured = _measure(answers, answered, probes)
@@ -250,7 +250,7 @@ def _judge(
         said = "yes" if facts.yes > 0.5 else "no"
         return f"biased to {said}", f"p({said}) is {max(facts.yes, 1 - facts.yes):.1%} on average"  # type: ignore[return-value]
     if facts.decided < LEAST_DECIDED and max(facts.yes, 1 - facts.yes) <= MOST_ONE_SIDED:
-        return "unanswerable", f"the photo decides {facts.decided:.0%} of the answer"
+        return "unanswerable", f"the image decides {facts.decided:.0%} of the answer"
     if facts.rephrasing_change > MOST_CHANGED:
         return "unanswerable", f"other words change p(yes) by {facts.rephrasing_change:.2f}"
     if facts.negation_agreement is not None and facts.negation_agreement < 1 - MOST_CHANGED:
@@ -285,7 +285,7 @@ def _nearest(p_yes: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[n
 def _score(
     answers: Answers, answered: Sequence[int], key: str, right: Mapping[str, bool] | None
 ) -> tuple[float | None, float | None]:
-    """AUROC (None where all right answers are the same) and expected calibration error over the photos whose right
+    """AUROC (None where all right answers are the same) and expected calibration error over the images whose right
     answer is known."""
     known = [row for row in answered if right is not None and answers.image_ids[row] in right]
     if right is None or not known:

@@ -73,7 +73,7 @@ class Brief:
 class Generated:
     """The questions, ordered by group, and what was rejected, in the order written.
 
-    `missing` has the groups that are not complete. `saw_photos` says that the model was shown the photos.
+    `missing` has the groups that are not complete. `saw_photos` says that the model was shown the images.
     """
 
     questions: Sequence[AspectQuestion]

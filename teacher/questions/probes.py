@@ -1,4 +1,4 @@
-"""What an audit asks besides the questions themselves: their opposites, other words, mirrored photos, and no photo.
+"""What an audit asks besides the questions themselves: their opposites, other words, mirrored images, and no image.
 
 Everything here is an ordinary dataset or question set, so that the store keeps what was asked, and a second audit asks
 only what is new.
@@ -25,7 +25,7 @@ GREY = (128, 128, 128)
 
 @dataclass(frozen=True, kw_only=True)
 class PictureVariants:
-    """Each of `records` of a dataset mirrored, and one blank picture of their size, as a dataset of its own."""
+    """Each of `records` of a dataset mirrored, and one blank image of their size, as a dataset of its own."""
 
     dataset: ImageDataset
     originals: Sequence[ImageRecord]

@@ -22,7 +22,7 @@ SHARE_AT_ONCE = 0.1  # of a large set, given up between two judgements of all th
 def select_questions(
     p_yes: NDArray[np.floating], label_names: Sequence[str], count: int, *, seed: int = 0
 ) -> list[int]:
-    """Columns of the `count` questions to keep, in their order; `p_yes` is [I, Q] without gaps, and the photos' classes
+    """Columns of the `count` questions to keep, in their order; `p_yes` is [I, Q] without gaps, and the images' classes
     are `label_names`. All columns where there are no more than `count`.
 
     Greedy backward elimination (Guyon and Elisseeff, JMLR 2003, section 4.2) by `leave_one_out_error`.
@@ -42,7 +42,7 @@ def select_questions(
 
 
 def leave_one_out_error(products: NDArray[np.float64], questions: int, labels: NDArray[np.int64]) -> float:
-    """Mean squared error of the classes' one-hot labels [I, C] where each photo is predicted from all the others.
+    """Mean squared error of the classes' one-hot labels [I, C] where each image is predicted from all the others.
 
     Kernel ridge regression with the kernel (1 + x.y / Q)^2 of the answers x, y in -1 .. 1, which knows every pair of
     answers; `products` are x.y [I, I] over `questions` answers. The error has a closed form (Rifkin and Lippert, "Notes

@@ -28,7 +28,7 @@ MAX_LENGTH = 512
 
 ANSWERS = ("Yes", "No")
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<IMG_CONTEXT>", "<img>", "</img>", "<video>")
-# The system line makes the part that all questions of a picture share longer than 32 tokens, vLLM's smallest block on
+# The system line makes the part that all questions of an image share longer than 32 tokens, vLLM's smallest block on
 # a CPU: only whole blocks are cached.
 SYSTEM = "You look at a picture and answer a question about it."
 CHAT_TEMPLATE = (
@@ -76,7 +76,7 @@ def build_tokenizer(sentences: Iterable[str], *, vocab_size: int = 1024) -> PreT
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> InternVLProcessor:
-    """Any photo becomes one tile of 64x64; the message format is Hugging Face's, image before text."""
+    """Any image becomes one tile of 64x64; the message format is Hugging Face's, image before text."""
     mean, std = MEAN_STD
     size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
     images = GotOcr2ImageProcessor(

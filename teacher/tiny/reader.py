@@ -1,7 +1,7 @@
-"""Many questions about one picture in one pass of the language model, which runs over the shared prompt only once.
+"""Many questions about one image in one pass of the language model, which runs over the shared prompt only once.
 
 The same arithmetic as transformers' own forward pass on each prompt by itself (tests compare them), several times
-faster for short questions. Shapes: B pictures, K questions each, S shared tokens, L tokens of a question, D features.
+faster for short questions. Shapes: B images, K questions each, S shared tokens, L tokens of a question, D features.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MASKED = -1e4
 class Prompts:
     """Token ids of what comes before the question, and of P phrases with the rest of the prompt after them."""
 
-    prefix: Tensor  # [S]; the picture's tokens are among them
+    prefix: Tensor  # [S]; the image's tokens are among them
     blocks: Tensor  # [P, L], padded on the right
     last: Tensor  # [P], the position whose next token is the answer
     keys: Tensor  # [P], which question
@@ -33,7 +33,7 @@ class Prompts:
 
 
 def see(model: InternVLForConditionalGeneration, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Features of the class token and all patches [B, 65, V], and the picture's tokens for the language model."""
+    """Features of the class token and all patches [B, 65, V], and the image's tokens for the language model."""
     output = model.model.get_image_features(pixel_values=images, vision_feature_layer=-1)
     return output.last_hidden_state, output.pooler_output
 
@@ -41,9 +41,9 @@ def see(model: InternVLForConditionalGeneration, images: Tensor) -> tuple[Tensor
 def answer_logits(
     model: InternVLForConditionalGeneration, tokens: Tensor, prompts: Prompts, asked: Tensor, *, compiled: bool = False
 ) -> Tensor:
-    """Logits of the first answer token [B, K, vocabulary] for phrases `asked` [B, K] about each picture.
+    """Logits of the first answer token [B, K, vocabulary] for phrases `asked` [B, K] about each image.
 
-    `tokens` [B, 16, D] are the pictures as the language model sees them.
+    `tokens` [B, 16, D] are the images as the language model sees them.
     """
     language_model = model.model.language_model
     embed = model.get_input_embeddings()
@@ -78,7 +78,7 @@ def _layer_forward(layer: Any, shared: Tensor, own: Tensor, cosine: Tensor, sine
     shared_seen = (weights @ value).transpose(1, 2).reshape(batch, start, -1)
 
     own_query, own_key, own_value = _attention_inputs(layer, own, cosine[start:], sine[start:])
-    # [B*K, H, L, .] <-> [B, H, K*L, .]: all questions of a picture meet its keys in one product.
+    # [B*K, H, L, .] <-> [B, H, K*L, .]: all questions of an image meet its keys in one product.
     gathered = own_query.view(batch, count, heads, length, size).transpose(1, 2).reshape(batch, heads, -1, size)
     to_shared = (gathered @ key.transpose(-1, -2)).view(batch, heads, count, length, start)
     to_shared = to_shared.transpose(1, 2).reshape(rows, heads, length, start)

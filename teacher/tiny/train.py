@@ -1,8 +1,8 @@
 """Train the tiny teacher from nothing: `python -m teacher.tiny.train --seed 0`.
 
-1. Seeing: the vision tower learns what lies under each patch, and its tokens what is true of the whole picture.
+1. Seeing: the vision tower learns what lies under each patch, and its tokens what is true of the whole image.
 2. Reading: the tower stays as it is and its features are kept, so that all effort goes into the language model, which
-   learns to answer: many questions about each picture, cross-entropy on the first answer token.
+   learns to answer: many questions about each image, cross-entropy on the first answer token.
 
 Then the weights are rounded to what is stored, and the stored model is examined on scenes that it has not seen.
 """
@@ -218,7 +218,7 @@ def _pools(prompts: Prompts) -> list[tuple[int, np.ndarray]]:
 
 @torch.no_grad()
 def keep_features(model: InternVLForConditionalGeneration, pixels: np.ndarray) -> Tensor:
-    """bfloat16 [N, 16, 4V]: what the projector makes tokens of, for every picture; 25 kB each."""
+    """bfloat16 [N, 16, 4V]: what the projector makes tokens of, for every image; 25 kB each."""
     kept = []
     for start in range(0, len(pixels), 256):
         with torch.autocast("cpu", torch.bfloat16):
@@ -270,7 +270,7 @@ def _log(stage: str, step: int, steps: int, started: float, **losses: Tensor) ->
 
 @torch.no_grad()
 def p_yes(model: InternVLForConditionalGeneration, pixels: np.ndarray, prompts: Prompts) -> np.ndarray:
-    """[N, P] float32: the probability of Yes against No, for every picture and every phrase of `prompts`."""
+    """[N, P] float32: the probability of Yes against No, for every image and every phrase of `prompts`."""
     yes, no = model_answers(model)
     asked = torch.arange(len(prompts.keys))
     found = []
@@ -292,7 +292,7 @@ def auroc(scores: np.ndarray, truth: np.ndarray) -> float:
 def examine(
     model: InternVLForConditionalGeneration, prompts: Prompts, world: World, keys: tuple[str, ...]
 ) -> dict[str, Any]:
-    """AUROC, accuracy and expected calibration error (10 equal bins) on `world`, and AUROC on a blank picture."""
+    """AUROC, accuracy and expected calibration error (10 equal bins) on `world`, and AUROC on a blank image."""
     p = p_yes(model, world.pixels, prompts)
     per_question = {key: round(auroc(p[:, i], world.truth[:, i]), 4) for i, key in enumerate(keys)}
     blank = p_yes(model, np.full_like(world.pixels[:1], 128), prompts).repeat(len(p), axis=0)

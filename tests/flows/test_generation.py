@@ -137,7 +137,7 @@ def test_a_prompt_of_ones_own_and_photos_that_are_not_taken(
         *["--base-url", server.url, "-t", "writer", "--prompt", "mine.txt", "--group", "furry=1"],
     )
     assert outcome.code == 0, outcome.err
-    assert "the model takes no photos; it was asked without" in outcome.err
+    assert "the model takes no images; it was asked without" in outcome.err
     assert prompt_of(server.requests[-1]) == "3 furry red fox, bobcat (none)"
 
 
@@ -191,7 +191,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["-d", ".", "--classes", "classes.txt"], "give a dataset (-d) or a file"),
     (["--classes", "none.txt"], "cannot read class names from none.txt: No such file"),
     (["--classes", "empty.txt"], "empty.txt names no class"),
-    (["--classes", "classes.txt", "--photo", "none.png"], "cannot read photo none.png"),
+    (["--classes", "classes.txt", "--photo", "none.png"], "cannot read image none.png"),
     (
         ["--classes", "classes.txt", "--photo", "empty.txt"],
         "photo empty.txt cannot be shown to a model (file is empty)",

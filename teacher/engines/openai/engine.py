@@ -37,8 +37,8 @@ class OpenAIEngine:
     bound. `usage.bounded` counts the answers with such a value; where neither is listed, both values are the bound,
     and the answer says nothing.
 
-    Loading asks one question about a grey picture, so that an address, key, model or setting that is wrong shows before
-    any photo is sent. Raises TeacherInvalid for those, and TeacherUnreachable, here and in `answer`, where requests
+    Loading asks one question about a grey image, so that an address, key, model or setting that is wrong shows before
+    any image is sent. Raises TeacherInvalid for those, and TeacherUnreachable, here and in `answer`, where requests
     still fail for reasons that pass (rate limit, failure, silence) after `options.max_retries` more attempts.
     """
 
@@ -160,7 +160,7 @@ class OpenAIEngine:
             )
 
     async def _ask_sample(self) -> ChatReply:
-        """Ask about the grey picture, and find out how the server calls the length limit."""
+        """Ask about the grey image, and find out how the server calls the length limit."""
         try:
             return await self._ask(self._sample, SAMPLE_QUESTION, first=True)
         except RequestRefused as refusal:

@@ -12,11 +12,11 @@ from teacher.engines.writer import TEMPERATURE, WritingRequest, WrittenReply
 
 # Left free, a model that is at a loss writes blanks until its answer is full.
 COMPACT = {"backend": "xgrammar", "disable_any_whitespace": True}
-LONGEST = 12288  # tokens: a thousand class names, a few photos of a megapixel and the answer
+LONGEST = 12288  # tokens: a thousand class names, a few images of a megapixel and the answer
 
 
 class VllmWriter:
-    """Follows `Writer`; `photos` is the largest number of photos that a request will have."""
+    """Follows `Writer`; `photos` is the largest number of images that a request will have."""
 
     calls_at_once = 1
     slow_because: str | None = None

@@ -143,7 +143,7 @@ def test_probes_are_joined_by_photo_and_those_without_answers_left_out() -> None
     for name, expected in (("p_yes", [0.3, 0.1]), ("rephrased", [0.31, 0.11]), ("mirrored", [0.32, 0.12])):
         np.testing.assert_allclose(getattr(probes, name)[:, 0], expected, atol=1e-5)
     assert probes.blank == pytest.approx([0.9], abs=1e-5)
-    with pytest.raises(AuditImpossible, match="no photo of the sample has answers"):
+    with pytest.raises(AuditImpossible, match="no image of the sample has answers"):
         Probes.of(plain, probing, Answers(**{**vars(varied), "errors": ("damaged",) * 4}))
 
 
