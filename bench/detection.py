@@ -34,7 +34,8 @@ from student.core.results import Results
 from student.detection.config import DetectorConfig, detection_recipe
 from student.detection.examples import DetectionAnswers
 from student.detection.experiment import DetectorGrid, run_detection_experiment
-from teacher.engines.config import EngineOptions, resolve, tiny_teacher
+from teacher.engines.config import resolve, tiny_teacher
+from teacher.engines.options import EngineOptions
 from teacher.extraction.extract import Extraction, plan_extraction
 from teacher.extraction.finish import finish_directory
 from teacher.extraction.processes import WorkerProcess, readers_of

@@ -40,7 +40,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from bench.random_models import IMAGE_TOKENS, build_random_model
 from storage.questions import load_questions
-from teacher.engines.config import Dtype, EngineOptions, ResolvedTeacher, TeacherConfig, resolve
+from teacher.engines.config import Dtype, ResolvedTeacher, TeacherConfig, resolve
+from teacher.engines.options import EngineOptions
 from teacher.engines.process import EngineProcess
 from teacher.engines.prompt import find_answer_tokens, render_prompt
 

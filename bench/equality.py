@@ -23,7 +23,8 @@ from storage.datasets.scenes.drawing import render
 from storage.datasets.scenes.scene import sample_scene
 from storage.images.decode import decode_image
 from storage.questions import load_questions
-from teacher.engines.config import EngineOptions, TeacherConfig, resolve, tiny_teacher
+from teacher.engines.config import TeacherConfig, resolve, tiny_teacher
+from teacher.engines.options import EngineOptions
 from teacher.engines.process import EngineProcess
 
 PROJECT = Path(__file__).parents[1]

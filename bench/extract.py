@@ -25,7 +25,8 @@ from storage.datasets import image_folder
 from storage.datasets.base import ImageDataset
 from storage.images.decode import decode_image
 from storage.questions import load_questions
-from teacher.engines.config import EngineOptions, resolve, tiny_teacher
+from teacher.engines.config import resolve, tiny_teacher
+from teacher.engines.options import EngineOptions
 from teacher.engines.process import EngineProcess
 from teacher.engines.registry import engines
 

@@ -13,9 +13,7 @@ from flows.parameters.dataset import DatasetParameters
 from storage.parameters import HIDDEN, Option, Parameters
 from teacher.engines.config import (
     LARGEST_IMAGE,
-    SERVER,
     Dtype,
-    EngineOptions,
     ResolvedTeacher,
     TeacherConfig,
     TeacherInvalid,
@@ -23,6 +21,7 @@ from teacher.engines.config import (
     resolve,
     resolve_served,
 )
+from teacher.engines.options import SERVER, EngineOptions
 from teacher.engines.presets import PRESETS, TINY
 from teacher.engines.registry import Engine, engines, find_engine
 

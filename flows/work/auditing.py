@@ -28,7 +28,7 @@ from teacher.extraction.finish import finish_plan
 from teacher.extraction.jobs import Extraction
 from teacher.extraction.plan import directory_of, plan_extraction
 from teacher.questions.audit import Audit, Probes, audit
-from teacher.questions.probes import PictureVariants, Sample, choose_sample, probing_questions
+from teacher.questions.probes import ImageVariants, Sample, choose_sample, probing_questions
 
 SHARD_SIZE = 64
 
@@ -97,7 +97,7 @@ def ask_probes(
     datasets: list[tuple[ImageDataset, QuestionSet]] = [
         (Sample(dataset=dataset, records=sample), asked),
         (Sample(dataset=dataset, records=some), probing_questions(asked)),
-        (PictureVariants(dataset=dataset, originals=some), asked),
+        (ImageVariants(dataset=dataset, originals=some), asked),
     ]
     with lease(*(directory_of(each, questions, teacher, audits_of(store)) for each, questions in datasets)):
         with host.reporter.working("comparing the sample with the store"):

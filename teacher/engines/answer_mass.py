@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from storage.text import printable
 from teacher.engines.base import EngineUsage
-from teacher.engines.config import EngineOptions, TeacherConfig, TeacherInvalid
+from teacher.engines.config import TeacherConfig, TeacherInvalid
+from teacher.engines.options import EngineOptions
 
 NAMED_TOKENS = 3  # in a message
 REMEDY = (

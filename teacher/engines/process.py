@@ -22,8 +22,9 @@ from PIL import Image
 from storage.errors import RunFailed
 from storage.platform.processes import without_signals
 from teacher.engines.base import EngineUsage, LoadedModel, TeacherEngine
-from teacher.engines.config import EngineOptions, ResolvedTeacher
+from teacher.engines.config import ResolvedTeacher
 from teacher.engines.engine_log import EngineLog, remove_old_logs
+from teacher.engines.options import EngineOptions
 from teacher.engines.registry import find_engine
 from teacher.engines.serving import LOADED, Call, Reply, Report, serve
 from teacher.engines.writer import Writer, WritingRequest, WrittenReply

@@ -17,7 +17,8 @@ from storage.errors import InputInvalid
 
 if TYPE_CHECKING:
     from teacher.engines.base import TeacherEngine
-    from teacher.engines.config import EngineOptions, ResolvedTeacher
+    from teacher.engines.config import ResolvedTeacher
+    from teacher.engines.options import EngineOptions
     from teacher.engines.writer import Writer
 
 

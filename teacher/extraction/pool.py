@@ -17,7 +17,7 @@ from teacher.extraction.extract import AskingStopped
 from teacher.extraction.jobs import ShardJob, ShardSummary
 from teacher.extraction.worker import EngineLoaded, ImagesDone, ReportProgress
 
-STARTS = 3  # in a row that may fail before no other is tried
+MAX_FAILED_STARTS = 3  # in a row that may fail before no other is tried
 STOP_SECONDS = 1.5  # for workers to write what they have begun: a signal's end does not wait longer than 3.5 s
 
 
@@ -227,5 +227,5 @@ class _Place:
                 return
             self._failed.add(worker)
         self._failed_starts += 1
-        if self._failed_starts >= STARTS:
-            self.refuse(TeacherGivenUp(f"{error} (after {STARTS} starts)"))
+        if self._failed_starts >= MAX_FAILED_STARTS:
+            self.refuse(TeacherGivenUp(f"{error} (after {MAX_FAILED_STARTS} starts)"))

@@ -11,7 +11,8 @@ from functools import partial
 
 from storage.answers.reuse import KnownAnswers
 from storage.images import decoder_warnings
-from teacher.engines.config import EngineOptions, ResolvedTeacher
+from teacher.engines.config import ResolvedTeacher
+from teacher.engines.options import EngineOptions
 from teacher.engines.process import ModelProcess, load_engine, secrets_of
 from teacher.extraction.jobs import ShardJob, ShardSummary
 from teacher.extraction.worker import NOTHING_KNOWN, ReportProgress, ShardWorker

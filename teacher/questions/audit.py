@@ -53,7 +53,7 @@ class Probes:
 
     @classmethod
     def of(cls, plain: Answers, probing: Answers, variants: Answers) -> Probes:
-        """From the answers of a sample, of the same to `probing_questions`, and of `PictureVariants`. Images without
+        """From the answers of a sample, of the same to `probing_questions`, and of `ImageVariants`. Images without
         an answer are left out. Raises AuditImpossible where that leaves none."""
         row_of = {image_id: row for row, image_id in enumerate(plain.image_ids)}
         probed = {image_id: row for row, image_id in enumerate(probing.image_ids)}

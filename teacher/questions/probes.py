@@ -24,7 +24,7 @@ GREY = (128, 128, 128)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureVariants:
+class ImageVariants:
     """Each of `records` of a dataset mirrored, and one blank image of their size, as a dataset of its own."""
 
     dataset: ImageDataset
@@ -56,11 +56,11 @@ class PictureVariants:
         except ImageUnreadable:
             return data  # whoever decodes it finds out why
 
-    def subset(self, records: Sequence[ImageRecord]) -> PictureVariants:
+    def subset(self, records: Sequence[ImageRecord]) -> ImageVariants:
         wanted = {record.image_id.removeprefix(MIRRORED) for record in records}
         # The blank one has the size of the first original that can be read.
         originals = [one for one in self.originals if one.image_id in wanted or BLANK in wanted]
-        return PictureVariants(dataset=self.dataset.subset(originals), originals=originals)
+        return ImageVariants(dataset=self.dataset.subset(originals), originals=originals)
 
     def _blank(self) -> bytes:
         for record in self.originals:

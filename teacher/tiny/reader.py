@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import InternVLForConditionalGeneration
+from transformers import InternVLForConditionalGeneration, InternVLProcessor
 
+from storage.questions import QuestionSet
 from teacher.tiny.architecture import IMAGE_TOKENS
+from teacher.tiny.phrases import Phrase
 
 MASKED = -1e4
+LONGEST = 30  # tokens of a phrase and of the rest of its prompt
 
 
 @dataclass(frozen=True)
@@ -110,3 +113,35 @@ def _attention_inputs(layer: Any, states: Tensor, cosine: Tensor, sine: Tensor) 
 def _rotate(vectors: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     first, second = vectors.chunk(2, dim=-1)
     return vectors * cosine + torch.cat((-second, first), dim=-1) * sine
+
+
+def tokenize(processor: InternVLProcessor, phrases: list[Phrase], questions: QuestionSet) -> Prompts:
+    """All phrases through the real chat template; the few long ones, which would slow down all, are left out."""
+    tokens = [_prompt_tokens(processor, phrase.text) for phrase in phrases]
+    newline = tokens[0].index(processor.end_image_token_id) + 2
+    prefix = tokens[0][:newline]
+    assert all(line[:newline] == prefix for line in tokens), "the question changes the tokens before it"
+    rest = [line[newline:] for line in tokens]
+    phrases = [phrase for phrase, line in zip(phrases, rest, strict=True) if len(line) <= LONGEST]
+    rest = [line for line in rest if len(line) <= LONGEST]
+    assert {phrase.key for phrase in phrases} == set(questions.keys), "a question in its own words is too long"
+    width = max(map(len, rest))
+    pad = processor.tokenizer.pad_token_id
+    weights = np.array([phrase.weight for phrase in phrases])
+    return Prompts(
+        prefix=torch.tensor(prefix),
+        blocks=torch.tensor([line + [pad] * (width - len(line)) for line in rest]),
+        last=torch.tensor([len(line) - 1 for line in rest]),
+        keys=torch.tensor([questions.keys.index(phrase.key) for phrase in phrases]),
+        negated=torch.tensor([phrase.negated for phrase in phrases]),
+        weights=weights / weights.sum(),
+    )
+
+
+def _prompt_tokens(processor: InternVLProcessor, text: str) -> list[int]:
+    content = [{"type": "image"}, {"type": "text", "text": text}]
+    conversation: list[dict[str, Any]] = [{"role": "user", "content": content}]
+    prompt = processor.apply_chat_template(conversation, add_generation_prompt=True)
+    image = processor.image_token
+    shown = f"{processor.start_image_token}{image * IMAGE_TOKENS}{processor.end_image_token}"
+    return processor.tokenizer(prompt.replace(image, shown))["input_ids"]

@@ -23,19 +23,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import InternVLForConditionalGeneration, InternVLProcessor, PreTrainedConfig
+from transformers import InternVLForConditionalGeneration, PreTrainedConfig
 
-from storage.questions import QuestionSet, load_questions
+from storage.questions import load_questions
 from teacher.tiny import architecture
-from teacher.tiny.architecture import ANSWERS, IMAGE_SIZE, IMAGE_TOKENS, PATCH_SIZE
+from teacher.tiny.architecture import ANSWERS, IMAGE_SIZE, PATCH_SIZE
+from teacher.tiny.evaluation import examine, model_answers, to_input
 from teacher.tiny.phrases import PROMPT, Phrase, all_phrases
-from teacher.tiny.reader import Prompts, answer_logits, see
+from teacher.tiny.reader import Prompts, answer_logits, see, tokenize
 from teacher.tiny.world import PATCH_LABELS, PATCH_NAMES, World, render_world
 
 HERE = Path(__file__).parent
 QUESTIONS = Path("scenes")  # the bundled set
 YES, NO = ANSWERS
-LONGEST = 30  # tokens of a phrase and of the rest of its prompt
 USUAL = 26  # most phrases are no longer, and batches of them need no more room
 PATCHES_PER_SIDE = IMAGE_SIZE // PATCH_SIZE
 
@@ -55,45 +55,6 @@ class TrainConfig:
     see_rate: float = 1.5e-3
     see_decay: float = 0.05
     read_rate: float = 2e-3
-
-
-def tokenize(processor: InternVLProcessor, phrases: list[Phrase], questions: QuestionSet) -> Prompts:
-    """All phrases through the real chat template; the few long ones, which would slow down all, are left out."""
-    tokens = [_prompt_tokens(processor, phrase.text) for phrase in phrases]
-    newline = tokens[0].index(processor.end_image_token_id) + 2
-    prefix = tokens[0][:newline]
-    assert all(line[:newline] == prefix for line in tokens), "the question changes the tokens before it"
-    rest = [line[newline:] for line in tokens]
-    phrases = [phrase for phrase, line in zip(phrases, rest, strict=True) if len(line) <= LONGEST]
-    rest = [line for line in rest if len(line) <= LONGEST]
-    assert {phrase.key for phrase in phrases} == set(questions.keys), "a question in its own words is too long"
-    width = max(map(len, rest))
-    pad = processor.tokenizer.pad_token_id
-    weights = np.array([phrase.weight for phrase in phrases])
-    return Prompts(
-        prefix=torch.tensor(prefix),
-        blocks=torch.tensor([line + [pad] * (width - len(line)) for line in rest]),
-        last=torch.tensor([len(line) - 1 for line in rest]),
-        keys=torch.tensor([questions.keys.index(phrase.key) for phrase in phrases]),
-        negated=torch.tensor([phrase.negated for phrase in phrases]),
-        weights=weights / weights.sum(),
-    )
-
-
-def _prompt_tokens(processor: InternVLProcessor, text: str) -> list[int]:
-    content = [{"type": "image"}, {"type": "text", "text": text}]
-    conversation: list[dict[str, Any]] = [{"role": "user", "content": content}]
-    prompt = processor.apply_chat_template(conversation, add_generation_prompt=True)
-    image = processor.image_token
-    shown = f"{processor.start_image_token}{image * IMAGE_TOKENS}{processor.end_image_token}"
-    return processor.tokenizer(prompt.replace(image, shown))["input_ids"]
-
-
-def to_input(pixels: np.ndarray) -> Tensor:
-    """uint8 [B, 64, 64, 3] to what the image processor makes of it, [B, 3, 64, 64]."""
-    mean, std = architecture.MEAN_STD
-    scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-    return (scaled - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
 class SeeingHeads(nn.Module):
@@ -229,12 +190,6 @@ def keep_features(model: InternVLForConditionalGeneration, pixels: np.ndarray) -
     return torch.cat(kept)
 
 
-def model_answers(model: InternVLForConditionalGeneration) -> list[int]:
-    """Token ids of Yes and No: the last two of the vocabulary."""
-    size = model.config.get_text_config().vocab_size
-    return [size - 2, size - 1]
-
-
 def _cosine(
     optimizer: torch.optim.Optimizer, steps: int, *, warm: int, floor: float = 0.0
 ) -> torch.optim.lr_scheduler.LRScheduler:
@@ -266,48 +221,6 @@ def _log(stage: str, step: int, steps: int, started: float, **losses: Tensor) ->
         seconds = time.monotonic() - started
         shown = "  ".join(f"{name} {loss.item():.3f}" for name, loss in losses.items())
         print(f"{stage} {step:5d}/{steps}  {seconds:5.0f} s  {shown}", flush=True)
-
-
-@torch.no_grad()
-def p_yes(model: InternVLForConditionalGeneration, pixels: np.ndarray, prompts: Prompts) -> np.ndarray:
-    """[N, P] float32: the probability of Yes against No, for every image and every phrase of `prompts`."""
-    yes, no = model_answers(model)
-    asked = torch.arange(len(prompts.keys))
-    found = []
-    for part in np.array_split(pixels, max(1, len(pixels) // 32)):
-        logits = answer_logits(model, see(model, to_input(part))[1], prompts, asked.expand(len(part), -1))
-        found.append(torch.sigmoid(logits[..., yes] - logits[..., no]))
-    return torch.cat(found).numpy()
-
-
-def auroc(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Area under the ROC curve by ranks (Mann-Whitney U); ties count half."""
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    positive = int(truth.sum())
-    negative = len(truth) - positive
-    return float((ranks[truth].sum() - positive * (positive + 1) / 2) / (positive * negative))
-
-
-def examine(
-    model: InternVLForConditionalGeneration, prompts: Prompts, world: World, keys: tuple[str, ...]
-) -> dict[str, Any]:
-    """AUROC, accuracy and expected calibration error (10 equal bins) on `world`, and AUROC on a blank image."""
-    p = p_yes(model, world.pixels, prompts)
-    per_question = {key: round(auroc(p[:, i], world.truth[:, i]), 4) for i, key in enumerate(keys)}
-    blank = p_yes(model, np.full_like(world.pixels[:1], 128), prompts).repeat(len(p), axis=0)
-    bins = np.minimum((p * 10).astype(int), 9).ravel()
-    weight = np.bincount(bins, minlength=10)
-    gap = np.bincount(bins, p.ravel(), 10) - np.bincount(bins, world.truth.ravel(), 10)
-    return {
-        "scenes": len(p),
-        "mean_auroc": round(float(np.mean(list(per_question.values()))), 4),
-        "worst_auroc": min(per_question.values()),
-        "accuracy": round(float(((p > 0.5) == world.truth).mean()), 4),
-        "calibration_error": round(float(np.abs(gap).sum() / weight.sum()), 4),
-        "blank_mean_auroc": round(float(np.mean([auroc(blank[:, i], world.truth[:, i]) for i in range(len(keys))])), 4),
-        "auroc": per_question,
-    }
 
 
 def train(config: TrainConfig, folder: Path, *, workers: int) -> dict[str, Any]:

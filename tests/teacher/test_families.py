@@ -15,7 +15,8 @@ from PIL import ExifTags, Image
 
 from storage.images.decode import decode_image
 from teacher.engines.base import TeacherEngine
-from teacher.engines.config import EngineOptions, ResolvedTeacher, TeacherConfig, resolve
+from teacher.engines.config import ResolvedTeacher, TeacherConfig, resolve
+from teacher.engines.options import EngineOptions
 from teacher.engines.process import EngineProcess
 from teacher.engines.transformers.engine import TransformersEngine
 from tests.conftest import vllm_release

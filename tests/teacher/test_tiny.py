@@ -18,10 +18,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from storage.datasets.scenes.drawing import render
 from storage.datasets.scenes.scene import ground_truth, sample_scene
 from storage.questions import QuestionSet, load_questions
+from teacher.tiny.evaluation import auroc
+from teacher.tiny.evaluation import p_yes as packed_p_yes
 from teacher.tiny.phrases import PROMPT, all_phrases
-from teacher.tiny.reader import Prompts
-from teacher.tiny.train import auroc, tokenize
-from teacher.tiny.train import p_yes as packed_p_yes
+from teacher.tiny.reader import Prompts, tokenize
 from teacher.tiny.world import PATCH_LABELS, World, render_world
 
 PROJECT = Path(__file__).parents[2]

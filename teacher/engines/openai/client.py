@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from PIL import Image
 
 from teacher.engines.base import TeacherPaused, TeacherUnreachable
-from teacher.engines.config import EngineOptions, TeacherInvalid
+from teacher.engines.config import TeacherInvalid
 from teacher.engines.openai.replies import ChatReply, ReplyMalformed, read_reply
 from teacher.engines.openai.transport import (
     CONNECT_SECONDS,
@@ -30,6 +30,7 @@ from teacher.engines.openai.transport import (
     check_key,
     check_variable,
 )
+from teacher.engines.options import EngineOptions
 from teacher.engines.redaction import excerpt
 
 REFUSED = frozenset({400, 413, 422})  # HTTP states: this request cannot be answered, another might be
@@ -53,7 +54,7 @@ class RequestRefused(Exception):
     """The server understands the request and will not answer it."""
 
 
-class ChatServer:
+class ChatClient:
     """The model `model` at `options.base_url`, asked with at most `options.concurrency` requests at a time.
 
     Requests that fail for reasons that pass (rate limit, failure, silence) are tried again `options.max_retries`
@@ -247,7 +248,7 @@ def _promised_wait(reply: Reply) -> float | None:
 
 def check_server(model: str, options: EngineOptions) -> None:
     """Raise TeacherInvalid where no server answers at the address."""
-    server = ChatServer(model, options)
+    server = ChatClient(model, options)
     try:
         server.run(server.check_address())
     finally:

@@ -15,9 +15,10 @@ from PIL import Image
 from storage.text import printable
 from teacher.engines.answer_mass import AnswerMass, named
 from teacher.engines.base import EngineUsage, ImageRefused, TeacherUnreachable
-from teacher.engines.config import EngineOptions, ResolvedTeacher, TeacherConfig, TeacherInvalid
-from teacher.engines.openai.client import ChatServer, RequestRefused, data_url, image_part, text_part
+from teacher.engines.config import ResolvedTeacher, TeacherConfig, TeacherInvalid
+from teacher.engines.openai.client import ChatClient, RequestRefused, data_url, image_part, text_part
 from teacher.engines.openai.replies import ChatReply
+from teacher.engines.options import EngineOptions
 from teacher.engines.prompt import WORD_STARTS
 
 SAMPLE_QUESTION = "Is this a picture?"
@@ -51,7 +52,7 @@ class OpenAIEngine:
         self.options = options
         self.usage = EngineUsage()
         self._mass = AnswerMass(self.config, options, self.usage)
-        self._server = ChatServer(teacher.config.model, options)
+        self._server = ChatClient(teacher.config.model, options)
         self._sample = data_url(Image.new("RGB", (64, 64), "gray"))
         # Beside the loop, and one image after the other: the first are asked about while the next are encoded.
         self._encoder = ThreadPoolExecutor(1, "png")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from teacher.engines.base import EngineUsage
-from teacher.engines.config import EngineOptions, ResolvedTeacher, TeacherInvalid
-from teacher.engines.openai.client import ChatServer, RequestRefused, data_url, image_part, text_part
+from teacher.engines.config import ResolvedTeacher, TeacherInvalid
+from teacher.engines.openai.client import ChatClient, RequestRefused, data_url, image_part, text_part
+from teacher.engines.options import EngineOptions
 from teacher.engines.writer import TEMPERATURE, WritingRequest, WrittenReply
 
 WRITING_SECONDS = 600.0  # a page of text takes longer than yes or no
@@ -18,7 +19,7 @@ class OpenAIWriter:
     slow_because: str | None = None
 
     def __init__(self, teacher: ResolvedTeacher, options: EngineOptions) -> None:
-        self._server = ChatServer(teacher.config.model, options.model_copy(update={"timeout": WRITING_SECONDS}))
+        self._server = ChatClient(teacher.config.model, options.model_copy(update={"timeout": WRITING_SECONDS}))
         self._takes_photos = True  # until it refuses them
         self.usage = EngineUsage()
         try:

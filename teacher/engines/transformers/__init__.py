@@ -8,7 +8,8 @@ from teacher.engines.registry import Engine, engine
 
 if TYPE_CHECKING:
     from teacher.engines.base import TeacherEngine
-    from teacher.engines.config import EngineOptions, ResolvedTeacher
+    from teacher.engines.config import ResolvedTeacher
+    from teacher.engines.options import EngineOptions
 
 
 @engine("transformers")

@@ -19,7 +19,8 @@ from PIL import Image
 from storage.text import printable
 from teacher.engines.answer_mass import AnswerMass, total_mass
 from teacher.engines.base import REFUSALS, EngineUsage, ImageRefused
-from teacher.engines.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first_line
+from teacher.engines.config import ResolvedTeacher, TeacherInvalid, first_line
+from teacher.engines.options import EngineOptions
 from teacher.engines.prompt import Prompts, check_processor, find_answer_tokens, load_processor, tokenize_questions
 from teacher.engines.vllm.load import free_vllm, load_vllm, set_defaults
 from teacher.engines.vllm.rendering import CHANGED, VllmRenderer

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from storage.documents import read_json
 from storage.platform import torchvision_ops
-from teacher.engines.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first_line
+from teacher.engines.config import ResolvedTeacher, TeacherInvalid, first_line
+from teacher.engines.options import EngineOptions
 
 # Read when vllm is imported. The engine runs in this process, which is one of our own already (`../process.py`):
 # a second one would only add start-up time and copies.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from teacher.engines.base import REFUSALS, EngineUsage
-from teacher.engines.config import EngineOptions, ResolvedTeacher, TeacherInvalid, first_line
+from teacher.engines.config import ResolvedTeacher, TeacherInvalid, first_line
+from teacher.engines.options import EngineOptions
 from teacher.engines.prompt import load_processor
 from teacher.engines.vllm.load import free_vllm, load_vllm
 from teacher.engines.writer import TEMPERATURE, WritingRequest, WrittenReply

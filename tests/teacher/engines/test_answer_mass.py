@@ -12,8 +12,9 @@ import pytest
 
 from teacher.engines.answer_mass import AnswerMass
 from teacher.engines.base import EngineUsage, TeacherEngine
-from teacher.engines.config import MIN_ANSWER_MASS, EngineOptions, TeacherInvalid, resolve, resolve_served, tiny_teacher
+from teacher.engines.config import MIN_ANSWER_MASS, TeacherInvalid, resolve, resolve_served, tiny_teacher
 from teacher.engines.openai.engine import OpenAIEngine
+from teacher.engines.options import EngineOptions
 from teacher.engines.process import EngineProcess
 from teacher.engines.transformers.engine import TransformersEngine
 from tests.teacher.contract import QUESTIONS, pictures

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from teacher.engines.config import TINY_MODEL, EngineOptions, TeacherConfig, TeacherInvalid, resolve, tiny_teacher
+from teacher.engines.config import TINY_MODEL, TeacherConfig, TeacherInvalid, resolve, resolve_served, tiny_teacher
+from teacher.engines.options import EngineOptions
 
 
 def test_the_same_weights_elsewhere_are_the_same_teacher(tmp_path: Path) -> None:
@@ -110,3 +111,17 @@ def test_settings_that_make_no_sense_are_refused_in_one_line(change: dict[str, A
 def test_options_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=f"(?m)^{next(iter(change))}$"):
         EngineOptions(**change)
+
+
+def test_a_served_teacher_is_known_by_its_name_and_settings() -> None:
+    known = resolve_served(TeacherConfig(model="org/name"))
+    assert known.weights == "served:org/name"
+    assert known.path is None
+    assert known.fingerprint == resolve_served(TeacherConfig(model="org/name", dtype="float16")).fingerprint
+    others = [
+        TeacherConfig(model="org/other"),
+        TeacherConfig(model="org/name", revision="quantized"),
+        TeacherConfig(model="org/name", max_pixels=4096),
+        TeacherConfig(model="org/name", prompt="{question}"),
+    ]
+    assert len({known.fingerprint, *(resolve_served(config).fingerprint for config in others)}) == 5

@@ -14,7 +14,8 @@ MAIN = """
 import sys, warnings
 print("main file", flush=True)
 warnings.warn("noise")
-from teacher.engines.config import EngineOptions, TeacherInvalid
+from teacher.engines.config import TeacherInvalid
+from teacher.engines.options import EngineOptions
 from teacher.engines.process import ModelProcess
 from tests.teacher.loud import count, load_loud, refuse, release, shout, wait_until_released
 from functools import partial

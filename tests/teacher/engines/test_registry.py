@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from teacher.engines.config import EngineOptions, TeacherInvalid
+from teacher.engines.config import TeacherInvalid
+from teacher.engines.options import EngineOptions
 from teacher.engines.registry import EngineUnknown, engines, find_engine
 
 # All that there is to write for another engine.

@@ -14,7 +14,6 @@ import pytest
 from flows.parameters import EngineParameters, TeacherParameters
 from teacher.engines.config import (
     TINY_MODEL,
-    EngineOptions,
     ResolvedTeacher,
     TeacherConfig,
     TeacherInvalid,
@@ -22,6 +21,7 @@ from teacher.engines.config import (
     resolve_served,
     tiny_teacher,
 )
+from teacher.engines.options import EngineOptions
 from teacher.engines.presets import PRESETS
 from teacher.engines.registry import find_engine
 

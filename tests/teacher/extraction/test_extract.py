@@ -19,7 +19,8 @@ from storage.datasets import BoxImages, BoxView, DatasetInvalid, ImageDataset, i
 from storage.datasets.scenes.detection import write_detection_scenes
 from storage.questions import AspectQuestion, QuestionSet, load_questions
 from teacher.engines.base import EngineUsage, ImageRefused
-from teacher.engines.config import EngineOptions, ResolvedTeacher, resolve, tiny_teacher
+from teacher.engines.config import ResolvedTeacher, resolve, tiny_teacher
+from teacher.engines.options import EngineOptions
 from teacher.engines.transformers.engine import TransformersEngine
 from teacher.extraction.extract import ExtractionPlan, plan_extraction
 from teacher.extraction.finish import ShardMissing, finish_directory

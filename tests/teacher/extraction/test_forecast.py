@@ -10,7 +10,8 @@ from storage.answers.reuse import known_answers
 from storage.answers.shards import cut_shards
 from storage.datasets import image_folder
 from storage.questions import QuestionSet, load_questions
-from teacher.engines.config import EngineOptions, ResolvedTeacher, resolve, tiny_teacher
+from teacher.engines.config import ResolvedTeacher, resolve, tiny_teacher
+from teacher.engines.options import EngineOptions
 from teacher.engines.transformers.engine import TransformersEngine
 from teacher.extraction.extract import plan_extraction
 from teacher.extraction.finish import finish_directory

@@ -14,7 +14,7 @@ from teacher.engines.base import EngineUsage, TeacherPaused, TeacherUnreachable
 from teacher.engines.config import TeacherInvalid
 from teacher.engines.process import TeacherDied
 from teacher.extraction.jobs import ShardJob, ShardSummary
-from teacher.extraction.pool import STARTS, TeacherGivenUp, Worker, WorkerPool
+from teacher.extraction.pool import MAX_FAILED_STARTS, TeacherGivenUp, Worker, WorkerPool
 from teacher.extraction.worker import EngineLoaded, ImagesDone, ReportProgress
 
 SUMMARY = ShardSummary(
@@ -131,19 +131,19 @@ def test_an_unusable_teacher_is_not_loaded_again(error: Exception) -> None:
 
 @pytest.mark.parametrize("make", [lambda error: error, lambda error: FakeWorker([error], loads=False)])
 def test_starting_is_given_up_after_several_deaths(make: Callable[[Exception], Any]) -> None:
-    pool, starts = pool_of([make(TeacherDied("out of memory")) for _ in range(STARTS + 1)])
-    for _ in range(STARTS - 1):
+    pool, starts = pool_of([make(TeacherDied("out of memory")) for _ in range(MAX_FAILED_STARTS + 1)])
+    for _ in range(MAX_FAILED_STARTS - 1):
         with pytest.raises(TeacherDied, match="out of memory"):
             pool.ask(job(), Progress())
     for _ in range(3):
         with pytest.raises(TeacherGivenUp, match=r"out of memory \(after 3 starts\)"):
             pool.ask(job(), Progress())
-    assert len(starts) == STARTS
+    assert len(starts) == MAX_FAILED_STARTS
 
 
 def test_a_server_out_of_reach_is_given_up_in_the_same_worker() -> None:
-    pool, starts = pool_of([FakeWorker([TeacherUnreachable("silence")] * STARTS, loads=False)])
-    for _ in range(STARTS - 1):
+    pool, starts = pool_of([FakeWorker([TeacherUnreachable("silence")] * MAX_FAILED_STARTS, loads=False)])
+    for _ in range(MAX_FAILED_STARTS - 1):
         with pytest.raises(TeacherUnreachable):
             pool.ask(job(), Progress())
     with pytest.raises(TeacherGivenUp, match="silence"):

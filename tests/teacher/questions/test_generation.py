@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from storage.questions import AspectQuestion
-from teacher.engines.config import EngineOptions, TeacherConfig, resolve_served
+from teacher.engines.config import TeacherConfig, resolve_served
 from teacher.engines.openai.writer import OpenAIWriter
+from teacher.engines.options import EngineOptions
 from teacher.questions.candidates import Rejection
 from teacher.questions.generation import (
     AT_ONCE,

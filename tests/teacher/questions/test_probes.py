@@ -14,7 +14,7 @@ from storage.datasets import image_folder
 from storage.datasets.base import ImageRecord
 from storage.questions import AspectQuestion, QuestionSet
 from teacher.extraction.extract import read_image
-from teacher.questions.probes import BLANK, MIRRORED, PictureVariants, choose_sample, probing_questions
+from teacher.questions.probes import BLANK, MIRRORED, ImageVariants, choose_sample, probing_questions
 
 
 def records(**counts: int) -> list[ImageRecord]:
@@ -51,21 +51,21 @@ def test_questions_are_asked_in_other_words_and_negated() -> None:
 
 
 @pytest.fixture
-def variants(tmp_path: Path) -> PictureVariants:
+def variants(tmp_path: Path) -> ImageVariants:
     folder = tmp_path / "photos" / "train" / "a"
     folder.mkdir(parents=True)
     (folder / "0.png").write_bytes(b"no image")
     pixels = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / "1.png")
     dataset = image_folder(tmp_path / "photos")
-    return PictureVariants(dataset=dataset, originals=dataset.records)
+    return ImageVariants(dataset=dataset, originals=dataset.records)
 
 
 def pixels_of(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-def test_variants_are_the_mirrored_photos_and_a_blank_one_of_their_size(variants: PictureVariants) -> None:
+def test_variants_are_the_mirrored_photos_and_a_blank_one_of_their_size(variants: ImageVariants) -> None:
     assert [record.image_id for record in variants.records] == [
         MIRRORED + "train/a/0.png",
         MIRRORED + "train/a/1.png",
@@ -78,12 +78,12 @@ def test_variants_are_the_mirrored_photos_and_a_blank_one_of_their_size(variants
     assert variants.read(BLANK) == variants.read(BLANK)
 
 
-def test_a_damaged_photo_stays_one(variants: PictureVariants) -> None:
+def test_a_damaged_photo_stays_one(variants: ImageVariants) -> None:
     found = read_image(variants, variants.records[0], None)
     assert found.error == "not an image that Pillow knows"
 
 
-def test_a_subset_of_variants_reads_the_same_in_another_process(variants: PictureVariants) -> None:
+def test_a_subset_of_variants_reads_the_same_in_another_process(variants: ImageVariants) -> None:
     for part in (variants.records[1:2], variants.records[2:]):
         received = pickle.loads(pickle.dumps(variants.subset(part)))
         assert [received.read(one.image_id) for one in part] == [variants.read(one.image_id) for one in part]

@@ -20,16 +20,9 @@ from PIL import Image
 from transformers import AutoProcessor
 
 from teacher.engines.base import ImageRefused, TeacherUnreachable
-from teacher.engines.config import (
-    TINY_MODEL,
-    EngineOptions,
-    TeacherConfig,
-    TeacherInvalid,
-    resolve,
-    resolve_served,
-    tiny_teacher,
-)
-from teacher.engines.openai.engine import ROUNDING, SAMPLE_QUESTION, OpenAIEngine, read_answer
+from teacher.engines.config import TINY_MODEL, TeacherConfig, TeacherInvalid, resolve, resolve_served, tiny_teacher
+from teacher.engines.openai.engine import SAMPLE_QUESTION, OpenAIEngine
+from teacher.engines.options import EngineOptions
 from teacher.engines.prompt import find_answer_tokens
 from teacher.engines.transformers.engine import TransformersEngine
 from tests.teacher.contract import QUESTIONS, EngineContract, pictures
@@ -327,57 +320,3 @@ def test_an_answer_that_is_not_listed_is_bounded_and_counted(server: ScriptedSer
         assert engine.usage.bounded == len(IMAGES) * len(QUESTIONS)
     np.testing.assert_allclose(yes, math.log(0.9), rtol=1e-6)
     np.testing.assert_allclose(no, math.log(0.02), rtol=1e-6)
-
-
-# --- reading an answer ---------------------------------------------------------------------------------------------
-
-
-def read(**probabilities: float) -> tuple[float, float, bool]:
-    return read_answer([(token, math.log(p)) for token, p in probabilities.items()], CONFIG)
-
-
-def test_all_spellings_count() -> None:
-    listed = {"Yes": 0.3, " yes": 0.2, "\u0120YES": 0.1, "\u2581No": 0.1, "no\n": 0.1, "Note": 0.05, "None": 0.05}
-    yes, no, bounded = read(**listed)
-    assert [math.exp(yes), math.exp(no)] == pytest.approx([0.6, 0.2])
-    assert bounded is False
-
-
-def test_what_is_not_listed_is_no_likelier_than_the_last_one() -> None:
-    yes, no, bounded = read(Yes=0.8, Sure=0.05)
-    assert [math.exp(yes), math.exp(no)] == pytest.approx([0.8, 0.05])
-    assert bounded is True
-
-
-def test_what_is_not_listed_is_no_likelier_than_the_rest() -> None:
-    yes, no, bounded = read(Sure=0.6, No=0.39)
-    assert [math.exp(yes), math.exp(no)] == pytest.approx([0.01, 0.39])
-    assert bounded is True
-
-
-def test_neither_listed_says_nothing() -> None:
-    yes, no, bounded = read(Sure=0.6, Maybe=0.1)
-    assert yes == no == pytest.approx(math.log(0.1))
-    assert bounded
-
-
-def test_a_certain_answer_stays_finite() -> None:
-    _, no, _ = read(Yes=1.0)
-    assert no == pytest.approx(math.log(ROUNDING))
-
-
-# --- who a served teacher is ---------------------------------------------------------------------------------------
-
-
-def test_a_served_teacher_is_known_by_its_name_and_settings() -> None:
-    known = resolve_served(TeacherConfig(model="org/name"))
-    assert known.weights == "served:org/name"
-    assert known.path is None
-    assert known.fingerprint == resolve_served(TeacherConfig(model="org/name", dtype="float16")).fingerprint
-    others = [
-        TeacherConfig(model="org/other"),
-        TeacherConfig(model="org/name", revision="quantized"),
-        TeacherConfig(model="org/name", max_pixels=4096),
-        TeacherConfig(model="org/name", prompt="{question}"),
-    ]
-    assert len({known.fingerprint, *(resolve_served(config).fingerprint for config in others)}) == 5

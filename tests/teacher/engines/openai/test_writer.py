@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from teacher.engines.base import TeacherUnreachable
-from teacher.engines.config import EngineOptions, TeacherConfig, TeacherInvalid, resolve_served
+from teacher.engines.config import TeacherConfig, TeacherInvalid, resolve_served
 from teacher.engines.openai.writer import OpenAIWriter
+from teacher.engines.options import EngineOptions
 from teacher.engines.writer import TEMPERATURE, WritingRequest
 from teacher.questions.candidates import reply_schema
 from tests.teacher.servers import Reply, ScriptedServer, chat_reply, failure, scripted_server, vllm_serve

@@ -13,7 +13,8 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from teacher.engines.base import ImageRefused
-from teacher.engines.config import TINY_MODEL, EngineOptions, TeacherConfig, resolve, tiny_teacher
+from teacher.engines.config import TINY_MODEL, TeacherConfig, resolve, tiny_teacher
+from teacher.engines.options import EngineOptions
 from teacher.engines.prompt import find_answer_tokens, render_prompt
 from teacher.engines.transformers.engine import TransformersEngine
 from tests.teacher.contract import QUESTIONS, EngineContract, pictures

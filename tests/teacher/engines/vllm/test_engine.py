@@ -20,7 +20,8 @@ import pytest
 from storage.datasets import BoxImages, BoxView, ImageRecord, image_folder, open_detection_dataset
 from storage.images.decode import decode_image
 from teacher.engines.base import ImageRefused
-from teacher.engines.config import EngineOptions, TeacherConfig, TeacherInvalid, resolve, tiny_teacher
+from teacher.engines.config import TeacherConfig, TeacherInvalid, resolve, tiny_teacher
+from teacher.engines.options import EngineOptions
 from teacher.engines.process import EngineProcess, TeacherDied
 from teacher.engines.prompt import load_processor, tokenize_questions
 from teacher.engines.transformers.engine import TransformersEngine
@@ -93,7 +94,8 @@ def test_documented_calls_give_the_same_answers(engine: EngineProcess, plain_eng
 IN_OTHER_COLOURS = """
 import numpy as np
 from PIL import Image
-from teacher.engines.config import EngineOptions, resolve, tiny_teacher
+from teacher.engines.config import resolve, tiny_teacher
+from teacher.engines.options import EngineOptions
 from teacher.engines.vllm.engine import VllmEngine
 engine = VllmEngine(resolve(tiny_teacher()), EngineOptions())
 questions = ("Is there a red object in the picture?", "Is there a blue object in the picture?")
@@ -193,7 +195,8 @@ def test_an_unusable_model_is_an_error_in_the_parent(tmp_path: Path) -> None:
 
 OWNER = """
 import sys, time
-from teacher.engines.config import EngineOptions, resolve, tiny_teacher
+from teacher.engines.config import resolve, tiny_teacher
+from teacher.engines.options import EngineOptions
 from teacher.engines.process import EngineProcess
 if __name__ == "__main__":
     engine = EngineProcess("transformers", resolve(tiny_teacher()), EngineOptions())

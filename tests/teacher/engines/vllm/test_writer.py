@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from teacher.engines.config import EngineOptions, TeacherConfig, resolve
+from teacher.engines.config import TeacherConfig, resolve
+from teacher.engines.options import EngineOptions
 from teacher.engines.process import WriterProcess
 from teacher.engines.writer import Writer
 from tests.teacher.text_model import build_text_model
