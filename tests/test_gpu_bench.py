@@ -108,7 +108,7 @@ def test_what_is_missing_is_said_in_the_line(
 ) -> None:
     monkeypatch.setenv("ASPECTS_DATA", str(tmp_path))
     assert gpu.run_part(gpu._parser().parse_args([*ON_CPU, "--part", "proof"])) == 1
-    assert json.loads(capsys.readouterr().out)["error"].startswith(f"SystemExit: no photos at {tmp_path}")
+    assert json.loads(capsys.readouterr().out)["error"].startswith(f"SystemExit: no images at {tmp_path}")
 
 
 @pytest.mark.parametrize("engine", ["vllm", "transformers"])

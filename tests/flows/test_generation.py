@@ -180,7 +180,7 @@ def test_nonsense_about_photos_from_vllm_ends_with_reasons_and_no_file(aspects: 
     )
     assert outcome.code == 2
     assert "no yes/no question" in outcome.err or "answer was cut off" in " ".join(outcome.err.split())
-    assert "takes no photos" not in outcome.err
+    assert "takes no images" not in outcome.err
     assert "round 2: 0 questions found" in outcome.err
     assert outcome.err.splitlines()[-1].startswith("error: 0 of 1 questions found, still missing after round 2")
     assert not (folder / "set.yaml").exists()
@@ -194,7 +194,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["--classes", "classes.txt", "--photo", "none.png"], "cannot read image none.png"),
     (
         ["--classes", "classes.txt", "--photo", "empty.txt"],
-        "photo empty.txt cannot be shown to a model (file is empty)",
+        "image empty.txt cannot be shown to a model (file is empty)",
     ),
     (["--classes", "classes.txt", "--prompt", "classes.txt"], "prompt classes.txt has no {classes}"),
     (["--classes", "classes.txt", "--group", "visual"], "--group NAME=VALUE"),

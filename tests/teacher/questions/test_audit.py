@@ -77,7 +77,7 @@ def test_a_good_question_is_kept() -> None:
         (np.full(PHOTOS, 0.001), {}, "biased to no", "p(no) is 99.9% on average"),
         (MOSTLY, {}, "redundant", "with 'lobes'"),
         (1 - MOSTLY, {}, "redundant", "with 'lobes'"),
-        (0.4 + 0.2 * BY_CLASS, {}, "unanswerable", "the photo decides 3% of the answer"),
+        (0.4 + 0.2 * BY_CLASS, {}, "unanswerable", "the image decides 3% of the answer"),
         (BY_CLASS, {"mass": 0.3}, "unanswerable", "yes and no have 30% of the probability"),
         (BY_CLASS, {"rephrased": coins(2)}, "unanswerable", "other words change p(yes) by 0."),
         (BY_CLASS, {"negated": BY_CLASS}, "unanswerable", "agrees with its negation by 0.00"),
