@@ -27,7 +27,7 @@ from teacher.tiny.world import PATCH_LABELS, World, render_world
 PROJECT = Path(__file__).parents[2]
 MODEL = PROJECT / "teacher" / "tiny" / "model"
 SCENES = 300
-ASKED_ONE_BY_ONE = 120
+ASKED_ONE_BY_ONE = 60
 
 
 @pytest.fixture(scope="module")
