@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -54,15 +53,21 @@ class FaultyS3:
         return answer
 
 
-@contextmanager
-def faulty_s3() -> Iterator[FaultyS3]:
+@pytest.fixture(scope="module")
+def server() -> Iterator[FaultyS3]:
     """A running server."""
     application = FaultyS3()
-    server = make_server("127.0.0.1", 0, application, threaded=True)
-    application.address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    running = make_server("127.0.0.1", 0, application, threaded=True)
+    application.address = f"http://127.0.0.1:{running.server_port}"
+    thread = threading.Thread(target=running.serve_forever, daemon=True)
     thread.start()
     yield application
-    server.shutdown()
+    running.shutdown()
     thread.join()
-    server.server_close()
+    running.server_close()
+
+
+@pytest.fixture
+def bucket(server: FaultyS3, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An address for a store on the server, which answers well."""
+    return server.use(monkeypatch)

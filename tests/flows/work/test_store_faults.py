@@ -18,7 +18,9 @@ from storage.answers import writing
 from storage.errors import StorageUnavailable
 from tests.flows.hosts import plain_host
 from tests.flows.work.engines import CountingEngine, use_engine
-from tests.storage.faulty_s3 import FaultyS3, faulty_s3
+from tests.storage.faulty_s3 import FaultyS3, bucket, server
+
+__all__ = ["bucket", "server"]  # fixtures
 
 SHARD = 2  # images
 PAIRS = 4 * SHARD  # answers of a shard
@@ -104,17 +106,6 @@ def test_a_store_that_takes_nothing_is_noticed_before_the_first_question(
         with pytest.raises(StorageUnavailable, match="cannot write"):
             extract(store)
     assert engine.asked == 0
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FaultyS3]:
-    with faulty_s3() as running:
-        yield running
-
-
-@pytest.fixture
-def bucket(server: FaultyS3, monkeypatch: pytest.MonkeyPatch) -> str:
-    return server.use(monkeypatch)
 
 
 @pytest.mark.parametrize("status", [500, 503])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from storage.answers.damage import AnswersMissing
@@ -14,31 +12,22 @@ from storage.answers.store import answer_directories
 from storage.errors import StorageUnavailable
 from storage.filesystem import StoreUnreachable
 from tests.storage.contract import write_directory
-from tests.storage.faulty_s3 import FaultyS3, faulty_s3
+from tests.storage.faulty_s3 import FaultyS3, bucket, server
 from tests.storage.samples import HEADER, records
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FaultyS3]:
-    with faulty_s3() as running:
-        yield running
-
-
-@pytest.fixture
-def store(server: FaultyS3, monkeypatch: pytest.MonkeyPatch) -> str:
-    return server.use(monkeypatch)
+__all__ = ["bucket", "server"]  # fixtures
 
 
 @pytest.mark.parametrize("status", [403, 500])
-def test_shards_that_the_server_does_not_give_now_are_not_missing(server: FaultyS3, store: str, status: int) -> None:
-    directory = write_directory(store)
+def test_shards_that_the_server_does_not_give_now_are_not_missing(server: FaultyS3, bucket: str, status: int) -> None:
+    directory = write_directory(bucket)
     server.fail("GET", "part-00000", status)
     first, second = cut_shards(records(5), 3)
     uses = (
         lambda: directory.valid_shard(first, HEADER),
         directory.splits,
-        lambda: read_answers(find_answers(store, "sample")),
-        lambda: known_answers(store, ["sample"], HEADER.teacher_fingerprint),
+        lambda: read_answers(find_answers(bucket, "sample")),
+        lambda: known_answers(bucket, ["sample"], HEADER.teacher_fingerprint),
     )
     for use in uses:
         with pytest.raises(StorageUnavailable, match=r"cannot read .*part-00000\.parquet right now"):
@@ -50,22 +39,22 @@ def test_shards_that_the_server_does_not_give_now_are_not_missing(server: Faulty
 
 
 @pytest.mark.parametrize(("method", "part"), [("GET", "list-type=2"), ("GET", ".json")])
-def test_neither_are_listings_and_manifests(server: FaultyS3, store: str, method: str, part: str) -> None:
-    write_directory(store)
+def test_neither_are_listings_and_manifests(server: FaultyS3, bucket: str, method: str, part: str) -> None:
+    write_directory(bucket)
     server.fail(method, part, 500)
     with pytest.raises(StorageUnavailable, match="right now"):
-        find_answers(store, "sample")
+        find_answers(bucket, "sample")
 
 
-def test_a_folder_of_a_bucket_needs_no_access_to_the_bucket(server: FaultyS3, store: str) -> None:
-    write_directory(store)
-    bucket = store.removeprefix("s3://").partition("/")[0]
-    server.fail("HEAD", f"/{bucket}?", 403)
-    assert len(read_answers(find_answers(f"{store}/", "sample")).image_ids) == 5
+def test_a_folder_of_a_bucket_needs_no_access_to_the_bucket(server: FaultyS3, bucket: str) -> None:
+    write_directory(bucket)
+    name = bucket.removeprefix("s3://").partition("/")[0]
+    server.fail("HEAD", f"/{name}?", 403)
+    assert len(read_answers(find_answers(f"{bucket}/", "sample")).image_ids) == 5
 
 
-def test_a_bucket_that_is_not_there_is_named(server: FaultyS3, store: str) -> None:
+def test_a_bucket_that_is_not_there_is_named(server: FaultyS3, bucket: str) -> None:
     with pytest.raises(StoreUnreachable, match="there is no bucket 'missing-bucket'; create it"):
         answer_directories("s3://missing-bucket/path")
     with pytest.raises(AnswersMissing, match="aspects extract"):
-        find_answers(f"{store}/new", "sample")
+        find_answers(f"{bucket}/new", "sample")
