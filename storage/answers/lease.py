@@ -82,7 +82,7 @@ def _open_locked(path: Path, directory: AnswerDirectory) -> int | None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The run before may have removed the file between our opening and locking it.
-            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+            if _is_at(path, file):
                 os.ftruncate(file, 0)
                 return file
             os.close(file)
@@ -96,6 +96,14 @@ def _open_locked(path: Path, directory: AnswerDirectory) -> int | None:
                 raise
             path.unlink(missing_ok=True)
             return None
+
+
+def _is_at(path: Path, file: int) -> bool:
+    """Whether `path` names the open `file`."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import threading
 from pathlib import Path
 
@@ -68,6 +69,26 @@ def test_of_many_at_once_one_wins(store: str) -> None:
         thread.join()
     assert most == [1]
     assert busy[0] < 180
+
+
+@pytest.mark.parametrize("look", [1, 2])
+def test_another_run_may_end_while_we_look_at_its_lock(look: int, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = write_directory(store)
+    lock = Path(directory.parent) / f".lock-{directory.folder}"
+    looks = []
+    real = Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if path == lock:
+            looks.append(path)
+            if len(looks) == look:
+                lock.unlink()
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with lease(directory), pytest.raises(DirectoryBusy), lease(directory):
+        pass
+    assert not lock.exists()
 
 
 def test_a_claim_that_is_not_renewed_ends(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
