@@ -22,8 +22,6 @@ from typing import Any
 import polars as pl
 
 from bench.flowers import describe, percent
-from flows.cli.selection import select_from_audit
-from flows.work.auditing import read_audit
 from storage.answers.read import find_answers, read_answers
 from storage.datasets import image_folder
 from storage.datasets.scenes.classification import write_scenes
@@ -33,6 +31,8 @@ from student.classification.experiment import run_experiment
 from student.classification.grid import StudentGrid
 from student.classification.recipes import recipe_settings
 from student.core.results import paired_difference
+from teacher.questions.audit_files import read_audit
+from teacher.questions.selection import select_from_audit
 
 PROJECT = Path(__file__).parents[1]
 BUNDLED = PROJECT / "questions" / "scenes.yaml"

@@ -125,10 +125,11 @@ def audit(
     Writes FILE.audit.parquet and FILE.audit.json beside FILE. What was asked before is not asked again.
     """
     from flows.cli.report import print_audit
-    from flows.work.auditing import audit_questions, read_truth
+    from flows.work.auditing import audit_questions
     from flows.work.extraction import check_inputs
     from flows.work.inputs import Inputs
     from storage.questions import load_questions
+    from teacher.questions.truth import read_truth
 
     engine = asked.engine.with_arguments(arguments)
     audited = AuditParameters(
@@ -151,8 +152,8 @@ def select(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Choose the questions that tell the classes apart together, from a set that has been audited."""
-    from flows.cli.selection import select_from_audit
     from storage.questions import load_questions, refuse_existing, write_questions
+    from teacher.questions.selection import select_from_audit
 
     asked = load_questions(file)
     if not force:
@@ -176,15 +177,16 @@ def publish(
 
     The deployment extract-aspects then asks what is new (docs/deployments.md).
     """
-    from flows.server.publishing import EVENT, compare
-    from flows.server.publishing import publish as tell
+    from flows.cli.report import change_line
+    from flows.server.publishing import EVENT, publish_change
     from storage.questions import load_questions
+    from teacher.questions.changes import compare
 
     asked = load_questions(file)
     changes = compare(asked, place.store)
     for change in changes:
-        echo(change.line())
+        echo(change_line(change))
     if changes and all(change.complete for change in changes) and not force:
         echo("nothing published; --force publishes all the same")
         return
-    echo(f"{EVENT}: {file}, event {tell(file, asked)}")
+    echo(f"{EVENT}: {file}, event {publish_change(file, asked)}")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # torch takes seconds, and only who has trained prints these
     from student.detection.evaluate import DetectionEvaluation
     from teacher.extraction.precomputed import ImportSummary
     from teacher.questions.audit import Audit, QuestionAudit
+    from teacher.questions.changes import Change
 
 METRIC_NAMES = {"top1": "top-1", "top5": "top-5", "macro_accuracy": "macro accuracy"}
 # Of the columns of a table.
@@ -196,6 +197,16 @@ def rejections_table(rejections: Sequence[Rejection]) -> TextTable:
     for row in rejections_rows(rejections):
         table.row(*row.values())
     return table
+
+
+def change_line(change: Change) -> str:
+    """How a question set differs from what a teacher has answered about a dataset."""
+    about = f"{change.dataset} by teacher {change.teacher}"
+    if change.complete:
+        return f"{about}: answered completely, nothing is new"
+    named = (("new", change.new), ("reworded", change.reworded), ("gone", change.gone))
+    parts = [f"{len(keys)} {name} ({', '.join(keys)})" for name, keys in named if keys]
+    return f"{about}: {'; '.join(parts) or 'the same questions in another order'}"
 
 
 def import_lines(summary: ImportSummary) -> list[str]:

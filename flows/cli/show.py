@@ -3,60 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Console
 from rich.text import Text
 
 from flows.cli.markup import TextTable, lines, plain
-from storage.answers.read import Answers, join_shards, load_listed
-from storage.answers.schema import AnswerHeader
-from storage.answers.store import AnswerDirectory, AnswersDamaged, AnswersMissing, answer_directories
+from storage.answers.holding import Holding, read_holding
+from storage.answers.read import Answers
+from storage.answers.store import AnswersMissing, answer_directories
 from storage.statistics import class_information
 from teacher.engines.answer_mass import total_mass
 from teacher.engines.presets import display_name
-
-
-@dataclass(frozen=True, kw_only=True)
-class Holding:
-    """One directory: what its shards say as far as they can be read. `damaged` names the files that cannot.
-
-    `answers` and `header` are None where not a single shard can be read.
-    """
-
-    directory: AnswerDirectory
-    header: AnswerHeader | None
-    answers: Answers | None
-    complete: bool
-    damaged: tuple[str, ...]
-
-
-def read_holding(directory: AnswerDirectory) -> Holding:
-    """Raises VersionUnsupported, and StorageUnavailable where something cannot be read right now."""
-    parts, damaged, header, manifest = [], [], None, None
-    try:
-        manifest = directory.manifest()
-    except AnswersDamaged:
-        damaged.append(f"{directory.folder}.json")
-    for name in list(manifest["shards"]) if manifest else directory.shard_files():
-        try:
-            stored = load_listed(directory, manifest, name) if manifest else directory.load_shard(name)
-        except (FileNotFoundError, AnswersDamaged):
-            damaged.append(name)
-            continue
-        if header is not None and stored.header.questions != header.questions:  # of another directory
-            damaged.append(name)
-            continue
-        header = stored.header
-        parts.append(stored.answers)
-    return Holding(
-        directory=directory,
-        header=header,
-        answers=join_shards(header, parts) if header else None,
-        complete=manifest is not None and not damaged,
-        damaged=tuple(damaged),
-    )
 
 
 def show_store(store: str, dataset: str | None, questions: int) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,28 +15,17 @@ from storage.answers.read import Answers, find_answers, read_answers
 from storage.answers.reuse import known_answers
 from storage.answers.store import AnswersDamaged, AnswersMissing, audits_of
 from storage.datasets.base import ImageDataset, ImageRecord, select
-from storage.documents import DocumentInvalid, read_json
-from storage.errors import InputInvalid
-from storage.filesystem import write_file
-from storage.matching import match_images
 from storage.questions import QuestionSet, load_questions
-from storage.tables import Table, TableInvalid, read_table
 from teacher.engines.config import ResolvedTeacher
 from teacher.extraction.finish import finish_plan
 from teacher.extraction.jobs import Extraction
 from teacher.extraction.plan import directory_of, plan_extraction
 from teacher.questions.audit import Audit, Probes, audit
+from teacher.questions.audit_files import write_audit
 from teacher.questions.probes import ImageVariants, Sample, choose_sample, probing_questions
+from teacher.questions.truth import match_truth, read_truth
 
 SHARD_SIZE = 64
-
-
-class AuditUnreadable(InputInvalid):
-    """The file beside a question set is no audit that this release has written."""
-
-
-class TruthInvalid(InputInvalid):
-    """The table of right answers cannot be used; the message says what, where and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +57,7 @@ def audit_questions(host: Host, asked: AuditParameters) -> AuditSummary:
     )
     answers = complete or plain
     if right is not None:
-        right = right_answers(right, answers.image_ids, Path(asked.truth or ""))
+        right = match_truth(right, answers.image_ids, Path(asked.truth or ""))
     with host.reporter.working("measuring"):
         found = audit(answers, Probes.of(plain, probing, variants), images.class_names, right)
     files = write_audit(found, path)
@@ -130,71 +117,3 @@ def _complete_answers(store: str, dataset: str, teacher: ResolvedTeacher, asked:
         raise
     except AnswersMissing:
         return None
-
-
-def read_truth(path: Path, questions: QuestionSet) -> Mapping[str, Mapping[str, bool]]:
-    """The right answers by question key and image id, as storage/tables.py reads them. Raises TruthInvalid."""
-    try:
-        return _read_truth(read_table(path), questions)
-    except TableInvalid as error:
-        raise TruthInvalid(f"cannot read right answers: {error}") from error
-
-
-def _read_truth(table: Table, questions: QuestionSet) -> dict[str, dict[str, bool]]:
-    keys = [key for key in questions.keys if key in table.columns]
-    if "image_id" not in table.columns or not keys:
-        raise TruthInvalid(
-            f"{table.path} needs a column 'image_id' and one named after a question, e.g. {questions.keys[0]}"
-        )
-    image_ids, values = table.names("image_id"), table.probabilities(keys)
-    return {
-        key: {image_id: bool(value > 0.5) for image_id, value in zip(image_ids, column, strict=True) if value == value}
-        for key, column in zip(keys, values.T, strict=True)
-    }
-
-
-def right_answers(
-    truth: Mapping[str, Mapping[str, bool]], image_ids: Sequence[str], path: Path
-) -> Mapping[str, Mapping[str, bool]]:
-    """`truth` by the ids of the audited images; the names in the table may lack folders or suffix. Raises TruthInvalid
-    where it is about none of the images, and NamesAmbiguous."""
-    named = {name for answers in truth.values() for name in answers}
-    found = match_images(named, image_ids, path)
-    if not found:
-        raise TruthInvalid(
-            f"{path} has right answers for none of the images: it has names like '{min(named, default='')}', the "
-            f"dataset's are like '{image_ids[0]}'"
-        )
-    return {
-        key: {image_id: answers[name] for image_id, name in found.items() if name in answers}
-        for key, answers in truth.items()
-    }
-
-
-def write_audit(found: Audit, questions: Path) -> tuple[Path, Path]:
-    """`NAME.audit.parquet`, a row for each question, and `NAME.audit.json` beside `NAME.yaml`."""
-    table, document = audit_files(questions)
-    buffer = io.BytesIO()
-    found.frame().write_parquet(buffer)
-    write_file(table, buffer.getvalue())
-    write_file(document, json.dumps(found.to_json(), indent=2).encode())
-    return table, document
-
-
-def read_audit(questions: Path) -> Audit | None:
-    """What `write_audit` wrote; None where there is no audit. Raises AuditUnreadable."""
-    path = audit_files(questions)[1]
-    try:
-        return Audit.from_json(read_json(path))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = error if isinstance(error, DocumentInvalid) else f"{path} holds something else"
-        raise AuditUnreadable(
-            f"audit cannot be read: {reason}; run 'aspects questions audit {questions}' again"
-        ) from error
-
-
-def audit_files(questions: Path) -> tuple[Path, Path]:
-    """Where the audit of a question file lies."""
-    return questions.with_name(f"{questions.stem}.audit.parquet"), questions.with_name(f"{questions.stem}.audit.json")

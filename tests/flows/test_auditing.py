@@ -12,14 +12,14 @@ import yaml
 from typer.testing import CliRunner
 
 from flows.cli.app import app
-from flows.cli.selection import SelectionImpossible, select_from_audit
 from flows.parameters import AuditParameters, DatasetParameters, EngineParameters, ExtractionParameters
 from flows.work import asking
-from flows.work.auditing import AuditSummary, TruthInvalid, audit_questions, read_truth
+from flows.work.auditing import AuditSummary, audit_questions
 from flows.work.extraction import extract_aspects
 from storage.answers.store import AnswersMissing
 from storage.datasets.scenes.classification import write_scenes
 from storage.questions import load_questions
+from teacher.questions.selection import SelectionImpossible, select_from_audit
 from tests.conftest import PROJECT
 from tests.flows.hosts import plain_host
 
@@ -145,15 +145,3 @@ def test_the_command_writes_the_chosen_questions(audited: tuple[Path, AuditSumma
     assert len(load_questions(out)) == 3
     again = CliRunner().invoke(app, command)
     assert "exists already" in str(again.exception)
-
-
-def test_right_answers_are_read_from_tables(audited: tuple[Path, AuditSummary], tmp_path: Path) -> None:
-    asked = load_questions(audited[0])
-    table = tmp_path / "truth.csv"
-    table.write_text("image_id,has_red,other\na.png,1,0\nb.png,,1\nc.png,0,1\n")
-    assert read_truth(table, asked) == {"has_red": {"a.png": True, "c.png": False}}
-    table.write_text("image_id,other\na.png,1\n")
-    with pytest.raises(TruthInvalid, match=r"needs a column 'image_id' and one named after a question, e\.g\. has_red"):
-        read_truth(table, asked)
-    with pytest.raises(TruthInvalid, match="cannot read right answers"):
-        read_truth(tmp_path / "none.parquet", asked)

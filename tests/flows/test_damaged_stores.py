@@ -13,7 +13,6 @@ import typer.testing
 
 from flows.cli.app import app
 from flows.cli.errors import explain
-from flows.server.publishing import compare
 from flows.work.training import find_teacher_answers
 from storage.answers.prune import find_unreferenced
 from storage.answers.read import find_answers, scan_answers
@@ -23,6 +22,7 @@ from storage.errors import InputInvalid
 from teacher.engines.config import ResolvedTeacher
 from teacher.extraction.finish import finish_directory
 from teacher.extraction.plan import plan_extraction
+from teacher.questions.changes import compare
 from tests.storage.contract import write_directory
 from tests.storage.samples import HEADER, QUESTIONS, records
 from tests.storage.shards import files_of

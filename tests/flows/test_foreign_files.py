@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from flows.option_values import assignments
-from flows.work.auditing import audit_files, read_audit
 from flows.work.experiment import read_experiment
 from flows.work.generation import BriefParameters, _begun
 from storage.errors import InputInvalid
 from storage.questions import load_questions
 from teacher.extraction.precomputed import read_attributes, read_lavid, read_makd, read_multiple_choice
+from teacher.questions.audit_files import audit_files, read_audit
 from teacher.questions.generation import Brief, load_prompt
 from tests.flows.hosts import Notes
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.work.auditing import TruthInvalid, read_truth, right_answers
 from storage.matching import NamesAmbiguous
 from storage.questions import AspectQuestion, QuestionSet
+from teacher.questions.truth import TruthInvalid, match_truth, read_truth
 
 ASKED = QuestionSet((AspectQuestion(key="red", text="Is it red?"), AspectQuestion(key="round", text="Is it round?")))
 
@@ -47,14 +47,27 @@ def test_other_values_are_refused(tmp_path: Path, content: str, reason: str) -> 
         read_truth(table(tmp_path, content), ASKED)
 
 
+def test_other_columns_and_empty_cells_are_ignored(tmp_path: Path) -> None:
+    assert read_truth(table(tmp_path, "image_id,red,other\na.png,1,0\nb.png,,1\nc.png,0,1\n"), ASKED) == {
+        "red": {"a.png": True, "c.png": False}
+    }
+
+
+def test_tables_without_questions_and_missing_tables_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TruthInvalid, match=r"needs a column 'image_id' and one named after a question, e\.g\. red"):
+        read_truth(table(tmp_path, "image_id,other\na.png,1\n"), ASKED)
+    with pytest.raises(TruthInvalid, match="cannot read right answers"):
+        read_truth(tmp_path / "none.parquet", ASKED)
+
+
 def test_names_without_folder_and_suffix_are_found() -> None:
     truth = {"red": {"007": True, "elsewhere": False}, "round": {"b": True}}
-    found = right_answers(truth, ["train/x/007.jpg", "train/x/b.png"], Path("truth.csv"))
+    found = match_truth(truth, ["train/x/007.jpg", "train/x/b.png"], Path("truth.csv"))
     assert found == {"red": {"train/x/007.jpg": True}, "round": {"train/x/b.png": True}}
 
 
 def test_a_table_about_other_images_is_not_ignored() -> None:
     with pytest.raises(TruthInvalid, match="for none of the images: it has names like 'z', the dataset's are like 'a'"):
-        right_answers({"red": {"z": True}}, ["a"], Path("truth.csv"))
+        match_truth({"red": {"z": True}}, ["a"], Path("truth.csv"))
     with pytest.raises(NamesAmbiguous, match=r"may be 'x/1\.jpg', 'y/1\.jpg'"):
-        right_answers({"red": {"1": True}}, ["x/1.jpg", "y/1.jpg"], Path("truth.csv"))
+        match_truth({"red": {"1": True}}, ["x/1.jpg", "y/1.jpg"], Path("truth.csv"))
