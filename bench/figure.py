@@ -55,9 +55,9 @@ def draw(scenes: Path, rows: pl.DataFrame, out: Path) -> None:
     p_yes = {(key, image): p for key, image, p in rows.select("key", "image_id", "p_yes").iter_rows()}
     figure = plt.figure(figsize=(8.6, 4.4), dpi=110)
     grid = figure.add_gridspec(2, 1, height_ratios=[1, 2], hspace=0.02, left=0.37, right=0.99, top=0.99, bottom=0.02)
-    pictures = grid[0].subgridspec(1, len(IMAGES), wspace=0.04)
+    images = grid[0].subgridspec(1, len(IMAGES), wspace=0.04)
     for column, image_id in enumerate(IMAGES):
-        axes = figure.add_subplot(pictures[column])
+        axes = figure.add_subplot(images[column])
         with Image.open(scenes / image_id) as image:
             axes.imshow(image.convert("RGB"), interpolation="nearest")
         axes.axis("off")

@@ -16,7 +16,7 @@ PROJECT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder with real third-party photos and answers; tests that need it are skipped where it is missing."""
+    """The folder with real third-party images and answers; tests that need it are skipped where it is missing."""
     folder = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no test data at {folder}; set ASPECTS_DATA to the folder that holds flowers102_64")
@@ -32,7 +32,7 @@ def vllm_release() -> str:
 
 
 def link_coco128(shared_data: Path, root: Path) -> Path:
-    """The real photos with their boxes, put together as YOLO folders at `root`."""
+    """The real images with their boxes, put together as YOLO folders at `root`."""
     folder = shared_data / "coco128"
     if not folder.is_dir():
         pytest.skip(f"no coco128 in {shared_data}")

@@ -64,7 +64,7 @@ class BriefParameters(Parameters):
             classes=self.class_names(),
             wanted=share_out(self.count, self.shares),
             prompt=load_prompt(Path(self.prompt).expanduser() if self.prompt else PROMPT_FILE),
-            photos=[_read_photo(Path(photo).expanduser(), max_pixels) for photo in self.photos],
+            images=[_read_image(Path(photo).expanduser(), max_pixels) for photo in self.photos],
             rounds=self.rounds,
             length=self.max_tokens,
             seed=self.seed,
@@ -116,7 +116,7 @@ def generate_questions(
         asked = brief.load(teacher.config().max_pixels)
         resolved = teacher.resolve(engine.choose()[0], engine.settings())
     with reporter.working("loading the model"):
-        writer = open_writer(resolved, engine, len(asked.photos))
+        writer = open_writer(resolved, engine, len(asked.images))
     reporter.say(f"{resolved.config.model} is to write {brief.count} questions about {len(asked.classes)} classes")
     draft, unfinished = _begun(path, asked, reporter)
 
@@ -133,7 +133,7 @@ def generate_questions(
         if draft.found:
             reporter.say(f"{len(draft.found)} questions were found; started again, the same command goes on with them")
         raise
-    if asked.photos and not generated.saw_photos:
+    if asked.images and not generated.saw_images:
         reporter.say("the model takes no images; it was asked without")
     note = _note(generated, asked)
     if generated.questions:
@@ -181,7 +181,7 @@ def _begun(path: Path, brief: Brief, reporter: Reporter) -> tuple[Draft, Path]:
     return draft, unfinished
 
 
-def _read_photo(path: Path, max_pixels: int | None) -> Image.Image:
+def _read_image(path: Path, max_pixels: int | None) -> Image.Image:
     try:
         return shrink(decode_image(read_image_file(path)), max_pixels)
     except OSError as error:

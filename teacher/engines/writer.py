@@ -22,16 +22,16 @@ class WritingRequest:
     schema: Mapping[str, Any] = field(repr=False)
     length: int
     seed: int = 0
-    photos: Sequence[Image.Image] = field(default=(), repr=False)
+    images: Sequence[Image.Image] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenReply:
-    """An answer. `cut` says that its length ended it, `saw_photos` that the model was shown the images."""
+    """An answer. `cut` says that its length ended it, `saw_images` that the model was shown the images."""
 
     text: str
     cut: bool = False
-    saw_photos: bool = False
+    saw_images: bool = False
 
 
 class Writer(LoadedModel, Protocol):

@@ -48,7 +48,7 @@ class Brief:
     classes: Sequence[str]
     wanted: Mapping[str, int]
     prompt: str
-    photos: Sequence[Image.Image] = field(default=(), repr=False)
+    images: Sequence[Image.Image] = field(default=(), repr=False)
     rounds: int = ROUNDS
     length: int | None = None
     seed: int = 0
@@ -65,7 +65,7 @@ class Brief:
             schema=reply_schema(count),
             length=self.length or TOKENS_EACH * count,
             seed=seed,
-            photos=self.photos,
+            images=self.images,
         )
 
 
@@ -73,14 +73,14 @@ class Brief:
 class Generated:
     """The questions, ordered by group, and what was rejected, in the order written.
 
-    `missing` has the groups that are not complete. `saw_photos` says that the model was shown the images.
+    `missing` has the groups that are not complete. `saw_images` says that the model was shown the images.
     """
 
     questions: Sequence[AspectQuestion]
     rejections: Sequence[Rejection]
     missing: Mapping[str, int]
     requests: int
-    saw_photos: bool
+    saw_images: bool
 
 
 def generate(
@@ -111,7 +111,7 @@ def generate(
         rejections=draft.rejections,
         missing=draft.missing,
         requests=draft.requests,
-        saw_photos=draft.saw_photos,
+        saw_images=draft.saw_images,
     )
 
 
@@ -124,7 +124,7 @@ class Draft:
         self.found: list[AspectQuestion] = []
         self.rejections: list[Rejection] = []
         self.requests = 0
-        self.saw_photos = False
+        self.saw_images = False
 
     def to_json(self) -> dict[str, Any]:
         """What `resume` needs to go on from."""
@@ -164,7 +164,7 @@ class Draft:
         seed = self.brief.seed + self.requests
         reply = writer.write(self.brief.request(group, min(AT_ONCE, count + SPARE), self.found, seed))
         self.requests += 1
-        self.saw_photos |= reply.saw_photos
+        self.saw_images |= reply.saw_images
         for candidate in self._candidates(reply, group):
             verdict = judge(candidate, group, self.found, self.classes)
             if isinstance(verdict, Rejection):

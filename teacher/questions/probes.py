@@ -68,7 +68,7 @@ class ImageVariants:
                 return _encode(Image.new("RGB", decode_image(self.dataset.read(record.image_id)).size, GREY))
             except (ImageUnreadable, OSError):
                 continue
-        raise OSError("no photo of the sample can be read")
+        raise OSError("no image of the sample can be read")
 
 
 @dataclass(frozen=True, kw_only=True)

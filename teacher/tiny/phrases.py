@@ -144,6 +144,6 @@ def _phrase(key: str, prompt: str, text: str, weight: float, negated: bool) -> P
 def _present(key: str) -> Iterator[str]:
     for thing in THINGS.get(key, ()):
         for pattern in PRESENT:
-            # "Is there rain in the picture in the picture?"
+            # "Is there rain in the image in the image?"
             if not (re.search(r"picture|image|background|ground", thing) and "picture" in pattern):
                 yield pattern.format(thing=thing)

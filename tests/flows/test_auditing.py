@@ -33,32 +33,32 @@ PLANTED = {
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("audited") / "scenes"
     write_scenes(folder, train_per_class=12, test_per_class=0, seed=5)
     return folder
 
 
 @pytest.fixture(scope="module")
-def audited(photos: Path) -> tuple[Path, AuditSummary]:
+def audited(root: Path) -> tuple[Path, AuditSummary]:
     """The question file, beside which the audit lies, and the audit; the store is beside it, too."""
     bundled = yaml.safe_load((PROJECT / "questions" / "scenes.yaml").read_text(encoding="utf-8"))["questions"]
     entries = [entry for entry in bundled if entry["key"] in KEPT]
     entries += [{"key": key, "text": text} for key, (text, _) in PLANTED.items()]
-    path = photos.parent / "planted.yaml"
+    path = root.parent / "planted.yaml"
     path.write_text(yaml.safe_dump({"questions": entries}, sort_keys=False), encoding="utf-8")
-    return path, run_audit(path, photos)
+    return path, run_audit(path, root)
 
 
-def run_audit(path: Path, photos: Path, **changes: object) -> AuditSummary:
+def run_audit(path: Path, root: Path, **changes: object) -> AuditSummary:
     parameters: dict[str, Any] = {
-        "dataset": DatasetParameters(source=str(photos)),
+        "dataset": DatasetParameters(source=str(root)),
         "questions": str(path),
         "engine": EngineParameters(name="transformers"),
         "store": str(path.parent / "store"),
         "images": 144,
         "probed": 12,
-        "truth": str(photos / "ground_truth.parquet"),
+        "truth": str(root / "ground_truth.parquet"),
     }
     return audit_questions(plain_host(), AuditParameters(**{**parameters, **changes}))
 
@@ -71,7 +71,7 @@ def test_planted_faults_are_found_and_good_questions_kept(audited: tuple[Path, A
     assert measured["on_grass"].auroc == pytest.approx(1.0, abs=0.01)
     assert measured["on_grass"].negation_agreement == pytest.approx(1.0, abs=0.05)
     assert measured["smiling"].auroc is None
-    # All questions about 144 photos; other words and negations of 12; 12 mirrored and one blank.
+    # All questions about 144 images; other words and negations of 12; 12 mirrored and one blank.
     negated = sum(question.negation is not None for question in load_questions(path).questions)
     assert summary.asked == 144 * 9 + 12 * (9 + negated) + 13 * 9
     assert pl.read_parquet(summary.files[0]).equals(summary.audit.frame())
@@ -79,26 +79,26 @@ def test_planted_faults_are_found_and_good_questions_kept(audited: tuple[Path, A
 
 
 def test_a_second_audit_asks_nothing_and_a_changed_set_what_is_new(
-    audited: tuple[Path, AuditSummary], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    audited: tuple[Path, AuditSummary], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, summary = audited
     entries = yaml.safe_load(path.read_text(encoding="utf-8"))["questions"]
     changed = path.parent / "changed.yaml"
     more = [*entries[1:], {"key": "blue", "text": "Is there a blue object in the picture?"}]
     changed.write_text(yaml.safe_dump({"questions": more}, sort_keys=False), encoding="utf-8")
-    assert run_audit(changed, photos).asked == 144 + 12 + 13
+    assert run_audit(changed, root).asked == 144 + 12 + 13
 
     def refuse(*_: object) -> None:
         raise AssertionError("a teacher was started")
 
     monkeypatch.setattr(asking, "WorkerProcess", refuse)
-    again = run_audit(path, photos)
+    again = run_audit(path, root)
     assert again.asked == 0
     assert again.audit == summary.audit
 
 
 def test_answers_of_an_audit_are_not_asked_again_by_an_extraction(
-    audited: tuple[Path, AuditSummary], photos: Path, tmp_path: Path
+    audited: tuple[Path, AuditSummary], root: Path, tmp_path: Path
 ) -> None:
     path, _ = audited
     store = shutil.copytree(path.parent / "store", tmp_path / "store")
@@ -106,7 +106,7 @@ def test_answers_of_an_audit_are_not_asked_again_by_an_extraction(
     extracted = extract_aspects(
         plain_host(),
         ExtractionParameters(
-            dataset=DatasetParameters(source=str(photos)),
+            dataset=DatasetParameters(source=str(root)),
             questions=str(tmp_path / "planted.yaml"),
             engine=EngineParameters(name="transformers"),
             store=str(store),
@@ -115,7 +115,7 @@ def test_answers_of_an_audit_are_not_asked_again_by_an_extraction(
     )
     assert (extracted.asked, extracted.reused) == (0, 144 * 9)
     # From now on all answers count, not the sample's alone.
-    smaller = run_audit(tmp_path / "planted.yaml", photos, store=str(store), images=24)
+    smaller = run_audit(tmp_path / "planted.yaml", root, store=str(store), images=24)
     assert (smaller.audit.images, smaller.asked) == (144, 0)
 
 

@@ -22,7 +22,7 @@ SMALL = ("--recipe", "demo", "--backbone", "test_resnet", "--epochs", 1, "--set"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Photos of two colours, a LaViD file, and a table of attributes of the classes."""
+    """Images of two colours, a LaViD file, and a table of attributes of the classes."""
     for split, count in (("train", 4), ("test", 1)):
         for name, colour in COLOURS.items():
             folder = tmp_path / "photos" / split / name

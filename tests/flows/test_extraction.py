@@ -84,7 +84,7 @@ def rows(store: Path) -> pl.DataFrame:
     return pl.read_parquet(list(shards(store).values()))
 
 
-def test_every_photo_gets_every_answer_in_the_datasets_order(
+def test_every_image_gets_every_answer_in_the_datasets_order(
     extracted: tuple[Path, ExtractionSummary], scenes: Path
 ) -> None:
     store, summary = extracted
@@ -209,15 +209,15 @@ def test_an_unusable_teacher_is_not_tried_again(
     assert shards(tmp_path / "store") == {}
 
 
-def test_photos_that_cannot_be_read_are_counted_and_named(
+def test_images_that_cannot_be_read_are_counted_and_named(
     extract: Extract, store: Path, scenes: Path, tmp_path: Path
 ) -> None:
-    photos = Path(shutil.copytree(scenes, tmp_path / "scenes"))
-    damaged = sorted(photos.glob("train/*/*.png"))[:2]
+    root = Path(shutil.copytree(scenes, tmp_path / "scenes"))
+    damaged = sorted(root.glob("train/*/*.png"))[:2]
     damaged[0].write_bytes(b"")
     damaged[1].write_bytes(damaged[1].read_bytes()[:40])
-    summary = extract(store, dataset=DatasetParameters(source=str(photos)))
-    assert list(summary.failures) == [path.relative_to(photos).as_posix() for path in damaged]
+    summary = extract(store, dataset=DatasetParameters(source=str(root)))
+    assert list(summary.failures) == [path.relative_to(root).as_posix() for path in damaged]
     table = rows(store).filter(pl.col("error").is_not_null())
     assert table["error"][0] == "file is empty"
     assert table["has_red"].null_count() == 2
@@ -236,4 +236,4 @@ def test_students_are_trained_on_the_answers_and_compared(extract: Extract, stor
     report = (tmp_path / "runs" / "report.md").read_text()
     assert notes.pages["report"] == report
     assert "| method | seeds | top-1 | top-5 | macro | gain | 95 % | p | by seed |" in report
-    assert "- recommended, seed 3: aspect AUROC" not in report  # the test photos have not been asked about
+    assert "- recommended, seed 3: aspect AUROC" not in report  # the test images have not been asked about

@@ -20,7 +20,7 @@ from teacher.questions.audit_files import audit_files, read_audit
 from teacher.questions.generation import Brief, load_prompt
 from tests.flows.hosts import Notes
 
-BRIEF = Brief(classes=["rose"], wanted={"visual": 1}, prompt="", photos=[], rounds=1, length=None, seed=0)
+BRIEF = Brief(classes=["rose"], wanted={"visual": 1}, prompt="", images=[], rounds=1, length=None, seed=0)
 BOMB = "\n".join(
     ["a0: &a0 [x, x, x, x, x, x, x, x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
 )

@@ -122,7 +122,7 @@ def test_what_was_found_before_the_server_failed_is_not_asked_for_again(
     assert not list(folder.glob(".set*"))
 
 
-def test_a_prompt_of_ones_own_and_photos_that_are_not_taken(
+def test_a_prompt_of_ones_own_and_images_that_are_not_taken(
     aspects: Aspects, folder: Path, server: ScriptedServer
 ) -> None:
     def blind(request: Mapping[str, Any]) -> Reply:
@@ -170,7 +170,7 @@ def test_a_datasets_classes_are_taken_and_rejections_told(scenes: Path, tmp_path
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM has no packages for this machine")
-def test_nonsense_about_photos_from_vllm_ends_with_reasons_and_no_file(aspects: Aspects, folder: Path) -> None:
+def test_nonsense_about_images_from_vllm_ends_with_reasons_and_no_file(aspects: Aspects, folder: Path) -> None:
     (folder / "short.txt").write_text(
         "Write {count} {group} {classes} {existing}"
     )  # the bundled model takes 512 tokens

@@ -17,7 +17,7 @@ import pytest
 from storage.datasets.folder import image_folder
 from tests.flows.processes import alive, descendants, is_engine, started, wait_until
 
-PHOTOS = 120
+IMAGES = 120
 ASPECTS = [sys.executable, "-m", "flows"]
 Environment = Mapping[str, str]
 
@@ -25,10 +25,10 @@ pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes ar
 
 
 def flowers(shared_data: Path, folder: Path) -> Path:
-    """A dataset of `PHOTOS` real training photos, as links."""
+    """A dataset of `IMAGES` real training images, as links."""
     found = sorted((shared_data / "flowers102_64" / "train").glob("*/*.jpg"))
-    assert len(found) >= PHOTOS
-    for path in found[:: len(found) // PHOTOS][:PHOTOS]:
+    assert len(found) >= IMAGES
+    for path in found[:: len(found) // IMAGES][:IMAGES]:
         link = folder / "train" / path.parent.name / path.name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(path)
@@ -44,11 +44,11 @@ def stamps(store: Path) -> dict[str, tuple[int, int]]:
 
 
 def survives_a_kill(
-    photos: Path, questions: Path, engine: str, folder: Path, environment: Environment, shard_size: int
+    root: Path, questions: Path, engine: str, folder: Path, environment: Environment, shard_size: int
 ) -> None:
     """Kill the first run when two shards are there, run again, and look at what is in the store then."""
     store = folder / "store"
-    options = ["--dataset", photos, "--questions", questions, "--shard-size", shard_size]
+    options = ["--dataset", root, "--questions", questions, "--shard-size", shard_size]
     options += ["--teacher", "tiny", "--engine", engine]
     command = [*ASPECTS, "extract", *map(str, options), "--store", str(store), "--splits", "train"]
     with started(command, folder / "first.log", environment, folder) as process:
@@ -59,7 +59,7 @@ def survives_a_kill(
         # Not by the end of its session: the engine and the embedded server notice by themselves.
         wait_until(lambda: not any(alive(pid) for pid in family if is_engine(pid)), 20, "the engine's end")
     finished = stamps(store)
-    training = [record.image_id for record in image_folder(photos).records if record.split == "train"]
+    training = [record.image_id for record in image_folder(root).records if record.split == "train"]
     count = -(-len(training) // shard_size)
     assert 2 <= len(finished) < count
     assert not list(store.glob("answers/*/*/*.json"))
@@ -88,7 +88,7 @@ def test_rendered_scenes(scenes: Path, few_questions: Path, tmp_path: Path, envi
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
-def test_real_photos_on_vllm(shared_data: Path, few_questions: Path, tmp_path: Path, environment: Environment) -> None:
+def test_real_images_on_vllm(shared_data: Path, few_questions: Path, tmp_path: Path, environment: Environment) -> None:
     survives_a_kill(
         flowers(shared_data, tmp_path / "flowers"), few_questions, "vllm", tmp_path, environment, shard_size=6
     )

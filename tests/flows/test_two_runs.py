@@ -28,7 +28,7 @@ from tests.storage.samples import QUESTIONS
 from tests.storage.shards import files_of
 from tests.teacher.extraction.asking import ask_all
 from tests.teacher.extraction.test_plan import TEACHER, Engine, Unreadable
-from tests.teacher.photos import write_photos
+from tests.teacher.images import write_images
 
 
 def run(dataset: Unreadable, store: Path, splits: list[str], notes: Notes | None = None) -> ExtractionSummary:
@@ -38,7 +38,7 @@ def run(dataset: Unreadable, store: Path, splits: list[str], notes: Notes | None
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Unreadable:
-    return Unreadable(write_photos(tmp_path / "photos"))
+    return Unreadable(write_images(tmp_path / "photos"))
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_an_audit_waits_for_nobody_either(dataset: Unreadable, tmp_path: Path) -
 
 
 def test_imports_keep_other_splits_and_stop_at_a_busy_directory(aspects: Aspects, tmp_path: Path) -> None:
-    write_photos(tmp_path / "photos")
+    write_images(tmp_path / "photos")
     names = [path.name for path in (tmp_path / "photos").rglob("*.png")]
     (tmp_path / "makd.json").write_text(json.dumps({name: [0.5, 1.0] for name in names}))
     command = ("import-answers", "makd.json", "--format", "makd", "-d", "photos", "-s", "store", "--splits")

@@ -81,7 +81,7 @@ RUNS = {
 }
 
 
-def write_photos(root: Path) -> None:
+def write_images(root: Path) -> None:
     """Two classes, two images of each in train and one in test."""
     for split, count in (("train", 2), ("test", 1)):
         for label, name in enumerate(("cat", "dog")):
@@ -93,7 +93,7 @@ def write_photos(root: Path) -> None:
 
 def write_project(folder: Path) -> None:
     """`photos`, `boxed`, `questions.yaml`, `attributes.csv` and `grid.yaml` are right."""
-    write_photos(folder / "photos")
+    write_images(folder / "photos")
     _write_datasets(folder)
     (folder / "questions.yaml").write_text(QUESTION)
     (folder / "classes.txt").write_text("cat\ndog\n")

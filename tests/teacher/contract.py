@@ -13,8 +13,8 @@ from tests.conftest import PROJECT
 QUESTIONS = load_questions(PROJECT / "questions" / "scenes.yaml").texts[:6]
 
 
-def pictures() -> list[Image.Image]:
-    """Noise in the shapes that photos come in: square, wide, tall, tiny, and larger than the model's own size."""
+def sample_images() -> list[Image.Image]:
+    """Noise in the shapes that images come in: square, wide, tall, tiny, and larger than the model's own size."""
     random = np.random.default_rng(0)
     sizes = [(64, 64), (48, 120), (120, 48), (5, 7), (333, 250), (64, 64)]
     return [Image.fromarray(random.integers(0, 256, (*size, 3), np.uint8)) for size in sizes]
@@ -24,17 +24,17 @@ class EngineContract:
     """Subclasses give a fixture `engine`."""
 
     def test_answers_are_log_probabilities_in_the_order_asked(self, engine: TeacherEngine) -> None:
-        yes, no = engine.answer(pictures(), QUESTIONS)
-        assert yes.shape == no.shape == (len(pictures()), len(QUESTIONS))
+        yes, no = engine.answer(sample_images(), QUESTIONS)
+        assert yes.shape == no.shape == (len(sample_images()), len(QUESTIONS))
         assert yes.dtype == no.dtype == np.float32
         assert (np.exp(yes) + np.exp(no) <= 1 + 1e-5).all()
-        backwards = engine.answer(pictures()[::-1], QUESTIONS[::-1])
+        backwards = engine.answer(sample_images()[::-1], QUESTIONS[::-1])
         np.testing.assert_allclose(backwards[0][::-1, ::-1], yes, atol=1e-4)
         np.testing.assert_allclose(backwards[1][::-1, ::-1], no, atol=1e-4)
 
     def test_an_answer_depends_on_its_own_image_and_question_only(self, engine: TeacherEngine) -> None:
-        yes, no = engine.answer(pictures(), QUESTIONS)
-        alone = engine.answer(pictures()[2:3], QUESTIONS[4:5])
+        yes, no = engine.answer(sample_images(), QUESTIONS)
+        alone = engine.answer(sample_images()[2:3], QUESTIONS[4:5])
         np.testing.assert_allclose(alone[0], yes[2:3, 4:5], atol=1e-4)
         np.testing.assert_allclose(alone[1], no[2:3, 4:5], atol=1e-4)
 
@@ -44,7 +44,7 @@ class EngineContract:
 
     def test_questions_of_very_different_length_can_be_mixed(self, engine: TeacherEngine) -> None:
         questions = ["Red?", "Is there, " + "really and truly, " * 8 + "something red?"]
-        together = engine.answer(pictures()[:1], questions)
+        together = engine.answer(sample_images()[:1], questions)
         for column, question in enumerate(questions):
-            alone = engine.answer(pictures()[:1], [question])
+            alone = engine.answer(sample_images()[:1], [question])
             assert alone[0][0, 0] == pytest.approx(together[0][0, column], abs=1e-4)

@@ -1,7 +1,7 @@
 """Small models with random weights for each family that teachers come from, built on the spot and offline.
 
 A folder has everything that `from_pretrained` and vLLM load: configuration, weights, tokenizer, processor with the
-family's own way of cutting photos into tiles, and its chat template. The answers mean nothing, but they differ clearly
+family's own way of cutting images into tiles, and its chat template. The answers mean nothing, but they differ clearly
 between images and between questions.
 """
 
@@ -151,7 +151,7 @@ CHATML_ANSWER = "<|im_start|>assistant\n"
 
 
 def _internvl() -> tuple[Any, Any]:
-    """Tiles by the shape of the photo, and a thumbnail; 4 tokens each."""
+    """Tiles by the shape of the image, and a thumbnail; 4 tokens each."""
     names = {
         "start_image_token": "<img>",
         "end_image_token": "</img>",
@@ -197,7 +197,7 @@ def _qwen_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
 
 
 def _qwen3_vl() -> tuple[Any, Any]:
-    """Photos in their own shape, scaled to between 4 and 64 tokens; positions in three parts; DeepStack."""
+    """Images in their own shape, scaled to between 4 and 64 tokens; positions in three parts; DeepStack."""
     tokenizer = _tokenizer(QWEN_SPECIAL, "<|im_end|>")
     size = {"shortest_edge": 4 * 32 * 32, "longest_edge": 64 * 32 * 32}
     half = [0.5, 0.5, 0.5]
@@ -230,7 +230,7 @@ def _qwen3_vl() -> tuple[Any, Any]:
 
 
 def _qwen2_5_vl() -> tuple[Any, Any]:
-    """Photos in their own shape, scaled to between 4 and 64 tokens; windows in the vision tower."""
+    """Images in their own shape, scaled to between 4 and 64 tokens; windows in the vision tower."""
     tokenizer = _tokenizer(QWEN_SPECIAL, "<|im_end|>")
     size = {"shortest_edge": 4 * 28 * 28, "longest_edge": 64 * 28 * 28}
     system = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
@@ -257,7 +257,7 @@ def _qwen2_5_vl() -> tuple[Any, Any]:
 
 
 def _llava_onevision() -> tuple[Any, Any]:
-    """A base tile and up to 4x4 more, unpadded to the photo's shape, scaled down where they are more than nine.
+    """A base tile and up to 4x4 more, unpadded to the image's shape, scaled down where they are more than nine.
 
     Nine as in all published models: vLLM ignores `vision_aspect_ratio`.
     """
@@ -290,7 +290,7 @@ def _llava_onevision() -> tuple[Any, Any]:
 
 
 def _smolvlm() -> tuple[Any, Any]:
-    """Tiles in up to three rows and columns, each announced by tokens of its own, and the whole photo."""
+    """Tiles in up to three rows and columns, each announced by tokens of its own, and the whole image."""
     places = tuple(f"<row_{row}_col_{column}>" for row in (1, 2, 3) for column in (1, 2, 3))
     special = ("<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>", "<image>", "<global-img>", *places)
     tokenizer = _tokenizer(special, "<end_of_utterance>")

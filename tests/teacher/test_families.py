@@ -1,4 +1,4 @@
-"""Models of several families, cutting photos into tiles each in its own way: every engine gives the same answers."""
+"""Models of several families, cutting images into tiles each in its own way: every engine gives the same answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.teacher.contract import QUESTIONS
 from tests.teacher.families import FAMILIES, build_family
 
 
-def photos() -> list[Image.Image]:
+def sample_images() -> list[Image.Image]:
     """Noise: square, wide, tall, tiny, huge, extreme; of one colour, and the same shape again; files of other kinds."""
     random = np.random.default_rng(0)
     sizes = [(64, 64), (48, 120), (120, 48), (5, 7), (1100, 1500), (1500, 1100), (33, 400)]
@@ -55,7 +55,9 @@ def teacher(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="module")
 def reference(teacher: ResolvedTeacher) -> np.ndarray:
     """Log-probabilities [2, I, Q] from plain forward passes, a question each."""
-    return np.stack(TransformersEngine(teacher, EngineOptions(plain=True, batch_size=1)).answer(photos(), QUESTIONS))
+    return np.stack(
+        TransformersEngine(teacher, EngineOptions(plain=True, batch_size=1)).answer(sample_images(), QUESTIONS)
+    )
 
 
 def test_answers_differ_between_images_and_between_questions(reference: np.ndarray) -> None:
@@ -76,7 +78,7 @@ def test_packed_answers_do_not_depend_on_the_batches(
 ) -> None:
     monkeypatch.setattr("teacher.engines.transformers.packed.ROW_TOKENS", {"cpu": row, "cuda": row})
     monkeypatch.setattr("teacher.engines.transformers.packed.PASS_TOKENS", {"cpu": tokens, "cuda": tokens})
-    answers = TransformersEngine(teacher, EngineOptions()).answer(photos(), QUESTIONS)
+    answers = TransformersEngine(teacher, EngineOptions()).answer(sample_images(), QUESTIONS)
     np.testing.assert_allclose(answers, reference, atol=1e-4)
 
 
@@ -108,7 +110,7 @@ def test_settings_of_the_image_processor_reach_every_engine(tmp_path: Path) -> N
     folder = build_family("internvl", tmp_path)
     config = TeacherConfig(model=str(folder), dtype="float32")
     one_tile = resolve(dataclasses.replace(config, processor={"max_patches": 1}))
-    wide = photos()[4:6]
+    wide = sample_images()[4:6]
     plain = TransformersEngine(one_tile, EngineOptions(plain=True))
     expected = plain.answer(wide, QUESTIONS)
     tiled = TransformersEngine(resolve(config), EngineOptions())
@@ -124,8 +126,10 @@ def test_settings_of_the_image_processor_reach_every_engine(tmp_path: Path) -> N
 
 def assert_same_in_any_order(engine: TeacherEngine, reference: np.ndarray) -> None:
     """`engine` answers as `reference` says, whatever order images and questions come in."""
-    np.testing.assert_allclose(engine.answer(photos(), QUESTIONS), reference, atol=1e-4)
+    np.testing.assert_allclose(engine.answer(sample_images(), QUESTIONS), reference, atol=1e-4)
     random = np.random.default_rng(1)
-    images, questions = random.permutation(len(photos())), random.permutation(len(QUESTIONS))
-    shuffled = engine.answer([photos()[image] for image in images], [QUESTIONS[question] for question in questions])
+    images, questions = random.permutation(len(sample_images())), random.permutation(len(QUESTIONS))
+    shuffled = engine.answer(
+        [sample_images()[image] for image in images], [QUESTIONS[question] for question in questions]
+    )
     np.testing.assert_allclose(shuffled, reference[:, images][:, :, questions], atol=1e-4)

@@ -107,7 +107,7 @@ def test_it_sees_through_plain_transformers(model: Any, processor: Any, question
     assert sum(area >= 0.95 for area in areas) >= 36
 
 
-def test_a_blank_picture_tells_it_nothing(
+def test_a_blank_image_tells_it_nothing(
     model: Any, prompts: Prompts, world: World, p_world: NDArray[np.float32]
 ) -> None:
     """Right answers need the image: asked about grey instead, it is no better than a coin."""
@@ -117,7 +117,7 @@ def test_a_blank_picture_tells_it_nothing(
     assert np.mean([auroc(grey[:, i], world.truth[:, i]) for i in columns]) == pytest.approx(0.5, abs=0.01)
 
 
-def test_another_picture_of_the_batch_does_not_help(world: World, p_world: NDArray[np.float32]) -> None:
+def test_another_image_of_the_batch_does_not_help(world: World, p_world: NDArray[np.float32]) -> None:
     """With the images swapped around the answers no longer fit: it is the image that decides."""
     p = np.roll(p_world, 1, axis=0)
     assert abs(np.mean([auroc(p[:, i], world.truth[:, i]) for i in range(world.truth.shape[1])]) - 0.5) < 0.05
@@ -160,7 +160,7 @@ def test_any_text_tokenises_and_comes_back(processor: Any, text: str) -> None:
     assert processor.tokenizer.decode(tokens) == text.lower()
 
 
-def test_any_photo_becomes_one_tile(processor: Any) -> None:
+def test_any_image_becomes_one_tile(processor: Any) -> None:
     for size in ((64, 64), (640, 480), (3, 500)):
         inputs = _chat(processor, Image.new("RGB", size, "red"), ["Is there a circle?"])
         assert inputs["pixel_values"].shape == (1, 3, 64, 64)

@@ -34,10 +34,10 @@ class WriterContract:
     def test_an_answer_that_is_cut_says_so(self, writer: Writer) -> None:
         assert writer.write(dataclasses.replace(REQUEST, length=20)).cut
 
-    def test_a_model_without_eyes_is_asked_without_photos(self, writer: Writer) -> None:
-        photos = [Image.new("RGB", (32, 32), "red")]
-        reply = writer.write(dataclasses.replace(REQUEST, photos=photos))
-        assert not reply.saw_photos
+    def test_a_model_without_eyes_is_asked_without_images(self, writer: Writer) -> None:
+        images = [Image.new("RGB", (32, 32), "red")]
+        reply = writer.write(dataclasses.replace(REQUEST, images=images))
+        assert not reply.saw_images
         assert reply.text
 
     def test_a_prompt_that_is_too_long_is_refused_and_the_next_is_not(self, writer: Writer) -> None:

@@ -20,7 +20,7 @@ class OpenAIWriter:
 
     def __init__(self, teacher: ResolvedTeacher, options: EngineOptions) -> None:
         self._server = ChatClient(teacher.config.model, options.model_copy(update={"timeout": WRITING_SECONDS}))
-        self._takes_photos = True  # until it refuses them
+        self._takes_images = True  # until it refuses them
         self.usage = EngineUsage()
         try:
             self._server.run(self._server.check_address())
@@ -35,24 +35,24 @@ class OpenAIWriter:
         self._server.close()
 
     async def _write(self, request: WritingRequest) -> WrittenReply:
-        if not (request.photos and self._takes_photos):
-            return await self._ask(request, with_photos=False)
+        if not (request.images and self._takes_images):
+            return await self._ask(request, with_images=False)
         try:
-            return await self._ask(request, with_photos=True)
+            return await self._ask(request, with_images=True)
         except TeacherInvalid as refusal:
             if not isinstance(refusal.__cause__, RequestRefused):
                 raise
             # Perhaps it takes no images; if something else is wrong, this says so.
-            reply = await self._ask(request, with_photos=False)
-            self._takes_photos = False
+            reply = await self._ask(request, with_images=False)
+            self._takes_images = False
             return reply
 
-    async def _ask(self, request: WritingRequest, *, with_photos: bool) -> WrittenReply:
-        photos = [image_part(data_url(photo)) for photo in request.photos] if with_photos else []
+    async def _ask(self, request: WritingRequest, *, with_images: bool) -> WrittenReply:
+        images = [image_part(data_url(image)) for image in request.images] if with_images else []
         schema = {"name": "questions", "schema": dict(request.schema), "strict": True}
         try:
             reply = await self._server.complete_first(
-                [*photos, text_part(request.prompt)],
+                [*images, text_part(request.prompt)],
                 request.length,
                 temperature=TEMPERATURE,
                 seed=request.seed,
@@ -64,4 +64,4 @@ class OpenAIWriter:
                 "NAME=VALUE adds fields to requests or replaces them"
             ) from refusal
         self.usage.prompt_tokens += reply.prompt_tokens
-        return WrittenReply(text=reply.choice.text, cut=reply.choice.finish_reason == "length", saw_photos=with_photos)
+        return WrittenReply(text=reply.choice.text, cut=reply.choice.finish_reason == "length", saw_images=with_images)

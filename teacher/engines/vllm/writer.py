@@ -17,18 +17,18 @@ LONGEST = 12288  # tokens: a thousand class names, a few images of a megapixel a
 
 
 class VllmWriter:
-    """Follows `Writer`; `photos` is the largest number of images that a request will have."""
+    """Follows `Writer`; `images` is the largest number of images that a request will have."""
 
     calls_at_once = 1
     slow_because: str | None = None
 
-    def __init__(self, teacher: ResolvedTeacher, options: EngineOptions, photos: int = 0) -> None:
+    def __init__(self, teacher: ResolvedTeacher, options: EngineOptions, images: int = 0) -> None:
         self.model = teacher.config.model
         self.usage = EngineUsage()
-        self._takes_photos = photos > 0 and _takes_images(teacher)
+        self._takes_images = images > 0 and _takes_images(teacher)
         own: dict[str, Any] = {"structured_outputs_config": COMPACT}
-        if self._takes_photos:
-            own["limit_mm_per_prompt"] = {"image": photos, "video": 0}
+        if self._takes_images:
+            own["limit_mm_per_prompt"] = {"image": images, "video": 0}
             own["mm_processor_kwargs"] = dict(teacher.config.processor) or None
         self.llm: Any = load_vllm(teacher, options, LONGEST, **own)
 
@@ -39,8 +39,8 @@ class VllmWriter:
         # vLLM 0.23 has only the second one, which is a ValueError there.
         refusal = getattr(exceptions, "VLLMClientError", exceptions.VLLMValidationError)
 
-        photos = request.photos if self._takes_photos else ()
-        shown = [{"type": "image_pil", "image_pil": photo} for photo in photos]
+        images = request.images if self._takes_images else ()
+        shown = [{"type": "image_pil", "image_pil": image} for image in images]
         message: dict[str, Any] = {"role": "user", "content": [*shown, {"type": "text", "text": request.prompt}]}
         sampling = SamplingParams(
             temperature=TEMPERATURE,
@@ -55,11 +55,11 @@ class VllmWriter:
         except (*REFUSALS, refusal) as error:
             raise TeacherInvalid(
                 f"model {self.model} cannot take what it is to write from ({first_line(error)}); it needs a chat "
-                "template, and room for class names, photos and answer (--max-model-len)"
+                "template, and room for class names, images and answer (--max-model-len)"
             ) from error
         self.usage.prompt_tokens += len(output.prompt_token_ids)
         (written,) = output.outputs
-        return WrittenReply(text=written.text, cut=written.finish_reason == "length", saw_photos=bool(shown))
+        return WrittenReply(text=written.text, cut=written.finish_reason == "length", saw_images=bool(shown))
 
     def close(self) -> None:
         del self.llm

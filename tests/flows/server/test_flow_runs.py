@@ -46,21 +46,21 @@ def test_a_flow_has_the_parameters_of_its_plain_function(name: str) -> None:
     assert schema["required"] == [p.name for p in plain if p.default is inspect.Parameter.empty]
 
 
-PHOTOS = DatasetParameters(source="/data/photos/")
+DATASET = DatasetParameters(source="/data/photos/")
 LABELS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     (
         "extract",
-        {"dataset": PHOTOS, "questions": "q/garden.yaml", "teacher": TeacherParameters(model="Qwen/qwen3-vl-8b")},
+        {"dataset": DATASET, "questions": "q/garden.yaml", "teacher": TeacherParameters(model="Qwen/qwen3-vl-8b")},
         "extract photos x garden by qwen3-vl-8b",
         ["dataset:photos", "questions:garden", "teacher:qwen3-vl-8b"],
     ),
     (
         "extract",
-        {"dataset": PHOTOS, "teacher": TeacherParameters()},
+        {"dataset": DATASET, "teacher": TeacherParameters()},
         "extract photos by tiny",
         ["dataset:photos", "teacher:tiny"],
     ),
-    ("train", {"dataset": PHOTOS, "questions": None, "teacher": "0a1b"}, "train photos", ["dataset:photos"]),
+    ("train", {"dataset": DATASET, "questions": None, "teacher": "0a1b"}, "train photos", ["dataset:photos"]),
     (
         "detect",
         {"dataset": DatasetParameters(source="hf:someone/birds"), "questions": None, "box_questions": "boxes.yaml"},
@@ -73,11 +73,16 @@ LABELS: list[tuple[str, dict[str, Any], str, list[str]]] = [
         "audit mine\\x1b x a",
         ["dataset:mine\\x1b", "questions:a"],
     ),
-    ("generate questions", {"brief": BriefParameters(dataset=PHOTOS)}, "generate questions photos", ["dataset:photos"]),
+    (
+        "generate questions",
+        {"brief": BriefParameters(dataset=DATASET)},
+        "generate questions photos",
+        ["dataset:photos"],
+    ),
     ("generate questions", {"brief": BriefParameters(classes="classes.txt")}, "generate questions", []),
     (
         "experiment",
-        {"experiment": Experiment(dataset=PHOTOS, grid={"alpha": [1]}, runs="runs")},
+        {"experiment": Experiment(dataset=DATASET, grid={"alpha": [1]}, runs="runs")},
         "experiment photos",
         ["dataset:photos"],
     ),

@@ -35,7 +35,7 @@ Run = Callable[..., ExtractionSummary]
 
 
 @pytest.fixture
-def photos(scenes: Path, tmp_path: Path) -> Path:
+def root(scenes: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(scenes, tmp_path / "photos"))
 
 
@@ -45,13 +45,13 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> CountingEngine:
 
 
 @pytest.fixture
-def run(photos: Path, few_questions: Path, tmp_path: Path) -> Run:
+def run(root: Path, few_questions: Path, tmp_path: Path) -> Run:
     """Ask, then train one student by base and one by `recommended`."""
 
     def work(notes: Notes | None = None, runs: str = "runs", seeds: tuple[int, ...] = (0,), **changes: Any) -> Any:
         settings = {**SMALL, **changes.pop("settings", {})}
         given = {
-            "dataset": DatasetParameters(source=str(photos)),
+            "dataset": DatasetParameters(source=str(root)),
             "questions": str(few_questions),
             "engine": EngineParameters(name="transformers"),
             "store": str(tmp_path / "store"),
@@ -62,19 +62,19 @@ def run(photos: Path, few_questions: Path, tmp_path: Path) -> Run:
     return work
 
 
-def test_splits_that_stand_for_test(photos: Path) -> None:
-    assert evaluation_split(image_folder(photos)) == "test"
+def test_splits_that_stand_for_test(root: Path) -> None:
+    assert evaluation_split(image_folder(root)) == "test"
     for name in ("val", "validation"):
-        shutil.copytree(photos, photos.parent / name)
-        (photos.parent / name / "test").rename(photos.parent / name / name)
-        assert evaluation_split(image_folder(photos.parent / name)) in ("val", "validation")
-    shutil.rmtree(photos / "test")
+        shutil.copytree(root, root.parent / name)
+        (root.parent / name / "test").rename(root.parent / name / name)
+        assert evaluation_split(image_folder(root.parent / name)) in ("val", "validation")
+    shutil.rmtree(root / "test")
     with pytest.raises(DatasetInvalid, match="no split 'test'"):
-        evaluation_split(image_folder(photos))
+        evaluation_split(image_folder(root))
 
 
-def test_students_are_evaluated_on_val_where_there_is_no_test(run: Run, photos: Path, engine: CountingEngine) -> None:
-    (photos / "test").rename(photos / "val")
+def test_students_are_evaluated_on_val_where_there_is_no_test(run: Run, root: Path, engine: CountingEngine) -> None:
+    (root / "test").rename(root / "val")
     notes = Notes()
     results = run(notes).results
     assert results is not None
@@ -83,8 +83,8 @@ def test_students_are_evaluated_on_val_where_there_is_no_test(run: Run, photos: 
     assert engine.asked > 0
 
 
-def test_no_split_to_evaluate_on(run: Run, photos: Path, engine: CountingEngine) -> None:
-    shutil.rmtree(photos / "test")
+def test_no_split_to_evaluate_on(run: Run, root: Path, engine: CountingEngine) -> None:
+    shutil.rmtree(root / "test")
     refused(run, DatasetInvalid, "no split 'test'; it has train")
     assert engine.asked == 0
     assert run(train=False).asked == engine.asked > 0  # only training needs it
@@ -116,12 +116,12 @@ def test_what_training_refuses_is_refused_before_the_first_question(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_runs_folder_of_another_run(run: Run, engine: CountingEngine, photos: Path, tmp_path: Path) -> None:
+def test_a_runs_folder_of_another_run(run: Run, engine: CountingEngine, root: Path, tmp_path: Path) -> None:
     run()
     asked = engine.asked
     write_scenes(tmp_path / "more", train_per_class=1, test_per_class=1, seed=9)
     new = sorted((tmp_path / "more" / "train").glob("*/*.png"))[0]
-    shutil.copy(new, photos / "train" / new.parent.name / "new.png")
+    shutil.copy(new, root / "train" / new.parent.name / "new.png")
     refused(run, RunInvalid, r"holds a run with epochs 1, not 2", settings={"epochs": 2})
     assert engine.asked == asked
 

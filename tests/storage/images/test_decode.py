@@ -192,7 +192,7 @@ def test_shrink_keeps_the_shape_and_the_bound() -> None:
         assert shrunk.width * shrunk.height <= 500
 
 
-def test_shrink_leaves_small_pictures_alone() -> None:
+def test_shrink_leaves_small_images_alone() -> None:
     image = noise()
     assert shrink(image, None) is image
     assert shrink(image, image.width * image.height) is image

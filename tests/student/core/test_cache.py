@@ -72,7 +72,7 @@ def test_damaged_images_are_named_or_dropped(config: StudentConfig, image_root: 
     root = tmp_path / "images"
     shutil.copytree(image_root, root)
     (root / "train/blue/000.png").write_bytes(b"")
-    (root / "train/red/001.png").write_bytes(b"no picture")
+    (root / "train/red/001.png").write_bytes(b"no image")
     (root / "train/red/002.png").unlink()
     (root / "train/red/002.png").mkdir()
     dataset = image_folder(image_root, name="colours")

@@ -17,7 +17,7 @@ from teacher.engines.openai.engine import OpenAIEngine
 from teacher.engines.options import EngineOptions
 from teacher.engines.process import EngineProcess
 from teacher.engines.transformers.engine import TransformersEngine
-from tests.teacher.contract import QUESTIONS, pictures
+from tests.teacher.contract import QUESTIONS, sample_images
 from tests.teacher.servers import Reply, chat_reply, scripted_server
 
 # Words that the bundled model has tokens for, and never says.
@@ -57,7 +57,7 @@ def test_with_a_least_of_zero_any_teacher_is_taken() -> None:
 def refused(engine: TeacherEngine) -> str:
     for _ in range(2):
         with pytest.raises(TeacherInvalid, match=r"says neither yes nor no: .*; it begins with '") as caught:
-            engine.answer(pictures()[:2], QUESTIONS[:3])
+            engine.answer(sample_images()[:2], QUESTIONS[:3])
     assert "--yes-words" in str(caught.value)
     assert str(caught.value).isprintable()
     return str(caught.value)
@@ -69,7 +69,7 @@ def test_transformers_names_what_is_said_instead(plain: bool) -> None:
     said = refused(engine)
     assert "'Yes'" in said or "'No'" in said
     answered = TransformersEngine(resolve(tiny_teacher()), EngineOptions(plain=plain))
-    answered.answer(pictures()[:2], QUESTIONS[:3])
+    answered.answer(sample_images()[:2], QUESTIONS[:3])
     assert answered.usage.answer_mass == pytest.approx(6, rel=1e-2)
 
 

@@ -24,7 +24,7 @@ from teacher.extraction.plan import ExtractionPlan, plan_extraction
 from tests.storage.samples import QUESTIONS
 from tests.teacher.extraction.asking import ask_all
 from tests.teacher.extraction.test_plan import TEACHER, Engine
-from tests.teacher.photos import write_photos
+from tests.teacher.images import write_images
 
 IMAGES, HOUR_NS = 8, 3600 * 10**9
 FIRST = "train/a/00.png"
@@ -83,7 +83,7 @@ def age(path: Path, nanoseconds: int = HOUR_NS) -> None:
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Runs:
-    folder = write_photos(tmp_path / "photos", good=IMAGES)
+    folder = write_images(tmp_path / "photos", good=IMAGES)
     for path in folder.rglob("*.png"):
         age(path)
     return Runs(folder, tmp_path / "store")
@@ -179,7 +179,7 @@ def test_without_valid_stamps_every_image_is_read(extracted: Runs, how: str) -> 
 
 
 def test_stamps_of_another_machine_are_replaced(extracted: Runs, tmp_path: Path) -> None:
-    elsewhere = Runs(write_photos(tmp_path / "elsewhere" / "photos", good=IMAGES), extracted.store)
+    elsewhere = Runs(write_images(tmp_path / "elsewhere" / "photos", good=IMAGES), extracted.store)
     for path in elsewhere.folder.rglob("*.png"):
         age(path, 2 * HOUR_NS)
     assert elsewhere.extract() == (IMAGES, 0)

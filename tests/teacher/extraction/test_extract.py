@@ -26,7 +26,7 @@ from teacher.extraction.extract import ExtractionPlan, plan_extraction
 from teacher.extraction.finish import ShardMissing, finish_directory
 from tests.conftest import PROJECT
 from tests.teacher.extraction.asking import ask_all
-from tests.teacher.photos import DAMAGED, write_damaged, write_photos
+from tests.teacher.images import DAMAGED, write_damaged, write_images
 
 QUESTIONS = QuestionSet(load_questions(PROJECT / "questions" / "scenes.yaml").questions[:3])
 
@@ -77,19 +77,19 @@ def engine(loaded: CountingEngine) -> CountingEngine:
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    return write_photos(tmp_path / "photos")
+def root(tmp_path: Path) -> Path:
+    return write_images(tmp_path / "photos")
 
 
-def plan(photos: Path, store: Path, teacher: ResolvedTeacher, *, splits: Sequence[str] = ("train",),
+def plan(root: Path, store: Path, teacher: ResolvedTeacher, *, splits: Sequence[str] = ("train",),
          questions: QuestionSet = QUESTIONS) -> ExtractionPlan:  # fmt: skip
-    return plan_extraction(image_folder(photos), splits, questions, teacher, str(store), shard_size=3)
+    return plan_extraction(image_folder(root), splits, questions, teacher, str(store), shard_size=3)
 
 
-def extract(photos: Path, store: Path, teacher: ResolvedTeacher, engine: CountingEngine, *,
+def extract(root: Path, store: Path, teacher: ResolvedTeacher, engine: CountingEngine, *,
             splits: Sequence[str] = ("train",), questions: QuestionSet = QUESTIONS) -> Answers:  # fmt: skip
-    planned = plan(photos, store, teacher, splits=splits, questions=questions)
-    dataset = image_folder(photos)
+    planned = plan(root, store, teacher, splits=splits, questions=questions)
+    dataset = image_folder(root)
     known = known_answers(str(store), [dataset.name], teacher.fingerprint)
     ask_all(planned, dataset, teacher, engine, known)
     finish_directory(planned.directory, planned.header, planned.shards, {})
@@ -97,42 +97,42 @@ def extract(photos: Path, store: Path, teacher: ResolvedTeacher, engine: Countin
 
 
 def test_every_image_gets_the_teachers_answers(
-    photos: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
+    root: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
 ) -> None:
-    answers = extract(photos, tmp_path / "store", teacher, engine)
+    answers = extract(root, tmp_path / "store", teacher, engine)
     assert engine.asked == 8 * 3
     assert answers.image_ids == tuple(f"train/a/{number:02d}.png" for number in range(8))
-    expected = engine.engine.answer([Image.open(photos / answers.image_ids[5])], QUESTIONS.texts)
+    expected = engine.engine.answer([Image.open(root / answers.image_ids[5])], QUESTIONS.texts)
     np.testing.assert_allclose(answers.yes[5], expected[0][0], atol=1e-5)
     np.testing.assert_allclose(answers.no[5], expected[1][0], atol=1e-5)
 
 
 def test_a_second_run_finds_nothing_to_do(
-    photos: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
+    root: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
 ) -> None:
-    extract(photos, tmp_path / "store", teacher, engine)
-    assert plan(photos, tmp_path / "store", teacher).missing == []
+    extract(root, tmp_path / "store", teacher, engine)
+    assert plan(root, tmp_path / "store", teacher).missing == []
 
 
 def test_a_lost_or_damaged_shard_is_the_only_one_asked_again(
-    photos: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
+    root: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
 ) -> None:
-    before = extract(photos, tmp_path / "store", teacher, engine)
-    planned = plan(photos, tmp_path / "store", teacher)
+    before = extract(root, tmp_path / "store", teacher, engine)
+    planned = plan(root, tmp_path / "store", teacher)
     (Path(planned.directory.path) / "part-00001.parquet").write_bytes(b"PAR1")
     with pytest.raises(ShardMissing, match="part-00001"):
         finish_directory(planned.directory, planned.header, planned.shards, {})
     engine.asked = 0
-    after = extract(photos, tmp_path / "store", teacher, engine)
+    after = extract(root, tmp_path / "store", teacher, engine)
     assert engine.asked == 3 * 3
     np.testing.assert_allclose(after.yes, before.yes, atol=1e-5)
 
 
-def test_damaged_photos_are_recorded_and_the_rest_is_asked(
-    photos: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
+def test_damaged_images_are_recorded_and_the_rest_is_asked(
+    root: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
 ) -> None:
-    write_damaged(photos)
-    answers = extract(photos, tmp_path / "store", teacher, engine)
+    write_damaged(root)
+    answers = extract(root, tmp_path / "store", teacher, engine)
     errors = {
         image_id: error for image_id, error in zip(answers.image_ids, answers.errors, strict=True) if error is not None
     }
@@ -146,59 +146,59 @@ def test_damaged_photos_are_recorded_and_the_rest_is_asked(
 
 
 def test_an_image_that_the_model_refuses_is_recorded_too(
-    photos: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
+    root: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
 ) -> None:
-    Image.new("RGB", (9, 9)).save(photos / "train" / "a" / "03.png")
+    Image.new("RGB", (9, 9)).save(root / "train" / "a" / "03.png")
     engine.refused_size = (9, 9)
-    answers = extract(photos, tmp_path / "store", teacher, engine)
+    answers = extract(root, tmp_path / "store", teacher, engine)
     assert [error for error in answers.errors if error] == ["teacher refuses it: wrong size"]
     assert np.isfinite(answers.yes).all(axis=1).tolist() == [number != 3 for number in range(8)]
 
 
-def test_a_changed_photo_is_asked_again(
-    photos: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
+def test_a_changed_image_is_asked_again(
+    root: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
 ) -> None:
-    extract(photos, tmp_path / "store", teacher, engine)
-    Image.new("RGB", (30, 30), "red").save(photos / "train" / "a" / "04.png")
+    extract(root, tmp_path / "store", teacher, engine)
+    Image.new("RGB", (30, 30), "red").save(root / "train" / "a" / "04.png")
     engine.asked = 0
-    extract(photos, tmp_path / "store", teacher, engine)
+    extract(root, tmp_path / "store", teacher, engine)
     assert engine.asked == 3
 
 
 def test_a_new_question_set_reuses_the_answers_of_the_old_one(
-    photos: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
+    root: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
 ) -> None:
-    old = extract(photos, tmp_path / "store", teacher, engine)
+    old = extract(root, tmp_path / "store", teacher, engine)
     changed = QuestionSet((AspectQuestion(key="new", text="Is it night?"), *QUESTIONS.questions[:2]))
     engine.asked = 0
-    new = extract(photos, tmp_path / "store", teacher, engine, questions=changed)
+    new = extract(root, tmp_path / "store", teacher, engine, questions=changed)
     assert engine.asked == 8
     np.testing.assert_array_equal(new.yes[:, 1:], old.yes[:, :2])
 
 
 def test_another_split_is_added_and_none_is_lost(
-    photos: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
+    root: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
 ) -> None:
-    extract(photos, tmp_path / "store", teacher, engine, splits=("train", "test"))
+    extract(root, tmp_path / "store", teacher, engine, splits=("train", "test"))
     engine.asked = 0
     # As after a kill: the manifest has gone, the shards have not.
-    plan(photos, tmp_path / "store", teacher).directory.reopen()
-    again = extract(photos, tmp_path / "store", teacher, engine, splits=("train",))
+    plan(root, tmp_path / "store", teacher).directory.reopen()
+    again = extract(root, tmp_path / "store", teacher, engine, splits=("train",))
     assert engine.asked == 0
     assert set(again.splits) == {"train", "test"}
 
 
 def test_a_moved_dataset_is_the_same_dataset(
-    photos: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
+    root: Path, tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
 ) -> None:
-    extract(photos, tmp_path / "store", teacher, engine)
-    moved = shutil.move(photos, tmp_path / "elsewhere" / "photos")
+    extract(root, tmp_path / "store", teacher, engine)
+    moved = shutil.move(root, tmp_path / "elsewhere" / "photos")
     assert plan(Path(moved), tmp_path / "store", teacher).missing == []
 
 
-def test_another_teacher_has_a_directory_of_its_own(photos: Path, tmp_path: Path, teacher: ResolvedTeacher) -> None:
+def test_another_teacher_has_a_directory_of_its_own(root: Path, tmp_path: Path, teacher: ResolvedTeacher) -> None:
     other = dataclasses.replace(teacher, config=dataclasses.replace(teacher.config, max_pixels=100))
-    one, two = plan(photos, tmp_path, teacher), plan(photos, tmp_path, other)
+    one, two = plan(root, tmp_path, teacher), plan(root, tmp_path, other)
     assert one.directory.path != two.directory.path
 
 
@@ -246,6 +246,6 @@ def test_a_box_that_was_moved_is_the_only_one_asked_again(
     assert (before.yes != after.yes).any(axis=1)[np.isfinite(before.yes[:, 0])].sum() == 1
 
 
-def test_an_unknown_split_is_named(photos: Path, tmp_path: Path, teacher: ResolvedTeacher) -> None:
+def test_an_unknown_split_is_named(root: Path, tmp_path: Path, teacher: ResolvedTeacher) -> None:
     with pytest.raises(DatasetInvalid, match="no split 'valid'"):
-        plan(photos, tmp_path, teacher, splits=("valid",))
+        plan(root, tmp_path, teacher, splits=("valid",))

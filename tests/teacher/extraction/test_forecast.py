@@ -20,7 +20,7 @@ from tests.conftest import PROJECT
 from tests.storage.contract import write_directory
 from tests.storage.samples import HEADER, records
 from tests.teacher.extraction.asking import ask_all
-from tests.teacher.photos import write_photos
+from tests.teacher.images import write_images
 
 FOUR = QuestionSet(load_questions(PROJECT / "questions" / "scenes.yaml").questions[:4])
 ACCOUNT = {"images": 100, "questions": 5000, "seconds": 70.0, "start_seconds": 10.0}
@@ -33,11 +33,11 @@ def teacher() -> ResolvedTeacher:
 
 
 def test_the_forecast_is_what_the_extraction_then_asks(tmp_path: Path, teacher: ResolvedTeacher) -> None:
-    photos, store = write_photos(tmp_path / "photos"), str(tmp_path / "store")
+    root, store = write_images(tmp_path / "photos"), str(tmp_path / "store")
     engine = TransformersEngine(teacher, EngineOptions())
 
     def extract(questions: QuestionSet, shard_size: int) -> tuple[Forecast, int, int]:
-        dataset = image_folder(photos)
+        dataset = image_folder(root)
         plan = plan_extraction(dataset, ("train",), questions, teacher, store, shard_size=shard_size)
         known = known_answers(store, [dataset.name], teacher.fingerprint)
         told = forecast(plan, known, store)

@@ -28,7 +28,7 @@ from teacher.extraction.plan import ExtractionPlan, plan_extraction
 from tests.storage.samples import QUESTIONS
 from tests.storage.shards import files_of, rewrite, set_answer
 from tests.teacher.extraction.asking import ask_all
-from tests.teacher.photos import write_photos
+from tests.teacher.images import write_images
 
 TEACHER = ResolvedTeacher(config=TeacherConfig(model="sample"), path=None, weights="sample")
 IMAGES, ERROR = 8, PermissionError(errno.EACCES, "Permission denied")
@@ -88,8 +88,8 @@ class Unreadable:
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    return write_photos(tmp_path / "photos", good=IMAGES)
+def root(tmp_path: Path) -> Path:
+    return write_images(tmp_path / "photos", good=IMAGES)
 
 
 def plan(
@@ -116,9 +116,9 @@ def extract(dataset: Unreadable, store: Path, splits: Sequence[str] = ("train",)
 
 @pytest.mark.parametrize("splits", [("train",), ("train", "test")])
 def test_of_two_plans_made_at_once_the_later_one_changes_nothing(
-    photos: Path, tmp_path: Path, splits: Sequence[str]
+    root: Path, tmp_path: Path, splits: Sequence[str]
 ) -> None:
-    dataset, store, engine = Unreadable(photos), tmp_path / "store", Engine()
+    dataset, store, engine = Unreadable(root), tmp_path / "store", Engine()
     first, second = plan(dataset, store, ("train", "test")), plan(dataset, store, splits)
     carry_out(first, dataset, store, Engine())
     before = files_of(store)
@@ -130,8 +130,8 @@ def test_of_two_plans_made_at_once_the_later_one_changes_nothing(
     assert set(read_answers(find_answers(str(store), "photos")).splits) == {"train", "test"}
 
 
-def test_a_shard_that_was_tried_before_is_not_asked_twice(photos: Path, tmp_path: Path) -> None:
-    dataset, store, engine = Unreadable(photos), tmp_path / "store", Engine()
+def test_a_shard_that_was_tried_before_is_not_asked_twice(root: Path, tmp_path: Path) -> None:
+    dataset, store, engine = Unreadable(root), tmp_path / "store", Engine()
     planned = plan(dataset, store)
     known = known_answers(str(store), ["photos"], TEACHER.fingerprint)
     for _ in range(2):
@@ -139,8 +139,8 @@ def test_a_shard_that_was_tried_before_is_not_asked_twice(photos: Path, tmp_path
     assert (engine.asked, summary.images, summary.asked) == (9, 3, 0)
 
 
-def test_only_the_damaged_shard_is_asked_again_with_all_its_splits(photos: Path, tmp_path: Path) -> None:
-    dataset, store = Unreadable(photos), tmp_path / "store"
+def test_only_the_damaged_shard_is_asked_again_with_all_its_splits(root: Path, tmp_path: Path) -> None:
+    dataset, store = Unreadable(root), tmp_path / "store"
     before, asked = extract(dataset, store, ("train", "test"))
     assert asked == (IMAGES + 2) * 3
     for path, damage in zip(sorted(store.rglob("*.parquet")), (set_answer("is_red", 1, yes=-2.0), None), strict=False):
@@ -157,14 +157,14 @@ def test_only_the_damaged_shard_is_asked_again_with_all_its_splits(photos: Path,
 
 
 @pytest.mark.parametrize("error", [ERROR, OSError(errno.EIO, "Input/output error"), OSError(errno.ESTALE, "Stale")])
-def test_an_image_that_cannot_be_read_now_keeps_its_answers(photos: Path, tmp_path: Path, error: OSError) -> None:
+def test_an_image_that_cannot_be_read_now_keeps_its_answers(root: Path, tmp_path: Path, error: OSError) -> None:
     store = tmp_path / "store"
-    before, _ = extract(Unreadable(photos), store)
-    broken = Unreadable(photos, {before.image_ids[4]: error})
+    before, _ = extract(Unreadable(root), store)
+    broken = Unreadable(root, {before.image_ids[4]: error})
     after, asked = extract(broken, store)
     assert asked == 0
     # The image beside it has changed: the shard is written anew.
-    Image.new("RGB", (30, 30), "red").save(photos / before.image_ids[3])
+    Image.new("RGB", (30, 30), "red").save(root / before.image_ids[3])
     after, asked = extract(broken, store)
     assert asked == 3
     np.testing.assert_array_equal(np.delete(after.yes, 3, 0), np.delete(before.yes, 3, 0))
@@ -175,52 +175,52 @@ def test_an_image_that_cannot_be_read_now_keeps_its_answers(photos: Path, tmp_pa
     more_answers, asked = extract(broken, store, questions=more)
     assert more_answers.errors[4] == f"cannot be read now: {error.strerror}"
     assert asked == IMAGES - 1
-    again, asked = extract(Unreadable(photos), store, questions=more)
+    again, asked = extract(Unreadable(root), store, questions=more)
     assert (again.errors[4], asked) == (None, 1)
 
 
-def test_an_image_that_is_gone_has_no_answers(photos: Path, tmp_path: Path) -> None:
+def test_an_image_that_is_gone_has_no_answers(root: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    before, _ = extract(Unreadable(photos), store)
-    gone = Unreadable(photos, {before.image_ids[4]: FileNotFoundError(errno.ENOENT, "No such file")})
+    before, _ = extract(Unreadable(root), store)
+    gone = Unreadable(root, {before.image_ids[4]: FileNotFoundError(errno.ENOENT, "No such file")})
     after, asked = extract(gone, store)
     assert (after.errors[4], asked) == ("cannot be read: No such file", 0)
 
 
-def test_a_copy_of_the_images_under_another_name_reuses_everything(photos: Path, tmp_path: Path) -> None:
+def test_a_copy_of_the_images_under_another_name_reuses_everything(root: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    before, _ = extract(Unreadable(photos), store)
-    extract(Unreadable(photos), Path(audits_of(str(store))))
+    before, _ = extract(Unreadable(root), store)
+    extract(Unreadable(root), Path(audits_of(str(store))))
     few = QuestionSet((QUESTIONS.questions[2], AspectQuestion(key="another", text=QUESTIONS.texts[0])))
-    after, asked = extract(replace(Unreadable(photos), name="copy"), store, questions=few)
+    after, asked = extract(replace(Unreadable(root), name="copy"), store, questions=few)
     assert asked == 0
     np.testing.assert_array_equal(after.yes, before.yes[:, [2, 0]])
     # Elsewhere the same id is another image.
-    other = write_photos(tmp_path / "other", good=2)
+    other = write_images(tmp_path / "other", good=2)
     Image.new("RGB", (9, 9)).save(other / "train" / "a" / "00.png")
     broken = replace(Unreadable(other, {"train/a/00.png": ERROR}), name="other")
     assert extract(broken, store)[0].errors[0] == "cannot be read now: Permission denied"
 
 
-def test_only_columns_of_the_questions_are_read(photos: Path, tmp_path: Path) -> None:
+def test_only_columns_of_the_questions_are_read(root: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    extract(Unreadable(photos), store)
+    extract(Unreadable(root), store)
     known = known_answers(str(store), [], TEACHER.fingerprint, [QUESTIONS.texts[1]])
     assert {answers.yes.shape[1] for _, answers in known.shards} == {1}
     assert known_answers(str(store), [], TEACHER.fingerprint, ["Is it nothing that was asked?"]).shards == []
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), 1e9, 0.5])
-def test_what_is_no_log_probability_is_not_written(photos: Path, tmp_path: Path, odd: float) -> None:
-    dataset, store = Unreadable(photos), tmp_path / "store"
+def test_what_is_no_log_probability_is_not_written(root: Path, tmp_path: Path, odd: float) -> None:
+    dataset, store = Unreadable(root), tmp_path / "store"
     planned = plan(dataset, store)
     with pytest.raises(AnswersRefused, match="no log-probabilities"):
         carry_out(planned, dataset, store, Engine(odd))
     assert not list(store.rglob("*.parquet"))
 
 
-def test_a_certain_answer_is_kept(photos: Path, tmp_path: Path) -> None:
-    dataset, store = Unreadable(photos), tmp_path / "store"
+def test_a_certain_answer_is_kept(root: Path, tmp_path: Path) -> None:
+    dataset, store = Unreadable(root), tmp_path / "store"
     answers = carry_out(plan(dataset, store), dataset, store, Engine(float("-inf")))
     assert answers.errors == (None,) * IMAGES
     assert answers.p_yes[0, 0] == pytest.approx(0.5)

@@ -23,14 +23,14 @@ from teacher.extraction.precomputed import (
     read_makd,
     read_multiple_choice,
 )
-from tests.teacher.photos import write_damaged, write_photos
+from tests.teacher.images import write_damaged, write_images
 
 CHOICES = "What colour is it?\n 1. Red\n 2. Blue\n\nHow large is it?\n 1. Small\n 2. Large\n"
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    return write_photos(tmp_path / "photos", good=3)
+def root(tmp_path: Path) -> Path:
+    return write_images(tmp_path / "photos", good=3)
 
 
 def write_json(path: Path, document: Any) -> Path:
@@ -38,14 +38,14 @@ def write_json(path: Path, document: Any) -> Path:
     return path
 
 
-def imported(answers: PrecomputedAnswers, photos: Path, store: Path) -> Any:
-    summary = import_answers(answers, image_folder(photos), ["train"], str(store))
+def imported(answers: PrecomputedAnswers, root: Path, store: Path) -> Any:
+    summary = import_answers(answers, image_folder(root), ["train"], str(store))
     return summary, load_answers(summary.directory)
 
 
-def test_makd_probabilities_are_kept(photos: Path, tmp_path: Path) -> None:
+def test_makd_probabilities_are_kept(root: Path, tmp_path: Path) -> None:
     file = write_json(tmp_path / "a.json", {"00.png": [0.9, 0.5], "01.png": [0.0, 1.0], "02.png": [0.2, 0.3]})
-    summary, answers = imported(read_makd(file), photos, tmp_path / "store")
+    summary, answers = imported(read_makd(file), root, tmp_path / "store")
     assert summary.images == 3
     np.testing.assert_allclose(answers.p_yes, np.array([[0.9, 0.5], [0, 1], [0.2, 0.3]]), atol=1e-6)
     assert answers.yes[0, 0] == pytest.approx(np.log(0.9))
@@ -53,10 +53,10 @@ def test_makd_probabilities_are_kept(photos: Path, tmp_path: Path) -> None:
     assert answers.questions.keys == ("aspect_01", "aspect_02")
 
 
-def test_what_the_file_does_not_answer_is_told(photos: Path, tmp_path: Path) -> None:
-    write_damaged(photos)
+def test_what_the_file_does_not_answer_is_told(root: Path, tmp_path: Path) -> None:
+    write_damaged(root)
     file = write_json(tmp_path / "a.json", {"00.png": [0.9], "elsewhere.png": [0.1], "empty.jpg": [0.5]})
-    summary, answers = imported(read_makd(file), photos, tmp_path / "store")
+    summary, answers = imported(read_makd(file), root, tmp_path / "store")
     assert summary.images == 1
     assert "no answer for '01.png'" in summary.without_answers["train/a/01.png"]
     assert summary.without_answers["train/b/empty.jpg"] == "file is empty"
@@ -64,10 +64,10 @@ def test_what_the_file_does_not_answer_is_told(photos: Path, tmp_path: Path) -> 
     assert np.isnan(answers.p_yes[1:]).all()
 
 
-def test_lavid_options_become_aspects_tied_by_their_question(photos: Path, tmp_path: Path) -> None:
+def test_lavid_options_become_aspects_tied_by_their_question(root: Path, tmp_path: Path) -> None:
     (tmp_path / "choices.txt").write_text(CHOICES)
     file = write_json(tmp_path / "a.json", {"A": [[0.7, 0.3], [1.0006, 1e-9]], "other": [[0.5, 0.5], [0.5, 0.5]]})
-    summary, answers = imported(read_lavid(file, tmp_path / "choices.txt"), photos, tmp_path / "store")
+    summary, answers = imported(read_lavid(file, tmp_path / "choices.txt"), root, tmp_path / "store")
     np.testing.assert_allclose(answers.p_yes, [[0.7, 0.3, 1, 0]] * 3, atol=1e-6)
     assert answers.questions.keys == ("q01_1", "q01_2", "q02_1", "q02_2")
     assert answers.questions.texts[1] == "What colour is it? Blue"
@@ -81,14 +81,14 @@ def test_class_names_are_compared_without_their_spelling() -> None:
     assert comparable("red rose") != comparable("rose")
 
 
-def test_attributes_come_per_image_or_per_class(photos: Path, tmp_path: Path) -> None:
+def test_attributes_come_per_image_or_per_class(root: Path, tmp_path: Path) -> None:
     per_class = tmp_path / "classes.csv"
     pl.DataFrame({"label_name": ["a", "b"], "is_red": [0.25, 1.0]}).write_csv(per_class)
-    _, answers = imported(read_attributes(per_class), photos, tmp_path / "store")
+    _, answers = imported(read_attributes(per_class), root, tmp_path / "store")
     np.testing.assert_allclose(answers.p_yes, [[0.25]] * 3, atol=1e-6)
     per_image = tmp_path / "images.parquet"
     pl.DataFrame({"image_id": [f"train/a/0{n}.png" for n in range(3)], "is_red": [1, 0, 1]}).write_parquet(per_image)
-    _, answers = imported(read_attributes(per_image), photos, tmp_path / "store")
+    _, answers = imported(read_attributes(per_image), root, tmp_path / "store")
     np.testing.assert_allclose(answers.p_yes, [[1], [0], [1]], atol=1e-6)
 
 
@@ -108,10 +108,10 @@ def test_another_layout_is_refused(tmp_path: Path, document: Any, complaint: str
     assert "\n" not in str(caught.value)
 
 
-def test_answers_to_other_photos_are_refused(photos: Path, tmp_path: Path) -> None:
+def test_answers_to_other_images_are_refused(root: Path, tmp_path: Path) -> None:
     answers = read_makd(write_json(tmp_path / "a.json", {"elsewhere.png": [0.1]}))
     with pytest.raises(TeacherInvalid, match="answers none of the 3 images"):
-        import_answers(answers, image_folder(photos), ["train"], str(tmp_path / "store"))
+        import_answers(answers, image_folder(root), ["train"], str(tmp_path / "store"))
 
 
 def test_questions_need_the_same_number_of_options(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_questions_need_the_same_number_of_options(tmp_path: Path) -> None:
         read_multiple_choice(file)
 
 
-def test_real_internvl2_answers_cover_the_training_photos(shared_data: Path, tmp_path: Path) -> None:
+def test_real_internvl2_answers_cover_the_training_images(shared_data: Path, tmp_path: Path) -> None:
     flowers = shared_data / "flowers102_64"
     file = flowers / "internvl2_yes_probability.json"
     summary = import_answers(read_makd(file), image_folder(flowers), ["train"], str(tmp_path))
@@ -180,40 +180,40 @@ def test_classes_that_read_the_same_are_not_merged(tmp_path: Path) -> None:
         read_lavid(write_json(tmp_path / "a.json", {"001.a": table, "A": table}), tmp_path / "choices.txt")
 
 
-def test_classes_share_answers_only_where_that_is_said(photos: Path, tmp_path: Path) -> None:
+def test_classes_share_answers_only_where_that_is_said(root: Path, tmp_path: Path) -> None:
     (tmp_path / "choices.txt").write_text(CHOICES)
-    write_photos(tmp_path / "photos2", good=1)
-    (tmp_path / "photos2" / "train" / "a").rename(photos / "train" / "2_A")
+    write_images(tmp_path / "photos2", good=1)
+    (tmp_path / "photos2" / "train" / "a").rename(root / "train" / "2_A")
     table = [[0.5, 0.5], [0.5, 0.5]]
     file = write_json(tmp_path / "a.json", {"a": table, "b": table})
     with pytest.raises(NamesAmbiguous, match="classes '2_A' and 'a' would share the answers of 'a' in"):
-        imported(read_lavid(file, tmp_path / "choices.txt"), photos, tmp_path / "store")
+        imported(read_lavid(file, tmp_path / "choices.txt"), root, tmp_path / "store")
     aliases = {"a": "A", "2_A": "A"}
-    summary, _ = imported(read_lavid(file, tmp_path / "choices.txt", aliases), photos, tmp_path / "store")
+    summary, _ = imported(read_lavid(file, tmp_path / "choices.txt", aliases), root, tmp_path / "store")
     assert (summary.images, summary.unused_entries) == (4, ["b"])
 
 
-def test_one_file_name_of_two_images_is_refused(photos: Path, tmp_path: Path) -> None:
-    (photos / "train" / "b").mkdir(exist_ok=True)
-    (photos / "train" / "b" / "00.png").write_bytes((photos / "train" / "a" / "00.png").read_bytes())
+def test_one_file_name_of_two_images_is_refused(root: Path, tmp_path: Path) -> None:
+    (root / "train" / "b").mkdir(exist_ok=True)
+    (root / "train" / "b" / "00.png").write_bytes((root / "train" / "a" / "00.png").read_bytes())
     answers = read_makd(write_json(tmp_path / "a.json", {"00.png": [0.5], "01.png": [0.5]}))
     with pytest.raises(NamesAmbiguous, match=r"'00\.png' in .*a\.json may be 'train/a/00\.png', 'train/b/00\.png'"):
-        import_answers(answers, image_folder(photos), ["train"], str(tmp_path / "store"))
+        import_answers(answers, image_folder(root), ["train"], str(tmp_path / "store"))
 
 
-def test_an_empty_cell_is_no_answer_to_one_question(photos: Path, tmp_path: Path) -> None:
+def test_an_empty_cell_is_no_answer_to_one_question(root: Path, tmp_path: Path) -> None:
     table = tmp_path / "images.csv"
     table.write_text("image_id;red;round\n00;0,5;yes\n01;;1\n02;;\n")
-    summary, answers = imported(read_attributes(table), photos, tmp_path / "store")
+    summary, answers = imported(read_attributes(table), root, tmp_path / "store")
     np.testing.assert_allclose(answers.p_yes, [[0.5, 1], [np.nan, 1], [np.nan, np.nan]], atol=1e-6)
     assert list(summary.without_answers) == ["train/a/02.png"]
     assert answers.errors[1] is None
 
 
-def test_classes_named_by_digits(photos: Path, tmp_path: Path) -> None:
-    (photos / "train" / "a").rename(photos / "train" / "00000")
+def test_classes_named_by_digits(root: Path, tmp_path: Path) -> None:
+    (root / "train" / "a").rename(root / "train" / "00000")
     table = tmp_path / "classes.csv"
     table.write_text("label_name,red\n00000,1\n00001,0\n")
-    summary, answers = imported(read_attributes(table), photos, tmp_path / "store")
+    summary, answers = imported(read_attributes(table), root, tmp_path / "store")
     assert (summary.images, summary.unused_entries) == (3, ["00001"])
     np.testing.assert_allclose(answers.p_yes, 1, atol=1e-6)

@@ -23,7 +23,7 @@ from teacher.extraction.processes import WorkerProcess, readers_of
 from tests.storage.samples import QUESTIONS
 from tests.teacher.extraction.slow_engine import load_worker
 from tests.teacher.extraction.test_plan import TEACHER
-from tests.teacher.photos import write_photos
+from tests.teacher.images import write_images
 
 IMAGES = 5
 
@@ -56,7 +56,7 @@ class Progress:
 
 @pytest.fixture
 def job(tmp_path: Path) -> ShardJob:
-    folder, store = write_photos(tmp_path / "photos", good=IMAGES), str(tmp_path / "store")
+    folder, store = write_images(tmp_path / "photos", good=IMAGES), str(tmp_path / "store")
     odd = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff\x12\x01garbage"
     Image.new("RGB", (9, 8)).save(folder / "train" / "a" / "00.png", "JPEG", exif=odd)
     dataset = image_folder(folder)

@@ -21,7 +21,7 @@ from teacher.extraction.plan import plan_extraction
 from teacher.extraction.worker import EngineLoaded, ImagesDone, ShardWorker
 from tests.storage.samples import QUESTIONS
 from tests.teacher.extraction.test_plan import TEACHER, Engine, Unreadable
-from tests.teacher.photos import write_photos
+from tests.teacher.images import write_images
 
 IMAGES = 6
 
@@ -45,7 +45,7 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Unreadable:
     """Every image is asked about in a call of its own."""
     monkeypatch.setattr(reading, "CHUNK", 1)
     monkeypatch.setattr(extract, "PAIRS_AT_ONCE", 1)
-    return Unreadable(write_photos(tmp_path / "photos", good=IMAGES))
+    return Unreadable(write_images(tmp_path / "photos", good=IMAGES))
 
 
 @pytest.fixture

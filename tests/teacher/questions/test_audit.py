@@ -13,9 +13,9 @@ from storage.questions import AspectQuestion, QuestionSet
 from teacher.questions.audit import Audit, AuditImpossible, Probes, QuestionAudit, audit
 from teacher.questions.probes import BLANK, MIRRORED, NEGATED, REPHRASED
 
-PHOTOS = 120
+IMAGES = 120
 CLASSES = ("oak", "elm")
-LABELS = [CLASSES[number % 2] for number in range(PHOTOS)]
+LABELS = [CLASSES[number % 2] for number in range(IMAGES)]
 
 
 def answers_of(p_yes: dict[str, np.ndarray], *, mass: float = 1.0, ids: list[str] | None = None) -> Answers:
@@ -50,11 +50,11 @@ def probes_of(answers: Answers, **changed: Any) -> Probes:
 
 
 def coins(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 2, PHOTOS).astype(float)
+    return np.random.default_rng(seed).integers(0, 2, IMAGES).astype(float)
 
 
 BY_CLASS = np.array([float(label == "oak") for label in LABELS])
-MOSTLY = np.where(np.arange(PHOTOS) < 90, BY_CLASS, 1 - BY_CLASS)
+MOSTLY = np.where(np.arange(IMAGES) < 90, BY_CLASS, 1 - BY_CLASS)
 
 
 def verdict_on(values: np.ndarray, *, mass: float = 1.0, **changed: Any) -> QuestionAudit:
@@ -73,8 +73,8 @@ def test_a_good_question_is_kept() -> None:
     ("values", "changed", "verdict", "reason"),
     [
         (coins(1), {}, "weak", "says no more about the class than chance"),
-        (np.full(PHOTOS, 0.999), {}, "biased to yes", "p(yes) is 99.9% on average"),
-        (np.full(PHOTOS, 0.001), {}, "biased to no", "p(no) is 99.9% on average"),
+        (np.full(IMAGES, 0.999), {}, "biased to yes", "p(yes) is 99.9% on average"),
+        (np.full(IMAGES, 0.001), {}, "biased to no", "p(no) is 99.9% on average"),
         (MOSTLY, {}, "redundant", "with 'lobes'"),
         (1 - MOSTLY, {}, "redundant", "with 'lobes'"),
         (0.4 + 0.2 * BY_CLASS, {}, "unanswerable", "the image decides 3% of the answer"),
@@ -90,9 +90,9 @@ def test_each_fault_has_its_verdict(values: np.ndarray, changed: dict[str, Any],
 
 
 def test_a_rare_answer_that_marks_a_class_is_no_bias() -> None:
-    rare = (np.arange(PHOTOS) < 5).astype(float)
+    rare = (np.arange(IMAGES) < 5).astype(float)
     answers = answers_of({"lobes": MOSTLY, "it": rare})
-    names = tuple(f"tree {number // 5}" for number in range(PHOTOS))
+    names = tuple(f"tree {number // 5}" for number in range(IMAGES))
     answers = Answers(**{**vars(answers), "label_names": names})
     assert audit(answers, probes_of(answers), CLASSES).questions[1].verdict == "keep"
 
@@ -105,9 +105,9 @@ def test_a_question_that_names_a_class_is_a_leak() -> None:
 
 
 def test_measures_are_what_they_say() -> None:
-    answers = answers_of({"lobes": MOSTLY, "bark": 0.25 * np.ones(PHOTOS)})
-    steps = np.linspace(0, 1, PHOTOS)
-    negated = np.stack([1 - MOSTLY, np.full(PHOTOS, 0.85)], axis=1)
+    answers = answers_of({"lobes": MOSTLY, "bark": 0.25 * np.ones(IMAGES)})
+    steps = np.linspace(0, 1, IMAGES)
+    negated = np.stack([1 - MOSTLY, np.full(IMAGES, 0.85)], axis=1)
     probes = probes_of(
         answers,
         negated=negated,
@@ -115,7 +115,7 @@ def test_measures_are_what_they_say() -> None:
         rephrased=np.stack([answers.p_yes[:, 0], answers.p_yes[:, 1] + 0.2 * steps], axis=1),
         blank=np.array([0.5, 0.05]),
     )
-    truth = {"lobes": {f"{number}.png": bool(BY_CLASS[number]) for number in range(PHOTOS)}}
+    truth = {"lobes": {f"{number}.png": bool(BY_CLASS[number]) for number in range(IMAGES)}}
     found = audit(answers, probes, CLASSES, truth)
     lobes, bark = found.questions
     assert (lobes.yes, lobes.variance, lobes.decided) == pytest.approx((MOSTLY.mean(), 0.25, 1), abs=1e-2)
@@ -127,13 +127,13 @@ def test_measures_are_what_they_say() -> None:
     # Three in four are right, and it is sure of all of them.
     assert (lobes.auroc, lobes.ece) == pytest.approx((0.75, 0.25), abs=1e-3)
     assert (bark.auroc, bark.ece) == (None, None)
-    assert (found.images, found.probed) == (PHOTOS, PHOTOS)
+    assert (found.images, found.probed) == (IMAGES, IMAGES)
     assert found.effective_rank == pytest.approx(1.0, abs=1e-6)
     assert Audit.from_json(json.loads(json.dumps(found.to_json()))) == found
     assert found.frame().columns == list(QuestionAudit.__slots__)
 
 
-def test_probes_are_joined_by_photo_and_those_without_answers_left_out() -> None:
+def test_probes_are_joined_by_image_and_those_without_answers_left_out() -> None:
     plain = answers_of({"lobes": np.array([0.1, 0.2, 0.3, 0.4])})
     ids = ["2.png", "0.png", "3.png"]
     probing = answers_of({f"lobes{REPHRASED}": np.array([0.31, 0.11, 0.41]), f"lobes{NEGATED}": np.ones(3)}, ids=ids)

@@ -1,4 +1,4 @@
-"""What an audit asks: samples that are even over the classes, mirrored photos, a blank one, and other words."""
+"""What an audit asks: samples that are even over the classes, mirrored images, a blank one, and other words."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def pixels_of(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-def test_variants_are_the_mirrored_photos_and_a_blank_one_of_their_size(variants: ImageVariants) -> None:
+def test_variants_are_the_mirrored_images_and_a_blank_one_of_their_size(variants: ImageVariants) -> None:
     assert [record.image_id for record in variants.records] == [
         MIRRORED + "train/a/0.png",
         MIRRORED + "train/a/1.png",
@@ -78,7 +78,7 @@ def test_variants_are_the_mirrored_photos_and_a_blank_one_of_their_size(variants
     assert variants.read(BLANK) == variants.read(BLANK)
 
 
-def test_a_damaged_photo_stays_one(variants: ImageVariants) -> None:
+def test_a_damaged_image_stays_one(variants: ImageVariants) -> None:
     found = read_image(variants, variants.records[0], None)
     assert found.error == "not an image that Pillow knows"
 

@@ -35,7 +35,7 @@ def test_a_small_set_is_kept_whole_and_a_large_one_comes_down_to_the_count() -> 
     assert kept == sorted(kept)
 
 
-def test_the_closed_form_is_what_leaving_each_photo_out_gives() -> None:
+def test_the_closed_form_is_what_leaving_each_image_out_gives() -> None:
     values = 2 * coins(24, 5, seed=3) - 1
     labels = np.random.default_rng(1).integers(0, 3, 24)
     products = values @ values.T
@@ -46,7 +46,7 @@ def test_the_closed_form_is_what_leaving_each_photo_out_gives() -> None:
     targets = np.eye(3)[labels]
     expected = []
     for ridge in ridges * ridge_scale:
-        # Kernel ridge regression with a mean of its own, solved anew without each photo.
+        # Kernel ridge regression with a mean of its own, solved anew without each image.
         squares = []
         for left_out in range(24):
             kept = np.delete(np.arange(24), left_out)

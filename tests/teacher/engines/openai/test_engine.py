@@ -25,7 +25,7 @@ from teacher.engines.openai.engine import SAMPLE_QUESTION, OpenAIEngine
 from teacher.engines.options import EngineOptions
 from teacher.engines.prompt import find_answer_tokens
 from teacher.engines.transformers.engine import TransformersEngine
-from tests.teacher.contract import QUESTIONS, EngineContract, pictures
+from tests.teacher.contract import QUESTIONS, EngineContract, sample_images
 from tests.teacher.servers import Reply, ScriptedServer, chat_reply, failure, scripted_server, vllm_serve
 
 CONFIG = TeacherConfig(model="tiny", max_pixels=None)
@@ -61,7 +61,7 @@ def engine(vllm_server: str) -> Iterator[OpenAIEngine]:
 @pytest.fixture(scope="module")
 def reference() -> Answers:
     """What transformers answers in float32."""
-    return TransformersEngine(resolve(tiny_teacher()), EngineOptions()).answer(pictures(), QUESTIONS)
+    return TransformersEngine(resolve(tiny_teacher()), EngineOptions()).answer(sample_images(), QUESTIONS)
 
 
 class TestOpenAIEngine(EngineContract):
@@ -71,7 +71,7 @@ class TestOpenAIEngine(EngineContract):
 def test_a_served_teacher_agrees_with_transformers(engine: OpenAIEngine, reference: Answers) -> None:
     """Spellings that are not listed are missing, which makes values too low by what they would have added."""
     bounded = engine.usage.bounded
-    served = engine.answer(pictures(), QUESTIONS)
+    served = engine.answer(sample_images(), QUESTIONS)
     assert engine.usage.bounded == bounded
     for ours, expected in zip(served, reference, strict=True):
         assert (ours <= expected + 1e-4).all()
@@ -82,17 +82,17 @@ def test_with_all_spellings_listed_the_log_probabilities_are_the_same(vllm_serve
     tokens = find_answer_tokens(AutoProcessor.from_pretrained(TINY_MODEL).tokenizer, CONFIG)
     options = EngineOptions(base_url=vllm_server, arguments={"logprob_token_ids": [*tokens.yes, *tokens.no]})
     with contextlib.closing(OpenAIEngine(TEACHER, options)) as engine:
-        served = engine.answer(pictures(), QUESTIONS)
+        served = engine.answer(sample_images(), QUESTIONS)
     for ours, expected in zip(served, reference, strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-4)
 
 
 def test_two_threads_can_ask_at_once(engine: OpenAIEngine) -> None:
-    expected, _ = engine.answer(pictures(), QUESTIONS)
+    expected, _ = engine.answer(sample_images(), QUESTIONS)
     answers: dict[int, Any] = {}
 
     def ask(number: int) -> None:
-        answers[number], _ = engine.answer(pictures()[number:], QUESTIONS)
+        answers[number], _ = engine.answer(sample_images()[number:], QUESTIONS)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(engine.calls_at_once)]
     for thread in threads:
@@ -104,14 +104,14 @@ def test_two_threads_can_ask_at_once(engine: OpenAIEngine) -> None:
 
 def test_work_and_tokens_are_counted(engine: OpenAIEngine) -> None:
     before = engine.usage.images, engine.usage.questions, engine.usage.prompt_tokens
-    engine.answer(pictures()[:2], QUESTIONS[:3])
+    engine.answer(sample_images()[:2], QUESTIONS[:3])
     assert (engine.usage.images, engine.usage.questions) == (before[0] + 2, before[1] + 6)
     assert engine.usage.prompt_tokens > before[2] + 6 * 16
 
 
 def test_a_question_longer_than_the_model_takes_is_named(engine: OpenAIEngine) -> None:
     with pytest.raises(TeacherInvalid, match=r"model tiny at http.* refuses the question 'Is there, really"):
-        engine.answer(pictures()[:1], ["Is there, " + "really, " * 400 + "something red?"])
+        engine.answer(sample_images()[:1], ["Is there, " + "really, " * 400 + "something red?"])
 
 
 def test_a_vllm_that_lists_fewer_tokens_is_told_apart(vllm_server: str) -> None:
@@ -163,7 +163,7 @@ def image_of(request: Mapping[str, Any]) -> Image.Image:
 
 
 def test_a_request_holds_the_image_and_then_the_question(server: ScriptedServer) -> None:
-    image = pictures()[1]
+    image = sample_images()[1]
     with load(server, top_logprobs=5, arguments={"seed": 7}) as engine:
         yes, no = engine.answer([image], ["Is it red?"])
     assert (float(yes[0, 0]), float(no[0, 0])) == pytest.approx((math.log(0.7), math.log(0.2)))

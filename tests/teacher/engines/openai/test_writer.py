@@ -22,8 +22,8 @@ from tests.teacher.text_model import MAX_LENGTH, build_text_model
 from tests.teacher.writer_contract import WriterContract
 
 TEACHER = resolve_served(TeacherConfig(model="gibberish"))
-PHOTOS = [Image.new("RGB", (32, 24), color) for color in ("red", "blue")]
-REQUEST = WritingRequest(prompt="Write.", schema=reply_schema(2), length=300, seed=5, photos=PHOTOS)
+IMAGES = [Image.new("RGB", (32, 24), color) for color in ("red", "blue")]
+REQUEST = WritingRequest(prompt="Write.", schema=reply_schema(2), length=300, seed=5, images=IMAGES)
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +55,14 @@ def kinds(request: Mapping[str, Any]) -> list[str]:
     return [part["type"] for part in request["messages"][0]["content"]]
 
 
-def test_a_request_holds_photos_prompt_and_schema(server: ScriptedServer) -> None:
+def test_a_request_holds_images_prompt_and_schema(server: ScriptedServer) -> None:
     with load(server, arguments={"temperature": 1, "user": "me"}) as writer:
         reply = writer.write(REQUEST)
-    assert (reply.text, reply.cut, reply.saw_photos) == ("{}", False, True)
+    assert (reply.text, reply.cut, reply.saw_images) == ("{}", False, True)
     (request,) = server.requests
-    *photos, prompt = request["messages"][0]["content"]
-    decoded = [Image.open(io.BytesIO(b64decode(part["image_url"]["url"].split(",")[1]))) for part in photos]
-    assert [photo.getpixel((0, 0)) for photo in decoded] == [(255, 0, 0), (0, 0, 255)]
+    *images, prompt = request["messages"][0]["content"]
+    decoded = [Image.open(io.BytesIO(b64decode(part["image_url"]["url"].split(",")[1]))) for part in images]
+    assert [image.getpixel((0, 0)) for image in decoded] == [(255, 0, 0), (0, 0, 255)]
     assert prompt == {"type": "text", "text": "Write."}
     assert {name: value for name, value in request.items() if name != "messages"} == {
         "model": "gibberish",
@@ -83,19 +83,19 @@ def test_unless_told_otherwise_it_may_vary(server: ScriptedServer) -> None:
     assert server.requests[0]["temperature"] == TEMPERATURE
 
 
-def test_photos_that_are_refused_are_sent_once(server: ScriptedServer) -> None:
+def test_images_that_are_refused_are_sent_once(server: ScriptedServer) -> None:
     def text_only(request: Mapping[str, Any]) -> Reply:
         return failure(400, "no images here") if "image_url" in kinds(request) else chat_reply("{}")
 
     server.reply = text_only
     with load(server) as writer:
-        assert not writer.write(REQUEST).saw_photos
+        assert not writer.write(REQUEST).saw_images
         before = len(server.requests)
-        assert not writer.write(REQUEST).saw_photos
+        assert not writer.write(REQUEST).saw_images
     assert [kinds(request) for request in server.requests[before:]] == [["text"]]
 
 
-def test_what_is_refused_without_photos_too_is_no_matter_of_photos(server: ScriptedServer) -> None:
+def test_what_is_refused_without_images_too_is_no_matter_of_images(server: ScriptedServer) -> None:
     server.reply = lambda request: failure(400, "response_format is unknown")
     with load(server) as writer, pytest.raises(TeacherInvalid, match=r"refuses to write \(response_format is unknown"):
         writer.write(REQUEST)

@@ -17,7 +17,7 @@ from teacher.engines.config import TINY_MODEL, TeacherConfig, resolve, tiny_teac
 from teacher.engines.options import EngineOptions
 from teacher.engines.prompt import find_answer_tokens, render_prompt
 from teacher.engines.transformers.engine import TransformersEngine
-from tests.teacher.contract import QUESTIONS, EngineContract, pictures
+from tests.teacher.contract import QUESTIONS, EngineContract, sample_images
 from tests.teacher.families import build_family
 
 
@@ -39,15 +39,15 @@ def test_it_is_a_plain_forward_pass(engine: TransformersEngine) -> None:
     tokens = find_answer_tokens(processor.tokenizer, tiny_teacher())
     prompt = render_prompt(processor, tiny_teacher(), QUESTIONS[0])
     with torch.inference_mode():
-        logits = model(**processor(images=pictures()[0], text=prompt, return_tensors="pt")).logits[0, -1]
+        logits = model(**processor(images=sample_images()[0], text=prompt, return_tensors="pt")).logits[0, -1]
     expected = torch.log_softmax(logits, 0)[list(tokens.yes)].logsumexp(0)
-    yes, _ = engine.answer(pictures()[:1], QUESTIONS[:1])
+    yes, _ = engine.answer(sample_images()[:1], QUESTIONS[:1])
     assert yes[0, 0] == pytest.approx(expected.item(), abs=1e-5)
 
 
 def test_usage_counts_what_was_computed(engine: TransformersEngine) -> None:
     before = engine.usage.prompt_tokens, engine.usage.cached_tokens, engine.usage.prefix_tokens
-    engine.answer(pictures()[:2], QUESTIONS[:3])
+    engine.answer(sample_images()[:2], QUESTIONS[:3])
     prompt, cached, prefix = np.subtract(
         (engine.usage.prompt_tokens, engine.usage.cached_tokens, engine.usage.prefix_tokens), before
     )
@@ -72,11 +72,11 @@ def test_a_refused_image_is_named(engine: TransformersEngine, monkeypatch: pytes
 def test_an_image_in_many_passes_has_the_same_answers(
     engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = engine.answer(pictures(), QUESTIONS)
+    expected = engine.answer(sample_images(), QUESTIONS)
     monkeypatch.setattr("teacher.engines.transformers.packed.ROW_TOKENS", {"cpu": 60, "cuda": 60})
     monkeypatch.setattr("teacher.engines.transformers.packed.PASS_TOKENS", {"cpu": 80, "cuda": 80})
     monkeypatch.setattr(engine, "batch_size", 1)
-    for ours, theirs in zip(engine.answer(pictures(), QUESTIONS), expected, strict=True):
+    for ours, theirs in zip(engine.answer(sample_images(), QUESTIONS), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
@@ -85,7 +85,9 @@ def test_bfloat16_is_packed_too() -> None:
     packed = TransformersEngine(resolve(config), EngineOptions())
     plain = TransformersEngine(resolve(config), EngineOptions(plain=True))
     assert packed.slow_because is None
-    difference = np.abs(np.subtract(packed.answer(pictures(), QUESTIONS), plain.answer(pictures(), QUESTIONS)))
+    difference = np.abs(
+        np.subtract(packed.answer(sample_images(), QUESTIONS), plain.answer(sample_images(), QUESTIONS))
+    )
     assert 0 < difference.mean() < 0.05
 
 
@@ -99,7 +101,7 @@ def test_a_model_that_cannot_be_packed_says_so_and_answers_all_the_same(tmp_path
     assert engine.slow_because is not None
     assert "DynamicSlidingWindowLayer" in engine.slow_because
     plain = TransformersEngine(resolve(config), EngineOptions(plain=True))
-    np.testing.assert_array_equal(engine.answer(pictures(), QUESTIONS), plain.answer(pictures(), QUESTIONS))
+    np.testing.assert_array_equal(engine.answer(sample_images(), QUESTIONS), plain.answer(sample_images(), QUESTIONS))
 
 
 def test_a_model_whose_packed_answers_differ_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:

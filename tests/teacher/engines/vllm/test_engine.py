@@ -26,7 +26,7 @@ from teacher.engines.process import EngineProcess, TeacherDied
 from teacher.engines.prompt import load_processor, tokenize_questions
 from teacher.engines.transformers.engine import TransformersEngine
 from tests.conftest import link_coco128, vllm_release
-from tests.teacher.contract import QUESTIONS, EngineContract, pictures
+from tests.teacher.contract import QUESTIONS, EngineContract, sample_images
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("vllm") is None, reason="vLLM has no packages for this machine; see install.py"
@@ -48,21 +48,21 @@ class TestVllmEngine(EngineContract):
 
 def test_vllm_agrees_with_transformers_in_float32(engine: EngineProcess) -> None:
     reference = TransformersEngine(resolve(tiny_teacher()), EngineOptions())
-    yes, no = engine.answer(pictures(), QUESTIONS)
-    expected_yes, expected_no = reference.answer(pictures(), QUESTIONS)
+    yes, no = engine.answer(sample_images(), QUESTIONS)
+    expected_yes, expected_no = reference.answer(sample_images(), QUESTIONS)
     np.testing.assert_allclose(yes, expected_yes, atol=1e-4)
     np.testing.assert_allclose(no, expected_no, atol=1e-4)
 
 
-def test_vllm_agrees_with_transformers_on_real_photos(engine: EngineProcess, shared_data: Path) -> None:
-    photos = image_folder(shared_data / "flowers102_64")
-    images = [decode_image(photos.read(record.image_id)) for record in photos.records[::800]]
+def test_vllm_agrees_with_transformers_on_real_images(engine: EngineProcess, shared_data: Path) -> None:
+    dataset = image_folder(shared_data / "flowers102_64")
+    images = [decode_image(dataset.read(record.image_id)) for record in dataset.records[::800]]
     reference = TransformersEngine(resolve(tiny_teacher()), EngineOptions())
     for ours, expected in zip(engine.answer(images, QUESTIONS), reference.answer(images, QUESTIONS), strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-4)
 
 
-def test_vllm_answers_about_the_boxes_of_real_photos(engine: EngineProcess, shared_data: Path, tmp_path: Path) -> None:
+def test_vllm_answers_about_the_boxes_of_real_images(engine: EngineProcess, shared_data: Path, tmp_path: Path) -> None:
     dataset = BoxImages(open_detection_dataset(str(link_coco128(shared_data, tmp_path / "coco128"))), BoxView())
     seen = [record for record in dataset.records[:60] if min(sides(record)) >= dataset.view.smallest][:20]
     images = [decode_image(dataset.read(record.image_id)) for record in seen]
@@ -87,8 +87,8 @@ def plain_engine() -> Iterator[EngineProcess]:
 def test_documented_calls_give_the_same_answers(engine: EngineProcess, plain_engine: EngineProcess) -> None:
     assert engine.slow_because is None
     assert plain_engine.slow_because == "rendering is switched off"
-    expected = plain_engine.answer(pictures(), QUESTIONS)
-    np.testing.assert_allclose(engine.answer(pictures(), QUESTIONS), expected, atol=1e-4)
+    expected = plain_engine.answer(sample_images(), QUESTIONS)
+    np.testing.assert_allclose(engine.answer(sample_images(), QUESTIONS), expected, atol=1e-4)
 
 
 IN_OTHER_COLOURS = """
@@ -117,7 +117,7 @@ def test_an_image_processor_that_is_not_vllms_is_noticed() -> None:
 def test_a_question_longer_than_the_model_takes_is_named(engine: EngineProcess) -> None:
     endless = "Is there a red object, " + "or a blue one, " * 200 + "in the picture?"
     with pytest.raises(TeacherInvalid, match=r"'Is there a red object.* makes a prompt of \d+ tokens.* takes 512"):
-        engine.answer(pictures(), [QUESTIONS[0], endless])
+        engine.answer(sample_images(), [QUESTIONS[0], endless])
 
 
 def test_an_image_that_leaves_no_room_for_the_longest_question_is_refused(engine: EngineProcess) -> None:
@@ -126,7 +126,7 @@ def test_an_image_that_leaves_no_room_for_the_longest_question_is_refused(engine
     prompts = tokenize_questions(load_processor(teacher), teacher.config, candidates)
     question = candidates[max(index for index, length in enumerate(prompts.lengths) if length < 512)]
     with pytest.raises(ImageRefused, match=r"longest question it takes 5\d\d tokens, and the model 512 .*--max-pixels"):
-        engine.answer(pictures()[:1], [QUESTIONS[0], question])
+        engine.answer(sample_images()[:1], [QUESTIONS[0], question])
 
 
 @pytest.mark.skipif(vllm_release().startswith("0.23."), reason="vLLM 0.23 has no 8-bit weights that a CPU takes")
@@ -134,10 +134,10 @@ def test_weights_of_8_bits_answer_a_little_otherwise(engine: EngineProcess) -> N
     small = dataclasses.replace(tiny_teacher(), dtype="bfloat16", quantization="fp8_per_channel")
     quantized = EngineProcess("vllm", resolve(small), EngineOptions())
     try:
-        ours = quantized.answer(pictures()[:2], QUESTIONS)
+        ours = quantized.answer(sample_images()[:2], QUESTIONS)
     finally:
         quantized.close()
-    expected = engine.answer(pictures()[:2], QUESTIONS)
+    expected = engine.answer(sample_images()[:2], QUESTIONS)
     first, second = (1 / (1 + np.exp(no - yes)) for yes, no in (ours, expected))
     np.testing.assert_allclose(first, second, atol=0.3)
     assert np.abs(np.stack(ours) - np.stack(expected)).max() > 0.02  # float32 engines agree within 0.0001
@@ -150,19 +150,19 @@ def test_an_unknown_quantization_is_refused_by_name() -> None:
 
 
 def test_callers_at_the_same_time_get_their_own_answers(engine: EngineProcess) -> None:
-    expected = np.stack(engine.answer(pictures(), QUESTIONS))
+    expected = np.stack(engine.answer(sample_images(), QUESTIONS))
     with ThreadPoolExecutor(4) as callers:
-        calls = [callers.submit(engine.answer, pictures()[index:], QUESTIONS[: index + 1]) for index in range(6)]
+        calls = [callers.submit(engine.answer, sample_images()[index:], QUESTIONS[: index + 1]) for index in range(6)]
         for index, call in enumerate(calls):
             np.testing.assert_allclose(call.result(), expected[:, index:, : index + 1], atol=1e-4)
 
 
 def test_what_was_done_is_counted(engine: EngineProcess) -> None:
     before = dataclasses.replace(engine.usage)
-    engine.answer(pictures(), QUESTIONS)
+    engine.answer(sample_images(), QUESTIONS)
     after = engine.usage
-    assert after.images - before.images == len(pictures())
-    assert after.questions - before.questions == len(pictures()) * len(QUESTIONS)
+    assert after.images - before.images == len(sample_images())
+    assert after.questions - before.questions == len(sample_images()) * len(QUESTIONS)
     prefix, suffix = after.prefix_tokens - before.prefix_tokens, after.suffix_tokens - before.suffix_tokens
     assert after.prompt_tokens - before.prompt_tokens == prefix * len(QUESTIONS) + suffix
     assert after.engine_seconds > before.engine_seconds
@@ -182,7 +182,7 @@ def test_a_killed_engine_is_reported_as_dead() -> None:
     assert engine._process.pid is not None
     os.kill(engine._process.pid, signal.SIGKILL)
     with pytest.raises(TeacherDied, match="code -9"):
-        engine.answer(pictures(), QUESTIONS)
+        engine.answer(sample_images(), QUESTIONS)
     assert not engine.alive
     engine.close()
 

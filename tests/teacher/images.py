@@ -1,4 +1,4 @@
-"""A folder of small photos, good and bad, that most extraction tests need."""
+"""A folder of small images, good and bad, that most extraction tests need."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ DAMAGED = {
 }
 
 
-def write_photos(root: Path, good: int = 8) -> Path:
-    """`good` readable pictures in class a (train), two in class b (test)."""
+def write_images(root: Path, good: int = 8) -> Path:
+    """`good` readable images in class a (train), two in class b (test)."""
     random = np.random.default_rng(7)
     places = [f"train/a/{number:02d}.png" for number in range(good)] + ["test/b/0.png", "test/b/1.png"]
     for place in places:
@@ -37,7 +37,7 @@ def write_damaged(root: Path) -> None:
     Image.effect_noise((64, 64), 50).save(whole, "JPEG")
     (folder / "truncated.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
     (folder / "empty.jpg").write_bytes(b"")
-    (folder / "text.jpg").write_text("this is no photo")
+    (folder / "text.jpg").write_text("this is no image")
     (folder / "bomb.png").write_bytes(_png_header(60_000, 60_000))
 
 
