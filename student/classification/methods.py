@@ -34,7 +34,8 @@ class AspectTerm:
     """Outputs beside the classes, one for each question, that learn what `chain` makes of the answers.
 
     `level` says whose answers: those about each image, or those about its class. `link` says what an output is: the
-    log-odds of yes or p(yes) itself. `loss` takes outputs and targets [B, Q].
+    log-odds of yes or p(yes) itself. `loss` takes outputs and targets [B, Q]. `inner` is the number of stages before
+    the last one that learn the same.
     """
 
     chain: tuple[Transform, ...]
@@ -42,19 +43,21 @@ class AspectTerm:
     level: Level = "image"
     link: OutputKind = "logit"
     weight: float = 1.0
+    inner: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassTerm:
     """The class outputs learn a distribution over the classes that `chain` makes of the answers.
 
-    `loss` takes class logits and target logits [B, C].
+    `loss` takes class logits and target logits [B, C]. `inner` as for AspectTerm.
     """
 
     chain: tuple[Transform, ...]
     loss: Callable[[Tensor, Tensor], Tensor]
     level: Level = "image"
     weight: float = 1.0
+    inner: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +77,12 @@ class Method:
     config may replace. `source` says where the method comes from.
 
     `head` "wide" gives the last layer more outputs; "dual" gives the aspects a head of their own, a hidden layer wide.
-    `inner` is how many of the backbone's stages before the last one learn the aspects too, and the classes with weight
-    `inner_labels`, by a linear layer on their mean features that only training has (deeply supervised nets, Lee et al.,
+    `inner_labels` is the number of the backbone's stages before the last one that learn the labels too. Inner stages
+    learn by a linear layer on their mean features that only training has (deeply supervised nets, Lee et al.,
     arXiv 1409.5185).
+
+    `twin` names the method that is the same but for what is learned from answers, the baseline for what the answers
+    add; None where nothing is learned from answers.
     """
 
     source: str
@@ -84,8 +90,13 @@ class Method:
     alpha: float = 1.0
     head: Head = "wide"
     label_smoothing: float = 0.0
-    inner: int = 0
-    inner_labels: float = 0.0
+    inner_labels: int = 0
+    twin: str | None = None
+
+    @property
+    def inner(self) -> int:
+        """The number of stages before the last one that learn anything."""
+        return max([self.inner_labels, *(term.inner for term in self.answer_terms)])
 
     @property
     def answer_terms(self) -> tuple[AspectTerm | ClassTerm, ...]:
@@ -105,13 +116,12 @@ class Method:
         return dataclasses.replace(self, terms=terms, alpha=alpha)
 
     def __add__(self, other: Method) -> Method:
-        """Both at once, each with its own alpha."""
+        """Both at once: each term with its own alpha and at its own inner stages. Twins of sums: see `twin_of`."""
         return Method(
             source=f"{self.source}; {other.source}",
             terms=(*self._weighted(), *other._weighted()),
             head="dual" if "dual" in (self.head, other.head) else "wide",
             label_smoothing=max(self.label_smoothing, other.label_smoothing),
-            inner=max(self.inner, other.inner),
             inner_labels=max(self.inner_labels, other.inner_labels),
         )
 
@@ -122,25 +132,34 @@ class Method:
         )
 
 
-def _answers(*chain: Transform) -> AspectTerm:
-    return AspectTerm(chain=(targets.probability, *chain), loss=losses.bce_loss)
+def _answers(*chain: Transform, inner: int = 0) -> AspectTerm:
+    return AspectTerm(chain=(targets.probability, *chain), loss=losses.bce_loss, inner=inner)
 
 
-def _posterior(posterior: Transform = targets.class_posterior) -> ClassTerm:
-    return ClassTerm(chain=(posterior,), loss=partial(losses.kd_loss, temperature=1.0))
+def _posterior(posterior: Transform = targets.class_posterior, inner: int = 0) -> ClassTerm:
+    return ClassTerm(chain=(posterior,), loss=partial(losses.kd_loss, temperature=1.0), inner=inner)
+
+
+def _lavid(inner: int = 0) -> AspectTerm:
+    chain = (targets.probability,)
+    return AspectTerm(chain=chain, loss=losses.mse_loss, level="class", link="probability", inner=inner)
+
+
+def _makd(source: str, *terms: AspectTerm | ClassTerm, head: Head = "wide") -> Method:
+    """The labels at the last layer alone, and `terms`."""
+    return Method(source=source, alpha=30.0, terms=terms, head=head, twin="base")
 
 
 def _recommended(*control: Transform) -> Method:
     return Method(
         source="MaKD at inner stages too; images without a label get the class that their answers speak for",
         alpha=30.0,
-        terms=(_answers(*control), _posterior(targets.unlabelled_posterior)),
-        inner=2,
-        inner_labels=1.0,
+        terms=(_answers(*control, inner=2), _posterior(targets.unlabelled_posterior, inner=2)),
+        inner_labels=2,
+        twin="labels-deep",
     )
 
 
-_LAVID = AspectTerm(chain=(targets.probability,), loss=losses.mse_loss, level="class", link="probability")
 _MAKD = "MaKD, Lee et al., arXiv 2501.13341"
 
 
@@ -151,19 +170,21 @@ def _network(loss: Callable[..., Tensor], weight: float = 1.0) -> tuple[NetworkT
 METHODS: dict[str, Method] = {
     "recommended": _recommended(),
     "base": Method(source="the labels alone"),
-    "makd": Method(source=_MAKD, alpha=30.0, terms=(_answers(),)),
-    "makd-dual": Method(source=f"{_MAKD}, with a head of its own", alpha=30.0, terms=(_answers(),), head="dual"),
-    "lavid": Method(source="LaViD, arXiv 2606.27527: answers about the class", alpha=30.0, terms=(_LAVID,)),
+    "makd": _makd(_MAKD, _answers()),
+    "makd-dual": _makd(f"{_MAKD}, with a head of its own", _answers(), head="dual"),
+    "lavid": _makd("LaViD, arXiv 2606.27527: answers about the class", _lavid()),
     "recommended-classes": Method(
         source="LaViD at an inner stage too, and the labels there",
         alpha=30.0,
-        terms=(_LAVID,),
-        inner=1,
-        inner_labels=1.0,
+        terms=(_lavid(inner=1),),
+        inner_labels=1,
+        twin="labels-deep-1",
     ),
-    "makd-deep": Method(source=f"{_MAKD}, at inner stages too", alpha=30.0, terms=(_answers(),), inner=2),
-    "blend": Method(source="MaKD and LaViD at once", alpha=30.0, terms=(_answers(), _LAVID)),
-    "posterior": Method(source="what the answers say about the class, distilled", terms=(_posterior(),)),
+    "makd-deep": _makd(f"{_MAKD}, at inner stages too", _answers(inner=2)),
+    "blend": _makd("MaKD and LaViD at once", _answers(), _lavid()),
+    "posterior": Method(
+        source="the class distribution given the answers, distilled", terms=(_posterior(),), twin="base"
+    ),
     # From a KD teacher; together with others as "lskd+makd".
     "kd": Method(
         source="knowledge distillation, Hinton et al., arXiv 1503.02531",
@@ -180,17 +201,15 @@ METHODS: dict[str, Method] = {
     "mlkd": Method(
         source="multi-level, Jin et al., CVPR 2023, logits standardised", terms=_network(losses.multi_level_kd_loss)
     ),
+    # Twins of the above: the same without what is learned from answers.
+    "labels-deep": Method(source="the labels at two inner stages too, arXiv 1409.5185", inner_labels=2),
+    "labels-deep-1": Method(source="the labels at one inner stage too, arXiv 1409.5185", inner_labels=1),
     # Controls: what is left of a gain without what the answers say.
-    "labels-deep": Method(source="the labels at inner stages too, arXiv 1409.5185", inner=2, inner_labels=1.0),
     "label-smoothing": Method(source="Szegedy et al., arXiv 1512.00567", label_smoothing=0.1),
-    "random": Method(source=f"{_MAKD}, random targets", alpha=30.0, terms=(_answers(targets.random_uniform),)),
-    "shuffled": Method(source="MaKD, answers about other images", alpha=30.0, terms=(_answers(targets.shuffle),)),
-    "shuffled-in-class": Method(
-        source="MaKD, answers about other images of the class",
-        alpha=30.0,
-        terms=(_answers(targets.shuffle_within_class),),
-    ),
-    "class-mean": Method(source="MaKD, mean answers of the class", alpha=30.0, terms=(_answers(targets.class_mean),)),
+    "random": _makd(f"{_MAKD}, random targets", _answers(targets.random_uniform)),
+    "shuffled": _makd("MaKD, answers about other images", _answers(targets.shuffle)),
+    "shuffled-in-class": _makd("MaKD, answers about other images of the class", _answers(targets.shuffle_within_class)),
+    "class-mean": _makd("MaKD, mean answers of the class", _answers(targets.class_mean)),
     "recommended-shuffled-in-class": _recommended(targets.shuffle_within_class),
     "recommended-class-mean": _recommended(targets.class_mean),
 }
@@ -218,3 +237,17 @@ def method_named(name: str, alpha: float | None = None) -> Method:
         parts.append(method if alpha is None else method.with_alpha(alpha))
     first, *others = parts
     return functools.reduce(operator.add, others, first)
+
+
+def twin_of(name: str) -> str | None:
+    """The method that is the same as `name`, or as names joined by "+", but for what is learned from answers: the
+    difference between the two is what the answers add. None where nothing is learned from answers.
+
+    Parts are in the order of METHODS, each once, without "base" beside others. Raises MethodUnknown.
+    """
+    method_named(name)
+    parts = name.split("+")
+    if all(METHODS[part].twin is None for part in parts):
+        return None
+    twins = {METHODS[part].twin or part for part in parts} - {"base"}
+    return "+".join(part for part in METHODS if part in twins) or "base"

@@ -34,11 +34,12 @@ class Objective:
         distillation = self._learn_classes(logits, targets)
         aspects = self._learn_aspects(logits, targets)
         inner = torch.zeros((), device=device)
-        for stage in logits.inner:
-            aspects = aspects + self._learn_aspects(stage, targets)
-            if method.inner_labels > 0:
-                classes = self._classify(stage, labels_B) + self._learn_classes(stage, targets)
-                inner = inner + method.inner_labels * classes
+        for depth, stage in zip(range(len(logits.inner), 0, -1), logits.inner, strict=True):
+            aspects = aspects + self._learn_aspects(stage, targets, depth)
+            classes = self._learn_classes(stage, targets, depth)
+            if depth <= method.inner_labels:
+                classes = self._classify(stage, labels_B) + classes
+            inner = inner + classes
         if network_logits_BC is not None:
             for term in method.network_terms:
                 learned = term.loss(logits.class_logits_BC.float(), network_logits_BC, labels_B)
@@ -57,20 +58,22 @@ class Objective:
         )
         return (losses * labelled).sum() / labelled.sum().clamp(min=1)
 
-    def _learn_classes(self, logits: Logits, targets: Sequence[Tensor]) -> Tensor:
+    def _learn_classes(self, logits: Logits, targets: Sequence[Tensor], depth: int = 0) -> Tensor:
+        """By the terms that act `depth` stages before the last one."""
         total = torch.zeros((), device=logits.class_logits_BC.device)
         for term, targets_BC in zip(self.method.answer_terms, targets, strict=True):
-            if isinstance(term, ClassTerm):
+            if isinstance(term, ClassTerm) and depth <= term.inner:
                 total = total + term.weight * term.loss(logits.class_logits_BC.float(), targets_BC)
         return total
 
-    def _learn_aspects(self, logits: Logits, targets: Sequence[Tensor]) -> Tensor:
-        """Every term on its own outputs."""
+    def _learn_aspects(self, logits: Logits, targets: Sequence[Tensor], depth: int = 0) -> Tensor:
+        """Every term that acts `depth` stages before the last one on its own outputs."""
         total = torch.zeros((), device=logits.class_logits_BC.device)
         first = 0
         for term, targets_BK in zip(self.method.answer_terms, targets, strict=True):
             if isinstance(term, AspectTerm):
                 outputs_BK = logits.aspect_logits_BQ[:, first : first + targets_BK.shape[1]].float()
-                total = total + term.weight * term.loss(outputs_BK, targets_BK)
+                if depth <= term.inner:
+                    total = total + term.weight * term.loss(outputs_BK, targets_BK)
                 first += targets_BK.shape[1]
         return total

@@ -1,10 +1,11 @@
+import dataclasses
 from typing import Any, cast
 
 import pytest
 import torch
 
 from student.classification.config import StudentConfig
-from student.classification.methods import METHODS, MethodUnknown, method_named
+from student.classification.methods import METHODS, Method, MethodUnknown, method_named, twin_of
 from student.classification.recipes import RECIPES, recipe
 from student.core.setting_errors import ConfigInvalid
 from tests.conftest import PROJECT
@@ -23,6 +24,67 @@ def test_methods_join_each_with_its_own_weight() -> None:
     assert weaker.alpha * weaker.aspect_terms[0].weight == 2.0
     assert weaker.network_terms == both.network_terms
     assert method_named("lskd+makd", alpha=0.0).terms == both.network_terms
+
+
+def without_answers(method: Method) -> Method:
+    """What is left of a method without its answer terms; where it comes from, and weights of nothing, do not count."""
+    inner_labels = method.inner_labels
+    assert all(term.inner <= inner_labels or inner_labels == 0 for term in method.answer_terms)
+    return Method(
+        source="",
+        terms=method.network_terms,
+        label_smoothing=method.label_smoothing,
+        inner_labels=inner_labels,
+    )
+
+
+@pytest.mark.parametrize("name", [*METHODS, "lskd+lavid", "label-smoothing+makd", "kd+recommended", "posterior+mlkd"])
+def test_a_twin_is_the_same_method_without_its_answer_terms(name: str) -> None:
+    method, twin = method_named(name), twin_of(name)
+    assert (twin is None) == (not method.answer_terms)
+    if twin is not None:
+        found = dataclasses.replace(method_named(twin), source="")
+        assert found == without_answers(method)
+        assert found.inner == method.inner_labels
+        assert twin_of(twin) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "twin"),
+    [
+        ("makd", "base"),
+        ("recommended", "labels-deep"),
+        ("recommended-class-mean", "labels-deep"),
+        ("recommended-classes", "labels-deep-1"),
+        ("kd", None),
+        ("kd+lskd", None),
+        ("lskd+lavid", "lskd"),
+        ("makd+lavid", "base"),
+        ("makd+label-smoothing", "label-smoothing"),
+        ("recommended+kd", "kd+labels-deep"),
+        ("makd+labels-deep", "labels-deep"),
+        ("base+makd", "base"),
+    ],
+)
+def test_twins_have_one_name_each(name: str, twin: str | None) -> None:
+    assert twin_of(name) == twin
+
+
+def test_only_known_methods_have_a_twin() -> None:
+    with pytest.raises(MethodUnknown, match="method 'mkad' is unknown"):
+        twin_of("kd+mkad")
+
+
+@pytest.mark.parametrize(
+    ("name", "aspects", "labels"),
+    [("makd+labels-deep", (0,), 2), ("lavid+labels-deep-1", (0,), 1), ("recommended+lavid", (2, 0), 2)],
+)
+def test_terms_of_a_sum_act_at_the_inner_stages_of_their_own_part(
+    name: str, aspects: tuple[int, ...], labels: int
+) -> None:
+    method = method_named(name)
+    assert tuple(term.inner for term in method.aspect_terms) == aspects
+    assert (method.inner_labels, method.inner) == (labels, labels)
 
 
 def test_an_unknown_method_is_one_line() -> None:

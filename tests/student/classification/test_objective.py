@@ -69,6 +69,21 @@ def test_inner_stages_learn_the_labels_where_the_method_says_so() -> None:
     torch.testing.assert_close(losses["loss"], losses["classification"] + losses["inner"])
 
 
+def test_answers_of_the_last_layer_are_not_learned_where_only_the_labels_are() -> None:
+    torch.manual_seed(0)
+    p = torch.rand(3, 2)
+    outer, *inner = (Logits(torch.randn(3, 5), torch.randn(3, 2)) for _ in range(3))
+    logits = outer._replace(inner=tuple(inner))
+    both, answers, labels = (
+        Objective(method=method_named(name, alpha=1.0), examples=examples_of(*targets))(logits, torch.arange(3))
+        for name, targets in (("makd+labels-deep", (p,)), ("makd", (p,)), ("labels-deep", ()))
+    )
+    torch.testing.assert_close(both["aspects"], answers["aspects"])
+    torch.testing.assert_close(both["inner"], labels["inner"])
+    one = Objective(method=method_named("labels-deep-1"), examples=examples_of())(logits, torch.arange(3))
+    torch.testing.assert_close(one["inner"], functional.cross_entropy(inner[-1].class_logits_BC, LABELS))
+
+
 def test_aspects_never_reach_the_class_loss() -> None:
     objective = Objective(method=method_named("makd"), examples=examples_of(torch.rand(3, 2)))
     classes = torch.randn(3, 5)
