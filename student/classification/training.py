@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,8 @@ from torch.nn import functional
 
 from storage.datasets.base import ImageDataset
 from student.classification.augment import Augmenter, mix, normalize_pixels
+from student.classification.calibration import VALIDATION, write_calibration
+from student.classification.class_profile import learned_profile, write_class_profile
 from student.classification.config import StudentConfig
 from student.classification.examples import (
     Examples,
@@ -36,7 +38,7 @@ from student.core.backbones import to_channels_last
 from student.core.cache import ImageCache
 from student.core.devices import launch, prepare_device, relay, require_devices
 from student.core.loop import TrainingTask, finish, run_epochs
-from student.core.runs import is_begun, training_folder
+from student.core.runs import WEIGHTS, is_begun, load_weights, training_folder
 from student.core.schedule import CROPS, derive_seed
 
 VALIDATION_BATCH = 256
@@ -113,6 +115,7 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
         on_epoch=job.on_epoch,
     )
     if fabric.is_global_zero:
+        describe_outputs(task, job, kept)
         used, val_images = len(examples.train_indices.unique()), len(examples.val_indices)
         finish(
             job.run_dir,
@@ -123,6 +126,21 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
             val_images=val_images,
             dropped_images=len(job.images) - used - val_images + len(job.images.dropped),
         )
+
+
+def describe_outputs(task: ClassificationTask, job: Job, kept: str | None) -> None:
+    """Write what predictions are read by: the class profile, where the student has aspects, and the calibration of the
+    weights whose digest is `kept`, where there are validation images."""
+    description, examples = job.description, job.examples
+    if examples.aspects:
+        method, keys = description.config.objective, description.aspect_keys
+        write_class_profile(job.run_dir, learned_profile(method, examples, description.class_names, keys))
+    if len(examples.val_indices):
+        if description.config.keep == "best":  # else the student has them
+            load_weights(task.student, job.run_dir / WEIGHTS, kept)
+        batches = list(task.validation_logits())
+        logits, labels = (torch.cat(parts).cpu() for parts in zip(*batches, strict=True))
+        write_calibration(job.run_dir, logits, labels, dataset=description.dataset, split=VALIDATION)
 
 
 class ClassificationTask(TrainingTask[EpochLog]):
@@ -163,24 +181,28 @@ class ClassificationTask(TrainingTask[EpochLog]):
             losses = {name: share * losses[name] + (1 - share) * other[name] for name in losses}
         return losses
 
-    @torch.no_grad()
     def measure(self, epoch: int) -> dict[str, float | None]:
         """Top-1 (0..1) and cross-entropy on the validation images; None where there are none."""
-        indices, student = self.examples.val_indices, self.student
-        if len(indices) == 0:
+        count = len(self.examples.val_indices)
+        if count == 0:
             return {"val_top1": None, "val_loss": None}
-        student.eval()
-        device = self.fabric.device
         correct, loss = 0.0, 0.0
-        for chunk in indices.split(VALIDATION_BATCH):
+        for logits, labels in self.validation_logits():
+            correct += (logits.argmax(dim=1) == labels).sum().item()
+            loss += functional.cross_entropy(logits, labels, reduction="sum").item()
+        return {"val_top1": correct / count, "val_loss": loss / count}
+
+    @torch.no_grad()
+    def validation_logits(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Class logits [B, C] and labels [B] of the validation images, a batch at a time."""
+        student, device = self.student, self.fabric.device
+        student.eval()
+        for chunk in self.examples.val_indices.split(VALIDATION_BATCH):
             views = [_evaluation_view(self.config, self.stored.image(index)) for index in chunk.tolist()]
             pixels = normalize_pixels(torch.stack(views).to(device), student.mean, student.std)
             with self.fabric.autocast():
                 logits = student(pixels.contiguous(memory_format=torch.channels_last)).class_logits_BC.float()
-            labels = self.examples.labels_N[chunk].to(device)
-            correct += (logits.argmax(dim=1) == labels).sum().item()
-            loss += functional.cross_entropy(logits, labels, reduction="sum").item()
-        return {"val_top1": correct / len(indices), "val_loss": loss / len(indices)}
+            yield logits, self.examples.labels_N[chunk].to(device)
 
     def keeps(self, logs: list[EpochLog]) -> bool:
         return kept_epoch(self.config, logs) == logs[-1].epoch

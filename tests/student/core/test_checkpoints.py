@@ -36,7 +36,7 @@ CHECKPOINTS = {
     "pipe": a_pipe,
     **{f"bit flipped at {share}": flipped(share) for share in (0.01, 0.5, 0.9)},
 }
-FILES = {"run.json", "result.json", "student.safetensors", "tensorboard"}
+FILES = {"run.json", "result.json", "student.safetensors", "tensorboard", "calibration.json", "class-profile.json"}
 
 
 class Stopped(Exception):
