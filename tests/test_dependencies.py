@@ -57,7 +57,7 @@ def test_what_is_optional_is_an_extra(name: str) -> None:
 
 
 def test_what_tests_and_benchmarks_import_is_declared() -> None:
-    everything = declared().keys() | declared("dev", "huggingface", "cuda").keys()
+    everything = declared().keys() | declared("bench", "dev", "huggingface", "cuda").keys()
     assert imported("tests", "bench") - everything == set()
 
 

@@ -35,8 +35,8 @@ class StudentConfig(TrainingConfig):
     side to `resize_size` and cuts the middle `image_size` square. The seed also decides the validation split.
     """
 
-    # Of the network its weights count, not its place.
-    EXECUTION_SETTINGS: ClassVar[frozenset[str]] = TrainingConfig.EXECUTION_SETTINGS | {"network"}
+    # Of the network and of the file of weights their digests count, not their places.
+    EXECUTION_SETTINGS: ClassVar[frozenset[str]] = TrainingConfig.EXECUTION_SETTINGS | {"network", "weights"}
     METHOD: ClassVar[str] = "recommended"
 
     cache_size: int | None = Field(
@@ -44,6 +44,11 @@ class StudentConfig(TrainingConfig):
     )
     resize_size: int | None = Field(
         default=None, description="short side in evaluation, before the middle is cut out; null: image_size"
+    )
+
+    weights: str | None = Field(
+        default=None,
+        description="file of pretrained weights, .safetensors, .pth or .pt, or hf-hub:OWNER/NAME; null: none",
     )
 
     method: str = Field(default=METHOD, description="what is learned besides the labels, e.g. makd or lskd+lavid")
@@ -89,7 +94,7 @@ class StudentConfig(TrainingConfig):
             raise ConfigInvalid(f"crop_ratio is {self.crop_ratio}; it must be two aspect ratios, the smaller first")
         if self.stored_size < self.image_size or self.shown_size < self.image_size:
             raise ConfigInvalid(f"cache_size and resize_size must be at least image_size ({self.image_size})")
-        _require_backbone(self.backbone, self.pretrained)
+        _require_backbone(self)
         _require_method(self)
         return self
 
@@ -110,6 +115,10 @@ class StudentConfig(TrainingConfig):
         if not method.network_terms:
             unused["network"] = None
         return self.replace(**unused)
+
+    def untrained(self) -> Self:
+        """The same network without weights to start from: those of a run replace them."""
+        return self.replace(pretrained=False, weights=None)
 
     @property
     def stored_size(self) -> int:
@@ -134,12 +143,15 @@ def _require_method(config: StudentConfig) -> None:
         )
 
 
-def _require_backbone(backbone: str, pretrained: bool) -> None:
+def _require_backbone(config: StudentConfig) -> None:
+    if config.pretrained and config.weights is not None:
+        raise ConfigInvalid("pretrained and weights are both given; give --set pretrained=false, or leave weights out")
+    backbone = config.backbone
     if not backbone.startswith(TORCHVISION):
-        require_timm(backbone, pretrained)
+        require_timm(backbone, config.pretrained)
         return
     name, known = backbone.removeprefix(TORCHVISION), torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         raise ConfigInvalid(f"torchvision has no backbone '{name}'{did_you_mean(name, known)}")
-    if pretrained:
+    if config.pretrained or config.weights is not None:
         raise ConfigInvalid(f"backbone '{backbone}' is trained from scratch here; take one of timm's instead")

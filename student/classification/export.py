@@ -201,7 +201,7 @@ def _load_any(folder: Path) -> tuple[Student, dict[str, Any]]:
         raise ExportInvalid(f"{folder / USE} is damaged; export again") from error
     try:
         classes, aspects = len(use["class_names"]), TypeAdapter(list[Aspect]).validate_python(use["aspects"])
-        config = StudentConfig.from_stored(use["config"]).replace(pretrained=False)
+        config = StudentConfig.from_stored(use["config"]).untrained()
     except (KeyError, TypeError, ValidationError, ConfigInvalid) as error:
         raise ExportInvalid(f"{folder / USE} is damaged ({error}); export again") from error
     network = create_network(config, outputs=classes + len(aspects))

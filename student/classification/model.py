@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from student.classification.config import TORCHVISION, StudentConfig
 from student.core.backbones import IMAGENET_MEAN, IMAGENET_STD, network_errors, require_weights
+from student.core.pretrained import converted_state, fit_state, read_state, weights_file
 from student.core.setting_errors import ConfigInvalid
 from student.core.stages import Stage, inner_stages, inputs_of, outputs_of
 
@@ -141,7 +142,7 @@ def without_aspects(student: Student, config: StudentConfig) -> Student:
     """The same classifier with the class outputs alone."""
     if student.aspect_head is not None:
         return Student(student.network, classes=student.classes, aspects=0)
-    narrow = create_network(config.replace(pretrained=False), outputs=student.classes)
+    narrow = create_network(config.untrained(), outputs=student.classes)
     wide_state = student.network.state_dict()
     narrow.load_state_dict(
         {
@@ -159,9 +160,8 @@ def create_network(config: StudentConfig, *, outputs: int) -> nn.Module:
     """
     if config.pretrained:
         require_weights(config.backbone)
-    refused = network_errors(
-        f"backbone '{config.backbone}' cannot be built for {config.image_size} px (pretrained={config.pretrained}): "
-    )
+    start = f"pretrained={config.pretrained}" if config.weights is None else f"weights={config.weights}"
+    refused = network_errors(f"backbone '{config.backbone}' cannot be built for {config.image_size} px ({start}): ")
     with refused, torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = _torchvision_network(config, outputs) or _timm_network(config, outputs)
@@ -177,7 +177,18 @@ def _timm_network(config: StudentConfig, outputs: int) -> nn.Module:
     if timm.get_pretrained_cfg_value(config.backbone, "fixed_input_size"):
         options["img_size"] = config.image_size
     network: nn.Module = timm.create_model(config.backbone, pretrained=config.pretrained, **options)
+    if config.weights is not None:
+        _load_file(network, config.weights)
     return network
+
+
+def _load_file(network: nn.Module, weights: str) -> None:
+    """The file's tensors into the network; the classifier's only where they are of as many classes."""
+    classifiers = {id(one) for classifier in classifiers_of(network) for one in classifier.parameters()}
+    head = {name for name, one in network.named_parameters() if id(one) in classifiers}
+    path = weights_file(weights)
+    state = converted_state(read_state(path), network)
+    network.load_state_dict(fit_state(state, network.state_dict(), head, path), strict=False)
 
 
 def _torchvision_network(config: StudentConfig, outputs: int) -> nn.Module | None:

@@ -17,6 +17,7 @@ from student.core.files import (
     parse,
     unreadable,
 )
+from student.core.pretrained import digest_of_weights_file
 from student.core.runs import RESULT, WEIGHTS, load_weights, read_finished
 from student.core.settings import TrainingConfig
 
@@ -40,7 +41,8 @@ class EpochLog:
 
 @dataclass(frozen=True, kw_only=True)
 class RunDescription:
-    """Config and data of a run. `digest` covers image ids, labels and answers, `network` the weights learned from."""
+    """Config and data of a run. `digest` covers image ids, labels and answers, `network` the weights of the KD teacher,
+    `weights` the file of weights that the backbone starts from."""
 
     CONFIG: ClassVar[type[TrainingConfig]] = StudentConfig
     TRAINS: ClassVar[str] = "classifier"
@@ -52,6 +54,7 @@ class RunDescription:
     teacher: str | None
     digest: str
     network: str | None
+    weights: str | None = None
 
     @classmethod
     def of(
@@ -66,11 +69,12 @@ class RunDescription:
             teacher=teacher_answers.teacher if method.answer_terms else None,
             digest=digest,
             network=digest_of_weights(Path(config.network)) if method.network_terms and config.network else None,
+            weights=digest_of_weights_file(config.weights) if config.weights is not None else None,
         )
 
     @property
     def trained_on(self) -> tuple[object, ...]:
-        return self.digest, self.aspects, self.teacher, self.network
+        return self.digest, self.aspects, self.teacher, self.network, self.weights
 
     @property
     def aspect_keys(self) -> tuple[str, ...]:
@@ -100,7 +104,7 @@ class TrainedStudent:
 
     def load(self) -> Student:
         """The student with the weights that were kept, in evaluation mode on the CPU."""
-        config = self.description.config.replace(pretrained=False)
+        config = self.description.config.untrained()
         classes, aspects = len(self.description.class_names), len(self.description.aspects)
         student = build_student(config, classes=classes, aspects=aspects)
         return load_weights(student, self.run_dir / WEIGHTS, self.weights)

@@ -25,6 +25,7 @@ def require_trainable(config: StudentConfig, images: int | None = None) -> None:
     tried = StudentConfig(
         backbone=config.backbone,
         image_size=config.image_size,
+        weights=config.weights,
         drop_rate=config.drop_rate,
         epochs=1,
         method=config.method,

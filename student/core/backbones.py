@@ -13,10 +13,10 @@ from torch import nn
 
 from storage.hub import HubUnreachable, find_on_hub
 from student.core.convolution import take_strides_first, use_matrix_products
+from student.core.pretrained import WEIGHT_FILES
 from student.core.setting_errors import ConfigInvalid
 
 Network = TypeVar("Network", bound=nn.Module)
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # of timm's models on the Hub
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

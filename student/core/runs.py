@@ -91,7 +91,7 @@ def open_run(run_dir: Path, description: Description) -> None:
     if held.trained_on != description.trained_on:
         raise RunInvalid(
             f"run folder {run_dir} holds a run on other images, labels or answers of dataset '{held.dataset}', or one "
-            f"that learned from another network; choose another folder or delete it"
+            f"that learned from another network or started from other weights; choose another folder or delete it"
         )
 
 
