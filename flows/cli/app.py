@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import asking, questions, scenes, store, training
+from flows.cli import asking, options, questions, scenes, store, training
 from flows.cli.markup import echo
 
 app = typer.Typer(
     name="aspects",
     help="Teach small image classifiers what a multimodal LLM knows.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 for group in (scenes, asking, training, store):
@@ -30,8 +29,9 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def configure(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and details.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
@@ -41,3 +41,4 @@ def configure(
     if debug:
         os.environ["ASPECTS_DEBUG"] = "1"
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "DEBUG")
+    options.require_command(context)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import codecs
 import os
 import sys
-from typing import Any
 
 import typer
 
 from flows import signals
-from flows.cli.errors import FAILED, LONGEST_LINE, USERS_MISTAKE, explain, wants_traceback
+from flows.cli.errors import FAILED, LONGEST_LINE, USAGE_ERROR, explain, wants_traceback
 from storage.text import printable
 
-# Typer brings its own copy of click in some releases: these are the classes that it really raises.
-ClickException = typer.BadParameter.__mro__[2]
-# What we print ourselves and not every encoding has.
+# Characters of our own output that some encodings lack.
 SPELLED = {"…": "...", "±": "+-", "→": "->", "·": ".", "━": "-", "╸": "-", "╺": "-", "─": "-"}
 
 
@@ -44,10 +41,8 @@ def _outcome(app: typer.Typer) -> int:
             raise BrokenPipeError from error
         if signals.exit_code() is not None:
             raise
-        if type(error).__name__ == "NoArgsIsHelpError":  # the help is on the terminal already
-            return USERS_MISTAKE
-        if isinstance(error, ClickException):
-            return _tell(_usage(error), USERS_MISTAKE)
+        if isinstance(error, typer.TyperException):
+            return _tell(_usage(error), USAGE_ERROR)
         if wants_traceback() or (explained := explain(error)) is None:
             raise
         return _tell(*explained)
@@ -56,7 +51,7 @@ def _outcome(app: typer.Typer) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _usage(error: Any) -> str:
+def _usage(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     message = printable(error.format_message(), LONGEST_LINE).rstrip(".")
     return f"{message}; see {context.command_path if context else 'aspects'} --help"

@@ -1,39 +1,36 @@
-"""From an exception to what a user reads: one line and an exit code, or a traceback where only we can mend it."""
+"""From an exception to one line and an exit code; errors of the program itself keep their traceback."""
 
 from __future__ import annotations
 
 import errno
 import os
-from typing import Any
 
-from storage.errors import AspectsError
+from pydantic import ValidationError
+
+from storage.errors import AspectsError, InputInvalid
 from teacher.engines.redaction import HIDDEN, excerpt, names_secret
 
-USERS_MISTAKE = 2
-FAILED = 1
+USAGE_ERROR = InputInvalid.exit_code
+FAILED = AspectsError.exit_code
 LONGEST_LINE = 1000
 # Errors of the file system that the same command may not meet again.
-PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EBUSY)
+TRANSIENT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EBUSY)
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:
-    """The line to print and the exit code; None for an error that nobody outside this project can do anything about."""
+    """The line to print and the exit code; None for an error that only a change of the program can fix."""
     if isinstance(error, AspectsError):
         return _one_line(str(error)), error.exit_code
-    if type(error).__name__ == "ValidationError":
-        return _one_line(_describe_validation(error)), USERS_MISTAKE
-    if type(error).__name__ in ("ParameterTypeError", "ParameterBindError", "SignatureMismatchError"):
-        return _one_line(str(error)), USERS_MISTAKE
-    if isinstance(error, RuntimeError) and str(error).startswith("Failed to reach API at"):
-        return f"{error}; start that Prefect server, or unset PREFECT_API_URL to do without one", USERS_MISTAKE
+    if isinstance(error, ValidationError):
+        return _one_line(_describe_validation(error)), USAGE_ERROR
     if isinstance(error, OSError):
-        code = FAILED if error.errno in PASSING else USERS_MISTAKE
+        code = FAILED if error.errno in TRANSIENT else USAGE_ERROR
         return _one_line(f"{error}; check the path, its permissions and the free space"), code
     return None
 
 
-def _describe_validation(error: Any) -> str:
-    """The first thing that pydantic complains about."""
+def _describe_validation(error: ValidationError) -> str:
+    """The first of pydantic's errors."""
     first = error.errors()[0]
     group = error.title.removesuffix("Parameters").lower()
     where = ".".join(str(part) for part in first["loc"])

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from flows.cli.errors import USAGE_ERROR
 from flows.option_values import OptionInvalid
 from flows.parameters import BoxParameters
 
@@ -37,6 +38,14 @@ ClassAnswersBy = Annotated[
     str | None, typer.Option(help="Fingerprint of answers about the classes, for methods that learn from both.")
 ]
 RunDir = Annotated[Path, typer.Argument(help="Folder of one trained student.", metavar="RUN")]
+
+
+def require_command(context: typer.Context) -> None:
+    """Print the help of a group that is given without a command, and end with a usage error."""
+    if context.invoked_subcommand is None:
+        if help := context.get_help():  # empty where rich has printed it
+            typer.echo(help)
+        raise typer.Exit(USAGE_ERROR)
 
 
 def file_name(path: Path | None) -> str | None:

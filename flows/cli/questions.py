@@ -34,13 +34,14 @@ ENGINE_FIELDS = ("name", "gpu_memory_utilization", "max_model_len", "base_url", 
 ENGINE_HELP = "vllm or openai (a server); default: vllm where it is installed."
 CLASSES_HELP = "Dataset whose classes are asked about, as for extract."
 
-app = typer.Typer(help="Question sets: write, check, choose, publish.", no_args_is_help=True)
+app = typer.Typer(help="Question sets: write, check, choose, publish.")
 File = Annotated[Path, typer.Argument(help="Question set: a YAML file, or a bundled one such as dtd.", metavar="FILE")]
 
 
-@app.callback()
-def questions() -> None:
+@app.callback(invoke_without_command=True)
+def questions(context: typer.Context) -> None:
     """Question sets: write, check, choose, publish."""
+    options.require_command(context)
 
 
 @app.command(epilog="Example: aspects questions generate questions/mine.yaml -d photos -t Qwen/Qwen3-VL-8B-Instruct")

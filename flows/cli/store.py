@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from flows.cli import options
 from flows.cli.markup import echo
 from flows.cli.model_options import with_models
 from flows.option_values import OptionInvalid
@@ -15,7 +16,7 @@ from flows.parameters import AskingParameters, StoreParameters
 from storage.parameters import Only
 
 app = typer.Typer()
-maintenance = typer.Typer(help="Look after a store.", no_args_is_help=True)
+maintenance = typer.Typer(help="Look after a store.")
 
 
 @app.command(
@@ -70,9 +71,10 @@ def teachers() -> None:
     print_teachers()
 
 
-@maintenance.callback()
-def store() -> None:
+@maintenance.callback(invoke_without_command=True)
+def store(context: typer.Context) -> None:
     """Look after a store."""
+    options.require_command(context)
 
 
 @maintenance.command(epilog="Example: aspects store prune --store store --questions questions")

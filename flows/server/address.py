@@ -12,11 +12,12 @@ from storage.platform.loopback import is_loopback
 from storage.text import printable
 
 PATIENCE = 10  # seconds for a server to answer
+ADVICE = "start it, or unset PREFECT_API_URL to run without one"
 NO_PROXY = ("no_proxy", "NO_PROXY")
 
 
 class ServerUnreachable(RunFailed):
-    """Nothing answers as a Prefect server at PREFECT_API_URL; the message says why and what to do."""
+    """No Prefect server can be used at PREFECT_API_URL; the message says why and what to do."""
 
 
 def check_server(address: str) -> None:
@@ -25,7 +26,6 @@ def check_server(address: str) -> None:
     A server of this machine is spoken to directly from now on, whatever proxies are set.
     """
     shown = printable(address, 200)
-    advice = "start it, or unset PREFECT_API_URL to run without one"
     try:
         parts = urlsplit(address)
         host = parts.hostname
@@ -45,11 +45,11 @@ def check_server(address: str) -> None:
         if error.code in (401, 403) or (error.code == 404 and "/accounts/" in parts.path):
             return
         raise ServerUnreachable(
-            f"no Prefect server answers at {shown} (HTTP {error.code}); its address ends in /api; {advice}"
+            f"no Prefect server answers at {shown} (HTTP {error.code}); its address ends in /api; {ADVICE}"
         ) from error
     except (OSError, ValueError) as error:
         reason = printable(str(getattr(error, "reason", error)), 200)
-        raise ServerUnreachable(f"no Prefect server answers at {shown} ({reason}); {advice}") from error
+        raise ServerUnreachable(f"no Prefect server answers at {shown} ({reason}); {ADVICE}") from error
 
 
 def _bypass_proxies(host: str) -> None:

@@ -12,27 +12,37 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast, get_type_hints
 
+import httpx
 from prefect import Flow, flow, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
+from prefect.exceptions import ParameterBindError, ParameterTypeError, SignatureMismatchError
 from prefect.logging import get_run_logger
 from prefect.states import Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import signals
 from flows.parameters import MAX_WORKERS, FlowParameters
+from flows.server.address import ADVICE, ServerUnreachable
 from flows.server.host import ServerReporter, TaskShards
 from flows.server.labels import RunLabels, labels
 from flows.server.redacting import hiding, require_no_secrets, secrets_of
 from flows.work.host import Host, Reporter
+from storage.errors import InputInvalid
+from storage.text import printable
 from teacher.extraction.worker import SHARDS_AT_ONCE
 
 TELL_SECONDS = 2.0
+LONGEST_REASON = 300  # characters
 P = ParamSpec("P")
 R = TypeVar("R")
 
 # The terminal of the command that runs a flow; a worker has none. A flow's parameters could not carry it.
 _watching: ContextVar[Reporter | None] = ContextVar("watching", default=None)
+
+
+class FlowParametersInvalid(InputInvalid):
+    """Prefect refuses a flow's parameters; the message is Prefect's."""
 
 
 def as_flow(
@@ -107,17 +117,31 @@ def _hints(annotations: Mapping[str, Any], work: Callable[..., Any]) -> dict[str
 
 
 def run_on_server(watching: Reporter, work: Callable[Concatenate[Host, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """A run of `work`'s flow, which `watching` is told about as well. Raises SecretGiven."""
+    """A run of `work`'s flow, which `watching` shows as well. Raises SecretGiven, ServerUnreachable and
+    FlowParametersInvalid."""
     given = dict(inspect.signature(work).bind_partial(None, *args, **kwargs).arguments)
     given.pop(next(iter(given)))  # the host
     if isinstance(group := given.get("asked"), FlowParameters):
         given = dict(group)
     require_no_secrets(given)
+    connect()
     token = _watching.set(watching)
     try:
         return cast(R, flow_of(work)(**given))
+    except (ParameterTypeError, ParameterBindError, SignatureMismatchError) as error:
+        raise FlowParametersInvalid(str(error)) from error
     finally:
         _watching.reset(token)
+
+
+def connect() -> None:
+    """The first request of Prefect's client to the server. Raises ServerUnreachable where it fails."""
+    try:
+        with get_client(sync_client=True) as client:
+            client.raise_for_api_version_mismatch_once()
+    except (RuntimeError, httpx.HTTPError) as error:  # Prefect's own, and a refused key
+        reason = printable(str(error).partition("\n")[0], LONGEST_REASON).rstrip(".")
+        raise ServerUnreachable(f"{reason}; {ADVICE}") from error
 
 
 def flow_of(work: Callable[Concatenate[Host, P], R]) -> Flow[..., R]:

@@ -41,10 +41,14 @@ def test_help_of_every_command_has_an_example(aspects: Aspects) -> None:
         assert f"Example: aspects {command} " in shown.out
 
 
-def test_without_a_command_the_help_is_shown(aspects: Aspects) -> None:
-    outcome = aspects()
-    assert outcome.code == 2
-    assert "import-answers" in outcome.out
+@pytest.mark.parametrize(
+    ("group", "command"),
+    [((), "import-answers"), (("--debug",), "extract"), (("questions",), "audit"), (("store",), "prune")],
+)
+def test_without_a_command_the_help_is_shown(aspects: Aspects, group: tuple[str, ...], command: str) -> None:
+    outcome = aspects(*group)
+    assert (outcome.code, outcome.err) == (2, "")
+    assert command in outcome.out
 
 
 @pytest.mark.parametrize(

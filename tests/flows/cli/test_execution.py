@@ -132,6 +132,20 @@ def test_a_server_that_does_not_answer_is_named(given: str, wanted: str, monkeyp
 
 
 @pytest.mark.parametrize(
+    ("status", "reason"), [(200, "Failed to reach API at"), (401, "Client error '401 Unauthorized'")]
+)
+def test_a_server_that_refuses_the_client_is_one_line(status: int, reason: str) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.server.flow_runs import connect
+
+    with web_server(status) as server, temporary_settings({PREFECT_API_URL: f"{server}/api"}):
+        with pytest.raises(ServerUnreachable, match=f"^{reason}.*; start it, or unset PREFECT_API_URL") as caught:
+            connect()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "command",
     [
         ["extract", "-d", "SCENES", "-q", "QUESTIONS", "--engine", "transformers"],
