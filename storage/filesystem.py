@@ -177,6 +177,14 @@ def _write_and_rename(beside: Path, target: Path, data: bytes) -> None:
         os.close(folder)
 
 
+def is_at(path: Path, handle: int) -> bool:
+    """Whether `path` still names the open file or folder."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def list_folder(filesystem: fs.FileSystem, path: str) -> list[fs.FileInfo]:
     """What lies directly in a folder, by name; nothing where there is no such folder. Raises StorageUnavailable."""
     with reading(path):

@@ -25,7 +25,7 @@ from pyarrow import fs
 
 from storage.answers.store import AnswerDirectory
 from storage.errors import RunFailed, StorageUnavailable
-from storage.filesystem import list_folder, read_file, reason, write_whole
+from storage.filesystem import is_at, list_folder, read_file, reason, write_whole
 
 RENEWAL_SECONDS, LIFETIME_SECONDS = 20, 90
 TRIES = 4  # of runs that start at the same moment and give way to each other
@@ -82,7 +82,7 @@ def _open_locked(path: Path, directory: AnswerDirectory) -> int | None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The run before may have removed the file between our opening and locking it.
-            if _is_at(path, file):
+            if is_at(path, file):
                 os.ftruncate(file, 0)
                 return file
             os.close(file)
@@ -96,14 +96,6 @@ def _open_locked(path: Path, directory: AnswerDirectory) -> int | None:
                 raise
             path.unlink(missing_ok=True)
             return None
-
-
-def _is_at(path: Path, file: int) -> bool:
-    """Whether `path` names the open `file`."""
-    try:
-        return os.path.samestat(os.fstat(file), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from storage.answers.damage import AnswersDamaged
@@ -62,7 +63,8 @@ def remove(directories: Iterable[AnswerDirectory]) -> list[AnswerDirectory]:
     for directory in free(wanted):
         for path in (directory.manifest_path, directory.reopened_path, directory.image_stamps_path):
             directory.remove_file(path)
-        directory.filesystem.delete_dir(directory.path)
+        with suppress(FileNotFoundError):  # removed by another run before this one had the lease
+            directory.filesystem.delete_dir(directory.path)
         removed.add(directory.path)
     return [directory for directory in wanted if directory.path not in removed]
 

@@ -79,9 +79,13 @@ class ImageCache:
 
     @cached_property
     def _pixels(self) -> Tensor:
-        if self.path.stat().st_size != self._starts[-1]:  # what is mapped beyond the end of a file kills the process
-            raise StorageUnavailable(f"{self.path} was changed while it was in use; give the same command again")
-        return torch.from_file(str(self.path), shared=True, size=self.path.stat().st_size, dtype=torch.uint8)
+        size = int(self._starts[-1])
+        try:
+            if self.path.stat().st_size == size:  # what is mapped beyond the end of a file kills the process
+                return torch.from_file(str(self.path), shared=True, size=size, dtype=torch.uint8)
+        except FileNotFoundError:
+            pass
+        raise StorageUnavailable(f"{self.path} was changed while it was in use; give the same command again")
 
     @cached_property
     def _starts(self) -> np.ndarray:

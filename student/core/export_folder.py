@@ -59,11 +59,12 @@ def export_folder(out_dir: Path) -> Iterator[Path]:
     try:
         with only_user(unfinished):
             yield unfinished
-        with writing(target):
-            if inside:
-                _move_files(unfinished, target)
-            else:
-                _swap(unfinished, target)
+            # While it is locked: another export would take it for that of a killed one.
+            with writing(target):
+                if inside:
+                    _move_files(unfinished, target)
+                else:
+                    _swap(unfinished, target)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from storage.answers.integrity import FIELDS_KEY, check_fields, field_digests
 from storage.documents import MAX_TEXT, DocumentInvalid, parse_json
 from storage.errors import InputInvalid, StorageUnavailable, VersionUnsupported
-from storage.filesystem import unfinished_prefix, write_file
+from storage.filesystem import is_at, unfinished_prefix, write_file
 from storage.text import printable
 from storage.versions import is_newer, is_version
 
@@ -160,20 +160,33 @@ def digest_of_file(path: Path) -> str:
 def only_user(folder: Path) -> Iterator[None]:
     """`folder`, made if it is missing, for this process alone while the block runs. Raises RunBusy where another one
     has it; however that one ends, its lock ends with it."""
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
+    handle = _open_locked(folder)
     try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _open_locked(folder: Path) -> int:
+    """A descriptor of the locked folder. Raises as `only_user`."""
+    while True:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                handle = os.open(folder, os.O_RDONLY)
+            except FileNotFoundError:  # removed by another process, as the next
+                continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            os.close(handle)
             raise RunBusy(
                 f"another process trains or evaluates in {folder}; wait until it has ended, or choose another folder"
             ) from error
         except OSError:  # a file system without locks: as good as it gets there
-            pass
-        yield
-    finally:
+            return handle
+        if is_at(folder, handle):
+            return handle
         os.close(handle)
 
 

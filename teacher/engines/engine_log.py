@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from multiprocessing import reduction
@@ -18,26 +19,27 @@ LAST_WORDS, LAST_BYTES = 3, 16_384  # lines of a dead engine's log that go into 
 LONGEST_WORDS = 400  # characters of them
 # Logs of release 0.1.0 had names, and outlived a kill.
 NAMED = re.compile(r"aspects-teacher-\w+\.log")
-OLD = 86_400.0  # seconds after which such a log is nobody's any more
+OLD = 86_400.0  # seconds after which no process writes to such a log
 
 
 class EngineLog:
     """What an engine's process prints. Pickled for a new process, it is the same file there."""
 
     def __init__(self) -> None:
-        # Closed with the object: whoever writes to it has a descriptor of its own.
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+        with tempfile.TemporaryFile(buffering=0) as file:
+            self._handle = os.dup(file.fileno())
+        # Closed with the object: other threads may still want the last lines when the process has ended.
+        weakref.finalize(self, os.close, self._handle)
 
     def last_words(self, secrets: Iterable[str] = ()) -> str:
         """The last lines, for an error: on one line, without secrets."""
-        handle = self._file.fileno()
-        # Not by reading on: whoever writes to the file shares its position.
-        data = os.pread(handle, LAST_BYTES, max(0, os.fstat(handle).st_size - LAST_BYTES))
+        # Not by reading on: the writing process shares the position in the file.
+        data = os.pread(self._handle, LAST_BYTES, max(0, os.fstat(self._handle).st_size - LAST_BYTES))
         words = [line.strip() for line in data.decode(errors="replace").split("\n") if line.strip()][-LAST_WORDS:]
         return excerpt(" | ".join(words), secrets, LONGEST_WORDS)
 
     def __reduce__(self) -> tuple[Callable[[Any], LogWriter], tuple[Any]]:
-        return LogWriter, (reduction.DupFd(self._file.fileno()),)
+        return LogWriter, (reduction.DupFd(self._handle),)
 
 
 class LogWriter:
@@ -56,8 +58,8 @@ class LogWriter:
 
 def remove_old_logs() -> None:
     """Remove what release 0.1.0 has left in the folder for temporary files where it was killed."""
-    with suppress(OSError):
-        for entry in os.scandir(tempfile.gettempdir()):
-            if NAMED.fullmatch(entry.name) and time.time() - entry.stat(follow_symlinks=False).st_mtime > OLD:
-                with suppress(OSError):  # another user's
+    with suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
+        for entry in entries:
+            with suppress(OSError):  # another user's, or removed by another run at this moment
+                if NAMED.fullmatch(entry.name) and time.time() - entry.stat(follow_symlinks=False).st_mtime > OLD:
                     Path(entry.path).unlink()

@@ -66,6 +66,7 @@ class ModelProcess:
         self._joining = threading.Lock()  # two threads at it at once, and one of them finds no exit code
         self._waiting: dict[int, Future[Any]] = {}
         self._on_report: dict[int, Callable[[Any], None]] = {}
+        self._ended: TeacherDied | None = None
         self._numbers = itertools.count()
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
@@ -118,6 +119,9 @@ class ModelProcess:
     ) -> Future[Result]:
         called: Future[Result] = Future()
         with self._sending:
+            # A process that it has started may keep the pipe open: sending would not fail, and the answer never come.
+            if self._ended is not None:
+                raise self._ended
             number = next(self._numbers)
             self._waiting[number] = called
             if on_report is not None:
@@ -160,6 +164,7 @@ class ModelProcess:
                 waiting.set_result(message.value)
         death = self._death()
         with self._sending:
+            self._ended = death
             for waiting in self._waiting.values():
                 waiting.set_exception(death)
             self._waiting.clear()

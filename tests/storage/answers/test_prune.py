@@ -55,3 +55,10 @@ def test_answers_that_a_changed_set_will_reuse_are_wanted_until_it_is_extracted(
     assert [answers.wanted for answers in find_unreferenced(store, [changed])] == [True]
     write_answers(store, changed)
     assert [answers.wanted for answers in find_unreferenced(store, [changed])] == [False]
+
+
+def test_what_another_run_removes_at_the_same_time_is_removed(tmp_path: Path) -> None:
+    old = write_answers(str(tmp_path), OTHERS)
+    assert remove([old]) == []
+    assert remove([old]) == []
+    assert answer_directories(str(tmp_path)) == []

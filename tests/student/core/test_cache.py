@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from storage.datasets import FileDataset, image_folder
+from storage.errors import StorageUnavailable
 from storage.images.decode import decode_image
 from student.classification.augment import Augmenter
 from student.classification.config import StudentConfig
@@ -45,6 +46,16 @@ def test_another_process_maps_the_file_instead_of_copying_it(
         # Shared: what is written through one is seen by the other.
         copy.image(0)[0, 0, 0] = 255 - int(first[0, 0, 0])
         assert torch.equal(copy.image(0), cache.image(0))
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_cache_that_another_process_has_changed_is_one_line(
+    config: StudentConfig, dataset: FileDataset, tmp_path: Path, cut: bool
+) -> None:
+    with training_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
+        cache.path.write_bytes(b"cut") if cut else cache.path.unlink()
+        with pytest.raises(StorageUnavailable, match=r"pixels\.uint8 was changed while it was in use"):
+            cache.image(0)
 
 
 def test_images_on_a_cpu_stay_where_they_are(config: StudentConfig, dataset: FileDataset, tmp_path: Path) -> None:

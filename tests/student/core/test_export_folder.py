@@ -10,7 +10,7 @@ from storage.datasets import image_folder
 from student.classification.examples import TeacherAnswers
 from student.classification.export import export
 from student.classification.training import train
-from student.core.export_folder import ExportInvalid, export_folder
+from student.core.export_folder import ExportInvalid, _remove_killed, export_folder
 from student.core.files import only_user
 from tests.student.old_runs import CLASSIFIER
 
@@ -108,3 +108,17 @@ def test_an_export_that_is_at_work_is_left_alone(tmp_path: Path) -> None:
     with only_user(tmp_path / ".unfinished-out-0123"), export_folder(tmp_path / "out") as folder:
         (folder / "preprocessing.json").touch()
     assert names(tmp_path) == {".unfinished-out-0123", "out"}
+
+
+def test_an_export_is_locked_until_it_is_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.rename
+
+    def rename(path: Path, target: Path) -> Path:
+        if path.name.startswith(".unfinished-out-"):
+            _remove_killed(tmp_path, "out")  # as another process does that begins an export
+        return real(path, target)
+
+    with export_folder(tmp_path / "out") as folder:
+        (folder / "preprocessing.json").touch()
+        monkeypatch.setattr(Path, "rename", rename)
+    assert names(tmp_path) == {"out"}

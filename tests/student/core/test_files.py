@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -61,6 +62,28 @@ def test_a_folder_is_one_processs_until_that_ends(dataset: FileDataset, tmp_path
     train(BASE, dataset, TeacherAnswers(), tmp_path, progress=False)
     with only_user(tmp_path), pytest.raises(RunBusy):
         evaluate(tmp_path, dataset)
+
+
+@pytest.mark.parametrize("call", ["open", "flock"])
+def test_a_folder_that_another_process_removes_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    module: Any = {"open": os, "flock": fcntl}[call]
+    folder, real = tmp_path / "run", getattr(module, call)
+    removed: list[bool] = []
+
+    def remove_once(*arguments: Any) -> Any:
+        if not removed:
+            folder.rmdir()
+            removed.append(True)
+        return real(*arguments)
+
+    monkeypatch.setattr(module, call, remove_once)
+    with only_user(folder):
+        (folder / "result.json").touch()
+        with pytest.raises(RunBusy), only_user(folder):
+            pass
+    assert removed
 
 
 def test_what_killed_runs_have_left_is_removed_by_the_next(dataset: FileDataset, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,36 @@ def test_logs_of_the_first_release_are_removed(folder: Path, name: str, age: flo
     assert path.exists() == stays
 
 
+def test_old_logs_are_removed_also_beside_one_that_another_run_removes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever is listed first: the other run is faster with it."""
+    paths = [written(folder, f"aspects-teacher-{name}.log", 100_000) for name in "abc"]
+    real = Path.unlink
+    faster: list[Path] = []
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if not faster:
+            faster.append(path)
+            real(path)
+        real(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    remove_old_logs()
+    assert not any(path.exists() for path in paths)
+
+
+def test_a_log_is_closed_with_its_object_without_a_warning() -> None:
+    log = EngineLog()
+    handle = log._handle
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del log
+        gc.collect()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(handle)
+
+
 def print_and_end(log: LogWriter) -> None:
     log.take_output()
     subprocess.run(["sh", "-c", "echo of a child"], check=True)
@@ -65,7 +97,7 @@ def test_a_process_and_its_children_print_into_a_file_without_a_name(folder: Pat
 
 def test_the_last_words_are_printable_and_without_secrets() -> None:
     log = EngineLog()
-    log._file.write(b"x" * 100_000 + b"\nfirst\nBearer my-key-1 \x1b[2J\xff\n\nlast " + b"y" * 1000)
+    os.write(log._handle, b"x" * 100_000 + b"\nfirst\nBearer my-key-1 \x1b[2J\xff\n\nlast " + b"y" * 1000)
     words = log.last_words(["my-key-1"])
     assert words.isprintable()
     assert len(words) <= 400
