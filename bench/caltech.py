@@ -22,7 +22,7 @@ from teacher.extraction.precomputed import import_answers, read_lavid
 
 PROJECT = Path(__file__).parents[1]
 EPOCHS = 11  # as many updates as with the flowers
-METHODS = ["base", "lavid", "recommended"]
+METHODS = ["base", "lavid", "labels-deep-1", "recommended"]
 ALIASES = {"Faces": "face", "Faces_easy": "face"}
 
 

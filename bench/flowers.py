@@ -50,7 +50,7 @@ RECIPE = StudentConfig(
     checkpoint_every=3,
 )
 METHODS = [
-    *("base", "makd", "lavid", "recommended"),
+    *("base", "makd", "lavid", "labels-deep", "recommended"),
     *("recommended-class-mean", "class-mean", "shuffled", "random"),
 ]
 
@@ -98,8 +98,8 @@ def grid_of(config: StudentConfig, asked: argparse.Namespace) -> StudentGrid:
 
 
 def print_results(results: Results, best: str) -> None:
-    """A line of JSON for each method: top-1 on the test images in percent, what it gains over base, and what the
-    method `best` gains over it."""
+    """A line of JSON for each method: top-1 on the test images in percent, what it gains over base, what of that the
+    answers add (over its twin), and what the method `best` gains over it."""
     methods = [summary.cell for summary in results.metric("top1")]
     for summary in results.metric("top1"):
         rows = results.table.filter(results.table["cell"] == summary.cell)
@@ -116,6 +116,8 @@ def print_results(results: Results, best: str) -> None:
             "top5_mean": percent(float(rows["top5"].to_numpy().mean())),
             "loss_mean": round(float(rows["loss"].to_numpy().mean()), 4),
             "over_base": describe(summary.gain),
+            "twin": summary.twin,
+            "over_twin": describe(summary.answers_gain),
         }
         if best in methods and summary.cell != best:
             line[f"{best}_over_it"] = describe(results.difference(best, summary.cell))
@@ -124,13 +126,13 @@ def print_results(results: Results, best: str) -> None:
 
 
 def describe(difference: Difference | None) -> dict[str, Any] | None:
-    """A paired difference in percentage points, with its 95 % confidence interval."""
+    """A paired difference in percentage points, with its 95 % confidence interval and what that is over."""
     if difference is None:
         return None
     return {
         "mean": percent(difference.mean),
         "interval": [percent(difference.low), percent(difference.high)],
-        "p": difference.p,
+        "over": difference.over,
         "by_seed": [percent(value) for value in difference.values],
     }
 

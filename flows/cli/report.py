@@ -29,6 +29,7 @@ METRIC_NAMES = {"top1": "top-1", "top5": "top-5", "macro_accuracy": "macro accur
 HEADINGS = {
     **METRIC_NAMES,
     "macro_accuracy": "macro",
+    "val_top1": "val top-1",
     "map": "mAP",
     "map50": "AP50",
     "map75": "AP75",
@@ -36,7 +37,13 @@ HEADINGS = {
     "medium": "medium",
     "large": "large",
 }
-GAIN_NOTE = "gain: {} over the baseline in pairs of one seed, its 95 % confidence interval, p of a paired t-test"
+# What a confidence interval is about.
+INTERVALS = {
+    "seeds and images": "in parentheses: 95 % confidence interval over seeds and {split} images (bootstrap)",
+    "images": "in parentheses: 95 % confidence interval over {split} images alone (bootstrap); how much results vary "
+    "between seeds is not known from one seed",
+    "seeds": "in parentheses: 95 % confidence interval over the seeds (Student's t)",
+}
 # Of a student in the report: what is measured against the teacher, by its column.
 ASPECT_SCORES = {
     "aspect_auroc": "aspect AUROC",
@@ -53,22 +60,25 @@ AUDIT_NOTE = (
     "chance, alone or added to another question. The files have all that was measured."
 )
 WIDE = 130  # columns of a terminal
-REPORT_ONLY = ("top-5", "macro", "small", "medium", "large", "by seed")
+REPORT_ONLY = ("top-5", "macro", "AP75", "small", "medium", "large", "gain by seed", "answers by seed")
 WORST_CLASSES = 5
 REASONS_SHOWN = 3
 
 
 def results_rows(results: Results) -> list[dict[str, str]]:
-    """Per cent: one row for each cell, mean ± standard deviation over the seeds, and the gain over its baseline."""
+    """Per cent: one row for each cell, mean ± standard deviation over the seeds, the gain over its baseline, and that
+    over its twin, which is the gain of the answers."""
     rows = []
     for index, cell in enumerate(results.metric(results.metrics[0])):
         varied = {name: "-" if value is None else str(value) for name, value in cell.varied.items()}
         rows.append(
             {
                 **varied,
-                "seeds": str(len(cell.values)),
                 **{HEADINGS.get(name, name): _mean(results.metric(name)[index]) for name in results.metrics},
-                **_gain(cell.gain),
+                "gain (95 %)": _interval(cell.gain),
+                "of the answers (95 %)": _interval(cell.answers_gain),
+                "gain by seed": _by_seed(cell.gain),
+                "answers by seed": _by_seed(cell.answers_gain),
             }
         )
     return rows
@@ -80,7 +90,7 @@ def results_title(results: Results) -> str:
     named = [f"{settings[name]}{unit}" for name, unit in units.items() if name in settings]
     return (
         f"{results.dataset}: {', '.join([*named, f'{results.train_images} training images'])}; "
-        f"% of {results.images} {results.split} images"
+        f"% of {results.images} {results.split} images; seeds: {len(results.summary[0].values)}"
     )
 
 
@@ -88,7 +98,8 @@ def results_markdown(results: Results, uses: pl.DataFrame | None) -> str:
     """The whole experiment as a page: table, what the students know about the questions, which questions help (see
     student/classification/usefulness.py), and the shared settings."""
     title = f"# {markdown_text(results_title(results))}"
-    lines = [title, "", *markdown_table(results_rows(results)), "", _gain_note(results), ""]
+    lines = [title, "", *markdown_table(results_rows(results)), ""]
+    lines += [*(f"- {markdown_text(note)}" for note in gain_notes(results)), ""]
     for row in results.table.iter_rows(named=True):
         scores = [f"{text} {row[name]:.3f}" for name, text in ASPECT_SCORES.items() if row.get(name) is not None]
         if scores:
@@ -115,12 +126,13 @@ def print_results(results: Results) -> None:
     shown = [name for name in rows[0] if console.width >= WIDE or name not in REPORT_ONLY]
     table = TextTable(results_title(results))
     for name in shown:
-        table.column(name, number=name not in results.summary[0].varied, no_wrap=True)
+        is_number = name not in results.summary[0].varied
+        table.column(name, number=is_number, no_wrap=is_number)
     for row in rows:
         table.row(*(row[name] for name in shown))
     console.print(table)
-    if len(rows) > 1:
-        console.print(Text(_gain_note(results), style="dim"))
+    for note in gain_notes(results):
+        console.print(Text(printable(note), style="dim"))
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
@@ -230,8 +242,26 @@ def listed(what: str, reasons: dict[str, str]) -> list[str]:
     return [f"{what}: {len(reasons)} (each has its reason in the column 'error')", *shown, *more]
 
 
-def _gain_note(results: Results) -> str:
-    return GAIN_NOTE.format(HEADINGS[results.metrics[0]])
+def gain_notes(results: Results) -> list[str]:
+    """What the gains in the table are over, what their intervals are about, and which twins are missing."""
+    cells = results.metric(results.metrics[0])
+    gains = [gain for cell in cells for gain in (cell.gain, cell.answers_gain) if gain is not None]
+    if not gains:
+        return []
+    baselines = list(dict.fromkeys(cell.baseline for cell in cells))
+    baseline = baselines[0] if len(baselines) == 1 else "the baseline of the same settings"
+    notes = [f"gain: {HEADINGS[results.metrics[0]]} over {baseline}, in pairs of one seed"]
+    twins = {cell.varied.get("method", cell.cell): cell.twin for cell in cells if cell.twin is not None}
+    if any(cell.answers_gain for cell in cells):
+        named = ", ".join(dict.fromkeys(cell.twin for cell in cells if cell.twin and cell.answers_gain))
+        notes.append(f"of the answers: over the same training without answers ({named})")
+    missing = {cell.twin for cell in cells if cell.twin is not None and cell.answers_gain is None}
+    if missing:
+        of = ", ".join(f"{twin} (for {method})" for method, twin in twins.items() if twin in missing)
+        notes.append(f"the gain of the answers needs these methods in the grid too: {of}")
+    if intervals := {gain.over for gain in gains if gain.over is not None}:
+        notes += [INTERVALS[over].format(split=results.split) for over in sorted(intervals)]
+    return notes
 
 
 def print_detection_evaluation(evaluation: DetectionEvaluation) -> None:
@@ -254,15 +284,15 @@ def _mean(summary: CellSummary) -> str:
     return _percent(summary.mean) + ("" if summary.std is None else f" ± {_percent(summary.std)}")
 
 
-def _gain(gain: Difference | None) -> dict[str, str]:
+def _interval(gain: Difference | None) -> str:
     if gain is None:
-        return {"gain": "-", "95 %": "-", "p": "-", "by seed": "-"}
-    return {
-        "gain": f"{100 * gain.mean:+.2f}",
-        "95 %": "-" if gain.low is None or gain.high is None else f"{100 * gain.low:+.2f} .. {100 * gain.high:+.2f}",
-        "p": "-" if gain.p is None else f"{gain.p:.2g}",
-        "by seed": " ".join(f"{100 * value:+.2f}" for value in gain.values),
-    }
+        return "-"
+    mean = f"{100 * gain.mean:+.2f}"
+    return mean if gain.low is None or gain.high is None else f"{mean} ({100 * gain.low:+.2f}, {100 * gain.high:+.2f})"
+
+
+def _by_seed(gain: Difference | None) -> str:
+    return "-" if gain is None else " ".join(f"{100 * value:+.2f}" for value in gain.values)
 
 
 def _percent(share: float | None) -> str:

@@ -32,7 +32,7 @@ from flows.work.extraction import (
     require_all,
     splits_to_have,
 )
-from flows.work.grids import compared_methods, say_processor_notes, show_results
+from flows.work.grids import say_processor_notes, show_results
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs
 from flows.work.training import find_teacher_answers
@@ -159,7 +159,7 @@ def train_detection_grid(
 def _grid_of(config: DetectorConfig, seeds: Sequence[int]) -> DetectorGrid:
     from student.detection.experiment import DetectorGrid
 
-    methods = compared_methods(config.method)
+    methods = list(dict.fromkeys(["base", config.method]))
     return DetectorGrid(settings=config.to_dict(), axes={"method": methods}, seeds=seeds)
 
 

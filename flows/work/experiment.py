@@ -15,7 +15,6 @@ from flows.work.host import Host
 from flows.work.inputs import Inputs
 from flows.work.training import load_teacher_answers, train_grid
 from storage.bundled import find_file, say_names
-from storage.datasets.base import select
 from storage.datasets.detection import require_boxes
 from storage.documents import DocumentInvalid, read_yaml
 from storage.errors import InputInvalid
@@ -57,21 +56,34 @@ class Experiment(Parameters):
         default=None, description="settings of a KD teacher, for methods that learn from one"
     )
     seeds: list[Seed] = Field(default=[0, 1, 2], min_length=1)
-    split: str | None = Field(default=None, description="test unless given; of a dataset without it, val")
+    split: str | None = Field(
+        default=None,
+        description="test unless given, or what the dataset has instead; validation: where it has no such split, the "
+        "images that students hold out of their training images (val_fraction), to choose settings by",
+    )
     runs: str = Field(description="folder of the trained students, the table and the plot")
     embed: bool = Field(default=False, description="draw the features of every cell's first student in two dimensions")
 
     def check(self, inputs: Inputs) -> None:
         """Raise what training would raise about settings and answers, before anything is trained."""
+        from student.classification.experiment import is_own_validation, require_split
+
         if self.task == "detection":
             self.to_detector_grid().cells(Path(self.runs))
             boxed = inputs.boxed(self.dataset)
             require_boxes(boxed, ("train", self.split or evaluation_split(boxed)))
             self.detection_answers(inputs, boxed)
         else:
-            self.to_grid().cells(Path(self.runs))
+            grid, runs = self.to_grid(), Path(self.runs)
+            grid.cells(runs)
             images = inputs.images(self.dataset)
-            select(images, (self.split or checks.evaluation_split(images),))
+            split = self.split or checks.evaluation_split(images)
+            require_split(grid, images, runs, split)
+            if self.embed and is_own_validation(images, split):
+                raise ExperimentInvalid(
+                    f"embed draws the images of a split of the dataset, and split '{split}' stands for each student's "
+                    f"own; set embed: false, or another split"
+                )
             self.teacher_answers(inputs)
 
     def to_grid(self) -> StudentGrid:

@@ -16,8 +16,10 @@ if TYPE_CHECKING:  # torch takes seconds
 
 
 def compared_methods(method: str) -> list[str]:
-    """`method` and the baseline that it is compared with."""
-    return list(dict.fromkeys(["base", method]))
+    """`base`, the twin of `method` and `method` itself, each once."""
+    from student.classification.methods import twin_of
+
+    return list(dict.fromkeys(["base", twin_of(method) or "base", method]))
 
 
 def say_processor_notes(reporter: Reporter, config: TrainingConfig) -> None:

@@ -10,7 +10,7 @@ from flows.work.checks import ANSWERS_PLACE, check_grid, check_writable, evaluat
 from flows.work.grids import compared_methods, say_processor_notes, show_results
 from flows.work.host import Host, Reporter
 from storage.answers.read import Answers, ReadAnswers, complete_directories, find_answers, read_answers
-from storage.datasets.base import ImageDataset, select
+from storage.datasets.base import ImageDataset
 from storage.questions import load_questions
 
 if TYPE_CHECKING:  # torch takes seconds, and an extraction imports this file too
@@ -48,12 +48,10 @@ def train_student(
     if teacher_answers.about_classes_alone:
         host.reporter.say(f"the answers in {store} are about classes, not about single images")
     seeds = ", ".join(str(seed) for seed in student.seeds)
-    host.reporter.say(
-        f"training {config.backbone} for {config.epochs} epochs by base and {config.method}, seeds {seeds}"
-    )
+    methods = compared_methods(config.method)
+    host.reporter.say(f"training {config.backbone} for {config.epochs} epochs by {', '.join(methods)}; seeds {seeds}")
     digest = digest_of(images, training_records(images), teacher_answers)
     runs = Path(student.runs.replace(ANSWERS_PLACE, digest)).expanduser()
-    methods = compared_methods(config.method)
     grid = StudentGrid(settings=config.to_dict(), axes={"method": methods}, seeds=student.seeds)
     results = train_grid(host.reporter, grid, images, teacher_answers, runs, split=split)
     host.reporter.say(f"students and report: {runs}")
@@ -70,7 +68,7 @@ def train_grid(
     split: str,
 ) -> Results:
     """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
-    from student.classification.experiment import run_experiment
+    from student.classification.experiment import require_split, run_experiment
     from student.classification.usefulness import answers_uses
     from student.core.experiment import write_parquet
 
@@ -79,7 +77,7 @@ def train_grid(
         reporter.detail(f"{cell}, seed {seed}: epoch {log.epoch}, loss {log.loss:.3f}{val_top1}")
 
     grid = grid.fit_to_answers(teacher_answers)
-    select(images, (split,))
+    require_split(grid, images, runs, split)
     check_writable(runs)
     check_grid(grid, images, teacher_answers, runs)
     say_processor_notes(reporter, grid.cells(runs)[0].config)

@@ -19,6 +19,7 @@ from student.classification.examples import TeacherAnswers, digest_of, log_odds_
 from student.classification.images import evaluation_cache
 from student.classification.metrics import METRICS, score_labels
 from student.classification.model import Logits, Student
+from student.classification.predictions import prediction_table, write_predictions
 from student.classification.runs import TrainedStudent, load_run
 from student.core.aspects import yes_probability
 from student.core.backbones import to_channels_last
@@ -65,6 +66,7 @@ class Evaluation:
     aspect_auroc: float | None  # mean over the questions that have one
     aspect_ece: float | None
     others: Mapping[str, float] = dataclasses.field(default_factory=dict)  # metrics without a field of their own
+    predictions: str | None = None  # SHA-256 of the file of predictions, None where an older release wrote none
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -95,7 +97,8 @@ def evaluate(
     batch_size: int = 256,
     progress: bool = False,
 ) -> Evaluation:
-    """Evaluate the weights of the finished run in `run_dir` on `split`, and write `evaluation-SPLIT.json` there.
+    """Evaluate the weights of the finished run in `run_dir` on `split`; write `predictions-SPLIT.parquet` (see
+    predictions.py) and `evaluation-SPLIT.json` there.
 
     Computed in fp32. Aspects are scored where the student has them and `answers` cover images of this split; `images`
     are the split's where they are decoded already. Raises ValueErrors of one line: no finished run, no such
@@ -112,6 +115,8 @@ def evaluate(
         logits = predict_logits(run.load(), images, accelerator, batch_size=batch_size, progress=progress)
         aspects = _score_aspects(run, dataset, images, logits, answers)
         scores = score_labels(logits.class_logits_BC, images.labels)
+        image_ids = [record.image_id for record in images.records]
+        predictions = prediction_table(image_ids, logits.class_logits_BC, images.labels, description.class_names)
         evaluation = Evaluation(
             dataset=dataset.name,
             split=split,
@@ -125,6 +130,7 @@ def evaluate(
             aspect_ece=mean_of_known([score.ece for score in aspects]),
             **{name: value for name, value in scores.items() if name in OWN_FIELDS},
             others={name: value for name, value in scores.items() if name not in OWN_FIELDS},
+            predictions=write_predictions(run_dir, split, predictions),
         )
     write_json(run_dir / EVALUATION_FILE.format(split=split), evaluation.to_dict())
     return evaluation

@@ -1,12 +1,17 @@
-"""Many classifiers side by side, compared in pairs of one seed."""
+"""Many classifiers side by side, compared in pairs of one seed.
+
+Results are of a split of the dataset. Where it has none of the name `validation`, that name stands for the images that
+each student has held out of its own training images, to choose settings by without looking at the test split.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import polars as pl
 
 from storage.answers.read import Answers
 from storage.datasets.base import ImageDataset, select
@@ -17,15 +22,18 @@ from student.classification.grid import StudentGrid
 from student.classification.images import evaluation_cache, training_cache
 from student.classification.kd_teacher import NETWORK, learns_from
 from student.classification.metrics import COMPARED
+from student.classification.predictions import image_scores, read_predictions
 from student.classification.runs import EpochLog, TrainedStudent
 from student.classification.training import train
 from student.core.cache import ImageCache, SharedCaches
+from student.core.examples import ExamplesInvalid
 from student.core.experiment import Evaluated, Measured, epochs_of, experiment_folder, run_cells
 from student.core.grid import Cell
 from student.core.results import Results
 from student.core.runs import is_begun, is_finished
 
 SEED_PLACE = "{seed}"  # in a folder that is given for the network
+VALIDATION = "validation"
 
 
 def run_experiment(
@@ -45,7 +53,7 @@ def run_experiment(
     what `train` and `evaluate` raise.
     """
     grid.cells(run_dir)  # refuses what is impossible before a folder is made
-    select(dataset, (split,))
+    require_split(grid, dataset, run_dir, split)
     with ExitStack() as stack:
         stack.enter_context(experiment_folder(run_dir))
         experiment = StudentExperiment(
@@ -58,7 +66,8 @@ def run_experiment(
             progress=progress,
             on_epoch=on_epoch,
         )
-        on = Evaluated(dataset=dataset.name, split=split, metrics=COMPARED)
+        metrics = ("val_top1",) if experiment.on_own_validation else COMPARED
+        on = Evaluated(dataset=dataset.name, split=split, metrics=metrics)
         return run_cells(grid, run_dir, on, experiment.measure)
 
 
@@ -75,19 +84,25 @@ class StudentExperiment:
     progress: bool
     on_epoch: Callable[[str, int, EpochLog], None] | None
 
+    @property
+    def on_own_validation(self) -> bool:
+        return is_own_validation(self.dataset, self.split)
+
     def measure(self, cell: Cell[StudentConfig], seed: int) -> Measured:
         config, place = cell.config.replace(seed=seed), cell.directory(self.run_dir, seed)
         if config.objective.network_terms:
             config = config.replace(network=self._kd_teacher(config, place))
         run = self._train(config, place, epochs_of(cell, seed, self.on_epoch))
-        scores = self._scores(run, config)
-        return Measured(
-            row=_row(run, scores),
-            epochs=run.epochs,
-            images=scores.images,
-            train_images=run.train_images,
-            val_images=run.val_images,
-        )
+        if self.on_own_validation:
+            if run.val_images == 0:
+                raise ExamplesInvalid(
+                    f"no training image could be held out for {place}: every class has a single one; "
+                    f"compare students on another split"
+                )
+            return _measured(run, images=run.val_images, scores={})
+        evaluation, predictions = self._scores(run, config)
+        scores = {**evaluation.metrics, "aspect_auroc": evaluation.aspect_auroc, "aspect_ece": evaluation.aspect_ece}
+        return _measured(run, images=evaluation.images, scores=scores, image_scores=image_scores(predictions))
 
     def _kd_teacher(self, config: StudentConfig, place: Path) -> str:
         """The folder of the network that the student in `place` learns from, trained if it is not there yet."""
@@ -113,15 +128,39 @@ class StudentExperiment:
             images=images,
         )
 
-    def _scores(self, run: TrainedStudent, config: StudentConfig) -> Evaluation:
-        """The stored scores if they are of these images, labels and answers and have every metric; else new ones."""
+    def _scores(self, run: TrainedStudent, config: StudentConfig) -> tuple[Evaluation, pl.DataFrame]:
+        """The stored scores and predictions if they are of these images, labels and answers and have every metric; else
+        new ones."""
         answers = learned_answers(self.teacher_answers, run)
         stored = read_evaluation(run.run_dir, self.split)
         digest = digest_of(self.dataset, select(self.dataset, (self.split,)), TeacherAnswers(image=answers))
         if stored is not None and stored.digest == digest and None not in stored.metrics.values():
-            return stored
+            predictions = read_predictions(run.run_dir, self.split, stored.predictions)
+            if predictions is not None:
+                return stored, predictions
         images = shared_evaluation_images(self.caches, config, self.dataset, self.split, self.progress)
-        return evaluate(run.run_dir, self.dataset, answers, self.split, images=images, accelerator=config.accelerator)
+        device = config.accelerator
+        found = evaluate(run.run_dir, self.dataset, answers, self.split, images=images, accelerator=device)
+        predictions = read_predictions(run.run_dir, self.split, found.predictions)
+        assert predictions is not None
+        return found, predictions
+
+
+def is_own_validation(dataset: ImageDataset, split: str) -> bool:
+    """Whether `split` stands for the images that each student holds out of its training images."""
+    return split == VALIDATION and all(record.split != VALIDATION for record in dataset.records)
+
+
+def require_split(grid: StudentGrid, dataset: ImageDataset, run_dir: Path, split: str) -> None:
+    """Raises DatasetInvalid for a split that `dataset` does not have, and ExamplesInvalid where students of the grid
+    are to be compared on their own validation images and hold none out."""
+    if not is_own_validation(dataset, split):
+        select(dataset, (split,))
+    elif any(cell.config.val_fraction == 0 for cell in grid.cells(run_dir)):
+        raise ExamplesInvalid(
+            f"students cannot be compared on split '{VALIDATION}': dataset '{dataset.name}' has no such split, and "
+            f"val_fraction is 0, so that no training images are held out; give --set val_fraction=0.2"
+        )
 
 
 def learned_answers(teacher_answers: TeacherAnswers, run: TrainedStudent) -> Answers | None:
@@ -148,13 +187,21 @@ def shared_evaluation_images(
     )
 
 
-def _row(run: TrainedStudent, scores: Evaluation) -> dict[str, Any]:
-    return {
+def _measured(
+    run: TrainedStudent, *, images: int, scores: Mapping[str, float | None], image_scores: pl.DataFrame | None = None
+) -> Measured:
+    row = {
         "best_epoch": run.best_epoch,
         "train_images": run.train_images,
         "val_top1": run.val_top1,
         "val_loss": run.epochs[run.best_epoch - 1].val_loss,
-        **scores.metrics,
-        "aspect_auroc": scores.aspect_auroc,
-        "aspect_ece": scores.aspect_ece,
+        **scores,
     }
+    return Measured(
+        row=row,
+        epochs=run.epochs,
+        images=images,
+        train_images=run.train_images,
+        val_images=run.val_images,
+        image_scores=image_scores,
+    )

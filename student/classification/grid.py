@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
 from student.classification.kd_teacher import DRAWS, NETWORK, kd_teacher_config
-from student.classification.methods import method_about_classes
+from student.classification.methods import method_about_classes, twin_of
 from student.core.grid import Cell, Grid
 from student.core.settings import TrainingConfig
 
@@ -32,6 +32,10 @@ class StudentGrid(Grid[StudentConfig]):
     def cells(self, run_dir: Path) -> tuple[Cell[StudentConfig], ...]:
         self.kd_teacher()  # refused before anything is trained
         return super().cells(run_dir)
+
+    def twin(self, config: StudentConfig) -> StudentConfig | None:
+        method = None if config.alpha == 0 else twin_of(config.method)
+        return None if method is None else config.replace(method=method).effective()
 
     def kd_teacher(self) -> StudentConfig | None:
         """The KD teacher of the shared settings. Raises ConfigInvalid for an impossible one."""

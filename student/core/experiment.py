@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import polars as pl
 
+from student.core.bootstrap import Bootstrap
 from student.core.files import VERSION, RunInvalid, only_user, read_json, remove_leftovers, write_bytes, write_json
 from student.core.grid import AnyConfig, Cell, Grid
 from student.core.progress import titled
@@ -37,13 +38,15 @@ def experiment_folder(run_dir: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A trained and evaluated student: its row of the table, and the logs of its epochs."""
+    """A trained and evaluated student: its row of the table, and the logs of its epochs. `image_scores` are as for
+    Bootstrap, None where there are no scores of single images."""
 
     row: Mapping[str, Any]
     epochs: Sequence[Any]
     images: int
     train_images: int
     val_images: int = 0
+    image_scores: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +68,18 @@ def run_cells(
     """
     cells = grid.cells(run_dir)
     rows: list[dict[str, Any]] = []
+    image_scores: dict[tuple[str, int], pl.DataFrame] = {}
     students = list(itertools.product(grid.seeds, cells))
     for number, (seed, cell) in enumerate(students, start=1):
         with titled(f"student {number} of {len(students)}, {cell.name}, seed {seed}"):
             measured = measure(cell, seed)
         rows.append(_table_row(cell, seed, measured, run_dir))
+        if measured.image_scores is not None:
+            image_scores[cell.name, seed] = measured.image_scores
         table = pl.DataFrame(rows, infer_schema_length=None)
         write_parquet(run_dir / "results.parquet", table)
+    bootstrap = Bootstrap.of(image_scores) if len(image_scores) == len(rows) else None
+    metrics = [name for name in on.metrics if table[name].null_count() == 0]
     results = Results(
         dataset=on.dataset,
         split=on.split,
@@ -80,7 +88,8 @@ def run_cells(
         val_images=measured.val_images,
         settings={name: value for name, value in cells[0].config.to_dict().items() if name not in cells[0].varied},
         table=table,
-        summary=summarise(table, cells, grid.baseline, [name for name in on.metrics if table[name].null_count() == 0]),
+        summary=summarise(table, cells, grid, metrics, bootstrap),
+        bootstrap=bootstrap,
     )
     write_json(run_dir / RESULTS, results.to_dict())
     return results

@@ -53,6 +53,11 @@ class Grid(Generic[AnyConfig]):
                 found.setdefault(cell.name, cell)
         return tuple(found.values())
 
+    def twin(self, config: AnyConfig) -> AnyConfig | None:
+        """The same training without what is learned from answers; None where nothing is, and where a kind of student
+        has no twins."""
+        return None
+
     def _config_type(self) -> type[AnyConfig]:
         kind: Any = self.CONFIG  # a class variable cannot have the type of the parameter
         found: type[AnyConfig] = kind

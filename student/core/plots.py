@@ -17,7 +17,7 @@ from storage.text import printable
 from student.core.files import write_bytes
 from student.core.results import CellSummary, Results
 
-NAMES = {"top1": "top-1", "map": "mAP"}
+NAMES = {"top1": "top-1", "val_top1": "val top-1", "map": "mAP"}
 LONGEST_TITLE = 80  # characters
 
 

@@ -32,6 +32,10 @@ class DetectorGrid(Grid[DetectorConfig]):
 
     CONFIG: ClassVar[type[TrainingConfig]] = DetectorConfig
 
+    def twin(self, config: DetectorConfig) -> DetectorConfig | None:
+        learns_answers = config.box_alpha > 0 or config.whole_alpha > 0
+        return config.replace(method="base").effective() if learns_answers else None
+
 
 def run_detection_experiment(
     grid: DetectorGrid,

@@ -117,7 +117,7 @@ def test_detectors_are_trained_on_everything_that_was_asked(detect: Detect, stor
     assert results.metrics[:3] == ("map", "map50", "map75")
     assert results.images == 3
     report = (tmp_path / "runs" / "report.md").read_text()
-    assert "gain: mAP over the baseline" in report
+    assert "gain: mAP over base, in pairs of one seed" in report
     assert notes.pages["report"] == report
     assert [row["method"] for row in notes.tables["results"]] == ["base", "both"]
 

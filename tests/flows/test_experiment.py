@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from flows.work.experiment import ExperimentInvalid, read_experiment
+from flows.parameters import DatasetParameters
+from flows.work.experiment import Experiment, ExperimentInvalid, read_experiment, run_experiment
+from flows.work.inputs import Inputs
+from storage.errors import InputInvalid
 from tests.conftest import PROJECT
+from tests.flows.hosts import Notes, plain_host
+from tests.student.conftest import write_images
 
 FILES = sorted((PROJECT / "experiments").glob("*.yaml"))
 
@@ -27,6 +33,47 @@ def test_the_command_line_replaces_what_the_file_says(tmp_path: Path) -> None:
     (base, *others) = experiment.to_grid().cells(tmp_path)
     assert (experiment.seeds, experiment.store, base.config.epochs) == ([7], "s", 5)
     assert [cell.config.alpha for cell in others] == [1, 4, 10, 30, 100] * 2
+
+
+def validated(images: Path, runs: Path, **change: Any) -> Experiment:
+    """An experiment on a dataset without a split of the name `validation`, which has no answers."""
+    settings = {"backbone": "test_resnet", "image_size": 32, "cache_size": 32, "epochs": 1, "warmup": 0, "threads": 1}
+    return Experiment(
+        dataset=DatasetParameters(source=str(images)),
+        store=str(runs / "store"),
+        settings={**settings, "val_fraction": 0.25, **change.pop("settings", {})},
+        grid={"method": ["base", "labels-deep"]},
+        seeds=[0, 1],
+        split="validation",
+        runs=str(runs),
+        **change,
+    )
+
+
+def test_students_are_compared_on_the_images_that_they_hold_out(tmp_path: Path) -> None:
+    write_images(tmp_path / "images")
+    notes = Notes()
+    results = run_experiment(plain_host(notes), validated(tmp_path / "images", tmp_path / "runs"))
+    assert (results.split, results.metrics, results.images, results.val_images) == ("validation", ("val_top1",), 6, 6)
+    assert [row["method"] for row in notes.tables["results"]] == ["base", "labels-deep"]
+    assert "val top-1" in notes.pages["report"]
+    assert not list((tmp_path / "runs").glob("**/evaluation-*"))
+    assert (tmp_path / "runs" / "results.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"settings": {"val_fraction": 0.0}}, "val_fraction is 0, so that no training images are held out"),
+        ({"embed": True}, "set embed: false, or another split"),
+    ],
+)
+def test_what_cannot_be_done_on_validation_images_is_one_line(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    write_images(tmp_path / "images")
+    with pytest.raises(InputInvalid, match=message):
+        validated(tmp_path / "images", tmp_path / "runs", **change).check(Inputs())
 
 
 @pytest.mark.parametrize(

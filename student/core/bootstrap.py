@@ -1,0 +1,81 @@
+"""Confidence intervals of gains over test images and seeds, for metrics that are a mean over the images.
+
+The students of all seeds are evaluated on the same images, so images and seeds are crossed. The pigeonhole bootstrap
+(Owen 2007, arXiv 0712.1111) resamples both, each with replacement; it is slightly conservative. Resampled means of S
+seeds vary by sqrt((S - 1) / S) of what they should, which is too little where seeds are few: the deviations of the
+seeds' weights are scaled by the inverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+RESAMPLES = 5_000
+CHUNK = 100  # resamples at once: their weights of a few thousand images stay in the CPU's cache
+CONFIDENCE = 0.95
+
+Student = tuple[str, int]  # a cell's name and the seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bootstrap:
+    """Resampled metrics: for each metric and cell [R, S], with the same images and seeds in row r of all of them."""
+
+    means: Mapping[tuple[str, str], NDArray[np.float32]]
+    seed_weights: NDArray[np.float64]  # [R, S], each row with the sum 1
+
+    @classmethod
+    def of(cls, image_scores: Mapping[Student, pl.DataFrame]) -> Self | None:
+        """From a table for each student with the column `image_id` and one for each metric, whose mean over the images
+        is the student's. None where there is none, or where students were evaluated on different images."""
+        tables = list(image_scores.values())
+        if not tables or not all(table["image_id"].equals(tables[0]["image_id"]) for table in tables):
+            return None
+        generator = np.random.default_rng(0)
+        metrics = [name for name in tables[0].columns if name != "image_id"]
+        scores = np.stack([table[name].to_numpy() for name in metrics for table in tables]).astype(np.float32)
+        means = _resample_images(scores, generator)
+        places: dict[tuple[str, str], list[int]] = {}
+        for place, (metric, (cell, _)) in enumerate((name, student) for name in metrics for student in image_scores):
+            places.setdefault((metric, cell), []).append(place)
+        seeds = len({seed for _, seed in image_scores})
+        return cls(
+            means={key: means[:, columns] for key, columns in places.items()},
+            seed_weights=_resample_seeds(seeds, generator),
+        )
+
+    def interval(self, metric: str, cell: str, other: str) -> tuple[float, float] | None:
+        """The 95 % interval of `cell` minus `other`: percentiles of the resampled gains. With one seed it is over the
+        images alone. None for a metric without scores of single images."""
+        if (metric, cell) not in self.means:
+            return None
+        gains = ((self.means[metric, cell] - self.means[metric, other]) * self.seed_weights).sum(axis=1)
+        low, high = np.quantile(gains, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        return float(low), float(high)
+
+
+def _resample_images(scores_MN: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
+    """The mean of each row over N images drawn with replacement, R times: [R, M]."""
+    images = scores_MN.shape[1]
+    means = np.empty((RESAMPLES, len(scores_MN)), np.float32)
+    for start in range(0, RESAMPLES, CHUNK):
+        # Counting draws is several times faster than Generator.multinomial, and the same distribution.
+        counts = [np.bincount(generator.integers(images, size=images), minlength=images) for _ in range(CHUNK)]
+        means[start : start + CHUNK] = np.stack(counts).astype(np.float32) @ scores_MN.T / images
+    return means
+
+
+def _resample_seeds(seeds: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """The weight of each seed in a mean over as many that are drawn with replacement, R times: [R, S]."""
+    even = 1 / seeds
+    if seeds == 1:
+        return np.ones((RESAMPLES, 1))
+    drawn = generator.multinomial(seeds, np.full(seeds, even), size=RESAMPLES) / seeds
+    weights: NDArray[np.float64] = even + np.sqrt(seeds / (seeds - 1)) * (drawn - even)
+    return weights
