@@ -134,6 +134,7 @@ def experiment(
     class_teacher: options.ClassAnswersBy = None,
     recipe: Annotated[str | None, typer.Option(help=INSTEAD, rich_help_panel=STUDENTS)] = None,
     seeds: Annotated[str | None, typer.Option(help=INSTEAD, rich_help_panel=STUDENTS)] = None,
+    split: Annotated[str | None, typer.Option(help=INSTEAD, rich_help_panel=STUDENTS)] = None,
     runs: Annotated[str | None, typer.Option(help=INSTEAD, metavar="DIR", rich_help_panel=STUDENTS)] = None,
     settings: Annotated[
         list[str] | None,
@@ -157,6 +158,7 @@ def experiment(
         "class_teacher": class_teacher,
         "recipe": recipe,
         "seeds": None if seeds is None else seed_numbers(seeds),
+        "split": split,
         "runs": None if runs is None else runs_folder(runs),
     }
     changed = assignments("--set", settings) | common.model_dump(exclude_none=True)

@@ -1,9 +1,9 @@
 """Confidence intervals of gains over test images and seeds, for metrics that are a mean over the images.
 
 The students of all seeds are evaluated on the same images, so images and seeds are crossed. The pigeonhole bootstrap
-(Owen 2007, arXiv 0712.1111) resamples both, each with replacement; it is slightly conservative. Resampled means of S
-seeds vary by sqrt((S - 1) / S) of what they should, which is too little where seeds are few: the deviations of the
-seeds' weights are scaled by the inverse.
+(Owen 2007, Annals of Applied Statistics 1, 386-411) resamples both, each with replacement; it is slightly conservative.
+Resampled means of S seeds vary by sqrt((S - 1) / S) of what they should, which is too little where seeds are few: the
+deviations of the seeds' weights are scaled by the inverse.
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ def test_recommended_is_recommended_classes_where_only_classes_were_asked_about(
     assert "answers about classes" in aspects("show").out
     done = aspects("train", "-d", "photos", "--seeds", 0, "--class-teacher", teacher, *SMALL)
     assert done.code == 0, done.err
-    assert pl.read_parquet(project / "runs" / "results.parquet")["cell"].to_list() == ["base", "recommended-classes"]
+    cells = pl.read_parquet(project / "runs" / "results.parquet")["cell"].to_list()
+    assert cells == ["base", "labels-deep-1", "recommended-classes"]
     run = json.loads((project / "runs" / "recommended-classes" / "seed-0" / "run.json").read_text())
     assert (run["config"]["method"], [aspect["link"] for aspect in run["aspects"]]) == (
         "recommended-classes",

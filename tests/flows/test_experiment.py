@@ -32,7 +32,8 @@ def test_the_command_line_replaces_what_the_file_says(tmp_path: Path) -> None:
     experiment = read_experiment(PROJECT / "experiments" / "alpha.yaml", {"seeds": [7], "store": "s"}, {"epochs": 5})
     (base, *others) = experiment.to_grid().cells(tmp_path)
     assert (experiment.seeds, experiment.store, base.config.epochs) == ([7], "s", 5)
-    assert [cell.config.alpha for cell in others] == [1, 4, 10, 30, 100] * 2
+    alphas = [1, 4, 10, 30, 100]
+    assert [cell.config.alpha for cell in others] == [*alphas, None, *alphas]
 
 
 def validated(images: Path, runs: Path, **change: Any) -> Experiment:
