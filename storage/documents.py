@@ -1,4 +1,4 @@
-"""JSON and YAML files from outside, read within limits on size, depth and expansion."""
+"""Read JSON and YAML files from outside, within limits on size, depth and expansion."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ from storage.errors import InputInvalid
 from storage.text import printable
 
 MEGABYTE = 1 << 20
-MAX_TEXT = 16 * MEGABYTE  # of a file that a person writes
+MAX_TEXT = 16 * MEGABYTE  # of a hand-written file
 MAX_DEPTH = 50
 MAX_NODES = 200_000  # values of a YAML document, aliases expanded
-# The one in C is ten times as fast.
+# The C implementation is ten times as fast.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class DocumentInvalid(InputInvalid):
-    """A file is no document that can be read; the message names the file and says why."""
+    """The file cannot be read as a document; the message names the file and the reason."""
 
 
 def read_bytes(path: Path, *, limit: int = MAX_TEXT) -> bytes:
-    """The whole file. Raises OSError, and DocumentInvalid for what is no regular file or larger than `limit` bytes."""
-    # Not opened before it is known to be a file: a pipe would wait for a writer.
+    """Return the contents of a file.
+
+    Raises OSError, and DocumentInvalid if it is not a regular file or is larger than `limit` bytes.
+    """
+    # Check the type before opening: opening a pipe blocks until it has a writer.
     if not stat.S_ISREG((found := path.stat()).st_mode):
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(None, os.strerror(21), str(path))
@@ -37,20 +40,25 @@ def read_bytes(path: Path, *, limit: int = MAX_TEXT) -> bytes:
     data = b""
     if found.st_size <= limit:
         with path.open("rb") as file:
-            data = file.read(found.st_size + 1)  # Python sets aside as much memory as it is told to read
+            data = file.read(found.st_size + 1)  # Python allocates as much memory as `read` is asked for
     if max(len(data), found.st_size) > limit:
         raise DocumentInvalid(f"{path} is larger than the {limit // MEGABYTE} MB that are allowed here")
     return data
 
 
 def read_text(path: Path, *, limit: int = MAX_TEXT) -> str:
-    """The text of a UTF-8 file, with or without a byte order mark. Raises as `read_bytes`, and DocumentInvalid for
-    another encoding."""
+    """Return the text of a UTF-8 file, with or without a byte order mark.
+
+    Raises the same errors as `read_bytes`, and DocumentInvalid for another encoding.
+    """
     return decode(read_bytes(path, limit=limit), path)
 
 
 def decode(data: bytes, where: object, kind: str = "text") -> str:
-    """UTF-8 text, a byte order mark removed. Raises DocumentInvalid, naming `where` and what `kind` it should be."""
+    """Decode UTF-8 and remove a byte order mark.
+
+    Raises DocumentInvalid, naming `where` and the expected `kind`.
+    """
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -60,26 +68,26 @@ def decode(data: bytes, where: object, kind: str = "text") -> str:
 
 
 def read_json(path: Path, *, limit: int = MAX_TEXT) -> Any:
-    """What a JSON file holds. Raises OSError and DocumentInvalid."""
+    """Parse a JSON file. Raises OSError and DocumentInvalid."""
     return parse_json(read_bytes(path, limit=limit), path)
 
 
 def parse_json(data: bytes, where: object) -> Any:
-    """What JSON holds. Raises DocumentInvalid, naming `where`."""
+    """Parse JSON. Raises DocumentInvalid, naming `where`."""
     text = decode(data, where, "JSON")
-    del data  # half a gigabyte, for a large dataset
+    del data  # half a gigabyte for a large dataset
     try:
         return json.loads(text, object_pairs_hook=_unrepeated)
     except json.JSONDecodeError as error:
         raise DocumentInvalid(f"{where} is no valid JSON ({error})") from error
     except RecursionError as error:
         raise DocumentInvalid(f"{where} is nested too deeply to be read") from error
-    except ValueError as error:  # a name twice, a number with more digits than Python converts
+    except ValueError as error:  # a repeated name, or a number with more digits than Python converts
         raise DocumentInvalid(f"{where} is no valid JSON ({printable(str(error), 200)})") from error
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. Raises ValueError where a name occurs twice: the first value would be lost without a word."""
+    """Build a JSON object. Raises ValueError for a repeated name, whose first value would be lost without a message."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = Counter(name for name, _ in pairs)
@@ -88,13 +96,15 @@ def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_yaml(path: Path, *, limit: int = MEGABYTE, as_text: bool = False) -> Any:
-    """What a YAML file holds. Raises OSError and DocumentInvalid."""
+    """Parse a YAML file. Raises OSError and DocumentInvalid."""
     return parse_yaml(decode(read_bytes(path, limit=limit), path, "YAML"), path, as_text=as_text)
 
 
 def parse_yaml(text: str, where: object, *, as_text: bool = False) -> Any:
-    """What YAML holds; `as_text` leaves 007, no and 2026-01-02 as they are written. Raises DocumentInvalid, naming
-    `where`, also for nesting and aliases that expand too far."""
+    """Parse YAML; with `as_text`, unquoted values such as 007, no and 2026-01-02 stay text.
+
+    Raises DocumentInvalid, naming `where`, also for nesting and aliases that expand too far.
+    """
     try:
         _check_size(yaml.parse(text, Loader=_Loader), where)
         return yaml.load(text, Loader=_TextLoader if as_text else _Loader)
@@ -105,7 +115,7 @@ def parse_yaml(text: str, where: object, *, as_text: bool = False) -> Any:
 
 
 class _Loader(_SafeLoader):  # type: ignore[misc]  # of yaml, or of its C library
-    """Refuses a mapping that has a key twice: the first value would be lost without a word."""
+    """Reject a mapping with a repeated key, whose first value would be lost without a message."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[tuple[str, str]] = set()
@@ -120,13 +130,13 @@ class _Loader(_SafeLoader):  # type: ignore[misc]  # of yaml, or of its C librar
 
 
 class _TextLoader(_Loader):
-    """Takes every value without quotes for text."""
+    """Read every unquoted value as text."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
 
 def _check_size(events: Iterator[yaml.Event], where: object) -> None:
-    """Raises DocumentInvalid where aliases, expanded, make a document too large, or where it is nested too deeply."""
+    """Raise DocumentInvalid if the document is nested too deeply, or too large once aliases are expanded."""
     sizes: dict[str, int] = {}  # of anchored nodes, aliases expanded
     open_nodes: list[tuple[str | None, int]] = []  # anchor and size so far, outermost first
     for event in events:
@@ -140,7 +150,7 @@ def _check_size(events: Iterator[yaml.Event], where: object) -> None:
         elif isinstance(event, yaml.ScalarEvent):
             anchor, size = event.anchor, 1
         elif isinstance(event, yaml.AliasEvent):
-            # An alias within its own anchor has no size yet: such a document has no end.
+            # An alias within its own anchor has no size yet: it expands without end.
             anchor, size = None, sizes.get(event.anchor or "", MAX_NODES + 1)
         else:
             continue

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 class AspectsError(Exception):
-    """The base class; the message says what is wrong, where, and what to do next.
+    """Base class of user-facing errors; the message says what is wrong, where, and what to do next.
 
-    `exit_code` is the command's: 2 where the input has to change, 1 where the same command may succeed later.
-    `may_pass` says that the same attempt may succeed a moment later: it is retried (`retries.py`).
+    `exit_code` is that of the command: 2 if the input has to change, 1 if the same command may succeed later.
+    `may_pass` marks errors that are retried (`retries.py`).
     """
 
     exit_code = 1
@@ -15,21 +15,24 @@ class AspectsError(Exception):
 
 
 class InputInvalid(AspectsError, ValueError):
-    """Something that the user gave cannot be used as it is: an option, a file, a folder, an address."""
+    """The user's input cannot be used as it is: an option, a file, a folder, an address."""
 
     exit_code = 2
 
 
 class VersionUnsupported(InputInvalid):
-    """A file was written by a newer release. It is never treated as missing or damaged: nothing is overwritten."""
+    """A file was written by a newer release.
+
+    It is never treated as missing or damaged, and nothing is overwritten.
+    """
 
 
 class StorageUnavailable(AspectsError, RuntimeError):
-    """A store, dataset or folder cannot be read or written right now: no permission, a full disk, a server's error.
+    """A store, dataset or folder cannot be read or written right now: no permission, a full disk, a server error.
 
-    Nothing is known about what is there, so nothing may be asked, trained or deleted because of it.
+    Its contents are unknown, so nothing is asked, trained or deleted because of this error.
     """
 
 
 class RunFailed(AspectsError, RuntimeError):
-    """Something outside this program failed: an engine, a server. What is finished is kept."""
+    """Something outside this program failed, such as an engine or a server. Finished work is kept."""

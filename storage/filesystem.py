@@ -1,4 +1,4 @@
-"""Files of a store, whose root is a URI: a local path, or an object store that pyarrow knows (`s3://`, `gs://`)."""
+"""Files of a store, whose root is a URI: a local path, or an object store supported by pyarrow (`s3://`, `gs://`)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ GOOGLE_SECONDS = 5
 
 
 class StoreUnreachable(InputInvalid):
-    """The store's address cannot be used; the message says what and what to do."""
+    """The store's address cannot be used; the message says why and what to do."""
 
 
 def open_root(uri: str) -> tuple[fs.FileSystem, str]:
-    """The filesystem of `uri` and the path in it. Raises StoreUnreachable for an address that pyarrow cannot open."""
+    """Return the filesystem of `uri` and the path in it.
+
+    Raises StoreUnreachable for an address that pyarrow cannot open.
+    """
     try:
         if "://" not in uri:
             if not uri.strip():
@@ -43,13 +46,16 @@ def open_root(uri: str) -> tuple[fs.FileSystem, str]:
 
 
 def with_attempts(filesystem: fs.FileSystem) -> fs.FileSystem:
-    """The same with limits on the time that requests to S3 take; pickling a filesystem loses them."""
+    """Return the filesystem with time limits on S3 requests; pickling a filesystem loses them."""
     return _with_attempts(filesystem, ATTEMPTS) if isinstance(filesystem, fs.S3FileSystem) else filesystem
 
 
 def open_store(uri: str) -> tuple[fs.FileSystem, str]:
-    """As `open_root`, of a folder of answers. Raises StoreUnreachable also where the address cannot hold any: it is a
-    file, or its bucket does not exist; StorageUnavailable where the server does not answer."""
+    """Like `open_root`, for a folder of answers.
+
+    Raises StoreUnreachable also if the address is a file or its bucket does not exist, and StorageUnavailable if the
+    server does not answer.
+    """
     filesystem, path = open_root(uri)
     if isinstance(filesystem, fs.LocalFileSystem):
         with reading(path):
@@ -68,15 +74,15 @@ def open_store(uri: str) -> tuple[fs.FileSystem, str]:
 def _with_settings(uri: str) -> str:
     mark = "&" if "?" in uri else "?"
     if uri.startswith("s3://") and "allow_delayed_open=" not in uri:
-        # Small files go up in one request, instead of three for a multipart upload that a kill would leave open.
+        # Small files are uploaded in one request instead of a multipart upload of three, which a kill would leave open.
         return f"{uri}{mark}allow_delayed_open=true"
     if uri.startswith("gs://") and "retry_limit_seconds=" not in uri:
-        return f"{uri}{mark}retry_limit_seconds={GOOGLE_SECONDS}"  # else a quarter of an hour
+        return f"{uri}{mark}retry_limit_seconds={GOOGLE_SECONDS}"  # the default is 15 minutes
     return uri
 
 
 def _with_attempts(filesystem: fs.S3FileSystem, attempts: int) -> fs.S3FileSystem:
-    """The same with limits on time. An address can set no time-outs, and without them pyarrow tries for minutes."""
+    """Return the filesystem with time limits. An S3 URI cannot set them, and by default pyarrow retries for minutes."""
     make, (options,) = filesystem.__reduce__()
     limits = {"connect_timeout": CONNECT_SECONDS, "request_timeout": SILENT_SECONDS}
     strategy = fs.AwsStandardS3RetryStrategy(max_attempts=attempts)
@@ -84,7 +90,7 @@ def _with_attempts(filesystem: fs.S3FileSystem, attempts: int) -> fs.S3FileSyste
     return changed
 
 
-@lru_cache(maxsize=64)  # one request for each address and server, not one for each directory of the store
+@lru_cache(maxsize=64)  # one request per address and server, not per directory of the store
 def _is_there(uri: str, bucket: str, endpoint: str | None) -> bool:
     filesystem, _ = fs.FileSystem.from_uri(_with_settings(uri))
     if isinstance(filesystem, fs.S3FileSystem):
@@ -92,7 +98,7 @@ def _is_there(uri: str, bucket: str, endpoint: str | None) -> bool:
     try:
         return bool(filesystem.get_file_info(bucket).type != fs.FileType.NotFound)
     except OSError as error:
-        # pyarrow has one class for all errors. Access to a folder of the bucket may come without access to the bucket.
+        # pyarrow has one class for all errors. Access to a folder does not imply access to its bucket.
         if "ACCESS_DENIED" in str(error):
             return True
         where = f" at {endpoint}" if endpoint else ""
@@ -103,14 +109,14 @@ def _is_there(uri: str, bucket: str, endpoint: str | None) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """What an error says, on one short line."""
+    """Return the error's message on one short line."""
     said = error.strerror if isinstance(error, OSError) else None
     return printable(str(said or error) or type(error).__name__, LONGEST_REASON)
 
 
 @contextmanager
 def reading(path: str) -> Iterator[None]:
-    """Within it, what cannot be read right now raises StorageUnavailable; what is not there, FileNotFoundError."""
+    """Raise StorageUnavailable for errors of reading in the block; FileNotFoundError passes through."""
     try:
         yield
     except FileNotFoundError:
@@ -123,21 +129,22 @@ def reading(path: str) -> Iterator[None]:
 
 
 def subfolder(uri: str, name: str) -> str:
-    """The address of the folder `name` in the root `uri`; what follows a question mark stays at its end."""
+    """Return the address of the folder `name` in the root `uri`; a query string stays at the end."""
     path, mark, settings = uri.partition("?") if "://" in uri else (uri, "", "")
     return f"{path.rstrip('/')}/{name}{mark}{settings}"
 
 
 def read_file(filesystem: fs.FileSystem, path: str) -> bytes:
-    """The whole file. Raises FileNotFoundError where there is none, and StorageUnavailable."""
+    """Return the contents of a file. Raises FileNotFoundError and StorageUnavailable."""
     with reading(path), filesystem.open_input_stream(path) as stream:
         return bytes(stream.read())
 
 
 def write_whole(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
-    """Let `path` appear with all of `data` or not at all; a file that was there is replaced.
+    """Write a file atomically; an existing one is replaced.
 
-    Local: written beside the folder, fsynced, renamed. Object stores show an object only when its upload is complete.
+    Local files are written next to the folder, fsynced and renamed. Object stores show an object only once its upload
+    is complete.
     """
     if not isinstance(filesystem, fs.LocalFileSystem):
         with filesystem.open_output_stream(path) as stream:
@@ -145,19 +152,19 @@ def write_whole(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the folder, not in it: Polars refuses a folder of Parquet files that holds anything else.
+    # Next to the folder, not in it: Polars refuses a folder that holds anything but Parquet files.
     beside = target.parent.with_name(f"{unfinished_prefix(target.parent.name)}{target.name}.{uuid.uuid4().hex}")
     _write_and_rename(beside, target, data)
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """The same for a file of the user's own, written beside it in the same folder."""
+    """Like `write_whole`, for a file outside a store: the temporary file is in the same folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_and_rename(path.with_name(f".{path.name}.{uuid.uuid4().hex}"), path, data)
 
 
 def unfinished_prefix(folder: str) -> str:
-    """How the names of unfinished files for a folder begin; a killed process leaves them beside it."""
+    """Return the prefix of temporary files for a folder; a killed process leaves them next to it."""
     return f".unfinished-{folder}-"
 
 
@@ -172,7 +179,7 @@ def _write_and_rename(beside: Path, target: Path, data: bytes) -> None:
         beside.unlink(missing_ok=True)
     folder = os.open(target.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the rename itself is only durable once the folder is
+        os.fsync(folder)  # the rename is durable only once the folder is synced
     finally:
         os.close(folder)
 
@@ -186,7 +193,7 @@ def is_at(path: Path, handle: int) -> bool:
 
 
 def list_folder(filesystem: fs.FileSystem, path: str) -> list[fs.FileInfo]:
-    """What lies directly in a folder, by name; nothing where there is no such folder. Raises StorageUnavailable."""
+    """List the direct contents of a folder by name; empty if it does not exist. Raises StorageUnavailable."""
     with reading(path):
         found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
     return sorted(found, key=lambda info: info.base_name)

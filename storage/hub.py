@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: whether something can be downloaded from it."""
+"""Check that a repository of the Hugging Face Hub can be downloaded."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ SECONDS = 8.0
 
 
 class HubUnreachable(Exception):
-    """The Hub does not answer, or has nothing of that name; the message says which."""
+    """The Hub does not answer, or has no repository of that name; the message says which."""
 
 
 def find_on_hub(name: str, kind: Literal["model", "dataset"], revision: str | None = None) -> None:
-    """Raises HubUnreachable within seconds where the Hub is out of reach or has no such thing: what downloads from it
-    tries again for most of a minute. Nothing is asked under HF_HUB_OFFLINE=1, where downloads fail at once."""
-    # Slow to import, and seldom needed.
+    """Raise HubUnreachable within seconds if the Hub is out of reach or has no such repository.
+
+    Downloads themselves retry for most of a minute. Under HF_HUB_OFFLINE=1 nothing is checked, since downloads fail at
+    once.
+    """
+    # Slow to import and rarely needed.
     from huggingface_hub import HfApi
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
@@ -26,6 +29,6 @@ def find_on_hub(name: str, kind: Literal["model", "dataset"], revision: str | No
             api.dataset_info(name, revision=revision, timeout=SECONDS)
         else:
             api.model_info(name, revision=revision, timeout=SECONDS)
-    # Its own errors and those of the HTTP library of the day share no base class.
+    # The Hub's errors and those of its HTTP library, which changes between releases, share no base class.
     except Exception as error:
         raise HubUnreachable(" ".join(str(error).split())[:300]) from error

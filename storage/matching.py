@@ -1,4 +1,4 @@
-"""Matches names in a user's file to images: ids or file names, with or without folders and suffix."""
+"""Match names in a user's file to images: ids or file names, with or without folders and suffix."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from storage.datasets.files import has_image_name
 from storage.errors import InputInvalid
 from storage.text import printable
 
-# Folders and file name that count, from the end; None for all of them. Strict ones first.
+# Number of path parts to compare, from the end; None for all. Strictest first.
 DEPTHS = (None, 3, 2, 1)
 
 
 class NamesAmbiguous(InputInvalid):
-    """A name in a file may be that of several images, or several names that of one."""
+    """A name in a file matches several images, or several names match one image."""
 
 
 def match_images(names: Iterable[str], image_ids: Sequence[str], where: object = "the file") -> dict[str, str]:
-    """The name that is meant for each image, by image id; images without one are left out.
+    """Return the matching name of each image, by image id; images without a match are left out.
 
-    All names are read in one way, the strictest in which any image is found: a mixture would give images the answers
-    of others with a similar name. Raises NamesAmbiguous, naming `where`, if some names are not told apart by it.
+    All names are read in one way, the strictest in which any image matches: a mixture would give images the answers of
+    others with a similar name. Raises NamesAmbiguous, naming `where`.
     """
     names = list(names)
     for depth in DEPTHS:

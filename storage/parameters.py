@@ -1,4 +1,4 @@
-"""Groups of parameters: each is declared once, and the command line, the flows and what they configure read it here."""
+"""Groups of parameters, each declared once and used by the command line, the flows and the code they configure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from pydantic import BaseModel, ConfigDict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """How a field is given on the command line, where that differs from `--FIELD VALUE` in its group's panel.
+    """Settings of a field's command-line option, where it differs from `--FIELD VALUE` in the group's panel.
 
-    `flags` are its names, the long one first; `panel` is the heading of --help that it stands under. `read` makes the
-    field's value from the text that was given. A `repeatable` one makes a list. A `hidden` field is no option.
-
-    Without `read`, a list is given as words separated by commas, and a mapping as NAME=VALUE, repeatable.
+    `flags` are its names, the long one first; `panel` is its heading in --help. `read` converts the given text to the
+    field's value. A `repeatable` option builds a list. A `hidden` field has no option. Without `read`, a list is given
+    as comma-separated words, and a mapping as repeatable NAME=VALUE.
     """
 
     flags: tuple[str, ...] = ()
@@ -31,9 +30,10 @@ HIDDEN = Option(hidden=True)
 
 
 class Parameters(BaseModel):
-    """A group of parameters. An unknown name is refused, and so is an empty text: an unset variable of a script, say.
+    """A group of parameters.
 
-    A field's description is its help on the command line and on Prefect's pages.
+    Unknown names are rejected, and so is empty text, e.g. from an unset variable of a script. A field's description is
+    its help on the command line and on Prefect's pages.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_min_length=1, allow_inf_nan=False)
@@ -43,7 +43,7 @@ class Parameters(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """The fields of a group that a command has as options, where those are not all, with help that differs for some."""
+    """A subset of a group's fields that a command has as options, with different help for some."""
 
     fields: tuple[str, ...]
     help: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Yes/no questions about the classes: read from YAML, checked, fingerprinted, written."""
+"""Yes/no questions about the classes: read from YAML, validated, fingerprinted, written."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from storage.documents import MEGABYTE, DocumentInvalid, decode, parse_yaml, rea
 from storage.errors import InputInvalid
 from storage.filesystem import write_file
 
-# Columns of every shard: a question must not hide one of them.
+# Columns of every shard, which no question key may shadow.
 RESERVED_KEYS = frozenset({"image_id", "image_sha256", "split", "label", "label_name", "error", "box_id", "box"})
 KEY_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class QuestionsInvalid(InputInvalid):
-    """A question set cannot be used as it is; the message says what, where and what to do."""
+    """The question set cannot be used as it is; the message says what, where and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class AspectQuestion:
 
 @dataclass(frozen=True, slots=True)
 class QuestionSet:
-    """Questions in a fixed order, with keys and texts that occur once each."""
+    """Questions in a fixed order, with unique keys and texts."""
 
     questions: tuple[AspectQuestion, ...]
 
@@ -70,15 +70,18 @@ class QuestionSet:
 
     @property
     def fingerprint(self) -> str:
-        """12 hex digits of the ordered keys and texts: what decides columns and answers. Groups do neither."""
+        """12 hex digits of the ordered keys and texts, which determine columns and answers. Groups are not part of
+        it."""
         asked = [[question.key, question.text] for question in self.questions]
         return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()[:12]
 
 
 def load_questions(path: Path) -> QuestionSet:
-    """The question set in a YAML file: a list under `questions`, each with `key` and `text`, optional `group` and
-    `negation`. A bundled set may be given by its name, e.g. `flowers102`. Raises QuestionsInvalid, naming the file, for
-    anything else."""
+    """Read a question set from a YAML file: a list under `questions`, each with `key`, `text`, and optional `group` and
+    `negation`.
+
+    `path` may be the name of a bundled set, e.g. `flowers102`. Raises QuestionsInvalid, naming the file.
+    """
     try:
         text = decode(read_bytes(find_file(path, "questions"), limit=MEGABYTE), path, "YAML")
     except OSError as error:
@@ -100,22 +103,22 @@ def load_questions(path: Path) -> QuestionSet:
 
 
 def write_questions(path: Path, questions: QuestionSet, *, heading: str = "", replace: bool = False) -> None:
-    """Let `path` appear whole as a YAML file that `load_questions` reads; the lines of `heading` become comments.
+    """Write a YAML file for `load_questions` atomically; the lines of `heading` become comments.
 
-    Raises QuestionsInvalid for a file that is there already, unless `replace` is set.
+    Raises QuestionsInvalid if the file exists, unless `replace` is set.
     """
     if not replace:
         refuse_existing(path)
     fields = [dataclasses.asdict(question) for question in questions.questions]
     entries = [{name: value for name, value in entry.items() if value is not None} for entry in fields]
     comments = "".join(f"# {line}".rstrip() + "\n" for line in heading.splitlines())
-    # Lines as long as they are: a question is easier to look at in one.
+    # Do not wrap: a question is easier to read on one line.
     document = yaml.safe_dump({"questions": entries}, sort_keys=False, allow_unicode=True, width=float("inf"))
     write_file(path, (comments + document).encode())
 
 
 def refuse_existing(path: Path) -> None:
-    """Raises QuestionsInvalid for a question set that writing would replace."""
+    """Raise QuestionsInvalid if writing would replace a question set."""
     if path.exists():
         raise QuestionsInvalid(f"{path} exists already; choose another file, or replace it with --force")
 

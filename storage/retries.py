@@ -1,4 +1,4 @@
-"""Which errors are retried: one rule for writing files and for asking about shards."""
+"""The rule for which errors are retried, used for writing files and for asking about shards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PASSING_ERRNO = frozenset(
         *("EHOSTUNREACH", "ENETUNREACH", "ENETDOWN", "ENETRESET", "ESTALE"),
     )
 )
-# For object stores pyarrow gives a text only: Amazon's name of the error, or the status.
+# For object stores pyarrow gives only text: Amazon's error name, or the HTTP status.
 PASSING_TEXT = re.compile(
     r"AWS Error (INTERNAL_FAILURE|SERVICE_UNAVAILABLE|THROTTLING|SLOW_DOWN|REQUEST_TIMEOUT|NETWORK_CONNECTION)"
     r"|HTTP status (5\d\d|429|408)|HTTP response code (5\d\d|429|408)"
@@ -24,8 +24,11 @@ PASSING_TEXT = re.compile(
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the same attempt may succeed a moment later: a worker died, a server failed or was out of reach, a call
-    was interrupted. Not a full disk, missing permissions, invalid input or an error that is not known."""
+    """Return whether the same attempt may succeed a moment later: a worker died, a server failed or was out of reach, a
+    call was interrupted.
+
+    False for a full disk, missing permissions, invalid input and unknown errors.
+    """
     if isinstance(error, AspectsError) and error.may_pass:
         return True
     cause = error.__cause__ if isinstance(error, StorageUnavailable) and error.__cause__ else error

@@ -50,12 +50,12 @@ def image_information(p_yes: NDArray[np.floating]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassInformation:
-    """What each of Q questions says about the class, in bits an image, beyond what chance makes it say.
+    """Information of each of Q questions about the class, in bits per image, above chance.
 
-    `alone` [Q] is its mutual information with the class, `with_partner` [Q] the most that it adds to any one other
-    question, column `partner` [Q]: two answers may tell together what neither tells alone. `alone_chance` and
-    `with_partner_chance` [Q] are what 95 of 100 meaningless questions of the same answers stay below. A single question
-    has no partner: -inf.
+    `alone` [Q] is the mutual information with the class. `with_partner` [Q] is the most that a question adds to any one
+    other question, whose column is `partner` [Q]: two answers together may carry information that neither has alone.
+    `alone_chance` and `with_partner_chance` [Q] are the 95th percentiles under shuffled labels. A single question has
+    no partner: -inf.
     """
 
     alone: NDArray[np.float64]
@@ -65,7 +65,8 @@ class ClassInformation:
     partner: NDArray[np.int64]
 
     def informative(self, least: float = 0.0) -> NDArray[np.bool_]:
-        """[Q]: whether a question has more information about the class than chance, and at least `least` bits."""
+        """Return [Q]: whether a question has more information about the class than chance, and at least `least`
+        bits."""
         alone = self.alone > np.maximum(self.alone_chance, least)
         return alone | (self.with_partner > np.maximum(self.with_partner_chance, least))
 
@@ -73,8 +74,11 @@ class ClassInformation:
 def measure_class_information(
     p_yes: NDArray[np.floating], label_names: Sequence[str], *, shuffles: int = 40, seed: int = 0
 ) -> ClassInformation:
-    """`p_yes` is [I, Q] without gaps. Few images make any answer look informative; so the mean of what the same
-    answers say about shuffled labels is taken off, which corrects that bias whatever the answers' distribution."""
+    """Measure the information of `p_yes` [I, Q], which has no gaps, about the class.
+
+    With few images any answer looks informative. The mean over shuffled labels is subtracted, which corrects this bias
+    whatever the distribution of the answers.
+    """
     _, labels = np.unique(np.asarray(label_names), return_inverse=True)
     values = p_yes.astype(np.float64)
     generator = np.random.default_rng(seed)
@@ -97,8 +101,11 @@ def measure_class_information(
 def _pair_information(
     values: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """I(class; answer) [Q] and what each question adds to each other, I(class; i | j) [Q, Q], both in bits and as they
-    come; a question adds nothing to itself. Given the image, answers are independent draws."""
+    """Return I(class; answer) [Q] and what each question adds to each other, I(class; i | j) [Q, Q], in bits and
+    uncorrected.
+
+    A question adds nothing to itself. Given the image, answers are independent draws.
+    """
     alone = binary_entropy(values.mean(axis=0))
     together = _pair_entropy(values)
     for label in range(labels.max() + 1):
@@ -112,12 +119,12 @@ def _pair_information(
 
 
 def _others(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`pairs` [Q, Q] where no question is its own partner."""
+    """Return `pairs` [Q, Q] with -inf on the diagonal: no question is its own partner."""
     return np.where(np.eye(len(pairs), dtype=np.bool_), -np.inf, pairs)
 
 
 def _pair_entropy(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Entropy in bits of each two answers together, [Q, Q]."""
+    """Return the joint entropy of each pair of answers in bits, [Q, Q]."""
     both, means = values.T @ values / len(values), values.mean(axis=0)
     first, second = means[:, None] - both, means[None, :] - both
     joint = np.stack([both, first, second, 1 - both - first - second]).clip(1e-300, 1)
@@ -125,9 +132,11 @@ def _pair_entropy(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def effective_rank(values: NDArray[np.floating]) -> float:
-    """How many independent directions the columns of `values` [I, Q] have: the exponential of the entropy of their
-    correlation matrix's normalised eigenvalues (Roy and Vetterli, EUSIPCO 2007). Q for unrelated columns, 1 for copies;
-    columns that never vary count for nothing."""
+    """Return the number of independent directions among the columns of `values` [I, Q]: the exponential of the entropy
+    of their correlation matrix's normalised eigenvalues (Roy and Vetterli, EUSIPCO 2007).
+
+    Q for unrelated columns, 1 for copies; constant columns are ignored.
+    """
     varying = values[:, values.std(axis=0) > 1e-6].astype(np.float64)
     if varying.shape[1] == 0:
         return 0.0
@@ -137,8 +146,10 @@ def effective_rank(values: NDArray[np.floating]) -> float:
 
 
 def calibration_error(p_yes: NDArray[np.floating], right: NDArray[np.bool_], bins: int = 15) -> float:
-    """Expected calibration error of p(yes) [I] against the right answers [I] (Guo et al., ICML 2017): the mean distance
-    between p(yes) and the share of yes in bins of equal width, each bin counted by its size."""
+    """Return the expected calibration error of p(yes) [I] against the true answers [I] (Guo et al., ICML 2017).
+
+    It is the mean distance between p(yes) and the share of yes in bins of equal width, weighted by bin size.
+    """
     places = np.minimum((p_yes * bins).astype(int), bins - 1)
     counts = np.bincount(places, minlength=bins)
     gaps = np.bincount(places, weights=right, minlength=bins) - np.bincount(places, weights=p_yes, minlength=bins)

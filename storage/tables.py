@@ -1,7 +1,6 @@
 """Tables given by users: CSV with commas, semicolons or tabs, and Parquet.
 
-Text stays text: the class `00000` is not 0. What is to be a number is read as one over the whole column, and an empty
-cell is no answer.
+Text stays text: the class `00000` is not 0. Numeric columns are parsed as a whole, and an empty cell means no answer.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ SEPARATORS = (",", ";", "\t")
 INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
 YES, NO = ("yes", "true", "y", "t"), ("no", "false", "n", "f")
 EMPTY = ("", "na", "n/a", "nan", "null", "none")
-ROUNDING = 1e-6  # so far beyond 0..1 is still a probability
+ROUNDING = 1e-6  # tolerance around 0..1
 
 
 class TableInvalid(InputInvalid):
-    """A table cannot be used as it is; the message says which, where and what to do."""
+    """The table cannot be used as it is; the message says where, why and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table as it was read: every column of a CSV is text. `rows` are the row numbers for messages."""
+    """A table as read: every column of a CSV is text. `rows` are the row numbers for messages."""
 
     path: Path
     frame: pl.DataFrame
@@ -49,7 +48,7 @@ class Table:
         return self.frame.columns
 
     def names(self, column: str) -> list[str]:
-        """The text of a column that names the rows. Raises TableInvalid for empty and repeated names."""
+        """Return the text of a column that names the rows. Raises TableInvalid for empty and repeated names."""
         kind = self.frame.schema[column]
         if kind.is_float() or kind.is_nested() or kind == pl.Binary:
             raise TableInvalid(f"column '{column}' of {self.path} holds {kind}, not text; write the names as text")
@@ -66,7 +65,7 @@ class Table:
         return names
 
     def probabilities(self, columns: Sequence[str]) -> NDArray[np.float64]:
-        """Values in 0..1 [rows, columns], NaN for empty cells; yes, true and 1 are the same, and so on.
+        """Return values in 0..1 [rows, columns], NaN for empty cells; yes and true count as 1, no and false as 0.
 
         Raises TableInvalid, naming row and column, for other values.
         """
@@ -86,7 +85,7 @@ class Table:
         return values
 
     def _numbers(self, column: str) -> tuple[pl.Series, NDArray[np.bool_]]:
-        """The column as Float64, null for what is no number, and which cells are empty."""
+        """Return the column as Float64, null where it is not a number, and which cells are empty."""
         cells = self.frame[column]
         if cells.dtype.is_nested() or cells.dtype.is_temporal() or cells.dtype == pl.Binary:
             raise TableInvalid(f"column '{printable(column)}' of {self.path} holds {cells.dtype}, not probabilities")
@@ -103,7 +102,7 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """The table in a CSV or Parquet file, without the columns that only number its rows. Raises TableInvalid."""
+    """Read a CSV or Parquet file, without columns that only number the rows. Raises TableInvalid."""
     try:
         data = read_bytes(path, limit=MAX_TABLE)
         table = _read_parquet(data, path) if data.startswith(PARQUET) else _read_csv(data, path)
@@ -138,7 +137,7 @@ def _read_csv(data: bytes, path: Path) -> Table:
         raise TableInvalid(f"cannot read {path} as a table ({error}); give CSV or Parquet") from error
     _check_header(names, path)
     _check_lines(data, separator, len(names), path)
-    # Columns without a name get one that is dropped again.
+    # Unnamed columns get a temporary name and are dropped below.
     schema = {name or f"Unnamed: {place}": pl.String for place, name in enumerate(names)}
     frame = pl.read_csv(
         data,
@@ -148,7 +147,7 @@ def _read_csv(data: bytes, path: Path) -> Table:
         schema=schema,
         infer_schema=False,
         raise_if_empty=False,
-        missing_columns="insert",  # a first line that is empty has none
+        missing_columns="insert",  # an empty first line has no columns
     )
     frame = frame.with_row_index("row number", 2)
     filled = frame.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in schema))
@@ -165,7 +164,7 @@ def _check_header(names: Sequence[str], path: Path) -> None:
 
 
 def _check_lines(data: bytes, separator: str, columns: int, path: Path) -> None:
-    """Raises TableInvalid for a row of more or fewer cells than there are columns: which ones are meant is unknown."""
+    """Raise TableInvalid for a row with more or fewer cells than columns, whose meaning is ambiguous."""
     try:
         if b'"' in data:
             text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="")

@@ -1,4 +1,4 @@
-"""Makes text from outside safe to print: file names, class names, questions, replies of servers."""
+"""Make text from outside safe to print: file names, class names, questions, replies of servers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import unicodedata
 
 # Controls, invisible format characters (they reorder or hide text), surrogates, private use, line separators.
 UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-# Joiners and variation marks that words and emoji need.
+# Joiners that words and emoji need.
 ALLOWED = frozenset("\u200c\u200d")
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    """`text` on one line: white space becomes a space, other unsafe characters `\\x1b`-like escapes.
+    """Return `text` on one line: white space becomes a space, other unsafe characters become escapes like `\\x1b`.
 
-    At most `limit` characters, the end then replaced by an ellipsis.
+    With `limit`, longer text ends with an ellipsis.
     """
     line = " ".join(text.split())
     safe = "".join(_escaped(character) for character in line)
@@ -21,7 +21,7 @@ def printable(text: str, limit: int | None = None) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether it can be written: half of a pair of surrogates, which JSON can hold, cannot."""
+    """Return whether the text can be encoded; half of a surrogate pair, which JSON can hold, cannot."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

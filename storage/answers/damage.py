@@ -10,20 +10,20 @@ from storage.filesystem import reason
 
 
 class AnswersMissing(InputInvalid):
-    """No complete answers where they were looked for; the message says what is there and what to do."""
+    """No complete answers were found; the message says what is there and what to do."""
 
 
 class AnswersDamaged(AnswersMissing):
-    """A file of the store can be read, and is not what was written; the message names it."""
+    """A file of the store is readable but differs from what was written; the message names it."""
 
 
 class DirectoryChanged(RunFailed):
-    """Another run has written to a directory since this one compared it with the dataset. Nothing was deleted."""
+    """Another run has written to the directory since this one compared it with the dataset. Nothing was deleted."""
 
 
 @contextmanager
 def damage(what: str, cure: str) -> Iterator[None]:
-    """A block that parses a file's bytes: every error in it is damage, unless a newer release wrote the file.
+    """Report every error of parsing a file's bytes in the block as damage, unless a newer release wrote the file.
 
     Raises AnswersDamaged and VersionUnsupported, both naming `what`.
     """
@@ -31,7 +31,7 @@ def damage(what: str, cure: str) -> Iterator[None]:
         yield
     except VersionUnsupported as error:
         raise VersionUnsupported(f"{what} was {error}; update aspects, nothing was changed") from error
-    # Of changed bytes pyarrow and the parsers below it raise errors of any kind.
+    # pyarrow and its parsers raise errors of any type for corrupt bytes.
     except Exception as error:
         raise AnswersDamaged(
             f"{what} is damaged ({reason(error)}); run 'aspects extract' again to {cure} it"

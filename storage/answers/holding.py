@@ -24,7 +24,10 @@ class Holding:
 
 
 def read_holding(directory: AnswerDirectory) -> Holding:
-    """Raises VersionUnsupported, and StorageUnavailable where something cannot be read right now."""
+    """Read the shards that are readable.
+
+    Raises VersionUnsupported, and StorageUnavailable if a file cannot be read right now.
+    """
     parts, damaged, header, manifest = [], [], None, None
     try:
         manifest = directory.manifest()

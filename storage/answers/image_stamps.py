@@ -1,7 +1,7 @@
 """A cache of image digests: an image whose file has the recorded size and modification time is not read again.
 
-It lies beside the manifest, in `questions=<set fingerprint>.stamps` (Parquet: image_id, size, mtime_ns, view, sha256).
-Nothing depends on it: where it is missing, damaged or of another version, every image is read.
+It is stored next to the manifest, as `questions=<set fingerprint>.stamps` (Parquet: image_id, size, mtime_ns, view,
+sha256). Nothing depends on it: if it is missing, damaged or of another version, every image is read.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ SCHEMA = pa.schema(
     ],
     metadata={VERSION_KEY: VERSION},
 )
-# A file can be written twice without a change of its time, where the filesystem's clock is coarse. As in git's index, a
-# time that is not clearly older than the look at it says nothing.
+# On a filesystem with a coarse clock a file can change without a new modification time. As in git's index, a time that
+# is not clearly older than the read is not trusted.
 SETTLED_NS = 2_000_000_000
 THREADS = 4
-SLOW_SECONDS = 100e-6  # for one file
-AT_ONCE = 1000  # files that one thread looks at in a row
+SLOW_SECONDS = 100e-6  # per file
+AT_ONCE = 1000  # files per task of a thread
 
-# By image id: a stamp, and the SHA-256 in the image's row (None: a part of an image that cannot be shown).
+# By image id: a stamp, and the SHA-256 in the image's row (None for a box that cannot be shown).
 ImageStamps = Mapping[str, tuple[Stamp, str | None]]
 
 
 def look_at(dataset: ImageDataset, image_ids: Sequence[str]) -> dict[str, Stamp]:
-    """The stamp of each image as it is now; nothing for images without a file, and for datasets without stamps."""
+    """Return the current stamp of each image; images without a file, and datasets without stamps, have none."""
     if not isinstance(dataset, StampedDataset):
         return {}
     stamped: StampedDataset = dataset
@@ -58,7 +58,7 @@ def look_at(dataset: ImageDataset, image_ids: Sequence[str]) -> dict[str, Stamp]
     started = time.perf_counter()
     found = some(0)
     rest = range(AT_ONCE, len(image_ids), AT_ONCE)
-    # Threads hide the wait for a network; on a local disk they take three times as long as one.
+    # Threads hide network latency; on a local disk they take three times as long as a single one.
     slow = time.perf_counter() - started > SLOW_SECONDS * min(len(image_ids), AT_ONCE)
     with ThreadPoolExecutor(THREADS) as threads:
         for part in threads.map(some, rest) if slow else map(some, rest):
@@ -67,14 +67,16 @@ def look_at(dataset: ImageDataset, image_ids: Sequence[str]) -> dict[str, Stamp]
 
 
 def is_settled(stamp: Stamp, looked_at_ns: int) -> bool:
-    """Whether a later change of the file would show in its stamp; `looked_at_ns` is the time of the look, in ns since
+    """Return whether a later change of the file would change its stamp. `looked_at_ns` is when it was read, in ns since
     the epoch."""
     return stamp.mtime_ns + SETTLED_NS < looked_at_ns
 
 
 def read_image_stamps(directory: AnswerDirectory) -> ImageStamps:
-    """What `write_image_stamps` wrote last for the directory, or else for another question set about the same images.
-    Nothing where that cannot be read or is not valid."""
+    """Return the stamps last written for the directory, or else for another question set about the same images.
+
+    Empty if they cannot be read or are not valid.
+    """
     with contextlib.suppress(StorageUnavailable):
         beside = [info for info in list_folder(directory.filesystem, directory.parent) if info.extension == "stamps"]
         own = [info for info in beside if info.path == directory.image_stamps_path]
@@ -92,7 +94,7 @@ def _read(directory: AnswerDirectory, path: str) -> ImageStamps:
         if (file.schema_arrow.metadata or {}).get(VERSION_KEY) != VERSION:
             return {}
         columns = [column.to_pylist() for column in file.read().columns]
-    # Of a damaged file pyarrow raises whatever it finds; without the file images are read, which is always right.
+    # pyarrow raises errors of any type for corrupt bytes. Without the cache images are read, which is always correct.
     except Exception:
         return {}
     image_ids, *stamps, digests = columns
@@ -100,7 +102,7 @@ def _read(directory: AnswerDirectory, path: str) -> ImageStamps:
 
 
 def write_image_stamps(directory: AnswerDirectory, stamps: ImageStamps) -> None:
-    """Replace the file by `stamps`. A store that does not take it is no error: it is only a cache."""
+    """Replace the file by `stamps`. Errors of the store are ignored: the file is only a cache."""
     seen, digests = [stamp for stamp, _ in stamps.values()], [digest for _, digest in stamps.values()]
     values = (
         list(stamps),

@@ -1,4 +1,4 @@
-"""Detects damage that still parses: digests, and the range of log-probabilities."""
+"""Detect damage that still parses: digests, and the range of log-probabilities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from storage.datasets.base import Corners
 from storage.text import printable
 
-if TYPE_CHECKING:  # schema imports this file
+if TYPE_CHECKING:  # schema imports this module
     from storage.answers.schema import AnswerHeader, ShardAnswers
 
 # Log-probabilities are at most 0; sums of 16-bit numbers overshoot a little. Servers write -9999 for "never".
@@ -23,14 +23,16 @@ FIELDS_KEY = "field_digests"
 
 
 def is_answer(values: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether each value can be a log-probability; NaN and infinities cannot."""
+    """Return whether each value is a possible log-probability; NaN and infinities are not."""
     found: NDArray[np.bool_] = (values <= HIGHEST) & (values >= LOWEST)
     return found
 
 
 def check_values(header: AnswerHeader, answers: ShardAnswers) -> None:
-    """Raises ValueError for a row without an error that has anything but log-probabilities. Answers from a file, whose
-    teacher has a `format`, may lack some."""
+    """Raise ValueError for a row without an error that holds anything but log-probabilities.
+
+    Answers read from a file, whose teacher has a `format`, may have gaps.
+    """
     asked = np.array([error is None for error in answers.errors], bool)
     wrong = ~(is_answer(answers.yes) & is_answer(answers.no)) & asked[:, None]
     if "format" in header.teacher:
@@ -42,8 +44,11 @@ def check_values(header: AnswerHeader, answers: ShardAnswers) -> None:
 
 
 def shard_digests(header: AnswerHeader, answers: ShardAnswers) -> dict[str, Any]:
-    """`rows`: the digest of dataset, teacher, questions and images; `answers`: that of each key's column. By
-    column, so that a part of the columns can be read and checked."""
+    """Return `rows`, the digest of dataset, teacher, questions and images, and `answers`, the digest of each key's
+    column.
+
+    Digests per column allow a subset of the columns to be read and checked.
+    """
     return {
         "rows": rows_digest(header, answers),
         "answers": {
@@ -54,7 +59,7 @@ def shard_digests(header: AnswerHeader, answers: ShardAnswers) -> dict[str, Any]
 
 
 def rows_digest(header: AnswerHeader, answers: ShardAnswers) -> str:
-    """16 hex digits."""
+    """Return the digest of everything but the answers, 16 hex digits."""
     questions = [[question.key, question.text] for question in header.questions.questions]
     rows = [
         [record.image_id, record.split, int(record.label), record.label_name, _floats(record.box), digest, error]
@@ -65,7 +70,10 @@ def rows_digest(header: AnswerHeader, answers: ShardAnswers) -> str:
 
 
 def column_digest(key: str, yes: NDArray[np.float32], no: NDArray[np.float32]) -> str:
-    """16 hex digits. Of NaN there are many, and Parquet keeps none of them: it is null there."""
+    """Return the digest of a column of answers, 16 hex digits.
+
+    All NaN count as the same value: Parquet stores them as null.
+    """
     missing = np.isnan(yes) | np.isnan(no)
     values = [np.where(missing, np.float32(np.nan), part).astype("<f4").tobytes() for part in (yes, no)]
     return _hex(key.encode(), *values)
@@ -74,7 +82,7 @@ def column_digest(key: str, yes: NDArray[np.float32], no: NDArray[np.float32]) -
 def check_digests(
     digests: Mapping[str, Any], header: AnswerHeader, answers: ShardAnswers, keys: Collection[str]
 ) -> None:
-    """Raises ValueError where `answers`, whose columns are those of `keys`, are not what was written."""
+    """Raise ValueError if `answers`, whose columns are those of `keys`, are not what was written."""
     if digests.get("rows") != rows_digest(header, answers):
         raise ValueError("its images are not those that were written")
     columns = digests.get("answers")
@@ -85,8 +93,10 @@ def check_digests(
 
 
 def field_digests(document: Mapping[str, Any]) -> dict[str, str]:
-    """A digest of each field of a JSON document, 16 hex digits; `epochs[].loss` is that of all entries of a list
-    together. By field, so that a later release can add others at any depth."""
+    """Return a digest of each field of a JSON document, 16 hex digits; `epochs[].loss` covers all entries of a list.
+
+    Digests per field allow later releases to add fields at any depth.
+    """
     values: dict[str, list[Any]] = {}
     for name, value in document.items():
         _collect(name, value, values)
@@ -105,8 +115,10 @@ def _collect(name: str, value: Any, into: dict[str, list[Any]]) -> None:
 
 
 def check_fields(document: Mapping[str, Any]) -> None:
-    """Raises ValueError where a field is not what its digest in FIELDS_KEY says, or has lost a part. Fields without a
-    digest are a later release's, and files without digests an earlier one's."""
+    """Raise ValueError if a field does not match its digest in FIELDS_KEY, or has lost a part.
+
+    Fields without a digest were added by a later release, files without digests were written by an earlier one.
+    """
     if FIELDS_KEY not in document:
         return
     written = document[FIELDS_KEY]
@@ -120,7 +132,7 @@ def check_fields(document: Mapping[str, Any]) -> None:
 
 
 def summary(digests: Mapping[str, Any]) -> str:
-    """One digest of all; 16 hex digits."""
+    """Return one digest of all digests, 16 hex digits."""
     return _hex(json.dumps(digests, sort_keys=True).encode())
 
 

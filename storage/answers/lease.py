@@ -1,7 +1,7 @@
-"""Leases: one run at a time works on a directory of answers, on this machine or any that shares the store.
+"""Leases: one run at a time works on an answer directory, among all machines that share the store.
 
-On a disk the lease is a lock of the operating system, which ends with its process. Object stores have no locks; there a
-run leaves a claim beside the directory and renews it, and one that is no longer renewed counts for nothing.
+On a disk the lease is a lock of the operating system, which ends with its process. Object stores have no locks: there a
+run writes a claim next to the directory and renews it, and a claim that is no longer renewed is ignored.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from storage.errors import RunFailed, StorageUnavailable
 from storage.filesystem import is_at, list_folder, read_file, reason, write_whole
 
 RENEWAL_SECONDS, LIFETIME_SECONDS = 20, 90
-TRIES = 4  # of runs that start at the same moment and give way to each other
-# What filesystems without locks say.
+TRIES = 4  # for runs that start at the same moment and give way to each other
+# Errors of filesystems without locks.
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class DirectoryBusy(RunFailed):
-    """Another run is at work on a directory of answers; the message names it."""
+    """Another run is working on the answer directory; the message names it."""
 
 
 @contextmanager
 def lease(*directories: AnswerDirectory) -> Iterator[None]:
-    """A block in which no other run extracts into `directories`, imports into them or prunes them. First, what killed
-    runs have left unfinished is removed.
+    """Hold `directories` for the block: no other run extracts into them, imports into them or prunes them.
 
-    Raises DirectoryBusy at once where another run is at work, and StorageUnavailable.
+    Unfinished files of killed runs are removed first. Raises DirectoryBusy at once if another run holds one, and
+    StorageUnavailable.
     """
     with ExitStack() as held:
-        # In one order, so that two runs that want the same ones cannot each get one of them.
+        # In a fixed order, so that two runs cannot each hold a directory that the other waits for.
         for path in sorted({directory.path for directory in directories}):
             directory = next(each for each in directories if each.path == path)
             if isinstance(directory.filesystem, fs.LocalFileSystem):
@@ -71,17 +71,17 @@ def _lock(directory: AnswerDirectory) -> Iterator[None]:
             os.write(file, json.dumps(_this_run()).encode())
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is locked: no other run may hold the name
+        path.unlink(missing_ok=True)  # while it is locked, so that no other run holds the name
         os.close(file)
 
 
 def _open_locked(path: Path, directory: AnswerDirectory) -> int | None:
-    """A descriptor of the locked, empty file; None where the filesystem has no locks. Raises DirectoryBusy."""
+    """Return a descriptor of the locked, empty file; None if the filesystem has no locks. Raises DirectoryBusy."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The run before may have removed the file between our opening and locking it.
+            # The previous run may have removed the file between our opening and locking it.
             if is_at(path, file):
                 os.ftruncate(file, 0)
                 return file
@@ -107,7 +107,7 @@ def _claim(directory: AnswerDirectory) -> Iterator[None]:
 
     def renew() -> None:
         while not ended.wait(RENEWAL_SECONDS):
-            # A store that is out of reach now may be there when it is tried next; the claim lives that long.
+            # A store that is out of reach may answer at the next attempt; the claim stays valid until then.
             with contextlib.suppress(OSError):
                 _write(filesystem, path)
 
@@ -118,15 +118,15 @@ def _claim(directory: AnswerDirectory) -> Iterator[None]:
     finally:
         ended.set()
         renewing.join()
-        with contextlib.suppress(OSError):  # out of reach: it ends by itself
+        with contextlib.suppress(OSError):  # out of reach: the claim expires
             filesystem.delete_file(path)
 
 
 def _win(directory: AnswerDirectory, path: str) -> None:
-    """Put our claim at `path` where there is no other. Raises DirectoryBusy and StorageUnavailable.
+    """Put our claim at `path` if there is no other. Raises DirectoryBusy and StorageUnavailable.
 
-    A run that writes and then lists sees every claim that was written before: of two runs at least one sees the other,
-    and gives way.
+    A run that writes and then lists sees every claim written before: of two runs at least one sees the other, and gives
+    way.
     """
     for attempt in range(TRIES):
         with _writing(path):
@@ -145,10 +145,10 @@ def _win(directory: AnswerDirectory, path: str) -> None:
 
 
 def _others(directory: AnswerDirectory, path: str) -> Iterator[str]:
-    """Claims of other runs that are alive; those of dead ones are removed."""
+    """Return the claims of other live runs, and remove those of dead ones."""
     prefix = f".claim-{directory.folder}-"
     claims = [info for info in list_folder(directory.filesystem, directory.parent) if info.base_name.startswith(prefix)]
-    # Times are those of the store: clocks of machines differ.
+    # Compare times of the store only: clocks of machines differ.
     now = next((info.mtime_ns for info in claims if info.path == path), None)
     for info in claims:
         if info.path == path:
@@ -185,7 +185,7 @@ def _this_run() -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """What process ids belong to: a machine since its start, and a container in it."""
+    """Return the scope of process ids: a machine since its last boot, and a container on it."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {os.stat('/proc/self/ns/pid').st_ino}"
@@ -196,13 +196,13 @@ def _machine() -> str:
 def _parsed(holder: bytes) -> dict[str, Any]:
     try:
         found = json.loads(holder)
-    except ValueError:  # not yet written, or gone
+    except ValueError:  # not written yet, or removed
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def _is_dead(holder: bytes) -> bool:
-    """Whether a claim's process was one of this machine and has ended."""
+    """Return whether the claim's process ran on this machine and has ended."""
     found = _parsed(holder)
     if found.get("machine") != _machine() or not isinstance(pid := found.get("pid"), int) or pid < 1:
         return False
@@ -224,7 +224,7 @@ def _busy(directory: AnswerDirectory, holder: bytes) -> str:
 
 
 def free(directories: Iterable[AnswerDirectory]) -> Iterator[AnswerDirectory]:
-    """Those that no run is at work on, each held while the caller has it."""
+    """Yield the directories that no run is working on, each held while the caller has it."""
     for directory in directories:
         try:
             with lease(directory):

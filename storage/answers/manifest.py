@@ -1,4 +1,4 @@
-"""The manifest of an answer directory: its fields, read and validated."""
+"""Read and validate the manifest of an answer directory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHARD_NAME = re.compile(r"part-\d{5,}\.parquet")
 
 
 class ManifestFields(StoredFields):
-    """What a manifest has beside the header. Releases before the digests wrote none."""
+    """The fields of a manifest besides the header. Releases before the digests wrote none."""
 
     images: int
     shards: dict[str, int]
@@ -27,9 +27,9 @@ class ManifestFields(StoredFields):
 
 
 def parse_manifest(data: bytes, directory: str) -> dict[str, Any]:
-    """The document of the `directory` (.../dataset=.../teacher=.../questions=...).
+    """Parse the manifest of `directory` (.../dataset=.../teacher=.../questions=...).
 
-    Raises VersionUnsupported for one of a newer release, ValueError for one that is damaged or another directory's.
+    Raises VersionUnsupported for a newer release's, ValueError for one that is damaged or belongs to another directory.
     """
     document = parse_json(data, "it")
     check_version(document)
@@ -50,8 +50,10 @@ def parse_manifest(data: bytes, directory: str) -> dict[str, Any]:
 
 
 def check_place(header: AnswerHeader, directory: str) -> None:
-    """Raises ValueError where a file's header is not about what the names of its folders say; a folder that was moved
-    elsewhere by itself says less."""
+    """Raise ValueError if a file's header does not match the names of its folders.
+
+    A folder that was moved on its own has fewer names to compare.
+    """
     expected = {
         "dataset": header.dataset,
         "teacher": header.teacher_fingerprint,

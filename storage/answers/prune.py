@@ -1,4 +1,4 @@
-"""Finds and removes answers that no question set refers to any more."""
+"""Find and remove answers that no question set refers to any more."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from storage.questions import QuestionSet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreferenced:
-    """A directory whose question set is none of the known ones; `bytes` are those of its shards.
+    """A directory whose question set is not among the known ones; `bytes` is the size of its shards.
 
-    `wanted` says that a known set has some of its questions and is not completely answered yet by this teacher about
-    this dataset: it can reuse them.
+    `wanted` marks one that a known set can still reuse: it shares questions, and is not completely answered yet by this
+    teacher about this dataset.
     """
 
     directory: AnswerDirectory
@@ -28,12 +28,13 @@ class Unreferenced:
 
     @property
     def name(self) -> str:
-        """As in the store: dataset=.../teacher=.../questions=..."""
+        """The path in the store: dataset=.../teacher=.../questions=..."""
         return "/".join(self.directory.path.split("/")[-3:])
 
 
 def find_unreferenced(store: str, known: Collection[QuestionSet]) -> list[Unreferenced]:
-    """Those of the store and of its audits. Raises VersionUnsupported, and StorageUnavailable."""
+    """Find unreferenced directories of the store and of its audits. Raises VersionUnsupported and
+    StorageUnavailable."""
     fingerprints = {questions.fingerprint for questions in known}
     found = []
     for directory in (*answer_directories(store), *answer_directories(audits_of(store))):
@@ -54,9 +55,9 @@ def find_unreferenced(store: str, known: Collection[QuestionSet]) -> list[Unrefe
 
 
 def remove(directories: Iterable[AnswerDirectory]) -> list[AnswerDirectory]:
-    """Delete them; those that another run is at work on stay and are returned.
+    """Delete the directories, and return those skipped because another run is working on them.
 
-    Each one's manifest goes first: a directory that is half deleted must not look complete.
+    The manifest goes first: a half-deleted directory must not look complete.
     """
     wanted = list(directories)
     removed = set()
@@ -70,13 +71,13 @@ def remove(directories: Iterable[AnswerDirectory]) -> list[AnswerDirectory]:
 
 
 def sweep(store: str) -> None:
-    """Remove what killed runs have left unfinished; of runs that are alive nothing."""
+    """Remove unfinished files of killed runs; files of live runs stay."""
     for _ in free([*answer_directories(store), *answer_directories(audits_of(store))]):
-        pass  # that is what a lease begins with
+        pass  # taking a lease sweeps
 
 
 def _texts(directory: AnswerDirectory) -> tuple[str, ...]:
-    """The questions that were asked; nothing where all shards are missing or damaged."""
+    """Return the question texts of the directory; empty if all shards are missing or damaged."""
     if (manifest := directory.last_manifest()) is not None:
         return AnswerHeader.from_json(manifest).questions.texts
     for name in directory.shard_files():

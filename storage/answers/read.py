@@ -1,4 +1,4 @@
-"""Reading answers: as arrays for training, and in long form with Polars."""
+"""Read answers: as arrays for training, and in long form with Polars."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Level = Literal["image", "class"]
 class Answers:
     """All answers of one directory, I images in the store's order and Q questions in the set's.
 
-    `yes` and `no` are log-probabilities in nats, float32 [I, Q]; NaN where `errors` says why there is none.
+    `yes` and `no` are log-probabilities in nats, float32 [I, Q]; NaN where `errors` gives the reason.
     """
 
     dataset: str
@@ -40,12 +40,12 @@ class Answers:
 
     @property
     def p_yes(self) -> NDArray[np.float32]:
-        """p(yes) of yes and no alone, float32 [I, Q]: sigmoid(yes - no)."""
+        """p(yes) normalised over yes and no, float32 [I, Q]: sigmoid(yes - no)."""
         # tanh does not overflow where exp would.
         return (0.5 + 0.5 * np.tanh(0.5 * (self.yes - self.no))).astype(np.float32)
 
     def only(self, keys: Collection[str]) -> Answers:
-        """The same without the questions that have none of the `keys`."""
+        """Return the answers to the questions that have one of the `keys`."""
         columns = [column for column, key in enumerate(self.questions.keys) if key in keys]
         questions = QuestionSet(tuple(self.questions.questions[column] for column in columns))
         return replace(self, questions=questions, yes=self.yes[:, columns], no=self.no[:, columns])
@@ -55,16 +55,16 @@ ReadAnswers = Callable[[AnswerDirectory], Answers]
 
 
 def load_answers(directory: str) -> Answers:
-    """The answers in a complete `.../dataset=/teacher=/questions=` directory (path or URI).
+    """Load a complete `.../dataset=/teacher=/questions=` directory (path or URI).
 
-    Raises AnswersMissing where the directory is not complete, AnswersDamaged, naming the file, where its manifest or a
-    shard is damaged, VersionUnsupported, and StorageUnavailable.
+    Raises AnswersMissing if it is not complete, AnswersDamaged, naming the file, if its manifest or a shard is damaged,
+    VersionUnsupported, and StorageUnavailable.
     """
     return read_answers(AnswerDirectory.at(directory))
 
 
 def read_answers(directory: AnswerDirectory) -> Answers:
-    """As `load_answers`, of a directory already found."""
+    """Like `load_answers`, for a directory that was already found."""
     manifest = directory.manifest()
     if manifest is None:
         raise AnswersMissing(f"no complete answers in {directory.path}; run 'aspects extract' again to finish them")
@@ -73,13 +73,13 @@ def read_answers(directory: AnswerDirectory) -> Answers:
 
 
 def _listed_shards(directory: AnswerDirectory, manifest: Mapping[str, Any]) -> Iterator[StoredShard]:
-    """The shards of the manifest. Raises as `load_listed`."""
+    """Yield the shards of the manifest. Raises the same errors as `load_listed`."""
     for name in manifest["shards"]:
         yield load_listed(directory, manifest, name)
 
 
 def load_listed(directory: AnswerDirectory, manifest: Mapping[str, Any], name: str) -> StoredShard:
-    """A shard of the manifest. Raises AnswersDamaged also for one that is missing or not the one that it is about."""
+    """Load a shard of the manifest. Raises AnswersDamaged also if it is missing or is not the listed one."""
     path = f"{directory.path}/{name}"
     try:
         stored = directory.load_shard(name)
@@ -103,7 +103,7 @@ def load_listed(directory: AnswerDirectory, manifest: Mapping[str, Any], name: s
 
 
 def join_shards(header: AnswerHeader, parts: list[ShardAnswers]) -> Answers:
-    """The rows of `parts` one after the other."""
+    """Concatenate the rows of `parts`."""
     records = [record for part in parts for record in part.records]
     found = Answers(
         dataset=header.dataset,
@@ -121,7 +121,7 @@ def join_shards(header: AnswerHeader, parts: list[ShardAnswers]) -> Answers:
 
 
 def _declared_level(teacher: Mapping[str, Any]) -> Level | None:
-    """What answers are about, as their teacher's description says; None where it does not."""
+    """Return whether answers are about images or classes, as declared by their teacher; None if undeclared."""
     about, format = (teacher.get(name) for name in ("about", "format"))
     if about is None and format == "attributes":
         return None
@@ -129,8 +129,8 @@ def _declared_level(teacher: Mapping[str, Any]) -> Level | None:
 
 
 def _level(header: AnswerHeader, answers: Answers) -> Level:
-    """As `_declared_level`. Older imports of attribute tables do not say it: if all images of each class have the same
-    answers, they came from a table of classes."""
+    """Like `_declared_level`. Older imports of attribute tables do not declare it: if all images of each class have the
+    same answers, they came from a table of classes."""
     if (declared := _declared_level(header.teacher)) is not None:
         return declared
     rows: dict[str, set[bytes]] = {}
@@ -150,11 +150,11 @@ def find_answers(
     option: str = "--teacher",
     read: ReadAnswers | None = None,
 ) -> AnswerDirectory:
-    """The one complete directory for `dataset`, narrowed by question set, by level, and by teacher where given: its
-    fingerprint, or TEACHER/QUESTIONS, both fingerprints. `option` is the one that messages name for it; `read`
-    replaces `read_answers`.
+    """Return the one complete directory for `dataset`, narrowed by question set, by level, and by teacher if given.
 
-    Raises AnswersMissing where there is none, or more than one; AnswersDamaged, VersionUnsupported, StorageUnavailable.
+    `teacher` is a fingerprint, or TEACHER/QUESTIONS, both fingerprints. `option` is the option that messages suggest
+    for it; `read` replaces `read_answers`. Raises AnswersMissing if there is none or more than one; AnswersDamaged,
+    VersionUnsupported, StorageUnavailable.
     """
     by, _, of = (teacher or "").partition("/")
     sets = {fingerprint for fingerprint in (of, questions.fingerprint if questions else "") if fingerprint}
@@ -187,7 +187,7 @@ def complete_directories(
     level: Level | None = None,
     read: ReadAnswers | None = None,
 ) -> list[AnswerDirectory]:
-    """Every complete directory for `dataset`, narrowed by the fingerprints and the level that are given."""
+    """Return every complete directory for `dataset`, narrowed by the given fingerprints and level."""
     read = read or read_answers
     return [
         directory
@@ -198,7 +198,7 @@ def complete_directories(
 
 
 def _narrowed(store: str, dataset: str | None, teacher: str | None, questions: str | None) -> Iterator[AnswerDirectory]:
-    """By their names alone: what is wrong in others does not matter."""
+    """Filter by directory name alone, so that damage in other directories does not matter."""
     for directory in answer_directories(store, dataset):
         of_teacher = teacher is None or f"/teacher={teacher}/" in directory.path
         if of_teacher and questions in (None, directory.folder.removeprefix("questions=")):
@@ -206,7 +206,7 @@ def _narrowed(store: str, dataset: str | None, teacher: str | None, questions: s
 
 
 def _way_to_choose(found: Sequence[AnswerDirectory], option: str) -> str:
-    """What tells the directories apart, with an example that chooses the first."""
+    """Describe how the directories differ, with an example that selects the first."""
     teachers = [directory.parent.rpartition("/teacher=")[2] for directory in found]
     if len(set(teachers)) == len(found):
         return f"{option}, e.g. {option} {teachers[0]}"
@@ -217,12 +217,14 @@ def _way_to_choose(found: Sequence[AnswerDirectory], option: str) -> str:
 def scan_answers(
     store: str, *, dataset: str | None = None, teacher: str | None = None, questions: str | None = None
 ) -> pl.LazyFrame:
-    """Every answer of complete directories in long form, one row per image, or box, and question.
+    """Scan every answer of complete directories in long form, one row per image, or box, and question.
 
     Columns: dataset, teacher, questions (fingerprints), image_id, box_id (null for whole images), split, label,
     label_name, key, text, group, p_yes (float32, null where there is no answer), yes, no (log-probabilities, nats),
-    error. Narrow by dataset name, teacher
-    fingerprint and question set fingerprint. Raises AnswersMissing where nothing fits, and as `load_answers`.
+    error.
+
+    Filter by dataset name, teacher fingerprint and question set fingerprint. Raises AnswersMissing if nothing matches,
+    and the same errors as `load_answers`.
     """
     frames = []
     for directory in _narrowed(store, dataset, teacher, questions):
@@ -231,7 +233,7 @@ def scan_answers(
             continue
         header = AnswerHeader.from_json(manifest)
         for _ in _listed_shards(directory, manifest):
-            pass  # Polars checks nothing when it reads them
+            pass  # Polars reads them without checks
         frames.append(_long_form(directory, header, list(manifest["shards"])))
     if not frames:
         raise AnswersMissing(f"no complete answers in store {store} fit; 'aspects show --store {store}' lists it")

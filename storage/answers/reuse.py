@@ -1,4 +1,4 @@
-"""Reuses answers that a teacher has given before, by image digest and question text."""
+"""Reuse a teacher's earlier answers, by image digest and question text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from storage.datasets.base import ImageRecord
 class KnownAnswers:
     """Answers of one teacher, each shard with the columns of its question texts and the rows of its image digests.
 
-    `datasets` are those that are asked about: only theirs are images known by id.
+    `datasets` are those being asked about: only their images are known by id.
     """
 
     shards: list[tuple[dict[str, int], ShardAnswers]] = field(default_factory=list)
@@ -38,7 +38,7 @@ class KnownAnswers:
             self.own.append(answers)
 
     def fill(self, digest: str, texts: Sequence[str], yes: NDArray[np.float32], no: NDArray[np.float32]) -> int:
-        """Put what is known about an image where `yes` and `no`, each [Q], are still NaN; the number filled in."""
+        """Fill gaps (NaN) in `yes` and `no`, each [Q], with known answers about an image; return the number filled."""
         before = int(np.isnan(yes).sum())
         for number, row in self.rows.get(digest, ()):
             columns, answers = self.shards[number]
@@ -48,12 +48,12 @@ class KnownAnswers:
         return before - int(np.isnan(yes).sum())
 
     def digest_of(self, record: ImageRecord) -> str | None:
-        """The digest that an image of the dataset had when it was last asked about; None where it never was."""
+        """Return the digest that an image of the dataset had when last asked about; None if never."""
         return self._digests.get((record.image_id, record.box))
 
     @cached_property
     def _digests(self) -> dict[tuple[str, object], str]:
-        # Only wanted where an image cannot be read.
+        # Only needed when an image cannot be read.
         return {
             (record.image_id, record.box): digest
             for answers in self.own
@@ -69,10 +69,11 @@ def known_answers(
     texts: Collection[str] | None = None,
     read: Mapping[str, Mapping[str, StoredShard]] | None = None,
 ) -> KnownAnswers:
-    """All that the store and its audits hold of this teacher, about `datasets` first; of all questions, or of `texts`.
-    Unfinished directories count too. Directories that have been `read` (path, then file name) are not read again.
+    """Collect the answers of this teacher in the store and its audits, `datasets` first; of all questions, or of
+    `texts`.
 
-    Raises VersionUnsupported, and StorageUnavailable where something cannot be read now: nothing is asked again for it.
+    Unfinished directories count too. Files that have been `read` (path, then file name) are not read again. Raises
+    VersionUnsupported, and StorageUnavailable if something cannot be read now: nothing is asked again because of it.
     """
     known = KnownAnswers(datasets=datasets)
     directories = [
@@ -101,6 +102,6 @@ def _dataset_of(directory: AnswerDirectory) -> str:
 
 
 def _share(directory: AnswerDirectory, texts: Collection[str]) -> bool:
-    """Whether some of the questions are among `texts`, as far as the manifest can tell."""
+    """Return whether the manifest shares some questions with `texts`, as far as it can be read."""
     manifest = directory.last_manifest()
     return manifest is None or not set(texts).isdisjoint(AnswerHeader.from_json(manifest).questions.texts)

@@ -33,7 +33,7 @@ IMAGE_FIELDS = (
     pa.field("label_name", pa.string(), nullable=False),
     pa.field("error", pa.string()),
 )
-# Behind them where every row is a box: its number in the image, and where it is (Corners).
+# Additional columns if every row is a box: its number in the image, and its Corners.
 SIDES = ("left", "top", "right", "bottom")
 BOX_FIELDS = (
     pa.field("box_id", pa.string(), nullable=False),
@@ -43,7 +43,7 @@ BOX_FIELDS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerHeader:
-    """What all shards of a directory have in common; written into each one's metadata.
+    """The metadata that all shards of a directory share; written into each one.
 
     `teacher` describes the teacher (model, prompt, dtype, ...), `teacher_fingerprint` identifies it.
     """
@@ -70,8 +70,10 @@ class AnswerHeader:
 
     @classmethod
     def from_json(cls, document: object) -> AnswerHeader:
-        """What `to_json` gave; fields that this release does not know are ignored. Raises VersionUnsupported for a
-        newer schema version, ValueError for anything that is no header."""
+        """The inverse of `to_json`; fields unknown to this release are ignored.
+
+        Raises VersionUnsupported for a newer schema version, ValueError for anything that is not a header.
+        """
         check_version(document)
         try:
             read = HeaderFields.model_validate(document)
@@ -90,7 +92,7 @@ class AnswerHeader:
 
 
 class StoredFields(BaseModel):
-    """Fields of a stored document. Types are checked strictly; fields of a later release are ignored."""
+    """Fields of a stored document. Types are validated strictly; fields of a later release are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
@@ -116,7 +118,7 @@ class HeaderFields(StoredFields):
 
 
 def check_version(document: object) -> None:
-    """Raises VersionUnsupported for a document of a newer release, and ValueError for one without a version."""
+    """Raise VersionUnsupported for a document of a newer release, and ValueError for one without a version."""
     if not isinstance(document, Mapping):
         raise ValueError(f"it is {type(document).__name__}, not an object with fields")
     version = document.get("schema_version")
@@ -130,7 +132,7 @@ def check_version(document: object) -> None:
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong, on one line."""
+    """Return the first validation error, on one line."""
     first = error.errors(include_url=False, include_input=False)[0]
     return f"field {'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}"
 
@@ -139,7 +141,7 @@ def first_problem(error: ValidationError) -> str:
 class ShardAnswers:
     """The rows of one shard, I images in the dataset's order and Q questions in the set's.
 
-    `yes` and `no` are log-probabilities in nats, float32 [I, Q]; NaN where `errors` says why there is none.
+    `yes` and `no` are log-probabilities in nats, float32 [I, Q]; NaN where `errors` gives the reason.
     """
 
     records: Sequence[ImageRecord]
@@ -150,14 +152,14 @@ class ShardAnswers:
 
 
 def shard_schema(header: AnswerHeader, *, boxes: bool = False) -> pa.Schema:
-    """One row per image, or per box: its own columns, then a struct of `yes` and `no` for every question."""
+    """One row per image or box: its own columns, then a struct of `yes` and `no` for every question."""
     answers = [pa.field(key, ANSWER_TYPE) for key in header.questions.keys]
     metadata = {METADATA_KEY: json.dumps(header.to_json(), ensure_ascii=False).encode()}
     return pa.schema([*IMAGE_FIELDS, *(BOX_FIELDS if boxes else ()), *answers], metadata=metadata)
 
 
 def to_table(header: AnswerHeader, answers: ShardAnswers) -> pa.Table:
-    """`answers` as a table of `shard_schema(header)`; NaN becomes null."""
+    """Convert `answers` to a table of `shard_schema(header)`; NaN becomes null."""
     boxes = [record.box for record in answers.records if record.box is not None]
     assert len(boxes) in (0, len(answers.records)), "a shard is about images or about boxes"
     ids = [record.image_id.rpartition(BOX_MARK) if boxes else (record.image_id,) for record in answers.records]
@@ -180,7 +182,8 @@ def to_table(header: AnswerHeader, answers: ShardAnswers) -> pa.Table:
 
 
 def write_shard(header: AnswerHeader, answers: ShardAnswers) -> bytes:
-    """A Parquet file. Its metadata holds digests of the contents; its pages have checksums too, for other readers."""
+    """Return a shard as Parquet bytes. Its metadata holds digests of the contents; its pages have checksums for other
+    readers."""
     table = to_table(header, answers)
     digests = {DIGESTS_KEY: json.dumps(shard_digests(header, answers)).encode()}
     buffer = pa.BufferOutputStream()
@@ -195,8 +198,10 @@ def write_shard(header: AnswerHeader, answers: ShardAnswers) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredShard:
-    """A shard that has been read and checked; `answers` has the columns of `keys`. `digests` are its own, None for one
-    that an earlier release wrote."""
+    """A shard that was read and validated; `answers` has the columns of `keys`.
+
+    `digests` are None for a shard of an earlier release.
+    """
 
     header: AnswerHeader
     keys: tuple[str, ...]
@@ -205,12 +210,12 @@ class StoredShard:
 
 
 def parse_shard(data: bytes, texts: Collection[str] | None = None) -> StoredShard:
-    """The shard in a Parquet file, of all questions or of those with these `texts`.
+    """Parse a shard, with all questions or those with these `texts`.
 
-    Raises VersionUnsupported for a newer schema version. For damage whatever pyarrow raises, and ValueError for files
-    that are no shard, values that are no log-probabilities and contents that are not those of their digests.
+    Raises VersionUnsupported for a newer schema version. For damage, raises any error of pyarrow, and ValueError for
+    files that are not shards, values that are not log-probabilities and contents that do not match their digests.
     """
-    # Threads and read-ahead cost more than they save in a file of this size.
+    # Threads and read-ahead cost more than they save for a file of this size.
     file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True, pre_buffer=False)
     metadata = file.metadata.metadata or {}
     header = _header_of(metadata)
@@ -250,11 +255,11 @@ def from_table(table: pa.Table, keys: Sequence[str]) -> ShardAnswers:
 
 
 def _header_of(metadata: Mapping[bytes, bytes]) -> AnswerHeader:
-    """Raises as `AnswerHeader.from_json`."""
+    """Read the header. Raises the same errors as `AnswerHeader.from_json`."""
     document = metadata.get(METADATA_KEY)
     if document is None:
         raise ValueError("no 'aspects' metadata in this Parquet file")
-    # pyarrow keeps the metadata twice. A bit that changed in one copy would otherwise go unnoticed in older shards.
+    # pyarrow stores the metadata twice. Comparing both detects a flipped bit in shards without digests.
     arrow = metadata.get(b"ARROW:schema")
     copy = None if arrow is None else pa.ipc.read_schema(pa.BufferReader(base64.b64decode(arrow))).metadata
     if copy is not None and copy.get(METADATA_KEY, document) != document:
@@ -264,12 +269,12 @@ def _header_of(metadata: Mapping[bytes, bytes]) -> AnswerHeader:
 
 @lru_cache(maxsize=8)
 def _parsed_header(document: bytes) -> AnswerHeader:
-    """All shards of a directory have the same one."""
+    """Parse the header, cached: all shards of a directory have the same one."""
     return AnswerHeader.from_json(json.loads(document))
 
 
 def _check_columns(table: pa.Table, fields: Sequence[pa.Field], keys: Sequence[str]) -> None:
-    """Raises ValueError for a column that is missing, there twice, of another type, or null where it must not be."""
+    """Raise ValueError for a column that is missing, repeated, of another type, or null where that is not allowed."""
     for field in (*fields, *(pa.field(key, ANSWER_TYPE) for key in keys)):
         count = table.column_names.count(field.name)
         if count != 1:
@@ -282,10 +287,10 @@ def _check_columns(table: pa.Table, fields: Sequence[pa.Field], keys: Sequence[s
 
 
 def _answer_matrices(table: pa.Table, keys: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """`yes` and `no`, each [I, Q]."""
+    """Return `yes` and `no`, each [I, Q]."""
     yes, no = (np.empty((table.num_rows, len(keys)), np.float32) for _ in range(2))
     for column, key in enumerate(keys):
-        # `flatten` hands the struct's own nulls down to its fields; `field` would not.
+        # `flatten` propagates the struct's nulls to its fields; `field` does not.
         fields = table.column(key).combine_chunks().flatten()
         yes[:, column], no[:, column] = (field.to_numpy(zero_copy_only=False) for field in fields)
     return yes, no

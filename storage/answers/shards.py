@@ -12,7 +12,7 @@ from storage.datasets.base import ImageRecord
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Consecutive images of the dataset's order that are asked and written together."""
+    """Consecutive images of the dataset's order that are asked about and written together."""
 
     index: int
     records: tuple[ImageRecord, ...]
@@ -22,9 +22,9 @@ class Shard:
         return f"part-{self.index:05d}.parquet"
 
     def is_in(self, stored: StoredShard, header: AnswerHeader, digest: str | None = None) -> bool:
-        """Whether `stored` has `header`'s dataset and fingerprints and exactly these images, in order.
+        """Return whether `stored` has `header`'s dataset and fingerprints and exactly these images, in order.
 
-        `digest` is the one in the manifest, which is compared for a shard without digests of its own.
+        `digest` is the one in the manifest, compared for a shard without digests of its own.
         """
         return (
             stored.header.teacher_fingerprint == header.teacher_fingerprint
@@ -36,7 +36,7 @@ class Shard:
 
 
 def cut_shards(records: Sequence[ImageRecord], size: int) -> list[Shard]:
-    """`records` in pieces of `size`, in order: the cut depends on the dataset alone, never on workers."""
+    """Cut `records` into shards of `size`, in order: the cut depends on the dataset alone, never on workers."""
     if size < 1:
         raise ValueError(f"shard size is {size}; it must be at least 1")
     return [
@@ -45,5 +45,5 @@ def cut_shards(records: Sequence[ImageRecord], size: int) -> list[Shard]:
 
 
 def shard_digest(stored: StoredShard) -> str:
-    """16 hex digits of everything in a shard that was read whole."""
+    """Return 16 hex digits of everything in a shard that was read completely."""
     return summary(stored.digests or shard_digests(stored.header, stored.answers))

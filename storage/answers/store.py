@@ -1,9 +1,9 @@
-"""The directory of answers that one teacher gave to one question set on one dataset, and its resume.
+"""The answer directory of one teacher, one question set and one dataset, and how it is resumed.
 
 `STORE/answers/dataset=<name>/teacher=<fingerprint>/questions=<set fingerprint>/part-00000.parquet`
 
-Beside each directory lies its manifest, `questions=<set fingerprint>.json`: not in it, since Polars refuses to scan a
-folder that holds anything but Parquet files.
+The manifest, `questions=<set fingerprint>.json`, is next to the directory, not in it: Polars refuses to scan a folder
+that holds anything but Parquet files.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from storage.filesystem import (
     write_whole,
 )
 
-# Of each shard: size in bytes and modification time in ns, which show whether it has changed.
+# By shard: size in bytes and modification time in ns, to detect changes.
 Stamps = Mapping[str, tuple[int | None, int | None]]
 
 
 @dataclass(frozen=True)
 class AnswerDirectory:
-    """One directory of the store. Files appear whole or not at all; the manifest is written last.
+    """One directory of the store. Files are written atomically; the manifest is written last.
 
-    `seen` are the shards that a plan is based on: what has changed since then is neither replaced nor deleted.
+    `seen` are the shards that a plan is based on: shards changed since then are neither replaced nor deleted.
     """
 
     filesystem: fs.FileSystem
@@ -50,14 +50,15 @@ class AnswerDirectory:
 
     @classmethod
     def locate(cls, store: str, dataset: str, teacher_fingerprint: str, questions_fingerprint: str) -> AnswerDirectory:
-        """Raises StoreUnreachable and StorageUnavailable."""
+        """Return the directory of a dataset, teacher and question set. Raises StoreUnreachable and
+        StorageUnavailable."""
         filesystem, root = open_store(store)
         parts = (f"dataset={dataset}", f"teacher={teacher_fingerprint}", f"questions={questions_fingerprint}")
         return cls(filesystem, "/".join((root, "answers", *parts)))
 
     @classmethod
     def at(cls, uri: str) -> AnswerDirectory:
-        """Raises StoreUnreachable and StorageUnavailable."""
+        """Return the directory at a path or URI. Raises StoreUnreachable and StorageUnavailable."""
         filesystem, path = open_store(uri)
         return cls(filesystem, path.rstrip("/"))
 
@@ -70,7 +71,7 @@ class AnswerDirectory:
 
     @property
     def folder(self) -> str:
-        """Its own name: questions=..."""
+        """The folder's name: questions=..."""
         return self.path.rpartition("/")[2]
 
     @property
@@ -79,24 +80,24 @@ class AnswerDirectory:
 
     @property
     def image_stamps_path(self) -> str:
-        """Of the cache that `storage/answers/image_stamps.py` keeps."""
+        """The path of the cache of `storage/answers/image_stamps.py`."""
         return f"{self.path}.stamps"
 
     def write_shard(self, shard: Shard, header: AnswerHeader, answers: ShardAnswers) -> None:
-        """Raises DirectoryChanged where another run has written it meanwhile."""
+        """Write a shard. Raises DirectoryChanged if another run has written it meanwhile."""
         if self.has_changed(shard.file_name):
             raise DirectoryChanged(_changed(f"{self.path}/{shard.file_name}"))
         write_whole(self.filesystem, f"{self.path}/{shard.file_name}", write_shard(header, answers))
 
     def read_shard(self, file_name: str) -> tuple[AnswerHeader, ShardAnswers]:
-        """Raises as `load_shard`."""
+        """Return header and rows of a shard. Raises the same errors as `load_shard`."""
         stored = self.load_shard(file_name)
         return stored.header, stored.answers
 
     def load_shard(self, file_name: str, texts: Collection[str] | None = None) -> StoredShard:
-        """The shard, checked; with `texts` only the answers to these questions.
+        """Load and validate a shard; with `texts` only the answers to these questions.
 
-        Raises FileNotFoundError, AnswersDamaged, VersionUnsupported, and StorageUnavailable where it cannot be read.
+        Raises FileNotFoundError, AnswersDamaged, VersionUnsupported, and StorageUnavailable if it cannot be read.
         """
         path = f"{self.path}/{file_name}"
         data = read_file(self.filesystem, path)
@@ -106,32 +107,32 @@ class AnswerDirectory:
             return stored
 
     def find_shard(self, shard: Shard, header: AnswerHeader, digest: str | None = None) -> StoredShard | None:
-        """The stored `shard` if it is whole, has `header`'s fingerprints and exactly these images, in order.
+        """Return the stored `shard` if it is whole, with `header`'s fingerprints and exactly these images, in order.
 
-        `digest` is what the manifest says of it, which counts for a shard that has no digests of its own. Raises
-        VersionUnsupported and StorageUnavailable: then it is not known.
+        `digest` is the one in the manifest, which is compared for a shard without digests of its own. Raises
+        VersionUnsupported and StorageUnavailable, when its state is unknown.
         """
         stored = self.load_if_whole(shard.file_name)
         return stored if stored is not None and shard.is_in(stored, header, digest) else None
 
     def load_if_whole(self, file_name: str) -> StoredShard | None:
-        """None for a shard that is missing or damaged. Raises VersionUnsupported and StorageUnavailable."""
+        """Load a shard; None if it is missing or damaged. Raises VersionUnsupported and StorageUnavailable."""
         try:
             return self.load_shard(file_name)
         except (FileNotFoundError, AnswersDamaged):
             return None
 
     def valid_shard(self, shard: Shard, header: AnswerHeader) -> ShardAnswers | None:
-        """The rows of `find_shard`."""
+        """Return the rows of `find_shard`."""
         stored = self.find_shard(shard, header)
         return stored.answers if stored else None
 
     def as_seen(self) -> Self:
-        """The same with `seen` as it is now. Raises StorageUnavailable."""
+        """Return a copy with the current shards as `seen`. Raises StorageUnavailable."""
         return replace(self, seen=self.stamps())
 
     def has_changed(self, file_name: str) -> bool:
-        """Whether a shard is not the one that was `seen`. Raises StorageUnavailable."""
+        """Return whether a shard differs from the one `seen`. Raises StorageUnavailable."""
         if self.seen is None:
             return False
         with reading(self.path):
@@ -140,7 +141,7 @@ class AnswerDirectory:
         return now != self.seen.get(file_name)
 
     def stamps(self) -> Stamps:
-        """The shards that are here, in order, with size and modification time. Raises StorageUnavailable."""
+        """Return size and modification time of the shards, in order. Raises StorageUnavailable."""
         return {
             info.base_name: (info.size, info.mtime_ns)
             for info in list_folder(self.filesystem, self.path)
@@ -148,11 +149,11 @@ class AnswerDirectory:
         }
 
     def shard_files(self) -> list[str]:
-        """The names of the shards that are here, in order. Raises StorageUnavailable."""
+        """Return the names of the shards, in order. Raises StorageUnavailable."""
         return list(self.stamps())
 
     def splits(self) -> list[str]:
-        """The splits that the shards here belong to, whether or not the directory is complete.
+        """Return the splits of the shards, whether or not the directory is complete.
 
         Raises VersionUnsupported and StorageUnavailable.
         """
@@ -161,7 +162,7 @@ class AnswerDirectory:
             try:
                 records = self.load_shard(name, ()).answers.records
             except (FileNotFoundError, AnswersDamaged):
-                continue  # a damaged shard is asked again, with the splits that are asked for
+                continue  # a damaged shard is asked again, for the requested splits
             found.update(dict.fromkeys(record.split for record in records))
         return list(found)
 
@@ -170,15 +171,17 @@ class AnswerDirectory:
         return f"{self.parent}/{unfinished_prefix(self.folder)}manifest.json"
 
     def manifest(self) -> dict[str, Any] | None:
-        """What `complete` wrote; None while the directory is not complete.
+        """Read the manifest; None while the directory is not complete.
 
         Raises AnswersDamaged, VersionUnsupported and StorageUnavailable.
         """
         return self._read_manifest(self.manifest_path)
 
     def last_manifest(self) -> dict[str, Any] | None:
-        """What `complete` wrote last, also while the directory is not complete again; None if it never was, and where
-        it is damaged: the shards can do without it. Raises VersionUnsupported and StorageUnavailable."""
+        """Read the last manifest, also of a directory that was reopened; None if there was none or it is damaged.
+
+        Shards can be read without it. Raises VersionUnsupported and StorageUnavailable.
+        """
         for path in (self.manifest_path, self.reopened_path):
             try:
                 if (found := self._read_manifest(path)) is not None:
@@ -188,15 +191,17 @@ class AnswerDirectory:
         return None
 
     def is_complete(self) -> bool:
-        """Raises VersionUnsupported and StorageUnavailable."""
+        """Return whether there is a valid manifest. Raises VersionUnsupported and StorageUnavailable."""
         try:
             return self.manifest() is not None
         except AnswersDamaged:
             return False
 
     def reopen(self) -> None:
-        """Say that the directory is not complete, before its shards change. Raises DirectoryChanged where they have
-        changed since they were `seen`, and StorageUnavailable."""
+        """Mark the directory as not complete, before its shards change.
+
+        Raises DirectoryChanged if they have changed since they were `seen`, and StorageUnavailable.
+        """
         if self.seen is not None and self.stamps() != self.seen:
             raise DirectoryChanged(_changed(self.path))
         with reading(self.manifest_path):
@@ -204,7 +209,7 @@ class AnswerDirectory:
                 return
         if self.is_complete():
             self.filesystem.move(self.manifest_path, self.reopened_path)
-        else:  # damaged: what an earlier run kept may still be good
+        else:  # damaged: the one that an earlier run kept may still be valid
             self.filesystem.delete_file(self.manifest_path)
 
     def complete(
@@ -214,10 +219,11 @@ class AnswerDirectory:
         facts: Mapping[str, Any],
         digests: Mapping[str, str] | None = None,
     ) -> None:
-        """Write the manifest - header, shards with their rows, their `digests`, `facts` - once other shards are gone.
+        """Delete other shards, then write the manifest: header, shards with their number of rows, their `digests`, and
+        `facts`.
 
-        Digests that are not given are computed. Raises DirectoryChanged for another shard that was not there when a
-        plan was made; as `load_shard`.
+        Missing digests are computed. Raises DirectoryChanged for another shard that was not there when the plan was
+        made, and the same errors as `load_shard`.
         """
         listed = {shard.file_name: len(shard.records) for shard in shards}
         others = [name for name in self.shard_files() if name not in listed]
@@ -229,14 +235,14 @@ class AnswerDirectory:
             self.filesystem.delete_file(f"{self.path}/{name}")
         written = {"images": sum(listed.values()), "shards": listed, "digests": dict(digests)}
         document = {**header.to_json(), **facts}
-        # Whether `written` is right the shards themselves say.
+        # `written` needs no digests: it can be checked against the shards.
         document |= {**written, FIELDS_KEY: field_digests(document)}
         write_whole(self.filesystem, self.manifest_path, json.dumps(document, indent=2).encode())
         self.sweep()
         self.remove_file(self.reopened_path)
 
     def sweep(self) -> None:
-        """Remove unfinished files that killed runs have left. No other run may be at work on the directory.
+        """Remove unfinished files of killed runs. No other run may be working on the directory.
 
         Raises StorageUnavailable.
         """
@@ -249,7 +255,7 @@ class AnswerDirectory:
                     self.remove_file(info.path)
 
     def remove_file(self, path: str) -> None:
-        """No error where there is none."""
+        """Delete a file if it exists."""
         try:
             self.filesystem.delete_file(path)
         except FileNotFoundError:
@@ -269,14 +275,15 @@ def _changed(path: str) -> str:
 
 
 def audits_of(store: str) -> str:
-    """Where audits keep the answers to their samples: a store of its own in the store, apart from the
-    answers about whole datasets."""
+    """Return the address of the store with answers to audit samples, kept apart from answers about whole datasets."""
     return subfolder(store, "audits")
 
 
 def answer_directories(store: str, dataset: str | None = None) -> list[AnswerDirectory]:
-    """Every answer directory in the store, complete or not, ordered by path. Raises StoreUnreachable and
-    StorageUnavailable."""
+    """List every answer directory of the store, complete or not, ordered by path.
+
+    Raises StoreUnreachable and StorageUnavailable.
+    """
     filesystem, root = open_store(store)
     found = [f"{root}/answers"]
     for partition in ("dataset=", "teacher=", "questions="):

@@ -1,4 +1,4 @@
-"""Writing to a store that may fail: retries, and a test before any work is done for it."""
+"""Write to a store that may fail: retries, and a test write before any other work."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from storage.errors import StorageUnavailable
 from storage.filesystem import reason, write_whole
 from storage.retries import may_pass
 
-WRITE_DELAYS = (0.5, 2.0, 5.0)  # seconds before a file is written again
+WRITE_DELAYS = (0.5, 2.0, 5.0)  # seconds before each retry
 PROBE_BYTES = 4096
 
 
 @contextmanager
 def writing(path: str) -> Iterator[None]:
-    """A block in which errors of writing are raised as StorageUnavailable."""
+    """Raise errors of writing in the block as StorageUnavailable."""
     try:
         yield
     except OSError as error:
@@ -30,8 +30,10 @@ def writing(path: str) -> Iterator[None]:
 
 
 def write_patiently(write: Callable[[], None], path: str, stopped: threading.Event | None = None) -> None:
-    """Call `write`, and again where that may help, unless `stopped`. Raises StorageUnavailable, and what else `write`
-    raises."""
+    """Call `write`, and retry where that may help, unless `stopped`.
+
+    Raises StorageUnavailable, and other errors of `write`.
+    """
     waiting = stopped or threading.Event()
     for delay in WRITE_DELAYS:
         try:
@@ -45,11 +47,11 @@ def write_patiently(write: Callable[[], None], path: str, stopped: threading.Eve
 
 
 def probe(directory: AnswerDirectory) -> None:
-    """Write a small file beside the directory and remove it. Raises StorageUnavailable where that is impossible."""
+    """Write a small file next to the directory and remove it. Raises StorageUnavailable if that fails."""
     path = f"{directory.parent}/.probe-{directory.folder}-{uuid.uuid4().hex}"
     with writing(directory.parent):
         try:
             write_whole(directory.filesystem, path, bytes(PROBE_BYTES))
         finally:
-            with contextlib.suppress(OSError):  # there is none, or the error is on its way
+            with contextlib.suppress(OSError):  # it does not exist, or the original error is raised
                 directory.filesystem.delete_file(path)
