@@ -1,1 +1,5 @@
-"""Classifiers that learn labels and answers together."""
+"""Classifiers: `load_classifier` predicts with a trained one."""
+
+from student.classification.classifier import Classifier, load_classifier
+
+__all__ = ["Classifier", "load_classifier"]

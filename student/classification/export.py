@@ -12,7 +12,6 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +19,20 @@ import numpy as np
 import safetensors.torch
 import timm
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from storage.images.decode import ImageUnreadable, decode_image
-from student.classification.augment import normalize_pixels
-from student.classification.config import TORCHVISION, StudentConfig
-from student.classification.images import view_for_evaluation
-from student.classification.model import Student, create_network, without_aspects
+from student.classification.calibration import Calibration, read_calibration
+from student.classification.class_profile import ClassProfile, read_class_profile
+from student.classification.config import TORCHVISION
+from student.classification.model import Student, without_aspects
 from student.classification.runs import RunDescription, load_run
-from student.core.aspects import Aspect, yes_probability
-from student.core.cache import ImagesInvalid
+from student.core.aspects import Aspect
 from student.core.export_folder import FILES, USE, Export, ExportInvalid, export_folder, require_formats
-from student.core.files import RunInvalid, exists, read_json, write_bytes, write_json
+from student.core.files import write_bytes, write_json
 from student.core.onnx import OnnxModel, write_checked
-from student.core.runs import DESCRIPTION, load_weights, read_description
-from student.core.setting_errors import ConfigInvalid
 
 # onnxruntime adds up in another order than torch; more than this is another function.
 TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """The most likely classes of one image with their probabilities, best first, and p(yes) of each aspect."""
-
-    path: Path
-    classes: tuple[tuple[str, float], ...]
-    aspects: dict[str, float]
 
 
 def export(
@@ -76,7 +61,7 @@ def export(
         )
     difference = None
     with export_folder(out_dir) as folder:
-        use = describe_use(description, student, aspects)
+        use = describe_use(description, student, aspects, read_calibration(run_dir), read_class_profile(run_dir))
         if "safetensors" in formats:
             state = {name: tensor.contiguous() for name, tensor in student.network.state_dict().items()}
             weights = safetensors.torch.save(state, metadata={"format": "pt"})
@@ -92,7 +77,13 @@ def export(
     return Export(folder=out_dir, files=tuple(written), onnx_difference=difference)
 
 
-def describe_use(description: RunDescription, student: Student, aspects: Sequence[Aspect]) -> dict[str, Any]:
+def describe_use(
+    description: RunDescription,
+    student: Student,
+    aspects: Sequence[Aspect],
+    calibration: Calibration | None,
+    profile: ClassProfile | None,
+) -> dict[str, Any]:
     """How to feed the model and read it, in plain values."""
     config = description.config
     return {
@@ -103,6 +94,8 @@ def describe_use(description: RunDescription, student: Student, aspects: Sequenc
         "std": list(student.std),
         "class_names": list(description.class_names),
         "aspects": [dataclasses.asdict(aspect) for aspect in aspects],
+        "calibration": None if calibration is None else calibration.to_dict(),
+        "class_profile": None if profile is None or not aspects else profile.to_dict(),
         "config": config.to_dict(),
     }
 
@@ -163,62 +156,6 @@ class OnnxOutputs(nn.Module):
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
         logits = self.student(images_BCHW)
         return tuple(logits[:2]) if self.student.aspects else (logits.class_logits_BC,)
-
-
-def predict(folder: Path, paths: Sequence[Path], *, top: int = 5) -> list[Prediction]:
-    """Predictions of the exported student or finished run in `folder` for the images at `paths`, in their order.
-
-    Raises ImagesInvalid, naming the file, where one cannot be read.
-    """
-    student, use = _load_any(folder)
-    class_names, aspects = use["class_names"], [Aspect(**aspect) for aspect in use["aspects"]]
-    views = [_view(path, use) for path in paths]
-    if not views:
-        return []
-    with torch.no_grad():
-        logits = student(normalize_pixels(torch.stack(views), use["mean"], use["std"]))
-    predictions = []
-    yes_probs_BQ = yes_probability(logits.aspect_logits_BQ, aspects)
-    for path, class_probs, yes_probs in zip(paths, logits.class_logits_BC.softmax(dim=1), yes_probs_BQ, strict=True):
-        best = class_probs.topk(min(top, len(class_names)))
-        classes = tuple((class_names[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True))
-        aspect_probs = {aspect.key: p for aspect, p in zip(aspects, yes_probs.tolist(), strict=True)}
-        predictions.append(Prediction(path=path, classes=classes, aspects=aspect_probs))
-    return predictions
-
-
-def _load_any(folder: Path) -> tuple[Student, dict[str, Any]]:
-    if exists(folder / DESCRIPTION):
-        description = read_description(folder, RunDescription)
-        student = load_run(folder).load()
-        return student, describe_use(description, student, description.aspects)
-    path = folder / "model.safetensors"
-    if not exists(folder / USE) or not exists(path):
-        raise ExportInvalid(f"no run and no safetensors export in {folder}; make one with 'aspects export'")
-    try:
-        use = read_json(folder / USE)
-    except RunInvalid as error:
-        raise ExportInvalid(f"{folder / USE} is damaged; export again") from error
-    try:
-        classes, aspects = len(use["class_names"]), TypeAdapter(list[Aspect]).validate_python(use["aspects"])
-        config = StudentConfig.from_stored(use["config"]).untrained()
-    except (KeyError, TypeError, ValidationError, ConfigInvalid) as error:
-        raise ExportInvalid(f"{folder / USE} is damaged ({error}); export again") from error
-    network = create_network(config, outputs=classes + len(aspects))
-    try:
-        load_weights(network, path, use.get("weights"))
-    except RunInvalid as error:
-        raise ExportInvalid(f"{path} is damaged, or of another export; export again") from error
-    return Student(network, classes=classes, aspects=len(aspects)), use
-
-
-def _view(path: Path, use: dict[str, Any]) -> Tensor:
-    try:
-        image = decode_image(path.read_bytes())
-    except (OSError, ImageUnreadable) as error:
-        raise ImagesInvalid(f"{path} cannot be read ({error}); leave it out or repair it") from error
-    view = view_for_evaluation(image, resize_size=use["resize_short_side"], image_size=use["center_crop"])
-    return torch.from_numpy(np.array(view))
 
 
 def _difference(ours: Sequence[Tensor], theirs: Sequence[np.ndarray]) -> float:

@@ -21,7 +21,7 @@ from storage.platform.crashes import CRASHES, telling_crash
 from storage.platform.processes import serve_parent
 from student.core.processor import usable_precision, use_threads
 from student.core.setting_errors import ConfigInvalid
-from student.core.settings import TrainingConfig
+from student.core.settings import Accelerator, TrainingConfig, present_accelerator
 
 
 def launch(config: TrainingConfig, work: Callable[[Fabric], None]) -> None:
@@ -83,6 +83,14 @@ def require_devices(config: TrainingConfig) -> None:
             f"{config.devices} CUDA device(s) asked for, but torch sees {torch.cuda.device_count()}; "
             f"give --set accelerator=cpu, or check nvidia-smi and that torch is a CUDA build"
         )
+
+
+def require_accelerator(name: Accelerator | None) -> Accelerator:
+    """`name`, or the accelerator of this machine where it is None. Raises ConfigInvalid for one that is not there."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name is not None and not there[name]:
+        raise ConfigInvalid(f"accelerator '{name}' is not on this machine; give --accelerator {present_accelerator()}")
+    return name or present_accelerator()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ RIGHT = {
     "experiment": ["experiment", "grid.yaml"],
     "evaluate": ["evaluate", "runs/nothing", "-d", "photos"],
     "export": ["export", "runs/nothing", "out"],
+    "predict": ["predict", "runs/nothing", "photos"],
     "import": ["import-answers", "attributes.csv", "--format", "attributes", "-d", "photos"],
     "show": ["show"],
     "audit": ["questions", "audit", "questions.yaml", "-d", "photos", "-t", "tiny"],
@@ -47,6 +48,10 @@ NUMBERS: Sequence[tuple[str, str, Sequence[str]]] = (
     ("train", "--seeds", ("", ",", "a", "-1", "1,1", HUGE, "1.5")),
     ("experiment", "--seeds", ("", "a", "1,1")),
     ("experiment", "--epochs", ("0",)),
+    ("predict", "--top", ("0", "all")),
+    ("predict", "--batch-size", ("0",)),
+    ("predict", "--abstain-below", ("2", "-1", "nan")),
+    ("predict", "--abstain-for-precision", ("95",)),
     ("show", "--questions", ("-1", "all")),
     ("audit", "--images", ("0", HUGE)),
     ("audit", "--probed", ("0", HUGE)),
@@ -112,6 +117,14 @@ WORDS: Sequence[tuple[str, Sequence[str], str]] = (
     ("experiment", ["-d", ""], "at least 1 character"),
     ("experiment", ["-s", ""], "at least 1 character"),
     ("experiment", ["--set", "method=mkad"], "method 'mkad' is unknown"),
+    ("predict", ["-o", "table.xls"], "table.xls has no known suffix"),
+    ("predict", ["-o", "folder"], "no known suffix"),
+    ("predict", ["--split", "test"], "--split is for a dataset"),
+    ("predict", ["-d", "photos"], "give either PATHS or a dataset"),
+    ("predict", ["nowhere"], "no file or folder at nowhere"),
+    ("predict", ["folder/*.png"], "no images match folder/*.png"),
+    ("predict", ["--abstain-below", "0.5", "--abstain-for-precision", "0.9"], "give one"),
+    ("predict", ["--accelerator", "tpu"], "'cpu', 'cuda', 'mps'"),
     ("import", ["--format", "x"], "'makd', 'lavid', 'attributes'"),
     ("import", ["--alias", "a=b"], "lavid only"),
     ("import", ["--splits", "tset"], "no split 'tset'"),
@@ -209,6 +222,8 @@ WHOLE: Sequence[Case] = (
     (["scenes", "/dev/null"], "/dev/null"),
     (["scenes", "stored/x"], "stored"),
     (["export", "runs/nothing"], "Missing argument"),
+    (["predict", "runs/nothing"], "give either PATHS or a dataset"),
+    (["predict", "runs/nothing", "-d", "photos", "--split", "tset"], "no split 'tset'"),
     (["import-answers", "x.json", "--format", "lavid", "-d", "photos"], "needs --questions"),
     (["import-answers", "t-binary.parquet", "--format", "attributes", "-d", "photos"], "t-binary.parquet"),
     (["import-answers", "t-range.csv", "--format", "attributes", "-d", "photos"], "t-range.csv"),
@@ -258,4 +273,5 @@ def cases() -> list[Case]:
     runs = ["nowhere", "stored", "folder", *(f"runs/{name}" for name in RUNS)]
     found += [([command, run, *more], "") for run in runs for command, more in (("evaluate", ["-d", "photos"]),)]
     found += [(["export", run, "out"], "") for run in runs]
+    found += [(["predict", run, "photos"], "") for run in runs]
     return [case for case, _ in itertools.groupby(found)]

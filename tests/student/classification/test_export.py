@@ -11,13 +11,13 @@ import torch
 from storage.answers.read import Answers
 from storage.datasets import FileDataset
 from storage.images.decode import decode_image
+from student.classification.classifier import load_classifier
 from student.classification.config import StudentConfig
 from student.classification.evaluate import predict_logits
 from student.classification.examples import TeacherAnswers
-from student.classification.export import export, predict
+from student.classification.export import export
 from student.classification.images import evaluation_cache
 from student.classification.training import train
-from student.core.cache import ImagesInvalid
 from student.core.export_folder import ExportInvalid
 
 BACKBONES = ["test_resnet", "test_vit", "test_efficientnet"]
@@ -92,41 +92,21 @@ def test_onnxruntime_gives_the_same_logits_for_any_batch(
     assert not list((tmp_path / "out").glob("*.unfinished"))
 
 
-def test_predictions_of_run_and_export_are_the_evaluations(
-    config: StudentConfig, dataset: FileDataset, run_dir: Path, tmp_path: Path
-) -> None:
-    export(run_dir, tmp_path / "plain")
-    export(run_dir, tmp_path / "aspects", formats=["safetensors"], keep_aspects=True)
-    paths, class_logits, aspect_logits = truth(config, dataset, run_dir)
-    names = ("blue", "green", "red")
-    for folder, has_aspects in ((run_dir, True), (tmp_path / "plain", False), (tmp_path / "aspects", True)):
-        predictions = predict(folder, paths)
-        assert [p.classes[0][0] for p in predictions] == [names[i] for i in class_logits.argmax(dim=1)]
-        best = class_logits.softmax(dim=1).max(dim=1).values.tolist()
-        assert [p.classes[0][1] for p in predictions] == pytest.approx(best, abs=1e-4)
-        warm = [p.aspects.get("is_warm") for p in predictions]
-        expected = aspect_logits[:, 0].sigmoid().tolist()
-        assert warm == (pytest.approx(expected, abs=1e-4) if has_aspects else [None] * len(paths))
-
-
 @pytest.mark.parametrize("name", ["model.safetensors", "preprocessing.json"])
 def test_an_export_with_a_flipped_bit_predicts_nothing(run_dir: Path, tmp_path: Path, name: str) -> None:
     export(run_dir, tmp_path / "out", formats=["safetensors"])
     use = json.loads((tmp_path / "out" / "preprocessing.json").read_text())
     (tmp_path / "out" / "preprocessing.json").write_text(json.dumps(use | {"later": 1}))
-    assert predict(tmp_path / "out", []) == []
+    load_classifier(tmp_path / "out")
     data = bytearray((tmp_path / "out" / name).read_bytes())
     data[-5 if name == "model.safetensors" else data.index(b"resize_short_side") + 20] ^= 1
     (tmp_path / "out" / name).write_bytes(data)
     with pytest.raises(ExportInvalid, match=rf"{name} is damaged.*; export again"):
-        predict(tmp_path / "out", [])
+        load_classifier(tmp_path / "out")
 
 
 def test_what_cannot_be_exported_or_predicted_is_one_line(run_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportInvalid, match="export format 'tflite' is unknown; use safetensors or onnx"):
         export(run_dir, tmp_path / "out", formats=["tflite"])
     with pytest.raises(ExportInvalid, match="no run and no safetensors export in"):
-        predict(tmp_path, [])
-    (tmp_path / "broken.png").write_bytes(b"nothing")
-    with pytest.raises(ImagesInvalid, match=r"broken\.png cannot be read"):
-        predict(run_dir, [tmp_path / "broken.png"])
+        load_classifier(tmp_path)

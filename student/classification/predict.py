@@ -1,0 +1,225 @@
+"""Predictions as tables: images are decoded in threads ahead of the network, and rows come a batch at a time.
+
+path | image_id     file, or id in the dataset; null for images that were given as pixels
+predicted           the class with the highest probability; null where the prediction is abstained from, and on errors
+probability         of that class, also where it is abstained from
+abstained           whether `probability` is below the threshold
+top                 the most likely classes with their probabilities, the best first
+reasons_for         aspects that speak for the class, the strongest first: key, question, p(yes), evidence in nats
+reasons_against     the same of those that speak against it (`class_profile.evidence`)
+p_CLASS             the probability of each class, if wanted
+yes_ASPECT          p(yes) of each aspect, if wanted
+error               why the image cannot be read; null where it can
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+
+from storage.images.decode import ImageUnreadable, decode_image, read_image_file
+from student.classification.augment import normalize_pixels
+from student.classification.class_profile import evidence
+from student.classification.images import view_for_evaluation
+from student.core.aspects import yes_probability
+from student.core.processor import available_cpus
+
+if TYPE_CHECKING:
+    from student.classification.classifier import Classifier
+
+BATCHES_AHEAD = 2  # decoded while the network works; more would only take memory
+ImageInput = Path | str | Image.Image | Tensor | NDArray[Any]
+
+CLASS = pl.Struct({"class": pl.String, "probability": pl.Float32})
+REASON = pl.Struct({"aspect": pl.String, "text": pl.String, "p_yes": pl.Float32, "evidence": pl.Float32})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What predictions say: so many of the most likely classes and of the reasons for and against the best; the
+    probability of every class, p(yes) of every aspect. Below `abstain_below` no class is predicted."""
+
+    top: int = 5
+    reasons: int = 3
+    probabilities: bool = False
+    aspects: bool = False
+    abstain_below: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """An image to predict: its name in the table, and what opens it, from any thread. Opening raises OSError and
+    ImageUnreadable."""
+
+    name: str | None
+    open: Callable[[], Image.Image]
+
+
+def as_source(given: ImageInput) -> Source:
+    """A path, a Pillow image, or a tensor [3, H, W] or array [H, W, 3] of uint8 or of 0..1."""
+    if isinstance(given, Image.Image):
+        return Source(name=None, open=lambda: given.convert("RGB"))
+    if isinstance(given, Tensor | np.ndarray):
+        return Source(name=None, open=lambda: v2.functional.to_pil_image(given).convert("RGB"))
+    return Source(name=str(given), open=lambda: decode_image(read_image_file(Path(given))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """Makes the rows of a classifier's predictions."""
+
+    classifier: Classifier
+    wanted: Wanted
+    name_column: str = "path"
+
+    def frames(
+        self, sources: Iterable[Source], *, batch_size: int = 64, threads: int | None = None
+    ) -> Generator[pl.DataFrame]:
+        """A frame for each batch of `sources`, in their order; no more than a few batches are in memory."""
+        with closing(self._decoded(sources, BATCHES_AHEAD * batch_size, threads or available_cpus())) as decoded:
+            batch: list[tuple[Source, Tensor | str]] = []
+            for one in decoded:
+                batch.append(one)
+                if len(batch) == batch_size:
+                    yield self._frame(batch)
+                    batch = []
+            if batch:
+                yield self._frame(batch)
+
+    def empty(self) -> pl.DataFrame:
+        return pl.DataFrame([], schema=self.schema, orient="row")
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        wanted, classifier = self.wanted, self.classifier
+        reasons = {"reasons_for": pl.List(REASON), "reasons_against": pl.List(REASON)}
+        return {
+            self.name_column: pl.String,
+            "predicted": pl.String,
+            "probability": pl.Float32,
+            "abstained": pl.Boolean,
+            "top": pl.List(CLASS),
+            **(reasons if wanted.reasons else {}),
+            **({f"p_{name}": pl.Float32 for name in classifier.class_names} if wanted.probabilities else {}),
+            **({f"yes_{aspect.key}": pl.Float32 for aspect in classifier.aspects} if wanted.aspects else {}),
+            "error": pl.String,
+        }
+
+    def _decoded(self, sources: Iterable[Source], ahead: int, threads: int) -> Generator[tuple[Source, Tensor | str]]:
+        """Each source with its pixels as the network is shown them, uint8 [S, S, 3], or why it cannot be read."""
+        waiting: deque[tuple[Source, Future[Tensor | str]]] = deque()
+        # Pillow decodes outside Python's lock, so threads are enough.
+        pool = ThreadPoolExecutor(threads)
+        try:
+            for source in sources:
+                waiting.append((source, pool.submit(self._view, source)))
+                if len(waiting) > ahead:
+                    first, pixels = waiting.popleft()
+                    yield first, pixels.result()
+            while waiting:
+                first, pixels = waiting.popleft()
+                yield first, pixels.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _view(self, source: Source) -> Tensor | str:
+        classifier = self.classifier
+        try:
+            image = source.open()
+        except ImageUnreadable as error:
+            return str(error)
+        except OSError as error:
+            return error.strerror or str(error)
+        view = view_for_evaluation(image, resize_size=classifier.resize_size, image_size=classifier.image_size)
+        return torch.from_numpy(np.array(view))
+
+    def _frame(self, batch: Sequence[tuple[Source, Tensor | str]]) -> pl.DataFrame:
+        views = [pixels for _, pixels in batch if isinstance(pixels, Tensor)]
+        rows = iter(self._rows(*self._probabilities(torch.stack(views))) if views else [])
+        blank = dict.fromkeys(self.schema)
+        table = [
+            {**blank, self.name_column: source.name, **({"error": pixels} if isinstance(pixels, str) else next(rows))}
+            for source, pixels in batch
+        ]
+        return pl.DataFrame(table, schema=self.schema, orient="row")
+
+    @torch.inference_mode()
+    def _probabilities(self, pixels_BHWC: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Calibrated class probabilities [B, C] and p(yes) of the aspects [B, Q]."""
+        classifier, student = self.classifier, self.classifier.student
+        device = next(student.parameters()).device
+        pixels = normalize_pixels(pixels_BHWC.to(device), classifier.mean, classifier.std)
+        logits = student(pixels.contiguous(memory_format=torch.channels_last))
+        probabilities = (logits.class_logits_BC.float() / classifier.temperature).softmax(dim=1)
+        return probabilities.cpu().numpy(), yes_probability(
+            logits.aspect_logits_BQ.float(), classifier.aspects
+        ).cpu().numpy()
+
+    def _rows(self, probs_BC: NDArray[np.float32], p_yes_BQ: NDArray[np.float32]) -> Iterator[dict[str, Any]]:
+        wanted, names = self.wanted, self.classifier.class_names
+        order_BC = np.argsort(-probs_BC, axis=1, kind="stable")
+        reasons = self._reasons(p_yes_BQ, order_BC[:, 0]) if wanted.reasons else [{}] * len(probs_BC)
+        for probs, p_yes, order, why in zip(probs_BC, p_yes_BQ, order_BC, reasons, strict=True):
+            best = float(probs[order[0]])
+            abstained = wanted.abstain_below is not None and best < wanted.abstain_below
+            row = {
+                "predicted": None if abstained else names[order[0]],
+                "probability": best,
+                "abstained": abstained,
+                "top": [{"class": names[c], "probability": float(probs[c])} for c in order[: wanted.top]],
+                **why,
+            }
+            if wanted.probabilities:
+                row |= {f"p_{name}": float(p) for name, p in zip(names, probs, strict=True)}
+            if wanted.aspects:
+                row |= {f"yes_{a.key}": float(p) for a, p in zip(self.classifier.aspects, p_yes, strict=True)}
+            yield row
+
+    def _reasons(self, p_yes_BQ: NDArray[np.float32], best_B: NDArray[np.int64]) -> list[dict[str, Any]]:
+        """The aspects that speak most for and most against each image's best class."""
+        aspects, profile, count = self.classifier.aspects, self.classifier.profile, self.wanted.reasons
+        if not aspects or profile is None:
+            return [{"reasons_for": [], "reasons_against": []} for _ in best_B]
+        evidence_BQ = np.nan_to_num(evidence(p_yes_BQ, best_B, profile))
+        order_BQ = np.argsort(-evidence_BQ, axis=1, kind="stable")
+
+        def reason(image: int, aspect: int) -> dict[str, Any]:
+            key, text = aspects[aspect].key, aspects[aspect].text
+            found = {"p_yes": float(p_yes_BQ[image, aspect]), "evidence": float(evidence_BQ[image, aspect])}
+            return {"aspect": key, "text": text, **found}
+
+        return [
+            {
+                "reasons_for": [reason(image, q) for q in order[:count] if evidence_BQ[image, q] > 0],
+                "reasons_against": [reason(image, q) for q in order[::-1][:count] if evidence_BQ[image, q] < 0],
+            }
+            for image, order in enumerate(order_BQ)
+        ]
+
+
+def flattened(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same with lists as text, for CSV and terminals: `daisy 0.91; tulip 0.05`, `Is it round? yes 0.97`."""
+    texts = {
+        "top": lambda one: f"{one['class']} {one['probability']:.3f}",
+        "reasons_for": lambda one: f"{one['text']} {one['p_yes']:.2f}",
+        "reasons_against": lambda one: f"{one['text']} {one['p_yes']:.2f}",
+    }
+    columns = [
+        pl.Series(name, ["; ".join(map(text, cell)) if cell is not None else None for cell in frame[name].to_list()])
+        for name, text in texts.items()
+        if name in frame.columns
+    ]
+    return frame.with_columns(*columns)
