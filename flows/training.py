@@ -10,5 +10,5 @@ train_student = as_flow(
     module=__name__,
     name="train-student",
     verb="train",
-    description="Train students with and without the teacher's answers, seed by seed, and compare them.",
+    description="Train students by the labels alone, a method and its twin without answers, and compare them.",
 )

@@ -75,7 +75,7 @@ def run(
     box_questions: options.BoxQuestions = None,
     task: options.Task = "classification",
 ) -> None:
-    """Ask the teacher, train students with and without its answers, and compare them.
+    """Ask the teacher; train students by the labels alone, a method and its twin without answers; compare them.
 
     It can be started again at any time: answers and finished students are kept.
     """

@@ -44,7 +44,7 @@ def train(
     teacher: options.AnswersBy = None,
     class_teacher: options.ClassAnswersBy = None,
 ) -> None:
-    """Train students with and without the store's answers, seed by seed, and compare them on the test split."""
+    """Train students by the labels alone, a method and its twin without answers; compare them on the test split."""
     from flows.cli.report import print_results
     from storage.filesystem import open_store
 

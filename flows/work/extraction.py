@@ -72,7 +72,7 @@ class ImagesUnanswered(RunFailed):
 
 
 def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummary:
-    """Ask what the store has no answers to, then train students with and without the answers unless `train` is false.
+    """Ask what the store has no answers to, then train students and compare them unless `train` is false.
 
     Safe to start again at any time: finished shards are kept, and where nothing is missing no model is loaded.
     """

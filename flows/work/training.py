@@ -1,4 +1,4 @@
-"""Answers from the store in, students with and without them side by side out."""
+"""Answers from the store in; students by the labels alone, a method and its twin without answers out."""
 
 from __future__ import annotations
 

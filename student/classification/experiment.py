@@ -15,6 +15,7 @@ import polars as pl
 
 from storage.answers.read import Answers
 from storage.datasets.base import ImageDataset, select
+from student.classification.calibration import VALIDATION
 from student.classification.config import StudentConfig
 from student.classification.evaluate import Evaluation, evaluate, read_evaluation
 from student.classification.examples import TeacherAnswers, digest_of, training_records
@@ -33,7 +34,6 @@ from student.core.results import Results
 from student.core.runs import is_begun, is_finished
 
 SEED_PLACE = "{seed}"  # in a folder that is given for the network
-VALIDATION = "validation"
 
 
 def run_experiment(

@@ -4,8 +4,8 @@ A row for each image, in the split's order:
 
 image_id            as in the dataset
 label, predicted    names of its class and of the most likely one
-probability         of the predicted class, 0..1
-label_probability   of the label's class, 0..1
+probability         of the predicted class, 0..1, as the student was trained: not calibrated
+label_probability   of the label's class, likewise
 label_rank          place of the label among the classes, the most likely first: 1 is right, 1 to 5 count for top-5
 """
 
