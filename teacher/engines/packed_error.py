@@ -43,7 +43,7 @@ SENT = (AspectsError, ValueError, WorkerFailed)
 
 
 def pack(error: Exception, secrets: Iterable[str] = ()) -> PackedError:
-    """What is sent of one of `SENT`. A ValueError of a library means a teacher that cannot be used."""
+    """Return one of `SENT` as class and text. A ValueError of a library becomes TeacherInvalid."""
     if isinstance(error, ImageRefused):
         return PackedError(ImageRefused, excerpt(error.reason, secrets, LONGEST), index=error.index)
     if isinstance(error, WorkerFailed):
@@ -53,4 +53,9 @@ def pack(error: Exception, secrets: Iterable[str] = ()) -> PackedError:
         # A class that is found by its name in its module.
         if issubclass(kind, AspectsError) and "<locals>" not in kind.__qualname__:
             return PackedError(kind, text, may_pass(error))
-    return PackedError(TeacherInvalid, f"the teacher cannot be used: {text or type(error).__name__}")
+    return PackedError(TeacherInvalid, excerpt(str(unusable_teacher(error)), secrets, LONGEST))
+
+
+def unusable_teacher(error: Exception) -> TeacherInvalid:
+    """Return the error to raise for a ValueError of an engine's libraries: they reject the model or its settings."""
+    return TeacherInvalid(f"the teacher cannot be used: {str(error) or type(error).__name__}")

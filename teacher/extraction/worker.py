@@ -18,7 +18,7 @@ from storage.answers.reuse import KnownAnswers
 from storage.errors import AspectsError
 from teacher.engines.base import EngineUsage, ImageRefused, TeacherEngine, TeacherPaused
 from teacher.engines.config import ResolvedTeacher, TeacherInvalid
-from teacher.engines.packed_error import WorkerFailed
+from teacher.engines.packed_error import WorkerFailed, unusable_teacher
 from teacher.extraction.extract import AskingStopped, ask_shard, write_begun
 from teacher.extraction.jobs import ShardJob, ShardSummary
 from teacher.extraction.rows import Answers, ShardRows
@@ -142,6 +142,6 @@ def _guarded(call: Callable[[], Result]) -> Result:
     except (AspectsError, ImageRefused):
         raise
     except ValueError as error:
-        raise TeacherInvalid(f"the teacher cannot be used: {error or type(error).__name__}") from error
+        raise unusable_teacher(error) from error
     except Exception as error:  # the engine's own libraries raise anything
         raise EngineFailed(error) from error

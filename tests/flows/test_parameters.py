@@ -10,7 +10,6 @@ import pytest
 from flows.cli.errors import explain
 from flows.parameters import DatasetParameters, EngineParameters, TeacherMissing, TeacherParameters
 from teacher.engines.config import TINY_MODEL, TeacherInvalid
-from teacher.engines.presets import display_name
 
 
 def test_a_short_name_brings_its_settings_and_any_of_them_can_be_changed() -> None:
@@ -50,20 +49,6 @@ def test_other_images_need_a_teacher(tmp_path: Path, table: object) -> None:
     assert TeacherParameters(model="tiny").answering(dataset).model == "tiny"
     with pytest.raises(TeacherMissing):
         TeacherParameters().resolve("vllm")
-
-
-@pytest.mark.parametrize(
-    ("model", "shown"),
-    [
-        (str(TINY_MODEL), "tiny"),
-        ("/elsewhere/site-packages/teacher/tiny/model", "tiny"),
-        ("/models/qwen/model/", "qwen/model"),
-        ("./model", "model"),
-        ("Qwen/Qwen3-VL-8B-Instruct", "Qwen/Qwen3-VL-8B-Instruct"),
-    ],
-)
-def test_a_teacher_has_a_name_for_people(model: str, shown: str) -> None:
-    assert display_name(model) == shown
 
 
 def test_an_address_chooses_the_engine() -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     GenerationConfig,
     GotOcr2ImageProcessor,
@@ -44,28 +43,20 @@ from transformers import (
     SmolVLMVideoProcessor,
 )
 
-MAX_LENGTH = 1024
+from tests.teacher.family_parts import (
+    CHATML,
+    CHATML_ANSWER,
+    ROPE,
+    chat_template,
+    text_config,
+    token_id,
+    train_tokenizer,
+)
+
 TILE = 32  # pixels; 4x4 patches
 TILE_TOKENS = 4  # four patches merged into one token
 # Weights whose names in the published models, the only ones that vLLM knows, are not those that transformers 5 writes.
 PUBLISHED = {"llava_onevision": ("vision_tower.", "vision_tower.vision_model.")}
-SENTENCES = (
-    "Answer with Yes or No and nothing else.",
-    "You are a helpful assistant.\nsystem\nuser\nassistant\nUser:\nAssistant:",
-    "Is there something red or blue in the picture? Does the flower have a ruffled edge? Are the petals round?",
-)
-# Of the language model. vLLM's attention on a CPU takes heads of 32, not of 16.
-TEXT = {
-    "hidden_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 256,
-    "max_position_embeddings": MAX_LENGTH,
-    "rms_norm_eps": 1e-6,
-    "bos_token_id": None,
-}
-ROPE = {"rope_type": "default", "rope_theta": 10_000.0}
 VISION = {"hidden_size": 64, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 128}
 
 
@@ -99,57 +90,6 @@ def _randomise(model: torch.nn.Module, seed: int) -> None:
             parameter.data = float(name.endswith("weight") or "lambda" in name) + 0.1 * noise
 
 
-def _tokenizer(special: tuple[str, ...], end: str, **named: str) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of a few hundred tokens. `named` special tokens become attributes, as some processors want."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=510,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        special_tokens=["<|endoftext|>", *special],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(SENTENCES * 3, trainer)
-    tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=False) for word in ("Yes", "No")])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        model_max_length=MAX_LENGTH,
-        padding_side="left",
-        eos_token=end,
-        pad_token="<|endoftext|>",
-        clean_up_tokenization_spaces=False,
-        extra_special_tokens=named,
-    )
-
-
-def _text(tokenizer: PreTrainedTokenizerFast, **more: Any) -> dict[str, Any]:
-    """Configuration of the language model."""
-    return {
-        **TEXT,
-        "vocab_size": len(tokenizer),
-        "rope_parameters": ROPE,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-        **more,
-    }
-
-
-def _template(image: str, opening: str, closing: str, answer: str, *, system: str = "") -> str:
-    """A chat template: `opening` and `closing` are Jinja expressions around each message, `image` stands for one."""
-    return (
-        f"{{{{ {system!r} }}}}{{% for message in messages %}}{{{{ {opening} }}}}{{% for part in message['content'] %}}"
-        f"{{% if part['type'] == 'image' %}}{{{{ {image!r} }}}}"
-        "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
-        f"{{% endfor %}}{{{{ {closing!r} }}}}{{% endfor %}}"
-        f"{{% if add_generation_prompt %}}{{{{ {answer!r} }}}}{{% endif %}}"
-    )
-
-
-CHATML = "'<|im_start|>' + message['role'] + '\n'"
-CHATML_ANSWER = "<|im_start|>assistant\n"
-
-
 def _internvl() -> tuple[Any, Any]:
     """Tiles by the shape of the image, and a thumbnail; 4 tokens each."""
     names = {
@@ -158,19 +98,19 @@ def _internvl() -> tuple[Any, Any]:
         "context_image_token": "<IMG_CONTEXT>",
         "video_token": "<video>",
     }
-    tokenizer = _tokenizer(("<|im_start|>", "<|im_end|>", *names.values()), "<|im_end|>", **names)
+    tokenizer = train_tokenizer(("<|im_start|>", "<|im_end|>", *names.values()), "<|im_end|>", **names)
     size = {"height": TILE, "width": TILE}
     processor = InternVLProcessor(
         image_processor=GotOcr2ImageProcessor(size=size, crop_to_patches=True, min_patches=1, max_patches=6),
         tokenizer=tokenizer,
         video_processor=InternVLVideoProcessor(size=size),
         image_seq_length=TILE_TOKENS,
-        chat_template=_template("<IMG_CONTEXT>\n", CHATML, "<|im_end|>\n", CHATML_ANSWER),
+        chat_template=chat_template("<IMG_CONTEXT>\n", CHATML, "<|im_end|>\n", CHATML_ANSWER),
     )
     config = InternVLConfig(
         vision_config={**VISION, "image_size": [TILE, TILE], "patch_size": [8, 8], "attention_bias": True},
-        text_config=_text(tokenizer, model_type="qwen2"),
-        image_token_id=_id(tokenizer, "<IMG_CONTEXT>"),
+        text_config=text_config(tokenizer, model_type="qwen2"),
+        image_token_id=token_id(tokenizer, "<IMG_CONTEXT>"),
         image_seq_length=TILE_TOKENS,
         tie_word_embeddings=False,
     )
@@ -181,24 +121,18 @@ QWEN_SPECIAL = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|
 QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 
 
-def _id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
-    number = tokenizer.convert_tokens_to_ids(token)
-    assert isinstance(number, int)
-    return number
-
-
 def _qwen_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     return {
-        "image_token_id": _id(tokenizer, "<|image_pad|>"),
-        "video_token_id": _id(tokenizer, "<|video_pad|>"),
-        "vision_start_token_id": _id(tokenizer, "<|vision_start|>"),
-        "vision_end_token_id": _id(tokenizer, "<|vision_end|>"),
+        "image_token_id": token_id(tokenizer, "<|image_pad|>"),
+        "video_token_id": token_id(tokenizer, "<|video_pad|>"),
+        "vision_start_token_id": token_id(tokenizer, "<|vision_start|>"),
+        "vision_end_token_id": token_id(tokenizer, "<|vision_end|>"),
     }
 
 
 def _qwen3_vl() -> tuple[Any, Any]:
     """Images in their own shape, scaled to between 4 and 64 tokens; positions in three parts; DeepStack."""
-    tokenizer = _tokenizer(QWEN_SPECIAL, "<|im_end|>")
+    tokenizer = train_tokenizer(QWEN_SPECIAL, "<|im_end|>")
     size = {"shortest_edge": 4 * 32 * 32, "longest_edge": 64 * 32 * 32}
     half = [0.5, 0.5, 0.5]
     patches = {"patch_size": 16, "merge_size": 2, "temporal_patch_size": 2, "image_mean": half, "image_std": half}
@@ -206,7 +140,7 @@ def _qwen3_vl() -> tuple[Any, Any]:
         image_processor=Qwen2VLImageProcessor(size=size, **patches),
         tokenizer=tokenizer,
         video_processor=Qwen3VLVideoProcessor(size=size, **patches),
-        chat_template=_template(QWEN_IMAGE, CHATML, "<|im_end|>\n", CHATML_ANSWER),
+        chat_template=chat_template(QWEN_IMAGE, CHATML, "<|im_end|>\n", CHATML_ANSWER),
     )
     config = Qwen3VLConfig(
         vision_config={
@@ -218,7 +152,7 @@ def _qwen3_vl() -> tuple[Any, Any]:
             "num_position_embeddings": 16,
             "deepstack_visual_indexes": [0, 1],
         },
-        text_config=_text(
+        text_config=text_config(
             tokenizer,
             head_dim=32,
             rope_parameters={**ROPE, "mrope_section": [6, 5, 5], "mrope_interleaved": True},
@@ -231,14 +165,14 @@ def _qwen3_vl() -> tuple[Any, Any]:
 
 def _qwen2_5_vl() -> tuple[Any, Any]:
     """Images in their own shape, scaled to between 4 and 64 tokens; windows in the vision tower."""
-    tokenizer = _tokenizer(QWEN_SPECIAL, "<|im_end|>")
+    tokenizer = train_tokenizer(QWEN_SPECIAL, "<|im_end|>")
     size = {"shortest_edge": 4 * 28 * 28, "longest_edge": 64 * 28 * 28}
     system = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
     processor = Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=size),
         tokenizer=tokenizer,
         video_processor=Qwen2VLVideoProcessor(size=size),
-        chat_template=_template(QWEN_IMAGE, CHATML, "<|im_end|>\n", CHATML_ANSWER, system=system),
+        chat_template=chat_template(QWEN_IMAGE, CHATML, "<|im_end|>\n", CHATML_ANSWER, system=system),
     )
     config = Qwen2_5_VLConfig(
         vision_config={
@@ -249,7 +183,7 @@ def _qwen2_5_vl() -> tuple[Any, Any]:
             "out_hidden_size": 128,
             "fullatt_block_indexes": [1],
         },
-        text_config=_text(tokenizer, rope_parameters={**ROPE, "mrope_section": [4, 6, 6]}),
+        text_config=text_config(tokenizer, rope_parameters={**ROPE, "mrope_section": [4, 6, 6]}),
         tie_word_embeddings=False,
         **_qwen_ids(tokenizer),
     )
@@ -261,7 +195,7 @@ def _llava_onevision() -> tuple[Any, Any]:
 
     Nine as in all published models: vLLM ignores `vision_aspect_ratio`.
     """
-    tokenizer = _tokenizer(("<|im_start|>", "<|im_end|>", "<image>", "<video>"), "<|im_end|>")
+    tokenizer = train_tokenizer(("<|im_start|>", "<|im_end|>", "<image>", "<video>"), "<|im_end|>")
     grid = [[TILE * rows, TILE * columns] for rows in (1, 2, 3, 4) for columns in (1, 2, 3, 4)]
     size = {"height": TILE, "width": TILE}
     processor = LlavaOnevisionProcessor(
@@ -270,7 +204,7 @@ def _llava_onevision() -> tuple[Any, Any]:
         video_processor=LlavaOnevisionVideoProcessor(size=size),
         num_image_tokens=16,
         vision_feature_select_strategy="full",
-        chat_template=_template("<image>\n", "'<|im_start|>' + message['role'] + ' '", "<|im_end|>", CHATML_ANSWER),
+        chat_template=chat_template("<image>\n", "'<|im_start|>' + message['role'] + ' '", "<|im_end|>", CHATML_ANSWER),
     )
     config = LlavaOnevisionConfig(
         vision_config={
@@ -280,9 +214,9 @@ def _llava_onevision() -> tuple[Any, Any]:
             "patch_size": 8,
             "vision_use_head": False,
         },
-        text_config=_text(tokenizer, model_type="qwen2"),
-        image_token_index=_id(tokenizer, "<image>"),
-        video_token_index=_id(tokenizer, "<video>"),
+        text_config=text_config(tokenizer, model_type="qwen2"),
+        image_token_index=token_id(tokenizer, "<image>"),
+        video_token_index=token_id(tokenizer, "<video>"),
         image_grid_pinpoints=grid,
         tie_word_embeddings=False,
     )
@@ -293,21 +227,21 @@ def _smolvlm() -> tuple[Any, Any]:
     """Tiles in up to three rows and columns, each announced by tokens of its own, and the whole image."""
     places = tuple(f"<row_{row}_col_{column}>" for row in (1, 2, 3) for column in (1, 2, 3))
     special = ("<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>", "<image>", "<global-img>", *places)
-    tokenizer = _tokenizer(special, "<end_of_utterance>")
+    tokenizer = train_tokenizer(special, "<end_of_utterance>")
     tiles = {"size": {"longest_edge": 3 * TILE}, "max_image_size": {"longest_edge": TILE}}
     processor = SmolVLMProcessor(
         image_processor=SmolVLMImageProcessor(**tiles),
         tokenizer=tokenizer,
         video_processor=SmolVLMVideoProcessor(**tiles),
         image_seq_len=TILE_TOKENS,
-        chat_template=_template(
+        chat_template=chat_template(
             "<image>", "'<|im_start|>' + message['role'] | capitalize + ':'", "<end_of_utterance>\n", "Assistant:"
         ),
     )
     config = SmolVLMConfig(
         vision_config={**VISION, "image_size": TILE, "patch_size": 8},
-        text_config=_text(tokenizer, model_type="llama", head_dim=32),
-        image_token_id=_id(tokenizer, "<image>"),
+        text_config=text_config(tokenizer, model_type="llama", head_dim=32),
+        image_token_id=token_id(tokenizer, "<image>"),
         pad_token_id=tokenizer.pad_token_id,
         scale_factor=2,
         tie_word_embeddings=False,
