@@ -47,3 +47,13 @@ class Only:
 
     fields: tuple[str, ...]
     help: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Options for `fields` of a model that is read elsewhere, e.g. from a file: none has a default. Annotates the dict
+    of the given values."""
+
+    model: type[Parameters]
+    fields: tuple[str, ...]
+    help: Mapping[str, str] = field(default_factory=dict)

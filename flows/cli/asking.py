@@ -16,6 +16,7 @@ from flows.parameters import (
     DetectionParameters,
     EngineArguments,
     ExtractionParameters,
+    QuestionSets,
     ShardParameters,
     StudentParameters,
 )
@@ -31,9 +32,8 @@ app = typer.Typer()
 def extract(
     asked: ShardParameters,
     arguments: EngineArguments,
+    sets: QuestionSets,
     boxes: BoxParameters,
-    questions: options.Questions = None,
-    box_questions: options.BoxQuestions = None,
     task: options.Task = "classification",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be asked and how long it takes; ask nothing.")
@@ -47,17 +47,11 @@ def extract(
     _check_store(asked.store)
     asked = _with_arguments(asked, arguments)
     if task == "detection":
-        detection = DetectionParameters(
-            **dict(asked),
-            questions=options.file_name(questions),
-            box_questions=options.file_name(box_questions),
-            boxes=boxes,
-            train=False,
-        )
+        detection = DetectionParameters(**dict(asked), **dict(sets), boxes=boxes, train=False)
         _forecast_detection(detection) if dry_run else _detect(detection)
         return
-    refuse_boxes(box_questions, boxes)
-    extraction = ExtractionParameters(**dict(asked), questions=options.required_questions(questions), train=False)
+    refuse_boxes(sets.box_questions, boxes)
+    extraction = ExtractionParameters(**dict(asked), questions=options.required_questions(sets.questions), train=False)
     _forecast(extraction) if dry_run else _extract(extraction)
 
 
@@ -68,11 +62,10 @@ def extract(
 def run(
     asked: ShardParameters,
     arguments: EngineArguments,
+    sets: QuestionSets,
     boxes: BoxParameters,
     student: StudentParameters,
     common: CommonSettings,
-    questions: options.Questions = None,
-    box_questions: options.BoxQuestions = None,
     task: options.Task = "classification",
 ) -> None:
     """Ask the teacher; train students by the labels alone, a method and its twin without answers; compare them.
@@ -85,18 +78,10 @@ def run(
     _check_store(asked.store)
     asked = _with_arguments(asked, arguments)
     if task == "detection":
-        results = _detect(
-            DetectionParameters(
-                **dict(asked),
-                questions=options.file_name(questions),
-                box_questions=options.file_name(box_questions),
-                boxes=boxes,
-                detector=student,
-            )
-        )
+        results = _detect(DetectionParameters(**dict(asked), **dict(sets), boxes=boxes, detector=student))
     else:
-        refuse_boxes(box_questions, boxes)
-        questions_file = options.required_questions(questions)
+        refuse_boxes(sets.box_questions, boxes)
+        questions_file = options.required_questions(sets.questions)
         results = _extract(ExtractionParameters(**dict(asked), questions=questions_file, student=student))
     assert results is not None  # students were trained
     print_results(results)

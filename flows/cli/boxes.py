@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from flows.cli.model_options import flag_of
 from flows.option_values import OptionInvalid
-from flows.parameters import CROPPED_BOXES, BoxParameters
+from flows.parameters import BoxParameters
 
 NEEDS_DETECTION = "needs --task detection; add that, or leave it out"
 
 
-def refuse_boxes(box_questions: Path | None, boxes: BoxParameters, why: str = NEEDS_DETECTION) -> None:
+def refuse_boxes(box_questions: str | None, boxes: BoxParameters, why: str = NEEDS_DETECTION) -> None:
     """Raises OptionInvalid where options about boxes are given that would have no effect."""
     if box_questions is not None:
         raise OptionInvalid(f"--box-questions {why}")
-    for name, value in boxes:
-        if value != getattr(CROPPED_BOXES, name):
-            raise OptionInvalid(f"{flag_of(BoxParameters, name)} {why}")
+    for name in boxes.model_dump(exclude_defaults=True):
+        raise OptionInvalid(f"{flag_of(BoxParameters, name)} {why}")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.parameters import BoxParameters, DatasetParameters
+from flows.parameters import AnswersParameters, BoxParameters
 
 
-def evaluate_classifier(
-    run: Path, dataset: DatasetParameters, split: str, store: str | None, teacher: str | None, questions: str | None
-) -> list[str]:
-    """Print the scores. Returns why aspects are not among them, a line each."""
+def evaluate_classifier(run: Path, asked: AnswersParameters, split: str, *, scored: bool) -> list[str]:
+    """Print the scores, those of the aspects too if `scored`. Returns why aspects are missing, one line each."""
     from flows.cli.report import print_evaluation
-    from flows.work.training import find_teacher_answers
+    from storage.answers.read import find_teacher_answers
     from student.classification.evaluate import evaluate
     from student.classification.runs import RunDescription
     from student.core.evaluation import why_unscored
@@ -20,36 +18,37 @@ def evaluate_classifier(
     from student.core.settings import present_accelerator
 
     learned = read_description(run, RunDescription).aspects
-    images = dataset.open()
-    answers = find_teacher_answers(store, images.name, teacher, questions) if store else None
+    images = asked.dataset.open()
+    named = (images.name, asked.teacher, asked.questions)
+    answers = find_teacher_answers(asked.store, *named) if scored else None
     scores = evaluate(run, images, answers, split, accelerator=present_accelerator(), progress=True)
     print_evaluation(scores)
-    return why_unscored(learned, scores.aspects, scores.images, split) if store else []
+    return why_unscored(learned, scores.aspects, scores.images, split) if scored else []
 
 
 def evaluate_detector(
     run: Path,
-    dataset: DatasetParameters,
-    split: str,
-    store: str | None,
-    teacher: str | None,
-    questions: str | None,
+    asked: AnswersParameters,
     box_questions: str | None,
     boxes: BoxParameters,
+    split: str,
+    *,
+    scored: bool,
 ) -> list[str]:
     """As `evaluate_classifier`."""
     from flows.cli.report import print_detection_evaluation
-    from flows.work.detection import load_detection_answers
     from student.core.evaluation import why_unscored
     from student.core.runs import read_description
     from student.core.settings import present_accelerator
     from student.detection.evaluate import evaluate_detector as evaluate_run
     from student.detection.runs import DetectorDescription
+    from student.detection.stored_answers import load_detection_answers
 
     learned = read_description(run, DetectorDescription)
-    images, known = dataset.open_detection(), None
-    if store:
-        known = load_detection_answers(store, images, teacher, questions, box_questions, boxes)
+    images, known = asked.dataset.open_detection(), None
+    if scored:
+        named = (asked.teacher, asked.questions, box_questions)
+        known = load_detection_answers(asked.store, images, *named, boxes.view)
     found = evaluate_run(run, images, known, split, accelerator=present_accelerator(), progress=True)
     print_detection_evaluation(found)
     if known is None:

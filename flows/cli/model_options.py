@@ -6,21 +6,22 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
 
 from flows.option_values import assignments, words
-from storage.parameters import Only, Option, Parameters
+from storage.parameters import Only, Option, Overrides, Parameters
 
 
 def with_models(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` an option for each field of the groups of parameters that it takes, e.g. `teacher:
     TeacherParameters`; it is called with the groups made from them.
 
-    A group that may be None is left out unless its first field is given. `Only` says which fields are options.
+    A group that may be None is left out unless its first field is given. `Only` says which fields are options. A dict
+    that is annotated with `Overrides` gets the values that are given.
     """
     signature = inspect.signature(command, eval_str=True)
     groups: dict[str, Group] = {}
@@ -54,6 +55,7 @@ class Group:
     model: type[Parameters]
     optional: bool
     only: Only | None
+    overrides: bool = False
 
     @classmethod
     def of(cls, prefix: str, annotation: Any) -> Group | None:
@@ -65,6 +67,9 @@ class Group:
 
     @classmethod
     def _made(cls, prefix: str, annotation: Any, extras: Any) -> Group | None:
+        if (given := next((extra for extra in extras if isinstance(extra, Overrides)), None)) is not None:
+            fields = Only(given.fields, given.help)
+            return cls(prefix=prefix, model=given.model, optional=False, only=fields, overrides=True)
         inner, optional = _without_none(annotation)
         if not (isinstance(inner, type) and issubclass(inner, Parameters)):
             return None
@@ -78,7 +83,7 @@ class Group:
             else:
                 yield self._parameter(name, info)
 
-    def take(self, given: dict[str, Any]) -> Parameters | None:
+    def take(self, given: dict[str, Any]) -> Parameters | dict[str, Any] | None:
         """The group made of its options, which are removed from `given`. Raises ValidationError and OptionInvalid."""
         values: dict[str, Any] = {}
         for name, info in self._fields():
@@ -89,6 +94,8 @@ class Group:
                 value = None if value is None else _read(value, info, _flags(name, _option_of(info))[0])
             if value is not None:
                 values[name] = value
+        if self.overrides:
+            return values
         if self.optional and not any(info.is_required() and name in values for name, info in self._fields()):
             return None
         return self.model(**values)
@@ -102,7 +109,11 @@ class Group:
                 yield name, info
 
     def _inner(self, name: str, info: FieldInfo) -> Group | None:
-        return self._made(self._key(name), info.annotation, info.metadata)
+        group = self._made(self._key(name), info.annotation, info.metadata)
+        if group is None or not self.overrides:
+            return group
+        only = Only(tuple(group.model.model_fields), self.only.help if self.only else {})
+        return replace(group, optional=True, only=group.only or only)
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}_{name}"
@@ -114,16 +125,21 @@ class Group:
             *_flags(name, option),
             help=help,
             metavar=option.metavar,
-            rich_help_panel=option.panel or self.model.panel,
+            rich_help_panel=option.panel or self._panel(name),
             **_limits(info),
         )
         annotation, default = _shown(info, option)
-        if info.is_required() and not self.optional:
+        if info.is_required() and not self.optional and not self.overrides:
             default = inspect.Parameter.empty
-        elif info.is_required():
+        elif info.is_required() or self.overrides:
             annotation, default = annotation | None, None
         kind = inspect.Parameter.KEYWORD_ONLY
         return inspect.Parameter(self._key(name), kind, default=default, annotation=Annotated[annotation, made])
+
+    def _panel(self, name: str) -> str | None:
+        """The panel of the class that declares the field."""
+        declaring = (cls for cls in self.model.__mro__ if name in inspect.get_annotations(cls))
+        return next((cls.panel for cls in declaring if issubclass(cls, Parameters)), None)
 
 
 def _option_of(info: FieldInfo) -> Option:

@@ -9,33 +9,10 @@ import typer
 
 from flows.cli.errors import USAGE_ERROR
 from flows.option_values import OptionInvalid
-from flows.parameters import BoxParameters
 
 Task = Annotated[
     Literal["classification", "detection"],
     typer.Option(help="detection: images with boxes, of a COCO or YOLO folder or torchvision:VOCDetection."),
-]
-Questions = Annotated[
-    Path | None,
-    typer.Option(
-        "--questions",
-        "-q",
-        help="YAML file with the question set, or a bundled set such as flowers102; for detection: about whole images.",
-    ),
-]
-BoxQuestions = Annotated[
-    Path | None,
-    typer.Option("--box-questions", help="Question set about each box.", rich_help_panel=BoxParameters.panel),
-]
-AnyQuestions = Annotated[
-    Path | None, typer.Option("--questions", "-q", help="The set, as for extract, where the store has several.")
-]
-AnswersBy = Annotated[
-    str | None,
-    typer.Option("--teacher", "-t", help="Fingerprint or TEACHER/QUESTIONS, where there are several (aspects show)."),
-]
-ClassAnswersBy = Annotated[
-    str | None, typer.Option(help="Fingerprint of answers about the classes, for methods that learn from both.")
 ]
 RunDir = Annotated[Path, typer.Argument(help="Folder of one trained student.", metavar="RUN")]
 
@@ -53,7 +30,7 @@ def file_name(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def required_questions(path: Path | None) -> str:
-    if path is None:
+def required_questions(file: str | None) -> str:
+    if file is None:
         raise OptionInvalid("--questions is missing; name a YAML file or a bundled set, e.g. --questions scenes")
-    return str(path)
+    return file

@@ -10,11 +10,11 @@ import typer
 from flows.cli import execution, options
 from flows.cli.markup import echo
 from flows.cli.model_options import with_models
-from flows.option_values import MAX_SEED, OptionInvalid, assignments
+from flows.option_values import OptionInvalid
 from flows.parameters import (
     AskingParameters,
     AuditParameters,
-    DatasetParameters,
+    BriefParameters,
     EngineArguments,
     EngineParameters,
     SampleParameters,
@@ -23,7 +23,6 @@ from flows.parameters import (
 )
 from storage.parameters import Only
 
-PROMPTED = "Prompt"
 # What a model that writes takes of the options of one that answers.
 WRITER_FIELDS = ("model", "revision", "dtype", "max_pixels", "quantization", "trust_remote_code")
 WRITER_HELP = (
@@ -32,7 +31,6 @@ WRITER_HELP = (
 )
 ENGINE_FIELDS = ("name", "gpu_memory_utilization", "max_model_len", "base_url", "api_key_variable")
 ENGINE_HELP = "vllm or openai (a server); default: vllm where it is installed."
-CLASSES_HELP = "Dataset whose classes are asked about, as for extract."
 
 app = typer.Typer(help="Question sets: write, check, choose, publish.")
 File = Annotated[Path, typer.Argument(help="Question set: a YAML file, or a bundled one such as dtd.", metavar="FILE")]
@@ -51,33 +49,8 @@ def generate(
     teacher: Annotated[TeacherParameters, Only(WRITER_FIELDS, help={"model": WRITER_HELP})],
     engine: Annotated[EngineParameters, Only(ENGINE_FIELDS, help={"name": ENGINE_HELP})],
     arguments: EngineArguments,
-    dataset: Annotated[DatasetParameters | None, Only(("source", "root", "download"), help={"source": CLASSES_HELP})],
-    classes: Annotated[Path | None, typer.Option(help="Or a text file with a class name in each line.")] = None,
-    count: Annotated[int, typer.Option(min=1, max=10_000, help="Questions wanted.")] = 50,
-    groups: Annotated[
-        list[str] | None,
-        typer.Option("--group", help="Share of a group, NAME=NUMBER; repeatable. Default: 30, 12 and 8 of three."),
-    ] = None,
+    brief: BriefParameters,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
-    photos: Annotated[
-        list[Path] | None,
-        typer.Option("--photo", help="Image to show to the model; repeatable.", rich_help_panel=PROMPTED),
-    ] = None,
-    prompt: Annotated[
-        Path | None, typer.Option(help="File with a prompt of your own.", rich_help_panel=PROMPTED)
-    ] = None,
-    rounds: Annotated[
-        int, typer.Option(min=1, max=1000, help="How often what is missing is asked for.", rich_help_panel=PROMPTED)
-    ] = 4,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=1_000_000, help="Longest answer; default: 150 for each question.", rich_help_panel=PROMPTED
-        ),
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="Another seed, other questions.", rich_help_panel=PROMPTED)
-    ] = 0,
 ) -> None:
     """Have a language model write questions that tell classes apart, and keep those that can be asked.
 
@@ -87,21 +60,9 @@ def generate(
         raise OptionInvalid(
             "no teacher is given; name the model that is to write, e.g. --teacher Qwen/Qwen3-VL-8B-Instruct"
         )
-    from flows.work.generation import BriefParameters, check_output, generate_questions
+    from flows.work.generation import check_output, generate_questions
 
     run_by = engine.with_arguments(arguments)
-    shares = assignments("--group", groups)
-    brief = BriefParameters(
-        dataset=dataset,
-        classes=str(classes) if classes else None,
-        photos=[str(photo) for photo in photos or []],
-        count=count,
-        prompt=str(prompt) if prompt else None,
-        rounds=rounds,
-        max_tokens=max_tokens,
-        seed=seed,
-        **({"shares": shares} if shares else {}),
-    )
     check_output(output.expanduser(), run_by, force)
     brief.load(teacher.config().max_pixels)
     teacher.check_writer(run_by)

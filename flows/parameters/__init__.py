@@ -9,18 +9,16 @@ from flows.parameters.asking import (
     DetectionParameters,
     ExtractionParameters,
     FlowParameters,
+    QuestionSets,
     SampleParameters,
     ShardParameters,
     StoreParameters,
 )
-from flows.parameters.dataset import BoxParameters, DatasetParameters
-from flows.parameters.student import (
-    SMALL_STUDENT,
-    CommonSettings,
-    RecipeParameters,
-    Seed,
-    StudentParameters,
-)
+from flows.parameters.boxes import BoxParameters, BoxQuestions
+from flows.parameters.dataset import DatasetParameters
+from flows.parameters.experiment import Experiment
+from flows.parameters.generation import BriefParameters
+from flows.parameters.student import CommonSettings, RecipeParameters, StudentParameters
 from flows.parameters.teacher import (
     MAX_WORKERS,
     EngineArguments,
@@ -28,31 +26,40 @@ from flows.parameters.teacher import (
     TeacherMissing,
     TeacherParameters,
 )
+from flows.parameters.training import (
+    AnswersParameters,
+    ClassAnswersParameters,
+    DetectorTrainingParameters,
+    TrainingParameters,
+)
 from storage.parameters import Parameters
 
-CROPPED_BOXES = BoxParameters()
-
 __all__ = [
-    "CROPPED_BOXES",
     "MAX_WORKERS",
-    "SMALL_STUDENT",
+    "AnswersParameters",
     "AskingParameters",
     "AuditParameters",
     "BoxParameters",
+    "BoxQuestions",
+    "BriefParameters",
+    "ClassAnswersParameters",
     "CommonSettings",
     "DatasetParameters",
     "DetectionParameters",
+    "DetectorTrainingParameters",
     "EngineArguments",
     "EngineParameters",
+    "Experiment",
     "ExtractionParameters",
     "FlowParameters",
     "Parameters",
+    "QuestionSets",
     "RecipeParameters",
     "SampleParameters",
-    "Seed",
     "ShardParameters",
     "StoreParameters",
     "StudentParameters",
     "TeacherMissing",
     "TeacherParameters",
+    "TrainingParameters",
 ]

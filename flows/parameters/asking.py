@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from flows.option_values import split_names
-from flows.parameters.dataset import BoxParameters, DatasetParameters
+from flows.parameters.boxes import BoxParameters, BoxQuestions
+from flows.parameters.dataset import DatasetParameters
 from flows.parameters.student import StudentParameters
 from flows.parameters.teacher import EngineParameters, TeacherParameters
 from storage.parameters import Option, Parameters
@@ -20,7 +21,7 @@ class FlowParameters(Parameters):
     """All parameters of a flow: each field is a parameter of its own on Prefect's pages."""
 
 
-class StoreParameters(FlowParameters):
+class StoreParameters(Parameters):
     """Where answers are kept."""
 
     store: Annotated[
@@ -31,7 +32,7 @@ class StoreParameters(FlowParameters):
     ] = "store"
 
 
-class AskingParameters(StoreParameters):
+class AskingParameters(StoreParameters, FlowParameters):
     """Which images are asked about, and by which teacher."""
 
     dataset: DatasetParameters
@@ -65,12 +66,24 @@ class ExtractionParameters(ShardParameters):
     student: StudentParameters = StudentParameters()
 
 
-class DetectionParameters(ShardParameters):
-    """Of `detect-aspects`. `questions` are asked about whole images, `box_questions` about each box: YAML files, at
-    least one of them."""
+class QuestionSets(BoxQuestions):
+    """Question sets about whole images and about boxes: YAML files, or names of bundled sets."""
 
-    questions: str | None = None
-    box_questions: str | None = None
+    panel: ClassVar[str | None] = None
+
+    questions: Annotated[
+        str | None,
+        Field(
+            description="YAML file with the question set, or a bundled set such as flowers102; for detection: about "
+            "whole images."
+        ),
+        Option(flags=("--questions", "-q"), metavar="FILE"),
+    ] = None
+
+
+class DetectionParameters(ShardParameters, QuestionSets):
+    """Of `detect-aspects`; at least one question set is needed."""
+
     boxes: BoxParameters = BoxParameters()
     train: bool = True
     detector: StudentParameters = StudentParameters()

@@ -1,9 +1,9 @@
-"""Which images are asked about, and how boxes are shown."""
+"""Which images are asked about."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -11,7 +11,7 @@ from storage.parameters import Option, Parameters
 
 if TYPE_CHECKING:  # numpy and Pillow take a moment, and --help does without them
     from storage.datasets.base import ImageDataset
-    from storage.datasets.detection import BoxImages, DetectionDataset
+    from storage.datasets.detection import DetectionDataset
 
 
 class DatasetParameters(Parameters):
@@ -53,31 +53,3 @@ class DatasetParameters(Parameters):
 
     def _root(self) -> Path | None:
         return Path(self.root).expanduser() if self.root else None
-
-
-class BoxParameters(Parameters):
-    """How the teacher is shown a box."""
-
-    panel: ClassVar[str | None] = "Detection: questions about boxes"
-
-    view: Annotated[
-        Literal["crop", "drawn"],
-        Field(description="What the teacher sees of a box: a crop, or the box drawn onto the image."),
-        Option(flags=("--box-view",)),
-    ] = "crop"
-    margin: Annotated[
-        float,
-        Field(ge=0, description="Margin around a crop, as a share of the box's sides."),
-        Option(flags=("--box-margin",)),
-    ] = 0.25
-    smallest: Annotated[
-        float,
-        Field(ge=0, description="Boxes with a side below so many pixels are not asked about."),
-        Option(flags=("--smallest-box",)),
-    ] = 8.0
-
-    def of(self, dataset: DetectionDataset) -> BoxImages:
-        """The boxes of `dataset` as images to ask about. Raises DatasetInvalid where it has none."""
-        from storage.datasets.detection import BoxImages, BoxView
-
-        return BoxImages(dataset, BoxView(kind=self.view, margin=self.margin, smallest=self.smallest))

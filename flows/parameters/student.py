@@ -98,6 +98,3 @@ class CommonSettings(Parameters):
     alpha: Annotated[float | None, Field(description="Weight of the answers in the loss; default: the method's.")] = (
         None
     )
-
-
-SMALL_STUDENT = StudentParameters()

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.parameters import (
-    CROPPED_BOXES,
-    SMALL_STUDENT,
-    BoxParameters,
-    DatasetParameters,
     DetectionParameters,
+    DetectorTrainingParameters,
+    Experiment,
     StudentParameters,
 )
 from flows.work.asking import TeacherWorkers
@@ -35,10 +33,8 @@ from flows.work.extraction import (
 from flows.work.grids import say_processor_notes, show_results
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs
-from flows.work.training import find_teacher_answers
-from storage.answers.read import ReadAnswers, read_answers
 from storage.datasets.base import ImageDataset, select
-from storage.datasets.detection import DetectionDataset, boxes_name, require_boxes
+from storage.datasets.detection import DetectionDataset, require_boxes
 from storage.errors import InputInvalid
 from storage.questions import QuestionSet, load_questions
 from teacher.extraction.plan import directory_of
@@ -86,8 +82,7 @@ def detect_aspects(host: Host, asked: DetectionParameters) -> tuple[Mapping[str,
     require_all(summaries.values())
     if not asked.train:
         return summaries, None
-    results = train_detectors(
-        host,
+    training = DetectorTrainingParameters(
         dataset=asked.dataset,
         store=store,
         teacher=resolved.fingerprint,
@@ -96,29 +91,20 @@ def detect_aspects(host: Host, asked: DetectionParameters) -> tuple[Mapping[str,
         boxes=asked.boxes,
         detector=asked.detector,
     )
-    return summaries, results
+    return summaries, train_detectors(host, training)
 
 
-def train_detectors(
-    host: Host,
-    dataset: DatasetParameters,
-    store: str = "store",
-    teacher: str | None = None,
-    questions: str | None = None,
-    box_questions: str | None = None,
-    boxes: BoxParameters = CROPPED_BOXES,
-    detector: StudentParameters = SMALL_STUDENT,
-) -> Results:
-    """Train on the complete answers that `store` has about the images (`questions`) and the boxes (`box_questions`);
+def train_detectors(host: Host, asked: DetectorTrainingParameters) -> Results:
+    """Train on the complete answers that the store has about the images (`questions`) and the boxes (`box_questions`);
     finished detectors in `detector.runs` are kept."""
     from student.detection.examples import detection_digest
 
-    config = student_for(detector, questions, box_questions).detector_config()
-    images = host.inputs.boxed(dataset)
+    detector = asked.detector
+    config = student_for(detector, asked.questions, asked.box_questions).detector_config()
+    images = host.inputs.boxed(asked.dataset)
     split = evaluation_split(images)
     say_split(host.reporter, split)
-    named = (teacher, questions, box_questions)
-    teacher_answers = load_detection_answers(store, images, *named, boxes, host.inputs.answers)
+    teacher_answers = read_stored_answers(host.inputs, asked)
     seeds = ", ".join(str(seed) for seed in detector.seeds)
     what = f"{config.detector} on {config.backbone} for {config.epochs} epochs"
     host.reporter.say(f"training {what} by base and {config.method}, seeds {seeds}")
@@ -128,6 +114,16 @@ def train_detectors(
     results = train_detection_grid(host.reporter, grid, images, teacher_answers, runs, split=split)
     host.reporter.say(f"detectors and report: {runs}")
     return results
+
+
+def read_stored_answers(inputs: Inputs, asked: DetectorTrainingParameters | Experiment) -> DetectionAnswers:
+    """Raises AnswersMissing as `load_detection_answers` does."""
+    from student.detection.stored_answers import load_detection_answers
+
+    named = (asked.teacher, asked.questions, asked.box_questions)
+    return load_detection_answers(
+        asked.store, inputs.boxed(asked.dataset), *named, asked.boxes.view, read=inputs.answers
+    )
 
 
 def train_detection_grid(
@@ -207,30 +203,6 @@ def check_detection_inputs(inputs: Inputs, asked: DetectionParameters) -> None:
         load_questions(Path(file).expanduser())
         select(shown, asked.splits)
     check_teacher(asked)
-
-
-def load_detection_answers(
-    store: str,
-    images: DetectionDataset,
-    teacher: str | None,
-    questions: str | None,
-    box_questions: str | None,
-    boxes: BoxParameters,
-    read: ReadAnswers = read_answers,
-) -> DetectionAnswers:
-    """What the store knows. Raises AnswersMissing where there are no answers to one of the question sets, or several to
-    choose from."""
-    from student.detection.examples import DetectionAnswers
-
-    about_boxes = boxes_name(images.name, boxes.view)
-    names = {IMAGES: (images.name, questions), BOXES: (about_boxes, box_questions)}
-    return DetectionAnswers(
-        **{
-            what: find_teacher_answers(store, name, teacher, file, read)
-            for what, (name, file) in names.items()
-            if file is not None
-        }
-    )
 
 
 def evaluation_split(images: DetectionDataset) -> str:

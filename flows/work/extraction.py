@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.cli.report import listed
-from flows.parameters import AskingParameters, ExtractionParameters, ShardParameters
+from flows.parameters import AskingParameters, ExtractionParameters, ShardParameters, TrainingParameters
 from flows.work.asking import TeacherWorkers, ask_missing
 from flows.work.checks import TRAINED, check_training
 from flows.work.host import Host, Reporter
@@ -91,15 +91,14 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
     require_all([summary])
     if not asked.train:
         return summary
-    results = train_student(
-        host,
+    training = TrainingParameters(
         dataset=asked.dataset,
         store=store,
         teacher=resolved.fingerprint,
         questions=asked.questions,
         student=asked.student,
     )
-    return ExtractionSummary(**{**vars(summary), "results": results})
+    return ExtractionSummary(**{**vars(summary), "results": train_student(host, training)})
 
 
 def ask_about(

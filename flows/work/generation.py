@@ -7,84 +7,23 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-from pydantic import Field, PositiveInt
-
 from flows.cli.report import rejections_rows, rejections_table
-from flows.parameters import DatasetParameters, EngineParameters, Parameters, TeacherParameters
-from flows.work.host import Host, Reporter
-from storage.documents import DocumentInvalid, read_json, read_text
+from flows.parameters import BriefParameters, EngineParameters, TeacherParameters
+from flows.work.host import Host
 from storage.errors import InputInvalid
 from storage.filesystem import write_file
-from storage.images.decode import ImageUnreadable, decode_image, read_image_file, shrink
 from storage.questions import QuestionSet, refuse_existing, write_questions
 from teacher.engines.config import ResolvedTeacher
 from teacher.engines.process import WriterProcess
 from teacher.engines.writer import Writer
-from teacher.questions.generation import (
-    PROMPT_FILE,
-    ROUNDS,
-    SHARES,
-    Brief,
-    Draft,
-    Generated,
-    generate,
-    load_prompt,
-    share_out,
-)
+from teacher.questions.brief import draft_file, read_draft
+from teacher.questions.generation import Brief, Generated, generate
 
 PRESENT_ENGINE = EngineParameters()
 
 
-class BriefInvalid(InputInvalid):
-    """What questions are to be written from cannot be used; the message says what and what to do."""
-
-
 class QuestionsMissing(InputInvalid):
     """Fewer questions were found than wanted; the message says how many, and where those are."""
-
-
-class BriefParameters(Parameters):
-    """What is to be written: questions about the classes of a dataset, or those that a text file names."""
-
-    dataset: DatasetParameters | None = None
-    classes: str | None = Field(default=None, description="text file with a class name in each line")
-    photos: list[str] = Field(default_factory=list, description="image files to show to the model")
-    count: int = Field(default=sum(SHARES.values()), ge=1)
-    shares: dict[str, PositiveInt] = Field(default=SHARES, min_length=1, description="of the groups in the questions")
-    prompt: str | None = Field(default=None, description="file with a prompt instead of the project's own")
-    rounds: int = Field(default=ROUNDS, ge=1, description="how often what is missing is asked for")
-    max_tokens: int | None = Field(default=None, ge=1, description="of an answer; a model that thinks needs more")
-    seed: int = Field(default=0, ge=0)
-
-    def load(self, max_pixels: int | None = None) -> Brief:
-        """Read what is named here, images scaled down to `max_pixels`. Raises BriefInvalid, PromptInvalid,
-        DatasetInvalid."""
-        return Brief(
-            classes=self.class_names(),
-            wanted=share_out(self.count, self.shares),
-            prompt=load_prompt(Path(self.prompt).expanduser() if self.prompt else PROMPT_FILE),
-            images=[_read_image(Path(photo).expanduser(), max_pixels) for photo in self.photos],
-            rounds=self.rounds,
-            length=self.max_tokens,
-            seed=self.seed,
-        )
-
-    def class_names(self) -> list[str]:
-        if (self.dataset is None) == (self.classes is None):
-            raise BriefInvalid("questions are about classes; give a dataset (-d) or a file of their names (--classes)")
-        if self.dataset is not None:
-            return list(self.dataset.open().class_names)
-        path = Path(self.classes or "").expanduser()
-        try:
-            lines = read_text(path).splitlines()
-        except OSError as error:
-            raise BriefInvalid(f"cannot read class names from {path}: {error.strerror}") from error
-        except DocumentInvalid as error:
-            raise BriefInvalid(f"cannot read class names: {error}") from error
-        if not (names := list(dict.fromkeys(line.strip() for line in lines if line.strip()))):
-            raise BriefInvalid(f"{path} names no class; write one name a line")
-        return names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +57,9 @@ def generate_questions(
     with reporter.working("loading the model"):
         writer = open_writer(resolved, engine, len(asked.images))
     reporter.say(f"{resolved.config.model} is to write {brief.count} questions about {len(asked.classes)} classes")
-    draft, unfinished = _begun(path, asked, reporter)
+    draft, unfinished = read_draft(path, asked), draft_file(path)
+    if draft.found:
+        reporter.say(f"going on with {len(draft.found)} questions found before; to begin anew, delete {unfinished}")
 
     def keep() -> None:
         write_file(unfinished, json.dumps(draft.to_json()).encode())
@@ -163,31 +104,6 @@ def open_writer(teacher: ResolvedTeacher, engine: EngineParameters, images: int)
     if chosen.served:
         return chosen.load_writer(teacher, engine.options(), images)
     return WriterProcess(chosen.name, teacher, engine.options(), images, engine.devices().environments[0])
-
-
-def _begun(path: Path, brief: Brief, reporter: Reporter) -> tuple[Draft, Path]:
-    """What a run that was stopped had found for `path`, and the file that holds it."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        draft = Draft.resume(brief, read_json(unfinished))
-    except FileNotFoundError:
-        return Draft(brief), unfinished
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        # Answers that somebody has paid for: not to be replaced unasked.
-        reason = error if isinstance(error, DocumentInvalid) else f"{unfinished} holds something else"
-        raise BriefInvalid(f"questions found before cannot be read: {reason}; delete it to begin anew") from error
-    if draft.found:
-        reporter.say(f"going on with {len(draft.found)} questions found before; to begin anew, delete {unfinished}")
-    return draft, unfinished
-
-
-def _read_image(path: Path, max_pixels: int | None) -> Image.Image:
-    try:
-        return shrink(decode_image(read_image_file(path)), max_pixels)
-    except OSError as error:
-        raise BriefInvalid(f"cannot read image {path}: {error.strerror}") from error
-    except ImageUnreadable as error:
-        raise BriefInvalid(f"image {path} cannot be shown to a model ({error}); leave it out") from error
 
 
 def _note(generated: Generated, brief: Brief) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.parameters import SMALL_STUDENT, DatasetParameters, StudentParameters
+from flows.parameters import ClassAnswersParameters, TrainingParameters
 from flows.work.checks import ANSWERS_PLACE, check_grid, check_writable, evaluation_split, say_split
 from flows.work.grids import compared_methods, say_processor_notes, show_results
 from flows.work.host import Host, Reporter
-from storage.answers.read import Answers, ReadAnswers, complete_directories, find_answers, read_answers
+from flows.work.inputs import Inputs
 from storage.datasets.base import ImageDataset
-from storage.questions import load_questions
 
 if TYPE_CHECKING:  # torch takes seconds, and an extraction imports this file too
     from student.classification.examples import TeacherAnswers
@@ -20,33 +19,20 @@ if TYPE_CHECKING:  # torch takes seconds, and an extraction imports this file to
     from student.core.results import Results
 
 
-def train_student(
-    host: Host,
-    dataset: DatasetParameters,
-    store: str = "store",
-    teacher: str | None = None,
-    questions: str | None = None,
-    class_teacher: str | None = None,
-    student: StudentParameters = SMALL_STUDENT,
-) -> Results:
-    """Train on the complete answers that `store` has for the dataset; finished students in `student.runs` are kept.
-
-    `teacher` (a fingerprint, see `aspects show`) and `questions` (the YAML file) choose where there are several;
-    `class_teacher` are answers about the classes, for methods that learn from both.
-    """
+def train_student(host: Host, asked: TrainingParameters) -> Results:
+    """Train on the complete answers about the dataset; finished students in `student.runs` are kept."""
     from student.classification.examples import digest_of, fit_to_answers, training_records
     from student.classification.grid import StudentGrid
 
+    student = asked.student
     config = student.config()
-    images = host.inputs.images(dataset)
+    images = host.inputs.images(asked.dataset)
     split = evaluation_split(images)
     say_split(host.reporter, split)
-    needed = bool(config.objective.answer_terms)
-    named, read = (teacher, questions, class_teacher), host.inputs.answers
-    teacher_answers = load_teacher_answers(store, images.name, *named, needed=needed, read=read)
+    teacher_answers = read_stored_answers(host.inputs, asked, needed=bool(config.objective.answer_terms))
     config = fit_to_answers(config, teacher_answers)
     if teacher_answers.about_classes_alone:
-        host.reporter.say(f"the answers in {store} are about classes, not about single images")
+        host.reporter.say(f"the answers in {asked.store} are about classes, not about single images")
     seeds = ", ".join(str(seed) for seed in student.seeds)
     methods = compared_methods(config.method)
     host.reporter.say(f"training {config.backbone} for {config.epochs} epochs by {', '.join(methods)}; seeds {seeds}")
@@ -56,6 +42,15 @@ def train_student(
     results = train_grid(host.reporter, grid, images, teacher_answers, runs, split=split)
     host.reporter.say(f"students and report: {runs}")
     return results
+
+
+def read_stored_answers(inputs: Inputs, asked: ClassAnswersParameters, *, needed: bool) -> TeacherAnswers:
+    """Raises AnswersMissing as `load_teacher_answers` does."""
+    from student.classification.stored_answers import load_teacher_answers
+
+    named = (asked.teacher, asked.questions, asked.class_teacher)
+    dataset = inputs.images(asked.dataset).name
+    return load_teacher_answers(asked.store, dataset, *named, needed=needed, read=inputs.answers)
 
 
 def train_grid(
@@ -92,45 +87,3 @@ def train_grid(
         write_parquet(runs / "questions.parquet", uses)
     show_results(reporter, results, uses, runs)
     return results
-
-
-def load_teacher_answers(
-    store: str,
-    dataset: str,
-    teacher: str | None,
-    questions: str | None,
-    class_teacher: str | None,
-    *,
-    needed: bool = True,
-    read: ReadAnswers = read_answers,
-) -> TeacherAnswers:
-    """What the store knows about the dataset: answers about images, about classes, or both, as their teachers'
-    descriptions say. What is not named is taken where there is a single one; where answers about images are named,
-    those about classes are taken only if they are named too.
-
-    Raises AnswersMissing as `find_teacher_answers` does; where there is nothing at all only if it is `needed`.
-    """
-    from student.classification.examples import TeacherAnswers
-
-    named = teacher is not None or questions is not None
-    image = find_teacher_answers(store, dataset, teacher, questions, read) if named else None
-    classes = None
-    if class_teacher is not None:
-        classes = read(find_answers(store, dataset, teacher=class_teacher, option="--class-teacher"))
-    if named:
-        return TeacherAnswers(image=image, classes=classes)
-    if complete_directories(store, dataset, level="image", read=read):
-        image = read(find_answers(store, dataset, level="image", read=read))
-    if classes is None and complete_directories(store, dataset, level="class", read=read):
-        classes = read(find_answers(store, dataset, level="class", option="--class-teacher", read=read))
-    if needed and image is None and classes is None:
-        find_answers(store, dataset)  # says that there is nothing
-    return TeacherAnswers(image=image, classes=classes)
-
-
-def find_teacher_answers(
-    store: str, dataset: str, teacher: str | None, questions: str | None, read: ReadAnswers = read_answers
-) -> Answers:
-    """The complete answers for `dataset`. Raises AnswersMissing where there are none, or several to choose from."""
-    asked = load_questions(Path(questions).expanduser()) if questions else None
-    return read(find_answers(store, dataset, teacher=teacher, questions=asked))

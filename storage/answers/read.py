@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from storage.answers.schema import AnswerHeader, ShardAnswers, StoredShard
 from storage.answers.shards import shard_digest
 from storage.answers.store import AnswerDirectory, AnswersDamaged, AnswersMissing, answer_directories
 from storage.filesystem import read_file
-from storage.questions import QuestionSet
+from storage.questions import QuestionSet, load_questions
 
 Level = Literal["image", "class"]
 
@@ -269,3 +270,11 @@ def _long_form(directory: AnswerDirectory, header: AnswerHeader, shards: list[st
             "error",
         )
     )
+
+
+def find_teacher_answers(
+    store: str, dataset: str, teacher: str | None, questions: str | None, read: ReadAnswers = read_answers
+) -> Answers:
+    """The complete answers for `dataset`. Raises AnswersMissing where there are none, or several to choose from."""
+    asked = load_questions(Path(questions).expanduser()) if questions else None
+    return read(find_answers(store, dataset, teacher=teacher, questions=asked))

@@ -15,6 +15,7 @@ from storage.documents import MEGABYTE, DocumentInvalid, read_text
 from storage.errors import InputInvalid
 from storage.questions import AspectQuestion
 from teacher.engines.writer import Writer, WritingRequest, WrittenReply
+from teacher.questions import ROUNDS
 from teacher.questions.candidates import Candidate, Rejection, ReplyUnreadable, judge, read_reply, reply_schema
 from teacher.questions.wording import ClassNames, readable
 
@@ -26,8 +27,6 @@ GROUPS = {
     "categorical": "categorical (what kind of thing it is, what it is for, what it is made of)",
     "environmental": "environmental (what surrounds it: place, background, light, company)",
 }
-SHARES = {"visual": 30, "categorical": 12, "environmental": 8}
-ROUNDS = 4
 AT_ONCE = 10  # questions in a request: of a longer list the later ones repeat the earlier
 SPARE = 2  # more than are missing, since some will be rejected
 TOKENS_EACH = 150  # for a candidate; most take half of it

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from flows.work.training import load_teacher_answers
 from storage.answers.integrity import FIELDS_KEY
 from storage.answers.read import load_answers
 from storage.answers.store import AnswersMissing
+from student.classification.stored_answers import load_teacher_answers
 from tests.flows.conftest import Aspects
 
 COLOURS = {"blue": (40, 60, 220), "red": (220, 40, 50)}

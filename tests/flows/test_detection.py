@@ -15,12 +15,14 @@ from flows.parameters import (
     BoxParameters,
     DatasetParameters,
     DetectionParameters,
+    DetectorTrainingParameters,
     EngineParameters,
+    Experiment,
     StudentParameters,
 )
 from flows.work import asking
 from flows.work.detection import BOXES, IMAGES, QuestionsMissing, detect_aspects, evaluation_split
-from flows.work.experiment import Experiment, run_experiment
+from flows.work.experiment import check_experiment, run_experiment
 from flows.work.inputs import Inputs
 from storage.answers.damage import AnswersMissing
 from storage.datasets import DatasetInvalid, open_detection_dataset
@@ -144,7 +146,7 @@ def test_a_grid_of_detectors_is_an_experiment_like_any_other(
         seeds=[0],
         runs=str(tmp_path / "grid"),
     )
-    experiment.check(Inputs())
+    check_experiment(experiment, Inputs())
     results = run_experiment(plain_host(), experiment)
     assert results.table["cell"].to_list() == ["base", "box,alpha=1.0", "box,alpha=5.0"]
     assert (tmp_path / "grid" / "results.png").exists()
@@ -202,7 +204,7 @@ def test_training_needs_boxes_before_anything_is_asked(detect: Detect, boxed_sce
             detect(tmp_path / "store", dataset=dataset, train=True, detector=student(tmp_path / "runs"))
         experiment = Experiment(task="detection", dataset=dataset, grid={"alpha": [1.0]}, runs=str(tmp_path / "runs"))
         with pytest.raises(DatasetInvalid, match=f"has no boxes in split '{what}'"):
-            experiment.check(Inputs())
+            check_experiment(experiment, Inputs())
     (folder / "annotations" / "instances_test.json").unlink()
     with pytest.raises(DatasetInvalid, match="has no split 'test'; it has train"):
         detect(tmp_path / "store", dataset=dataset, train=True, detector=student(tmp_path / "runs"))
@@ -215,9 +217,11 @@ def test_answers_that_are_not_there_are_named(detect: Detect, boxed_scenes: Path
     with pytest.raises(AnswersMissing, match=r"no complete answers for dataset 'boxed\.crop'"):
         train_detectors(
             plain_host(),
-            dataset=DatasetParameters(source=str(boxed_scenes)),
-            store=str(tmp_path / "empty"),
-            box_questions="questions/scenes.yaml",
+            DetectorTrainingParameters(
+                dataset=DatasetParameters(source=str(boxed_scenes)),
+                store=str(tmp_path / "empty"),
+                box_questions="questions/scenes.yaml",
+            ),
         )
 
 

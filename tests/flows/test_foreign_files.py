@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from flows.option_values import assignments
+from flows.parameters import BriefParameters
 from flows.work.experiment import read_experiment
-from flows.work.generation import BriefParameters, _begun
 from storage.errors import InputInvalid
 from storage.questions import load_questions
 from teacher.extraction.precomputed import read_attributes, read_lavid, read_makd, read_multiple_choice
 from teacher.questions.audit_files import audit_files, read_audit
+from teacher.questions.brief import read_draft
 from teacher.questions.generation import Brief, load_prompt
-from tests.flows.hosts import Notes
 
 BRIEF = Brief(classes=["rose"], wanted={"visual": 1}, prompt="", images=[], rounds=1, length=None, seed=0)
 BOMB = "\n".join(
@@ -28,7 +28,7 @@ BOMB = "\n".join(
 
 def unfinished(path: Path) -> Any:
     path.rename(path.with_name(".q.yaml.unfinished"))
-    return _begun(path.with_name("q.yaml"), BRIEF, Notes())
+    return read_draft(path.with_name("q.yaml"), BRIEF)
 
 
 def audit(path: Path) -> Any:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from flows.parameters import DatasetParameters, EngineParameters, TeacherParameters
-from flows.work.generation import BriefParameters, QuestionsMissing, generate_questions
+from flows.parameters import BriefParameters, DatasetParameters, EngineParameters, TeacherParameters
+from flows.work.generation import QuestionsMissing, generate_questions
 from storage.datasets.folder import image_folder
 from storage.questions import load_questions
 from tests.flows.conftest import Aspects

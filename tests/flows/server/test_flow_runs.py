@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from flows.parameters import DatasetParameters, TeacherParameters
+from flows.parameters import BriefParameters, DatasetParameters, Experiment, TeacherParameters
 from flows.server.labels import labels
 from flows.work.auditing import audit_questions
 from flows.work.detection import detect_aspects, train_detectors
-from flows.work.experiment import Experiment, run_experiment
+from flows.work.experiment import run_experiment
 from flows.work.extraction import extract_aspects
-from flows.work.generation import BriefParameters, generate_questions
+from flows.work.generation import generate_questions
 from flows.work.training import train_student
 from tests.conftest import PROJECT
 

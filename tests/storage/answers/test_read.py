@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.work.training import load_teacher_answers
 from storage.answers.read import find_answers
 from storage.answers.shards import cut_shards
 from storage.answers.store import AnswerDirectory, AnswersMissing
 from storage.questions import AspectQuestion, QuestionSet
+from student.classification.stored_answers import load_teacher_answers
 from tests.storage.samples import HEADER, QUESTIONS, answers_for, records
 
 OTHERS = QuestionSet(tuple(AspectQuestion(key=f"q{number}", text=f"Is it {number}?") for number in range(3)))

@@ -14,12 +14,12 @@ from storage.questions import AspectQuestion
 from teacher.engines.config import TeacherConfig, resolve_served
 from teacher.engines.openai.writer import OpenAIWriter
 from teacher.engines.options import EngineOptions
+from teacher.questions import SHARES
 from teacher.questions.candidates import Rejection
 from teacher.questions.generation import (
     AT_ONCE,
     GROUPS,
     PLACES,
-    SHARES,
     SPARE,
     Brief,
     Generated,

@@ -1,0 +1,52 @@
+"""Which questions are asked about boxes, and how boxes are shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from storage.parameters import Option, Parameters
+
+if TYPE_CHECKING:  # numpy and Pillow take a moment, and --help does without them
+    from storage.datasets.detection import BoxImages, DetectionDataset
+
+BOXES = "Detection: questions about boxes"  # heading of --help
+
+
+class BoxParameters(Parameters):
+    """How the teacher is shown a box."""
+
+    panel: ClassVar[str | None] = BOXES
+
+    view: Annotated[
+        Literal["crop", "drawn"],
+        Field(description="What the teacher sees of a box: a crop, or the box drawn onto the image."),
+        Option(flags=("--box-view",)),
+    ] = "crop"
+    margin: Annotated[
+        float,
+        Field(ge=0, description="Margin around a crop, as a share of the box's sides."),
+        Option(flags=("--box-margin",)),
+    ] = 0.25
+    smallest: Annotated[
+        float,
+        Field(ge=0, description="Boxes with a side below so many pixels are not asked about."),
+        Option(flags=("--smallest-box",)),
+    ] = 8.0
+
+    def of(self, dataset: DetectionDataset) -> BoxImages:
+        """The boxes of `dataset` as images to ask about. Raises DatasetInvalid where it has none."""
+        from storage.datasets.detection import BoxImages, BoxView
+
+        return BoxImages(dataset, BoxView(kind=self.view, margin=self.margin, smallest=self.smallest))
+
+
+class BoxQuestions(Parameters):
+    """The question set about boxes: a YAML file, or the name of a bundled set."""
+
+    panel: ClassVar[str | None] = BOXES
+
+    box_questions: Annotated[str | None, Field(description="Question set about each box."), Option(metavar="FILE")] = (
+        None
+    )

@@ -1,0 +1,74 @@
+"""The file of an experiment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from flows.option_values import runs_folder
+from flows.parameters.boxes import BoxParameters, BoxQuestions
+from flows.parameters.student import STUDENTS, RecipeParameters
+from flows.parameters.training import ClassAnswersParameters
+from storage.parameters import Option
+
+if TYPE_CHECKING:  # torch takes seconds
+    from student.classification.grid import StudentGrid
+    from student.detection.experiment import DetectorGrid
+
+
+class Experiment(ClassAnswersParameters, BoxQuestions, RecipeParameters):
+    """What an experiment's file says. Every combination of `grid` is trained with every one of `seeds`."""
+
+    panel: ClassVar[str | None] = None
+
+    task: Literal["classification", "detection"] = "classification"
+    boxes: BoxParameters = BoxParameters()
+    grid: dict[str, list[Any]] = Field(min_length=1, description="settings that vary, each with its values")
+    baseline: dict[str, Any] = Field(
+        default={"method": "base"}, min_length=1, description="settings of the students that others are compared with"
+    )
+    network: dict[str, Any] | None = Field(
+        default=None, description="settings of a KD teacher, for methods that learn from one"
+    )
+    split: Annotated[
+        str | None,
+        Field(
+            description="Split to evaluate on; default: test, or what the dataset has instead. validation: where it "
+            "has no such split, the images that students hold out of their training images (val_fraction), to choose "
+            "settings by."
+        ),
+        Option(panel=STUDENTS),
+    ] = None
+    runs: Annotated[
+        str,
+        Field(description="Folder of the trained students, the table and the plot."),
+        Option(metavar="DIR", panel=STUDENTS, read=runs_folder),
+    ]
+    embed: bool = Field(default=False, description="draw the features of every cell's first student in two dimensions")
+
+    def to_grid(self) -> StudentGrid:
+        """Raises ConfigInvalid for an unknown recipe, as `to_detector_grid` does."""
+        from student.classification.grid import StudentGrid
+
+        return StudentGrid(
+            recipe=self.recipe_settings(),
+            settings=self.settings,
+            axes=self.grid,
+            seeds=self.seeds,
+            baseline=self.baseline,
+            network=self.network,
+        )
+
+    def to_detector_grid(self) -> DetectorGrid:
+        from student.detection.experiment import DetectorGrid
+
+        # No detector has the setting `network`: refused as any unknown one.
+        network = {} if self.network is None else {"network": self.network}
+        return DetectorGrid(
+            recipe=self.detection_recipe_settings(),
+            settings={**self.settings, **network},
+            axes=self.grid,
+            seeds=self.seeds,
+            baseline=self.baseline,
+        )

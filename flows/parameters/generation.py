@@ -1,0 +1,84 @@
+"""Which questions a language model is to write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, PositiveInt
+
+from flows.option_values import MAX_SEED
+from flows.parameters.dataset import DatasetParameters
+from storage.parameters import Only, Option, Parameters
+from teacher.questions import ROUNDS, SHARES
+
+if TYPE_CHECKING:  # numpy and Pillow take a moment, and --help does without them
+    from teacher.questions.generation import Brief
+
+PROMPTED = "Prompt"  # heading of --help
+CLASSES_HELP = "Dataset whose classes are asked about, as for extract."
+
+
+class BriefParameters(Parameters):
+    """What is to be written: questions about the classes of a dataset, or those that a text file names."""
+
+    dataset: Annotated[
+        DatasetParameters | None, Only(("source", "root", "download"), help={"source": CLASSES_HELP})
+    ] = None
+    classes: Annotated[
+        str | None, Field(description="Or a text file with a class name in each line."), Option(metavar="FILE")
+    ] = None
+    count: Annotated[int, Field(ge=1, le=10_000, description="Questions wanted.")] = sum(SHARES.values())
+    shares: Annotated[
+        dict[str, PositiveInt],
+        Field(
+            min_length=1,
+            description="Share of a group, NAME=NUMBER; repeatable. Default: 30, 12 and 8 of three.",
+        ),
+        Option(flags=("--group",)),
+    ] = Field(default=SHARES)
+    photos: Annotated[
+        list[str],
+        Field(description="Image to show to the model; repeatable."),
+        Option(flags=("--photo",), metavar="FILE", panel=PROMPTED, repeatable=True),
+    ] = Field(default_factory=list)
+    prompt: Annotated[
+        str | None, Field(description="File with a prompt of your own."), Option(metavar="FILE", panel=PROMPTED)
+    ] = None
+    rounds: Annotated[
+        int, Field(ge=1, le=1000, description="How often what is missing is asked for."), Option(panel=PROMPTED)
+    ] = ROUNDS
+    max_tokens: Annotated[
+        int | None,
+        Field(ge=1, le=1_000_000, description="Longest answer; default: 150 for each question."),
+        Option(panel=PROMPTED),
+    ] = None
+    seed: Annotated[
+        int, Field(ge=0, le=MAX_SEED, description="Another seed, other questions."), Option(panel=PROMPTED)
+    ] = 0
+
+    def load(self, max_pixels: int | None = None) -> Brief:
+        """Read the files that are named here, images scaled down to `max_pixels`. Raises BriefInvalid, PromptInvalid
+        and DatasetInvalid."""
+        from teacher.questions.brief import read_image
+        from teacher.questions.generation import PROMPT_FILE, Brief, load_prompt, share_out
+
+        return Brief(
+            classes=self.class_names(),
+            wanted=share_out(self.count, self.shares),
+            prompt=load_prompt(Path(self.prompt).expanduser() if self.prompt else PROMPT_FILE),
+            images=[read_image(Path(photo).expanduser(), max_pixels) for photo in self.photos],
+            rounds=self.rounds,
+            length=self.max_tokens,
+            seed=self.seed,
+        )
+
+    def class_names(self) -> list[str]:
+        """Raises BriefInvalid, also unless there is either a dataset or a file of names, and DatasetInvalid."""
+        from teacher.questions.brief import BriefInvalid, read_class_names
+
+        if self.dataset is not None and self.classes is None:
+            return list(self.dataset.open().class_names)
+        if self.dataset is None and self.classes is not None:
+            return read_class_names(Path(self.classes).expanduser())
+        raise BriefInvalid("questions are about classes; give a dataset (-d) or a file of their names (--classes)")

@@ -1,0 +1,52 @@
+"""What flows that train on stored answers are started with."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from flows.parameters.asking import FlowParameters, StoreParameters
+from flows.parameters.boxes import BoxParameters, BoxQuestions
+from flows.parameters.dataset import DatasetParameters
+from flows.parameters.student import StudentParameters
+from storage.parameters import Option
+
+
+class AnswersParameters(StoreParameters):
+    """Which stored answers are used. What is not named is taken where there is a single one."""
+
+    dataset: DatasetParameters
+    questions: Annotated[
+        str | None,
+        Field(description="The set, as for extract, where the store has several."),
+        Option(flags=("--questions", "-q"), metavar="FILE"),
+    ] = None
+    teacher: Annotated[
+        str | None,
+        Field(description="Fingerprint or TEACHER/QUESTIONS, where there are several (aspects show)."),
+        Option(flags=("--teacher", "-t")),
+    ] = None
+
+
+class ClassAnswersParameters(AnswersParameters):
+    """Answers about images, about classes, or both."""
+
+    class_teacher: Annotated[
+        str | None, Field(description="Fingerprint of answers about the classes, for methods that learn from both.")
+    ] = None
+
+
+class TrainingParameters(ClassAnswersParameters, FlowParameters):
+    """Of `train-student`."""
+
+    student: StudentParameters = StudentParameters()
+
+
+class DetectorTrainingParameters(AnswersParameters, BoxQuestions, FlowParameters):
+    """Of `train-detector`. `questions` is the set about whole images, `box_questions` the one about boxes."""
+
+    panel: ClassVar[str | None] = None
+
+    boxes: BoxParameters = BoxParameters()
+    detector: StudentParameters = StudentParameters()
