@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.parameters import DatasetParameters
-from flows.work.experiment import Experiment, ExperimentInvalid, read_experiment, run_experiment
+from flows.parameters import DatasetParameters, Experiment
+from flows.work.experiment import ExperimentInvalid, check_experiment, read_experiment, run_experiment
 from flows.work.inputs import Inputs
 from storage.errors import InputInvalid
 from tests.conftest import PROJECT
@@ -74,7 +74,7 @@ def test_what_cannot_be_done_on_validation_images_is_one_line(
 ) -> None:
     write_images(tmp_path / "images")
     with pytest.raises(InputInvalid, match=message):
-        validated(tmp_path / "images", tmp_path / "runs", **change).check(Inputs())
+        check_experiment(validated(tmp_path / "images", tmp_path / "runs", **change), Inputs())
 
 
 @pytest.mark.parametrize(
