@@ -14,7 +14,7 @@ from storage.text import printable
 from teacher.engines.presets import PRESETS, TINY
 from teacher.questions.candidates import Rejection
 
-if TYPE_CHECKING:  # torch takes seconds, and only who has trained prints these
+if TYPE_CHECKING:  # torch takes seconds to import
     import polars as pl
 
     from student.classification.evaluate import Evaluation

@@ -152,7 +152,7 @@ def _makd(source: str, *terms: AspectTerm | ClassTerm, head: Head = "wide") -> M
 
 def _recommended(*control: Transform) -> Method:
     return Method(
-        source="MaKD at inner stages too; images without a label get the class that their answers speak for",
+        source="MaKD and the labels at inner stages too; images without a label learn p(class | answers)",
         alpha=30.0,
         terms=(_answers(*control, inner=2), _posterior(targets.unlabelled_posterior, inner=2)),
         inner_labels=2,
@@ -204,7 +204,7 @@ METHODS: dict[str, Method] = {
     # Twins of the above: the same without what is learned from answers.
     "labels-deep": Method(source="the labels at two inner stages too, arXiv 1409.5185", inner_labels=2),
     "labels-deep-1": Method(source="the labels at one inner stage too, arXiv 1409.5185", inner_labels=1),
-    # Controls: what is left of a gain without what the answers say.
+    # Controls: regularisation alone, and answers that are wrong or averaged.
     "label-smoothing": Method(source="Szegedy et al., arXiv 1512.00567", label_smoothing=0.1),
     "random": _makd(f"{_MAKD}, random targets", _answers(targets.random_uniform)),
     "shuffled": _makd("MaKD, answers about other images", _answers(targets.shuffle)),

@@ -140,7 +140,8 @@ def describe_outputs(task: ClassificationTask, job: Job, kept: str | None) -> No
             load_weights(task.student, job.run_dir / WEIGHTS, kept)
         batches = list(task.validation_logits())
         logits, labels = (torch.cat(parts).cpu() for parts in zip(*batches, strict=True))
-        write_calibration(job.run_dir, logits, labels, dataset=description.dataset, split=VALIDATION)
+        if logits.isfinite().all():  # evaluation's running statistics can overflow where no loss does
+            write_calibration(job.run_dir, logits, labels, dataset=description.dataset, split=VALIDATION)
 
 
 class ClassificationTask(TrainingTask[EpochLog]):

@@ -15,7 +15,7 @@ from storage.datasets import FileDataset, image_folder
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
 from student.classification.runs import EpochLog, load_run
-from student.classification.training import kept_epoch, train
+from student.classification.training import ClassificationTask, kept_epoch, train
 from student.core.examples import ExamplesInvalid
 from tests.student.conftest import answers_for
 
@@ -191,3 +191,13 @@ def test_recommended_is_what_suits_the_answers(
     assert train(config, dataset, about_classes, tmp_path / "classes", progress=False) == run
     both = train(config, dataset, TeacherAnswers(image=answers, classes=answers), tmp_path / "both", progress=False)
     assert both.description.config.method == "recommended"
+
+
+def test_a_student_whose_logits_overflow_in_evaluation_is_finished_without_a_calibration(
+    config: StudentConfig, dataset: FileDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overflow = (torch.full((6, 3), torch.nan), torch.zeros(6, dtype=torch.long))
+    monkeypatch.setattr(ClassificationTask, "validation_logits", lambda task: iter([overflow]))
+    run = train(config.replace(epochs=1, warmup=0, method="base"), dataset, TeacherAnswers(), tmp_path, progress=False)
+    assert run.val_images == 6
+    assert not (tmp_path / "calibration.json").exists()
