@@ -1,8 +1,8 @@
-"""Targets from a teacher's answers: arrays with one row per image, made by chains of small functions.
+"""Targets from a teacher's answers: arrays with one row per image, computed by chains of small functions.
 
-Each takes values [N, K] and what is known about the N images, and returns values [N, K'] of the same order. The first
-of a chain gets the answers as log-odds of yes in nats. Nothing but the training images is ever looked at for a mean, a
-spread or a fit: images that are only validated on have no part in it.
+Each function takes values [N, K] and labels of the N images, and returns values [N, K'] in the same order. The first
+one in a chain gets the answers as log-odds of yes in nats. Means, spreads and fits use only training images, never
+validation images.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy.special import expit, log_softmax
 from sklearn.covariance import ledoit_wolf
 
 FOLDS = 5
-# Beyond e^10 to 1 an answer's confidence says more about its number format than about the image.
+# Log-odds beyond 10 reflect the number format of the answer more than the image.
 SUREST = 10.0
 LEAST_SPREAD = 1e-3
 
@@ -26,8 +26,8 @@ Values = NDArray[np.floating]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageLabels:
-    """N images of C classes: int labels [N] (-1: unknown), those that are trained on with their label (bool [N]), and a
-    seed for what is drawn."""
+    """Labels of N images with C classes: int labels [N] (-1: unknown), a mask of those trained on with their label
+    (bool [N]), and a seed for random targets."""
 
     labels: NDArray[np.int64]
     trained: NDArray[np.bool_]
@@ -42,24 +42,24 @@ Transform = Callable[[Values, ImageLabels], Values]
 
 
 def probability(log_odds: Values, images: ImageLabels) -> Values:
-    """p(yes) of each answer, as MaKD (arXiv 2501.13341) and LaViD (arXiv 2606.27527) learn it."""
+    """Return p(yes) of each answer, the target of MaKD (arXiv 2501.13341) and LaViD (arXiv 2606.27527)."""
     p_yes: Values = expit(log_odds)
     return p_yes
 
 
 def class_mean(values: Values, images: ImageLabels) -> Values:
-    """Every image's row replaced by the mean row of its class's training images: what is left without the image. NaN
-    where the label is not known."""
+    """Replace every image's row by the mean row of its class's training images, which removes the information of the
+    image. NaN if the label is unknown."""
     return only_labelled(_means(values, images)[images.labels], images)
 
 
 def only_labelled(values: Values, images: ImageLabels) -> Values:
-    """NaN for images whose label is not known: what is looked up by the class does not exist for them."""
+    """Set the rows of unlabelled images to NaN: targets that depend on the class do not exist for them."""
     return np.where(images.labels[:, None] >= 0, values, np.nan)
 
 
 def shuffle_within_class(values: Values, images: ImageLabels) -> Values:
-    """Control: every training image gets the row of another image of its class. NaN where the label is not known."""
+    """Control: give every training image the row of another image of its class. NaN if the label is unknown."""
     order = np.arange(len(values))
     generator = images.generator()
     for label in range(images.classes):
@@ -69,7 +69,8 @@ def shuffle_within_class(values: Values, images: ImageLabels) -> Values:
 
 
 def shuffle(values: Values, images: ImageLabels) -> Values:
-    """Control: every training image gets the row of any other, so that a row says nothing about image or class."""
+    """Control: give every training image the row of any other, so that a row has no information about image or
+    class."""
     order = np.arange(len(values))
     answered = ~np.isnan(values).all(axis=1)
     members = np.flatnonzero((images.trained | (images.labels < 0)) & answered)
@@ -84,13 +85,13 @@ def random_uniform(values: Values, images: ImageLabels) -> Values:
 
 
 def class_posterior(log_odds: Values, images: ImageLabels) -> Values:
-    """log p(class | the image's answers) up to a constant a row, [N, C]: what the answers alone say about the class.
+    """Return log p(class | the image's answers) up to a constant per row, [N, C], predicted from the answers alone.
 
     Linear discriminant analysis (Fisher 1936) of the log-odds with a Ledoit-Wolf covariance within the classes and
-    equal priors. A training image is never judged by itself: five parts of each class take turns, each judged by the
-    other four; images that are not trained on are judged by all. One temperature, fitted on the training images, makes
-    the probabilities mean what they say; where every class has a single one, nothing can be fitted and it is 1. Missing
-    answers count as the question's mean; NaN for images without any answer.
+    equal priors. Training images are predicted by five-fold cross-fitting within each class; other images are predicted
+    by a fit to all training images. One temperature, fitted on the training images, calibrates the probabilities; it is
+    1 if every class has a single image. Missing answers are replaced by the question's mean; NaN for images without any
+    answer.
     """
     answered = ~np.isnan(log_odds[images.trained]).all(axis=0)
     silent = np.isnan(log_odds).all(axis=1) & (log_odds.shape[1] > 0)
@@ -109,7 +110,8 @@ def class_posterior(log_odds: Values, images: ImageLabels) -> Values:
 
 
 def _scale(scores: Values, images: ImageLabels) -> float:
-    """What to multiply log-probabilities with so that the training images are surprised least by their labels."""
+    """Return the factor of log-probabilities that minimises the negative log-likelihood of the training images'
+    labels."""
     labels = images.labels[images.trained]
     if len(labels) == len(np.unique(labels)):
         return 1.0
@@ -122,7 +124,8 @@ def _scale(scores: Values, images: ImageLabels) -> float:
 
 
 def unlabelled_posterior(log_odds: Values, images: ImageLabels) -> Values:
-    """`class_posterior` of the images whose label is not known; NaN for the others, which have better than that."""
+    """Return `class_posterior` for images with an unknown label; NaN for labelled images, which have a better
+    target."""
     unlabelled = images.labels[:, None] < 0
     if not unlabelled.any():
         return np.full((len(log_odds), images.classes), np.nan)
@@ -130,27 +133,28 @@ def unlabelled_posterior(log_odds: Values, images: ImageLabels) -> Values:
 
 
 def _discriminate(values: Values, images: ImageLabels, fitted: NDArray[np.bool_], judged: Values) -> Values:
-    """log p(class | answers) up to a constant a row, [M, C], for `judged` [M, Q] by a fit to the images `fitted`."""
+    """Return log p(class | answers) up to a constant per row, [M, C], for `judged` [M, Q], fitted to the images
+    `fitted`."""
     labels = images.labels[fitted]
     classes = np.unique(labels)
     means = np.stack([values[fitted][labels == label].mean(axis=0) for label in classes])
     centres = means[np.searchsorted(classes, labels)]
-    if len(classes) == len(labels):  # one image of each class says nothing about the spread within
+    if len(classes) == len(labels):  # one image per class gives no spread within the class
         centres = values[fitted].mean(axis=0)
     covariance, _ = ledoit_wolf(values[fitted] - centres, assume_centered=True)
-    # Answers about the class are the same for all its images: a little of the whole spread keeps that invertible.
+    # Class-level answers are equal for all images of a class: some of the total spread keeps the covariance invertible.
     spread = max(float(values[fitted].var(axis=0).mean()), LEAST_SPREAD)
     covariance += LEAST_SPREAD * spread * np.eye(len(covariance))
     directions = np.linalg.solve(covariance, means.T)
     found = judged @ directions - 0.5 * (means.T * directions).sum(axis=0)
-    # A class without an image to be fitted on is as unlikely as the least likely.
+    # A class without an image to fit gets the lowest probability of the others.
     scores = np.tile(found.min(axis=1, keepdims=True), images.classes)
     scores[:, classes] = found
     return scores
 
 
 def _folds(images: ImageLabels) -> NDArray[np.int64]:
-    """Number of the part that a training image is judged in, 0 .. FOLDS - 1; -1 for all others."""
+    """Return the fold of each training image, 0 .. FOLDS - 1; -1 for all others."""
     folds = np.full(len(images.labels), -1)
     generator = images.generator()
     for label in range(images.classes):
@@ -160,7 +164,7 @@ def _folds(images: ImageLabels) -> NDArray[np.int64]:
 
 
 def _means(values: Values, images: ImageLabels) -> Values:
-    """Mean row of each class's training images [C, K]; NaN where a class has none, or no answer."""
+    """Return the mean row of each class's training images [C, K]; NaN for a class without images or answers."""
     sums, counts = np.zeros((images.classes, values.shape[1])), np.zeros((images.classes, values.shape[1]))
     labels, rows = images.labels[images.trained], values[images.trained]
     np.add.at(sums, labels, np.nan_to_num(rows))

@@ -1,4 +1,4 @@
-"""Whether a teacher says yes or no at all: the probability that both have together, judged by its first batch."""
+"""Check that a teacher answers yes or no at all, by the probability of both together in its first batch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ REMEDY = (
 
 
 class AnswerMass:
-    """Adds up the probability of yes and no together, and refuses a teacher for which it is negligible.
+    """Sum the probability of yes and no together, and reject a teacher for which it is negligible.
 
-    Judged once, by the mean over the first batch: a single question that is none may have any answer, and a teacher
-    that thinks first, or speaks another language, never says yes or no. Safe to use from several threads.
+    The check is made once, on the mean over the first batch: a single question may have any answer if it is not a
+    yes/no question, but a teacher that thinks first, or answers in another language, never says yes or no. Thread-safe.
     """
 
     def __init__(self, config: TeacherConfig, options: EngineOptions, usage: EngineUsage) -> None:
@@ -37,13 +37,15 @@ class AnswerMass:
         self.is_judged = False
 
     def require(self) -> None:
-        """Raises what the first batch has shown: asking more would cost as much and end the same way."""
+        """Raise the error found in the first batch: asking more would cost as much and end the same way."""
         if self._refusal is not None:
             raise self._refusal
 
     def add(self, mass: NDArray[np.floating], questions: Sequence[str], first_tokens: Iterable[str]) -> None:
-        """Count the answers of a call, `mass` [I, Q]; `first_tokens` are the likeliest of any of them, looked at in
-        the first call only. Raises TeacherInvalid."""
+        """Count the answers of a call, `mass` [I, Q].
+
+        `first_tokens` are the most likely first tokens, consumed for the first batch only. Raises TeacherInvalid.
+        """
         if not mass.size:
             return
         with self._turn:
@@ -68,11 +70,11 @@ class AnswerMass:
 
 
 def total_mass(yes: NDArray[np.float32], no: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Probability of yes and no together from their log-probabilities, of the same shape."""
+    """Return the probability of yes and no together from their log-probabilities, in the same shape."""
     mass: NDArray[np.float64] = np.exp(yes.astype(np.float64)) + np.exp(no.astype(np.float64))
     return mass
 
 
 def named(tokens: Iterable[str]) -> str:
-    """Tokens in quotes, in one line; white space within them is to be seen."""
+    """Return tokens in quotes, on one line, with visible white space."""
     return ", ".join(printable(repr(token), 40) for token in tokens)

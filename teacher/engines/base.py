@@ -1,4 +1,4 @@
-"""What every teacher engine does: images and questions in, two log-probabilities for each pair out."""
+"""The interface of teacher engines: images and questions in, two log-probabilities for each pair out."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from PIL import Image
 
 from storage.errors import RunFailed
 
-REFUSALS = (ValueError, TypeError, ZeroDivisionError, RuntimeError)  # what image processors raise for odd images
+REFUSALS = (ValueError, TypeError, ZeroDivisionError, RuntimeError)  # raised by image processors for unusual images
 
 
 class ImageRefused(ValueError):
-    """The model's processor cannot take one of the images; `index` says which."""
+    """The model's processor rejects one of the images; `index` is its position."""
 
     def __init__(self, index: int, reason: str) -> None:
         super().__init__(index, reason)
@@ -28,24 +28,23 @@ class ImageRefused(ValueError):
 
 
 class TeacherUnreachable(RunFailed):
-    """A server gave no answer in all attempts; it may be well again later, and the shard asked again."""
+    """A server did not answer in any attempt; the shard may succeed later."""
 
     may_pass = True
 
 
 class TeacherPaused(RunFailed):
-    """A server takes no requests for longer than a run waits; the message says how long."""
+    """A server accepts no requests for longer than a run waits; the message says for how long."""
 
 
 @dataclass(slots=True, kw_only=True)
 class EngineUsage:
-    """What an engine has done since it was loaded; the engine counts on in it.
+    """Counters of an engine since it was loaded, updated in place.
 
-    `prefix_tokens` are what the questions of an image share, counted once per image; `suffix_tokens` are each
-    question's own. `prompt_tokens` is what asking every pair by itself would compute, `cached_tokens` the part of it
-    that was not computed again. `bounded` counts answers of which a log-probability is only a bound. `answer_mass` sums
-    the probability of yes and no together over all answers. Seconds are wall clock; images are rendered while the model
-    is busy.
+    `prefix_tokens` are shared by the questions of an image, counted once per image; `suffix_tokens` are each question's
+    own. `prompt_tokens` is the total for asking every pair separately, `cached_tokens` the part that was not computed
+    again. `bounded` counts answers with a log-probability that is only a bound. `answer_mass` sums the probability of
+    yes and no together over all answers. Seconds are wall clock; images are rendered while the model is busy.
     """
 
     images: int = 0
@@ -61,10 +60,10 @@ class EngineUsage:
 
 
 class LoadedModel(Protocol):
-    """What every loaded model says of itself.
+    """The interface of every loaded model.
 
-    `calls_at_once` threads may call it at the same time. `slow_because` says why it works in a slower way than it
-    could; None where it does not.
+    `calls_at_once` threads may call it at the same time. `slow_because` is the reason why it runs slower than it could;
+    None if it does not.
     """
 
     calls_at_once: int
@@ -74,7 +73,7 @@ class LoadedModel(Protocol):
     def usage(self) -> EngineUsage: ...
 
     def close(self) -> None:
-        """Free the model's memory; it answers no more."""
+        """Free the model's memory; it can no longer be called."""
         ...
 
 
@@ -84,9 +83,9 @@ class TeacherEngine(LoadedModel, Protocol):
     def answer(
         self, images: Sequence[Image.Image], questions: Sequence[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Log-probabilities (nats) that the answer's first token is yes, and that it is no: float32 [I, Q] each.
+        """Return log-probabilities (nats) that the answer's first token is yes, and that it is no: float32 [I, Q] each.
 
-        Over the whole vocabulary, summed over the spellings of yes and of no; order kept. `images` are RGB.
-        Raises ImageRefused for an image that the model's processor cannot take.
+        They are over the whole vocabulary, summed over the spellings of yes and of no; order is kept. `images` are RGB.
+        Raises ImageRefused for an image that the model's processor rejects.
         """
         ...

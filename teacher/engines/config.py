@@ -1,4 +1,4 @@
-"""What decides a teacher's answers, and its fingerprint."""
+"""The settings that determine a teacher's answers, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ DEFAULT_PROMPT = "{question}\nAnswer with Yes or No and nothing else."
 # Files of a model folder that change its answers.
 ANSWERING_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 WEIGHTS = ("*.safetensors", "*.bin")
-OTHER_WEIGHTS = ("*.pt", "*.pth", "*.gguf")  # looked at where there are no others
+OTHER_WEIGHTS = ("*.pt", "*.pth", "*.gguf")  # used if there are no others
 LONGEST_PROMPT, LONGEST_WORD, LONGEST_NAME = 10_000, 50, 1000  # characters
 LONGEST_REASON = 300
 LARGEST_IMAGE = 1_000_000_000  # pixels
 TOP_LOGPROBS = 20
 
-# Teachers that answer have 0.9 and more, random weights a few thousandths; one that thinks first, or speaks another
+# Teachers that answer have at least 0.9, random weights a few thousandths; one that thinks first, or answers in another
 # language, has a millionth.
 MIN_ANSWER_MASS = 1e-3
 
@@ -33,7 +33,7 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 class TeacherInvalid(InputInvalid):
-    """The teacher cannot be used as it is configured; the message says what, where and what to do."""
+    """The teacher cannot be used as configured; the message says what, where and what to do."""
 
 
 class AnswerTokenMissing(TeacherInvalid):
@@ -46,13 +46,13 @@ class ChatTemplateMissing(TeacherInvalid):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherConfig:
-    """Everything that changes an answer.
+    """The settings that change answers.
 
     `model` is a folder or a Hugging Face model name, `revision` its branch, tag or commit. `prompt` is the user's
-    message with `{question}` in it; the image always comes before it. `yes_words` and `no_words` count in every
-    spelling (case, leading space) that the tokenizer has as a single token. Images with more than `max_pixels` pixels
-    are scaled down first; None leaves that to the model's own processor, for which `processor` has settings, e.g.
-    {"max_patches": 1} for one tile of InternVL. `quantization` is what vLLM makes of the weights: fp8, ...
+    message with `{question}` in it; the image always precedes it. `yes_words` and `no_words` count in every spelling
+    (case, leading space) that the tokenizer has as a single token. Images with more than `max_pixels` pixels are scaled
+    down first; None leaves that to the model's own processor, whose settings are `processor`, e.g. {"max_patches": 1}
+    for one tile of InternVL. `quantization` is vLLM's: fp8, ...
     """
 
     model: str
@@ -81,7 +81,7 @@ class TeacherConfig:
                 raise TeacherInvalid(f"{name} is {_shown(value)}, which is no name; see --help")
 
     def message(self, question: str) -> str:
-        """The user's message for one question."""
+        """Return the user's message for one question."""
         return self.prompt.replace("{question}", question)
 
 
@@ -126,10 +126,10 @@ def _shown(value: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedTeacher:
-    """A teacher whose weights have been found: `path` is a local folder, `weights` identifies its contents.
+    """A teacher whose weights were found: `path` is a local folder, `weights` identifies its contents.
 
-    A served teacher's weights are out of reach: `path` is None, and its name stands for them. `settings` are the
-    engine's that change answers (teacher/engines/settings.py), empty for plain defaults.
+    A served teacher has no local weights: `path` is None, and its name stands for them. `settings` are the engine's
+    that change answers (teacher/engines/settings.py), empty for defaults.
     """
 
     config: TeacherConfig
@@ -144,15 +144,15 @@ class ResolvedTeacher:
 
     @property
     def description(self) -> dict[str, Any]:
-        """For people: the configuration, and the weights' digest or commit."""
+        """The configuration, and the weights' digest or commit, for display."""
         described = dataclasses.asdict(self.config)
-        # A commit or digest says more than the branch it was asked for by.
+        # A commit or digest is more precise than the requested branch.
         described.pop("revision")
-        # Absent unless given: answers from before there was such a setting are still this teacher's.
+        # Omitted unless set, so that answers from before this setting keep the teacher's fingerprint.
         for name in ("processor", "quantization"):
             if not described[name]:
                 del described[name]
-        if self.path is None:  # its server decides
+        if self.path is None:  # decided by its server
             described.pop("dtype")
         if self.settings:
             described["settings"] = dict(self.settings)
@@ -166,12 +166,12 @@ def fingerprint(description: Mapping[str, Any]) -> str:
 
 
 def tiny_teacher() -> TeacherConfig:
-    """The bundled teacher: runs anywhere, knows rendered scenes only."""
+    """Return the bundled teacher, which runs anywhere and knows rendered scenes only."""
     return TeacherConfig(model=str(TINY_MODEL), dtype="float32", max_pixels=None)
 
 
 def find_folder(config: TeacherConfig) -> Path | None:
-    """The local folder that the model is; None for a name on the Hugging Face Hub. Raises TeacherInvalid."""
+    """Return the local folder of the model; None for a name on the Hugging Face Hub. Raises TeacherInvalid."""
     if not config.model:
         raise TeacherInvalid("no model is named; give a folder or a Hugging Face name (--teacher)")
     folder = Path(config.model).expanduser()
@@ -190,10 +190,9 @@ def find_folder(config: TeacherConfig) -> Path | None:
 
 
 def resolve(config: TeacherConfig, settings: Mapping[str, Any] | None = None) -> ResolvedTeacher:
-    """Find the model's folder, downloading it where it is a name that the local cache does not have. `settings` are the
-    engine's that change answers.
+    """Find the model's folder, and download it if it is a Hub name missing from the local cache.
 
-    Raises TeacherInvalid where there is no such folder or model.
+    `settings` are the engine's that change answers. Raises TeacherInvalid if there is no such folder or model.
     """
     folder = find_folder(config)
     if folder is not None:
@@ -216,17 +215,19 @@ def resolve(config: TeacherConfig, settings: Mapping[str, Any] | None = None) ->
 
 
 def resolve_served(config: TeacherConfig, settings: Mapping[str, Any] | None = None) -> ResolvedTeacher:
-    """A teacher that a server runs: known by the name that the server gives it, wherever the server is.
+    """Return a teacher on a server: it is identified by the name that the server gives it, at any address.
 
-    Nobody can see from here when other weights are served under that name; another `revision`, any word, says so.
+    A change of the weights under that name cannot be detected; pass another `revision`, any word, to mark it.
     """
     name = config.model if config.revision is None else f"{config.model}@{config.revision}"
     return ResolvedTeacher(config=config, path=None, weights=f"served:{name}", settings=settings or {})
 
 
 def digest_folder(folder: Path, *, with_code: bool = False) -> str:
-    """SHA-256 over names and contents of the files that change answers, in order of their names; `with_code` where code
-    that comes with the model is run."""
+    """Return the SHA-256 over names and contents of the files that change answers, ordered by name.
+
+    `with_code` includes the model's own code, for models that run it.
+    """
     digest = hashlib.sha256()
     patterns = [*ANSWERING_FILES, *(["*.py"] if with_code else [])]
     if not any(True for pattern in WEIGHTS for _ in folder.glob(pattern)):
@@ -240,11 +241,11 @@ def digest_folder(folder: Path, *, with_code: bool = False) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line: the libraries' own messages often go on for pages."""
+    """Return an error's message on one line: messages of libraries can be pages long."""
     lines = str(error).strip().splitlines()
     return printable(lines[0], LONGEST_REASON) if lines else type(error).__name__
 
 
 def shown_path(path: object) -> str:
-    """A path or name as a message has it."""
+    """Return a path or name for use in a message."""
     return printable(str(path), 300)

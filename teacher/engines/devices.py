@@ -1,4 +1,4 @@
-"""Which GPUs or CPU cores each engine process of a run takes."""
+"""Assign GPUs or CPU cores to the engine processes of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from teacher.engines.config import TeacherInvalid
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """What the workers of a run take: an environment for each process, and how many GPUs that are in all."""
+    """The devices of a run's workers: an environment for each process, and the total number of GPUs."""
 
     environments: Sequence[Mapping[str, str]]
     gpus: int
@@ -24,10 +24,11 @@ class Devices:
 
 
 def share_devices(workers: int | None, gpus_per_worker: int = 1) -> Devices:
-    """Devices for `workers` processes; None: one for each GPU (each `gpus_per_worker` of them), or one on the CPU.
+    """Return devices for `workers` processes; None means one per GPU (per `gpus_per_worker` of them), or one on the
+    CPU.
 
-    More workers than GPUs share them in turn. On a CPU they share the cores. Raises TeacherInvalid where a worker
-    wants more GPUs than there are, or there are more workers than cores.
+    More workers than GPUs share them in turn. On a CPU they share the cores. Raises TeacherInvalid if a worker wants
+    more GPUs than there are, or there are more workers than cores.
     """
     gpus = visible_gpus()
     if not gpus:
@@ -46,7 +47,7 @@ def share_devices(workers: int | None, gpus_per_worker: int = 1) -> Devices:
 
 
 def visible_gpus() -> list[str]:
-    """Names of the NVIDIA GPUs for CUDA_VISIBLE_DEVICES, found without loading CUDA into this process."""
+    """Return the names of the NVIDIA GPUs for CUDA_VISIBLE_DEVICES, without loading CUDA into this process."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip() not in ("", "-1")]
@@ -56,7 +57,7 @@ def visible_gpus() -> list[str]:
 
 @cache
 def _list_gpus() -> str:
-    """What nvidia-smi lists, a line each; with many GPUs it takes seconds. Empty where there is none."""
+    """Return the lines of nvidia-smi's list, empty without a GPU. With many GPUs it takes seconds."""
     try:
         return subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError):
@@ -65,7 +66,7 @@ def _list_gpus() -> str:
 
 def _share_cores(workers: int) -> list[dict[str, str]]:
     if workers == 1:
-        return [{}]  # the engine's own choice
+        return [{}]  # chosen by the engine
     cores = len(os.sched_getaffinity(0))
     if workers > cores:
         raise TeacherInvalid(f"{workers} workers, but only {cores} cores; take at most one worker for each")

@@ -1,4 +1,4 @@
-"""A look at a model's folder: what would show only after minutes of loading."""
+"""Check a model's folder for problems that would otherwise show only after minutes of loading."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from pathlib import Path
 from storage.documents import read_json
 from teacher.engines.config import OTHER_WEIGHTS, WEIGHTS, TeacherConfig, TeacherInvalid, shown_path
 
-IMAGE_FILES = ("preprocessor_config.json", "processor_config.json")  # one of them says how images are prepared
+IMAGE_FILES = ("preprocessor_config.json", "processor_config.json")  # one of them configures the image processor
 
 
 def check_folder(folder: Path, config: TeacherConfig, *, takes_images: bool = True) -> None:
-    """Raise TeacherInvalid for what would show only after minutes of loading: a folder that holds no model, or none for
-    images where that is wanted."""
+    """Raise TeacherInvalid for a folder without a model, or without an image model if one is required."""
     document = read_json(folder / "config.json")
     if not isinstance(document, dict):
         raise TeacherInvalid(

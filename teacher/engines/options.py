@@ -1,4 +1,4 @@
-"""How a teacher is run: the options of engines, each declared once with its limits and its help text."""
+"""Options for running a teacher, each declared once with its limits and its help text."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SERVER = "Teacher on a server"  # heading of --help
 
 
 class EngineOptions(Parameters):
-    """How a teacher is run: changes the speed, never the answers' meaning, and is no part of the fingerprint.
+    """Options for running a teacher, which change its speed but not its answers, and are not part of the fingerprint.
 
-    A served teacher's key is read from the environment variable that `api_key_variable` names, and is never stored.
+    A served teacher's key is read from the environment variable named by `api_key_variable`, and never stored.
     """
 
     panel: ClassVar[str | None] = "Engine: speed and memory"

@@ -1,5 +1,5 @@
-"""Errors on their way out of a worker's process: class and text within limits, since any object may not be readable
-elsewhere."""
+"""Errors sent from a worker's process: class and text within limits, since arbitrary objects may not unpickle in the
+parent."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LONGEST_TRACEBACK = 4000
 
 
 class WorkerFailed(RuntimeError):
-    """A defect of this program showed in a worker; the message holds the traceback."""
+    """A defect of this program occurred in a worker; the message holds the traceback."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackedError:
-    """An error without its causes. `index` is that of the image that was refused."""
+    """An error without its causes. `index` is that of the rejected image."""
 
     kind: type[Exception]
     message: str
@@ -34,11 +34,11 @@ class PackedError:
             return ImageRefused(self.index, self.message)
         error = self.kind(self.message)
         if isinstance(error, AspectsError) and self.may_pass:
-            error.may_pass = True  # the cause that says so has stayed behind
+            error.may_pass = True  # its cause, which implies this, was not sent
         return error
 
 
-# Errors that are sent; at any other the process ends, because its model is in an unknown state.
+# Errors that are sent. Any other ends the process, because its model is in an unknown state.
 SENT = (AspectsError, ValueError, WorkerFailed)
 
 
@@ -50,7 +50,7 @@ def pack(error: Exception, secrets: Iterable[str] = ()) -> PackedError:
         return PackedError(WorkerFailed, redact(str(error), secrets)[-LONGEST_TRACEBACK:])
     text = excerpt(str(error), secrets, LONGEST)
     for kind in type(error).__mro__:
-        # A class that is found by its name in its module.
+        # A class that can be imported by its name.
         if issubclass(kind, AspectsError) and "<locals>" not in kind.__qualname__:
             return PackedError(kind, text, may_pass(error))
     return PackedError(TeacherInvalid, excerpt(str(unusable_teacher(error)), secrets, LONGEST))

@@ -1,7 +1,7 @@
-"""Teachers by short name, with settings that suit their family. Any other model works with the defaults.
+"""Teachers by short name, with settings for their family. Any other model works with the defaults.
 
-The prompt's form is not among the settings: it comes from each model's own chat template. What is set here makes a
-image 1,000 to 1,500 tokens in any family, since tokens are time.
+The prompt's form is not a setting: it comes from each model's own chat template. These settings make an image 1,000 to
+1,500 tokens in any family, since tokens are time.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from teacher.engines.config import TINY_MODEL, TeacherConfig, tiny_teacher
 
 # A token for 28 x 28 or 32 x 32 pixels: 1,337 or 1,024 at a megapixel.
 QWEN: Mapping[str, Any] = {"max_pixels": 1_048_576}
-# 256 tokens for each tile of 448 x 448; the number of tiles follows the image's shape, up to 12 unless told otherwise,
-# and several get a thumbnail besides.
+# 256 tokens for each tile of 448 x 448; the number of tiles follows the image's shape, up to 12 by default,
+# plus a thumbnail if there are several.
 INTERNVL: Mapping[str, Any] = {"max_pixels": 1_048_576, "processor": {"max_patches": 4}}
-# 729 tokens for each tile of 384 x 384, as many as the image covers, and for the whole of it.
+# 729 tokens for each tile of 384 x 384 that the image covers, and for the whole image.
 LLAVA: Mapping[str, Any] = {"max_pixels": 384 * 384}
 # 64 tokens for each tile of 512 x 512, 16 at most, and for the whole image.
 SMOLVLM: Mapping[str, Any] = {"max_pixels": 1_048_576}
 
-TINY = "tiny"  # the bundled one
+TINY = "tiny"  # the bundled teacher
 
 PRESETS: Mapping[str, TeacherConfig] = {
     TINY: tiny_teacher(),
@@ -42,9 +42,10 @@ PRESETS: Mapping[str, TeacherConfig] = {
 
 
 def display_name(model: str) -> str:
-    """What people call a teacher: the bundled one's short name, the last two parts of a folder, else its own name."""
+    """Return a teacher's name for display: the bundled one's short name, the last two parts of a folder, else its own
+    name."""
     parts = Path(model).parts
-    # Wherever it is installed: the store may come from another machine.
+    # Compare the last parts only: the store may come from another machine.
     if parts[-3:] == TINY_MODEL.parts[-3:]:
         return TINY
     return "/".join(parts[-2:]) if model.startswith(("/", ".", "~")) else model

@@ -1,4 +1,4 @@
-"""A model in a process of its own: kept alive between calls, gone with all its memory when it is closed."""
+"""Run a model in a separate process, which is kept alive between calls and frees all memory when closed."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ Result = TypeVar("Result")
 
 
 class TeacherDied(RunFailed):
-    """The engine's process ended by itself; a new one can be started and the shard asked again."""
+    """The engine's process ended unexpectedly; a new one can be started and the shard retried."""
 
     may_pass = True
 
 
 class ModelProcess:
-    """A model that lives in another process, where `load` makes it. Safe to use from several threads.
+    """A model in another process, where `load` creates it. Thread-safe.
 
-    The process ends with its parent, even when that is killed. Where it dies, the last lines that it printed are in the
-    error. `environment` is set in it before anything is imported: which GPU or cores it may take. Loading can take
-    minutes: TeacherDied as soon as `cancelled` is set meanwhile. None of `secrets` gets into a message.
+    The process ends with its parent, even if that is killed. If it dies, the error includes the last lines that it
+    printed. `environment` is set before anything is imported, e.g. to select a GPU or cores. Loading can take minutes:
+    TeacherDied is raised as soon as `cancelled` is set. `secrets` are removed from messages.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class ModelProcess:
         self.calls_at_once = 1
         self.slow_because: str | None = None
         self._sending = threading.Lock()
-        self._joining = threading.Lock()  # two threads at it at once, and one of them finds no exit code
+        self._joining = threading.Lock()  # called by two threads at once, one of them gets no exit code
         self._waiting: dict[int, Future[Any]] = {}
         self._on_report: dict[int, Callable[[Any], None]] = {}
         self._ended: TeacherDied | None = None
@@ -98,15 +98,15 @@ class ModelProcess:
     def call(
         self, function: Callable[..., Result], *arguments: Any, on_report: Callable[[Any], None] | None = None
     ) -> Result:
-        """What `function(model, *arguments)` returns or raises there; it is found by its name in its module.
+        """Return or raise the result of `function(model, *arguments)` in the process; the function is imported by name.
 
-        With `on_report` the function gets one argument more: what it calls that with is given to `on_report` here, in
-        another thread. Also raises TeacherDied and TeacherUnreachable.
+        With `on_report` the function gets an additional argument, a callable; its values are passed to `on_report`
+        here, in another thread. Also raises TeacherDied and TeacherUnreachable.
         """
         return self._send(function, arguments, on_report, urgent=False).result()
 
     def call_urgently(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
-        """The same of a function that takes little time: it does not wait for calls that are running."""
+        """Like `call`, for a fast function: it does not wait for calls that are running."""
         return self._send(function, arguments, None, urgent=True)
 
     def _send(
@@ -119,7 +119,7 @@ class ModelProcess:
     ) -> Future[Result]:
         called: Future[Result] = Future()
         with self._sending:
-            # A process that it has started may keep the pipe open: sending would not fail, and the answer never come.
+            # A child of the process may keep the pipe open: sending would succeed, and no answer would ever arrive.
             if self._ended is not None:
                 raise self._ended
             number = next(self._numbers)
@@ -135,7 +135,7 @@ class ModelProcess:
         return called
 
     def close(self) -> None:
-        """End the process and wait until it is gone, and its GPU memory with it.
+        """End the process and wait until it has freed its GPU memory.
 
         Threads that still wait for an answer get TeacherDied.
         """
@@ -146,7 +146,7 @@ class ModelProcess:
         self._connection.close()
 
     def _receive(self) -> None:
-        """Hand what comes back to whoever waits for it, until the process is gone."""
+        """Pass replies to the waiting threads until the process ends."""
         while self._connection in wait([self._connection, self._process.sentinel]):
             try:
                 message: Report | Reply = self._connection.recv()
@@ -177,7 +177,7 @@ class ModelProcess:
 
 
 class EngineProcess(ModelProcess):
-    """A `TeacherEngine` in a process of its own."""
+    """A `TeacherEngine` in a separate process."""
 
     def __init__(
         self,
@@ -192,12 +192,12 @@ class EngineProcess(ModelProcess):
     def answer(
         self, images: Sequence[Image.Image], questions: Sequence[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """As `TeacherEngine.answer`; also raises TeacherDied and TeacherUnreachable."""
+        """Like `TeacherEngine.answer`; also raises TeacherDied and TeacherUnreachable."""
         return self.call(_answer, [np.asarray(image) for image in images], list(questions))
 
 
 class WriterProcess(ModelProcess):
-    """A `Writer` in a process of its own."""
+    """A `Writer` in a separate process."""
 
     def __init__(
         self,
@@ -211,14 +211,14 @@ class WriterProcess(ModelProcess):
         super().__init__(load, environment=environment, secrets=secrets_of(options))
 
     def write(self, request: WritingRequest) -> WrittenReply:
-        """As `Writer.write`; also raises TeacherDied."""
+        """Like `Writer.write`; also raises TeacherDied."""
         return self.call(_write, request)
 
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Processes that are started here do not run the program's main file again: what is called there is found in its
-    own module, and what a main file imports would take seconds and print to the terminal."""
+    """Do not import the program's main module in child processes: their functions are in modules of their own, and its
+    imports would take seconds and print to the terminal."""
     with _starting:
         main = sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")
@@ -229,19 +229,21 @@ def _without_main() -> Iterator[None]:
 
 
 def secrets_of(options: EngineOptions) -> list[str]:
-    """What must not be shown: the server's key."""
+    """Return the strings to hide in messages: the server's key."""
     key = os.environ.get(options.api_key_variable, "").strip()
     return [key] if key else []
 
 
 def load_engine(name: str, teacher: ResolvedTeacher, options: EngineOptions) -> TeacherEngine:
-    """Load a teacher in this process. Raises TeacherInvalid for one that cannot be used, TeacherUnreachable for a
-    server that is out of reach."""
+    """Load a teacher in this process.
+
+    Raises TeacherInvalid if it cannot be used, TeacherUnreachable if its server is out of reach.
+    """
     return find_engine(name).load(teacher, options)
 
 
 def load_writer(name: str, teacher: ResolvedTeacher, options: EngineOptions, images: int) -> Writer:
-    """Load a model that writes in this process. Raises TeacherInvalid for one that cannot be used."""
+    """Load a writing model in this process. Raises TeacherInvalid if it cannot be used."""
     return find_engine(name).load_writer(teacher, options, images)
 
 

@@ -1,4 +1,4 @@
-"""From a question to the model's prompt, and from the tokenizer to the tokens that mean yes and no."""
+"""Convert questions to the model's prompts, and answer words to token ids."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WORD_STARTS = "\u0120\u2581 "
 
 @dataclass(frozen=True, slots=True)
 class AnswerTokens:
-    """Token ids whose log-probabilities are summed to the answer's."""
+    """Token ids whose log-probabilities are summed for each answer."""
 
     yes: tuple[int, ...]
     no: tuple[int, ...]
@@ -45,9 +45,10 @@ class AnswerTokens:
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """Questions as chat prompts, ready for any image, in the order asked.
+    """Questions as chat prompts for any image, in the order asked.
 
-    `lengths` are in tokens, an image counted as one; `endings` the tokens of each from where they begin to differ.
+    `lengths` are in tokens, with an image counted as one; `endings` are the tokens of each prompt after the common
+    beginning.
     """
 
     texts: Sequence[str]
@@ -56,7 +57,7 @@ class Prompts:
 
 
 def load_processor(teacher: ResolvedTeacher) -> Any:
-    """The model's transformers processor. Raises TeacherInvalid."""
+    """Load the model's transformers processor. Raises TeacherInvalid."""
     assert teacher.path is not None, "a served teacher has no files here"
     from transformers import AutoProcessor
 
@@ -73,13 +74,13 @@ def load_processor(teacher: ResolvedTeacher) -> Any:
 
 
 def check_processor(processor: Any, config: TeacherConfig, prompt: str) -> None:
-    """Raises TeacherInvalid where the processor does not take `config.processor`: else no image would be taken."""
+    """Raise TeacherInvalid if the processor rejects `config.processor`: it would then reject every image."""
     if not config.processor:
         return
     image = Image.new("RGB", (64, 64), "gray")
     try:
         processor(images=[[image]], text=[prompt], return_tensors="pt", **config.processor)
-    except Exception as error:  # each family checks its settings in its own way, with errors of its own
+    except Exception as error:  # each family validates its settings with errors of its own
         given = ", ".join(f"{name}={value!r}" for name, value in config.processor.items())
         raise TeacherInvalid(
             f"the image processor of {printable(config.model, 200)} does not take {printable(given, 200)} "
@@ -88,14 +89,14 @@ def check_processor(processor: Any, config: TeacherConfig, prompt: str) -> None:
 
 
 def tokenize_questions(processor: Any, config: TeacherConfig, questions: Sequence[str]) -> Prompts:
-    """Every question's prompt, and where they part. Raises ChatTemplateMissing."""
+    """Tokenize every question's prompt, and find their common beginning. Raises ChatTemplateMissing."""
     texts = [render_prompt(processor, config, question) for question in questions]
     tokens = processor.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
     return Prompts(texts, [len(prompt) for prompt in tokens], split_endings(tokens))
 
 
 def split_endings(prompts: Sequence[list[int]]) -> list[list[int]]:
-    """What is left of each tokenized prompt behind the beginning that all share: at least its last token."""
+    """Return the tokens of each prompt after the beginning that all share; at least its last token."""
     shared = 0
     for tokens in zip(*(prompt[:-1] for prompt in prompts), strict=False):
         if len(set(tokens)) > 1:
@@ -105,9 +106,10 @@ def split_endings(prompts: Sequence[list[int]]) -> list[list[int]]:
 
 
 def render_prompt(processor: Any, config: TeacherConfig, question: str) -> str:
-    """The chat prompt for one image and one question, image first, ending where the answer's first token belongs.
+    """Render the chat prompt for one image and one question, image first, ending where the answer's first token
+    belongs.
 
-    `processor` is a transformers processor. Raises ChatTemplateMissing where the model has no template.
+    `processor` is a transformers processor. Raises ChatTemplateMissing if the model has no template.
     """
     if not getattr(processor, "chat_template", None):
         raise ChatTemplateMissing(
@@ -117,7 +119,7 @@ def render_prompt(processor: Any, config: TeacherConfig, question: str) -> str:
     content = [{"type": "image"}, {"type": "text", "text": config.message(question)}]
     messages = [{"role": "user", "content": content}]
     render = partial(processor.apply_chat_template, messages, tokenize=False)
-    # Models that think before they answer would put a thought where the answer is read.
+    # A thinking model would write its thought where the answer is read.
     switches = {"enable_thinking": False} if "enable_thinking" in str(processor.chat_template) else {}
     for names in ((), OTHER_SWITCHES):
         switches.update(dict.fromkeys(names, False))
@@ -132,16 +134,16 @@ def render_prompt(processor: Any, config: TeacherConfig, question: str) -> str:
 
 
 def _is_thinking(prompt: str, message: str) -> bool:
-    """Whether what a prompt has behind the user's `message` opens a thought and does not close it."""
+    """Return whether the prompt opens a thought after the user's `message` and does not close it."""
     ending = prompt.removeprefix(message) if prompt.startswith(message) else prompt[-ENDING:]
     marks = list(THOUGHT.finditer(ending))
     return bool(marks) and not (marks[-1]["close"] or marks[-1]["other"])
 
 
 def find_answer_tokens(tokenizer: Any, config: TeacherConfig) -> AnswerTokens:
-    """Every single token that spells one of the answer words, whatever its case and with or without a leading space.
+    """Find every single token that spells one of the answer words, in any case and with or without a leading space.
 
-    Raises AnswerTokenMissing where yes or no has none.
+    Raises AnswerTokenMissing if yes or no has none.
     """
     vocabulary = tokenizer.get_vocab()
     return AnswerTokens(

@@ -1,4 +1,4 @@
-"""Keys and passwords taken out of what is printed, logged or stored, whoever wrote it."""
+"""Remove keys and passwords from text that is printed, logged or stored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from storage.text import printable
 
 HIDDEN = "***"
-SHORTEST_SECRET = 3  # characters; what is shorter would be found in ordinary words
+SHORTEST_SECRET = 3  # characters; shorter ones would match ordinary words
 PATTERNS = (
     (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s\"'<>@]*@", re.IGNORECASE), rf"\1{HIDDEN}@"),
     (re.compile(r"\b(bearer|basic)\s+(?=\S*\d)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
@@ -25,8 +25,8 @@ SECRET_NAMES = re.compile(
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """`text` without any of `secrets`, user names and passwords in addresses, and keys that are marked as such."""
-    # The longest first: one secret may be the beginning of another.
+    """Return `text` without `secrets`, credentials in URLs, and values marked as keys."""
+    # Longest first: one secret may be a prefix of another.
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= SHORTEST_SECRET:
             text = text.replace(secret, HIDDEN)
@@ -36,18 +36,18 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def excerpt(text: str, secrets: Iterable[str] = (), limit: int = 300) -> str:
-    """Foreign text for a message: without secrets, on one line, at most `limit` characters."""
-    # Before it is cut, or the beginning of a key would stay.
+    """Return text from outside for use in a message: without secrets, on one line, at most `limit` characters."""
+    # Redact before cutting, or the beginning of a key would remain.
     return printable(redact(text, secrets), limit)
 
 
 def names_secret(name: str) -> bool:
-    """Whether a setting of this name probably holds a secret."""
+    """Return whether a setting of this name probably holds a secret."""
     return SECRET_NAMES.search(name) is not None
 
 
 def hide_secrets(value: Any) -> Any:
-    """A setting's value, of whatever JSON has, without what its names or marks show to be a secret."""
+    """Return a setting's JSON value without the parts whose names or marks show a secret."""
     if isinstance(value, Mapping):
         return {name: HIDDEN if names_secret(str(name)) else hide_secrets(one) for name, one in value.items()}
     if isinstance(value, list | tuple):

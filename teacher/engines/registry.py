@@ -1,6 +1,7 @@
-"""The engines that run a teacher. Each is a package of this folder that registers itself in its `__init__.py`.
+"""The engines that run a teacher.
 
-Registering imports none of the libraries that an engine needs: `load` does.
+Each is a package in this folder that registers itself in its `__init__.py`. Registering imports none of an engine's
+libraries; `load` does.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
 
 class EngineUnknown(InputInvalid):
-    """There is no engine of this name; the message lists those that there are."""
+    """There is no engine of this name; the message lists the known ones."""
 
 
 class Engine(ABC):
-    """An engine: how it is loaded, what it needs, and which of its settings change answers."""
+    """An engine: how it is loaded, what it requires, and which of its settings change answers."""
 
     name: str  # set by `engine`
     # The model runs on a server, which is found by EngineOptions.base_url: no weights and no devices are needed here.
@@ -35,24 +36,28 @@ class Engine(ABC):
     # The option that `EngineOptions.arguments` are given by, NAME=VALUE, and its help; None for an engine without any.
     flag: ClassVar[str | None] = None
     flag_help: ClassVar[str] = ""
-    # Arguments that change speed and memory alone. Any other is taken to change answers: a new one that does would go
-    # unnoticed, and one that does not costs asking again.
+    # Arguments that change only speed and memory. Any other is assumed to change answers: to miss one that does would
+    # mix answers, while a wrong assumption only costs asking again.
     speed_arguments: ClassVar[frozenset[str]] = frozenset()
-    # Arguments that are refused, each with the option to use instead; "" where there is none.
+    # Rejected arguments, each with the option to use instead; "" if there is none.
     refused_arguments: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def load(self, teacher: ResolvedTeacher, options: EngineOptions) -> TeacherEngine:
-        """Load a teacher in this process. Raises TeacherInvalid for one that cannot be used, TeacherUnreachable for a
-        server that does not answer."""
+        """Load a teacher in this process.
+
+        Raises TeacherInvalid if it cannot be used, TeacherUnreachable if its server does not answer.
+        """
 
     def load_writer(self, teacher: ResolvedTeacher, options: EngineOptions, images: int) -> Writer:
-        """Load a model that writes questions and is shown `images` images. Raises TeacherInvalid, as `check_writing`
-        does for an engine that cannot."""
+        """Load a model that writes questions from up to `images` images.
+
+        Raises TeacherInvalid, like `check_writing`, if the engine has no writer.
+        """
         raise self._cannot_write()
 
     def check(self, options: EngineOptions) -> None:  # noqa: B027  # most engines can always be used
-        """Raise TeacherInvalid where the engine cannot be used on this machine or with these options."""
+        """Raise TeacherInvalid if the engine cannot be used on this machine or with these options."""
 
     def check_writing(self) -> None:
         """Raise TeacherInvalid for an engine that does not override `load_writer`."""
@@ -60,13 +65,13 @@ class Engine(ABC):
             raise self._cannot_write()
 
     def answer_settings(self, options: EngineOptions) -> dict[str, Any]:
-        """What of `options` changes answers: empty for the defaults. Secrets among the values are hidden.
+        """Return the parts of `options` that change answers, with secrets hidden; empty for the defaults.
 
-        Raises TeacherInvalid for arguments that the engine cannot be given.
+        Raises TeacherInvalid for arguments that the engine does not accept.
         """
         from teacher.engines.settings import decisive_arguments
 
-        if self.flag is None:  # it takes no arguments
+        if self.flag is None:  # the engine has no arguments
             return {}
         decisive = decisive_arguments(self.flag, options.arguments, self.speed_arguments, self.refused_arguments)
         return {self.flag.removeprefix("--"): decisive} if decisive else {}
@@ -96,13 +101,13 @@ def engine(name: str) -> Callable[[Registered], Registered]:
 
 
 def engines() -> Mapping[str, Engine]:
-    """All engines by name."""
+    """Return all engines by name."""
     _import_engines()
     return _engines
 
 
 def find_engine(name: str) -> Engine:
-    """Raises EngineUnknown."""
+    """Return the engine of this name. Raises EngineUnknown."""
     found = engines()
     if name not in found:
         raise EngineUnknown(f"no engine '{name}'; choose {', '.join(found)}")

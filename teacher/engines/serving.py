@@ -1,4 +1,4 @@
-"""The inside of a model's process: load, then answer calls until the parent closes the pipe."""
+"""Run inside a model's process: load, then answer calls until the parent closes the pipe."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ LOADED = -1  # the number of a process's first message; its calls count from 0
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`function(model, *arguments)`, run in one of the model's threads.
+    """A call of `function(model, *arguments)` in one of the model's threads.
 
-    With `reports` the function is given one argument more, which sends a report to the parent. An `urgent` call does
-    not wait for a thread that is busy; it must take little time.
+    With `reports` the function gets an additional argument, which sends a report to the parent. An `urgent` call does
+    not wait for a busy thread, so it must be fast.
     """
 
     number: int
@@ -39,7 +39,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How far a call has come, while it goes on."""
+    """The progress of a running call."""
 
     number: int
     value: Any
@@ -48,7 +48,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a call returned or raised: the last message about it."""
+    """The value or error of a call: the last message about it."""
 
     number: int
     error: PackedError | None
@@ -57,7 +57,7 @@ class Reply:
 
 
 class ModelServer:
-    """Runs calls of the parent in `calls_at_once` threads of this process."""
+    """Runs the parent's calls in `calls_at_once` threads of this process."""
 
     def __init__(self, connection: Connection, secrets: Sequence[str]) -> None:
         self._connection = connection
@@ -95,7 +95,7 @@ class ModelServer:
             value = call.function(model, *call.arguments, *([report] if call.reports else []))
         except SENT as refusal:
             error = pack(refusal, self._secrets)
-        except BaseException:  # the model is in no state to go on: let the parent start another process
+        except BaseException:  # the model's state is unknown: let the parent start another process
             self._end_with_traceback()
         self._send(Reply(call.number, error, value, model.usage))
 

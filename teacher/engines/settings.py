@@ -1,4 +1,4 @@
-"""Which arguments of an engine change its answers, and so belong to the teacher's fingerprint."""
+"""Find the engine arguments that change answers, and therefore belong to the teacher's fingerprint."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from teacher.engines.redaction import excerpt, hide_secrets
 def decisive_arguments(
     flag: str, arguments: Mapping[str, Any], speed: Collection[str], refused: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Those of `arguments` that are not in `speed`. Secrets among the values are hidden.
+    """Return the `arguments` that are not in `speed`, with secrets hidden.
 
-    Raises TeacherInvalid for one that is `refused`, naming `flag` and the option to use instead, and for a value that
-    JSON does not have.
+    Raises TeacherInvalid for a `refused` argument, naming `flag` and the option to use instead, and for values that
+    JSON does not support.
     """
     for name, value in arguments.items():
         if name in refused:
@@ -27,7 +27,7 @@ def decisive_arguments(
 
 
 def check_json(setting: str, value: Any) -> None:
-    """Raises TeacherInvalid for a value that JSON does not have: a date, infinity, text that is none."""
+    """Raise TeacherInvalid for a value that JSON does not support: a date, infinity, invalid Unicode."""
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:

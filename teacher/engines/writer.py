@@ -1,4 +1,4 @@
-"""What every language model does that writes: a prompt and perhaps images in, an answer by a JSON schema out."""
+"""The interface of writing models: a prompt and optional images in, an answer in a JSON schema out."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from PIL import Image
 
 from teacher.engines.base import LoadedModel
 
-# Between always the same and anything goes: asked again, a model should think of something else.
+# Above 0, so that a repeated request gives other questions.
 TEMPERATURE = 0.7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WritingRequest:
-    """What is to be written: at most `length` tokens that follow `schema`. Another `seed` draws another answer."""
+    """A request for at most `length` tokens that follow `schema`. Another `seed` samples another answer."""
 
     prompt: str
     schema: Mapping[str, Any] = field(repr=False)
@@ -27,7 +27,8 @@ class WritingRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenReply:
-    """An answer. `cut` says that its length ended it, `saw_images` that the model was shown the images."""
+    """An answer. `cut` marks one that reached its length limit, `saw_images` one for which the model was shown the
+    images."""
 
     text: str
     cut: bool = False
@@ -38,6 +39,8 @@ class Writer(LoadedModel, Protocol):
     """A loaded language model."""
 
     def write(self, request: WritingRequest) -> WrittenReply:
-        """The model's answer; images are left out where it takes none. Raises TeacherInvalid for a request that the
-        model cannot take."""
+        """Return the model's answer; images are left out if the model takes none.
+
+        Raises TeacherInvalid for a request that the model rejects.
+        """
         ...

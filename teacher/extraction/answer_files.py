@@ -1,4 +1,4 @@
-"""JSON files of probabilities, `{name: nested lists of p(yes)}`, checked."""
+"""Read and validate JSON files of probabilities, `{name: nested lists of p(yes)}`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from storage.documents import MEGABYTE, DocumentInvalid, read_json
 from storage.text import printable
 from teacher.engines.config import TeacherInvalid
 
-MAX_ANSWERS = 256 * MEGABYTE  # what takes more space belongs into a Parquet table
+MAX_ANSWERS = 256 * MEGABYTE  # larger files should be Parquet tables
 # LaViD's own sums of options overshoot 1 by rounding.
 HIGHEST = 1.01
 
 
 def read_probabilities(path: Path, kind: str, dimensions: int, expected: str) -> dict[str, NDArray[np.float64]]:
-    """The probabilities of each name, arrays of `dimensions` and of one shape. Raises TeacherInvalid."""
+    """Return the probabilities by name, arrays with `dimensions` axes and all of one shape. Raises TeacherInvalid."""
     try:
         document = read_json(path, limit=MAX_ANSWERS)
     except OSError as error:
@@ -55,7 +55,7 @@ def _array(values: Any, where: str, expected: str) -> NDArray[np.float64]:
 
 
 def _flat(values: Any) -> Iterator[Any]:
-    """Numbers, and whatever else is no list, at any depth; the depth is what JSON can have."""
+    """Flatten nested lists to their other values."""
     waiting = [values]
     while waiting:
         value = waiting.pop()

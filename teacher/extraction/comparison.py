@@ -1,4 +1,4 @@
-"""Which images are still the ones that the store's answers are about, with as few reads as possible."""
+"""Find images that have changed since the store's answers were given, with as few reads as possible."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from storage.images.decode import ImageUnreadable
 from teacher.extraction.failures import is_for_now
 
 READERS = 4  # threads that read and decode
-GONE = (FileNotFoundError, NotADirectoryError)  # other errors say nothing about what is there
-UNREADABLE = "unreadable"  # stands for the digest of an image that cannot be read now
+GONE = (FileNotFoundError, NotADirectoryError)  # other errors do not show whether it exists
+UNREADABLE = "unreadable"  # placeholder digest of an image that cannot be read now
 
 
 class ImageComparison:
-    """The images of a plan as they are now. An image is not read where its stamp is the recorded one, unless `verify`;
-    one that is read is read once."""
+    """The current state of a plan's images.
+
+    An image is not read if its stamp is the recorded one, unless `verify`; otherwise it is read once.
+    """
 
     def __init__(
         self, dataset: ImageDataset, image_ids: Sequence[str], recorded: ImageStamps, *, verify: bool = False
@@ -30,14 +32,16 @@ class ImageComparison:
         self.dataset = dataset
         self.recorded = recorded
         self._trusted = {} if verify else recorded
-        # Before any image is read: a file that changes later has another stamp.
+        # Before any image is read, so that a later change of a file shows in its stamp.
         self._looked_at_ns = time.time_ns()
         self._stamps = look_at(dataset, image_ids)
         self._digests: dict[str, str | None] = {}
 
     def is_same(self, answers: ShardAnswers, readers: ThreadPoolExecutor) -> bool:
-        """Whether all images of a shard are those that its rows are about. One that cannot be read now counts as
-        unchanged: it must not lose its answers."""
+        """Return whether all images of a shard are unchanged.
+
+        One that cannot be read now counts as unchanged, so that it keeps its answers.
+        """
         doubtful = [
             (record.image_id, digest)
             for record, digest, error in zip(answers.records, answers.image_sha256, answers.errors, strict=True)
@@ -48,7 +52,8 @@ class ImageComparison:
         return all(now in (before, UNREADABLE) for now, (_, before) in zip(found, doubtful, strict=True))
 
     def digest(self, image_id: str, unreadable: str | None) -> str | None:
-        """SHA-256 of the image; None where it is gone or cannot be shown; `unreadable` where it cannot be read now."""
+        """Return the SHA-256 of the image; None if it no longer exists or cannot be shown; `unreadable` if it cannot be
+        read now."""
         stamp, digest = self._trusted.get(image_id, (None, None))
         if stamp is not None and stamp == self._stamps.get(image_id) and image_id not in self._digests:
             return digest
@@ -56,8 +61,10 @@ class ImageComparison:
         return unreadable if found == UNREADABLE else found
 
     def to_record(self, parts: Iterable[ShardAnswers], known: KnownAnswers | None = None) -> ImageStamps:
-        """The stamps of all images in finished shards whose digest was read after the look at the stamp. `known` has
-        the answers from before the run."""
+        """Return the stamps of all images in finished shards whose digest is newer than their stamp.
+
+        `known` has the answers from before the run.
+        """
         found: dict[str, tuple[Stamp, str | None]] = {}
         for part in parts:
             for record, digest, error in zip(part.records, part.image_sha256, part.errors, strict=True):
@@ -72,8 +79,10 @@ class ImageComparison:
         return found
 
     def _was_read(self, record: ImageRecord, digest: str | None, known: KnownAnswers | None) -> bool:
-        """Whether a digest is of the file since it was looked at. An image that could not be read when it was to be
-        asked about has the digest that was known before."""
+        """Return whether a digest was computed after the stamp was read.
+
+        An image that could not be read when it was asked about keeps its previous digest.
+        """
         if record.image_id in self._digests and self._digests[record.image_id] == digest:
             return True
         return known is not None and known.digest_of(record) != digest
@@ -85,8 +94,8 @@ class ImageComparison:
 
 
 def digest_of(dataset: ImageDataset, image_id: str, unreadable: str | None = None) -> str | None:
-    """SHA-256 of the image's file; None where it is gone or no part of an image that can be shown; `unreadable` where
-    it cannot be read right now."""
+    """Return the SHA-256 of the image's file; None if it no longer exists or is a box that cannot be shown;
+    `unreadable` if it cannot be read right now."""
     try:
         return hashlib.sha256(dataset.read(image_id)).hexdigest()
     except (*GONE, ImageUnreadable):

@@ -1,4 +1,4 @@
-"""Asking about one shard: its images are read, decoded, asked about, and the shard written; nothing is asked twice."""
+"""Ask about one shard: read and decode its images, ask, and write the shard; nothing is asked twice."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ __all__ = [
     "write_begun",
 ]
 
-# What an engine is given in one go at least, so that it is not kept waiting between: few questions, many images.
+# Minimum number of answers per call, so that the engine does not wait between calls: few questions, many images.
 PAIRS_AT_ONCE = 1600
-PIXELS_AT_ONCE = 64_000_000  # and what is kept in memory for it at most
+PIXELS_AT_ONCE = 64_000_000  # and the maximum number of pixels in memory
 
 Progress = Callable[[int], None]  # the images of the shard that are done so far
 
 
 class AskingStopped(RunFailed):
-    """The worker was stopped: it asks nothing more. Another one may."""
+    """The worker was stopped and asks nothing more. Another worker may continue."""
 
     may_pass = True
 
@@ -62,16 +62,15 @@ def ask_shard(
     progress: Progress,
     stopped: threading.Event,
 ) -> ShardSummary:
-    """Ask what is not known about the shard's images yet, and write the shard.
+    """Ask for the missing answers about the shard's images, and write the shard.
 
-    `ask` is called for answers that are missing; `readers` are the threads that read and decode. An image that cannot
-    be read, decoded or taken by the model gets its reason in `error` and no answers; one that cannot be read now and
-    could be before keeps those it has. What fails because of the teacher is raised and nothing written. `rows` holds
-    what an attempt before this one was answered, and then what this one was. Writing is retried; nothing is asked again
-    for it.
+    `ask` is called for missing answers; `readers` are the threads that read and decode. An image that cannot be read,
+    decoded or processed by the model gets its reason in `error` and no answers; one that cannot be read now but could
+    be before keeps its answers. Errors of the teacher are raised and nothing is written. `rows` holds the answers of
+    previous attempts, and collects those of this one. Writing is retried without asking again.
 
-    Raises what `ask` does but ImageRefused, AnswersRefused, AskingStopped, StorageUnavailable, and DirectoryChanged
-    where another run has written another shard in its place.
+    Raises the errors of `ask` except ImageRefused, AnswersRefused, AskingStopped, StorageUnavailable, and
+    DirectoryChanged if another run has written a different shard in its place.
     """
     if not rows.images and job.directory.has_changed(job.shard.file_name):
         stored = _stored_before(job)
@@ -101,10 +100,10 @@ def ask_shard(
 
 
 def write_begun(job: ShardJob, rows: ShardRows) -> None:
-    """Write what has been answered of a shard that is not finished, so that the next run asks the rest alone.
+    """Write the answers of an unfinished shard, so that the next run asks only for the rest.
 
-    A shard that was there before the run stays: it may hold answers about images that this run has not come to. What
-    cannot be written is left out: the run ends with an error that came before.
+    An existing shard from before the run stays: it may hold answers about images that this run has not reached. Errors
+    of writing are ignored: the run is already ending with an earlier error.
     """
     if job.shard.file_name in (job.directory.seen or {}):
         return
@@ -128,7 +127,7 @@ def _ask_images(
     progress: Progress,
     stopped: threading.Event,
 ) -> float:
-    """Go on in `rows` to the shard's last image; the seconds that decoding took."""
+    """Continue `rows` to the shard's last image; return the seconds of decoding."""
     waiting: list[ReadImage] = []
     decode_seconds = 0.0
     for chunk in read_ahead(job.shard.records[len(rows.images) :], job.dataset, teacher.config.max_pixels, readers):
@@ -149,14 +148,14 @@ def _write(job: ShardJob, answers: ShardAnswers) -> None:
     try:
         job.directory.write_shard(job.shard, job.header, answers)
     except DirectoryChanged:
-        # By a request of ours whose reply was lost?
+        # Was it written by our request, whose reply was lost?
         stored = job.directory.valid_shard(job.shard, job.header)
         if stored is None or not np.array_equal(stored.yes, answers.yes, equal_nan=True):
             raise
 
 
 def _stored_before(job: ShardJob) -> StoredShard:
-    """The shard in the store, which is not the one that the plan has seen. Raises DirectoryChanged."""
+    """Return the shard in the store if it is not the one seen by the plan. Raises DirectoryChanged."""
     stored = job.directory.find_shard(job.shard, job.header)
     if stored is None:
         raise DirectoryChanged(
@@ -166,7 +165,7 @@ def _stored_before(job: ShardJob) -> StoredShard:
 
 
 def _summary_of(job: ShardJob, stored: StoredShard) -> ShardSummary:
-    """Of a shard that an attempt before this one has written without being able to say so."""
+    """Return the summary of a shard that a previous attempt wrote without being able to report it."""
     return ShardSummary(
         index=job.shard.index,
         images=len(job.shard.records),
@@ -180,7 +179,7 @@ def _summary_of(job: ShardJob, stored: StoredShard) -> ShardSummary:
 
 
 def _are_enough(images: Sequence[ReadImage], yes: NDArray[np.float32]) -> bool:
-    """Whether so much is to be asked about `images`, or so many pixels are held for it, that it is time to ask."""
+    """Return whether the pending questions about `images`, or their pixels in memory, are enough for a call."""
     pairs = sum(int(np.isnan(yes[index]).sum()) for index, image in enumerate(images) if image.error is None)
     pixels = sum(image.pixels.width * image.pixels.height for image in images if image.pixels is not None)
     return pairs >= PAIRS_AT_ONCE or pixels >= PIXELS_AT_ONCE

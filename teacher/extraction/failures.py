@@ -1,14 +1,14 @@
-"""Why a row has no answers, permanently or for now: its `error` says which."""
+"""Reasons in a row's `error` for having no answers, permanent or temporary."""
 
 from __future__ import annotations
 
 import re
 
-# Of an image that is there and could not be read: asked about as soon as it can.
+# The image exists but could not be read: asked about once it can be.
 UNREADABLE_NOW = "cannot be read now"
-# Of an image that a run did not come to: it was ended, or its teacher failed.
+# The run did not reach the image: it was ended, or its teacher failed.
 NOT_ASKED = "not asked yet"
-# What earlier releases wrote for a fault of the teacher. A filter of the server's is about the image.
+# Written by earlier releases for faults of the teacher. A server's content filter is about the image.
 OLD_FAULTS = re.compile(
     r"teacher refuses it: no log-probabilities in its answer \((?!content_filter)"
     r"|the teacher's answer is no log-probability"
@@ -16,10 +16,10 @@ OLD_FAULTS = re.compile(
 
 
 def is_for_now(error: str) -> bool:
-    """Whether the image is to be asked about again, although nothing about it has changed or can be seen to have."""
+    """Return whether to ask about the image again, although no change of it can be detected."""
     return error.startswith((UNREADABLE_NOW, NOT_ASKED))
 
 
 def is_teachers_fault(error: str) -> bool:
-    """Whether an earlier release blamed the image for what the teacher did."""
+    """Return whether an earlier release recorded a fault of the teacher as one of the image."""
     return OLD_FAULTS.match(error) is not None

@@ -1,4 +1,4 @@
-"""Finishes an extraction: checks that every shard is there and whole, and writes the manifest."""
+"""Finish an extraction: check that every shard is present and valid, and write the manifest."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Whole = Mapping[str, StoredShard]  # shards by file name, in order
 
 
 class ShardMissing(RunFailed):
-    """A shard that should have been written is not there."""
+    """A shard that should have been written is missing."""
 
 
 def finish_plan(plan: ExtractionPlan, facts: Mapping[str, object], known: KnownAnswers | None = None) -> Whole:
-    """Complete the directory of a plan and record the stamps of its images. Of the shards only those that were missing
-    are read; a manifest that says the same already is left alone. `known` has the answers from before the run.
+    """Complete the directory of a plan and record the stamps of its images.
 
-    Raises as `read_shards` and `complete_directory`.
+    Only shards that were missing are read again; an identical manifest is not rewritten. `known` has the answers from
+    before the run. Raises the same errors as `read_shards` and `complete_directory`.
     """
     whole = read_shards(plan.directory, plan.header, plan.shards, plan.kept)
     complete_directory(plan.directory, plan.header, plan.shards, whole, facts)
@@ -43,15 +43,17 @@ def finish_plan(plan: ExtractionPlan, facts: Mapping[str, object], known: KnownA
 def finish_directory(
     directory: AnswerDirectory, header: AnswerHeader, shards: Sequence[Shard], facts: Mapping[str, object]
 ) -> dict[str, str]:
-    """Read every shard, write the manifest, and return `failures_of` them. Raises as `finish_plan`."""
+    """Read every shard, write the manifest, and return their `failures_of`. Raises the same errors as `finish_plan`."""
     whole = read_shards(directory, header, shards, {})
     complete_directory(directory, header, shards, whole, facts)
     return failures_of(whole.values())
 
 
 def read_shards(directory: AnswerDirectory, header: AnswerHeader, shards: Sequence[Shard], kept: Whole) -> Whole:
-    """All shards, those that are not `kept` read from the store. Raises ShardMissing where one is not there or is not
-    whole, VersionUnsupported and StorageUnavailable."""
+    """Return all shards, reading those that are not `kept`.
+
+    Raises ShardMissing if one is missing or not valid, VersionUnsupported and StorageUnavailable.
+    """
     digests = (directory.last_manifest() or {}).get("digests", {})
     whole: dict[str, StoredShard] = {}
     for shard in shards:
@@ -70,8 +72,10 @@ def complete_directory(
     whole: Whole,
     facts: Mapping[str, object],
 ) -> None:
-    """Write the manifest, unless it is there and has the same shards, digests and facts. Raises DirectoryChanged where
-    another run has added shards: the directory then stays incomplete."""
+    """Write the manifest, unless it has the same shards, digests and facts already.
+
+    Raises DirectoryChanged if another run has added shards: the directory then stays incomplete.
+    """
     splits = dict.fromkeys(record.split for stored in whole.values() for record in stored.answers.records)
     counted = {"splits": list(splits), "errors": len(failures_of(whole.values()))}
     digests = {name: shard_digest(stored) for name, stored in whole.items()}
@@ -83,7 +87,7 @@ def complete_directory(
 
 
 def failures_of(whole: Iterable[StoredShard]) -> dict[str, str]:
-    """The reason of each image that has no answers, by image id."""
+    """Return the error of each image without answers, by image id."""
     return {
         record.image_id: error
         for stored in whole
@@ -93,8 +97,10 @@ def failures_of(whole: Iterable[StoredShard]) -> dict[str, str]:
 
 
 def _is_complete(directory: AnswerDirectory, header: AnswerHeader, facts: Mapping[str, object]) -> bool:
-    """Whether the manifest says all this, and no other shards are there. Versions of libraries are those of the run
-    that wrote it."""
+    """Return whether the manifest matches, and there are no other shards.
+
+    Library versions are not compared: they are those of the run that wrote it.
+    """
     try:
         manifest = directory.manifest()
     except AnswersDamaged:
@@ -108,7 +114,7 @@ def _is_complete(directory: AnswerDirectory, header: AnswerHeader, facts: Mappin
 
 
 def _answer_mass(whole: Iterable[StoredShard]) -> float:
-    """Mean probability of yes and no together; 0 without any answers."""
+    """Return the mean probability of yes and no together; 0 without any answers."""
     mass, answered = 0.0, 0
     for stored in whole:
         found = total_mass(stored.answers.yes, stored.answers.no)

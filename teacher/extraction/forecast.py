@@ -20,11 +20,11 @@ NEEDED = ("images", "questions", "seconds", "start_seconds", "prefix_tokens", "s
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """Answers that finished shards hold (`kept`), that the store knows from elsewhere (`reused`), and that are `asked`
-    for about `images_asked` images.
+    """Numbers of answers in finished shards (`kept`), known from elsewhere in the store (`reused`), and to be `asked`
+    about `images_asked` images.
 
-    `seconds` of asking, after `start_seconds` of loading, are what the teacher's last run lets expect; None where it
-    has no run in the store.
+    `seconds` of asking, after `start_seconds` of loading, are estimated from the teacher's last run; None if the store
+    has none.
     """
 
     images: int
@@ -37,7 +37,7 @@ class Forecast:
     start_seconds: float | None
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Return lines for display."""
         counted = (
             f"{self.images:,} images x {self.questions} questions: {self.kept:,} answers are in finished shards, "
             f"{self.reused:,} are reused, {self.asked:,} about {self.images_asked:,} images are to be asked"
@@ -53,7 +53,7 @@ class Forecast:
 
 
 def forecast(plan: ExtractionPlan, known: KnownAnswers, store: str) -> Forecast:
-    """Reads the images of the missing shards whose digests are not known yet; loads no model."""
+    """Forecast a plan. Reads the images of missing shards whose digests are unknown; loads no model."""
     texts = plan.header.questions.texts
     asked = reused = images_asked = 0
     with ThreadPoolExecutor(READERS) as readers:
@@ -87,10 +87,10 @@ def forecast(plan: ExtractionPlan, known: KnownAnswers, store: str) -> Forecast:
 def expected_seconds(
     account: Mapping[str, Any] | None, *, images: int, questions: int
 ) -> tuple[float | None, float | None]:
-    """Seconds of asking and of loading by the ledger of another run of the same teacher.
+    """Return the seconds of asking and of loading, estimated from the ledger of an earlier run of the same teacher.
 
-    Time goes with the tokens that are computed: what an image's questions share once for each image, and the rest of
-    each question. A server tells no tokens; there time goes with the questions.
+    Time is proportional to the computed tokens: the shared prefix once per image, and the rest of each question. A
+    server reports no such counts, so there time is proportional to the questions.
     """
     if not account or not account.get("questions"):
         return None, None
@@ -103,7 +103,7 @@ def expected_seconds(
 
 
 def last_account(store: str, teacher_fingerprint: str) -> Mapping[str, Any] | None:
-    """The ledger of the teacher's largest run, whatever it was about: short ones say little about speed."""
+    """Return the ledger of the teacher's largest run on any dataset: short ones say little about speed."""
     accounts: list[Mapping[str, Any]] = []
     for directory in (*answer_directories(store), *answer_directories(audits_of(store))):
         if f"/teacher={teacher_fingerprint}/" in directory.path:
@@ -112,7 +112,7 @@ def last_account(store: str, teacher_fingerprint: str) -> Mapping[str, Any] | No
 
 
 def _is_account(run: object) -> bool:
-    """Whether it has what a forecast needs. What runs cost decides nothing else, so that others are passed over."""
+    """Return whether a ledger has the fields needed for a forecast; others are skipped."""
     values = [run.get(name) for name in NEEDED] if isinstance(run, Mapping) else [None]
     return all(isinstance(value, int | float) and 0 <= value < math.inf for value in values)
 

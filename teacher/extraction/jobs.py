@@ -1,4 +1,4 @@
-"""What a worker is given to do, and what comes back."""
+"""The jobs of workers, and their results."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from teacher.extraction.plan import ExtractionPlan
 
 @dataclass(frozen=True, kw_only=True)
 class ShardJob:
-    """All that it takes to ask about one shard and to write it, wherever that is done.
+    """Everything needed to ask about one shard and to write it, in any process.
 
-    `dataset` has the shard's images only, and reads them. What is `known` is the same for all jobs of a run.
+    `dataset` has the shard's images only, and reads them. `known` is the same for all jobs of a run.
     """
 
     shard: Shard
@@ -28,15 +28,15 @@ class ShardJob:
 
     @property
     def path(self) -> str:
-        """Of the shard's file."""
+        """The path of the shard's file."""
         return f"{self.directory.path}/{self.shard.file_name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardSummary:
-    """What became of one shard: images, how many of them could not be asked, answers asked and answers reused.
+    """The result of one shard: numbers of images, of images that could not be asked about, of answers asked and reused.
 
-    `images_asked` are those about which the teacher was asked anything. Seconds of decoding are summed over threads.
+    `images_asked` counts those for which the teacher was asked anything. Seconds of decoding are summed over threads.
     """
 
     index: int
@@ -51,13 +51,13 @@ class ShardSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Extraction:
-    """A plan and the dataset that it is about."""
+    """A plan and its dataset."""
 
     plan: ExtractionPlan
     dataset: ImageDataset
 
     def job(self, shard: Shard, known: KnownAnswers) -> ShardJob:
-        """For one of the plan's shards."""
+        """Return the job of one of the plan's shards."""
         directory = self.plan.directory
         if directory.seen is not None:
             stamps = {name: stamp for name, stamp in directory.seen.items() if name == shard.file_name}
@@ -66,5 +66,5 @@ class Extraction:
         return ShardJob(shard=shard, header=self.plan.header, directory=directory, dataset=dataset, known=known)
 
     def jobs(self, known: KnownAnswers) -> Sequence[ShardJob]:
-        """For all shards that are missing."""
+        """Return the jobs of all missing shards."""
         return [self.job(shard, known) for shard in self.plan.missing]

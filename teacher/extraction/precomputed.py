@@ -1,7 +1,7 @@
-"""Imports answers that were computed elsewhere.
+"""Import answers that were computed elsewhere.
 
-Three kinds: the JSON of the official MaKD code (per image), the JSON of LaViD (per class, multiple choice) and tables
-of human or other attributes (per image or per class). All come as probabilities: yes = log p, no = log(1 - p).
+There are three formats: the JSON of the official MaKD code (per image), the JSON of LaViD (per class, multiple choice)
+and tables of human or other attributes (per image or per class). All are probabilities: yes = log p, no = log(1 - p).
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from teacher.extraction.answer_files import read_probabilities
 from teacher.extraction.finish import finish_directory
 from teacher.extraction.reading import read_image
 
-# The smallest distance of a probability from 0 and 1, so that both logarithms stay finite.
+# Probabilities are clipped to this distance from 0 and 1, so that both logarithms stay finite.
 SMALLEST = 1e-7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrecomputedAnswers:
-    """A file of answers that has been read: `lookup` gives p(yes) [Q] for an image, None where the file has none.
+    """The contents of an answer file: `lookup` returns p(yes) [Q] for an image, None if the file has none.
 
-    The keys of `probabilities` are names of images or classes; `name_of` is the one that an image looks up, exactly if
-    `by_class`, else as `match_images` says. NaN stands for an answer that the file does not have. Only the names in
-    `shared` may be those of several classes.
+    The keys of `probabilities` are names of images or classes; `name_of` returns the one for an image, compared exactly
+    if `by_class`, otherwise by `match_images`. NaN marks a missing answer. Only names in `shared` may belong to several
+    classes.
     """
 
     format: str
@@ -53,7 +53,7 @@ class PrecomputedAnswers:
     shared: frozenset[str] = frozenset()
 
     def entries(self, records: Sequence[ImageRecord]) -> dict[str, str]:
-        """The key of each image that is answered, by image id. Raises NamesAmbiguous."""
+        """Return the key of each answered image, by image id. Raises NamesAmbiguous."""
         if self.by_class:
             named = {record.image_id: self.name_of(record) for record in records}
             self._refuse_shared(records)
@@ -77,7 +77,7 @@ class PrecomputedAnswers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportSummary:
-    """What an import did: the directory, images with answers, images without, unused entries of the file."""
+    """The result of an import: the directory, images with answers, images without, unused entries of the file."""
 
     directory: str
     images: int
@@ -86,12 +86,12 @@ class ImportSummary:
 
 
 def read_makd(path: Path, questions: QuestionSet | None = None) -> PrecomputedAnswers:
-    """The official MaKD layout `{file name: [p(yes) of each question]}`; files are found by their name alone.
+    """Read the official MaKD layout `{file name: [p(yes) of each question]}`; images are matched by file name alone.
 
     Without `questions` the keys are aspect_01, aspect_02, ... . Raises TeacherInvalid for another layout or count.
     """
     probabilities = read_probabilities(path, "MaKD", 1, 'expected {"image.jpg": [0.9, 0.1, ...], ...}')
-    # Several folders may be involved on either side, but only the file's own name is the same everywhere.
+    # Folders differ between the file and the dataset; only the file name is the same.
     by_name = {PurePosixPath(name).name: values for name, values in probabilities.items()}
     if len(by_name) < len(probabilities):
         raise TeacherInvalid(f"{path} has several images of one file name; give each its own name")
@@ -106,11 +106,11 @@ def read_makd(path: Path, questions: QuestionSet | None = None) -> PrecomputedAn
 
 
 def read_lavid(path: Path, questions: Path, aliases: Mapping[str, str] | None = None) -> PrecomputedAnswers:
-    """LaViD's layout `{class name: [question][option]}` with its multiple-choice questions in a text file.
+    """Read LaViD's layout `{class name: [question][option]}` with its multiple-choice questions in a text file.
 
     Every option becomes an aspect `q01_1`, with the question's number as its group. Class names are compared without
     case, punctuation, leading numbers and plural s; `aliases` maps class names of the dataset to names of the file.
-    Raises TeacherInvalid where the two files do not fit.
+    Raises TeacherInvalid if the two files do not match.
     """
     expected = 'expected {"class name": [[p(option 1), p(option 2), ...], ...], ...}'
     tables = read_probabilities(path, "LaViD", 2, expected)
@@ -144,11 +144,12 @@ def read_lavid(path: Path, questions: Path, aliases: Mapping[str, str] | None = 
 
 
 def read_attributes(path: Path, questions: QuestionSet | None = None) -> PrecomputedAnswers:
-    """A CSV or Parquet table with a column `image_id` or `label_name` and a column of p(yes) in 0..1 per attribute, as
-    storage/tables.py reads it. With `image_id`, `label_name` and other columns of a shard say nothing.
+    """Read a CSV or Parquet table with a column `image_id` or `label_name` and a column of p(yes) in 0..1 per
+    attribute.
 
-    Without `questions` the attributes' names are keys, and the texts ask for them. Raises TableInvalid, and
-    TeacherInvalid for a table without either column and for questions that are no column.
+    See storage/tables.py for the format. With `image_id`, `label_name` and other columns of a shard are ignored.
+    Without `questions` the attribute names are keys, and question texts are made from them. Raises TableInvalid, and
+    TeacherInvalid for a table without either column and for questions without a column.
     """
     table = read_table(path)
     known = ", ".join(printable(column, 40) for column in table.columns[:10])
@@ -176,11 +177,10 @@ def read_attributes(path: Path, questions: QuestionSet | None = None) -> Precomp
 def import_answers(
     answers: PrecomputedAnswers, dataset: ImageDataset, splits: Sequence[str], store: str
 ) -> ImportSummary:
-    """Write the answers for the images of `splits` into the store, as one more teacher of the dataset.
+    """Write the answers for the images of `splits` into the store, as another teacher of the dataset.
 
-    Images that the file does not answer get a row with the reason and no answers. Splits that were imported before
-    stay. Raises TeacherInvalid where not a single image is answered, DirectoryBusy, VersionUnsupported and
-    StorageUnavailable.
+    Images without an entry get a row with the reason and no answers. Splits imported earlier stay. Raises
+    TeacherInvalid if no image has answers, DirectoryBusy, VersionUnsupported and StorageUnavailable.
     """
     records = select(dataset, splits)
     entries = answers.entries(records)
@@ -198,7 +198,7 @@ def import_answers(
     header = AnswerHeader(
         dataset=dataset.name,
         teacher_fingerprint=fingerprint(description),
-        # Not in the fingerprint: files that were imported before keep theirs.
+        # Not in the fingerprint, so that earlier imports keep theirs.
         teacher={**description, "about": "classes" if answers.by_class else "images"},
         questions=answers.questions,
         libraries={},
@@ -223,7 +223,8 @@ def import_answers(
 
 
 def read_multiple_choice(path: Path) -> list[tuple[str, list[str]]]:
-    """Questions and their options from LaViD's text file: a line for the question, then one numbered line an option."""
+    """Read questions and their options from LaViD's text file: a line with the question, then one numbered line per
+    option."""
     try:
         lines = [line.strip() for line in read_text(path, limit=MEGABYTE).splitlines() if line.strip()]
     except OSError as error:
@@ -245,7 +246,7 @@ def read_multiple_choice(path: Path) -> list[tuple[str, list[str]]]:
 
 
 def comparable(class_name: str) -> str:
-    """A class name reduced to what spellings share: no leading number, case, punctuation, spaces or plural s."""
+    """Normalise a class name: no leading number, case, punctuation, spaces or plural s."""
     letters = re.sub(r"[\W_]+", "", re.sub(r"^\d+[._ ]", "", class_name).casefold())
     return letters.removesuffix("s")
 
@@ -257,7 +258,7 @@ def _shard_answers(
     errors: list[str | None] = []
     digests: list[str | None] = []
     for row, record in enumerate(records):
-        # Read in any case: training relies on digests and on knowing damaged images.
+        # Always read: training uses the digests and skips damaged images.
         image = read_image(dataset, record, None)
         entry = entries.get(record.image_id)
         digests.append(image.sha256)

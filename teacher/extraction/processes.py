@@ -21,12 +21,12 @@ MOST_READERS = 8  # threads of one worker that read and decode
 
 
 def readers_of(workers: int) -> int:
-    """How many threads of each of `workers` workers read and decode images: two for each core, shared out."""
+    """Return the number of reading threads for each of `workers` workers: two per core, divided among them."""
     return max(2, min(MOST_READERS, 2 * len(os.sched_getaffinity(0)) // workers))
 
 
 class WorkerProcess(ModelProcess):
-    """A `ShardWorker` in a process of its own, as the pool wants it."""
+    """A `ShardWorker` in a separate process, for the pool."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class WorkerProcess(ModelProcess):
         super().__init__(load, cancelled, environment, secrets_of(options))
 
     def ask(self, job: ShardJob, on_report: ReportProgress) -> ShardSummary:
-        """As `ShardWorker.ask`. Also raises TeacherDied."""
+        """Like `ShardWorker.ask`. Also raises TeacherDied."""
         with self._sending_known:
             if job.known is not self._known:  # the same for all jobs of a run: sent once
                 self.call_urgently(_learn, job.known).result()
@@ -53,7 +53,7 @@ class WorkerProcess(ModelProcess):
         return summary
 
     def begin_stop(self) -> Future[None]:
-        """Have everything begun written; done when it is. Raises TeacherDied."""
+        """Write all unfinished shards; the future is done when they are written. Raises TeacherDied."""
         return self.call_urgently(_stop)
 
 

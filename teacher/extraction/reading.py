@@ -1,4 +1,4 @@
-"""From a dataset's files to pixels and digests, a little ahead of the model."""
+"""Read a dataset's files into pixels and digests, slightly ahead of the model."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ CHUNK = 32  # images read ahead
 
 @dataclass(frozen=True, slots=True)
 class ReadImage:
-    """An image of the dataset: its digest and pixels as far as there are any, and else the reason.
+    """An image of the dataset: its digest and pixels if available, otherwise the reason.
 
-    `gone` says that it is not there at all; another one that cannot be read may well be readable later.
+    `gone` marks a missing file; any other unreadable one may be readable later.
     """
 
     record: ImageRecord
@@ -35,7 +35,7 @@ class ReadImage:
 
 
 def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | None) -> ReadImage:
-    """The image's digest and pixels, or the reason why there are none."""
+    """Return the image's digest and pixels, or the reason why there are none."""
     started = time.perf_counter()
     try:
         data = dataset.read(record.image_id)
@@ -56,7 +56,7 @@ def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | Non
 def read_ahead(
     records: Sequence[ImageRecord], dataset: ImageDataset, max_pixels: int | None, readers: Executor
 ) -> Iterator[list[ReadImage]]:
-    """Chunks of images, read by `readers`; the next one is read while the caller has the engine work on this one."""
+    """Yield chunks of images read by `readers`; the next one is read while the caller uses this one."""
 
     def submit(start: int) -> list[Future[ReadImage]]:
         chunk = records[start : start + CHUNK]
@@ -68,5 +68,5 @@ def read_ahead(
             current, ahead = ahead, submit(start)
             yield [future.result() for future in current]
     finally:
-        for future in ahead:  # of no use where the caller has failed
+        for future in ahead:  # not needed if the caller has failed
             future.cancel()

@@ -1,4 +1,4 @@
-"""The answers about a shard's images as far as they are known, and what is missing among them."""
+"""The known answers about a shard's images, and those still missing."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from teacher.extraction.failures import NOT_ASKED
 from teacher.extraction.reading import ReadImage
 
 Answers = NDArray[np.float32]
-# Images and question texts to log-probabilities of yes and of no [I, Q], as `TeacherEngine.answer`.
+# Images and question texts to log-probabilities of yes and of no [I, Q], like `TeacherEngine.answer`.
 Ask = Callable[[Sequence[Image.Image], Sequence[str]], tuple[Answers, Answers]]
 
 
 class AnswersRefused(RunFailed):
-    """A teacher's answers are no log-probabilities: none of them is kept. The message names the teacher."""
+    """A teacher's answers are not log-probabilities: none of them is kept. The message names the teacher."""
 
 
 class ShardRows:
-    """The first images of a shard, in its order, with their answers: what a later attempt goes on from.
+    """The first images of a shard, in order, with their answers, from which a later attempt continues.
 
-    One thread adds images, another may take `to_answers` meanwhile. `part` holds what a worker that failed has written
-    of the shard: the answers about its first `stored` images.
+    One thread adds images, another may call `to_answers` meanwhile. `part` holds the rows written by a worker that
+    failed: the answers about its first `stored` images.
     """
 
     def __init__(self, shard: Shard, questions: QuestionSet) -> None:
@@ -51,13 +51,13 @@ class ShardRows:
         self.writing = threading.Lock()
 
     def go_on_from(self, stored: StoredShard, dataset: str) -> None:
-        """Take what a worker that failed has written of the shard as known."""
+        """Use the rows written by a worker that failed as known answers."""
         self.part = KnownAnswers(datasets=[dataset])
         self.part.add(stored)
         self.stored = sum(error != NOT_ASKED for error in stored.answers.errors)
 
     def recall(self, image: ReadImage, row: int, known: Sequence[KnownAnswers]) -> ReadImage:
-        """Fill in what is known about an image; one that cannot be read now keeps what it had."""
+        """Fill in the known answers about an image; one that cannot be read now keeps its previous ones."""
         digest = image.sha256 if image.error is None else _digest_before(image, known)
         if digest is not None:
             for answers in known:
@@ -67,8 +67,10 @@ class ShardRows:
         return image
 
     def ask(self, images: Sequence[ReadImage], ask: Ask, teacher: ResolvedTeacher) -> None:
-        """Add the images that follow, and ask what is missing about them. Raises what `ask` does but ImageRefused, and
-        AnswersRefused."""
+        """Add the next images, and ask for their missing answers.
+
+        Raises the errors of `ask` except ImageRefused, and AnswersRefused.
+        """
         first, images = len(self.images), list(images)
         for missing_Q, indices in _same_gaps(images, self.yes[first:]):
             columns = np.flatnonzero(missing_Q)
@@ -80,11 +82,11 @@ class ShardRows:
                 self.yes[first + index, columns], self.no[first + index, columns] = yes_Q, no_Q
                 self.images_asked += not image.error
                 self.asked += 0 if image.error else len(columns)
-        # Their pixels are needed no more.
+        # Free their pixels.
         self.images += [replace(image, pixels=None) for image in images]
 
     def to_answers(self, rest: str = "") -> ShardAnswers:
-        """The shard; `rest` is the reason of images that have not been added."""
+        """Return the shard's rows; `rest` is the error of images that have not been added."""
         images, records = list(self.images), self.shard.records
         yes, no = self.yes.copy(), self.no.copy()
         images += [ReadImage(record, None, None, rest) for record in records[len(images) :]]
@@ -100,14 +102,14 @@ class ShardRows:
 
 
 def _digest_before(image: ReadImage, known: Sequence[KnownAnswers]) -> str | None:
-    """The digest of an image that cannot be read now and could be before; None for others."""
+    """Return the previous digest of an image that cannot be read now but could be before; None for others."""
     if image.sha256 is not None or image.gone:
         return None
     return next((digest for answers in known if (digest := answers.digest_of(image.record)) is not None), None)
 
 
 def _checked(image: ReadImage, yes_Q: Answers, no_Q: Answers, teacher: ResolvedTeacher) -> tuple[Answers, Answers]:
-    """The answers of a teacher. Raises AnswersRefused where one of them is no log-probability."""
+    """Return the answers of a teacher. Raises AnswersRefused if one of them is not a log-probability."""
     yes_Q, no_Q = (np.where(np.isneginf(values), np.float32(LOWEST), values) for values in (yes_Q, no_Q))
     wrong_Q = ~(is_answer(yes_Q) & is_answer(no_Q))
     if image.error is None and wrong_Q.any():
@@ -121,7 +123,7 @@ def _checked(image: ReadImage, yes_Q: Answers, no_Q: Answers, teacher: ResolvedT
 
 
 def _same_gaps(chunk: Sequence[ReadImage], yes: Answers) -> Iterable[tuple[NDArray[np.bool_], list[int]]]:
-    """Images of the chunk that miss the same answers, to be asked together: (missing [Q], their places)."""
+    """Group the chunk's images that miss the same answers, to be asked together: (missing [Q], their indices)."""
     groups: dict[bytes, list[int]] = {}
     for index, image in enumerate(chunk):
         missing = np.isnan(yes[index])
@@ -131,7 +133,8 @@ def _same_gaps(chunk: Sequence[ReadImage], yes: Answers) -> Iterable[tuple[NDArr
 
 
 def _ask(ask: Ask, images: Sequence[ReadImage], texts: Sequence[str]) -> list[tuple[ReadImage, Answers, Answers]]:
-    """Every image with its answers [Q]; one that the teacher refuses comes back with the reason, the others asked."""
+    """Return every image with its answers [Q]; one that the teacher refuses gets the reason, and the others are asked
+    again."""
     images = list(images)
     nothing = np.full(len(texts), np.nan, np.float32)
     while True:

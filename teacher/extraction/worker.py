@@ -1,6 +1,7 @@
-"""A worker: an engine, and everything that is done with its shards, in the process that the engine lives in.
+"""A worker: an engine and the processing of its shards, in one process.
 
-Nothing here knows what runs it: a process of this machine (`processes.py`), an actor of a cluster, a test's own thread.
+It is independent of its environment: a process of this machine (`processes.py`), an actor of a cluster, or a thread of
+a test.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class EngineLoaded:
 
 @dataclass(frozen=True, slots=True)
 class ImagesDone:
-    """So many of the shard's first images are done."""
+    """The first `count` images of the shard are done."""
 
     count: int
 
@@ -47,7 +48,7 @@ ReportProgress = Callable[[EngineLoaded | ImagesDone], None]
 
 
 class EngineFailed(Exception):
-    """An engine raised an error that is not in its contract: it is in an unknown state."""
+    """An engine raised an error outside its contract: its state is unknown."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -57,8 +58,8 @@ class EngineFailed(Exception):
 class ShardWorker:
     """Asks about shards, SHARDS_AT_ONCE of them at a time. Follows `LoadedModel`.
 
-    The engine is loaded when the first answer is missing: shards whose answers are all known need none. Rows of a shard
-    that failed are kept, so that the next attempt goes on from them.
+    The engine is loaded when the first answer is missing: shards whose answers are all known need none. Rows of a
+    failed shard are kept, so that the next attempt continues from them.
     """
 
     calls_at_once = SHARDS_AT_ONCE
@@ -67,12 +68,12 @@ class ShardWorker:
     def __init__(self, load: Callable[[], TeacherEngine], teacher: ResolvedTeacher, readers: int) -> None:
         """`readers` threads read and decode images."""
         self._load = load
-        self.known = NOTHING_KNOWN  # for jobs that come without it
+        self.known = NOTHING_KNOWN  # for jobs without their own
         self._teacher = teacher
         self._readers = ThreadPoolExecutor(readers, "read")
         self._loading = threading.Lock()
         self._engine: TeacherEngine | None = None
-        self._refusal: Exception | None = None  # why there will be no engine
+        self._refusal: Exception | None = None  # why the engine cannot be loaded
         self._begun: dict[str, tuple[ShardJob, ShardRows]] = {}
         self._stopped = threading.Event()
 
@@ -81,8 +82,11 @@ class ShardWorker:
         return self._engine.usage if self._engine else EngineUsage()
 
     def ask(self, job: ShardJob, report: ReportProgress) -> ShardSummary:
-        """Ask about a shard and write it. Raises as `ask_shard`, and WorkerFailed for a defect of this program; what an
-        engine raises that is not in its contract is raised as it is, once everything begun has been written."""
+        """Ask about a shard and write it.
+
+        Raises the same errors as `ask_shard`, and WorkerFailed for a defect of this program. An error outside the
+        engine's contract is raised unchanged, after all unfinished shards have been written.
+        """
 
         def ask(images: Sequence[Image.Image], questions: Sequence[str]) -> tuple[Answers, Answers]:
             engine = self._loaded(report)
@@ -100,14 +104,13 @@ class ShardWorker:
             raise failure.error from None
         except AspectsError:
             raise
-        except Exception as error:  # of our own code: the engine is well, and another start would not mend it
+        except Exception as error:  # in our own code: the engine is fine, and a restart would not help
             raise WorkerFailed(f"a worker failed:\n{traceback.format_exc()}") from error
         del self._begun[job.path]
         return done
 
     def stop(self) -> None:
-        """Write what has been answered of shards that are not finished, and ask nothing more. Does not wait for the
-        engine."""
+        """Write the answers of unfinished shards, and ask nothing more. Does not wait for the engine."""
         self._stopped.set()
         for job, rows in list(self._begun.values()):
             write_begun(job, rows)
@@ -118,7 +121,10 @@ class ShardWorker:
             self._engine.close()
 
     def _loaded(self, report: ReportProgress) -> TeacherEngine:
-        """The engine. Raises what loading it does; an engine that cannot be used is not loaded again."""
+        """Return the engine, loaded at the first call.
+
+        Raises the errors of loading; a teacher that cannot be used is not loaded again.
+        """
         with self._loading:
             if self._refusal is not None:
                 raise self._refusal
@@ -128,7 +134,7 @@ class ShardWorker:
                 except (TeacherInvalid, TeacherPaused) as refusal:
                     self._refusal = refusal
                     raise
-                # Always the same threads: each that calls torch has CPU threads of its own, which would fight.
+                # Fixed threads: each thread that calls torch has its own CPU threads, which would compete.
                 self._askers = ThreadPoolExecutor(engine.calls_at_once, "ask")
                 self._engine = engine
                 report(EngineLoaded(engine.slow_because))
@@ -136,12 +142,12 @@ class ShardWorker:
 
 
 def _guarded(call: Callable[[], Result]) -> Result:
-    """What a call of an engine returns. Raises its errors, EngineFailed for those that are not in its contract."""
+    """Call an engine. Raises its errors, and EngineFailed for those outside its contract."""
     try:
         return call()
     except (AspectsError, ImageRefused):
         raise
     except ValueError as error:
         raise unusable_teacher(error) from error
-    except Exception as error:  # the engine's own libraries raise anything
+    except Exception as error:  # the engine's libraries raise errors of any type
         raise EngineFailed(error) from error

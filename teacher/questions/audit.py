@@ -1,7 +1,8 @@
-"""How good is each question? Measured on a sample of images, with a verdict and its reason.
+"""Measure the quality of each question on a sample of images, with a verdict and its reason.
 
-An audit needs no label but the class: whether a teacher can answer a question shows in how sure its answers are, in
-what becomes of them when the question is reworded, negated or the image mirrored, and in what it says about no image.
+An audit needs no labels but the class. Whether a teacher can answer a question shows in the certainty of its answers,
+in how they change when the question is reworded or negated or the image mirrored, and in its answer about a blank
+image.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from teacher.questions.probes import BLANK, MIRRORED, NEGATED, REPHRASED
 from teacher.questions.wording import ClassNames
 
 Verdict = Literal["keep", "label leak", "unanswerable", "biased to yes", "biased to no", "redundant", "weak"]
-# A question is given up where it is worse than one of these. Measured on the rendered scenes: answerable questions lie
-# well on the other side (docs/experiments.md).
+# A question is rejected if it is worse than one of these. Measured on the rendered scenes: answerable questions are
+# well within the limits (docs/experiments.md).
 LEAST_ANSWERED = 0.5  # probability of yes and no together
 LEAST_DECIDED = 0.2  # share of the answers' entropy that the image decides
-MOST_CHANGED = 0.25  # mean difference in p(yes) between two ways of asking the same
-MOST_ONE_SIDED = 0.95  # mean p(yes) or p(no), where the answers say nothing about the class
+MOST_CHANGED = 0.25  # mean difference in p(yes) between two wordings
+MOST_ONE_SIDED = 0.95  # mean p(yes) or p(no), if the answers have no information about the class
 MOST_ALIKE = 0.95  # correlation of two questions' p(yes)
 LEAST_BITS = 0.01  # about the class
 
@@ -42,7 +43,7 @@ class AuditImpossible(InputInvalid):
 
 @dataclass(frozen=True, kw_only=True)
 class Probes:
-    """What a teacher says about S images: p(yes) [S, Q] as asked, in other words, negated (NaN where a question has no
+    """A teacher's answers about S images: p(yes) [S, Q] as asked, rephrased, negated (NaN for a question without a
     negation) and about the mirrored images; and [Q] about a blank image."""
 
     p_yes: NDArray[np.float32]
@@ -53,8 +54,10 @@ class Probes:
 
     @classmethod
     def of(cls, plain: Answers, probing: Answers, variants: Answers) -> Probes:
-        """From the answers of a sample, of the same to `probing_questions`, and of `ImageVariants`. Images without
-        an answer are left out. Raises AuditImpossible where that leaves none."""
+        """Combine the answers of a sample, of its `probing_questions`, and of `ImageVariants`.
+
+        Images without an answer are left out. Raises AuditImpossible if none remains.
+        """
         row_of = {image_id: row for row, image_id in enumerate(plain.image_ids)}
         probed = {image_id: row for row, image_id in enumerate(probing.image_ids)}
         varied = {image_id: row for row, image_id in enumerate(variants.image_ids)}
@@ -84,14 +87,14 @@ class Probes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionAudit:
-    """What was measured about one question. Where nothing is said, numbers are means over the images.
+    """The measurements of one question. Numbers are means over the images unless stated otherwise.
 
     `answered`: probability of yes and no together. `yes`, `variance`: mean and variance of p(yes). `decided`: how far
-    the image decides the answer (`image_information`). `information`: bits about the class beyond chance, alone, and
+    the image decides the answer (`image_information`). `information`: bits about the class above chance, alone, and
     `with_partner` what it adds to the question `partner`. `redundancy`: the highest correlation of p(yes) with another
     question, `nearest`. `negation_agreement`: 1 - |p(yes) + p(yes to the negation) - 1|, None without a negation.
     `rephrasing_change`, `mirroring_change`: |difference in p(yes)|. `blank_distance`: |difference in p(yes)| to a blank
-    image. `auroc`, `ece`: against the truth, None where that is not known.
+    image. `auroc`, `ece`: against the truth, None if unknown.
     """
 
     key: str
@@ -118,8 +121,10 @@ class QuestionAudit:
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """A question set, known by its `fingerprint`, measured on `images` images, `probed` of them in every way.
-    `effective_rank` is how many independent directions the answers have."""
+    """The audit of the question set with this `fingerprint` on `images` images, `probed` of them with all variants.
+
+    `effective_rank` is the number of independent directions of the answers.
+    """
 
     dataset: str
     teacher: str
@@ -130,7 +135,7 @@ class Audit:
     effective_rank: float
 
     def frame(self) -> pl.DataFrame:
-        """One row for each question, in the set's order; the columns are QuestionAudit's fields."""
+        """Return one row per question, in the set's order, with QuestionAudit's fields as columns."""
         rows = [dataclasses.asdict(question) for question in self.questions]
         return pl.DataFrame(rows, schema=FRAME_SCHEMA)
 
@@ -140,8 +145,10 @@ class Audit:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Audit:
-        """What `to_json` gave; fields that this release does not know are ignored. Raises KeyError, TypeError and
-        AttributeError for what is not from there, ValueError for what has changed since."""
+        """The inverse of `to_json`; fields unknown to this release are ignored.
+
+        Raises KeyError, TypeError and AttributeError for other documents, ValueError if the format has changed since.
+        """
         check_fields(document)
         questions = tuple(QuestionAudit(**_fields_of(QuestionAudit, question)) for question in document["questions"])
         if wrong := [question.verdict for question in questions if question.verdict not in get_args(Verdict)]:
@@ -150,7 +157,7 @@ class Audit:
 
     @property
     def verdicts(self) -> dict[Verdict, int]:
-        """How many questions have each verdict that occurs."""
+        """Return the number of questions with each verdict."""
         return dict(Counter(question.verdict for question in self.questions))
 
 
@@ -171,9 +178,9 @@ def audit(
     class_names: Sequence[str],
     truth: Mapping[str, Mapping[str, bool]] | None = None,
 ) -> Audit:
-    """Measure every question of `answers`. `truth` holds, for question keys, the right answer by image id.
+    """Measure every question of `answers`.
 
-    Raises AuditImpossible where no image has answers.
+    `truth` maps question keys to the right answers by image id. Raises AuditImpossible if no image has answers.
     """
     answered = [row for row, error in enumerate(answers.errors) if error is None]
     if not answered:
@@ -219,7 +226,7 @@ def audit(
 
 
 def _measure(answers: Answers, answered: list[int], probes: Probes) -> list[dict[str, Any]]:
-    """What is measured about each question on its own, by field name of QuestionAudit."""
+    """Return the measurements of each question on its own, by field name of QuestionAudit."""
     p_yes = answers.p_yes[answered]
     agreement = 1 - np.abs(probes.p_yes + probes.negated - 1).mean(axis=0)
     columns = {
@@ -241,7 +248,7 @@ def _measure(answers: Answers, answered: list[int], probes: Probes) -> list[dict
 def _judge(
     facts: QuestionAudit, question: AspectQuestion, names: ClassNames, informative: bool, copied: str | None
 ) -> tuple[Verdict, str]:
-    """The first thing that is wrong with a question, and why."""
+    """Return the first problem of a question, with its reason."""
     if (named := names.named_in(question.text)) is not None:
         return "label leak", f"names the class '{named}'"
     if facts.answered < LEAST_ANSWERED:
@@ -263,7 +270,7 @@ def _judge(
 
 
 def _copied(before: Sequence[QuestionAudit], alike: NDArray[np.float64]) -> str | None:
-    """The key of an earlier question, itself kept, of which this one is a copy; `alike` [Q] are its correlations."""
+    """Return the key of an earlier, kept question that this one copies; `alike` [Q] are its correlations."""
     copies = [question.key for column, question in enumerate(before) if _stays(question) and alike[column] > MOST_ALIKE]
     return copies[0] if copies else None
 
@@ -273,8 +280,8 @@ def _stays(question: QuestionAudit) -> bool:
 
 
 def _nearest(p_yes: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """|Correlation| of every two questions' p(yes) [Q, Q], 0 with itself and for answers that never vary; and the
-    column of the most alike [Q]."""
+    """Return |correlation| of every two questions' p(yes) [Q, Q], 0 on the diagonal and for constant answers, and the
+    index of the most similar question [Q]."""
     spread = p_yes.std(axis=0)
     centred = np.where(spread > 1e-6, (p_yes - p_yes.mean(axis=0)) / np.where(spread > 1e-6, spread, 1.0), 0.0)
     alike = np.abs(centred.T.astype(np.float64) @ centred / len(centred))
@@ -285,8 +292,8 @@ def _nearest(p_yes: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[n
 def _score(
     answers: Answers, answered: Sequence[int], key: str, right: Mapping[str, bool] | None
 ) -> tuple[float | None, float | None]:
-    """AUROC (None where all right answers are the same) and expected calibration error over the images whose right
-    answer is known."""
+    """Return AUROC (None if all right answers are equal) and expected calibration error over the images with a known
+    right answer."""
     known = [row for row in answered if right is not None and answers.image_ids[row] in right]
     if right is None or not known:
         return None, None

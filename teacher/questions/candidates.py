@@ -1,4 +1,4 @@
-"""What a language model wrote, judged: the questions that can be asked, and the reasons against the others."""
+"""Validate the questions written by a language model: accepted questions, and reasons for rejecting others."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ LONGEST_TEXT = 160
 
 
 class ReplyUnreadable(Exception):
-    """An answer is not what its schema asks for; the message is how it begins."""
+    """A reply does not match its schema; the message is its beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One question as it was written, in one line and without control characters."""
+    """One question as written, on one line and without control characters."""
 
     key: str
     text: str
@@ -40,7 +40,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """A candidate's text, and why it is not asked."""
+    """The text of a rejected candidate, and the reason."""
 
     group: str
     text: str
@@ -48,7 +48,7 @@ class Rejection:
 
 
 def reply_schema(count: int) -> dict[str, Any]:
-    """The JSON schema of an answer with `count` candidates. Bounded: also nonsense comes to an end."""
+    """Return the JSON schema of a reply with `count` candidates. It is bounded, so that nonsense ends too."""
     longest = {"key": LONGEST_KEY, "text": LONGEST_TEXT, "negation": LONGEST_TEXT}
     candidate = {
         "type": "object",
@@ -65,9 +65,9 @@ def reply_schema(count: int) -> dict[str, Any]:
 
 
 def read_reply(reply: str) -> list[Candidate]:
-    """The candidates of an answer in `reply_schema`. Raises ReplyUnreadable."""
+    """Return the candidates in a reply. Raises ReplyUnreadable."""
     try:
-        # Grammars let control characters into strings, which strict JSON does not.
+        # Grammars allow control characters in strings, strict JSON does not.
         entries = json.loads(reply, strict=False)["questions"]
         return [Candidate(**{name: _one_line(entry[name]) for name in FIELDS}) for entry in entries]
     except (ValueError, KeyError, TypeError) as error:
@@ -77,7 +77,7 @@ def read_reply(reply: str) -> list[Candidate]:
 def judge(
     candidate: Candidate, group: str, accepted: Sequence[AspectQuestion], classes: ClassNames
 ) -> AspectQuestion | Rejection:
-    """The question that `candidate` is, with a key of its own, or why it is none beside those `accepted`."""
+    """Return the question of `candidate`, with a unique key, or the reason to reject it given those `accepted`."""
     reason = _fault(candidate.text, classes) or _twin_fault(candidate) or _repetition(candidate.text, accepted)
     if reason is not None:
         return Rejection(group=group, text=candidate.text, reason=reason)
@@ -90,7 +90,7 @@ def judge(
 
 
 def repair_key(key: str, text: str, taken: Collection[str]) -> str:
-    """`key` as a free column name; one made of the text's words where nothing is left of it."""
+    """Return `key` as an unused column name, or one made of the text's words if nothing of it is usable."""
     telling = [word for word in words(text) if word not in STOP_WORDS]
     slugs = (_slug(part) for part in (key, " ".join(telling[:4]), "question"))
     repaired = next(slug for slug in slugs if KEY_PATTERN.fullmatch(slug) and slug not in RESERVED_KEYS)
@@ -102,7 +102,7 @@ def repair_key(key: str, text: str, taken: Collection[str]) -> str:
 
 
 def _slug(text: str) -> str:
-    """Lower-case ASCII letters, digits and `_`, a letter first; accents are taken off."""
+    """Return lower-case ASCII letters, digits and `_`, starting with a letter; accents are removed."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "_", plain).lstrip("_0123456789")[:LONGEST_KEY].strip("_")
 
@@ -138,5 +138,5 @@ def _repetition(text: str, accepted: Sequence[AspectQuestion]) -> str | None:
 
 
 def _one_line(text: str) -> str:
-    # Surrogates cannot be written to a file, and control characters do things to terminals.
+    # Surrogates cannot be encoded, and control characters affect terminals.
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())

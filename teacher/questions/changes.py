@@ -14,7 +14,7 @@ from storage.questions import QuestionSet
 class Change:
     """Keys that differ between a question set and the most similar answered set of one teacher on one dataset.
 
-    A question of `reworded` has the same key and another text. `complete`: every question of the set is answered.
+    A `reworded` question has the same key and another text. `complete`: every question of the set is answered.
     """
 
     dataset: str

@@ -1,4 +1,4 @@
-"""A question set written by a language model: asked group by group, judged, asked again for what is missing."""
+"""Generate a question set with a language model: ask group by group, validate, ask again for missing ones."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from teacher.questions.candidates import Candidate, Rejection, ReplyUnreadable, 
 from teacher.questions.wording import ClassNames, readable
 
 PROMPT_FILE = Path(__file__).parent / "prompts" / "generate_questions.txt"
-PLACES = ("classes", "count", "existing", "group")  # in the prompt, each in braces
-# What a prompt says of the groups that everybody has; any other is known by its name alone.
+PLACES = ("classes", "count", "existing", "group")  # placeholders in the prompt, each in braces
+# Descriptions of the common groups for the prompt; any other group is given by its name.
 GROUPS = {
     "visual": "visual (how it looks: colours, shapes, sizes, surfaces, parts)",
     "categorical": "categorical (what kind of thing it is, what it is for, what it is made of)",
     "environmental": "environmental (what surrounds it: place, background, light, company)",
 }
-AT_ONCE = 10  # questions in a request: of a longer list the later ones repeat the earlier
-SPARE = 2  # more than are missing, since some will be rejected
-TOKENS_EACH = 150  # for a candidate; most take half of it
+AT_ONCE = 10  # questions per request: in longer lists the later ones repeat earlier ones
+SPARE = 2  # requested in addition, since some will be rejected
+TOKENS_EACH = 150  # per candidate; most take half of it
 
 
 class PromptInvalid(InputInvalid):
-    """The prompt's file cannot be used; the message says what and what to do."""
+    """The prompt's file cannot be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Brief:
-    """What is to be written: `wanted` questions of each group that tell `classes` apart.
+    """A request for `wanted` questions of each group that distinguish `classes`.
 
-    `prompt` has the places `PLACES`. What is missing is asked for in at most `rounds` rounds. An answer has at most
-    `length` tokens; None: as many as its candidates need.
+    `prompt` has the placeholders `PLACES`. Missing questions are requested in at most `rounds` rounds. A reply has at
+    most `length` tokens; None allows as many as its candidates need.
     """
 
     classes: Sequence[str]
@@ -70,9 +70,9 @@ class Brief:
 
 @dataclass(frozen=True, kw_only=True)
 class Generated:
-    """The questions, ordered by group, and what was rejected, in the order written.
+    """The questions, ordered by group, and the rejected candidates, in the order written.
 
-    `missing` has the groups that are not complete. `saw_images` says that the model was shown the images.
+    `missing` has the incomplete groups. `saw_images` is true if the model was shown the images.
     """
 
     questions: Sequence[AspectQuestion]
@@ -90,9 +90,12 @@ def generate(
     draft: Draft | None = None,
     on_request: Callable[[], None] | None = None,
 ) -> Generated:
-    """Have the questions written. `on_round` gets the round's number (from 1), and how many questions were found and
-    how many candidates rejected so far. `draft` has what was found before and gets what is found, and `on_request` is
-    called after each request. Raises what `writer` does."""
+    """Generate the questions.
+
+    `on_round` gets the round's number (from 1) and the numbers of questions found and candidates rejected so far.
+    `draft` holds earlier questions and collects new ones; `on_request` is called after each request. Raises the errors
+    of `writer`.
+    """
     draft = draft or Draft(brief)
     for number in range(1, brief.rounds + 1):
         for group, count in draft.missing.items():
@@ -115,7 +118,7 @@ def generate(
 
 
 class Draft:
-    """What has been found and rejected so far."""
+    """The questions found and the candidates rejected so far."""
 
     def __init__(self, brief: Brief) -> None:
         self.brief = brief
@@ -126,7 +129,7 @@ class Draft:
         self.saw_images = False
 
     def to_json(self) -> dict[str, Any]:
-        """What `resume` needs to go on from."""
+        """Return the state that `resume` needs."""
         return {
             "classes": list(self.brief.classes),
             "requests": self.requests,
@@ -135,8 +138,11 @@ class Draft:
 
     @classmethod
     def resume(cls, brief: Brief, values: Mapping[str, Any]) -> Draft:
-        """Go on from what `to_json` gave: with its questions as far as the brief still wants them, and none where it
-        was about other classes. Raises KeyError or TypeError for values that are not from there."""
+        """Continue from the result of `to_json`, with those of its questions that the brief still wants; none if the
+        classes differ.
+
+        Raises KeyError or TypeError for other values.
+        """
         draft = cls(brief)
         if values["classes"] != list(brief.classes):
             return draft
@@ -150,13 +156,13 @@ class Draft:
 
     @property
     def missing(self) -> dict[str, int]:
-        """How many questions each group lacks; complete groups are left out."""
+        """Return the number of missing questions by group; complete groups are left out."""
         groups = [question.group for question in self.found]
         lacking = {group: count - groups.count(group) for group, count in self.brief.wanted.items()}
         return {group: count for group, count in lacking.items() if count > 0}
 
     def extend(self, writer: Writer, group: str) -> None:
-        """One request for some of what the group lacks, if anything."""
+        """Make one request for missing questions of the group, if any."""
         count = self.missing.get(group, 0)
         if not count:
             return
@@ -172,7 +178,7 @@ class Draft:
                 self.found.append(verdict)
 
     def _candidates(self, reply: WrittenReply, group: str) -> Sequence[Candidate]:
-        """What an answer holds; one that cannot be read is rejected as a whole."""
+        """Return the candidates of a reply; an unreadable one is rejected as a whole."""
         try:
             return read_reply(reply.text)
         except ReplyUnreadable as error:
@@ -182,7 +188,7 @@ class Draft:
 
 
 def share_out(count: int, shares: Mapping[str, int]) -> dict[str, int]:
-    """`count` questions in the proportions of `shares`, by largest remainder; earlier groups win ties."""
+    """Divide `count` questions in the proportions of `shares`, by largest remainder; earlier groups win ties."""
     total = sum(shares.values())
     whole = {group: count * share // total for group, share in shares.items()}
     by_remainder = sorted(shares, key=lambda group: -(count * shares[group] % total))
@@ -192,7 +198,7 @@ def share_out(count: int, shares: Mapping[str, int]) -> dict[str, int]:
 
 
 def load_prompt(path: Path = PROMPT_FILE) -> str:
-    """The text in a prompt's file. Raises PromptInvalid where one of `PLACES` is not in it, or another one is."""
+    """Read a prompt file. Raises PromptInvalid if one of `PLACES` is missing, or for an unknown placeholder."""
     try:
         prompt = read_text(path, limit=MEGABYTE)
     except OSError as error:

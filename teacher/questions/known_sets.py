@@ -10,9 +10,9 @@ from teacher.questions.probes import probing_questions
 
 
 def known_sets(places: Iterable[Path]) -> list[QuestionSet]:
-    """All question sets in files and folders, and what audits ask about them.
+    """Return all question sets in files and folders, and the variants that audits ask.
 
-    Raises QuestionsInvalid for a file that cannot be read, and where there is none: too much would be deleted.
+    Raises QuestionsInvalid for a file that cannot be read, and if there is none: too much would be deleted.
     """
     places = list(places)
     files = [file for place in places for file in (sorted(place.glob("*.yaml")) if place.is_dir() else [place])]

@@ -1,7 +1,7 @@
-"""What an audit asks besides the questions themselves: their opposites, other words, mirrored images, and no image.
+"""The variants that an audit asks: negated and rephrased questions, mirrored images, and a blank image.
 
-Everything here is an ordinary dataset or question set, so that the store keeps what was asked, and a second audit asks
-only what is new.
+Each is an ordinary dataset or question set, so that the store keeps the answers, and a second audit asks only for new
+ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GREY = (128, 128, 128)
 
 @dataclass(frozen=True, kw_only=True)
 class ImageVariants:
-    """Each of `records` of a dataset mirrored, and one blank image of their size, as a dataset of its own."""
+    """A dataset of the mirrored `records` of another one, and one blank image of their size."""
 
     dataset: ImageDataset
     originals: Sequence[ImageRecord]
@@ -54,7 +54,7 @@ class ImageVariants:
         try:
             return _encode(ImageOps.mirror(decode_image(data)))
         except ImageUnreadable:
-            return data  # whoever decodes it finds out why
+            return data  # decoding reports the error
 
     def subset(self, records: Sequence[ImageRecord]) -> ImageVariants:
         wanted = {record.image_id.removeprefix(MIRRORED) for record in records}
@@ -73,7 +73,7 @@ class ImageVariants:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Some records of a dataset, as a dataset under the same name."""
+    """Some records of a dataset, as a dataset with the same name."""
 
     dataset: ImageDataset
     records: Sequence[ImageRecord]
@@ -98,8 +98,8 @@ class Sample:
 
 
 def choose_sample(records: Sequence[ImageRecord], count: int, *, seed: int = 0) -> list[ImageRecord]:
-    """`count` of `records` (all where there are fewer) in their order, as evenly over the classes as they come; a
-    larger count of one seed adds to a smaller one."""
+    """Choose `count` of `records` (all if there are fewer) in order, as evenly over the classes as possible; with the
+    same seed, a larger count extends a smaller one."""
     generator = np.random.default_rng([seed, 5])
     turns: list[tuple[int, float, int]] = []
     seen: dict[int, int] = {}
@@ -111,7 +111,7 @@ def choose_sample(records: Sequence[ImageRecord], count: int, *, seed: int = 0) 
 
 
 def probing_questions(questions: QuestionSet) -> QuestionSet:
-    """Every question in other words, and its negation where it has one; keys end in REPHRASED and NEGATED."""
+    """Return every question rephrased, and its negation if it has one; keys end in REPHRASED and NEGATED."""
     found = []
     for question in questions.questions:
         text = REPHRASING.format(question=question.text)

@@ -1,8 +1,8 @@
-"""Choosing the questions that tell the classes apart together.
+"""Select the questions that together distinguish the classes best.
 
-What a question is worth depends on the others: a copy adds nothing, and two answers may tell together what neither
-tells alone. So the whole set is judged by one classifier that knows pairs of answers, and given up one question after
-the other, each time the one that is missed least.
+A question's value depends on the others: a copy adds nothing, and two answers together may carry information that
+neither has alone. One classifier with pairs of answers therefore scores the whole set, and questions are removed one by
+one, each time the one whose removal costs least.
 """
 
 from __future__ import annotations
@@ -23,18 +23,20 @@ from teacher.questions.audit import Audit
 from teacher.questions.audit_files import read_audit
 
 RIDGES = np.geomspace(1e-3, 1e2, 11)  # relative to the kernel's mean diagonal
-MOST_IMAGES = 600  # a judgement costs their number cubed
-SHARE_AT_ONCE = 0.1  # of a large set, given up between two judgements of all the others
+MOST_IMAGES = 600  # the cost of one score is cubic in it
+SHARE_AT_ONCE = 0.1  # share of a large set removed between two scorings of all others
 
 
 class SelectionImpossible(InputInvalid):
-    """There is nothing to choose by; the message says what is missing and what to do."""
+    """There is nothing to select by; the message says what is missing and what to do."""
 
 
 def select_from_audit(path: Path, asked: QuestionSet, count: int, store: str) -> tuple[QuestionSet, Audit]:
-    """`count` questions of the audited set in `path`, of those to keep, and of the weak ones too where these are too
-    few; and the audit. Raises SelectionImpossible for a set that has not been audited, has changed since, or has too
-    few good questions, and AnswersMissing where the store has not the answers that the audit saw.
+    """Return `count` questions of the audited set in `path`, and the audit; weak questions are used if there are too
+    few to keep.
+
+    Raises SelectionImpossible for a set that has not been audited, has changed since, or has too few good questions,
+    and AnswersMissing if the store lacks the audit's answers.
     """
     audit = read_audit(path)
     if audit is None:
@@ -55,7 +57,7 @@ def select_from_audit(path: Path, asked: QuestionSet, count: int, store: str) ->
 
 
 def find_audited_answers(store: str, audit: Audit, asked: QuestionSet) -> Answers:
-    """All answers of the audit's teacher where the store has them, else those about its sample."""
+    """Return all answers of the audit's teacher if the store has them, otherwise those about its sample."""
     for place in (store, audits_of(store)):
         try:
             return read_answers(find_answers(place, audit.dataset, teacher=audit.teacher, questions=asked))
@@ -67,7 +69,7 @@ def find_audited_answers(store: str, audit: Audit, asked: QuestionSet) -> Answer
 
 
 def _fit(audit: Audit, count: int) -> list[int]:
-    """Columns of the questions that may be chosen."""
+    """Return the columns of the questions that may be selected."""
     kept = [column for column, question in enumerate(audit.questions) if question.verdict == "keep"]
     if len(kept) >= count:
         return kept
@@ -77,10 +79,10 @@ def _fit(audit: Audit, count: int) -> list[int]:
 def select_questions(
     p_yes: NDArray[np.floating], label_names: Sequence[str], count: int, *, seed: int = 0
 ) -> list[int]:
-    """Columns of the `count` questions to keep, in their order; `p_yes` is [I, Q] without gaps, and the images' classes
-    are `label_names`. All columns where there are no more than `count`.
+    """Return the columns of the `count` questions to keep, in order.
 
-    Greedy backward elimination (Guyon and Elisseeff, JMLR 2003, section 4.2) by `leave_one_out_error`.
+    `p_yes` is [I, Q] without gaps, `label_names` are the images' classes. All columns if there are no more than
+    `count`. Greedy backward elimination (Guyon and Elisseeff, JMLR 2003, section 4.2) by `leave_one_out_error`.
     """
     values, labels = _sample(2 * p_yes.astype(np.float64) - 1, label_names, seed)
     kept = list(range(values.shape[1]))
@@ -97,11 +99,11 @@ def select_questions(
 
 
 def leave_one_out_error(products: NDArray[np.float64], questions: int, labels: NDArray[np.int64]) -> float:
-    """Mean squared error of the classes' one-hot labels [I, C] where each image is predicted from all the others.
+    """Return the mean squared error of the classes' one-hot labels [I, C], each image predicted from all others.
 
-    Kernel ridge regression with the kernel (1 + x.y / Q)^2 of the answers x, y in -1 .. 1, which knows every pair of
+    Kernel ridge regression with the kernel (1 + x.y / Q)^2 of the answers x, y in -1 .. 1, which includes every pair of
     answers; `products` are x.y [I, I] over `questions` answers. The error has a closed form (Rifkin and Lippert, "Notes
-    on regularized least squares", 2007); the ridge is the one of RIDGES with the lowest.
+    on regularized least squares", 2007); the ridge is the one of RIDGES with the lowest error.
     """
     kernel = (1 + products / max(1, questions)) ** 2
     kernel = kernel - kernel.mean(axis=0) - kernel.mean(axis=1)[:, None] + kernel.mean()

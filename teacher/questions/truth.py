@@ -1,4 +1,4 @@
-"""Ground truth for an audit: a table of right answers to some of the questions."""
+"""Read the ground truth for an audit: a table of right answers to some of the questions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TruthInvalid(InputInvalid):
 
 
 def read_truth(path: Path, questions: QuestionSet) -> Truth:
-    """The right answers in a CSV or Parquet table, see storage/tables.py. Raises TruthInvalid."""
+    """Read the right answers from a CSV or Parquet table, see storage/tables.py. Raises TruthInvalid."""
     try:
         return _right_answers(read_table(path), questions)
     except TableInvalid as error:
@@ -43,8 +43,11 @@ def _right_answers(table: Table, questions: QuestionSet) -> dict[str, dict[str, 
 
 
 def match_truth(truth: Truth, image_ids: Sequence[str], path: Path) -> Truth:
-    """`truth`, read from `path`, by the ids of the audited images; names in the table may lack folders or the suffix.
-    Raises TruthInvalid where no image matches, and NamesAmbiguous."""
+    """Map `truth`, read from `path`, to the ids of the audited images; names in the table may lack folders or the
+    suffix.
+
+    Raises TruthInvalid if no image matches, and NamesAmbiguous.
+    """
     named = {name for answers in truth.values() for name in answers}
     found = match_images(named, image_ids, path)
     if not found:

@@ -1,4 +1,4 @@
-"""What can be told about a question from its words alone. The rules are for English."""
+"""Checks of a question's wording. The rules are for English."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words and numbers in their order, in any script."""
+    """Return lower-case words and numbers in order, in any script."""
     return re.findall(r"[^\W_]+", text.lower())
 
 
@@ -16,14 +16,14 @@ AUXILIARIES = frozenset(words("is are was were do does did has have can could wi
 NEGATIONS = frozenset(words("no not non without never none neither nor lack lacks lacking cannot hardly"))
 CONTRACTED_NOT = re.compile(r"n['\u2019]t\b")
 EITHER_OR = frozenset({"or", "either", "versus", "vs"})
-# Too common to say what a question is about.
+# Words too common to identify a question's subject.
 STOP_WORDS = frozenset(
     words(
         "a an any are as at be by can do does each has have in is it its of on one part picture that the there to up "
         "visible which with s t"
     )
 )
-# Words of class names (red fox, sea horse, cougar face) that questions cannot do without.
+# Words that occur in class names (red fox, sea horse, cougar face) but are needed in questions.
 COMMON_WORDS = frozenset(
     words(
         # colours, sizes and shapes
@@ -38,41 +38,41 @@ COMMON_WORDS = frozenset(
         "young old and for from the with man woman child person people animal bird car flower fruit dog cat fish insect"
     )
 )
-NEARLY_THE_SAME = 0.7  # share of common words from which on two questions ask the same
-SHORTEST_WORD = 3  # letters of a class name's word that names the class by itself
+NEARLY_THE_SAME = 0.7  # share of common words above which two questions are the same
+SHORTEST_WORD = 3  # minimum letters of a word that names a class by itself
 
 
 def is_yes_no_question(text: str) -> bool:
-    """Whether it begins as yes/no questions do ("Is", "Isn't"), and is one question."""
+    """Return whether the text starts like a yes/no question ("Is", "Isn't"), and is one question."""
     first, second = [*words(text), "", ""][:2]
     begins = first in AUXILIARIES or (first.removesuffix("n") in AUXILIARIES and second == "t")
     return begins and text.rstrip().endswith("?") and text.count("?") == 1
 
 
 def is_either_or(text: str) -> bool:
-    """Whether it lets choose: "Is it red or blue?" has no yes."""
+    """Return whether the text offers alternatives: "Is it red or blue?" has no yes."""
     return not EITHER_OR.isdisjoint(words(text))
 
 
 def is_negated(text: str) -> bool:
-    """Whether it asks for what is not so: "Is it not red?" confuses whoever answers."""
+    """Return whether the question is negated: "Is it not red?" has ambiguous answers."""
     return not NEGATIONS.isdisjoint(words(text)) or CONTRACTED_NOT.search(text.lower()) is not None
 
 
 def nearly_the_same(first: str, second: str) -> bool:
-    """Whether two questions have the same words, or share most of those that say what they are about."""
+    """Return whether two questions have the same words, or share most of their content words."""
     its, others = content_words(first), content_words(second)
     either = its | others
     return words(first) == words(second) or (bool(either) and len(its & others) / len(either) >= NEARLY_THE_SAME)
 
 
 def content_words(text: str) -> frozenset[str]:
-    """The words without the common ones, each as `stem`."""
+    """Return the words except common ones, each as its `stem`."""
     return frozenset(stem(word) for word in words(text) if word not in STOP_WORDS)
 
 
 def stem(word: str) -> str:
-    """The same for a word and its regular plural: daisy and daisies, rose and roses, leaf and leaves."""
+    """Return a common form of a word and its regular plural: daisy and daisies, rose and roses, leaf and leaves."""
     if not word.endswith(("ss", "us", "is")):
         word = word.removesuffix("s")
     word = re.sub(r"(?<=[fhsvxz])e$", "", word)
@@ -80,11 +80,11 @@ def stem(word: str) -> str:
 
 
 class ClassNames:
-    """The names of a dataset's classes, to be looked for in questions.
+    """The names of a dataset's classes, to be found in questions.
 
     A class is named by its whole name, in singular or plural, as one word or several ("sea horse" and "seahorse"), and
-    by a word of it that no other class has, unless everybody needs that word: "fox" names the class "red fox", "red"
-    does not; "warbler" names none where several classes are warblers; "cat" is not in "bobcat".
+    by a word that no other class has, unless it is a common word: "fox" names the class "red fox", "red" does not;
+    "warbler" names none if several classes are warblers; "cat" is not found in "bobcat".
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -97,7 +97,7 @@ class ClassNames:
         }
 
     def named_in(self, text: str) -> str | None:
-        """The first class that `text` names; None where it names none."""
+        """Return the first class named by `text`; None if it names none."""
         asked = [stem(word) for word in words(text)]
         line = f" {' '.join(asked)} "
         for name, stems in self._stems.items():
@@ -108,7 +108,7 @@ class ClassNames:
 
 
 def readable(name: str) -> str:
-    """`StopSign`, `stop_sign` and `012.stop sign` as people write them; the number in front only sorts."""
+    """Return a class name such as `StopSign`, `stop_sign` or `012.stop sign` as words, without its leading number."""
     unnumbered = re.sub(r"^\d+[\s._-]+(?=\D)", "", name)
     return " ".join(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unnumbered).replace("_", " ").split())
 

@@ -1,4 +1,4 @@
-"""How well the tiny teacher answers about scenes that it was not trained on."""
+"""Evaluate the tiny teacher on scenes that it was not trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that speak OpenAI's chat completions."""
+"""Engine for servers with OpenAI's chat completions API."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ class OpenAI(Engine):
 
         settings = super().answer_settings(options)
         if options.top_logprobs != TOP_LOGPROBS:
-            settings["top_logprobs"] = options.top_logprobs  # what is not listed gets a bound
+            settings["top_logprobs"] = options.top_logprobs  # unlisted answers get a bound
         return settings

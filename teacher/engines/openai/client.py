@@ -1,4 +1,4 @@
-"""A model that a server runs, which speaks OpenAI's chat completions: requests, keys, and what its errors mean."""
+"""Client of a model on a server with OpenAI's chat completions API: requests, keys, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from teacher.engines.openai.transport import (
 from teacher.engines.options import EngineOptions
 from teacher.engines.redaction import excerpt
 
-REFUSED = frozenset({400, 413, 422})  # HTTP states: this request cannot be answered, another might be
-TRANSIENT = frozenset({408, 409, 429})  # and 500 or more: the same request may be answered later
-# More attempts where a whole time-out passed, or the reply was nonsense: those seldom pass, and each costs.
+REFUSED = frozenset({400, 413, 422})  # HTTP status: this request cannot be answered, another might be
+TRANSIENT = frozenset({408, 409, 429})  # and 500 or more: the same request may succeed later
+# Further attempts after a time-out or a malformed reply, which are rarely transient and expensive.
 SLOW_RETRIES, MALFORMED_RETRIES = 1, 2
 # Of the first request where the connection breaks: a server that has just listed its models and breaks each connection
 # at a question is not one that is busy.
@@ -43,23 +43,23 @@ FIRST_RETRIES = 2
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds between attempts
 LONGEST_PROMISE = 60.0  # seconds in Retry-After that are waited for
 LONGEST_PATIENCE = 600.0  # seconds in Retry-After from which asking any earlier is of no use
-# What OpenAI's newer models call the length limit. The old name goes first: a server that does not know a name may
-# leave it out of account, and answer at length for money.
+# The second is the name for OpenAI's newer models. The old name is tried first: a server may ignore an unknown name,
+# and bill a long answer.
 LENGTH_LIMITS = ("max_tokens", "max_completion_tokens")
 
 Result = TypeVar("Result")
 
 
 class RequestRefused(Exception):
-    """The server understands the request and will not answer it."""
+    """The server understands the request and refuses to answer it."""
 
 
 class ChatClient:
-    """The model `model` at `options.base_url`, asked with at most `options.concurrency` requests at a time.
+    """The model `model` at `options.base_url`, with at most `options.concurrency` requests at a time.
 
-    Requests that fail for reasons that pass (rate limit, failure, silence) are tried again `options.max_retries`
-    times, each attempt for `options.timeout` seconds. Coroutines run by `run` alone, which any thread may call. Raises
-    TeacherInvalid for an address that is none. No message repeats the key.
+    Requests that fail for transient reasons (rate limit, failure, time-out) are retried `options.max_retries` times,
+    each attempt for `options.timeout` seconds. Coroutines run only through `run`, which any thread may call. Raises
+    TeacherInvalid for an invalid address. No message contains the key.
     """
 
     def __init__(self, model: str, options: EngineOptions) -> None:
@@ -72,7 +72,7 @@ class ChatClient:
         self._transport = Transport(address, key or None)
         self._slots = asyncio.Semaphore(options.concurrency)
         self._length_limit = LENGTH_LIMITS[0]
-        # One loop for good: connections stay open between calls, and belong to the loop that opened them.
+        # One loop for all calls: connections stay open, and belong to the loop that opened them.
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="chat-server", daemon=True)
         self._thread.start()
@@ -81,7 +81,7 @@ class ChatClient:
         return self.excerpt(f"model {self.model} at {self.options.base_url}")
 
     def excerpt(self, text: str, limit: int = 300) -> str:
-        """What the server says, for a message: on one line, without the key."""
+        """Return the server's message on one line, without the key."""
         return excerpt(text, self._secrets, limit)
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
@@ -94,9 +94,9 @@ class ChatClient:
         self.loop.close()
 
     async def check_address(self) -> None:
-        """Raises TeacherInvalid where no server answers at all, or one that sends requests elsewhere."""
+        """Raise TeacherInvalid if no server answers, or one that redirects requests elsewhere."""
         try:
-            # Without retries: a mistyped address shows at once. Many servers have no such list; any answer will do.
+            # No retries, so that a mistyped address shows at once. Many servers have no such list; any answer counts.
             reply = await self._transport.send("GET", "/models", None, min(self.options.timeout, CONNECT_SECONDS))
         except NoReply as error:
             raise TeacherInvalid(
@@ -104,20 +104,25 @@ class ChatClient:
                 "server runs"
             ) from error
         except ReplyMalformed:
-            return  # whatever is wrong, the first request shows it
+            return  # the first request shows any other problem
         if 300 <= reply.state < 400:
             raise self._redirected(reply)
 
     async def complete(self, content: Sequence[Any], length: int, **fields: Any) -> ChatReply:
-        """The answer to one user's message, at most `length` tokens; `fields` go into the request, and
-        `options.arguments` over them. Raises RequestRefused, TeacherInvalid, TeacherUnreachable, TeacherPaused."""
+        """Return the answer to one user message, at most `length` tokens.
+
+        `fields` are added to the request, then `options.arguments`, which win. Raises RequestRefused, TeacherInvalid,
+        TeacherUnreachable, TeacherPaused.
+        """
         body = self._request(content, length, fields)
         async with self._slots:
             return await self._send(body)
 
     async def complete_first(self, content: Sequence[Any], length: int, **fields: Any) -> ChatReply:
-        """As `complete`, for a request that the server should take: finds out how it calls the length limit, and a
-        reply that is nonsense is the server's lasting fault."""
+        """Like `complete`, for a request that the server should accept.
+
+        Finds the server's name of the length limit, and treats a malformed reply as permanent.
+        """
         refusals: dict[str, None] = {}
         for self._length_limit in LENGTH_LIMITS:
             try:
@@ -146,8 +151,10 @@ class ChatClient:
     async def _send(
         self, body: bytes, malformed_retries: int = MALFORMED_RETRIES, broken_retries: float = math.inf
     ) -> ChatReply:
-        """The answer to one request, tried as often as what goes wrong is worth. Raises ReplyMalformed if that is not
-        tried again, and else as `complete`."""
+        """Send one request and retry transient failures.
+
+        Raises ReplyMalformed if that is not retried, and otherwise the same errors as `complete`.
+        """
         attempts = slow = malformed = broken = 0
         while True:
             attempts += 1
@@ -182,7 +189,7 @@ class ChatClient:
             await asyncio.sleep(_wait(attempts) if pause is None else pause)
 
     def _explain(self, reply: Reply) -> RequestRefused | TeacherInvalid | None:
-        """What a state that is no success means for the caller, in words for the user; None for one that passes."""
+        """Return the error for an HTTP status, in words for the user; None for one that is retried."""
         url, state = self.options.base_url, reply.state
         if state in TRANSIENT or state >= 500:
             return None
@@ -215,7 +222,7 @@ class ChatClient:
         )
 
     def _message(self, reply: Reply) -> str:
-        """What a server says is wrong."""
+        """Return the message in an error reply."""
         text = reply.body.decode(errors="replace")
         try:
             document = json.loads(text)
@@ -229,12 +236,13 @@ class ChatClient:
 
 
 def _wait(attempts: int) -> float:
-    """Seconds before the next attempt: longer each time, and not the same for all requests that failed together."""
+    """Return the seconds before the next attempt: longer each time, with jitter so that requests that failed together
+    spread."""
     return min(FIRST_WAIT * 2 ** (attempts - 1), LONGEST_WAIT) * random.uniform(0.75, 1)
 
 
 def _promised_wait(reply: Reply) -> float | None:
-    """Seconds after which the server wants to be asked again; None where it does not say."""
+    """Return the seconds of Retry-After; None if it is missing or invalid."""
     said = reply.headers.get("Retry-After", "")
     try:
         seconds = float(said)
@@ -247,7 +255,7 @@ def _promised_wait(reply: Reply) -> float | None:
 
 
 def check_server(model: str, options: EngineOptions) -> None:
-    """Raise TeacherInvalid where no server answers at the address."""
+    """Raise TeacherInvalid if no server answers at the address."""
     server = ChatClient(model, options)
     try:
         server.run(server.check_address())
@@ -265,5 +273,5 @@ def text_part(text: str) -> dict[str, Any]:
 
 def data_url(image: Image.Image) -> str:
     file = io.BytesIO()
-    image.save(file, "PNG")  # pixels arrive as they are
+    image.save(file, "PNG")  # lossless
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

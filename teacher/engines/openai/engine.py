@@ -1,4 +1,4 @@
-"""A teacher that a server runs: any that speaks OpenAI's chat completions and returns log-probabilities."""
+"""Engine for a teacher on any server with OpenAI's chat completions API that returns log-probabilities."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from teacher.engines.options import EngineOptions
 from teacher.engines.prompt import WORD_STARTS
 
 SAMPLE_QUESTION = "Is this a picture?"
-WITHHELD = "content_filter"  # why an answer ended that the server will not give for this image
-ATTEMPTS = 3  # at an answer that comes without log-probabilities
+WITHHELD = "content_filter"  # finish reason of an answer withheld for this image
+ATTEMPTS = 3  # for an answer without log-probabilities
 ROUNDING = 1e-6  # of a sum of probabilities that were float32 logarithms
 
 Listed = Sequence[tuple[str, float]]
@@ -43,7 +43,7 @@ class OpenAIEngine:
     still fail for reasons that pass (rate limit, failure, silence) after `options.max_retries` more attempts.
     """
 
-    # While the last requests of one call are on their way, the next call keeps the server busy.
+    # While the last requests of one call are in flight, the next call keeps the server busy.
     calls_at_once = 2
     slow_because: str | None = None
 
@@ -97,7 +97,7 @@ class OpenAIEngine:
                 group.create_task(ask(row, column, url))
 
         try:
-            async with asyncio.TaskGroup() as group:  # the first error cancels what else is on its way
+            async with asyncio.TaskGroup() as group:  # the first error cancels all other requests
                 for row in range(len(images)):
                     group.create_task(ask_all(row))
         except BaseExceptionGroup as errors:
@@ -113,7 +113,7 @@ class OpenAIEngine:
         return url
 
     async def _ask_pair(self, row: int, url: str, question: str) -> Listed:
-        """The likeliest first tokens. Raises ImageRefused, TeacherInvalid, TeacherUnreachable."""
+        """Return the most likely first tokens. Raises ImageRefused, TeacherInvalid, TeacherUnreachable."""
         for _ in range(ATTEMPTS):
             try:
                 reply = await self._ask(url, question)
@@ -132,13 +132,13 @@ class OpenAIEngine:
         )
 
     async def _ask(self, url: str, question: str, *, first: bool = False) -> ChatReply:
-        """One request. Raises RequestRefused, TeacherInvalid, TeacherUnreachable."""
+        """Send one request. Raises RequestRefused, TeacherInvalid, TeacherUnreachable."""
         complete = self._server.complete_first if first else self._server.complete
         content = [image_part(url), text_part(self.config.message(question))]
         return await complete(content, 1, temperature=0, logprobs=True, top_logprobs=self.options.top_logprobs)
 
     async def _check(self) -> None:
-        """Raises TeacherInvalid, TeacherUnreachable."""
+        """Check the server with one question. Raises TeacherInvalid, TeacherUnreachable."""
         await self._server.check_address()
         listed = (await self._ask_sample()).listed
         if not listed:
@@ -161,7 +161,7 @@ class OpenAIEngine:
             )
 
     async def _ask_sample(self) -> ChatReply:
-        """Ask about the grey image, and find out how the server calls the length limit."""
+        """Ask about the grey image, and find the server's name of the length limit."""
         try:
             return await self._ask(self._sample, SAMPLE_QUESTION, first=True)
         except RequestRefused as refusal:
@@ -173,7 +173,7 @@ class OpenAIEngine:
             raise TeacherInvalid(f"{self._server} refuses every request ({refusal}); {remedy}") from refusal
 
     async def _check_question(self, question: str) -> None:
-        """Raises TeacherInvalid where the question is refused with an image that is known to be taken."""
+        """Raise TeacherInvalid if the question is refused with an image that is known to be accepted."""
         try:
             await self._ask(self._sample, question)
         except RequestRefused as refusal:
@@ -188,9 +188,9 @@ class OpenAIEngine:
 
 
 def read_answer(listed: Listed, config: TeacherConfig) -> tuple[float, float, bool]:
-    """Log-probabilities (nats) of yes and of no from the likeliest tokens, and whether one of them is only a bound.
+    """Return log-probabilities (nats) of yes and of no from the most likely tokens, and whether one is only a bound.
 
-    A token that is not listed is no likelier than the last one listed, nor than all unlisted ones together.
+    An unlisted token is no more likely than the last one listed, nor than all unlisted ones together.
     """
     logprobs = [logprob for _, logprob in listed]
     unlisted = max(1 - sum(map(math.exp, logprobs)), ROUNDING)
@@ -200,13 +200,14 @@ def read_answer(listed: Listed, config: TeacherConfig) -> tuple[float, float, bo
 
 
 def listed_mass(listed: Listed, config: TeacherConfig) -> float:
-    """Probability of yes and no together as far as they are listed."""
+    """Return the probability of yes and no together, of listed tokens only."""
     found = (_matching(listed, words) for words in (config.yes_words, config.no_words))
     return sum(math.exp(logprob) for logprob in found if logprob is not None)
 
 
 def _matching(listed: Listed, words: Sequence[str]) -> float | None:
-    """log of the summed probabilities of all spellings of `words`, as `find_answer_tokens` knows them; None: none."""
+    """Return the log of the summed probabilities of all spellings of `words` (see `find_answer_tokens`); None if none
+    is listed."""
     wanted = {word.casefold() for word in words}
     found = [logprob for token, logprob in listed if token.strip().lstrip(WORD_STARTS).casefold() in wanted]
     return float(np.logaddexp.reduce(found)) if found else None

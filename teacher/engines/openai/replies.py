@@ -1,4 +1,4 @@
-"""What a server of chat completions replies, checked before anything of it is used."""
+"""Validate the replies of a chat completions server."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from teacher.engines.redaction import excerpt
 
-LEAST_LOGPROB = -9999.0  # what servers write for an impossible token
+LEAST_LOGPROB = -9999.0  # servers' value for an impossible token
 ROUNDING = 1e-3  # nats that a logarithm in half precision may lie above 0
 LARGEST_SUM = 1.05  # of the listed tokens' probabilities, rounded as well
 MANY_TOKENS = 1_000_000_000
 EXCERPT = 80  # characters of a reply in a message
-LONGEST_INPUT = 4096  # and those that are looked through for secrets before
+LONGEST_INPUT = 4096  # and those searched for secrets first
 
 
 class ReplyMalformed(Exception):
-    """A reply is not what it should be; the message says what is wrong with it, on one line."""
+    """A reply is not valid; the message says why, on one line."""
 
 
 def _logprob(value: float) -> float:
@@ -29,13 +29,13 @@ def _logprob(value: float) -> float:
 
 
 class Part(BaseModel):
-    """A part of a reply: of the right types as they are, whatever else comes with it."""
+    """A part of a reply, validated strictly; unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
 
 class ListedToken(Part):
-    """A token and its log-probability in nats; `encoded` is the same text where the server gives its bytes."""
+    """A token and its log-probability in nats; `encoded` is its text as bytes, if the server sends them."""
 
     token: str
     logprob: Annotated[float, AfterValidator(_logprob)]
@@ -54,7 +54,7 @@ def _probabilities(listed: list[ListedToken] | None) -> list[ListedToken] | None
 
 
 class AnswerToken(ListedToken):
-    """A token of the answer, and the likeliest ones in its place."""
+    """A token of the answer, and the most likely alternatives."""
 
     top_logprobs: Annotated[list[ListedToken] | None, AfterValidator(_probabilities)] = None
 
@@ -93,7 +93,7 @@ class Usage(Part):
 
 
 class ChatReply(Part):
-    """A chat completion, as far as it is used here."""
+    """The fields of a chat completion that are used here."""
 
     choices: Annotated[list[Choice], Field(min_length=1)]
     usage: Usage | None = None
@@ -112,14 +112,14 @@ class ChatReply(Part):
 
     @property
     def listed(self) -> list[tuple[str, float]]:
-        """The likeliest first tokens with their log-probabilities; empty where the server gives none."""
+        """The most likely first tokens with their log-probabilities; empty if the server sends none."""
         logprobs = self.choice.logprobs
         tokens = (logprobs.content or logprobs.refusal) if logprobs else None
         return [(one.text, one.logprob) for one in (tokens[0].top_logprobs if tokens else None) or ()]
 
 
 def read_reply(body: bytes, secrets: Iterable[str] = ()) -> ChatReply:
-    """The chat completion that a reply's body holds. Raises ReplyMalformed, whose message repeats none of `secrets`."""
+    """Parse a reply's body as a chat completion. Raises ReplyMalformed, whose message contains none of `secrets`."""
     try:
         return ChatReply.model_validate_json(body)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Requests to a server that nobody vouches for: bounded in time and size, never redirected."""
+"""HTTP requests to an untrusted server: limited in time and size, never redirected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ANY_WINDOW = 47  # zlib's number for gzip as well as zlib streams
 
 
 class NoReply(Exception):
-    """No whole reply came; `timed_out` where none came in time."""
+    """No complete reply arrived; `timed_out` if it did not arrive in time."""
 
     def __init__(self, reason: str, *, timed_out: bool = False) -> None:
         super().__init__(reason)
@@ -34,7 +34,7 @@ class NoReply(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A server's reply of whatever state."""
+    """A server's reply, with any status."""
 
     state: int
     headers: Mapping[str, str]
@@ -42,11 +42,11 @@ class Reply:
 
 
 class Transport:
-    """Sends requests to `address`, with `key` as their bearer token. Belongs to the event loop that first uses it."""
+    """Sends requests to `address`, with `key` as bearer token. Belongs to the event loop that first uses it."""
 
     def __init__(self, address: str, key: str | None) -> None:
         self.address = address.rstrip("/")
-        # Compressed replies are read as well, but nobody has to send them.
+        # Compressed replies are read too, but not requested.
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json", "User-Agent": "aspects"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
@@ -54,7 +54,7 @@ class Transport:
         try:
             self._client = httpx.AsyncClient(
                 headers=headers,
-                follow_redirects=False,  # the key would follow, too
+                follow_redirects=False,  # a redirect would also receive the key
                 # Proxies, which cannot reach this machine's own servers; for https also SSL_CERT_FILE.
                 trust_env=url.scheme == "https" or not is_loopback(url.host),
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
@@ -65,7 +65,7 @@ class Transport:
             ) from error
 
     async def send(self, method: str, path: str, body: bytes | None, seconds: float) -> Reply:
-        """The whole reply, at most `seconds` after the call. Raises NoReply and ReplyMalformed."""
+        """Return the complete reply, at most `seconds` after the call. Raises NoReply and ReplyMalformed."""
         timeout = httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
         try:
             # httpx bounds each read; a byte a second would keep that waiting for ever.
@@ -75,7 +75,12 @@ class Transport:
                     return Reply(response.status_code, response.headers, await _read_body(response))
         except (TimeoutError, httpx.TimeoutException) as error:
             raise NoReply(f"timed out after {seconds:g} s", timed_out=True) from error
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:  # what names and proxies can raise
+        except (
+            httpx.HTTPError,
+            httpx.InvalidURL,
+            OSError,
+            ValueError,
+        ) as error:  # the last two for invalid hosts, proxies
             raise NoReply(str(error) or type(error).__name__) from error
 
     async def close(self) -> None:
@@ -83,7 +88,7 @@ class Transport:
 
 
 async def _read_body(response: httpx.Response) -> bytes:
-    """The decoded body. Raises ReplyMalformed for one that is too large or cannot be decoded."""
+    """Return the decoded body. Raises ReplyMalformed if it is too large or cannot be decoded."""
     coding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if coding not in ("identity", "", "gzip", "deflate"):
         raise ReplyMalformed(f"its reply is encoded as '{excerpt(coding, limit=40)}', which was not asked for")
@@ -110,7 +115,7 @@ def _check_size(size: int) -> None:
 
 
 def check_address(address: str | None) -> str:
-    """`address` where it is that of a server. Raises TeacherInvalid; what may be a secret in it is not repeated."""
+    """Return `address` if it is valid. Raises TeacherInvalid, whose message contains no possible secrets."""
     shown = excerpt(address or "", limit=100)
     example = "e.g. --base-url http://localhost:8000/v1"
     if not (address or "").lower().startswith(("http://", "https://")):
@@ -137,7 +142,8 @@ def check_address(address: str | None) -> str:
 
 
 def check_variable(name: str) -> str:
-    """`name` where it is that of an environment variable. Raises TeacherInvalid, without what may be the key itself."""
+    """Return `name` if it is a valid environment variable. Raises TeacherInvalid, whose message does not contain a
+    possible key."""
     if not VARIABLE_NAME.fullmatch(name):
         raise TeacherInvalid(
             "--api-key-variable wants the name of an environment variable, such as OPENAI_API_KEY, and not the key "
@@ -147,7 +153,7 @@ def check_variable(name: str) -> str:
 
 
 def check_key(key: str, variable: str) -> str:
-    """`key` as a header takes it. Raises TeacherInvalid, which does not repeat it."""
+    """Return `key` as a header value. Raises TeacherInvalid, whose message does not contain it."""
     key = key.strip()
     if not (key.isascii() and key.isprintable()):
         raise TeacherInvalid(

@@ -1,4 +1,4 @@
-"""A language model that writes on a server: any that keeps to a JSON schema in OpenAI's chat completions."""
+"""Writer for a model on any server that supports JSON schemas in OpenAI's chat completions API."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from teacher.engines.openai.client import ChatClient, RequestRefused, data_url, 
 from teacher.engines.options import EngineOptions
 from teacher.engines.writer import TEMPERATURE, WritingRequest, WrittenReply
 
-WRITING_SECONDS = 600.0  # a page of text takes longer than yes or no
+WRITING_SECONDS = 600.0  # a page of text takes longer than one token
 
 
 class OpenAIWriter:
-    """Follows `Writer`. Raises TeacherInvalid for a server that cannot be used, and TeacherUnreachable from `write`
-    where requests still fail after `options.max_retries` more attempts."""
+    """Follows `Writer`.
+
+    Raises TeacherInvalid for a server that cannot be used, and TeacherUnreachable from `write` if requests still fail
+    after `options.max_retries` retries.
+    """
 
     calls_at_once = 1
     slow_because: str | None = None
 
     def __init__(self, teacher: ResolvedTeacher, options: EngineOptions) -> None:
         self._server = ChatClient(teacher.config.model, options.model_copy(update={"timeout": WRITING_SECONDS}))
-        self._takes_images = True  # until it refuses them
+        self._takes_images = True  # until the server refuses them
         self.usage = EngineUsage()
         try:
             self._server.run(self._server.check_address())
@@ -42,7 +45,7 @@ class OpenAIWriter:
         except TeacherInvalid as refusal:
             if not isinstance(refusal.__cause__, RequestRefused):
                 raise
-            # Perhaps it takes no images; if something else is wrong, this says so.
+            # The model may take no images; any other problem fails again here.
             reply = await self._ask(request, with_images=False)
             self._takes_images = False
             return reply

@@ -1,4 +1,4 @@
-"""A teacher run by transformers: on any machine, and without packing the measure of what is right."""
+"""Engine that runs a teacher in transformers, on any machine. Without packing it is the reference for other engines."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ CHECK_QUESTIONS = ("Is it red?", "Can you see something that is larger than a tr
 class TransformersEngine:
     """Follows the contract of `TeacherEngine`.
 
-    Packed (`packed.py`) where the model allows it, otherwise one forward pass for questions of equal length on
-    one image. `slow_because` says why it is not packed; None if it is.
+    Questions are packed (`packed.py`) if the model allows it, otherwise there is one forward pass for questions of
+    equal length on one image. `slow_because` is the reason why they are not packed; None if they are.
     """
 
     calls_at_once = 1
@@ -52,7 +52,7 @@ class TransformersEngine:
         check_processor(self.processor, self.config, self._prompts(CHECK_QUESTIONS).texts[0])
         self.model: Any = self.load_model(teacher).to(self.device).eval()
         self.usage = EngineUsage()
-        self._first_tokens: list[int] | None = None  # the likeliest of each answer, while the teacher is not judged
+        self._first_tokens: list[int] | None = None  # the most likely of each answer, until the first batch was checked
         # Scores in float32 whatever the model's dtype: bf16 rounds logits above 16 to steps of 0.125.
         self.model.get_output_embeddings().register_forward_hook(_float32_logits)
         self.slow_because = "packing is switched off" if options.plain else self._why_not_packed()
@@ -60,7 +60,7 @@ class TransformersEngine:
         self._mass = AnswerMass(self.config, options, self.usage)
 
     def load_model(self, teacher: ResolvedTeacher) -> Any:
-        """The model with its weights. Raises TeacherInvalid."""
+        """Load the model with its weights. Raises TeacherInvalid."""
         assert teacher.path is not None, "a served teacher has no files here"
         try:
             return AutoModelForImageTextToText.from_pretrained(
@@ -88,7 +88,7 @@ class TransformersEngine:
         return yes, no
 
     def _packed(self, images: Sequence[Image.Image], prompts: Prompts) -> NDArray[np.float32]:
-        """Log-probabilities [I, Q, 2] of yes and no."""
+        """Return log-probabilities [I, Q, 2] of yes and no."""
         scores_IQ2 = np.empty((len(images), len(prompts.texts), 2), np.float32)
         inputs = [self._process(row, image, prompts.texts[:1]) for row, image in enumerate(images)]
         for rows, columns, logits in packed_logits(self.model, inputs, prompts.endings):
@@ -98,7 +98,7 @@ class TransformersEngine:
         return scores_IQ2
 
     def _plain(self, images: Sequence[Image.Image], prompts: Prompts) -> NDArray[np.float32]:
-        """Log-probabilities [I, Q, 2] of yes and no."""
+        """Return log-probabilities [I, Q, 2] of yes and no."""
         scores_IQ2 = np.empty((len(images), len(prompts.texts), 2), np.float32)
         # Prompts of one length need no padding, which would shift positions or need masks that some models ignore.
         by_length = sorted(range(len(prompts.texts)), key=lambda index: prompts.lengths[index])
@@ -116,7 +116,7 @@ class TransformersEngine:
         return scores_IQ2
 
     def _process(self, row: int, image: Image.Image, prompts: Sequence[str]) -> Any:
-        """What the model takes for `prompts` on one image."""
+        """Return the model's inputs for `prompts` on one image."""
         started = time.perf_counter()
         try:
             inputs = self.processor(
@@ -128,7 +128,7 @@ class TransformersEngine:
         return inputs
 
     def _count(self, prompts: Prompts, shared: int, shared_passes: int) -> None:
-        """Note one image, whose `shared` tokens went through the model `shared_passes` times."""
+        """Count one image, whose `shared` tokens went through the model `shared_passes` times."""
         questions, suffix = len(prompts.texts), sum(len(ending) for ending in prompts.endings)
         self.usage.images += 1
         self.usage.questions += questions
@@ -138,7 +138,7 @@ class TransformersEngine:
         self.usage.cached_tokens += shared * (questions - shared_passes)
 
     def _read(self, logits: torch.Tensor) -> NDArray[np.float32]:
-        """Log-probabilities [..., 2] of yes and no from logits [..., vocabulary]."""
+        """Return log-probabilities [..., 2] of yes and no from logits [..., vocabulary]."""
         logits = logits.float()
         if self._first_tokens is not None:
             self._first_tokens += logits.argmax(-1).flatten().tolist()
@@ -148,9 +148,9 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def _why_not_packed(self) -> str | None:
-        """Why this model's questions are not packed; None if they are.
+        """Return why this model's questions are not packed; None if they are.
 
-        First its structure counts, then a trial: two images in one batch, two questions in one row.
+        Checks its structure, then makes a trial: two images in one batch, two questions in one row.
         """
         random = np.random.default_rng(0)
         images = [Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)) for _ in range(2)]
@@ -159,7 +159,7 @@ class TransformersEngine:
             if reason := obstacle(self.model):
                 return f"its questions cannot be packed: {reason}"
             difference = float(np.abs(self._packed(images, prompts)[1:] - self._plain(images[1:], prompts)).max())
-        except Exception as error:  # whatever goes wrong in a model that nobody has tried: the plain way remains
+        except Exception as error:  # an untested model may fail in any way: fall back to plain passes
             return f"a trial of packing its questions failed ({first_line(error)})"
         if difference <= ALLOWED[self.model.dtype]:
             return None

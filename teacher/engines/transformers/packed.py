@@ -26,7 +26,7 @@ ROW_TOKENS = {"cpu": 256, "cuda": 1024}
 
 
 def obstacle(model: Any) -> str | None:
-    """Why questions cannot stand behind each other in this model, as far as its structure shows; None if they can."""
+    """Return why questions cannot be packed in this model, as far as its structure shows; None if they can."""
     text = model.config.get_text_config(decoder=True)
     if model.config.is_encoder_decoder:
         return "it is an encoder-decoder model"
@@ -46,7 +46,7 @@ def obstacle(model: Any) -> str | None:
 def packed_logits(
     model: Any, inputs: Sequence[Mapping[str, Tensor]], endings: Sequence[list[int]]
 ) -> Iterator[tuple[list[int], list[int], Tensor]]:
-    """Logits [B, questions, V] of the first answer token, with the places of their images and questions.
+    """Return logits [B, questions, V] of the first answer token, with the indices of their images and questions.
 
     `inputs` are the processor's for each image and the first question, [1, S + L] tokens each.
     """
@@ -61,7 +61,7 @@ def packed_logits(
 
 
 def _cut(inputs: Mapping[str, Tensor], ending: list[int]) -> dict[str, Tensor]:
-    """The processor's output without the tokens of the first question's ending."""
+    """Return the processor's output without the tokens of the first question's ending."""
     tokens = inputs["input_ids"]
     shared = tokens.shape[1] - len(ending)
     assert tokens[0, shared:].tolist() == ending, "the processor changed the text behind the image"
@@ -69,9 +69,10 @@ def _cut(inputs: Mapping[str, Tensor], ending: list[int]) -> dict[str, Tensor]:
 
 
 def _batches(prefixes: Sequence[Mapping[str, Tensor]], most: int) -> Iterator[list[int]]:
-    """Places of images that can go through the model together: as many tokens, and tensors that can be joined.
+    """Yield the indices of images that can go through the model together: same number of tokens, and tensors of
+    matching shapes.
 
-    At most `most` tokens, or a single longer image.
+    A batch has at most `most` tokens, or a single longer image.
     """
     alike: dict[Any, list[int]] = {}
     for index, prefix in enumerate(prefixes):
@@ -84,7 +85,7 @@ def _batches(prefixes: Sequence[Mapping[str, Tensor]], most: int) -> Iterator[li
 
 
 def _rows(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Places of questions whose endings together have at most `most` tokens, or of a single longer one."""
+    """Yield the indices of questions whose endings together have at most `most` tokens, or of a single longer one."""
     row: list[int] = []
     for index, length in enumerate(lengths):
         if row and sum(lengths[other] for other in row) + length > most:
@@ -95,7 +96,7 @@ def _rows(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
 
 
 def _read_prefix(model: Any, inputs: Mapping[str, Tensor]) -> tuple[DynamicCache, Tensor]:
-    """Keys and values of the shared tokens, and the position [B] that comes after them."""
+    """Return keys and values of the shared tokens, and the next position [B]."""
     seen: list[Tensor | None] = []
 
     def note(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -116,7 +117,7 @@ def _read_prefix(model: Any, inputs: Mapping[str, Tensor]) -> tuple[DynamicCache
 
 
 def _read_endings(model: Any, cache: DynamicCache, start_B: Tensor, endings: Sequence[list[int]]) -> Tensor:
-    """Logits [B, questions, V] after the last token of each ending. The cache is left as it was."""
+    """Return logits [B, questions, V] after the last token of each ending. The cache is left unchanged."""
     lengths = torch.tensor([len(ending) for ending in endings])
     tokens = torch.tensor([token for ending in endings for token in ending])
     offsets = torch.cat([torch.arange(len(ending)) for ending in endings])
@@ -134,7 +135,7 @@ def _read_endings(model: Any, cache: DynamicCache, start_B: Tensor, endings: Seq
 
 
 def _mask(lengths: Tensor, shared: int, dtype: torch.dtype) -> Tensor:
-    """What each token of a row must not see, as something to add to the attention's scores: [1, 1, L, S + L]."""
+    """Return the additive attention mask of a row's tokens: [1, 1, L, S + L]."""
     owner = torch.arange(len(lengths)).repeat_interleave(lengths)
     hidden = (owner[:, None] != owner).logical_or(torch.ones(len(owner), len(owner), dtype=torch.bool).triu(1))
     mask = torch.zeros(len(owner), shared + len(owner), dtype=dtype)

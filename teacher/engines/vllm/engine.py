@@ -1,4 +1,4 @@
-"""A teacher run by vLLM's offline engine."""
+"""Engine that runs a teacher in vLLM's offline engine."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ WINDOW = 1024  # requests in vLLM's scheduler; it runs a few hundred of them tog
 
 
 class Call:
-    """One call of `answer` on its way through the engine: an image or its first question's request each, and the
-    log-probabilities of all answer tokens [I, Q, T] as far as known. `first_tokens` are the likeliest of each
-    answer."""
+    """State of one call of `answer`: for each image, the image or its first question's request, and the known
+    log-probabilities of all answer tokens [I, Q, T].
+
+    `first_tokens` are the most likely ones of each answer.
+    """
 
     def __init__(self, inputs: Sequence[Any], prompts: Prompts, tokens: int) -> None:
         self.inputs = inputs
@@ -44,13 +46,12 @@ class Call:
 
 
 class VllmEngine:
-    """Each image is processed once; its questions follow each other, so that they find its prefix in the cache.
+    """Processes each image once; its questions follow each other, so that they find its prefix in the cache.
 
-    Follows the contract of `TeacherEngine`. The model lives in a thread of its own, which alone talks to vLLM's
-    engine: callers prepare their images meanwhile, so that with two of them the model never waits for an image.
-
-    Images are prepared and requests handed over by calls that vLLM does not promise to keep. Where they are gone, or
-    `options.plain` asks for it, `LLM.generate` gives the same answers more slowly.
+    Follows the contract of `TeacherEngine`. The model runs in one thread, the only one that calls vLLM's engine:
+    callers prepare images meanwhile, so that with two callers the model never waits for an image. Images are prepared
+    and requests submitted through private calls of vLLM. If they are missing, or with `options.plain`, `LLM.generate`
+    gives the same answers more slowly.
     """
 
     calls_at_once = 2
@@ -61,7 +62,7 @@ class VllmEngine:
         from vllm.sampling_params import RequestOutputKind
 
         self.config = teacher.config
-        # Before the model itself: a missing template or token is found in a second.
+        # Before the model: a missing template or token is found within a second.
         self.processor: Any = load_processor(teacher)
         # A run asks the same questions about one chunk of images after the other.
         self._prompts = lru_cache(maxsize=4)(partial(tokenize_questions, self.processor, self.config))
@@ -78,11 +79,11 @@ class VllmEngine:
         )
         self.usage = EngineUsage()
         self._mass = AnswerMass(self.config, options, self.usage)
-        self._preparing = threading.Lock()  # tokenizers and image processors are not made for several threads
+        self._preparing = threading.Lock()  # tokenizers and image processors are not thread-safe
         self._numbers = itertools.count()
-        self._waiting: deque[tuple[Call, int]] = deque()  # rows that vLLM has not been given yet
-        self._asking: dict[str, tuple[Call, int, int]] = {}  # requests that it has
-        # One thread for good: CPU threads are bound to cores, and CUDA to a device, by the thread that loads.
+        self._waiting: deque[tuple[Call, int]] = deque()  # rows not submitted to vLLM yet
+        self._asking: dict[str, tuple[Call, int, int]] = {}  # submitted requests
+        # A single thread: the thread that loads binds CPU threads to cores, and CUDA to a device.
         self._model = ThreadPoolExecutor(1, "vllm")
         self.llm: Any = self._model.submit(_load, teacher, options).result()
         self._renderer, self.slow_because = (
@@ -97,7 +98,7 @@ class VllmEngine:
             started = time.perf_counter()
             prompts = self._prompts(tuple(questions))
             self._check_lengths(questions, prompts)
-            # All of them before the model gets any: a refused image then leaves no request behind.
+            # Render all images before submitting any, so that a refused image leaves no request behind.
             inputs = self._renderer.requests(images, prompts) if self._renderer else images
             call = Call(inputs, prompts, len(self._token_ids))
             self.usage.render_seconds += time.perf_counter() - started
@@ -121,7 +122,7 @@ class VllmEngine:
                 )
 
     def _try_rendering(self) -> tuple[VllmRenderer | None, str | None]:
-        """What renders images beforehand, if this vLLM takes them so, and what is slower than it could be."""
+        """Return the renderer, if this vLLM supports it, and the reason why it is slower than it could be."""
         try:
             renderer = VllmRenderer(self.llm, self.processor, self.config.processor, self.sampling)
             return renderer, renderer.try_out(self._prompts(CHECK_QUESTIONS))
@@ -129,7 +130,7 @@ class VllmEngine:
             return None, f"this vLLM takes no image rendered beforehand ({first_line(error)})"
 
     def _step(self, call: Call) -> None:
-        """In the model's thread: run the engine until `call` is answered, and whoever came later along with it."""
+        """Run the engine until `call` is answered, together with later calls. Runs in the model's thread."""
         started = time.perf_counter()
         while call.missing:
             while self._waiting and len(self._asking) < WINDOW:
@@ -140,9 +141,9 @@ class VllmEngine:
         self.usage.engine_seconds += time.perf_counter() - started
 
     def _submit(self, call: Call, row: int) -> None:
-        """Hand all questions about one image to the engine.
+        """Submit all questions about one image to the engine.
 
-        They differ in their last tokens alone: having vLLM check and prepare each of them would cost as much as a tiny
+        They differ only in their last tokens: having vLLM validate and prepare each would cost as much as a tiny
         model's answer.
         """
         engine = self.llm.llm_engine
@@ -156,7 +157,7 @@ class VllmEngine:
             engine.add_request(request.request_id, request, self.sampling)
 
     def _generate(self, call: Call) -> None:
-        """The same with documented calls only; vLLM reads, hashes and processes the image for every question."""
+        """Like `answer`, using documented calls only; vLLM reads, hashes and processes the image for every question."""
         started = time.perf_counter()
         pairs = list(itertools.product(range(len(call.inputs)), range(len(call.prompts.texts))))
         try:
@@ -181,7 +182,7 @@ class VllmEngine:
         return outputs
 
     def _put(self, call: Call, row: int, column: int, output: Any) -> None:
-        """Keep one answer, and count what it cost."""
+        """Store one answer, and count its tokens."""
         logprobs = output.outputs[0].logprobs[0]
         call.logprobs_IQT[row, column] = [logprobs[token].logprob for token in self._token_ids]
         call.first_tokens.append(output.outputs[0].token_ids[0])

@@ -1,4 +1,4 @@
-"""Loading a model into vLLM's offline engine."""
+"""Load a model into vLLM's offline engine."""
 
 from __future__ import annotations
 
@@ -26,15 +26,18 @@ CACHE_LIMIT = 2 << 30  # bytes, on a CPU
 
 
 def set_defaults() -> None:
-    """Before vllm is imported for the first time."""
+    """Set environment variables before vllm is first imported."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    torchvision_ops.reach_subprocesses()  # vLLM looks at a model's class in a process of its own
+    torchvision_ops.reach_subprocesses()  # vLLM inspects a model's class in a separate process
 
 
 def load_vllm(teacher: ResolvedTeacher, options: EngineOptions, longest: int, **own: Any) -> Any:
-    """vLLM's `LLM` with room for `longest` tokens unless `options` say otherwise; `own` are arguments that its caller
-    needs. Raises TeacherInvalid for a model that it cannot load."""
+    """Return vLLM's `LLM` with room for `longest` tokens unless `options` set another limit; `own` are the caller's
+    arguments.
+
+    Raises TeacherInvalid for a model that it cannot load.
+    """
     set_defaults()
     import torch
     from vllm import LLM
@@ -67,16 +70,18 @@ def load_vllm(teacher: ResolvedTeacher, options: EngineOptions, longest: int, **
         if on_cpu:
             arguments.setdefault("kv_cache_memory_bytes", _cache_bytes(teacher))
         return LLM(**arguments)
-    except ValidationError as error:  # its first line only counts the others
+    except ValidationError as error:  # the first line only counts the errors
         reasons = ", ".join(one["msg"].removeprefix("Value error, ").splitlines()[0] for one in error.errors())
         raise TeacherInvalid(f"vLLM cannot load {teacher.path}: {reasons}") from error
-    except (ValueError, OSError, KeyError, TypeError) as error:  # TypeError: an argument that it does not know
+    except (ValueError, OSError, KeyError, TypeError) as error:  # TypeError: an unknown argument
         raise TeacherInvalid(f"vLLM cannot load {teacher.path}: {first_line(error)}") from error
 
 
 def _keep_no_meeting_file() -> None:
-    """Processes of one model find each other by a file in the folder for temporary files, which stays there when they
-    are killed. A model in this process alone meets nobody: it gets a file without a name.
+    """Give vLLM's rendezvous an unnamed file.
+
+    Processes of one model find each other through a file in the temporary folder, which remains when they are killed.
+    Here the model has a single process.
     """
     from vllm.v1.executor import uniproc_executor
 
@@ -88,7 +93,7 @@ def _keep_no_meeting_file() -> None:
 
 
 def free_vllm() -> None:
-    """Give back what a model held of which nothing is left but this."""
+    """Free the memory of a model whose other references are gone."""
     from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
     gc.collect()
@@ -96,10 +101,10 @@ def free_vllm() -> None:
 
 
 def _cache_bytes(teacher: ResolvedTeacher) -> int:
-    """How much key-value cache vLLM gets on a CPU: what four steps take.
+    """Return the size of vLLM's key-value cache on a CPU: four steps' worth.
 
-    That holds the requests of a window and the prefixes that they share. Prefixes of images that were dealt with are
-    never needed again, and memory that is touched for the first time is slow.
+    This holds the requests of a window and their shared prefixes. Prefixes of finished images are not needed again, and
+    touching memory for the first time is slow.
     """
     from transformers import AutoConfig
 
@@ -117,7 +122,7 @@ def _cache_bytes(teacher: ResolvedTeacher) -> int:
 
 
 def longest_prompt(teacher: ResolvedTeacher, longest: int) -> int:
-    """Tokens to reserve for one prompt and its answer: what the model can take, but no more than `longest`."""
+    """Return the tokens to reserve for one prompt and its answer: the model's limit, but at most `longest`."""
     assert teacher.path is not None
     document = read_json(teacher.path / "config.json")
     text = document.get("text_config", document)

@@ -1,4 +1,4 @@
-"""From images and a question to vLLM's requests; images of one size are rendered together."""
+"""Convert images and a question to vLLM's requests; images of one size are rendered together."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from teacher.engines.prompt import Prompts
 
 ALIKE = 6  # images of one size from which on rendering them together pays: vLLM renders two of them as well
 TOGETHER, TOGETHER_BYTES = 32, 64 << 20  # images, and bytes of their tensors, in one call of the image processor
-# Some models are given bytes, and normalise them themselves.
+# Some models take bytes and normalise them themselves.
 RAW = {"do_rescale": False, "do_normalize": False}
-# What vLLM's own objects raise where they are not as they were.
+# Errors if vLLM's private objects have changed.
 CHANGED = (AttributeError, KeyError, AssertionError)
 
 
 class VllmRenderer:
-    """Makes vLLM's request for the first question about each image.
+    """Creates vLLM's request for the first question about each image.
 
-    vLLM renders one image after the other and spends milliseconds of Python on each, in which a small model has seen
-    several. Images of one size differ in their pixels alone: vLLM renders the first of them, and the others take copies
-    of its request with what the model's image processor makes of many images in one call. The last one is rendered by
-    vLLM too and has to come out the same; where it does not, vLLM renders them all.
+    vLLM renders images one by one and spends milliseconds of Python on each, in which a small model answers several.
+    Images of one size differ only in their pixels: vLLM renders the first one, and the others get copies of its request
+    with the tensors that the model's image processor returns for many images in one call. The last one is rendered by
+    vLLM too and has to match; if it does not, vLLM renders them all.
     """
 
     def __init__(self, llm: Any, processor: Any, settings: Mapping[str, Any], sampling: Any) -> None:
@@ -42,8 +42,10 @@ class VllmRenderer:
         self._fewest: float = ALIKE  # images of one size that are rendered together
 
     def try_out(self, prompts: Prompts) -> str | None:
-        """Why images have to be rendered one by one; None if they do not. Raises where they cannot be rendered at all:
-        ImageRefused, or one of `CHANGED`."""
+        """Return why images have to be rendered one by one; None if they do not.
+
+        Raises ImageRefused or one of `CHANGED` if they cannot be rendered at all.
+        """
         images = [Image.effect_noise((84, 56), 50).convert("RGB") for _ in range(ALIKE)]
         self.alone(images[0], prompts)
         if self.together(images, prompts):
@@ -52,7 +54,7 @@ class VllmRenderer:
         return "images are rendered one by one: this vLLM gives the model more than its image processor makes"
 
     def requests(self, images: Sequence[Image.Image], prompts: Prompts) -> list[Any]:
-        """One request for each image, in their order. Raises ImageRefused."""
+        """Return one request per image, in order. Raises ImageRefused."""
         requests: list[Any] = [None] * len(images)
         sizes: dict[tuple[int, int], list[int]] = {}
         for index, image in enumerate(images):
@@ -67,7 +69,7 @@ class VllmRenderer:
         return requests
 
     def alone(self, image: Image.Image, prompts: Prompts, index: int = 0) -> Any:
-        """The request for an image that vLLM renders. Raises ImageRefused, with `index`."""
+        """Return the request for an image rendered by vLLM. Raises ImageRefused, with `index`."""
         prompt = {"prompt": prompts.texts[0], "multi_modal_data": {"image": image}}
         try:
             (rendered,) = self._renderer.render_cmpl([prompt], skip_mm_cache=True)
@@ -87,14 +89,15 @@ class VllmRenderer:
         return request
 
     def together(self, images: Sequence[Image.Image], prompts: Prompts) -> list[Any] | None:
-        """The requests for images of one size; None where the image processor alone does not make what vLLM does."""
+        """Return the requests for images of one size; None if the image processor alone gives other results than
+        vLLM."""
         try:
             first, last = self.alone(images[0], prompts), self.alone(images[-1], prompts)
             (feature,) = first.mm_features
             items = list(self._items(images, feature.data))
             if (first.prompt_token_ids, items[-1]) != (last.prompt_token_ids, last.mm_features[0].data):
                 return None
-        except (*CHANGED, *REFUSALS):  # one by one it turns out which image it is
+        except (*CHANGED, *REFUSALS):  # rendering one by one finds the image
             return None
         requests = []
         for image, item in zip(images, items, strict=True):
@@ -105,7 +108,7 @@ class VllmRenderer:
         return requests
 
     def _items(self, images: Sequence[Image.Image], template: Any) -> Iterator[Any]:
-        """What the model is given for each image: `template` with what the image processor makes of it."""
+        """Return the model's input for each image: `template` with the image processor's tensors."""
         size = sum(element.data.nbytes for element in template.values())
         is_raw = any(element.data.dtype == torch.uint8 for element in template.values())
         settings = {**self._settings, **(RAW if is_raw else {})}
@@ -124,5 +127,5 @@ class VllmRenderer:
 
 
 def _digest(image: Image.Image) -> str:
-    """What vLLM tells images apart by: it looks at one only of those that have the same."""
+    """Return the key by which vLLM identifies images: it processes only one of those with the same key."""
     return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()

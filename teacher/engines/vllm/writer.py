@@ -1,4 +1,4 @@
-"""A language model that writes in vLLM's offline engine, its answers kept to a JSON schema token by token."""
+"""Writer that runs a language model in vLLM's offline engine, constrained to a JSON schema."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from teacher.engines.prompt import load_processor
 from teacher.engines.vllm.load import free_vllm, load_vllm
 from teacher.engines.writer import TEMPERATURE, WritingRequest, WrittenReply
 
-# Left free, a model that is at a loss writes blanks until its answer is full.
+# Otherwise a confused model writes white space until the length limit.
 COMPACT = {"backend": "xgrammar", "disable_any_whitespace": True}
 LONGEST = 12288  # tokens: a thousand class names, a few images of a megapixel and the answer
 
 
 class VllmWriter:
-    """Follows `Writer`; `images` is the largest number of images that a request will have."""
+    """Follows `Writer`; `images` is the maximum number of images in a request."""
 
     calls_at_once = 1
     slow_because: str | None = None
@@ -36,7 +36,7 @@ class VllmWriter:
         from vllm import SamplingParams, exceptions
         from vllm.sampling_params import StructuredOutputsParams
 
-        # vLLM 0.23 has only the second one, which is a ValueError there.
+        # vLLM 0.23 has only the second class, which is a ValueError there.
         refusal = getattr(exceptions, "VLLMClientError", exceptions.VLLMValidationError)
 
         images = request.images if self._takes_images else ()
@@ -49,7 +49,7 @@ class VllmWriter:
             structured_outputs=StructuredOutputsParams(json=dict(request.schema)),
         )
         try:
-            # Templates that know no such switch leave it out of account.
+            # Templates without this switch ignore it.
             switches = {"enable_thinking": False}
             (output,) = self.llm.chat([message], sampling, use_tqdm=False, chat_template_kwargs=switches)
         except (*REFUSALS, refusal) as error:
