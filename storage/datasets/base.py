@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, Self, runtime_checkable
 from storage.errors import InputInvalid
 from storage.images.decode import read_image_file
 
-# Label of an image whose class is not known, and the split of those that have none on purpose.
+# Label of an image of unknown class, and the split of intentionally unlabelled images.
 UNKNOWN = -1
 UNLABELLED = "unlabelled"
 # Between an image's id and the number of a box in it.
@@ -26,10 +26,11 @@ class DatasetInvalid(InputInvalid):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecord:
-    """One image. `image_id` is its path relative to the dataset's root, with forward slashes, and never changes.
+    """One image.
 
-    `label` is UNKNOWN and `label_name` empty for an image without a class. With a `box` it is one object of an image:
-    its id is then the image's, BOX_MARK and the box's number there.
+    `image_id` is its path relative to the dataset's root, with forward slashes, and never changes. `label` is UNKNOWN
+    and `label_name` empty for an image without a class. A record with a `box` is one object of an image: its id is the
+    image's, BOX_MARK and the box's number.
     """
 
     image_id: str
@@ -42,7 +43,7 @@ class ImageRecord:
 class ImageDataset(Protocol):
     """Images in a fixed order; `label` indexes `class_names`.
 
-    `notes` are lines for the user about how the dataset was read, e.g. which files were skipped.
+    `notes` are lines for the user about reading the dataset, e.g. skipped files.
     """
 
     @property
@@ -58,20 +59,24 @@ class ImageDataset(Protocol):
     def notes(self) -> tuple[str, ...]: ...
 
     def read(self, image_id: str) -> bytes:
-        """The encoded file. Raises OSError where it cannot be read, ImageUnreadable for a part of an image that cannot
-        be shown, KeyError for an unknown id."""
+        """Return the encoded file.
+
+        Raises OSError if it cannot be read, ImageUnreadable for a box that cannot be shown, KeyError for an unknown id.
+        """
         ...
 
     def subset(self, records: Sequence[ImageRecord]) -> ImageDataset:
-        """The dataset of `records`, which are some of its own. Pickled it takes little more space than they do: it is
-        what a worker in another process reads images from."""
+        """Return the dataset of `records`, a subset of its own.
+
+        Its pickle is about as large as the records: workers in other processes read their images from it.
+        """
         ...
 
 
 class Stamp(NamedTuple):
-    """What tells, without reading it, whether an image's file has changed: size in bytes and modification time in ns.
+    """Size in bytes and modification time in ns, to detect changes of an image's file without reading it.
 
-    `view` describes how a part of the image is shown; empty for a whole image.
+    `view` describes how a box is shown; empty for a whole image.
     """
 
     size: int
@@ -81,10 +86,10 @@ class Stamp(NamedTuple):
 
 @runtime_checkable
 class StampedDataset(Protocol):
-    """What an ImageDataset may have in addition, where its images are files."""
+    """An ImageDataset whose images are files."""
 
     def stamp(self, image_id: str) -> Stamp:
-        """Raises OSError where there is no file, KeyError for an unknown id."""
+        """Return the stamp of an image's file. Raises OSError if there is no file, KeyError for an unknown id."""
         ...
 
 
@@ -111,7 +116,7 @@ class FileDataset:
 
 
 def select(dataset: ImageDataset, splits: Collection[str]) -> list[ImageRecord]:
-    """The records of `splits` in the dataset's order. Raises DatasetInvalid for a split that it does not have."""
+    """Return the records of `splits` in the dataset's order. Raises DatasetInvalid for an unknown split."""
     known = list(dict.fromkeys(record.split for record in dataset.records))
     for split in splits:
         if split not in known:

@@ -1,4 +1,4 @@
-"""Builds a detection dataset, and counts what is left out of it and why."""
+"""Build a detection dataset, and count what is left out of it and why."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ REPEATED = Remark("image is in another split too", "images are in another split 
 
 @dataclass
 class DetectionBuilder:
-    """Collects images with their boxes. `place` is the file or folder that errors name."""
+    """Collects images with their boxes. `place` is the file or folder named in errors."""
 
     place: Path
     class_names: Sequence[str]
@@ -54,8 +54,10 @@ class DetectionBuilder:
     _splits: dict[str, str] = field(default_factory=dict)  # by image id
 
     def add(self, image_id: str, split: str, path: Path, size: Size, boxes: Sequence[Box], where: str) -> None:
-        """An image; `size` is that of the upright image, which the boxes refer to. Raises DatasetInvalid, beginning
-        with `where`, for an id or a box number that was there before."""
+        """Add an image; `size` is that of the upright image, which the boxes refer to.
+
+        Raises DatasetInvalid, beginning with `where`, for a repeated id or box number.
+        """
         boxes = tuple(boxes)
         if not is_unicode(image_id):
             raise DatasetInvalid(f"{where}: the name of the file is not UTF-8; rename it")
@@ -70,18 +72,18 @@ class DetectionBuilder:
         self._splits[image_id] = split
 
     def remark(self, split: str, remark: Remark, example: str, *, label: int | None = None) -> None:
-        """Count something that is said in a note; with a `label`, a box of that class was left out."""
+        """Count a remark for the notes; with a `label`, a box of that class was left out."""
         count, first = self._remarks.get((split, remark), (0, example))
         self._remarks[split, remark] = count + 1, first
         if label is not None:
             self.lose(label, remark)
 
     def lose(self, label: int, reason: Remark) -> None:
-        """A box of the class is left out."""
+        """Count a box of the class as left out."""
         self._lost.setdefault(label, Counter())[reason] += 1
 
     def finish(self, name: str) -> DetectionDataset:
-        """Raises DatasetInvalid for a split or a class that had boxes and has none left."""
+        """Return the dataset. Raises DatasetInvalid for a split or a class whose boxes were all left out."""
         counts: Counter[tuple[str, int]] = Counter()
         for record in self.records:
             for box in self.boxes[record.image_id]:
@@ -124,7 +126,7 @@ class DetectionBuilder:
                 raise DatasetInvalid(f"{self.place}: split {split} has no box that can be used: {said}; correct these")
 
     def _notes(self) -> list[str]:
-        """One line for each split."""
+        """Return one line per split."""
         splits = dict.fromkeys(split for split, _ in self._remarks)
         said = {
             split: [remark(*found) for (its, remark), found in self._remarks.items() if its == split]
@@ -133,7 +135,7 @@ class DetectionBuilder:
         return [f"{split}: {'; '.join(parts)}" for split, parts in said.items()]
 
     def _never_trained(self) -> list[str]:
-        """A note about classes that no training image shows."""
+        """Return a note about classes without training images."""
         labels = {
             box.label
             for record in self.records
@@ -157,16 +159,16 @@ def upright_box(
     turned: StoredSize | None,
     ignored: bool = False,
 ) -> Box | None:
-    """`checked_box` in an image of the `declared` size, then turned with the image where its pixels are not upright."""
+    """Return `checked_box` in an image of the `declared` size, turned with the image if its pixels are not upright."""
     box = checked_box(where, number=number, label=label, corners=corners, size=declared, ignored=ignored)
     return box if box is None or turned is None else replace(box, corners=turned.turn(box.corners))
 
 
 def box_frame(where: str, declared: Size | None, real: StoredSize | None) -> tuple[Size, StoredSize | None]:
-    """The size that boxes refer to, and how they have to be turned, None where they need not.
+    """Return the size that boxes refer to, and how to turn them; None if they need not be turned.
 
-    Boxes are in stored pixels where the declared size is that of the stored ones, or is missing: COCO's tools ignore
-    EXIF. Else they are in the upright image's. Raises DatasetInvalid, beginning with `where`, where neither fits.
+    Boxes are in stored pixels if the declared size is that of the stored ones, or is missing: COCO's tools ignore EXIF.
+    Otherwise they are in the upright image's. Raises DatasetInvalid, beginning with `where`, if neither matches.
     """
     if real is None:
         return declared or (0, 0), None
@@ -182,10 +184,10 @@ def box_frame(where: str, declared: Size | None, real: StoredSize | None) -> tup
 
 
 def inside(root: Path, folder: Path, named: str, where: str) -> Path:
-    """The file `named` in `folder`, which is in `root`. Raises DatasetInvalid, beginning with `where`, for a path that
-    leaves `root` by what it says: nothing outside is ever read because an annotation file names it.
+    """Return the file `named` in `folder`, which is in `root`.
 
-    Links are followed: they were made on this machine, not by the annotation file.
+    Raises DatasetInvalid, beginning with `where`, for a path that leaves `root`: an annotation file cannot make files
+    outside readable. Links are followed, since they were made on this machine, not by the annotation file.
     """
     parts = PurePosixPath(named).parts
     path = folder / named

@@ -1,4 +1,4 @@
-"""CUB-200-2011 (Caltech-UCSD Birds) in the layout of its own archive."""
+"""CUB-200-2011 (Caltech-UCSD Birds) in the layout of its archive."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ def is_cub_folder(folder: Path) -> bool:
 
 
 def cub_200_2011(folder: Path, *, name: str | None = None) -> FileDataset:
-    """The birds in `folder`, which holds `images.txt` and its three companions, or in its folder `CUB_200_2011`.
+    """Read CUB-200-2011 from `folder`, which holds `images.txt` and its three companions, or from its folder
+    `CUB_200_2011`.
 
-    Splits are the official ones: 5,994 images to train on, 5,794 to test. `image_id` is `images/...`; class names lose
+    Splits are the official ones: 5,994 training and 5,794 test images. `image_id` is `images/...`; class names lose
     their number and underscores (`001.Black_footed_Albatross` is "Black footed Albatross"). Order: split, class, file.
-    Raises DatasetInvalid, naming the file at fault.
+    Raises DatasetInvalid, naming the file.
     """
     root = folder / "CUB_200_2011" if is_cub_folder(folder / "CUB_200_2011") else folder
     for file in LISTS:
@@ -75,7 +76,7 @@ def _refuse_repeated(path: Path, named: Mapping[int, str]) -> None:
 def _refuse_losses(
     root: Path, class_names: Sequence[str], records: Sequence[ImageRecord], missing: Sequence[str]
 ) -> tuple[str, ...]:
-    """A note about listed images that are not there. Raises DatasetInvalid where a class or a split loses all of its
+    """Return a note about listed images that are missing. Raises DatasetInvalid if a class or a split loses all of its
     images."""
     if not missing:
         return ()
@@ -88,7 +89,7 @@ def _refuse_losses(
 
 
 def _numbered(path: Path) -> dict[int, str]:
-    """The lines `NUMBER REST` of a list."""
+    """Return the lines `NUMBER REST` of a list."""
     try:
         lines = read_text(path).splitlines()
     except (OSError, DocumentInvalid) as error:

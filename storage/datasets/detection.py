@@ -1,4 +1,4 @@
-"""Images with the boxes of their objects, and the view of one box that a teacher is shown."""
+"""Images with object boxes, and the view of a box that a teacher is shown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from storage.datasets.base import BOX_MARK, Corners, DatasetInvalid, FileDataset
 from storage.images.decode import ImageUnreadable, decode_image
 
 BoxKind = Literal["crop", "drawn"]
-DECODED = 8  # images that are kept at a time: the boxes of one follow each other
+DECODED = 8  # images cached: the boxes of one image follow each other
 LINE_COLOUR = (255, 0, 0)
 
 
@@ -24,8 +24,7 @@ LINE_COLOUR = (255, 0, 0)
 class Box:
     """One object of an image. `number` is unique within the image and never changes.
 
-    `ignored` ones (crowds, objects that are hard to make out) are neither asked about nor learnt, and finding them is
-    no mistake.
+    `ignored` ones (crowds, difficult objects) are neither asked about nor learnt, and detecting them is not an error.
     """
 
     number: int
@@ -36,7 +35,7 @@ class Box:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionDataset(FileDataset):
-    """Images of no class of their own; `boxes` has the objects of each, by image id, labelled by `class_names`.
+    """Images with `boxes` by image id, labelled by `class_names`.
 
     An image without boxes shows background only. `sizes` are the width and height that boxes refer to.
     """
@@ -53,9 +52,9 @@ class DetectionDataset(FileDataset):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoxView:
-    """How a box is shown: cut out with `margin` (of its own sides) on each side, or drawn onto the whole image.
+    """How a box is shown: cropped with `margin` (relative to its sides) on each side, or drawn onto the whole image.
 
-    One with a side below `smallest` pixels is too small to see anything on it, and is not asked about.
+    Boxes with a side below `smallest` pixels are too small to recognise, and are not asked about.
     """
 
     kind: BoxKind = "crop"
@@ -69,7 +68,7 @@ class BoxView:
             raise DatasetInvalid(f"box margin {self.margin} and smallest {self.smallest} must be numbers of at least 0")
 
     def show(self, image: Image.Image, corners: Corners) -> Image.Image:
-        """Raises ImageUnreadable for a box that is too small, or not in the image at all."""
+        """Return the view of a box. Raises ImageUnreadable for a box that is too small, or outside the image."""
         left, top, right, bottom = corners
         if left >= image.width or top >= image.height or right <= 0 or bottom <= 0:
             raise ImageUnreadable(f"box lies outside the image of {image.width} x {image.height} pixels")
@@ -87,11 +86,11 @@ class BoxView:
 
 
 class BoxImages:
-    """The boxes of a detection dataset as a dataset of small images, one for each: what the teacher is asked about.
+    """The boxes of a detection dataset as a dataset of small images, one per box, for the teacher.
 
-    Its name is the dataset's and the kind of view, so that answers about images and boxes lie beside each other. What
-    `read` returns has the view's pixels, so that a box that was moved, or is shown otherwise, is asked about again.
-    Raises DatasetInvalid where there are no boxes.
+    Its name is the dataset's and the kind of view, so that answers about images and boxes are next to each other.
+    `read` returns the view's pixels, so that a box is asked about again if it has moved or its view has changed. Raises
+    DatasetInvalid if there are no boxes.
     """
 
     def __init__(self, dataset: DetectionDataset, view: BoxView) -> None:
@@ -136,8 +135,10 @@ class BoxImages:
         self._open()
 
     def read(self, image_id: str) -> bytes:
-        """The box as the view shows it, in a format without compression whose bytes depend on the pixels alone. Raises
-        ImageUnreadable where the image has another size than its boxes refer to."""
+        """Return the view of the box, in an uncompressed format whose bytes depend on the pixels alone.
+
+        Raises ImageUnreadable if the image has another size than its boxes refer to.
+        """
         whole = image_id.rpartition(BOX_MARK)[0]
         image, size = self._image(whole), self._dataset.sizes[whole]
         if image.size != size:
@@ -150,7 +151,8 @@ class BoxImages:
         return buffer.getvalue()
 
     def stamp(self, image_id: str) -> Stamp:
-        """That of the whole image; its `view` covers everything else, besides the box, that `read` depends on."""
+        """Return the stamp of the whole image; its `view` covers everything else, besides the box, that `read` depends
+        on."""
         whole = image_id.rpartition(BOX_MARK)[0]
         size, mtime_ns, _ = self._dataset.stamp(whole)
         width, height = self._dataset.sizes[whole]
@@ -159,10 +161,8 @@ class BoxImages:
 
 
 def require_boxes(dataset: DetectionDataset, splits: Collection[str]) -> None:
-    """Raises DatasetInvalid for a split without a box that counts: nothing is learnt from it, and nothing to be found.
-
-    Also raises it for a split that the dataset does not have.
-    """
+    """Raise DatasetInvalid for an unknown split, and for one without a box that counts: there is nothing to learn or to
+    detect."""
     for split in splits:
         boxes = (box for record in select(dataset, (split,)) for box in dataset.boxes[record.image_id])
         if all(box.ignored for box in boxes):
@@ -173,20 +173,22 @@ def require_boxes(dataset: DetectionDataset, splits: Collection[str]) -> None:
 
 
 def box_id(image_id: str, box: Box) -> str:
-    """The id under which answers about a box are kept."""
+    """Return the id of a box in the store."""
     return f"{image_id}{BOX_MARK}{box.number}"
 
 
 def boxes_name(dataset: str, kind: BoxKind) -> str:
-    """The name under which answers about the boxes of a dataset are kept."""
+    """Return the dataset name of the boxes' answers in the store."""
     return f"{dataset}.{kind}"
 
 
 def checked_box(
     where: str, *, number: int, label: int, corners: Corners, size: tuple[int, int], ignored: bool = False
 ) -> Box | None:
-    """The box, cut off at the borders of its image of `size` (width, height); None for one without an area, as COCO
-    has a few. Raises DatasetInvalid, beginning with `where`, for one that cannot be meant."""
+    """Return the box clipped to its image of `size` (width, height); None for one without an area, as in COCO.
+
+    Raises DatasetInvalid, beginning with `where`, for an invalid one.
+    """
     left, top, right, bottom = corners
     if not all(map(math.isfinite, corners)):
         raise DatasetInvalid(f"{where}: a box has corners that are no numbers; correct or remove it")
@@ -207,12 +209,12 @@ def checked_box(
 
 
 def image_record(image_id: str, split: str) -> ImageRecord:
-    """An image of a detection dataset: it has no class of its own."""
+    """Return the record of an image of a detection dataset, which has no class of its own."""
     return ImageRecord(image_id=image_id, split=split, label=-1, label_name="")
 
 
 def _within(image: Image.Image, corners: Corners) -> tuple[int, int, int, int]:
-    """Whole pixels that hold `corners`, cut off at the image's borders."""
+    """Return the whole pixels that contain `corners`, clipped to the image."""
     left, top, right, bottom = corners
     return (
         max(0, math.floor(left)),

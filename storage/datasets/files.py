@@ -1,4 +1,4 @@
-"""Lists the image files of a folder, and counts everything else in it."""
+"""List the image files of a folder, and count its other files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ PILLOW_SUFFIXES = """
     .iim .im .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .mpo .msp .pbm .pcd .pcx .pfm .pgm .png .pnm .ppm
     .psd .pxr .qoi .ras .rgb .rgba .sgi .tga .tif .tiff .vda .vst .webp .xbm .xpm
 """
-# Pillow does not read HEIC: listed so that a phone's images show up as unreadable instead of not at all.
+# Pillow does not read HEIC: listed so that a phone's images are reported as unreadable instead of being skipped.
 IMAGE_SUFFIXES = frozenset(PILLOW_SUFFIXES.split()) | {".heic", ".heif"}
-# What file managers leave behind; names that start with "." or "__" are ignored as well.
+# Files of file managers; names that start with "." or "__" are ignored as well.
 LEFT_BEHIND = frozenset({"thumbs.db", "desktop.ini"})
 USUAL_SPLITS = ("train", "val", "valid", "validation", "test")
 DEEPEST = 50  # folders within each other
@@ -32,7 +32,7 @@ Kind = Literal["folder", "file", "special"]
 
 @dataclass
 class Skipped:
-    """What was found beside images: files by their suffix, and the paths of what is no file or leads back."""
+    """Files other than images, by suffix, and paths that are not files or lead back to a parent folder."""
 
     suffixes: Counter[str] = field(default_factory=Counter)
     special: list[str] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Skipped:
         self.links += other.links
 
     def notes(self) -> tuple[str, ...]:
-        """One line for each kind."""
+        """Return one line per kind."""
         lines = []
         if total := sum(self.suffixes.values()):
             lines.append(f"skipped {counted(total, 'file')} without the name of an image: {self.by_suffix()}")
@@ -59,25 +59,25 @@ class Skipped:
         return tuple(lines)
 
     def by_suffix(self) -> str:
-        """The most frequent ones first: 9 .txt, 3 .xcf."""
+        """Return counts by suffix, the most frequent first: 9 .txt, 3 .xcf."""
         ordered = sorted(self.suffixes.items(), key=lambda item: (-item[1], item[0]))
         return listing([f"{count} {suffix or 'without a suffix'}" for suffix, count in ordered])
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
-    """1 file, 2 files."""
+    """Return a count with its noun: 1 file, 2 files."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def listing(names: Iterable[str]) -> str:
-    """The first few, safe to print, and how many more there are."""
+    """Return the first few paths, safe to print, and the number of further ones."""
     every = list(names)
     more = f" and {len(every) - LONGEST_LIST} more" if len(every) > LONGEST_LIST else ""
     return ", ".join(printable(name, 80) for name in every[:LONGEST_LIST]) + more
 
 
 def missing_classes(records: Iterable[ImageRecord], class_names: Sequence[str]) -> tuple[str, ...]:
-    """A note for each split for training or testing that has no image of some class."""
+    """Return a note for each training or test split without images of some class."""
     seen: dict[str, set[int]] = {}
     for record in records:
         seen.setdefault(record.split, set()).add(record.label)
@@ -100,13 +100,14 @@ def has_image_name(name: str) -> bool:
 
 
 def suffix_of(name: str) -> str:
-    """`Path(name).suffix` in small letters, several times as fast."""
+    """Return the lower-case suffix, like `Path(name).suffix` but several times as fast."""
     stem, _, suffix = name.rpartition("/")[2].rpartition(".")
     return f".{suffix}".lower() if stem and suffix else ""
 
 
 def entries(folder: Path) -> Iterator[tuple[str, Kind]]:
-    """Visible names and what they are, links followed. A broken link counts as a file: reading it reports the error."""
+    """Return visible names and their types, with links followed. A broken link counts as a file: reading it reports the
+    error."""
     with os.scandir(folder) as found:
         for entry in found:
             if is_visible(entry.name):
@@ -114,16 +115,19 @@ def entries(folder: Path) -> Iterator[tuple[str, Kind]]:
 
 
 def images_below(folder: str, root: Path, skipped: Skipped) -> list[str]:
-    """Image files at any depth below `root/folder`, in the order of their folders and names, as paths relative to
-    `root` with forward slashes; the rest is added to `skipped`. Links are followed, but for those to a folder that the
-    link itself lies in. Raises DatasetInvalid for folders nested too deeply."""
+    """Return image files at any depth below `root/folder`, ordered by folder and name, as paths relative to `root` with
+    forward slashes.
+
+    Other files are added to `skipped`. Links are followed, except to a folder that contains the link. Raises
+    DatasetInvalid for folders nested too deeply.
+    """
     above = (os.path.realpath(root), os.path.realpath((root / folder).parent))
-    # Plain texts: making a Path of each costs more than looking for the files.
+    # Use strings: creating a Path for each file costs more than listing the files.
     return sorted(_images_below(folder, root, skipped, above), key=lambda path: path.split("/"))
 
 
 def _images_below(folder: str, root: Path, skipped: Skipped, within: tuple[str, ...]) -> Iterator[str]:
-    """`within` are the real folders that were passed on the way."""
+    """Like `images_below`; `within` are the real folders above."""
     real = os.path.realpath(root / folder)
     if any(f"{passed}/".startswith(f"{real.rstrip('/')}/") for passed in within):
         skipped.links.append(folder)

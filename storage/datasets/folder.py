@@ -26,14 +26,13 @@ Found = dict[str, list[str]]  # the image ids in each class folder of a split
 
 
 def image_folder(root: Path, *, name: str | None = None) -> FileDataset:
-    """The dataset in `root`: splits in the order train, val, test, others; then classes and files by name.
+    """Read the dataset in `root`: splits in the order train, val, test, others; then classes and files by name.
 
-    Files are taken by their suffix and not opened here, so that a damaged image is recorded later instead of stopping
-    everything. Class folders may hold folders of their own; links are followed; names that start with "." or "__" are
-    left out, and what else is left out is counted in the dataset's notes. The usual splits are known in capitals too
+    Files are recognised by suffix and not opened, so that a damaged image is recorded later instead of stopping
+    everything. Class folders may have subfolders; links are followed; names that start with "." or "__" are ignored,
+    and other skipped files are counted in the dataset's notes. The common splits are also recognised in capitals
     (`Train` is the split `train`). The split `unlabelled` has images at any depth, and no classes. Raises
-    DatasetInvalid where the layout is another one, where an image would be left out by it, and for a split or a class
-    folder whose files are no images by their names.
+    DatasetInvalid for another layout, for images outside it, and for a split or class folder without image files.
     """
     if not root.is_dir():
         raise DatasetInvalid(f"no folder at {root}; {EXPECTED}")
@@ -66,7 +65,8 @@ def image_folder(root: Path, *, name: str | None = None) -> FileDataset:
 
 
 def _split_folders(root: Path) -> dict[str, str]:
-    """The folder of each split, in the order of the splits. Raises DatasetInvalid for two folders of one split."""
+    """Return the folder of each split, in the order of the splits. Raises DatasetInvalid for two folders of one
+    split."""
     folders: dict[str, str] = {}
     for folder in sorted(name for name, kind in entries(root) if kind == "folder"):
         split = folder.casefold() if _is_usual(folder) else folder
@@ -85,7 +85,7 @@ def _rank(split: str) -> tuple[int, str]:
 
 
 def _refuse_missing_split(root: Path, folders: Mapping[str, str]) -> None:
-    """The two layouts that come closest to the expected one, each with its way out."""
+    """Raise DatasetInvalid, with advice for the two most similar layouts."""
     for split, folder in folders.items():
         if split == UNLABELLED:
             continue
@@ -107,7 +107,7 @@ def _refuse_missing_split(root: Path, folders: Mapping[str, str]) -> None:
 
 
 def _read_splits(root: Path, folders: Mapping[str, str]) -> tuple[dict[str, Found], list[str]]:
-    """The images of each split, and what there is to say about the rest. Raises DatasetInvalid where there are none."""
+    """Return the images of each split, and notes about other files. Raises DatasetInvalid if there are no images."""
     skipped, every = Skipped(), Skipped()
     without: list[str] = []
     found: dict[str, Found] = {}
@@ -136,9 +136,9 @@ def _read_splits(root: Path, folders: Mapping[str, str]) -> tuple[dict[str, Foun
 
 
 def _read_split(root: Path, split: str, folder: str, skipped: Skipped) -> Found:
-    """The images of each class folder, "" where there are no classes; the rest is added to `skipped`.
+    """Return the images of each class folder, "" for a split without classes; other files are added to `skipped`.
 
-    Raises DatasetInvalid for a class folder of a usual split whose files are no images.
+    Raises DatasetInvalid for a class folder of a common split without image files.
     """
     if split == UNLABELLED:
         return {"": images_below(folder, root, skipped)}

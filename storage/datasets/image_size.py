@@ -1,4 +1,4 @@
-"""Width, height and EXIF orientation of image files, from their first bytes."""
+"""Read width, height and EXIF orientation of image files from their first bytes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Size = tuple[int, int]  # width, height
 ORIENTATION = 0x0112  # EXIF's tag; 1 is upright, 5 to 8 change width and height
 HEADER = 4096
 TAIL = 65536
-SOME = 1000  # files that one thread looks at in a row
+SOME = 1000  # files per task of a thread
 JPEG_START, JPEG_APP1 = b"\xff\xd8", 0xE1
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSize:
-    """Width and height of the pixels as they are stored, and the EXIF orientation (1 to 8) that turns them upright."""
+    """Width and height of the stored pixels, and the EXIF orientation (1 to 8) that turns them upright."""
 
     width: int
     height: int
@@ -41,7 +41,7 @@ class StoredSize:
         return (self.height, self.width) if self.orientation >= 5 else self.stored
 
     def turn(self, corners: Corners) -> Corners:
-        """Corners in stored pixels as corners in the upright image."""
+        """Convert corners in stored pixels to corners in the upright image."""
         left, top, right, bottom = corners
         width, height = self.width, self.height
         match self.orientation:
@@ -63,10 +63,10 @@ class StoredSize:
 
 
 def read_sizes(paths: Sequence[Path]) -> dict[Path, StoredSize | None]:
-    """The size of every file that is there, None for one that cannot be opened as an image; only headers are read."""
+    """Return the size of every existing file, None for one that cannot be opened as an image; only headers are read."""
     found: dict[Path, StoredSize | None] = {}
     chunks = [paths[start : start + SOME] for start in range(0, len(paths), SOME)]
-    # Threads hide the wait for a slow disk or network.
+    # Threads hide the latency of a slow disk or network.
     with ThreadPoolExecutor(8) as pool:
         for chunk in pool.map(_read_some, chunks):
             found.update(chunk)
@@ -84,9 +84,9 @@ def _read_some(paths: Sequence[Path]) -> dict[Path, StoredSize | None]:
 
 
 def read_size(path: Path) -> StoredSize | None:
-    """None for what cannot be opened as an image. Raises FileNotFoundError and NotADirectoryError."""
+    """Return the size of an image; None if it cannot be opened. Raises FileNotFoundError and NotADirectoryError."""
     try:
-        # Without waiting for the writer of a pipe.
+        # Do not block on a pipe without a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         raise
@@ -104,7 +104,7 @@ def read_size(path: Path) -> StoredSize | None:
 
 
 def _plain_jpeg(header: bytes) -> StoredSize | None:
-    """The size of a JPEG file without EXIF: most files, and six times as fast as by Pillow."""
+    """Return the size of a JPEG file without EXIF: most files, and six times as fast as with Pillow."""
     if header[:2] != JPEG_START:
         return None
     place = 2

@@ -1,4 +1,4 @@
-"""One string names any dataset: `aspects --dataset SOURCE`."""
+"""Open any dataset by one string: `aspects --dataset SOURCE`."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from storage.datasets.yolo.dataset import is_yolo_folder, yolo_dataset
 DEFAULT_ROOT = Path("data")
 KINDS = "a folder, torchvision:NAME, cub:FOLDER or hf:NAME"
 DETECTION_KINDS = "a folder, coco:FOLDER, yolo:FOLDER or torchvision:NAME"
-# Detection datasets of torchvision, and where their files lie below the data root.
+# Detection datasets of torchvision, and their folders below the data root.
 COCO, VOC = "cocodetection", {"vocdetection": "2012", "vocdetection2012": "2012", "vocdetection2007": "2007"}
-# What would change the meaning of the store's folder `dataset=NAME`, which Polars reads as a percent-encoded pair.
+# Characters that change the meaning of the store's folder `dataset=NAME`, which Polars reads as a percent-encoded pair.
 NOT_IN_A_NAME = re.compile(r"[/\\=%:?*\x00-\x1f]|^\.|^$")
 
 
 def open_dataset(
     source: str, *, name: str | None = None, root: Path | None = None, download: bool = False
 ) -> ImageDataset:
-    """The dataset that `source` names: a folder, `torchvision:NAME`, `cub:FOLDER` or `hf:NAME`.
+    """Open the dataset named by `source`: a folder, `torchvision:NAME`, `cub:FOLDER` or `hf:NAME`.
 
-    `name` replaces the dataset's own name. `root` holds torchvision's files (default `data/`) and, where given, the
-    cache of Hugging Face datasets. `download` lets torchvision fetch what is missing. A folder with CUB-200-2011's
-    lists is read as such. Raises DatasetInvalid.
+    `name` replaces the dataset's own name. `root` holds torchvision's files (default `data/`) and, if given, the cache
+    of Hugging Face datasets. `download` lets torchvision download missing files. A folder with CUB-200-2011's lists is
+    recognised. Raises DatasetInvalid.
     """
     dataset = _open(source, name, root, download)
     _require_folder_name(dataset.name)
@@ -41,11 +41,11 @@ def open_dataset(
 def open_detection_dataset(
     source: str, *, name: str | None = None, root: Path | None = None, download: bool = False
 ) -> DetectionDataset:
-    """The images with boxes that `source` names: `coco:FOLDER`, `yolo:FOLDER` (or its YAML file),
-    `torchvision:CocoDetection`, `torchvision:VOCDetection` (2012), `torchvision:VOCDetection2007`, or a folder that is
-    known by its files.
+    """Open the images with boxes named by `source`.
 
-    Else as `open_dataset`; CocoDetection, which torchvision does not download either, lies in `root`/coco.
+    One of `coco:FOLDER`, `yolo:FOLDER` (or its YAML file), `torchvision:CocoDetection`, `torchvision:VOCDetection`
+    (2012), `torchvision:VOCDetection2007`, or a folder that is recognised by its files. Otherwise like `open_dataset`;
+    CocoDetection, which torchvision does not download either, is in `root`/coco.
     """
     dataset = _open_detection(source, name, root or DEFAULT_ROOT, download)
     _require_folder_name(dataset.name)

@@ -1,4 +1,4 @@
-"""Finds images that are in several splits of a dataset, which makes test scores too good."""
+"""Find images that are in several splits of a dataset, which makes test scores too high."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from storage.datasets.base import FileDataset, ImageRecord
 from storage.datasets.files import counted, listing
 from storage.images.decode import ImageUnreadable
 
-# A dataset with more files, or with more bytes in files of equal size, is not compared, and slow disks are not waited
-# for: opening a dataset must take no time.
+# A dataset with more files, or with more bytes in files of equal size, is not compared, and slow disks are not
+# waited for: opening a dataset must be fast.
 MOST_FILES = 20_000
 MOST_BYTES = 64 << 20
 MOST_SECONDS = 2.0
 
 
 def shared_images(dataset: FileDataset) -> str | None:
-    """One line about images whose bytes are the same in several splits, as far as they are found in MOST_SECONDS; None
-    where there are none, and for datasets too large to be compared. Only files of equal size are read."""
+    """Return one line about images with the same bytes in several splits, as far as found within MOST_SECONDS.
+
+    None if there are none, and for datasets too large to compare. Only files of equal size are read.
+    """
     deadline = time.monotonic() + MOST_SECONDS
     if len({record.split for record in dataset.records}) < 2 or len(dataset.records) > MOST_FILES:
         return None
@@ -46,7 +48,7 @@ def _size(dataset: FileDataset, record: ImageRecord) -> int | None:
 
 
 def _copies(dataset: FileDataset, records: Iterable[ImageRecord]) -> Iterator[list[ImageRecord]]:
-    """Images of the same bytes, one of each split."""
+    """Return images with the same bytes, one of each split."""
     by_digest: dict[bytes, dict[str, ImageRecord]] = {}
     for record in records:
         try:

@@ -1,4 +1,4 @@
-"""The six fine-grained datasets of torchvision, each with one fixed meaning of its splits."""
+"""The six fine-grained datasets of torchvision, each with fixed splits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Labelled = tuple[Path, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where one of torchvision's datasets keeps its files, and which of its splits are train, val and test."""
+    """The folder of one of torchvision's datasets, and its splits for train, val and test."""
 
     folder: str  # below the data root; image ids are relative to it
     probe: str  # below `folder`: missing where the dataset is
@@ -77,7 +77,7 @@ def torchvision_dataset(name_there: str, *, name: str | None = None, root: Path,
 
 
 def _construct(key: str, base: Path, source: Source, arguments: dict[str, Any]) -> Any:
-    # Slow to import, and a user of folders needs none of it.
+    # Slow to import, and not needed for image folders.
     import torchvision.datasets
 
     try:

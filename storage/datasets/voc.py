@@ -36,10 +36,10 @@ SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def voc_dataset(year: str, *, name: str | None = None, root: Path, download: bool = False) -> DetectionDataset:
-    """VOC 2007 (trainval is `train`, test is `test`) or 2012 (train, val).
+    """Read VOC 2007 (trainval is `train`, test is `test`) or 2012 (train, val).
 
-    Objects that are marked as difficult are ignored ones. Listed images that are not there, or have no annotation, are
-    left out, which the dataset's notes count. Raises DatasetInvalid where files are missing and `download` is not set.
+    Objects marked as difficult are ignored ones. Listed images that are missing, or have no annotation, are left out
+    and counted in the dataset's notes. Raises DatasetInvalid if files are missing and `download` is not set.
     """
     if download:
         _download(year, root)
@@ -50,7 +50,7 @@ def voc_dataset(year: str, *, name: str | None = None, root: Path, download: boo
 
 
 def _download(year: str, root: Path) -> None:
-    # Slow to import, and only needed to download.
+    # Slow to import, and needed only for downloads.
     from torchvision.datasets import VOCDetection
 
     for image_set in IMAGE_SETS[year].values():
@@ -94,7 +94,7 @@ def _not_opened(year: str, root: Path, reason: str) -> DatasetInvalid:
 
 
 def _read(builder: DetectionBuilder, split: str, annotation: Path, real: StoredSize | None) -> tuple[Size, list[Box]]:
-    """Width and height of an upright image, and its boxes."""
+    """Return width and height of an upright image, and its boxes."""
     try:
         tree = parse_xml(read_bytes(annotation), annotation)
         declared, turned = box_frame(str(annotation), _declared(tree), real)
@@ -104,7 +104,7 @@ def _read(builder: DetectionBuilder, split: str, annotation: Path, real: StoredS
             if (class_name := _text(thing, "name")) not in CLASSES:
                 raise DatasetInvalid(f"{where}: VOC has no class '{printable(class_name, 80)}'; correct it")
             label, corners = CLASSES.index(class_name), _corners(thing)
-            if declared == (0, 0):  # neither the annotation nor the image tells
+            if declared == (0, 0):  # neither the annotation nor the image has the size
                 builder.remark(split, NO_SIZE, where, label=label)
                 continue
             box = upright_box(
@@ -132,7 +132,7 @@ def _read(builder: DetectionBuilder, split: str, annotation: Path, real: StoredS
 
 
 def _declared(tree: ElementTree.Element) -> Size | None:
-    """What the annotation says of width and height; None where it says nothing, or 0 as some tools do."""
+    """Return width and height in the annotation; None if missing, or 0 as written by some tools."""
     if tree.find("size") is None:
         return None
     width, height = (int(_text(tree, f"size/{side}")) for side in ("width", "height"))
@@ -146,8 +146,8 @@ def _corners(thing: ElementTree.Element) -> Corners:
 
 
 def parse_xml(data: bytes, where: object) -> ElementTree.Element:
-    """The root element. Raises DocumentInvalid, naming `where`, also for a document type: only there can entities be
-    declared, which expand a small file to gigabytes or read another one."""
+    """Return the root element. Raises DocumentInvalid, naming `where`, also for a document type: only there can
+    entities be declared, which expand a small file to gigabytes or read another file."""
 
     def refuse(*_: object) -> NoReturn:
         raise DocumentInvalid(f"{where} declares a document type, which no annotation needs; remove it")

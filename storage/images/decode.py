@@ -1,4 +1,4 @@
-"""Encoded image bytes to pixels, with every way a file can be unreadable reported as one error."""
+"""Decode image files to pixels, and report every kind of unreadable file as one error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from storage.images.decoder_warnings import kept_warnings
 from storage.images.pixels import to_rgb
 from storage.text import printable
 
-MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs: an error here
+MAX_PIXELS = 89_478_485  # Pillow's warning limit for decompression bombs, an error here
 MAX_BYTES = 6 * MAX_PIXELS + (1 << 20)  # so many pixels of three channels of 16 bits, not compressed
 
 PNG, TIFF = b"\x89PNG\r\n\x1a\n", (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
@@ -31,12 +31,14 @@ UPRIGHT: dict[object, Image.Transpose] = {
 
 
 class ImageUnreadable(ValueError):
-    """The bytes are no image that can be used; the message says why."""
+    """The bytes are not a usable image; the message says why."""
 
 
 def read_image_file(path: Path) -> bytes:
-    """The bytes of the file. Raises OSError, also for what is no file and would be read without end, and
-    ImageUnreadable for more bytes than an image can have."""
+    """Return the bytes of the file.
+
+    Raises OSError, also for anything but a regular file, and ImageUnreadable for more bytes than an image can have.
+    """
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         if stat.S_ISDIR(found.st_mode):
@@ -48,9 +50,9 @@ def read_image_file(path: Path) -> bytes:
 
 
 def decode_image(data: bytes) -> Image.Image:
-    """The image in `data` as RGB, upright (EXIF orientation applied), transparency on white; the first of several.
+    """Decode `data` to RGB, upright (EXIF orientation applied), transparency on white; the first frame of several.
 
-    `pixels.py` says what becomes of other than 8 bits. Raises ImageUnreadable for an empty, truncated, unknown or
+    See `pixels.py` for images with other than 8 bits. Raises ImageUnreadable for an empty, truncated, unknown or
     oversized file.
     """
     if not data:
@@ -76,7 +78,7 @@ def _decode(data: bytes) -> Image.Image:
     try:
         return _decode_all(data)
     except ValueError:
-        # Pillow refuses a PNG with long texts or a long colour profile, for which its pixels need not be given up.
+        # Pillow rejects a PNG with long texts or a long colour profile, although its pixels are readable.
         bare = _without_texts(data)
         if bare is None:
             raise
@@ -87,7 +89,7 @@ def _decode_all(data: bytes) -> Image.Image:
     with Image.open(io.BytesIO(data)) as image:
         _refuse_too_many_pixels(image)
         image.load()
-        _refuse_too_many_pixels(image)  # some formats know their size only now
+        _refuse_too_many_pixels(image)  # some formats have their size only after loading
         method = UPRIGHT.get(_orientation(image))
         pixels = to_rgb(image)
         if method is not None:
@@ -103,13 +105,13 @@ def _refuse_too_many_pixels(image: Image.Image) -> None:
 def _orientation(image: Image.Image) -> object:
     try:
         return image.getexif().get(ORIENTATION)
-    # As with pixels, anything can happen in damaged EXIF data; it costs the orientation, not the image.
+    # Damaged EXIF data raises errors of any type; it costs the orientation, not the image.
     except Exception:
         return None
 
 
 def _without_texts(data: bytes) -> bytes | None:
-    """A PNG without its texts and colour profile; None for anything else, and where it has none of them."""
+    """Return a PNG without its texts and colour profile; None for other files, and if it has none of them."""
     if not data.startswith(PNG):
         return None
     kept, start = [PNG], len(PNG)
@@ -123,7 +125,7 @@ def _without_texts(data: bytes) -> bytes | None:
 
 
 def shrink(image: Image.Image, max_pixels: int | None) -> Image.Image:
-    """`image` scaled down, aspect ratio kept, until it has at most `max_pixels` pixels; None leaves it alone."""
+    """Scale `image` down, keeping its aspect ratio, to at most `max_pixels` pixels; None leaves it unchanged."""
     if max_pixels is None or image.width * image.height <= max_pixels:
         return image
     scale = (max_pixels / (image.width * image.height)) ** 0.5

@@ -1,8 +1,8 @@
-"""Counts the warnings of image decoders instead of printing them.
+"""Count the warnings of image decoders instead of printing them.
 
-Pillow warns through `warnings`, libtiff writes to the process's standard error. Both are caught once and for all when
-this file is imported, because switching them off and on again is not safe between threads; what is said while an image
-is being decoded is kept, other warnings are shown as before.
+Pillow warns through `warnings`, libtiff writes to the process's standard error. Both are redirected when this module is
+imported, because switching at run time is not thread-safe. Warnings during the decoding of an image are counted, others
+are shown as before.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _example: list[str] = []
 
 @contextmanager
 def kept_warnings(data: bytes) -> Iterator[None]:
-    """Within it, what decoders say in this thread is kept as said about the image `data`."""
+    """Count decoder warnings of this thread in the block, for the image `data`."""
     said: list[str] = []
     _thread.said = said
     try:
@@ -47,7 +47,7 @@ def kept_warnings(data: bytes) -> Iterator[None]:
 
 @contextmanager
 def dropped_warnings() -> Iterator[None]:
-    """Within it, what decoders say in this thread is dropped: of a header alone, since decoding says it again."""
+    """Drop decoder warnings of this thread in the block: for reading a header, since decoding repeats them."""
     _thread.said = []
     try:
         yield
@@ -59,7 +59,7 @@ Kept = tuple[frozenset[bytes], str]  # digests of the images that gave warnings,
 
 
 def take_kept() -> Kept:
-    """All that was kept so far in this process, which forgets it: for the process that tells the user."""
+    """Return and clear all counts of this process, to be reported by another one."""
     with _lock:
         kept = frozenset(_images), "".join(_example)
         _images.clear()
@@ -68,7 +68,7 @@ def take_kept() -> Kept:
 
 
 def keep(kept: Kept) -> None:
-    """Add what another process has kept."""
+    """Add the counts of another process."""
     images, example = kept
     if images:
         with _lock:
@@ -77,7 +77,7 @@ def keep(kept: Kept) -> None:
 
 
 def take_warnings() -> str | None:
-    """One line about all that was kept so far, and forget it; None where there was nothing."""
+    """Return one line about all warnings so far and clear them; None if there are none."""
     images, example = take_kept()
     count = len(images)
     if not count:
@@ -108,12 +108,13 @@ def _catch_python_warnings() -> None:
             show(message, category, filename, lineno, file, line)
 
     warnings.showwarning = keep_or_show
-    # Each time, not once for each text: else only the first of several images would be counted.
+    # Record every warning, not only the first of each text, so that every image is counted.
     warnings.filterwarnings("always", module=r"PIL\.", append=True)
 
 
 def _catch_libtiff() -> list[Any]:
-    """The handlers, which must live as long as the library; none where Pillow has no library of its own."""
+    """Return the handlers, which must stay referenced as long as the library is loaded; none if Pillow has no bundled
+    library."""
     try:
         (path,) = (Path(PIL.__file__).parents[1] / "pillow.libs").glob("libtiff*")
         library, c = ctypes.CDLL(str(path)), ctypes.CDLL(None)

@@ -33,7 +33,7 @@ MINISWHITE, UNSIGNED = 0, 1
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A loaded image in mode RGB."""
+    """Convert a loaded image to mode RGB."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _deep_grey(image)
     transparent = image.info.get("transparency")
@@ -66,8 +66,7 @@ def _deep_grey(image: Image.Image) -> Image.Image:
 
 
 def _scale(image: Image.Image) -> tuple[float, float, float]:
-    """What is subtracted from the values, what the difference is multiplied by, and what is added before the fraction
-    is cut off: by the table above."""
+    """Return offset, factor and rounding offset for converting values to 8 bits, following the table above."""
     lowest, highest = _extremes(image)
     floating = image.mode == "F"
     if lowest < 0 or highest > 65535:
@@ -78,13 +77,13 @@ def _scale(image: Image.Image) -> tuple[float, float, float]:
         return lowest, 255 / max(highest - lowest, 1e-30), 0.5
     if image.format == "PPM":
         return 0, 1 / 256, 0
-    # Cameras and microscopes put 10 or 12 bits into 16; as 16 bits they would be all but black.
+    # Cameras and microscopes store 10 or 12 bits in 16; read as 16 bits they would be almost black.
     bits = next((bits for bits in (8, 10, 12) if highest < 1 << bits), 16)
     return 0, 256 / (1 << bits), 0
 
 
 def _extremes(image: Image.Image) -> tuple[float, float]:
-    """The smallest and largest value that is a number; 0 and 0 where there is none."""
+    """Return the smallest and largest finite value; 0 and 0 if there is none."""
     lowest, highest = np.inf, -np.inf
     for _, values in _bands(image):
         finite = values[np.isfinite(values)]
@@ -94,7 +93,7 @@ def _extremes(image: Image.Image) -> tuple[float, float]:
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """The values of some rows at a time, with the number of the first row."""
+    """Yield the values of some rows at a time, with the number of the first row."""
     rows = max(1, BAND // image.width)
     # Pillow reads 32-bit values as signed ones, whatever the file says.
     unsigned = image.mode == "I" and _tag(image, BITS) == 32 and _tag(image, SAMPLE_FORMAT, UNSIGNED) == UNSIGNED
@@ -104,7 +103,7 @@ def _bands(image: Image.Image) -> Iterator[tuple[int, NDArray[np.float64]]]:
 
 
 def _tag(image: Image.Image, number: int, default: int | None = None) -> int | None:
-    """The first value of a TIFF's tag; None for other formats."""
+    """Return the first value of a TIFF tag; None for other formats."""
     tags = getattr(image, "tag_v2", None)
     if tags is None or image.format != "TIFF":
         return None

@@ -12,11 +12,11 @@ LARGEST = 2**31 - 1  # mallopt takes a C int
 
 
 def keep_freed_memory() -> None:
-    """Have glibc reuse freed memory instead of giving it back to the system; does nothing on other C libraries.
+    """Make glibc reuse freed memory instead of returning it to the system; no effect with other C libraries.
 
-    A network on a CPU allocates and frees the same large arrays in every layer. By default each of them is mapped
-    anew, and the system has to zero every page of it on first touch: measured, a fifth of a small teacher's time.
-    The process then stays as large as it was at its largest. Call it before the first large allocation.
+    A network on a CPU allocates and frees the same large arrays in every layer. By default each is mapped anew, and the
+    system zeroes every page on first touch: measured, a fifth of a small teacher's time. The process keeps its peak
+    size. Call it before the first large allocation.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

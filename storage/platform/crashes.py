@@ -1,4 +1,4 @@
-"""Prints one line where the process crashes, e.g. by a segmentation fault in a library."""
+"""Print one line when the process crashes, e.g. by a segmentation fault in a library."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from storage.text import printable
 # Signals by which a process ends itself.
 CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
 SHELL = "/bin/sh"
-# A process that has crashed cannot write much itself: a shell waits for the first word of Python's fault handler.
+# A crashed process cannot write much itself: a shell waits for the first word of Python's fault handler.
 SAY_IF_TOLD = 'read -r told && printf "\\n%s\\n" "$0" >&2'
 
 
 @contextmanager
 def telling_crash(line: str) -> Iterator[None]:
-    """Have `line` written to stderr if this process crashes within the block, and nothing if it ends in any other way.
+    """Write `line` to stderr if this process crashes within the block, and nothing if it ends in any other way.
 
-    Does nothing where Python's fault handler is in use already: by PYTHONFAULTHANDLER, or an outer block of this kind.
-    Where there is no shell the system alone says what happened.
+    Has no effect if Python's fault handler is already in use, by PYTHONFAULTHANDLER or an outer block of this kind, or
+    if there is no shell.
     """
     if faulthandler.is_enabled() or not os.access(SHELL, os.X_OK):
         yield
@@ -37,7 +37,7 @@ def telling_crash(line: str) -> Iterator[None]:
 
 @contextmanager
 def _watched(line: str) -> Iterator[int]:
-    """A file descriptor; once something is written to it, another process writes `line` to stderr."""
+    """Return a file descriptor; once something is written to it, another process writes `line` to stderr."""
     ours, told = os.pipe()
     try:
         # In a session of its own: Ctrl-C reaches every process of a terminal.

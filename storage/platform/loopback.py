@@ -6,7 +6,7 @@ import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host`, a name or a number without a port, is this machine."""
+    """Return whether `host`, a name or an address without a port, is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""Child processes: they end with their parent, which handles their signals."""
+"""Child processes that end with their parent, which handles their signals."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
 def serve_parent(parent: int, ignored: Collection[signal.Signals] = ENDING) -> None:
-    """Tie this process to `parent`, which has started it: end with it, even where that was killed, and leave signals to
-    it that reach every process of a terminal or a service."""
+    """Tie this process to its `parent`: end with it, even if that is killed, and ignore signals that reach every
+    process of a terminal or a service."""
     for number in ignored:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
@@ -25,8 +25,10 @@ def serve_parent(parent: int, ignored: Collection[signal.Signals] = ENDING) -> N
 
 @contextmanager
 def without_signals() -> Iterator[None]:
-    """A process that this thread starts within it hears no signal before it has called `serve_parent`: its interpreter
-    would end with a traceback, and this one take it for a failure."""
+    """Start processes in the block that ignore signals until they call `serve_parent`.
+
+    Otherwise their interpreter would end with a traceback, which this process would take for a failure.
+    """
     # Else it is started within, which takes the block away again.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)

@@ -27,7 +27,7 @@ from storage.datasets.image_size import StoredSize, read_sizes
 from storage.text import printable
 
 EXPECTED = "expected annotations/instances_SPLIT.json and the images in SPLIT/"
-# In the order in which they are looked for; only the first pattern that fits counts.
+# In order of preference; only the first matching pattern is used.
 LAYOUTS = ("annotations/instances_*.json", "annotations/*.json", "*/_annotations.coco.json", "*.json")
 SPLITS = ("train", "val", "valid", "test")
 
@@ -38,7 +38,7 @@ def is_coco_folder(root: Path) -> bool:
 
 @contextmanager
 def _no_garbage() -> Iterator[None]:
-    """Looking for garbage among millions of new objects, again and again, takes a quarter of the time."""
+    """Pause garbage collection, which takes a quarter of the time of creating millions of objects."""
     before = gc.isenabled()
     gc.disable()
     try:
@@ -50,12 +50,13 @@ def _no_garbage() -> Iterator[None]:
 
 @_no_garbage()
 def coco_dataset(root: Path, *, name: str | None = None) -> DetectionDataset:
-    """The images and boxes in `root`: `annotations/instances_train2017.json` describes the split `train`, whose images
-    lie in `train2017/`, and so on. Splits come in the order train, val, test, others.
+    """Read the images and boxes in `root`.
 
-    Labels number the categories by their COCO id. Boxes are cut off at their image's borders and turned with an image
-    that EXIF turns; those without an area are left out, images that are not there too, and the dataset's notes count
-    both. Crowds (iscrowd) are ignored ones. Raises DatasetInvalid, naming file and annotation.
+    `annotations/instances_train2017.json` describes the split `train`, whose images are in `train2017/`, and so on.
+    Splits come in the order train, val, test, others. Labels number the categories by their COCO id. Boxes are clipped
+    to their image and turned with an image that EXIF turns; boxes without an area and missing images are left out and
+    counted in the dataset's notes. Crowds (iscrowd) are ignored ones. Raises DatasetInvalid, naming file and
+    annotation.
     """
     files = next((there for layout in LAYOUTS if (there := sorted(root.glob(layout)))), [])
     if not files:
@@ -104,7 +105,7 @@ def _add_split(builder: DetectionBuilder, root: Path, split: str, document: Coco
 
 
 def _objects_of(document: CocoFile, labels: Mapping[int, int]) -> dict[int | str, list[CocoObject]]:
-    """The objects of each image. Raises DatasetInvalid for an image or a category that does not exist."""
+    """Return the objects of each image. Raises DatasetInvalid for an unknown image or category."""
     known = {image.number for image in document.images}
     objects: dict[int | str, list[CocoObject]] = defaultdict(list)
     for thing in document.objects:
@@ -127,11 +128,11 @@ def _boxes(
     labels: Mapping[int, int],
     real: StoredSize | None,
 ) -> tuple[list[Box], tuple[int, int]]:
-    """The boxes of an image, and the size that they refer to."""
+    """Return the boxes of an image, and the size that they refer to."""
     declared, turned = box_frame(f"{document.path}: image {image.file_name}", image.size, real)
     boxes = []
     for thing in objects:
-        if declared == (0, 0):  # neither the file nor the image tells
+        if declared == (0, 0):  # neither the file nor the image has the size
             builder.remark(split, NO_SIZE, image.file_name, label=labels[thing.category])
             continue
         box = upright_box(
@@ -151,7 +152,7 @@ def _boxes(
 
 
 def _image_folder(root: Path, document: CocoFile) -> Path:
-    """Where the images of an annotation file lie."""
+    """Return the folder with the images of an annotation file."""
     file, split = document.path, _split_of(document.path)
     stem = file.stem.removeprefix("instances_")
     folders = [root / stem, root / "images" / stem, root / split, root / "images" / split, root / "images", root]
@@ -169,7 +170,7 @@ def _named(document: CocoFile, image: CocoImage) -> str:
 
 
 def _split_of(file: Path) -> str:
-    """instances_train2017.json and train/_annotations.coco.json are of the split train."""
+    """Return the split of an annotation file: instances_train2017.json and train/_annotations.coco.json are `train`."""
     stem = file.parent.name if file.name.startswith("_annotations") else file.stem.removeprefix("instances_")
     return re.sub(r"[-_]?\d{4}$", "", stem) or stem
 

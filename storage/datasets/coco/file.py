@@ -1,4 +1,4 @@
-"""Reads COCO's JSON of objects and checks every value; errors name file and entry."""
+"""Read COCO's JSON of objects and validate every value; errors name file and entry."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ImageNumber = int | str
 
 @dataclass(frozen=True, slots=True)
 class CocoImage:
-    """`size` is what the file says of width and height, None where it says nothing."""
+    """An image; `size` is the width and height in the file, None if missing."""
 
     number: ImageNumber
     file_name: str
@@ -35,7 +35,7 @@ class CocoImage:
 
 
 class CocoObject(NamedTuple):
-    """One annotation. A plain tuple, since there may be a million of them."""
+    """One annotation. A plain tuple, since there can be a million of them."""
 
     number: int
     image: ImageNumber
@@ -46,7 +46,7 @@ class CocoObject(NamedTuple):
 
 @dataclass(frozen=True)
 class CocoFile:
-    """`categories` has names by number; objects and images are in the file's order."""
+    """The contents of a file: `categories` has names by number; objects and images are in the file's order."""
 
     path: Path
     categories: Mapping[int, str]
@@ -55,7 +55,7 @@ class CocoFile:
 
 
 def read_coco_file(path: Path) -> CocoFile:
-    """Raises DatasetInvalid, naming the file and the entry, for whatever is not as COCO has it."""
+    """Read an annotation file. Raises DatasetInvalid, naming the file and the entry, for any invalid value."""
     document = _document(path)
     categories, images = _categories(path, document["categories"]), _images(path, document["images"])
     return CocoFile(path, categories, images, _objects(path, document["annotations"]))
@@ -133,7 +133,7 @@ def _objects(path: Path, entries: list[dict[str, Any]]) -> tuple[CocoObject, ...
     objects = []
     for place, entry in enumerate(entries):
         number, image, category = entry["id"], entry["image_id"], entry["category_id"]
-        # The usual types first: there may be a million entries.
+        # Check the common types first: there can be a million entries.
         if type(number) is not int:
             number = _whole(path, f"annotations[{place}].id", number)
         if type(image) is not int:
@@ -153,7 +153,7 @@ def _objects(path: Path, entries: list[dict[str, Any]]) -> tuple[CocoObject, ...
 
 
 def _corners(bbox: Any) -> Corners | None:
-    """None where it is not four finite numbers."""
+    """Return the box's corners; None unless it has four finite numbers."""
     if type(bbox) is not list or len(bbox) != 4:
         return None
     for value in bbox:
@@ -170,7 +170,7 @@ def _corners(bbox: Any) -> Corners | None:
 
 
 def _whole(path: Path, where: str, value: Any) -> int:
-    """A whole number; tools also write 7.0 and "7"."""
+    """Return a whole number; tools also write 7.0 and "7"."""
     if type(value) is int:
         return value
     if type(value) is float and value.is_integer():
@@ -181,7 +181,7 @@ def _whole(path: Path, where: str, value: Any) -> int:
 
 
 def _image_number(path: Path, where: str, value: Any) -> ImageNumber:
-    """Texts number images too, in some exports."""
+    """Return an image's number; some exports use text."""
     return value if type(value) is str and value else _whole(path, where, value)
 
 

@@ -1,4 +1,4 @@
-"""Datasets of Hugging Face: from the Hub, a folder of Parquet files or images, or what `save_to_disk` wrote."""
+"""Hugging Face datasets: from the Hub, a folder of Parquet files or images, or written by `save_to_disk`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPLIT_ORDER = ("train", "val", "validation", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class TableDataset:
-    """A dataset whose images are cells of Arrow tables; `rows` maps every image_id to its split and row number."""
+    """A dataset with images in cells of Arrow tables; `rows` maps every image_id to its split and row number."""
 
     name: str
     class_names: Sequence[str]
@@ -51,13 +51,13 @@ class TableDataset:
 
 
 def hugging_face_dataset(source: str, *, name: str | None = None, cache: Path | None = None) -> TableDataset:
-    """The dataset `NAME[?option=value&...]`, with NAME on the Hub or a local folder or Parquet file.
+    """Read the dataset `NAME[?option=value&...]`, with NAME on the Hub or a local folder or Parquet file.
 
-    Options: `image` and `label` name the columns, else they are the only one of type Image and the only ClassLabel (or
-    the one called "label"); `config`, `revision`; `split` takes some splits only, separated by commas. Splits keep
-    their names and the order of their rows. `image_id` is the image's own path where it has one that is the same on
-    every machine and occurs once, else `split/row`. `cache` replaces Hugging Face's own cache folder. A dataset of the
-    Hub is downloaded at its first use, unless HF_HUB_OFFLINE=1. Raises DatasetInvalid.
+    Options: `image` and `label` name the columns, by default the only one of type Image and the only ClassLabel (or the
+    one called "label"); `config`, `revision`; `split` selects splits, separated by commas. Splits keep their names and
+    the order of their rows. `image_id` is the image's own path if it is unique and the same on every machine, else
+    `split/row`. `cache` replaces Hugging Face's own cache folder. A dataset of the Hub is downloaded at its first use,
+    unless HF_HUB_OFFLINE=1. Raises DatasetInvalid.
     """
     where, _, query = source.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
@@ -124,7 +124,7 @@ def _load(where: str, options: Mapping[str, str], cache: Path | None) -> dataset
                 revision=options.get("revision"),
                 cache_dir=_text(cache),
             )
-    # The Hub, its caches and Arrow fail in many ways that share no base class.
+    # Errors of the Hub, its caches and Arrow share no base class.
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise DatasetInvalid(
@@ -197,7 +197,7 @@ def _own_paths(split: str, table: datasets.Dataset, folder: Path) -> list[str | 
 
 
 def _stable(split: str, path: Path, folder: Path) -> str | None:
-    """The path below the dataset's folder; a path that came with embedded bytes; None for one in a cache."""
+    """Return the path below the dataset's folder, or the path stored with embedded bytes; None for one in a cache."""
     if not path.is_absolute():
         return f"{split}/{path.as_posix()}"
     base = folder.expanduser().resolve()

@@ -18,10 +18,10 @@ Labels = dict[str, list[int]]
 
 
 def read_labels(tables: Mapping[str, datasets.Dataset], column: str, where: str) -> tuple[tuple[str, ...], Labels]:
-    """Class names, and every split's labels as indices of them.
+    """Return class names, and every split's labels as indices of them.
 
-    Splits that list their classes are joined by the names, in the first one's order; classes of plain values, text or
-    numbers, are sorted. Raises DatasetInvalid for rows without a label, and where splits do not fit together.
+    Splits that list their classes are joined by name, in the first one's order; classes that are plain text or numbers
+    are sorted. Raises DatasetInvalid for rows without a label, and if splits do not match.
     """
     import datasets
 
@@ -59,7 +59,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _refuse_several_kinds(values: Mapping[str, Sequence[Any]], listed: Mapping[str, Any], where: str) -> None:
-    """Text in one split and numbers in another cannot be told to be the same classes."""
+    """Raise DatasetInvalid for text in one split and numbers in another, which cannot be matched."""
     kinds = {
         split: "text" if split in listed or isinstance(found[0], str) else type(found[0]).__name__
         for split, found in values.items()
@@ -80,7 +80,8 @@ def _kind(split: str, kind: str, listed: Mapping[str, Any]) -> str:
 
 
 def _join_names(listed: Mapping[str, datasets.ClassLabel], where: str) -> tuple[str, ...]:
-    """The first split's class names, then what others add. Raises DatasetInvalid for splits without a common class."""
+    """Return the first split's class names, then those that others add. Raises DatasetInvalid for splits without a
+    common class."""
     (first, kind), *others = listed.items()
     names = list(kind.names)
     for split, other in others:
@@ -94,7 +95,7 @@ def _join_names(listed: Mapping[str, datasets.ClassLabel], where: str) -> tuple[
 
 
 def _named(found: Sequence[Any], kind: datasets.ClassLabel | None, split: str, where: str) -> list[str]:
-    """The class name of each row."""
+    """Return the class name of each row."""
     if kind is None:
         return [str(value) for value in found]
     names = kind.names
@@ -115,9 +116,9 @@ def _find(name: str, index: Mapping[str, int], split: str, where: str) -> int:
 
 
 def refuse_other_lists(place: Path, features: datasets.Features, column: str, where: str) -> None:
-    """Raises DatasetInvalid where a Parquet file of `place` lists its classes otherwise than the splits were read.
+    """Raise DatasetInvalid if a Parquet file of `place` lists other classes than the splits were read with.
 
-    The library gives all files the classes of the first one, which makes other classes of the labels in the others.
+    The library uses the classes of the first file for all, which would change the meaning of the labels in the others.
     """
     names: list[str] | None = getattr(features[column], "names", None)
     if names is None:
@@ -132,12 +133,12 @@ def refuse_other_lists(place: Path, features: datasets.Features, column: str, wh
 
 
 def _own_names(file: Path, column: str) -> list[str] | None:
-    """The class names that a Parquet file gives for its labels; None where it gives none."""
+    """Return the class names in a Parquet file; None if it has none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         metadata = pq.read_schema(file).metadata or {}
         return list(json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"])
-    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):  # no Parquet, or not the library's
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):  # not Parquet, or not written by the library
         return None

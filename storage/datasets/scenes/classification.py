@@ -22,24 +22,25 @@ DEMO_CLASSES = tuple((clan, company) for clan in CLANS for company in COMPANIES)
 
 
 def sample_form(rng: np.random.Generator, clan: str, company: str, form: int) -> Scene:
-    """A scene of one class of the demo dataset in its form number 0..3; shapes, patterns, sizes, weather are random."""
+    """Return a random scene of one class of the demo dataset in its form number 0..3; shapes, patterns, sizes and
+    weather are random."""
     kind = FORM_KINDS[(CLANS.index(clan) - form) % len(FORM_KINDS)]
     return sample_scene(rng, colour=FORM_COLOURS[form], kind=kind, counts=COMPANIES[company])
 
 
 def write_scenes(root: Path, *, train_per_class: int, test_per_class: int, seed: int) -> None:
-    """An image folder of rendered scenes: `root/split/class/number.png`, classes such as `amber_pair`.
+    """Write an image folder of rendered scenes: `root/split/class/number.png`, classes such as `amber_pair`.
 
     The right answers are in `root/ground_truth.parquet` (image_id and a bool column per question), which is written
-    last: where it exists, everything does. Scenes of an earlier command are removed first, as it may have been killed.
-    The same arguments give the same pixels.
+    last: if it exists, everything does. Scenes of an earlier, possibly killed command are removed first. The same
+    arguments give the same pixels.
     """
     with filling(root):
         answers = []
         for split_number, (split, count) in enumerate((("train", train_per_class), ("test", test_per_class))):
             for class_number, (clan, company) in enumerate(DEMO_CLASSES):
                 folder = root / split / f"{clan}_{company}"
-                if count:  # a split without images is no split
+                if count:  # omit splits without images
                     folder.mkdir(parents=True, exist_ok=True)
                 for number in range(count):
                     rng = np.random.default_rng((seed, split_number, class_number, number))

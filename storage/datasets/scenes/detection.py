@@ -1,7 +1,7 @@
-"""The demo's scenes as a detection dataset: several objects in one image, each in a box and of a class of its own.
+"""The demo's scenes as a detection dataset: several objects in one image, each with a box and a class.
 
-What an object is, its colour on its ground says: amber is red on grass, yellow in front of a gradient, and so on, as in
-`storage/datasets/scenes/classification.py`. Finding an object is easy; telling what it is takes both aspects at once.
+An object's class depends on its colour and its ground: amber is red on grass, yellow in front of a gradient, and so on,
+as in `storage/datasets/scenes/classification.py`. Detecting an object is easy; classifying it requires both aspects.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COUNTS = (2, 3, 4)
 
 
 def sample_company(rng: np.random.Generator, kind: str) -> Scene:
-    """Two to four objects, each of a colour that makes it one of CLANS, on a ground of `kind`."""
+    """Return a scene with two to four objects on a ground of `kind`, each with a colour that makes it one of CLANS."""
     scene = sample_scene(rng, kind=kind, counts=COUNTS)
     colours = [colour for colour in FORM_COLOURS if colour in visible_colours(scene)]
     objects = [replace(thing, colour=colours[int(rng.integers(len(colours)))]) for thing in scene.objects]
@@ -32,24 +32,24 @@ def sample_company(rng: np.random.Generator, kind: str) -> Scene:
 
 
 def clan_of(thing: SceneObject, kind: str) -> str:
-    """The class of an object: the clan that has this colour on this ground."""
+    """Return the class of an object: the clan with this colour on this ground."""
     form = FORM_COLOURS.index(thing.colour)
     return CLANS[(FORM_KINDS.index(kind) + form) % len(CLANS)]
 
 
 def box_of(thing: SceneObject, *, outlined: bool) -> Corners:
-    """The smallest box around the pixels that the object covers at least half."""
+    """Return the smallest box around the pixels that the object covers at least half."""
     inside = object_distance(thing) < (OUTLINE if outlined else 0.0)
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def write_detection_scenes(root: Path, *, train: int, test: int, seed: int) -> None:
-    """`train` and `test` scenes in COCO's layout: `root/train/0000.png`, `root/annotations/instances_train.json`.
+    """Write `train` and `test` scenes in COCO's layout: `root/train/0000.png`, `root/annotations/instances_train.json`.
 
-    The right answers are in `root/ground_truth.parquet`, as `write_scenes` has them, those about boxes under the ids
-    that boxes have in the store; written last. Scenes of an earlier command are removed first, as it may have been
-    killed. The same arguments give the same pixels.
+    The right answers are in `root/ground_truth.parquet`, like those of `write_scenes`, with box answers under the
+    store's box ids; written last. Scenes of an earlier, possibly killed command are removed first. The same arguments
+    give the same pixels.
     """
     with filling(root):
         answers: list[dict[str, Any]] = []
@@ -61,7 +61,7 @@ def write_detection_scenes(root: Path, *, train: int, test: int, seed: int) -> N
 
 
 def _write_split(root: Path, split: str, count: int, seeds: tuple[int, int]) -> list[dict[str, Any]]:
-    """Draw the scenes of a split and write their annotations; the right answers about images and boxes."""
+    """Draw the scenes of a split and write their annotations; return the right answers about images and boxes."""
     (root / split).mkdir(parents=True, exist_ok=True)
     answers: list[dict[str, Any]] = []
     images: list[dict[str, Any]] = []

@@ -19,7 +19,7 @@ def _grid() -> tuple[np.ndarray, np.ndarray]:
 
 
 def render(scene: Scene, rng: np.random.Generator) -> Image.Image:
-    """The scene as 64x64 RGB; `rng` decides shades, noise, the fall of snow: what no question asks about."""
+    """Return the scene as 64x64 RGB; `rng` decides shades, noise and snowfall, which no question asks about."""
     canvas = _background(scene, rng)
     x, y = _grid()
     for thing in scene.objects:
@@ -43,7 +43,7 @@ def _background(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     if scene.kind == "bricks":
         base = np.array((1.55, 0.85, 0.62), dtype=np.float32)
     level = TONES[scene.tone]
-    # The brighter, the paler: a saturated hue at 0.83 would leave the range of a channel.
+    # Brighter colours are less saturated: a saturated hue at 0.83 would exceed the range of a channel.
     base = 1 + (base - 1) * (0.45 if scene.tone == "bright" else 1.0) + rng.uniform(-0.05, 0.05, 3).astype(np.float32)
     canvas = np.broadcast_to(base * level * rng.uniform(0.93, 1.07), (SIZE, SIZE, 3)).astype(np.float32)
     light = np.ones((SIZE, SIZE), dtype=np.float32)
@@ -130,14 +130,14 @@ def _coverage(distance: np.ndarray, softness: float = 1.0) -> np.ndarray:
 
 
 def _local(thing: SceneObject, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates in the object's own frame, radius 1, y up."""
+    """Return coordinates in the object's own frame, radius 1, y up."""
     cos, sin = np.cos(thing.angle) / thing.radius, np.sin(thing.angle) / thing.radius
     x, y = x - thing.x, thing.y - y
     return (x * cos + y * sin).astype(np.float32), (y * cos - x * sin).astype(np.float32)
 
 
 def _distance(thing: SceneObject, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Signed distance to the object's edge in pixels, negative inside."""
+    """Return the signed distance to the object's edge in pixels, negative inside."""
     u, v = _local(thing, x, y)
     return thing.radius * _unit_distance(thing.shape, u, v)
 
@@ -182,7 +182,7 @@ def _unit_distance(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _pattern(thing: SceneObject, rng: np.random.Generator) -> np.ndarray:
-    """Share of the second shade in every pixel, [SIZE, SIZE]."""
+    """Return the share of the second shade in every pixel, [SIZE, SIZE]."""
     u, v = _local(thing, *_grid())
     turn = rng.uniform(0, np.pi)
     u, v = u * np.cos(turn) + v * np.sin(turn), v * np.cos(turn) - u * np.sin(turn)

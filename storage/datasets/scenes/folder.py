@@ -1,4 +1,4 @@
-"""The folder that `aspects scenes` fills: recognised, filled, and filled again."""
+"""Recognise, fill and refill the folder of `aspects scenes`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ GROUND_TRUTH = "ground_truth.parquet"
 # Some of its columns; together no other table is likely to have them.
 KEYS = frozenset({"image_id", "has_red", "has_twins", "on_grass"})
 
-# There from the first moment until everything is written.
+# Exists until everything is written.
 UNFINISHED = ".unfinished_scenes"
 RENDERED = re.compile(r"(train|test)/([a-z]+_[a-z]+/)?\d{4,}\.png|annotations/instances_(train|test)\.json")
 
 
 def holds_rendered_scenes(folder: Path) -> bool:
-    """Whether `aspects scenes` has filled the folder; the bundled teacher knows such images only."""
+    """Return whether `aspects scenes` has filled the folder; the bundled teacher knows only such images."""
     try:
         return set(pq.read_schema(folder / GROUND_TRUTH).names) >= KEYS
     except (OSError, ValueError, pa.ArrowException):
@@ -31,7 +31,8 @@ def holds_rendered_scenes(folder: Path) -> bool:
 
 
 def require_scenes_folder(folder: Path) -> None:
-    """Raises InputInvalid for a folder with other files than an earlier `aspects scenes`, finished or not, has left."""
+    """Raise InputInvalid for a folder with files other than those of an earlier, possibly unfinished `aspects
+    scenes`."""
     if folder.exists() and not folder.is_dir():
         raise InputInvalid(f"{folder} is a file; choose a folder that is new or empty")
     ours = (folder / UNFINISHED).exists() or holds_rendered_scenes(folder)
@@ -43,7 +44,7 @@ def require_scenes_folder(folder: Path) -> None:
 def filling(folder: Path) -> Iterator[None]:
     """Fill `folder` with scenes in the block, which writes GROUND_TRUTH last.
 
-    Scenes that an earlier command has left there are removed first: it may have been killed, or drawn more of them.
+    Scenes of an earlier command are removed first: it may have been killed, or have drawn more of them.
     """
     mark = folder / UNFINISHED
     again = mark.exists() or holds_rendered_scenes(folder)
@@ -57,7 +58,7 @@ def filling(folder: Path) -> Iterator[None]:
 
 
 def _remove_scenes(folder: Path) -> None:
-    """Remove what `aspects scenes` names so, and folders that are empty then; nothing else."""
+    """Remove files named like those of `aspects scenes`, and folders that are then empty; nothing else."""
     folders = [folder / name for name in ("train", "test", "annotations")]
     folders += [path for top in folders if top.is_dir() for path in top.iterdir() if path.is_dir()]
     for within in reversed(folders):

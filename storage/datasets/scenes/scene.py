@@ -1,7 +1,7 @@
-"""Scenes as descriptions: sampled at random, so that every question about them has a known answer.
+"""Random descriptions of scenes, with known answers to every question about them.
 
-A scene is one to four objects (shape, colour, pattern, size, place) on a background (grass, water, night, ...) with
-weather, shadows and a frame. Everything that no question asks about - shades, angles, noise - is left to chance, and to
+A scene has one to four objects (shape, colour, pattern, size, place) on a background (grass, water, night, ...) with
+weather, shadows and a frame. Properties that no question asks about - shades, angles, noise - are random, or left to
 `drawing.py`.
 """
 
@@ -34,7 +34,7 @@ WEATHERS = ("dry", "rain", "snow")
 # Angles that keep a shape what it is called: a square on its corner would be a diamond. Radians either way.
 TURNS = {"square": 0.4, "cross": 0.4, "heart": 0.5}
 STRAIGHT_EDGED = frozenset({"square", "triangle", "star", "cross"})
-MIDDLE = 4.0  # no centre lies nearer than this to the image's middle lines, so left and right are clear
+MIDDLE = 4.0  # minimum distance of centres to the image's middle lines, so that left and right are clear
 KIND_HUE = {"grass": "green", "water": "blue", "sand": "tan", "bricks": "tan", "night": "grey"}
 KIND_TONES = {"night": ("dark",), "sand": ("medium", "bright"), "bricks": ("dark", "medium")}
 HIDDEN_BY_HUE = {"green": "green", "blue": "blue", "tan": "yellow"}
@@ -59,7 +59,7 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """Everything that the questions ask about."""
+    """All properties that questions ask about."""
 
     objects: tuple[SceneObject, ...]
     kind: str
@@ -81,10 +81,10 @@ def sample_scene(
     kind: str | None = None,
     counts: Sequence[int] = (1, 2, 3, 4),
 ) -> Scene:
-    """A random scene; what is given holds for all of its objects, for its background, and for their number.
+    """Return a random scene; given values apply to all of its objects, its background, and their number.
 
-    Colours that would not stand out are never put on a background: with `colour` given, the background gives way.
-    `colour` and `kind` must go together: nothing red stands out on bricks.
+    Colours that would not stand out are never put on a background: with a given `colour`, the background adapts.
+    `colour` and `kind` must be compatible: nothing red stands out on bricks.
     """
     while True:
         setting = _sample_setting(rng, kind)
@@ -93,7 +93,7 @@ def sample_scene(
             break
     shares = np.array([COUNT_SHARES[count - 1] for count in counts])
     count = int(rng.choice(counts, p=shares / shares.sum()))
-    # Objects of a scene often have something in common; without this hardly any two would look alike.
+    # Objects of a scene often share properties; otherwise hardly any two would look alike.
     alike = {name: rng.random() < 0.35 for name in ("shape", "colour", "texture", "size")}
     common = (_pick(rng, SHAPES), _pick(rng, colours), _pick(rng, TEXTURES), _pick(rng, tuple(SIZES)))
     described = []
@@ -129,7 +129,7 @@ def _sample_setting(rng: np.random.Generator, kind: str | None) -> Scene:
 
 
 def visible_colours(setting: Scene) -> tuple[str, ...]:
-    """The colours that stand out on a scene's ground."""
+    """Return the colours that stand out on a scene's ground."""
     hidden = {"red"} if setting.kind == "bricks" else {HIDDEN_BY_HUE.get(setting.hue)}
     extremes = {"dark": "black", "bright": "white"}
     if setting.tone in extremes:
@@ -139,7 +139,7 @@ def visible_colours(setting: Scene) -> tuple[str, ...]:
 
 
 def _place(rng: np.random.Generator, described: Sequence[tuple[str, str, str, str]]) -> tuple[SceneObject, ...]:
-    """Objects of the given (shape, colour, texture, size), none covering another; big ones shrink if they must."""
+    """Place objects of the given (shape, colour, texture, size) without overlap; big ones shrink if necessary."""
     described = list(described)
     for attempt in range(1000):
         if attempt and attempt % 40 == 0:
@@ -184,9 +184,9 @@ def _pick(rng: np.random.Generator, names: Sequence[str]) -> str:
 
 
 def ground_truth(scene: Scene) -> dict[str, bool]:
-    """The right answer to every question of `questions/scenes.yaml`, by key and in the file's order.
+    """Return the right answer to every question of `questions/scenes.yaml`, by key and in the file's order.
 
-    None of them depends on left and right: a mirrored image has the same answers.
+    None depends on left and right: a mirrored image has the same answers.
     """
     objects = scene.objects
     colours, shapes = {thing.colour for thing in objects}, {thing.shape for thing in objects}

@@ -37,12 +37,12 @@ def is_yolo_folder(root: Path) -> bool:
 
 
 def yolo_dataset(place: Path, *, name: str | None = None) -> DetectionDataset:
-    """The dataset that a YAML file describes, or one of FILES in a folder.
+    """Read the dataset described by a YAML file, or by one of FILES in a folder.
 
     `train`, `val` and `test` name folders of images, or text files that list them, in the file's own folder or in
-    `path` within it; the boxes of images/x/1.jpg are in labels/x/1.txt, a line each: class, centre, size as shares of
-    the upright image. Of an outline, and of a box with keypoints, the box counts. An image without such a file shows
-    background only, but a split in which no image has boxes is refused. Raises DatasetInvalid, naming file and line.
+    `path` within it. The boxes of images/x/1.jpg are in labels/x/1.txt, one line each: class, centre, size relative to
+    the upright image. For outlines and for boxes with keypoints, the box is used. An image without such a file shows
+    background only, but a split without any boxes is rejected. Raises DatasetInvalid, naming file and line.
     """
     file = place if place.is_file() else next((place / one for one in FILES if (place / one).is_file()), None)
     if file is None:
@@ -76,7 +76,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _class_names(names: Any, written: Any, file: Path) -> tuple[str, ...]:
-    """`written` is the same as text: a class 007 is not called 7."""
+    """Return the class names; `written` is the same document as text: a class 007 is not called 7."""
     if isinstance(names, dict):
         if any(type(number) is not int for number in names) or sorted(names) != list(range(len(names))):
             raise DatasetInvalid(f"{file}: the classes in 'names' are not numbered 0, 1, 2, ...; number them so")
@@ -85,7 +85,7 @@ def _class_names(names: Any, written: Any, file: Path) -> tuple[str, ...]:
     if not isinstance(names, list) or not names:
         raise DatasetInvalid(f"{file}: 'names' is no list of classes; {EXPECTED}")
     for number, name in enumerate(names):
-        # YAML takes a bare no, yes, on and off for truth values.
+        # YAML reads unquoted no, yes, on and off as booleans.
         if type(name) not in (str, int, float) or not str(name).strip() or not is_unicode(str(name)):
             raise DatasetInvalid(
                 f"{file}: class {number} in 'names' is {printable(repr(name), 80)}, not a text; put it in quotes"
@@ -98,9 +98,9 @@ def _class_names(names: Any, written: Any, file: Path) -> tuple[str, ...]:
 
 
 def _root(document: dict[str, Any], file: Path) -> Path:
-    """`path` where it is the file's own folder or one within it; that folder where there is no such one within.
+    """Return `path` if it is the file's own folder or one within it; that folder if there is none within.
 
-    Raises DatasetInvalid for any other place: nothing outside the dataset's folder is read.
+    Raises DatasetInvalid for any other path: nothing outside the dataset's folder is read.
     """
     own, said = file.parent, document.get("path")
     if said is None or said == "":
@@ -119,12 +119,12 @@ def _root(document: dict[str, Any], file: Path) -> Path:
 
 
 def _image_files(root: Path, places: Any, where: str) -> list[Path]:
-    """What a split names, sorted. Raises DatasetInvalid, beginning with `where`."""
+    """Return the images of a split, sorted. Raises DatasetInvalid, beginning with `where`."""
     found: list[Path] = []
     for named in places if isinstance(places, list) else [places]:
         if not isinstance(named, str):
             raise DatasetInvalid(f"{where} is {printable(repr(named), 80)}; it must name a folder or a text file")
-        # Many an export says ../train/images where it means train/images.
+        # Many exports write ../train/images instead of train/images.
         place = inside(root, root, named.removeprefix("../"), where)
         if place.is_dir():
             found += [path for path in place.rglob("*") if _is_image(path)]
@@ -156,7 +156,7 @@ def _add_split(
     images: Sequence[Path],
     shares: dict[Path, Path],
 ) -> None:
-    """Add the images of a split. Raises DatasetInvalid where none of them has a box."""
+    """Add the images of a split. Raises DatasetInvalid if none of them has a box."""
     sizes = read_sizes(images)
     labelled = described = 0
     for path in images:
@@ -215,7 +215,7 @@ def _boxes(builder: DetectionBuilder, split: str, size: Size, lines: Sequence[La
 
 
 def _remark_stray_labels(builder: DetectionBuilder, shares: dict[Path, Path]) -> None:
-    """Count label files beside those that were read whose image is nowhere."""
+    """Count label files without an image."""
     split_of = {builder.paths[record.image_id]: record.split for record in builder.records}
     folders = {label_file.parent: image for label_file, image in shares.items()}
     for folder, image in folders.items():
@@ -226,7 +226,7 @@ def _remark_stray_labels(builder: DetectionBuilder, shares: dict[Path, Path]) ->
 
 
 def _label_file(root: Path, path: Path) -> Path:
-    """labels/x/1.txt for images/x/1.jpg: the last folder of that name, below `root`, changes."""
+    """Return labels/x/1.txt for images/x/1.jpg: the last folder of that name, below `root`, is replaced."""
     parts = list(path.relative_to(root).with_suffix(".txt").parts)
     for place in range(len(parts) - 2, -1, -1):
         if parts[place] == "images":

@@ -21,7 +21,7 @@ Kind = Literal["boxes", "outlines", "boxes with keypoints"]
 
 
 class LabelLine(NamedTuple):
-    """An object of a label file; `corners` are shares of the upright image's width and height."""
+    """An object of a label file; `corners` are relative to the upright image's width and height."""
 
     number: int
     label: int
@@ -32,9 +32,9 @@ class LabelLine(NamedTuple):
 
 @dataclass
 class LabelReader:
-    """Reads the label files of one dataset, which are all of one kind.
+    """Reads the label files of one dataset, which all have the same format.
 
-    `keypoints` is how many values of keypoints follow a box, 0 for none.
+    `keypoints` is the number of keypoint values that follow a box, 0 for none.
     """
 
     class_names: tuple[str, ...]
@@ -45,7 +45,8 @@ class LabelReader:
     _boxed: bool = True
 
     def read(self, path: Path) -> list[LabelLine] | None:
-        """None where there is no such file. Raises DatasetInvalid, naming file and line."""
+        """Return the objects of a label file; None if there is no such file. Raises DatasetInvalid, naming file and
+        line."""
         try:
             text = read_text(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -89,8 +90,11 @@ class LabelReader:
         return LabelLine(number, int(label), corners, where, beyond)
 
     def refuse_hidden_keypoints(self, file: Path) -> None:
-        """Raises DatasetInvalid where all lines taken for outlines are rather boxes with keypoints: they have the same
-        number of values, and their points lie in the boxes. Four corners (9 values) are a common kind of outline."""
+        """Raise DatasetInvalid if lines read as outlines are probably boxes with keypoints.
+
+        They all have the same number of values, and their points are inside the boxes. Four corners (9 values) are a
+        common outline.
+        """
         if self._boxed and len(self._outlines) == 1 and (values := min(self._outlines)) != ORIENTED:
             raise DatasetInvalid(
                 f"{file}: all labels have {values} values, which fit boxes with keypoints as well as outlines; add "
@@ -98,7 +102,8 @@ class LabelReader:
             )
 
     def _kind(self, values: int, what: str) -> Kind:
-        """By the number of values. Raises DatasetInvalid, beginning with `what`, for one that no kind has."""
+        """Return the format by the number of values. Raises DatasetInvalid, beginning with `what`, for an unknown
+        one."""
         if values == BOX:
             return "boxes"
         if self.keypoints:
@@ -120,19 +125,20 @@ class LabelReader:
 
 
 def _is_box_with_points(values: list[float]) -> bool:
-    """Whether the values are a centre, a size, and then points in that box."""
+    """Return whether the values are a centre, a size, and then points in that box."""
     x, y, width, height = values[:4]
     points = zip(values[4::2], values[5::2], strict=True)
     within = all(
         2 * abs(left - x) <= width + ROUNDING and 2 * abs(top - y) <= height + ROUNDING
         for left, top in points
-        if (left, top) != (0, 0)  # a keypoint that is not seen
+        if (left, top) != (0, 0)  # an invisible keypoint
     )
     return within and min(x - width / 2, y - height / 2) >= -ROUNDING and max(x + width / 2, y + height / 2) <= 1.01
 
 
 def keypoint_values(document: Mapping[str, Any], file: Path) -> int:
-    """How many values of keypoints a line has by the YAML file's `kpt_shape`, 0 without. Raises DatasetInvalid."""
+    """Return the number of keypoint values per line according to the YAML file's `kpt_shape`, 0 without. Raises
+    DatasetInvalid."""
     shape = document.get("kpt_shape")
     if shape is None:
         return 0
