@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from rich.console import Console
+
+from flows.cli.markup import TextTable
 from flows.parameters import AnswersParameters, BoxParameters
 
+if TYPE_CHECKING:
+    from student.classification.evaluate import Evaluation
 
-def evaluate_classifier(run: Path, asked: AnswersParameters, split: str, *, scored: bool) -> list[str]:
-    """Print the scores, those of the aspects too if `scored`. Returns why aspects are missing, one line each."""
+RELIABILITY_PLOT = "reliability-{split}.png"
+PAIRS_SHOWN = 5
+
+
+def evaluate_classifier(
+    run: Path, asked: AnswersParameters, split: str, *, scored: bool, calibrate: bool
+) -> list[str]:
+    """Print the scores, those of the aspects too if `scored`, and plot the reliability of the probabilities. Returns why
+    aspects are missing, one line each."""
     from flows.cli.report import print_evaluation
     from storage.answers.read import find_teacher_answers
     from student.classification.evaluate import evaluate
+    from student.classification.plots import plot_reliability
     from student.classification.runs import RunDescription
     from student.core.evaluation import why_unscored
     from student.core.runs import read_description
@@ -21,9 +35,34 @@ def evaluate_classifier(run: Path, asked: AnswersParameters, split: str, *, scor
     images = asked.dataset.open()
     named = (images.name, asked.teacher, asked.questions)
     answers = find_teacher_answers(asked.store, *named) if scored else None
-    scores = evaluate(run, images, answers, split, accelerator=present_accelerator(), progress=True)
+    accelerator = present_accelerator()
+    scores = evaluate(run, images, answers, split, accelerator=accelerator, progress=True, calibrate=calibrate)
+    plot_reliability(scores, run / RELIABILITY_PLOT.format(split=split))
     print_evaluation(scores)
+    print_confusion(scores)
     return why_unscored(learned, scores.aspects, scores.images, split) if scored else []
+
+
+def print_confusion(evaluation: Evaluation) -> None:
+    """Precision and F1, the reliability of the probabilities, and the classes that are confused most."""
+    console = Console(highlight=False)
+    for name, value in (("macro precision", evaluation.macro_precision), ("macro F1", evaluation.macro_f1)):
+        if value is not None:
+            console.print(f"{name:>16}: {100 * value:.2f} %")
+    for name, found in (("ECE", evaluation.reliability), ("calibrated ECE", evaluation.calibrated)):
+        if found is not None:
+            temperature = f" at temperature {found.temperature:.2f}" if found is evaluation.calibrated else ""
+            console.print(f"{name:>16}: {100 * found.ece:.2f} %{temperature}")
+    if not evaluation.confused:
+        return
+    table = TextTable("most confused classes")
+    for heading in ("classes", "images", "what differs most", "p(yes)"):
+        table.column(heading, number=heading == "images")
+    for pair in evaluation.confused[:PAIRS_SHOWN]:
+        question = pair.question
+        cells = ("-", "-") if question is None else (question.text, f"{question.first:.2f} / {question.second:.2f}")
+        table.row(f"{pair.first} / {pair.second}", str(pair.images), *cells)
+    console.print(table)
 
 
 def evaluate_detector(

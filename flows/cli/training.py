@@ -114,6 +114,9 @@ def evaluate(
     boxes: Annotated[BoxParameters, Only(("view",))],
     about_boxes: BoxQuestions,
     split: Annotated[str, typer.Option(help="The split to evaluate on.")] = "test",
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Fit the temperature of the class probabilities on this split.")
+    ] = False,
     store: Annotated[str | None, typer.Option("--store", "-s", help="Score the aspects too, on these answers.")] = None,
 ) -> None:
     """Accuracy of one trained student, or mAP of a detector, per class as well; how well it repeats its teacher."""
@@ -127,11 +130,13 @@ def evaluate(
 
     scored = bool(store)
     if is_detector_run(run):
+        if calibrate:
+            raise OptionInvalid(f"--calibrate is for classifiers, and {run} is the run of a detector; leave it out")
         notes = evaluation.evaluate_detector(run, asked, about_boxes.box_questions, boxes, split, scored=scored)
     else:
         why = f"is for the run of a detector, and {run} is none; leave it out"
         refuse_boxes(about_boxes.box_questions, boxes, why)
-        notes = evaluation.evaluate_classifier(run, asked, split, scored=scored)
+        notes = evaluation.evaluate_classifier(run, asked, split, scored=scored, calibrate=calibrate)
     for line in notes:
         note(line)
 

@@ -17,6 +17,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional
 
+from storage.datasets.base import UNLABELLED
 from storage.errors import InputInvalid
 from student.core.evaluation import calibration_error
 from student.core.files import RunInvalid, digest_of_file, parse, read_json, write_json
@@ -118,6 +119,12 @@ def confidence_of(class_logits_NC: Tensor, labels_N: Tensor) -> tuple[Tensor, Te
     """The probability of each image's predicted class, and 1.0 where that is its label, else 0.0, both [N]."""
     best = class_logits_NC.softmax(dim=1).max(dim=1)
     return best.values, (best.indices == labels_N).to(torch.float32)
+
+
+def require_held_out(split: str) -> None:
+    """Raises CalibrationInvalid for images that students are trained on, which they are too sure of."""
+    if split in ("train", UNLABELLED):
+        raise CalibrationInvalid(f"split '{split}' is trained on; calibrate on a held-out one, e.g. --split val")
 
 
 def write_calibration(

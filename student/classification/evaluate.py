@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,19 @@ from torch import Tensor
 from storage.answers.read import Answers
 from storage.datasets.base import UNKNOWN, ImageDataset, select
 from student.classification.augment import normalize_pixels
+from student.classification.calibration import read_calibration, require_held_out, write_calibration
+from student.classification.confusion import (
+    ClassMeans,
+    ClassScore,
+    ConfusedPair,
+    Reliability,
+    confusion_matrix,
+    macro,
+    most_confused,
+    reliability,
+    score_classes,
+    write_confusion,
+)
 from student.classification.examples import TeacherAnswers, digest_of, log_odds_of
 from student.classification.images import evaluation_cache
 from student.classification.metrics import METRICS, score_labels
@@ -39,15 +52,6 @@ from student.core.settings import Accelerator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassScore:
-    """Top-1 among one class's images, None where the split has none of them."""
-
-    class_name: str
-    images: int
-    top1: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """Scores of one student on one split, all shares in 0..1. Class scores use the class outputs alone."""
 
@@ -66,6 +70,12 @@ class Evaluation:
     aspect_auroc: float | None  # mean over the questions that have one
     aspect_ece: float | None
     others: Mapping[str, float] = dataclasses.field(default_factory=dict)  # metrics without a field of their own
+    # Where an earlier release has evaluated, there is none of the following.
+    macro_precision: float | None = None
+    macro_f1: float | None = None
+    reliability: Reliability | None = None  # of the class probabilities
+    calibrated: Reliability | None = None  # of those at the temperature of the calibration, if there is one
+    confused: tuple[ConfusedPair, ...] = ()  # the pairs of classes that are confused most
     predictions: str | None = None  # SHA-256 of the file of predictions, None where an older release wrote none
 
     @property
@@ -96,9 +106,11 @@ def evaluate(
     accelerator: Accelerator = "cpu",
     batch_size: int = 256,
     progress: bool = False,
+    calibrate: bool = False,
 ) -> Evaluation:
     """Evaluate the weights of the finished run in `run_dir` on `split`; write `predictions-SPLIT.parquet` (see
-    predictions.py) and `evaluation-SPLIT.json` there.
+    predictions.py), `confusion-SPLIT.csv` and `evaluation-SPLIT.json` there. With `calibrate` the class probabilities
+    are calibrated on this split before (see calibration.py).
 
     Computed in fp32. Aspects are scored where the student has them and `answers` cover images of this split; `images`
     are the split's where they are decoded already. Raises ValueErrors of one line: no finished run, no such
@@ -110,13 +122,18 @@ def evaluate(
     if any(record.label == UNKNOWN for record in records):
         raise ExamplesInvalid(f"images of split '{split}' of dataset '{dataset.name}' have no label to evaluate on")
     require_same_classes(dataset, description, run_dir)
+    if calibrate:
+        require_held_out(split)
     decoded = evaluation_cache(config, dataset, records, run_dir, progress=progress)
     with only_user(run_dir), decoded if images is None else nullcontext(images) as images:
         logits = predict_logits(run.load(), images, accelerator, batch_size=batch_size, progress=progress)
+        if calibrate:
+            write_calibration(run_dir, logits.class_logits_BC, images.labels, dataset=dataset.name, split=split)
         aspects = _score_aspects(run, dataset, images, logits, answers)
-        scores = score_labels(logits.class_logits_BC, images.labels)
+        scores: dict[str, Any] = {**score_labels(logits.class_logits_BC, images.labels)}
         image_ids = [record.image_id for record in images.records]
         predictions = prediction_table(image_ids, logits.class_logits_BC, images.labels, description.class_names)
+        means = _class_means(run, dataset, images, logits, answers)
         evaluation = Evaluation(
             dataset=dataset.name,
             split=split,
@@ -124,16 +141,50 @@ def evaluate(
             images=len(images),
             dropped_images=len(images.dropped),
             best_epoch=run.best_epoch,
-            per_class=score_classes(logits.class_logits_BC, images.labels, description.class_names),
             aspects=aspects,
             aspect_auroc=mean_of_known([score.auroc for score in aspects]),
             aspect_ece=mean_of_known([score.ece for score in aspects]),
             **{name: value for name, value in scores.items() if name in OWN_FIELDS},
             others={name: value for name, value in scores.items() if name not in OWN_FIELDS},
+            **_confusions(run, split, logits.class_logits_BC, images.labels, means),
             predictions=write_predictions(run_dir, split, predictions),
         )
     write_json(run_dir / EVALUATION_FILE.format(split=split), evaluation.to_dict())
     return evaluation
+
+
+def _confusions(
+    run: TrainedStudent, split: str, class_logits_NC: Tensor, labels_N: Tensor, means: ClassMeans | None
+) -> dict[str, Any]:
+    """The fields of an evaluation about single classes and the reliability of their probabilities; writes the confusion
+    matrix."""
+    names, calibration = run.description.class_names, read_calibration(run.run_dir)
+    matrix = confusion_matrix(class_logits_NC, labels_N)
+    write_confusion(run.run_dir, split, matrix, names)
+    per_class, calibrated = score_classes(matrix, names), None
+    if calibration is not None:
+        calibrated = reliability(class_logits_NC, labels_N, calibration.temperature)
+    return {
+        "per_class": per_class,
+        "macro_precision": macro(per_class, "precision"),
+        "macro_f1": macro(per_class, "f1"),
+        "reliability": reliability(class_logits_NC, labels_N),
+        "calibrated": calibrated,
+        "confused": most_confused(matrix, names, means),
+    }
+
+
+def _class_means(
+    run: TrainedStudent, dataset: ImageDataset, images: ImageCache, logits: Logits, answers: Answers | None
+) -> ClassMeans | None:
+    """By which questions classes differ: in the answers where there are any, else in the student's aspects."""
+    class_names, aspects = run.description.class_names, run.description.aspects
+    if answers is not None:
+        return ClassMeans.of_answers(dataset, answers)
+    if not aspects:
+        return None
+    p_yes = yes_probability(logits.aspect_logits_BQ, aspects)
+    return ClassMeans.of_student(p_yes, images.labels, aspects, len(class_names))
 
 
 def _score_aspects(
@@ -185,14 +236,3 @@ def normalized_batches(
     for start in range(0, len(images), batch_size):
         pixels = images.stack(slice(start, start + batch_size)).to(device)
         yield normalize_pixels(pixels, student.mean, student.std).contiguous(memory_format=torch.channels_last)
-
-
-def score_classes(class_logits_NC: Tensor, labels_N: Tensor, class_names: Sequence[str]) -> tuple[ClassScore, ...]:
-    """One score per class, in the classes' order."""
-    correct = (class_logits_NC.argmax(dim=1) == labels_N).double()
-    scores = []
-    for label, class_name in enumerate(class_names):
-        members = correct[labels_N == label]
-        top1 = members.mean().item() if len(members) else None
-        scores.append(ClassScore(class_name=class_name, images=len(members), top1=top1))
-    return tuple(scores)

@@ -1,4 +1,4 @@
-"""The features of an experiment's classifiers in two dimensions."""
+"""Plots of classifiers: the features of an experiment's in two dimensions, the reliability of one's probabilities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn.metrics import silhouette_score
 
 from storage.datasets.base import ImageDataset
 from storage.text import printable
-from student.classification.evaluate import normalized_batches
+from student.classification.evaluate import Evaluation, normalized_batches
 from student.classification.experiment import shared_evaluation_images
 from student.classification.model import Student
 from student.classification.runs import load_run
@@ -46,6 +46,28 @@ def plot_features(results: Results, dataset: ImageDataset, runs: Path, path: Pat
             axes.scatter(*places.T, c=labels[shown], cmap="tab20", s=6)
             axes.set_title(f"{printable(row['cell'], LONGEST_TITLE)}: silhouette {apart:.3f}")
             axes.set_axis_off()
+    write_figure(figure, path)
+
+
+@plain_text()
+def plot_reliability(evaluation: Evaluation, path: Path) -> None:
+    """Accuracy against the mean probability of the predicted class in 15 bins (a reliability diagram, Guo et al., arXiv
+    1706.04599), as the logits are and at the calibration's temperature. Marks grow with the images of their bin."""
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="--")
+    for name, found in (("before", evaluation.reliability), ("after", evaluation.calibrated)):
+        if found is None:
+            continue
+        sizes = [200 * one.images / evaluation.images + 5 for one in found.bins]
+        places = [one.confidence for one in found.bins], [one.accuracy for one in found.bins]
+        (line,) = axes.plot(*places, label=f"{name} calibration: T {found.temperature:.2f}, ECE {found.ece:.3f}")
+        axes.scatter(*places, s=sizes, color=line.get_color())
+    axes.set_xlabel("probability of the predicted class")
+    axes.set_ylabel("share that is right")
+    title = f"{evaluation.dataset}, {evaluation.images} {evaluation.split} images"
+    axes.set_title(printable(title, LONGEST_TITLE))
+    axes.legend()
     write_figure(figure, path)
 
 

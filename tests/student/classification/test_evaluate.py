@@ -9,7 +9,7 @@ from storage.answers.read import Answers
 from storage.datasets import DatasetInvalid, FileDataset
 from storage.questions import QuestionSet
 from student.classification.config import StudentConfig
-from student.classification.evaluate import Evaluation, evaluate, read_evaluation, score_classes
+from student.classification.evaluate import Evaluation, evaluate, read_evaluation
 from student.classification.examples import TeacherAnswers
 from student.classification.images import evaluation_cache
 from student.classification.metrics import score_labels
@@ -18,11 +18,6 @@ from student.classification.training import train
 from student.core.evaluation import why_unscored
 from student.core.examples import ExamplesInvalid
 from student.core.files import RunInvalid
-
-
-def test_a_class_without_images_has_no_score() -> None:
-    scores = score_classes(torch.eye(3)[[0, 1]], torch.tensor([0, 0]), ("a", "b", "c"))
-    assert [(score.images, score.top1) for score in scores] == [(2, 0.5), (0, None), (0, None)]
 
 
 class LoudAspects(torch.nn.Module):
