@@ -17,10 +17,8 @@ RELIABILITY_PLOT = "reliability-{split}.png"
 PAIRS_SHOWN = 5
 
 
-def evaluate_classifier(
-    run: Path, asked: AnswersParameters, split: str, *, scored: bool, calibrate: bool
-) -> list[str]:
-    """Print the scores, those of the aspects too if `scored`, and plot the reliability of the probabilities. Returns why
+def evaluate_classifier(run: Path, asked: AnswersParameters, split: str, *, scored: bool, calibrate: bool) -> list[str]:
+    """Print the scores, those of the aspects too if `scored`, and plot how reliable probabilities are. Returns why
     aspects are missing, one line each."""
     from flows.cli.report import print_evaluation
     from storage.answers.read import find_teacher_answers
