@@ -25,6 +25,7 @@ from student.classification.evaluate import evaluate
 from student.classification.examples import TeacherAnswers
 from student.classification.images import evaluation_cache, training_cache
 from student.classification.recipes import recipe
+from student.classification.task import TrainingImages
 from student.classification.training import train
 from student.core.cache import ImageCache
 
@@ -121,7 +122,7 @@ def measure_training(device: str) -> Iterator[dict[str, Any]]:
 
 def _speed_of_ours(config: StudentConfig, dataset: NoiseImages, images: ImageCache, run_dir: Path) -> float:
     """Of the epochs behind the first one, in which kernels are chosen."""
-    run = train(config, dataset, TeacherAnswers(), run_dir, progress=False, images=images)
+    run = train(config, dataset, TeacherAnswers(), run_dir, progress=False, images=TrainingImages(shown=images))
     return statistics.median(epoch.images_per_second for epoch in run.epochs[1:])
 
 
@@ -155,7 +156,9 @@ def prove(device: str, seeds: Sequence[int], epochs: int | None) -> Iterator[dic
             for seed in seeds:
                 for name, own in STUDENTS.items():
                     config, place = shared.replace(seed=seed, **own), folder / name / str(seed)
-                    run = train(config, dataset, teacher_answers, place, progress=False, images=images)
+                    run = train(
+                        config, dataset, teacher_answers, place, progress=False, images=TrainingImages(shown=images)
+                    )
                     scores = evaluate(place, dataset, None, "test", images=shown, accelerator=config.accelerator)
                     yield {
                         "student": name,

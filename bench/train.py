@@ -42,11 +42,12 @@ from student.classification.examples import Examples, TeacherAnswers
 from student.classification.images import training_cache
 from student.classification.model import Student, build_student
 from student.classification.objective import Objective
+from student.classification.task import TrainingImages
 from student.classification.training import train
 from student.core.backbones import IMAGENET_MEAN, IMAGENET_STD, to_channels_last
 from student.core.cache import ImageCache
 from student.core.processor import usable_precision
-from student.core.schedule import build_optimizer
+from student.core.schedule import build_optimizer, parameter_groups
 from student.core.settings import present_accelerator
 
 PROJECT = Path(__file__).parents[1]
@@ -122,7 +123,7 @@ def first_images(folder: Path, images: int) -> ImageDataset:
 
 def speed_of_ours(config: StudentConfig, dataset: ImageDataset, cache: ImageCache, run_dir: Path) -> float:
     """Of the second epoch: the first one warms up."""
-    run = train(config, dataset, TeacherAnswers(), run_dir, progress=False, images=cache)
+    run = train(config, dataset, TeacherAnswers(), run_dir, progress=False, images=TrainingImages(shown=cache))
     return run.epochs[-1].images_per_second
 
 
@@ -172,7 +173,7 @@ def speed(
     """Images a second of a training step on `batches`, the second time that they are gone through."""
     device = torch.device(config.accelerator)
     student = prepared(build_student(config, classes=len(dataset.class_names), aspects=0).to(device)).train()
-    optimizer = build_optimizer(config, student)
+    optimizer = build_optimizer(config, parameter_groups(config, student))
     # Drawn, not all the same: a loss that reaches zero leaves numbers too small for fast arithmetic.
     labels = torch.randint(len(dataset.class_names), (config.batch_size,))
     nothing = torch.arange(0)

@@ -14,6 +14,7 @@ from student.core.settings import Number, TrainingConfig, did_you_mean, require_
 
 Policy = Literal["trivial", "rand"]
 Keep = Literal["last", "best"]
+ClassWeights = Literal["balanced"]
 
 TORCHVISION = "torchvision:"  # before the name of a backbone that is torchvision's, not timm's
 # Students by the names they have in papers.
@@ -36,7 +37,7 @@ class StudentConfig(TrainingConfig):
     """
 
     # Of the network and of the file of weights their digests count, not their places.
-    EXECUTION_SETTINGS: ClassVar[frozenset[str]] = TrainingConfig.EXECUTION_SETTINGS | {"network", "weights"}
+    EXECUTION_SETTINGS: ClassVar[frozenset[str]] = TrainingConfig.EXECUTION_SETTINGS | {"network", "weights", "compile"}
     METHOD: ClassVar[str] = "recommended"
 
     cache_size: int | None = Field(
@@ -50,6 +51,15 @@ class StudentConfig(TrainingConfig):
         default=None,
         description="file of pretrained weights, .safetensors, .pth or .pt, or hf-hub:OWNER/NAME; null: none",
     )
+    freeze: bool = Field(
+        default=False, description="train the last layers alone, on features that are computed once (a linear probe)"
+    )
+    views: int = Field(
+        default=1, ge=1, description="views of each image that freeze computes: the evaluation's, others augmented"
+    )
+    hidden: int | None = Field(
+        default=None, ge=1, description="width of a hidden layer between features and outputs; null: none"
+    )
 
     method: str = Field(default=METHOD, description="what is learned besides the labels, e.g. makd or lskd+lavid")
     network: str | None = Field(
@@ -59,6 +69,16 @@ class StudentConfig(TrainingConfig):
     keep: Keep = Field(
         default="last", description="whose weights are kept: the last epoch's, or the best by validation"
     )
+    patience: int | None = Field(
+        default=None, ge=1, description="epochs without a better validation top-1 after which training ends; null: all"
+    )
+    class_weights: ClassWeights | None = Field(
+        default=None, description="balanced: each class weighs the same in the labels' loss, however few its images"
+    )
+    layer_decay: Number | None = Field(
+        default=None, gt=0, le=1, description="factor of the learning rate from each layer to the one below; null: 1"
+    )
+    compile: bool = Field(default=False, description="train by torch.compile")
     label_fraction: Number = Field(
         default=1.0, gt=0, le=1, description="share of the training images with a label; of the others only the answers"
     )
@@ -95,13 +115,21 @@ class StudentConfig(TrainingConfig):
         if self.stored_size < self.image_size or self.shown_size < self.image_size:
             raise ConfigInvalid(f"cache_size and resize_size must be at least image_size ({self.image_size})")
         _require_backbone(self)
+        if self.freeze:
+            _require_freezable(self)
+        if self.patience is not None and self.val_fraction == 0:
+            raise ConfigInvalid("patience needs validation images, and val_fraction is 0; give --set val_fraction=0.1")
         _require_method(self)
+        if self.compile:
+            _require_compilable(self)
         return self
 
     @property
     def objective(self) -> Method:
         """What is learned besides the labels, alpha and label smoothing included."""
         method = method_named(self.method, self.alpha)
+        if self.freeze:
+            method = method.at_last_layer()
         return dataclasses.replace(method, label_smoothing=max(self.label_smoothing, method.label_smoothing))
 
     def effective(self) -> Self:
@@ -114,6 +142,8 @@ class StudentConfig(TrainingConfig):
             unused = {"alpha": None}
         if not method.network_terms:
             unused["network"] = None
+        if not self.freeze:
+            unused["views"] = 1
         return self.replace(**unused)
 
     def untrained(self) -> Self:
@@ -155,3 +185,26 @@ def _require_backbone(config: StudentConfig) -> None:
         raise ConfigInvalid(f"torchvision has no backbone '{name}'{did_you_mean(name, known)}")
     if config.pretrained or config.weights is not None:
         raise ConfigInvalid(f"backbone '{backbone}' is trained from scratch here; take one of timm's instead")
+    for name in ("freeze", "hidden", "layer_decay"):
+        if getattr(config, name):
+            raise ConfigInvalid(f"{name} needs a backbone of timm, and '{backbone}' is torchvision's; take another one")
+
+
+def _require_freezable(config: StudentConfig) -> None:
+    for name in ("mixup", "cutmix"):
+        if getattr(config, name):
+            raise ConfigInvalid(f"{name} mixes pixels, and freeze trains on features; give --set {name}=0")
+    if config.devices > 1:
+        raise ConfigInvalid(f"freeze trains on one device, and devices is {config.devices}; give --set devices=1")
+
+
+def _require_compilable(config: StudentConfig) -> None:
+    method = config.objective
+    if config.freeze:
+        raise ConfigInvalid("compile is for training the backbone, which freeze does not; give --set compile=false")
+    if method.inner or method.head == "dual":
+        where = "at inner stages" if method.inner else "by a head of their own"
+        raise ConfigInvalid(
+            f"method '{config.method}' learns {where}, which torch.compile would leave out; "
+            f"give --set compile=false, or take method makd or base"
+        )

@@ -103,6 +103,7 @@ def evaluate(
     split: str = "test",
     *,
     images: ImageCache | None = None,
+    features: Tensor | None = None,
     accelerator: Accelerator = "cpu",
     batch_size: int = 256,
     progress: bool = False,
@@ -113,8 +114,9 @@ def evaluate(
     are calibrated on this split before (see calibration.py).
 
     Computed in fp32. Aspects are scored where the student has them and `answers` cover images of this split; `images`
-    are the split's where they are decoded already. Raises ValueErrors of one line: no finished run, no such
-    split, other classes than the run's, images that cannot be read.
+    are the split's where they are decoded already, `features` [N, D] those of a frozen backbone where they are known.
+    Raises ValueErrors of one line: no finished run, no such split, other classes than the run's, images that cannot be
+    read.
     """
     run = load_run(run_dir)
     config, description = run.description.config, run.description
@@ -126,7 +128,11 @@ def evaluate(
         require_held_out(split)
     decoded = evaluation_cache(config, dataset, records, run_dir, progress=progress)
     with only_user(run_dir), decoded if images is None else nullcontext(images) as images:
-        logits = predict_logits(run.load(), images, accelerator, batch_size=batch_size, progress=progress)
+        if features is None:
+            logits = predict_logits(run.load(), images, accelerator, batch_size=batch_size, progress=progress)
+        else:
+            with torch.no_grad():
+                logits = run.load().classify(features)
         if calibrate:
             write_calibration(run_dir, logits.class_logits_BC, images.labels, dataset=dataset.name, split=split)
         aspects = _score_aspects(run, dataset, images, logits, answers)

@@ -19,12 +19,14 @@ from student.classification.calibration import VALIDATION
 from student.classification.config import StudentConfig
 from student.classification.evaluate import Evaluation, evaluate, read_evaluation
 from student.classification.examples import TeacherAnswers, digest_of, training_records
+from student.classification.features import SharedFeatures, evaluation_features, features_key
 from student.classification.grid import StudentGrid
 from student.classification.images import evaluation_cache, training_cache
 from student.classification.kd_teacher import NETWORK, learns_from
 from student.classification.metrics import COMPARED
 from student.classification.predictions import image_scores, read_predictions
 from student.classification.runs import EpochLog, TrainedStudent
+from student.classification.task import TrainingImages
 from student.classification.training import train
 from student.core.cache import ImageCache, SharedCaches
 from student.core.examples import ExamplesInvalid
@@ -63,6 +65,7 @@ def run_experiment(
             run_dir=run_dir,
             split=split,
             caches=SharedCaches(run_dir, stack),
+            features=SharedFeatures(),
             progress=progress,
             on_epoch=on_epoch,
         )
@@ -81,6 +84,7 @@ class StudentExperiment:
     run_dir: Path
     split: str
     caches: SharedCaches
+    features: SharedFeatures
     progress: bool
     on_epoch: Callable[[str, int, EpochLog], None] | None
 
@@ -115,9 +119,7 @@ class StudentExperiment:
         return str(self.run_dir / name)
 
     def _train(self, config: StudentConfig, place: Path, on_epoch: Callable[[EpochLog], None] | None) -> TrainedStudent:
-        images = (
-            None if is_finished(place) else shared_training_images(self.caches, config, self.dataset, self.progress)
-        )
+        images = None if is_finished(place) else self._training_images(config)
         return train(
             config,
             self.dataset,
@@ -127,6 +129,19 @@ class StudentExperiment:
             on_epoch=on_epoch,
             images=images,
         )
+
+    def _training_images(self, config: StudentConfig) -> TrainingImages:
+        shared = self.caches, config, self.dataset, self.progress
+        if not config.freeze:
+            return TrainingImages(shown=shared_training_images(*shared))
+        augmented = shared_training_images(*shared) if config.views > 1 else None
+        shown = self.caches.get(
+            ("features", config.shown_size, config.image_size, config.damaged_images),
+            lambda folder: evaluation_cache(
+                config, self.dataset, training_records(self.dataset), folder, progress=self.progress
+            ),
+        )
+        return TrainingImages(shown=shown, augmented=augmented, features=self.features)
 
     def _scores(self, run: TrainedStudent, config: StudentConfig) -> tuple[Evaluation, pl.DataFrame]:
         """The stored scores and predictions if they are of these images, labels and answers and have every metric; else
@@ -139,8 +154,16 @@ class StudentExperiment:
             if predictions is not None:
                 return stored, predictions
         images = shared_evaluation_images(self.caches, config, self.dataset, self.split, self.progress)
+        features = None
+        if config.freeze:
+            features = self.features.get(
+                features_key(config, self.split),
+                lambda: evaluation_features(run.load(), config, images, progress=self.progress),
+            )
         device = config.accelerator
-        found = evaluate(run.run_dir, self.dataset, answers, self.split, images=images, accelerator=device)
+        found = evaluate(
+            run.run_dir, self.dataset, answers, self.split, images=images, features=features, accelerator=device
+        )
         predictions = read_predictions(run.run_dir, self.split, found.predictions)
         assert predictions is not None
         return found, predictions

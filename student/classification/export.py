@@ -59,6 +59,10 @@ def export(
             f"the aspects of the run in {run_dir} have a head of their own, which no timm model has; "
             f"export onnx alone, or without the aspects"
         )
+    if "safetensors" in formats and description.config.hidden is not None:
+        raise ExportInvalid(
+            f"the run in {run_dir} has a hidden layer before its outputs, which no timm model has; export onnx alone"
+        )
     difference = None
     with export_folder(out_dir) as folder:
         use = describe_use(description, student, aspects, read_calibration(run_dir), read_class_profile(run_dir))

@@ -115,6 +115,13 @@ class Method:
         terms = self.terms if alpha > 0 else self.network_terms
         return dataclasses.replace(self, terms=terms, alpha=alpha)
 
+    def at_last_layer(self) -> Method:
+        """The same without what is learned at inner stages."""
+        terms = tuple(
+            term if isinstance(term, NetworkTerm) else dataclasses.replace(term, inner=0) for term in self.terms
+        )
+        return dataclasses.replace(self, terms=terms, inner_labels=0)
+
     def __add__(self, other: Method) -> Method:
         """Both at once: each term with its own alpha and at its own inner stages. Twins of sums: see `twin_of`."""
         return Method(

@@ -11,6 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from student.classification.config import TORCHVISION, StudentConfig
+from student.classification.head import add_hidden_layer, classifiers_of
 from student.core.backbones import IMAGENET_MEAN, IMAGENET_STD, network_errors, require_weights
 from student.core.pretrained import converted_state, fit_state, read_state, weights_file
 from student.core.setting_errors import ConfigInvalid
@@ -75,6 +76,14 @@ class Student(nn.Module):
             self.network(images_BCHW)
         return _joined(features)
 
+    def classify(self, features_BD: Tensor) -> Logits:
+        """The outputs for what `features` gives, where the network ends in a single layer (see `require_probeable`)."""
+        (classifier,) = classifiers_of(self.network)
+        outputs: Tensor = classifier(features_BD)
+        if self.aspect_head is not None:
+            return Logits(outputs, self.aspect_head(features_BD))
+        return self._split(outputs)
+
     @property
     def _classifiers(self) -> Sequence[nn.Module]:
         return () if self.aspect_head is None else classifiers_of(self.network)
@@ -92,15 +101,6 @@ class Student(nn.Module):
     def _pretrained_cfg(self) -> Mapping[str, Any]:
         cfg: Mapping[str, Any] = getattr(self.network, "pretrained_cfg", {})
         return cfg
-
-
-def classifiers_of(network: nn.Module) -> Sequence[nn.Module]:
-    """The last layer of a timm or torchvision classifier; several where it has a head for each of its branches, or one
-    that is to be distilled."""
-    if hasattr(network, "get_classifier"):
-        classifier = network.get_classifier()  # type: ignore[operator]
-        return list(classifier) if isinstance(classifier, tuple | list | nn.ModuleList) else [classifier]
-    return [module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1:]
 
 
 def _joined(features: Sequence[Tensor]) -> Tensor:
@@ -165,6 +165,8 @@ def create_network(config: StudentConfig, *, outputs: int) -> nn.Module:
     with refused, torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = _torchvision_network(config, outputs) or _timm_network(config, outputs)
+        if config.hidden is not None:
+            add_hidden_layer(network, config.hidden, config.drop_rate, config.backbone)
         # Some image sizes that do not fit are only noticed in a forward pass.
         with torch.no_grad():
             network.eval()(torch.zeros(1, 3, config.image_size, config.image_size))

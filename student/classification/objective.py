@@ -18,10 +18,11 @@ LOSSES = ("loss", "classification", "aspects", "distillation", "inner")
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """The losses of a method on `examples`, for batches of their indices."""
+    """The losses of a method on `examples`, for batches of their indices. `class_weights_C` weigh the labels' loss."""
 
     method: Method
     examples: Examples
+    class_weights_C: Tensor | None = None
 
     def __call__(self, logits: Logits, indices_B: Tensor, network_logits_BC: Tensor | None = None) -> dict[str, Tensor]:
         """`loss` is what to backpropagate; for the log there are its parts: `classification` by the labels, `aspects`
@@ -56,7 +57,10 @@ class Objective:
             label_smoothing=self.method.label_smoothing,
             reduction="none",
         )
-        return (losses * labelled).sum() / labelled.sum().clamp(min=1)
+        if self.class_weights_C is None:
+            return (losses * labelled).sum() / labelled.sum().clamp(min=1)
+        weights_B = labelled * self.class_weights_C.to(labels_B.device)[labels_B.clamp(min=0)]
+        return (losses * weights_B).sum() / weights_B.sum().clamp(min=torch.finfo(losses.dtype).tiny)
 
     def _learn_classes(self, logits: Logits, targets: Sequence[Tensor], depth: int = 0) -> Tensor:
         """By the terms that act `depth` stages before the last one."""

@@ -10,7 +10,9 @@ from torch import Tensor
 from storage.platform.crashes import telling_crash
 from student.classification.config import StudentConfig
 from student.classification.model import Logits, Student, build_student
+from student.classification.probe import require_probeable
 from student.core.backbones import network_errors, to_channels_last
+from student.core.setting_errors import ConfigInvalid
 
 CLASSES, ASPECTS = 3, 2
 
@@ -21,11 +23,17 @@ def require_trainable(config: StudentConfig, images: int | None = None) -> None:
     `images` is the size of the smallest batch where that is below the config's. Raises ConfigInvalid, of one line,
     where the backbone does not work: some give other outputs in training, or nothing that an inner stage learns by.
     """
+    if config.freeze and not config.pretrained and config.weights is None:
+        raise ConfigInvalid(
+            "freeze trains on the features of a pretrained backbone; give --set weights=FILE or --set pretrained=true"
+        )
     batch = config.batch_size if images is None else min(images, config.batch_size)
     tried = StudentConfig(
         backbone=config.backbone,
         image_size=config.image_size,
         weights=config.weights,
+        freeze=config.freeze,
+        hidden=config.hidden,
         drop_rate=config.drop_rate,
         epochs=1,
         method=config.method,
@@ -50,7 +58,11 @@ def _try_out(config: StudentConfig, images: int) -> None:
         torch.manual_seed(0)
         student = to_channels_last(build_student(config, classes=CLASSES, aspects=aspects))
         pixels = torch.randn(images, 3, config.image_size, config.image_size)
-        _step(student, pixels.contiguous(memory_format=torch.channels_last))
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        if config.freeze:
+            require_probeable(student, config.backbone, pixels)
+        else:
+            _step(student, pixels)
 
 
 def _step(student: Student, pixels: Tensor) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from PIL import Image
+from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 from torch import Tensor, nn
-from torch.nn import functional
 
 from storage.datasets.base import ImageDataset
 from student.classification.augment import Augmenter, mix, normalize_pixels
@@ -21,39 +21,24 @@ from student.classification.calibration import VALIDATION, write_calibration
 from student.classification.class_profile import learned_profile, write_class_profile
 from student.classification.config import StudentConfig
 from student.classification.examples import (
-    Examples,
     TeacherAnswers,
     digest_of,
     fit_to_answers,
     join_examples,
     training_records,
 )
-from student.classification.images import training_cache, view_for_evaluation
-from student.classification.kd_teacher import KDTeacher, require_same_labels
-from student.classification.model import build_student
-from student.classification.objective import LOSSES, Objective
+from student.classification.images import evaluation_cache, training_cache, view_for_evaluation
+from student.classification.kd_teacher import require_same_labels
+from student.classification.model import Logits, Student
+from student.classification.probe import ProbeTask
 from student.classification.runs import EpochLog, RunDescription, TrainedStudent, load_run
+from student.classification.task import ClassifierTask, Job, TrainingImages, kept_epoch
 from student.classification.trainable import require_trainable
-from student.core.backbones import to_channels_last
-from student.core.cache import ImageCache
 from student.core.devices import launch, prepare_device, relay, require_devices
-from student.core.loop import TrainingTask, finish, run_epochs
-from student.core.runs import WEIGHTS, is_begun, load_weights, training_folder
-from student.core.schedule import CROPS, derive_seed
-
-VALIDATION_BATCH = 256
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What is sent to every rank; small, because the pixels stay in the cache's file."""
-
-    description: RunDescription
-    examples: Examples
-    images: ImageCache
-    run_dir: Path
-    progress: bool
-    on_epoch: Callable[[EpochLog], None] | None
+from student.core.loop import finish, run_epochs
+from student.core.runs import is_begun, training_folder
+from student.core.schedule import CROPS, derive_seed, parameter_groups, undecayed
+from student.core.settings import TrainingConfig
 
 
 def train(
@@ -64,7 +49,7 @@ def train(
     *,
     progress: bool = True,
     on_epoch: Callable[[EpochLog], None] | None = None,
-    images: ImageCache | None = None,
+    images: TrainingImages | None = None,
 ) -> TrainedStudent:
     """Train on the dataset's split `train`, and on `unlabelled` if there is one, in `run_dir`.
 
@@ -85,8 +70,8 @@ def train(
             return load_run(run_dir)
         require_trainable(config)
         if images is None:
-            images = stack.enter_context(training_cache(config, dataset, records, run_dir, progress=progress))
-        examples = join_examples(config, dataset, images.records, teacher_answers)
+            images = _open_images(stack, config, dataset, run_dir, progress)
+        examples = join_examples(config, dataset, images.shown.records, teacher_answers)
         require_trainable(config, len(examples.train_indices))
         job = Job(
             description=description,
@@ -100,11 +85,27 @@ def train(
     return load_run(run_dir)
 
 
+def _open_images(
+    stack: ExitStack, config: StudentConfig, dataset: ImageDataset, folder: Path, progress: bool
+) -> TrainingImages:
+    """Decode the training images in `folder`, until the stack ends."""
+    records = training_records(dataset)
+    if not config.freeze:
+        return TrainingImages(
+            shown=stack.enter_context(training_cache(config, dataset, records, folder, progress=progress))
+        )
+    shown = stack.enter_context(evaluation_cache(config, dataset, records, folder, progress=progress))
+    if config.views == 1:
+        return TrainingImages(shown=shown)
+    augmented = stack.enter_context(training_cache(config, dataset, records, folder, progress=progress))
+    return TrainingImages(shown=shown, augmented=augmented)
+
+
 def train_on_rank(fabric: Fabric, job: Job) -> None:
     """All epochs on one device."""
     config, examples = job.description.config, job.examples
     prepare_device(fabric, config)
-    task = ClassificationTask(fabric, job)
+    task = ProbeTask(fabric, job) if config.freeze else ClassificationTask(fabric, job)
     logs, kept = run_epochs(
         fabric,
         task,
@@ -116,6 +117,7 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
     )
     if fabric.is_global_zero:
         describe_outputs(task, job, kept)
+        shown = job.images.shown
         used, val_images = len(examples.train_indices.unique()), len(examples.val_indices)
         finish(
             job.run_dir,
@@ -124,11 +126,11 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
             best_epoch=kept_epoch(config, logs),
             train_images=used,
             val_images=val_images,
-            dropped_images=len(job.images) - used - val_images + len(job.images.dropped),
+            dropped_images=len(shown) - used - val_images + len(shown.dropped),
         )
 
 
-def describe_outputs(task: ClassificationTask, job: Job, kept: str | None) -> None:
+def describe_outputs(task: ClassifierTask, job: Job, kept: str | None) -> None:
     """Write what predictions are read by: the class profile, where the student has aspects, and the calibration of the
     weights whose digest is `kept`, where there are validation images."""
     description, examples = job.description, job.examples
@@ -136,33 +138,32 @@ def describe_outputs(task: ClassificationTask, job: Job, kept: str | None) -> No
         method, keys = description.config.objective, description.aspect_keys
         write_class_profile(job.run_dir, learned_profile(method, examples, description.class_names, keys))
     if len(examples.val_indices):
-        if description.config.keep == "best":  # else the student has them
-            load_weights(task.student, job.run_dir / WEIGHTS, kept)
+        config = description.config
+        if config.keep == "best" or config.ema is not None or config.freeze:  # else the student has them
+            task.load_kept(kept)
         batches = list(task.validation_logits())
         logits, labels = (torch.cat(parts).cpu() for parts in zip(*batches, strict=True))
         if logits.isfinite().all():  # evaluation's running statistics can overflow where no loss does
             write_calibration(job.run_dir, logits, labels, dataset=description.dataset, split=VALIDATION)
 
 
-class ClassificationTask(TrainingTask[EpochLog]):
-    """A student and its objective on one device."""
-
-    losses = LOSSES
-    log = EpochLog
+class ClassificationTask(ClassifierTask):
+    """A student on one device, all of it trained."""
 
     def __init__(self, fabric: Fabric, job: Job) -> None:
-        self.config, self.examples = job.description.config, job.examples
-        self.student = to_channels_last(
-            build_student(self.config, classes=len(job.description.class_names), aspects=len(self.examples.aspects))
-        )
-        super().__init__(self.student)
-        self.fabric = fabric
-        self.objective = Objective(method=self.config.objective, examples=self.examples)
-        self.larger = KDTeacher.load(job.description, self.student, fabric.device)
-        self.stored = job.images  # on the CPU
-        self.images = job.images.on(fabric.device)
+        super().__init__(fabric, job)
+        self.stored = job.images.shown  # on the CPU
+        self.images = self.stored.on(fabric.device)
         self.augment = Augmenter(self.config, self.student.mean, self.student.std)
         self.crops = torch.Generator()
+
+    def wrapped(self) -> nn.Module:
+        if self.config.compile:
+            self.student.compile()
+        return self.student
+
+    def parameter_groups(self, config: TrainingConfig) -> list[dict[str, Any]]:
+        return layer_groups(self.config, self.student)
 
     def begin(self, epoch: int, rank: int) -> None:
         self.crops.manual_seed(derive_seed(self.config.seed, epoch, CROPS, rank))
@@ -182,44 +183,34 @@ class ClassificationTask(TrainingTask[EpochLog]):
             losses = {name: share * losses[name] + (1 - share) * other[name] for name in losses}
         return losses
 
-    def measure(self, epoch: int) -> dict[str, float | None]:
-        """Top-1 (0..1) and cross-entropy on the validation images; None where there are none."""
-        count = len(self.examples.val_indices)
-        if count == 0:
-            return {"val_top1": None, "val_loss": None}
-        correct, loss = 0.0, 0.0
-        for logits, labels in self.validation_logits():
-            correct += (logits.argmax(dim=1) == labels).sum().item()
-            loss += functional.cross_entropy(logits, labels, reduction="sum").item()
-        return {"val_top1": correct / count, "val_loss": loss / count}
-
-    @torch.no_grad()
-    def validation_logits(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Class logits [B, C] and labels [B] of the validation images, a batch at a time."""
-        student, device = self.student, self.fabric.device
-        student.eval()
-        for chunk in self.examples.val_indices.split(VALIDATION_BATCH):
-            views = [_evaluation_view(self.config, self.stored.image(index)) for index in chunk.tolist()]
-            pixels = normalize_pixels(torch.stack(views).to(device), student.mean, student.std)
-            with self.fabric.autocast():
-                logits = student(pixels.contiguous(memory_format=torch.channels_last)).class_logits_BC.float()
-            yield logits, self.examples.labels_N[chunk].to(device)
-
-    def keeps(self, logs: list[EpochLog]) -> bool:
-        return kept_epoch(self.config, logs) == logs[-1].epoch
-
-    def describe(self, log: EpochLog) -> str:
-        val = "" if log.val_top1 is None else f", val top-1 {100 * log.val_top1:.1f} %"
-        return f"loss {log.loss:.3f}{val}"
+    def class_logits(self, images: Tensor) -> Tensor:
+        student = self.student
+        views = [_evaluation_view(self.config, self.stored.image(index)) for index in images.tolist()]
+        pixels = normalize_pixels(torch.stack(views).to(self.fabric.device), student.mean, student.std)
+        with self.fabric.autocast():
+            logits: Logits = student(pixels.contiguous(memory_format=torch.channels_last))
+        return logits.class_logits_BC.float()
 
 
-def kept_epoch(config: StudentConfig, logs: list[EpochLog]) -> int:
-    """The epoch whose weights are kept, as far as `logs` go: the last of all, or the one with the highest validation
-    top-1, the later of equals. Few validation images name the best epoch by chance, and a rate that falls to the end
-    makes the last one good: so the last is what most recipes keep."""
-    if config.keep == "last":
-        return config.epochs
-    return max(logs, key=lambda log: (log.val_top1 or 0.0, log.epoch)).epoch
+def layer_groups(config: StudentConfig, student: Student) -> list[dict[str, Any]]:
+    """The parameters of `student` for the optimizer; with `layer_decay` a group for each of the backbone's layers,
+    whose `lr_scale` is its share of the learning rate, as timm has them. What is no part of the backbone learns at the
+    full rate."""
+    if config.layer_decay is None:
+        return parameter_groups(config, student)
+    groups: list[dict[str, Any]] = param_groups_layer_decay(
+        student.network,
+        config.weight_decay,
+        no_weight_decay_list=undecayed(config, student.network),
+        weight_decay_exclude_1d=config.optimizer == "adamw" or config.selective_decay,
+        layer_decay=config.layer_decay,
+    )
+    heads = nn.ModuleList([student.inner_heads])
+    if student.aspect_head is not None:
+        heads.append(student.aspect_head)
+    if next(heads.parameters(), None) is not None:
+        groups += [{**group, "lr_scale": 1.0} for group in parameter_groups(config, heads)]
+    return groups
 
 
 def _evaluation_view(config: StudentConfig, image: Tensor) -> Tensor:

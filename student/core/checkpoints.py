@@ -37,8 +37,8 @@ from student.core.files import (
 CURRENT, BEFORE = "checkpoint.pt", "checkpoint-before.pt"
 SEAL = b"\nsha256:"
 SEALED = len(SEAL) + 64
-# Weights, two moments of AdamW, and the log of the epochs.
-LARGEST, BESIDES = 4, 1 << 26
+# Weights, their average, two moments of AdamW, and the log of the epochs.
+LARGEST, BESIDES = 5, 1 << 26
 
 AnyLog = TypeVar("AnyLog", bound=Any)
 
@@ -49,12 +49,15 @@ class CheckpointInvalid(InputInvalid):
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Generic[AnyLog]):
-    """After the last of `epochs`. `weights` is the digest of the weights kept so far, None where there are none."""
+    """After the last of `epochs`. `weights` is the digest of the weights kept so far, None where there are none;
+    `average` is that of the weights, and `scaler` the state of the loss scale, in runs that have one."""
 
     student: Mapping[str, Tensor]
     optimizer: dict[str, Any]
     epochs: list[AnyLog]
     weights: str | None
+    average: Mapping[str, Tensor] | None = None
+    scaler: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def write_checkpoint(run_dir: Path, checkpoint: Checkpoint[Any]) -> None:
@@ -67,6 +70,10 @@ def write_checkpoint(run_dir: Path, checkpoint: Checkpoint[Any]) -> None:
         "optimizer": checkpoint.optimizer,
         "epochs": [dataclasses.asdict(log) for log in checkpoint.epochs],
     }
+    if checkpoint.average is not None:
+        state["average"] = checkpoint.average
+    if checkpoint.scaler:
+        state["scaler"] = checkpoint.scaler
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = buffer.getbuffer()
@@ -89,10 +96,16 @@ def write_checkpoint(run_dir: Path, checkpoint: Checkpoint[Any]) -> None:
 
 
 def read_checkpoint(
-    run_dir: Path, network: nn.Module, optimizer: torch.optim.Optimizer, log: type[AnyLog], epochs: int
+    run_dir: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    log: type[AnyLog],
+    epochs: int,
+    *,
+    averaged: bool = False,
 ) -> tuple[Checkpoint[AnyLog] | None, dict[Path, str]]:
     """The newest checkpoint of a run of `epochs` that fits both, on the CPU, None where there is none; and the files
-    that cannot be used, with a line about each.
+    that cannot be used, with a line about each. Where the run is `averaged`, it has an average of the weights.
 
     Raises StorageUnavailable where one cannot be read right now, VersionUnsupported for one of a newer release.
     """
@@ -102,7 +115,7 @@ def read_checkpoint(
     for path in (run_dir / CURRENT, run_dir / BEFORE):
         try:
             state = _load(path, read_bytes(path, limit=largest))
-            found = _checked(path, state, network, optimizer, log, epochs)
+            found = _checked(path, state, network, optimizer, log, epochs, averaged)
             break
         except FileNotFoundError:
             continue
@@ -163,12 +176,15 @@ def _checked(
     optimizer: torch.optim.Optimizer,
     log: type[AnyLog],
     epochs: int,
+    averaged: bool,
 ) -> Checkpoint[AnyLog]:
     """Nothing is loaded into the network before all of it is known to fit."""
     if state.get("run") not in (None, digest_of_file(path.parent / "run.json")):
         raise CheckpointInvalid("it is another run's")
     if not _fits_network(state.get("student"), network) or not _fits_optimizer(state.get("optimizer"), optimizer):
         raise CheckpointInvalid("it is of another network")
+    if averaged and not _fits_network(state.get("average"), network):
+        raise CheckpointInvalid("it has no average of the weights")
     if not isinstance(entries := state.get("epochs"), list):
         raise CheckpointInvalid("it has no log")
     try:
@@ -180,7 +196,14 @@ def _checked(
     weights = state.get("weights")
     if weights is not None and not exists(path.parent / "student.safetensors"):
         raise CheckpointInvalid("the weights of its best epoch, student.safetensors, are gone")
-    return Checkpoint(student=state["student"], optimizer=state["optimizer"], epochs=logs, weights=weights)
+    return Checkpoint(
+        student=state["student"],
+        optimizer=state["optimizer"],
+        epochs=logs,
+        weights=weights,
+        average=state.get("average"),
+        scaler=state.get("scaler", {}),
+    )
 
 
 def _fits_network(found: object, network: nn.Module) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -16,17 +16,27 @@ import torch
 from lightning_fabric import Fabric
 from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from storage.errors import AspectsError, InputInvalid, RunFailed
 from storage.text import printable
 from student.core.checkpoints import Checkpoint, read_checkpoint, remove_checkpoints, remove_damaged, write_checkpoint
-from student.core.files import digest_of_file, write_json, writing
+from student.core.curves import open_curves, write_curves
+from student.core.files import digest_of_file, write_json
 from student.core.progress import ImageBar, note
 from student.core.runs import DESCRIPTION, RESULT, WEIGHTS, write_weights
-from student.core.schedule import NETWORK, batches, build_optimizer, build_scheduler, derive_seed
+from student.core.schedule import (
+    NETWORK,
+    UpdatePlan,
+    batches,
+    build_optimizer,
+    build_scheduler,
+    derive_seed,
+    highest_rate,
+    parameter_groups,
+)
 from student.core.setting_errors import ConfigInvalid
 from student.core.settings import TrainingConfig
+from student.core.weight_average import WeightAverage
 
 # A dataclass: epoch, the losses, lr, what `measure` gives, images_per_second and seconds.
 AnyLog = TypeVar("AnyLog", bound=Any)
@@ -64,6 +74,18 @@ class TrainingTask(ABC, Generic[AnyLog]):
     def keeps(self, logs: list[AnyLog]) -> bool:
         """Whether the weights after the last of `logs` are to be kept, in place of any before."""
 
+    def stops(self, logs: list[AnyLog]) -> bool:
+        """Whether training ends after the last of `logs`, before all epochs."""
+        return False
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """What is written where the weights are kept."""
+        return self.network.state_dict()
+
+    def parameter_groups(self, config: TrainingConfig) -> list[dict[str, Any]]:
+        """The parameters of `network` for the optimizer."""
+        return parameter_groups(config, self.network)
+
     @abstractmethod
     def describe(self, log: AnyLog) -> str:
         """A line about one epoch."""
@@ -87,20 +109,24 @@ def run_epochs(
     ConfigInvalid for fewer images than devices.
     """
     first = fabric.is_global_zero
-    optimizer = build_optimizer(config, task.network)
+    optimizer = build_optimizer(config, task.parameter_groups(config))
     if len(indices) < config.devices:
         raise ConfigInvalid(
             f"{len(indices)} training images are too few for {config.devices} devices; give --set devices=1"
         )
-    steps = max(1, len(indices) // config.batch_size)
-    scheduler = build_scheduler(config, optimizer, steps)
-    logs, kept = _resume(task, optimizer, config, run_dir, report=first)
+    plan = UpdatePlan.of(config, len(indices))
+    scheduler = build_scheduler(config, optimizer, plan.updates)
+    average = None if config.ema is None else WeightAverage(task.network, config.ema)
+    logs, kept = _resume(fabric, task, optimizer, average, config, run_dir)
     model, fabric_optimizer = fabric.setup(task.wrapped(), optimizer)
-    updates = _Updates(fabric, task, config, indices, steps, model, fabric_optimizer, scheduler)
-    writer = _open_curves(run_dir, len(logs)) if first else None
+    updates = _Updates(fabric, task, config, indices, plan, model, fabric_optimizer, scheduler, average)
+    writer = open_curves(run_dir, len(logs)) if first else None
     total, done = updates.images * config.epochs, updates.images * len(logs)
+    stopped = bool(logs) and task.stops(logs)
     with ImageBar("training", total, done=done, shown=progress and first) as bar:
         for epoch in range(len(logs) + 1, config.epochs + 1):
+            if stopped:
+                break
             started = time.perf_counter()
             means = updates.run_epoch(epoch, bar)
             if not np.isfinite(means["loss"]):
@@ -109,18 +135,20 @@ def run_epochs(
                 )
             seconds = time.perf_counter() - started
             if writer is not None:
-                rates = {"lr": optimizer.param_groups[0]["lr"], "images_per_second": updates.images / seconds}
-                log = task.log(epoch=epoch, **means, **task.measure(epoch), **rates, seconds=seconds)
-                logs.append(log)
-                if task.keeps(logs):
-                    kept = write_weights(run_dir, task.network.state_dict())
+                rates = {"lr": highest_rate(optimizer), "images_per_second": updates.images / seconds}
+                with nullcontext() if average is None else average.in_place_of(task.network):
+                    log = task.log(epoch=epoch, **means, **task.measure(epoch), **rates, seconds=seconds)
+                    logs.append(log)
+                    if task.keeps(logs):
+                        kept = write_weights(run_dir, task.weights())
                 if epoch % config.checkpoint_every == 0 and epoch < config.epochs:
-                    _save(run_dir, task, optimizer, logs, kept)
-                _write_curves(writer, log, run_dir)
+                    _save(fabric, run_dir, task, optimizer, average, logs, kept)
+                write_curves(writer, log, run_dir)
                 bar.describe(f"epoch {epoch}/{config.epochs}: {task.describe(log)}")
                 if on_epoch is not None:
                     on_epoch(log)
-            fabric.barrier()
+            # The other devices have no logs; this waits for the first one too.
+            stopped = fabric.broadcast(writer is not None and task.stops(logs))
     if writer is None:
         return [], None
     writer.close()
@@ -129,52 +157,70 @@ def run_epochs(
 
 @dataclass(frozen=True)
 class _Updates:
-    """The updates of an epoch on one device: `steps` batches of the images `indices` [N]."""
+    """The updates of an epoch on one device, by batches of the images `indices` [N]."""
 
     fabric: Fabric
     task: TrainingTask[Any]
     config: TrainingConfig
     indices: Tensor
-    steps: int
+    plan: UpdatePlan
     model: Any  # as Fabric wraps it, like the optimizer
     optimizer: Any
     scheduler: Scheduler
+    average: WeightAverage | None
 
     @property
     def images(self) -> int:
         """Images of an epoch, over all devices."""
-        return self.steps * min(self.config.batch_size, len(self.indices))
+        return self.plan.batches * min(self.config.batch_size, len(self.indices))
 
     def run_epoch(self, epoch: int, bar: ImageBar) -> dict[str, float]:
         """Train for one epoch; the mean of each loss over its images and all devices."""
-        fabric, task = self.fabric, self.task
+        fabric, task, plan = self.fabric, self.task, self.plan
         self.model.train()
         torch.manual_seed(derive_seed(self.config.seed, epoch, NETWORK, fabric.global_rank))
         task.begin(epoch, fabric.global_rank)
         sums = torch.zeros(len(task.losses), device=fabric.device)
-        for step, batch in enumerate(batches(self.config, self.indices, epoch, self.steps)):
+        for number, batch in enumerate(batches(self.config, self.indices, epoch, plan.batches)):
             mine = batch[fabric.global_rank :: fabric.world_size]
-            self.scheduler.step_update((epoch - 1) * self.steps + step)
-            losses = _step(task, self.model, mine, epoch)
-            fabric.backward(losses["loss"])
-            if self.config.clip_norm is not None:
-                fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip_norm)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
+            update, part = divmod(number, plan.per_update)
+            update += (epoch - 1) * plan.updates
+            self.scheduler.step_update(update)
+            last = part + 1 == plan.per_update
+            with nullcontext() if last else fabric.no_backward_sync(self.model):
+                losses = _step(task, self.model, mine, epoch)
+                fabric.backward(losses["loss"] / plan.per_update)
+            if last:
+                self._update(update)
             sums += len(mine) * torch.stack([losses[name].detach() for name in task.losses])
             bar.advance(len(batch))
         total = fabric.all_reduce(sums, reduce_op="sum")
         assert isinstance(total, Tensor)
         return dict(zip(task.losses, (total / self.images).tolist(), strict=True))
 
+    def _update(self, number: int) -> None:
+        if self.config.clip_norm is not None:
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update(self.task.network, number)
+
 
 def _resume(
-    task: TrainingTask[AnyLog], optimizer: torch.optim.Optimizer, config: TrainingConfig, run_dir: Path, *, report: bool
+    fabric: Fabric,
+    task: TrainingTask[AnyLog],
+    optimizer: torch.optim.Optimizer,
+    average: WeightAverage | None,
+    config: TrainingConfig,
+    run_dir: Path,
 ) -> tuple[list[AnyLog], str | None]:
-    """Load the checkpoint into network and optimizer: the logs of its epochs and the digest of the kept weights. Where
-    `report`, damaged checkpoints are removed, with a note about each."""
-    checkpoint, refused = read_checkpoint(run_dir, task.network, optimizer, task.log, config.epochs)
-    if report:
+    """Load the checkpoint into network, optimizer, average and loss scale: the logs of its epochs and the digest of
+    the kept weights. The first device removes damaged checkpoints, with a note about each."""
+    checkpoint, refused = read_checkpoint(
+        run_dir, task.network, optimizer, task.log, config.epochs, averaged=average is not None
+    )
+    if fabric.is_global_zero:
         for path, line in refused.items():
             note(line)
             remove_damaged(path)  # or it would take the place of a good one before it
@@ -182,14 +228,31 @@ def _resume(
         return [], None
     task.network.load_state_dict(checkpoint.student)
     optimizer.load_state_dict(checkpoint.optimizer)
+    if average is not None and checkpoint.average is not None:
+        average.load_state_dict(checkpoint.average)
+    if checkpoint.scaler:
+        fabric.strategy.precision.load_state_dict(checkpoint.scaler)
     return checkpoint.epochs, checkpoint.weights
 
 
 def _save(
-    run_dir: Path, task: TrainingTask[Any], optimizer: torch.optim.Optimizer, logs: list[Any], kept: str | None
+    fabric: Fabric,
+    run_dir: Path,
+    task: TrainingTask[Any],
+    optimizer: torch.optim.Optimizer,
+    average: WeightAverage | None,
+    logs: list[Any],
+    kept: str | None,
 ) -> None:
-    state = {"student": task.network.state_dict(), "optimizer": optimizer.state_dict()}
-    write_checkpoint(run_dir, Checkpoint(**state, epochs=logs, weights=kept))
+    checkpoint = Checkpoint(
+        student=task.network.state_dict(),
+        optimizer=optimizer.state_dict(),
+        average=None if average is None else average.state_dict(),
+        scaler=fabric.strategy.precision.state_dict(),
+        epochs=logs,
+        weights=kept,
+    )
+    write_checkpoint(run_dir, checkpoint)
 
 
 def _step(task: TrainingTask[Any], model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
@@ -220,20 +283,3 @@ def finish(run_dir: Path, logs: Sequence[Any], kept: str | None, **facts: Any) -
     values = {"run": digest_of_file(run_dir / DESCRIPTION), "weights": found}
     write_json(run_dir / RESULT, {**values, "epochs": [dataclasses.asdict(log) for log in logs], **facts})
     remove_checkpoints(run_dir)
-
-
-def _open_curves(run_dir: Path, epochs: int) -> SummaryWriter:
-    """To resume after so many epochs. What an attempt without a checkpoint has drawn is deleted."""
-    folder = run_dir / "tensorboard"
-    if epochs == 0:
-        shutil.rmtree(folder, ignore_errors=True)
-    with writing(folder):
-        return SummaryWriter(str(folder), purge_step=epochs + 1)
-
-
-def _write_curves(writer: SummaryWriter, log: Any, run_dir: Path) -> None:
-    with writing(run_dir / "tensorboard"):
-        for name, value in dataclasses.asdict(log).items():
-            if value is not None and name != "epoch":
-                writer.add_scalar(name, value, log.epoch)
-        writer.flush()

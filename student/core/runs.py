@@ -12,7 +12,7 @@ The JSON files have a version, see student/core/files.py.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -200,7 +200,7 @@ def read_weights(path: Path, digest: str | None, *, like: nn.Module | None = Non
         raise unreadable(path, "it is damaged") from error
 
 
-def write_weights(run_dir: Path, state: dict[str, Tensor]) -> str:
+def write_weights(run_dir: Path, state: Mapping[str, Tensor]) -> str:
     """Their digest."""
     data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
     write_bytes(run_dir / WEIGHTS, data)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,17 +32,65 @@ def derive_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def build_optimizer(config: TrainingConfig, student: nn.Module) -> torch.optim.Optimizer:
+@dataclass(frozen=True, slots=True)
+class UpdatePlan:
+    """An epoch's number of updates, and the number of batches that each one adds up the gradients of."""
+
+    updates: int
+    per_update: int
+
+    @classmethod
+    def of(cls, config: TrainingConfig, images: int) -> UpdatePlan:
+        """Of so many training images; batches that do not fill an update wait for another epoch."""
+        full = max(1, images // config.batch_size)
+        per_update = min(config.accumulate, full)
+        return cls(updates=full // per_update, per_update=per_update)
+
+    @property
+    def batches(self) -> int:
+        return self.updates * self.per_update
+
+
+def parameter_groups(config: TrainingConfig, network: nn.Module) -> list[dict[str, Any]]:
+    """The parameters of `network`, those without weight decay in a group of their own: with AdamW norms and biases,
+    since decoupled decay would pull them to zero, as timm does; with `selective_decay` also those that the network
+    names."""
+    if config.optimizer == "sgd" and not config.selective_decay:
+        return [{"params": list(network.parameters())}]
+    groups: list[dict[str, Any]] = param_groups_weight_decay(
+        network, config.weight_decay, no_weight_decay_list=undecayed(config, network)
+    )
+    return groups
+
+
+def undecayed(config: TrainingConfig, network: nn.Module) -> set[str]:
+    """Names of the parameters that the modules of `network` want without weight decay, where the config spares them."""
+    if not config.selective_decay:
+        return set()
+    return {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in network.named_modules()
+        if callable(named := getattr(module, "no_weight_decay", None))
+        for name in named()
+    }
+
+
+def build_optimizer(config: TrainingConfig, groups: Sequence[dict[str, Any]]) -> torch.optim.Optimizer:
+    """The config's optimizer of `groups` of parameters."""
     if config.optimizer == "sgd":
         return torch.optim.SGD(
-            student.parameters(),
+            groups,
             lr=config.lr,
             momentum=config.momentum,
             nesterov=config.nesterov,
             weight_decay=config.weight_decay,
         )
-    # Decoupled decay would pull norms and biases to zero, so they are spared, as timm does.
-    return torch.optim.AdamW(param_groups_weight_decay(student, config.weight_decay), lr=config.lr)
+    return torch.optim.AdamW(groups, lr=config.lr)
+
+
+def highest_rate(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate of the group of parameters that has the highest."""
+    return max(float(group["lr"]) for group in optimizer.param_groups)
 
 
 def build_scheduler(config: TrainingConfig, optimizer: torch.optim.Optimizer, steps: int) -> Scheduler:

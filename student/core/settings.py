@@ -23,7 +23,7 @@ from student.core.setting_errors import ConfigInvalid, config_invalid
 
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "multistep", "poly", "tanh"]
-Precision = Literal["32-true", "bf16-mixed"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Accelerator = Literal["cpu", "cuda", "mps"]
 OnError = Literal["refuse", "drop"]
 
@@ -73,12 +73,20 @@ class TrainingConfig(BaseModel):
         default=1.0, gt=0, le=1, description="share of the training images, drawn by the seed"
     )
 
-    batch_size: int = Field(default=64, ge=1, description="images of an update, over all devices")
+    batch_size: int = Field(default=64, ge=1, description="images of a batch, over all devices")
+    accumulate: int = Field(default=1, ge=1, description="batches whose gradients an update adds up")
     optimizer: Optimizer = Field(default="sgd", description="sgd or adamw")
     lr: Number = Field(default=0.1, gt=0, description="learning rate after the warm-up")
     momentum: Number = Field(default=0.9, ge=0, lt=1, description="of sgd")
     nesterov: bool = Field(default=False, description="Nesterov's momentum, of sgd")
     weight_decay: Number = Field(default=5e-4, ge=0, description="of all weights; with adamw not of norms and biases")
+    selective_decay: bool = Field(
+        default=False,
+        description="no weight decay of norms, biases and what the backbone names, e.g. position embeddings",
+    )
+    ema: Number | None = Field(
+        default=None, gt=0, lt=1, description="decay of an average of the weights, kept in their place; null: none"
+    )
     schedule: Schedule = Field(default="cosine", description="how the learning rate falls")
     warmup: int = Field(default=0, ge=0, description="epochs in which the learning rate rises")
     milestones: tuple[int, ...] = Field(default=(), description="epochs at which schedule multistep lowers the rate")
@@ -92,7 +100,7 @@ class TrainingConfig(BaseModel):
 
     accelerator: Accelerator = Field(default="cpu", description="cpu, cuda or mps")
     devices: int = Field(default=1, ge=1, description="devices to train on, each in a process of its own")
-    precision: Precision = Field(default="32-true", description="32-true, or bf16-mixed")
+    precision: Precision = Field(default="32-true", description="32-true, bf16-mixed, or on a GPU 16-mixed")
     threads: int | None = Field(
         default=None, ge=1, description="of each CPU process; null: OMP_NUM_THREADS, or as many as it has CPUs"
     )
@@ -116,6 +124,10 @@ class TrainingConfig(BaseModel):
             )
         if self.nesterov and self.optimizer == "sgd" and not self.momentum:
             raise ConfigInvalid("nesterov needs a momentum above 0; give one, or --set nesterov=false")
+        if self.precision == "16-mixed" and self.accelerator != "cuda":
+            raise ConfigInvalid(
+                f"precision '16-mixed' needs a GPU, and accelerator is '{self.accelerator}'; take 32-true or bf16-mixed"
+            )
         if self.batch_size % self.devices:
             raise ConfigInvalid(f"batch_size {self.batch_size} does not divide among {self.devices} devices")
         return self

@@ -15,7 +15,8 @@ from storage.datasets import FileDataset, image_folder
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
 from student.classification.runs import EpochLog, load_run
-from student.classification.training import ClassificationTask, kept_epoch, train
+from student.classification.task import kept_epoch
+from student.classification.training import ClassificationTask, train
 from student.core.examples import ExamplesInvalid
 from tests.student.conftest import answers_for
 

@@ -3,7 +3,7 @@ import torch
 
 from student.classification.config import StudentConfig
 from student.classification.model import build_student
-from student.core.schedule import batches, build_optimizer, build_scheduler
+from student.core.schedule import batches, build_optimizer, build_scheduler, parameter_groups
 
 
 def test_base_and_distilled_of_one_seed_see_the_same_batches(config: StudentConfig) -> None:
@@ -18,7 +18,7 @@ def test_base_and_distilled_of_one_seed_see_the_same_batches(config: StudentConf
 
 def test_schedules_are_timms(config: StudentConfig) -> None:
     config = config.replace(schedule="multistep", milestones=(2, 4), epochs=6, warmup=0, lr=1.0)
-    optimizer = build_optimizer(config, build_student(config, classes=2, aspects=0))
+    optimizer = build_optimizer(config, parameter_groups(config, build_student(config, classes=2, aspects=0)))
     scheduler = build_scheduler(config, optimizer, 10)
     rates = []
     for update in (0, 18, 20, 38, 40, 59):  # timm changes over one update early
