@@ -15,8 +15,10 @@ demo: install
 	@$(BIN)/aspects run --dataset $(DEMO)/scenes --questions questions/scenes.yaml --teacher tiny \
 		--store $(DEMO)/store --runs $(DEMO)/students --recipe demo --seeds $(SEEDS)
 
-# A file's tests stay together: they share models and servers. One thread each, since the processes share the cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+# A file's tests stay together: they share models and servers. Files run in the order of tests/conftest.py, not by their
+# number of tests. One thread each, since the processes share the cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile \
+	--no-loadscope-reorder
 
 test: install
 	@$(PYTEST)

@@ -118,8 +118,8 @@ def supervise(command: Sequence[str], limit: float, environment: Mapping[str, st
     timer = threading.Timer(limit, _kill, [process])
     timer.start()
     told = False
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         for text in process.stdout:
             if text.startswith("{"):
                 line = json.loads(text)
@@ -131,6 +131,7 @@ def supervise(command: Sequence[str], limit: float, environment: Mapping[str, st
     finally:
         timer.cancel()
         _kill(process)
+        process.stdout.close()
     if code and not told:
         late = time.monotonic() - started >= limit
         yield {"error": f"ended after its limit of {limit:g} seconds" if late else f"ended with code {code}"}

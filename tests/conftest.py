@@ -12,6 +12,40 @@ import pytest
 import storage  # noqa: F401  # before a test imports torchvision
 
 PROJECT = Path(__file__).parents[1]
+# Files that take longest, longest first. Started last, one of them would keep one worker busy while the others wait.
+HEAVY = (
+    "teacher/engines/vllm/test_engine.py",
+    "flows/test_deployment.py",
+    "flows/test_extraction.py",
+    "test_chaos.py",
+    "teacher/engines/test_answer_mass.py",
+    "flows/test_kill.py",
+    "flows/test_detection.py",
+    "student/detection/test_training.py",
+    "teacher/test_tiny.py",
+    "teacher/engines/vllm/test_writer.py",
+    "flows/test_signals.py",
+    "flows/test_auditing.py",
+    "test_gpu_bench.py",
+    "teacher/test_families.py",
+    "student/classification/test_training.py",
+    "flows/test_generation.py",
+    "teacher/engines/openai/test_writer.py",
+    "teacher/engines/openai/test_vllm_server.py",
+    "test_wheel.py",
+    "flows/cli/test_execution.py",
+    "student/detection/test_aspects.py",
+    "flows/test_hints.py",
+    "student/detection/test_export.py",
+    "storage/platform/test_torchvision_ops.py",
+    "student/classification/test_experiment.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Heavy files first; the order within a file stays."""
+    ranks = {PROJECT / "tests" / name: rank for rank, name in enumerate(HEAVY)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture(scope="session")

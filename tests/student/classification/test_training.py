@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from student.classification.runs import EpochLog, load_run
 from student.classification.task import kept_epoch
 from student.classification.training import ClassificationTask, train
 from student.core.examples import ExamplesInvalid
+from tests.flows.processes import wait_until
 from tests.student.conftest import answers_for
 
 PROJECT = Path(__file__).parents[3]
@@ -94,11 +94,12 @@ def test_a_killed_run_goes_on_to_the_same_bits(
 ) -> None:
     config = config.replace(epochs=40, val_fraction=0.0)
     arguments = [sys.executable, "-c", TRAIN_SCRIPT, str(image_root), str(tmp_path / "killed")]
-    process = subprocess.Popen([*arguments, json.dumps(config.to_dict())], cwd=PROJECT, env=os.environ)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "killed" / "checkpoint.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
+    command = [*arguments, json.dumps(config.to_dict())]
+    process: subprocess.Popen[bytes] = subprocess.Popen(command, cwd=PROJECT, env=os.environ)
+    try:
+        wait_until((tmp_path / "killed" / "checkpoint.pt").exists, 240, "the first checkpoint", process)
+    finally:
+        process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "killed" / "result.json").exists()
     train(config, dataset, teacher_answers, tmp_path / "killed", progress=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 
 import pytest
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from student.core import progress
 from student.core.progress import ImageBar, duration, titled
+from tests.flows.processes import wait_until
 
 TITLE = "student 10 of 12, recommended-class-mean, seed 2"
 NEWS = "epoch 199/200: loss 12.345, val loss 1.234, val top-1 100.0 %"
@@ -52,15 +54,19 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.Mon
     log = Console(file=io.StringIO(), force_terminal=False, width=40)
     with titled("student 1 of 2, base, seed 0"):
         bar = ImageBar("starting", 1000, answers=4, waiting=True, console=log)
+
+    def wait_for_line(part: str) -> None:
+        wait_until(lambda: part in log.file.getvalue(), 60, f"a line with '{part}'")  # type: ignore[attr-defined]
+
     with bar:
-        time.sleep(0.06)
+        wait_for_line("starting")
         bar.start("asking")
         bar.advance(500)
-        time.sleep(0.06)
+        wait_for_line("asking: 500")
         bar.describe("epoch 1/2: loss 0.5")
     lines = log.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert lines[0] == "student 1 of 2, base, seed 0: starting, 0 s so far"
-    asking = next(line for line in lines if "asking" in line)
+    assert re.fullmatch(r"student 1 of 2, base, seed 0: starting, \d s so far", lines[0])
+    asking = next(line for line in lines if "asking: 500" in line)
     assert asking.startswith("student 1 of 2, base, seed 0: asking: 500 of 1,000 images, ")
     assert " answers/s, " in asking
     assert asking.endswith(" s left")

@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import pickle
+import threading
 import time
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
@@ -79,12 +80,17 @@ def test_images_are_asked_about_one_after_the_other(server: ScriptedServer) -> N
 
 
 def test_no_more_requests_are_on_their_way_than_allowed(server: ScriptedServer) -> None:
+    full = threading.Event()
+
     def slowly(request: Mapping[str, Any]) -> Reply:
-        time.sleep(0.03)
+        if server.most_at_once >= 4:
+            full.set()
+        assert full.wait(timeout=60)
+        time.sleep(0.01)  # for a fifth to arrive
         return completion({"Yes": 0.7, "No": 0.2})
 
-    server.reply = slowly
     with load(server, concurrency=4) as engine:
+        server.reply = slowly
         engine.answer(IMAGES * 3, QUESTIONS)
     assert server.most_at_once == 4
 

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +25,7 @@ from teacher.engines.process import EngineProcess, TeacherDied
 from teacher.engines.prompt import load_processor, tokenize_questions
 from teacher.engines.transformers.engine import TransformersEngine
 from tests.conftest import link_coco128, vllm_release
+from tests.flows.processes import alive, wait_until
 from tests.teacher.contract import QUESTIONS, EngineContract, sample_images
 
 pytestmark = pytest.mark.skipif(
@@ -208,12 +208,8 @@ if __name__ == "__main__":
 def test_the_engine_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "owner.py"
     script.write_text(OWNER)
-    owner = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
-    assert owner.stdout is not None
-    pid = int(owner.stdout.readline())
-    owner.kill()
-    owner.wait()
-    deadline = time.monotonic() + 20
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, f"engine process {pid} outlives its owner"
-        time.sleep(0.2)
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline())
+        owner.kill()
+    wait_until(lambda: not alive(pid), 20, f"the end of engine process {pid}, whose owner has ended,")
