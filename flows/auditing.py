@@ -1,4 +1,4 @@
-"""The flow `audit-questions`. What it does is in `flows/work/auditing.py`."""
+"""The flow `audit-questions`, implemented in `flows/work/auditing.py`."""
 
 from __future__ import annotations
 

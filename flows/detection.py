@@ -1,4 +1,4 @@
-"""The flows `detect-aspects` and `train-detector`. What it does is in `flows/work/detection.py`."""
+"""The flows `detect-aspects` and `train-detector`, implemented in `flows/work/detection.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flow `run-experiment`. What it does is in `flows/work/experiment.py`."""
+"""The flow `run-experiment`, implemented in `flows/work/experiment.py`."""
 
 from __future__ import annotations
 

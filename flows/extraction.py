@@ -1,4 +1,4 @@
-"""The flow `extract-aspects`. What it does is in `flows/work/extraction.py`."""
+"""The flow `extract-aspects`, implemented in `flows/work/extraction.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flow `generate-questions`. What it does is in `flows/work/generation.py`."""
+"""The flow `generate-questions`, implemented in `flows/work/generation.py`."""
 
 from __future__ import annotations
 

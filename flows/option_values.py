@@ -1,4 +1,4 @@
-"""From the text of an option to its value. Raises OptionInvalid, which names the option and says what to write."""
+"""Parse the text of options. Raises OptionInvalid, which names the option and the expected values."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ MAX_SEED = (1 << 63) - 1  # of torch's generators
 
 
 class OptionInvalid(InputInvalid):
-    """An option's value cannot be read; the message says which and what to write."""
+    """An option's value cannot be parsed; the message says which and what to write."""
 
 
 def words(text: str) -> list[str]:
-    """Words separated by commas; empty ones stay, so that they are refused rather than replaced by the default."""
+    """Return comma-separated words; empty ones are kept, so that they are rejected rather than replaced by the
+    default."""
     return [word.strip(" ") for word in text.split(",")]
 
 
 def split_names(text: str) -> list[str]:
-    """The names of --splits."""
+    """Return the split names of --splits."""
     if not (names := _filled(text)):
         raise OptionInvalid(f"--splits {text!r} names none; write e.g. --splits train,test")
     return names
 
 
 def seed_numbers(text: str) -> list[int]:
-    """The numbers of --seeds."""
+    """Return the numbers of --seeds."""
     try:
         numbers = [int(seed) for seed in _filled(text)]
     except ValueError as error:
@@ -40,7 +41,7 @@ def seed_numbers(text: str) -> list[int]:
 
 
 def runs_folder(text: str) -> str:
-    """The folder of --runs. Raises OptionInvalid where it cannot be made, before hours of asking."""
+    """Return the folder of --runs. Raises OptionInvalid if it cannot be created, before hours of asking."""
     if not text.strip():
         raise OptionInvalid("--runs is empty; name a folder, e.g. --runs runs/first")
     place = Path(text).expanduser()
@@ -53,7 +54,7 @@ def runs_folder(text: str) -> str:
 
 
 def assignments(option: str, given: Sequence[str] | None) -> dict[str, Any]:
-    """NAME=VALUE pairs, the values read as YAML: 0.1, true, [150, 180], cosine."""
+    """Return NAME=VALUE pairs, with values parsed as YAML: 0.1, true, [150, 180], cosine."""
     from storage.documents import DocumentInvalid, parse_yaml  # takes time that --help has no use for
 
     read: dict[str, Any] = {}
@@ -74,7 +75,7 @@ def _filled(text: str) -> list[str]:
 
 
 def _number(value: str) -> float | None:
-    """A number that YAML takes for a word: 1e-3."""
+    """Parse a number that YAML reads as text: 1e-3."""
     try:
         return float(value) if "e" in value.lower() else None
     except ValueError:

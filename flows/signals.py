@@ -1,7 +1,7 @@
-"""Signals that end a command: soon, with one line and the signal's exit code, and with nothing left running.
+"""Handle signals that end a command: quickly, with one line and the signal's exit code, and without leftover processes.
 
-The signal becomes an exception in the main thread, so that whatever is open is closed on the way out. A thread watches
-over that: after a few seconds, or at a second signal, the process ends wherever it is.
+The signal becomes an exception in the main thread, so that open resources are closed. A watchdog thread ends the
+process after a few seconds, or at a second signal.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _telling = threading.Lock()
 
 
 class Ended(SystemExit):
-    """A signal asks the command to end. No error, so nothing that handles errors holds it up."""
+    """A signal ends the command. It is not an Exception, so that error handlers do not catch it."""
 
 
 def exit_code() -> int | None:
-    """128 and the number of the signal that ends this command; None while there was none."""
+    """Return 128 plus the number of the signal that ends this command; None if there was none."""
     return 128 + _received[0] if _received else None
 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Within it, signals that end a command raise Ended in the main thread, which this must be called from.
+    """Raise Ended in the main thread, which must call this, for signals that arrive in the block.
 
-    Signals that are ignored already stay so: `nohup` and shells' background jobs rely on it.
+    Signals that are already ignored stay ignored: `nohup` and background jobs of shells rely on it.
     """
     _received.clear()
     reading, writing = os.pipe()
@@ -65,8 +65,11 @@ def listening() -> Iterator[None]:
 
 @contextmanager
 def telling(other: Callable[[], None]) -> Iterator[None]:
-    """Within it the first signal calls `other`, in a thread of its own: a main thread that closes what is open may need
-    longer for that than it is given. The end waits for a call that has begun, so `other` has to take little time."""
+    """Call `other` at the first signal in the block, in a separate thread.
+
+    A main thread that closes resources may need more time than it has. The end waits for a started call, so `other` has
+    to be fast.
+    """
     _to_tell.append(other)
     try:
         yield
@@ -79,14 +82,14 @@ def telling(other: Callable[[], None]) -> Iterator[None]:
 
 
 def tell() -> None:
-    """The line for whoever ended the command."""
+    """Print the line about the signal."""
     # Not through sys.stderr, whose lock another thread may hold.
     with suppress(OSError):
         os.write(2, f"{LINE}\n".encode())
 
 
 def leave(code: int) -> NoReturn:
-    """End this process and all that it has started, at once. Threads that hang are not waited for."""
+    """End this process and all its descendants at once, without waiting for threads."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # closed, or its reader is gone
             stream.flush()
@@ -99,7 +102,7 @@ def _raise_ended(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _watch(reading: int, handled: list[signal.Signals]) -> None:
-    """Ends the process some time after the first signal, and at the second; returns when the pipe is closed."""
+    """End the process some time after the first signal, and at the second; return when the pipe is closed."""
     first: int | None = None
     while True:
         if not select.select([reading], [], [], None if first is None else PATIENCE)[0]:
@@ -131,14 +134,14 @@ def _leave(code: int) -> NoReturn:
 
 
 def kill_descendants() -> None:
-    """End the processes that this one has started, and theirs."""
+    """End all descendants of this process."""
     for pid in descendants(os.getpid()):
         with suppress(OSError):
             os.kill(pid, signal.SIGKILL)
 
 
 def descendants(pid: int) -> list[int]:
-    """Children of the process `pid`, and theirs."""
+    """Return the descendants of the process `pid`."""
     tasks = Path(f"/proc/{pid}/task")
     if not Path("/proc").is_dir():
         from multiprocessing import active_children
@@ -152,7 +155,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def _silence_when_ended() -> None:
-    """What threads and finalizers stumble over while everything is taken from them is nobody's concern."""
+    """Suppress errors of threads and finalizers while the process is ending."""
     unraisable, uncaught = sys.unraisablehook, threading.excepthook
 
     def on_unraisable(what: sys.UnraisableHookArgs) -> None:

@@ -1,4 +1,4 @@
-"""The flow `train-student`. What it does is in `flows/work/training.py`."""
+"""The flow `train-student`, implemented in `flows/work/training.py`."""
 
 from __future__ import annotations
 

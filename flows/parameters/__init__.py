@@ -1,6 +1,6 @@
-"""What flows are started with: plain JSON values, from the command line and from Prefect's pages alike.
+"""Parameters of flows: plain JSON values, from the command line and from Prefect's pages alike.
 
-Everything is optional that has a sensible default; an unknown name is refused.
+Everything with a sensible default is optional; unknown names are rejected.
 """
 
 from flows.parameters.asking import (

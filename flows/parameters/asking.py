@@ -1,4 +1,4 @@
-"""What flows that ask a teacher are started with."""
+"""Parameters of flows that ask a teacher."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MOST_IMAGES = 10_000_000  # of an audit's sample
 
 
 class FlowParameters(Parameters):
-    """All parameters of a flow: each field is a parameter of its own on Prefect's pages."""
+    """All parameters of a flow: each field is a separate parameter on Prefect's pages."""
 
 
 class StoreParameters(Parameters):
-    """Where answers are kept."""
+    """The location of the answers."""
 
     store: Annotated[
         str,
@@ -33,7 +33,7 @@ class StoreParameters(Parameters):
 
 
 class AskingParameters(StoreParameters, FlowParameters):
-    """Which images are asked about, and by which teacher."""
+    """The images to ask about, and the teacher."""
 
     dataset: DatasetParameters
     splits: Annotated[
@@ -46,7 +46,7 @@ class AskingParameters(StoreParameters, FlowParameters):
 
 
 class ShardParameters(AskingParameters):
-    """How answers about a whole dataset are written."""
+    """Options for writing answers about a whole dataset."""
 
     shard_size: Annotated[
         int,
@@ -59,7 +59,7 @@ class ShardParameters(AskingParameters):
 
 
 class ExtractionParameters(ShardParameters):
-    """Of `extract-aspects`. `questions` is a YAML file, or the name of a bundled set."""
+    """Parameters of `extract-aspects`. `questions` is a YAML file, or the name of a bundled set."""
 
     questions: str
     train: bool = True
@@ -82,7 +82,7 @@ class QuestionSets(BoxQuestions):
 
 
 class DetectionParameters(ShardParameters, QuestionSets):
-    """Of `detect-aspects`; at least one question set is needed."""
+    """Parameters of `detect-aspects`; at least one question set is required."""
 
     boxes: BoxParameters = BoxParameters()
     train: bool = True
@@ -90,7 +90,7 @@ class DetectionParameters(ShardParameters, QuestionSets):
 
 
 class SampleParameters(Parameters):
-    """How many images an audit looks at."""
+    """The size of an audit's sample."""
 
     images: Annotated[
         int,
@@ -103,8 +103,10 @@ class SampleParameters(Parameters):
 
 
 class AuditParameters(AskingParameters, SampleParameters):
-    """Of `audit-questions`. `truth` is a Parquet or CSV table of right answers: image_id, and a column for each
-    question whose right answers are known."""
+    """Parameters of `audit-questions`.
+
+    `truth` is a Parquet or CSV table of right answers: image_id, and a column for each question with known answers.
+    """
 
     questions: str
     truth: str | None = None

@@ -1,4 +1,4 @@
-"""Which questions are asked about boxes, and how boxes are shown."""
+"""Questions about boxes, and the view of a box."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BOXES = "Detection: questions about boxes"  # heading of --help
 
 
 class BoxParameters(Parameters):
-    """How the teacher is shown a box."""
+    """The view of a box that the teacher is shown."""
 
     panel: ClassVar[str | None] = BOXES
 
@@ -36,7 +36,7 @@ class BoxParameters(Parameters):
     ] = 8.0
 
     def of(self, dataset: DetectionDataset) -> BoxImages:
-        """The boxes of `dataset` as images to ask about. Raises DatasetInvalid where it has none."""
+        """Return the boxes of `dataset` as images to ask about. Raises DatasetInvalid if it has none."""
         from storage.datasets.detection import BoxImages, BoxView
 
         return BoxImages(dataset, BoxView(kind=self.view, margin=self.margin, smallest=self.smallest))

@@ -1,4 +1,4 @@
-"""Which images are asked about."""
+"""The images to ask about."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # numpy and Pillow take a moment, and --help does without the
 
 
 class DatasetParameters(Parameters):
-    """Which images: a folder `split/class/file`, `torchvision:NAME`, `cub:FOLDER` or `hf:NAME`."""
+    """A dataset: a folder `split/class/file`, `torchvision:NAME`, `cub:FOLDER` or `hf:NAME`."""
 
     source: Annotated[
         str,
@@ -31,7 +31,7 @@ class DatasetParameters(Parameters):
     download: Annotated[bool, Field(description="Let torchvision download what is missing.")] = False
 
     def is_rendered(self) -> bool:
-        """Whether these are scenes that `aspects scenes` has drawn."""
+        """Return whether the images were drawn by `aspects scenes`."""
         from storage.datasets.scenes.folder import holds_rendered_scenes
 
         kind, colon, rest = self.source.partition(":")
@@ -45,7 +45,8 @@ class DatasetParameters(Parameters):
         return telling(open_dataset(self.source, name=self.name, root=self._root(), download=self.download))
 
     def open_detection(self) -> DetectionDataset:
-        """With boxes: a COCO or YOLO folder, `coco:FOLDER`, `yolo:FOLDER`, `torchvision:VOCDetection`, ..."""
+        """Open a dataset with boxes: a COCO or YOLO folder, `coco:FOLDER`, `yolo:FOLDER`, `torchvision:VOCDetection`,
+        ..."""
         from flows.work.notes import telling
         from storage.datasets.open import open_detection_dataset
 

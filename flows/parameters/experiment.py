@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch takes seconds
 
 
 class Experiment(ClassAnswersParameters, BoxQuestions, RecipeParameters):
-    """What an experiment's file says. Every combination of `grid` is trained with every one of `seeds`."""
+    """The contents of an experiment's file. Every combination of `grid` is trained with each of `seeds`."""
 
     panel: ClassVar[str | None] = None
 
@@ -48,7 +48,7 @@ class Experiment(ClassAnswersParameters, BoxQuestions, RecipeParameters):
     embed: bool = Field(default=False, description="draw the features of every cell's first student in two dimensions")
 
     def to_grid(self) -> StudentGrid:
-        """Raises ConfigInvalid for an unknown recipe, as `to_detector_grid` does."""
+        """Return the grid of classifiers. Raises ConfigInvalid for an unknown recipe, like `to_detector_grid`."""
         from student.classification.grid import StudentGrid
 
         return StudentGrid(

@@ -1,4 +1,4 @@
-"""Which questions a language model is to write."""
+"""The questions that a language model is to write."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLASSES_HELP = "Dataset whose classes are asked about, as for extract."
 
 
 class BriefParameters(Parameters):
-    """What is to be written: questions about the classes of a dataset, or those that a text file names."""
+    """A request for questions about the classes of a dataset, or those listed in a text file."""
 
     dataset: Annotated[
         DatasetParameters | None, Only(("source", "root", "download"), help={"source": CLASSES_HELP})
@@ -58,8 +58,10 @@ class BriefParameters(Parameters):
     ] = 0
 
     def load(self, max_pixels: int | None = None) -> Brief:
-        """Read the files that are named here, images scaled down to `max_pixels`. Raises BriefInvalid, PromptInvalid
-        and DatasetInvalid."""
+        """Read the files named here, with images scaled down to `max_pixels`.
+
+        Raises BriefInvalid, PromptInvalid and DatasetInvalid.
+        """
         from teacher.questions.brief import read_image
         from teacher.questions.generation import PROMPT_FILE, Brief, load_prompt, share_out
 
@@ -74,7 +76,10 @@ class BriefParameters(Parameters):
         )
 
     def class_names(self) -> list[str]:
-        """Raises BriefInvalid, also unless there is either a dataset or a file of names, and DatasetInvalid."""
+        """Return the class names.
+
+        Raises BriefInvalid, also unless there is either a dataset or a file of names, and DatasetInvalid.
+        """
         from teacher.questions.brief import BriefInvalid, read_class_names
 
         if self.dataset is not None and self.classes is None:

@@ -1,4 +1,4 @@
-"""Which students are trained."""
+"""The students to train."""
 
 from __future__ import annotations
 
@@ -37,15 +37,17 @@ class RecipeParameters(Parameters):
     ] = Field(default=[0, 1, 2])
 
     def recipe_settings(self) -> dict[str, Any]:
-        """What `settings` are put in place of: the recipe's, on this machine's accelerator. Raises ConfigInvalid for an
-        unknown recipe."""
+        """Return the recipe's settings on this machine's accelerator, overridden by `settings`.
+
+        Raises ConfigInvalid for an unknown recipe.
+        """
         from student.classification.recipes import recipe_settings
         from student.core.settings import present_accelerator
 
         return {"accelerator": present_accelerator(), **recipe_settings(self.recipe)}
 
     def detection_recipe_settings(self) -> dict[str, Any]:
-        """As `recipe_settings`, by the recipes for detectors."""
+        """Like `recipe_settings`, with the recipes for detectors."""
         from student.core.settings import present_accelerator
         from student.detection.config import detection_recipe_settings
 
@@ -53,7 +55,7 @@ class RecipeParameters(Parameters):
 
 
 class StudentParameters(RecipeParameters):
-    """Students that are trained into a folder."""
+    """Students, and the folder for their runs."""
 
     runs: Annotated[
         str,
@@ -65,7 +67,10 @@ class StudentParameters(RecipeParameters):
     ] = "runs"
 
     def config(self) -> StudentConfig:
-        """Raises ConfigInvalid, as `detector_config` does, also for a backbone that the method cannot train."""
+        """Return the settings of a classifier.
+
+        Raises ConfigInvalid, like `detector_config`, also for a backbone that the method cannot train.
+        """
         from student.classification.config import StudentConfig
         from student.classification.trainable import require_trainable
         from student.core.fit import fit
@@ -75,14 +80,14 @@ class StudentParameters(RecipeParameters):
         return config
 
     def detector_config(self) -> DetectorConfig:
-        """The same of a detector, by the recipes for detectors."""
+        """Return the settings of a detector, with the recipes for detectors."""
         from student.core.fit import fit
         from student.detection.config import DetectorConfig
 
         return DetectorConfig.from_dict(fit(self.detection_recipe_settings(), self.settings))
 
     def changed_by(self, common: CommonSettings) -> StudentParameters:
-        """With the settings that have an option of their own."""
+        """Return the settings, changed by those with their own option."""
         return self.model_copy(update={"settings": {**self.settings, **common.model_dump(exclude_none=True)}})
 
 

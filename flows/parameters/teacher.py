@@ -1,4 +1,4 @@
-"""Which teacher answers, and the engine that runs it."""
+"""The teacher, and the engine that runs it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DEFAULT_ENGINE, FALLBACK_ENGINE = "vllm", "transformers"
 
 
 class TeacherMissing(TeacherInvalid):
-    """No model is given; the message says how to."""
+    """No model was given; the message says how to give one."""
 
     def __init__(self, about: str) -> None:
         super().__init__(
@@ -48,7 +48,7 @@ class TeacherMissing(TeacherInvalid):
 
 
 class TeacherParameters(Parameters):
-    """The model, and everything else that changes an answer. None stands for the teacher's own default."""
+    """The model, and all other settings that change answers. None stands for the teacher's own default."""
 
     panel: ClassVar[str | None] = "Teacher: changes the answers"
 
@@ -88,7 +88,10 @@ class TeacherParameters(Parameters):
     trust_remote_code: Annotated[bool, Field(description="Run code that comes with the model.")] = False
 
     def answering(self, dataset: DatasetParameters) -> TeacherParameters:
-        """With a model: the given one; the bundled one for rendered scenes. Raises TeacherMissing for other images."""
+        """Return the parameters with a model: the given one, or the bundled one for rendered scenes.
+
+        Raises TeacherMissing for other images.
+        """
         if self.model is not None:
             return self
         if not dataset.is_rendered():
@@ -96,8 +99,10 @@ class TeacherParameters(Parameters):
         return self.model_copy(update={"model": TINY})
 
     def resolve(self, engine: str, settings: Mapping[str, Any] | None = None) -> ResolvedTeacher:
-        """Find the weights; a server knows its models by name only. `settings` are the engine's that change answers.
-        Raises TeacherInvalid."""
+        """Find the weights; a model on a server is known only by name.
+
+        `settings` are the engine's that change answers. Raises TeacherInvalid.
+        """
         if self.model is None:
             raise TeacherMissing("this command")
         if find_engine(engine).served:
@@ -105,7 +110,7 @@ class TeacherParameters(Parameters):
         return resolve(self.config(), settings)
 
     def check_writer(self, engine: EngineParameters) -> None:
-        """As `check`, for a model that writes, which need not take images; its server has to answer, too."""
+        """Like `check`, for a writing model, which need not take images; its server has to answer, too."""
         self.check(engine, takes_images=False)
         if engine.chosen.served:
             from teacher.engines.openai.client import check_server
@@ -113,8 +118,10 @@ class TeacherParameters(Parameters):
             check_server(self.config(served=True).model, engine.options())
 
     def check(self, engine: EngineParameters, *, takes_images: bool = True) -> None:
-        """Raise what loading the model would raise after a minute, as far as a look at its files shows it. Downloads a
-        model that is not there."""
+        """Raise the errors that loading the model would raise after a minute, as far as its files show them.
+
+        Downloads a missing model.
+        """
         from teacher.engines.folders import check_folder
 
         chosen = engine.chosen
@@ -140,7 +147,7 @@ class TeacherParameters(Parameters):
 
 
 class EngineParameters(EngineOptions):
-    """How the teacher is run: what its engine is given, how many of them run, and what they cost."""
+    """The engine of the teacher: its options, number of workers, and prices."""
 
     name: Annotated[
         EngineName | None,
@@ -162,11 +169,11 @@ class EngineParameters(EngineOptions):
 
     @property
     def chosen(self) -> Engine:
-        """Raises TeacherInvalid as `choose` does."""
+        """Return the chosen engine. Raises TeacherInvalid like `choose`."""
         return find_engine(self.choose()[0])
 
     def choose(self) -> tuple[str, str]:
-        """The engine's name and why it was chosen. Raises TeacherInvalid for one that cannot be used here."""
+        """Return the engine's name and why it was chosen. Raises TeacherInvalid if it cannot be used here."""
         name, why = self._choose()
         find_engine(name).check(self)
         return name, why
@@ -187,11 +194,12 @@ class EngineParameters(EngineOptions):
         return next(name for name, engine in engines().items() if engine.served)
 
     def settings(self) -> dict[str, Any]:
-        """What of these changes answers. Raises TeacherInvalid for what the engine cannot be given."""
+        """Return the engine settings that change answers. Raises TeacherInvalid for settings that the engine
+        rejects."""
         return self.chosen.answer_settings(self)
 
     def devices(self) -> Devices:
-        """What each worker gets. Raises TeacherInvalid for more than the machine has."""
+        """Return the devices of each worker. Raises TeacherInvalid if the machine has too few."""
         from teacher.engines.devices import Devices, share_devices
 
         if self.chosen.served:
@@ -202,7 +210,7 @@ class EngineParameters(EngineOptions):
         return share_devices(self.workers, wanted)
 
     def options(self, workers_per_gpu: int = 1) -> EngineOptions:
-        """Options of one engine process; workers on the same GPU share its memory."""
+        """Return the options of one engine process; workers on the same GPU share its memory."""
         given = self.model_dump(include=set(EngineOptions.model_fields))
         given["gpu_memory_utilization"] /= max(1, workers_per_gpu)
         return EngineOptions(**given)
@@ -211,10 +219,10 @@ class EngineParameters(EngineOptions):
         return {name: getattr(self, name) for name in PRICES}
 
     def with_arguments(self, given: EngineArguments) -> EngineParameters:
-        """With the arguments that were given by the engine's own option.
+        """Return the parameters with the arguments given by the engine's own option.
 
-        Raises OptionInvalid for those of another engine, which would change nothing, and for a server's address beside
-        an engine that runs the model here.
+        Raises OptionInvalid for arguments of another engine, which would have no effect, and for a server's address
+        with a local engine.
         """
         name = self.name or (self._served() if self.base_url is not None else None)
         served = name is not None and find_engine(name).served

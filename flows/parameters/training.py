@@ -1,4 +1,4 @@
-"""What flows that train on stored answers are started with."""
+"""Parameters of flows that train on stored answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from storage.parameters import Option
 
 
 class AnswersParameters(StoreParameters):
-    """Which stored answers are used. What is not named is taken where there is a single one."""
+    """The stored answers to use. Unset fields select the only available ones."""
 
     dataset: DatasetParameters
     questions: Annotated[
@@ -38,13 +38,14 @@ class ClassAnswersParameters(AnswersParameters):
 
 
 class TrainingParameters(ClassAnswersParameters, FlowParameters):
-    """Of `train-student`."""
+    """Parameters of `train-student`."""
 
     student: StudentParameters = StudentParameters()
 
 
 class DetectorTrainingParameters(AnswersParameters, BoxQuestions, FlowParameters):
-    """Of `train-detector`. `questions` is the set about whole images, `box_questions` the one about boxes."""
+    """Parameters of `train-detector`. `questions` is the set about whole images, `box_questions` the one about
+    boxes."""
 
     panel: ClassVar[str | None] = None
 

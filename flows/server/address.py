@@ -1,4 +1,4 @@
-"""The address of a Prefect server, looked at before Prefect is imported."""
+"""Check the address of a Prefect server before Prefect is imported."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ServerUnreachable(RunFailed):
 
 
 def check_server(address: str) -> None:
-    """Raise ServerUnreachable unless a Prefect server answers at `address`, within `PATIENCE`.
+    """Raise ServerUnreachable unless a Prefect server answers at `address` within `PATIENCE`.
 
-    A server of this machine is spoken to directly from now on, whatever proxies are set.
+    From then on a server on this machine is reached directly, without proxies.
     """
     shown = printable(address, 200)
     try:

@@ -1,4 +1,4 @@
-"""Flow runs on a Prefect server: what is a plain function in `flows/work/` becomes a flow here."""
+"""Flow runs on a Prefect server: converts plain functions of `flows/work/` to flows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _watching: ContextVar[Reporter | None] = ContextVar("watching", default=None)
 
 
 class FlowParametersInvalid(InputInvalid):
-    """Prefect refuses a flow's parameters; the message is Prefect's."""
+    """Prefect rejects a flow's parameters; the message is Prefect's."""
 
 
 def as_flow(
@@ -82,7 +82,7 @@ def as_flow(
 
 
 def flow_signature(work: Callable[..., Any]) -> inspect.Signature:
-    """The parameters of `work`'s flow, those without a default first."""
+    """Return the parameters of `work`'s flow, those without a default first."""
     if (group := _group_of(work)) is None:
         parameters = list(inspect.signature(work).parameters.values())[1:]
         # A return type may be known to type checkers alone, so that it cannot be evaluated.
@@ -104,20 +104,20 @@ def flow_signature(work: Callable[..., Any]) -> inspect.Signature:
 
 
 def _group_of(work: Callable[..., Any]) -> type[FlowParameters] | None:
-    """The FlowParameters that `work` takes beside its host, where it takes those."""
+    """Return the FlowParameters class that `work` takes besides its host, if any."""
     parameters = list(inspect.signature(work).parameters.values())[1:]
     hint = _hints({parameters[0].name: parameters[0].annotation}, work)[parameters[0].name]
     return hint if isinstance(hint, type) and issubclass(hint, FlowParameters) else None
 
 
 def _hints(annotations: Mapping[str, Any], work: Callable[..., Any]) -> dict[str, Any]:
-    """Annotations of `work`'s module, evaluated."""
+    """Return the evaluated annotations of `work`'s module."""
     annotated = SimpleNamespace(__annotations__=dict(annotations))
     return get_type_hints(annotated, cast(Any, work).__globals__, include_extras=True)
 
 
 def run_on_server(watching: Reporter, work: Callable[Concatenate[Host, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """A run of `work`'s flow, which `watching` shows as well. Raises SecretGiven, ServerUnreachable and
+    """Run `work` as a flow, also reported to `watching`. Raises SecretGiven, ServerUnreachable and
     FlowParametersInvalid."""
     given = dict(inspect.signature(work).bind_partial(None, *args, **kwargs).arguments)
     given.pop(next(iter(given)))  # the host
@@ -135,7 +135,7 @@ def run_on_server(watching: Reporter, work: Callable[Concatenate[Host, P], R], *
 
 
 def connect() -> None:
-    """The first request of Prefect's client to the server. Raises ServerUnreachable where it fails."""
+    """Make the first request of Prefect's client to the server. Raises ServerUnreachable if it fails."""
     try:
         with get_client(sync_client=True) as client:
             client.raise_for_api_version_mismatch_once()
@@ -145,7 +145,7 @@ def connect() -> None:
 
 
 def flow_of(work: Callable[Concatenate[Host, P], R]) -> Flow[..., R]:
-    """Of `flows/work/NAME.py`: it lies in `flows/NAME.py`, under the same name."""
+    """Return the flow of a function in `flows/work/NAME.py`: it is in `flows/NAME.py`, under the same name."""
     module = importlib.import_module(work.__module__.replace("flows.work.", "flows."))
     return cast("Flow[..., R]", getattr(module, work.__name__))
 
@@ -163,7 +163,7 @@ def _label_run(run: FlowRun, found: RunLabels) -> None:
 
 
 def _mark_crashed(run: FlowRun) -> None:
-    """Say at once that the command is being ended: Prefect does so last, when there may be no time left for it."""
+    """Report the end of the command at once: Prefect does so last, when there may be no time left."""
     # A server that does not answer now must not hold up the end, whatever its client raises then.
     with suppress(Exception), get_client(httpx_settings={"timeout": TELL_SECONDS}, sync_client=True) as client:
         client.set_flow_run_state(run.id, Crashed(message="the command was interrupted"), force=True)

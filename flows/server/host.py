@@ -1,4 +1,4 @@
-"""Where a flow run takes place: Prefect's log and artifacts, and a Prefect task for every shard."""
+"""The host of a flow run: Prefect's log and artifacts, and a Prefect task for every shard."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
 class ServerReporter:
-    """Reports to Prefect's log and the run's page, and to `also`, the terminal of the command."""
+    """Reports to Prefect's log, to the run's page, and to `also`, the command's terminal."""
 
     def __init__(self, logger: Logger, also: Reporter | None, secrets: tuple[str, ...] = ()) -> None:
         self._logger = logger
@@ -78,7 +78,7 @@ class ServerReporter:
 
 
 class ShardProgress:
-    """A progress bar on the run's page, one step for each shard."""
+    """A progress bar on the run's page, with one step per shard."""
 
     def __init__(self, artifact: Any, also: AnswerProgress | None) -> None:
         self._artifact = artifact
@@ -106,7 +106,7 @@ def _is_retried(task: Task[..., object], task_run: TaskRun, state: State) -> boo
     retries=len(RETRY_DELAYS),
     retry_delay_seconds=list(RETRY_DELAYS),
     retry_condition_fn=_is_retried,
-    # The store says what is done, not Prefect: its cache would go on saying so after the file is gone.
+    # The store decides what is done, not Prefect: its cache would stay valid after the file is deleted.
     cache_policy=NO_CACHE,
     persist_result=False,
 )
@@ -118,7 +118,7 @@ def ask_shard(shard: int, dataset: str, job: ShardJob, pool: WorkerPool, progres
 
 
 class TaskShards:
-    """As `OpenShards` and `Shards`: a task of the flow run for each shard, which Prefect retries."""
+    """Implements `OpenShards` and `Shards` with one task of the flow run per shard, which Prefect retries."""
 
     def __init__(self, pool: WorkerPool, progress: PoolProgress) -> None:
         self._pool = pool

@@ -1,4 +1,4 @@
-"""What a run is called on a Prefect server."""
+"""Names and tags of runs on a Prefect server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RunLabels:
 
 
 def labels(verb: str, parameters: Mapping[str, Any]) -> RunLabels:
-    """Of a run with these parameters, some of which are groups that hold the dataset in turn."""
+    """Return the labels of a run with these parameters, including nested groups."""
     dataset = parameters.get("dataset")
     for group in ("brief", "experiment"):
         dataset = dataset or getattr(parameters.get(group), "dataset", None)
@@ -42,5 +42,5 @@ def labels(verb: str, parameters: Mapping[str, Any]) -> RunLabels:
 
 
 def _last_part(address: str) -> str:
-    """`birds` of `hf:someone/birds` and of `/data/birds/`."""
+    """Return `birds` for `hf:someone/birds` and for `/data/birds/`."""
     return address.rstrip("/").rpartition("/")[2].rpartition(":")[2] or address

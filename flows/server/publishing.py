@@ -1,4 +1,4 @@
-"""Publish a changed question set, so that a deployment asks what is new."""
+"""Publish a changed question set, so that a deployment asks the new questions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESOURCE = "aspects.questions"
 
 
 class PublishingImpossible(InputInvalid):
-    """No Prefect server takes the event; the message says why and what to do."""
+    """No Prefect server accepts the event; the message says why and what to do."""
 
 
 def publish_change(path: Path, questions: QuestionSet) -> str:

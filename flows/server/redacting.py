@@ -1,4 +1,4 @@
-"""Keys kept out of what a Prefect server stores: parameters, log, artifacts, states and tracebacks of its runs."""
+"""Keep keys out of the data of a Prefect server: parameters, log, artifacts, states and tracebacks of runs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from teacher.engines.redaction import names_secret, redact
 
 
 class SecretGiven(InputInvalid):
-    """A key is among the parameters of a run on a server; the message says where to put it."""
+    """The parameters of a run on a server contain a key; the message says where to put it."""
 
 
 def secrets_of(parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    """What must not be stored of a run with these parameters: the key of the teacher's server, and settings of its
-    requests that are called like one."""
+    """Return the secrets in a run's parameters: the key of the teacher's server, and request settings with a secret's
+    name."""
     engine = parameters.get("engine")
     if not isinstance(engine, EngineParameters):
         return ()
@@ -27,7 +27,7 @@ def secrets_of(parameters: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def require_no_secrets(parameters: Mapping[str, Any]) -> None:
-    """Raise SecretGiven where the server would store a key with the run's parameters."""
+    """Raise SecretGiven if the server would store a key with the run's parameters."""
     engine = parameters.get("engine")
     if not isinstance(engine, EngineParameters):
         return
@@ -41,7 +41,7 @@ def require_no_secrets(parameters: Mapping[str, Any]) -> None:
 
 @contextmanager
 def hiding(secrets: tuple[str, ...]) -> Iterator[None]:
-    """Take `secrets` out of the text of what is raised within, and of its causes."""
+    """Remove `secrets` from the text of errors raised in the block, and from their causes."""
     try:
         yield
     except Exception as error:  # of any kind: Prefect stores the text of all

@@ -1,1 +1,1 @@
-"""What the commands and the flows do, in plain Python: nothing here knows Prefect."""
+"""The work of commands and flows, in plain Python without Prefect."""

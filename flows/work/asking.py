@@ -1,4 +1,4 @@
-"""Asking what is missing, shard by shard, with workers that stay between them."""
+"""Ask for missing answers, shard by shard, with workers that are kept between shards."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ FAILED_SHARDS = 3
 
 
 class TeacherWorkers:
-    """A run's workers: started when the first shard is asked about, kept for what is asked next.
+    """A run's workers: started for the first shard, and kept for later ones.
 
-    At the end of its context their processes are gone, and their GPU memory with them. Where nothing is to be asked,
-    no process is started and no device looked for; else an `engine` that this machine cannot run raises then.
+    At the end of the context their processes have ended and freed their GPU memory. If nothing is to be asked, no
+    process is started and no device is searched; otherwise an `engine` that this machine cannot run raises then.
     """
 
     def __init__(self, teacher: ResolvedTeacher, engine: EngineParameters) -> None:
@@ -65,7 +65,7 @@ class TeacherWorkers:
 
 @dataclasses.dataclass
 class ReportedProgress:
-    """Progress of the pool, shown by the host."""
+    """Reports the progress of the pool to the host."""
 
     bar: AnswerProgress
     reporter: Reporter
@@ -82,10 +82,10 @@ class ReportedProgress:
 
 
 def ask_missing(host: Host, extractions: Sequence[Extraction], workers: TeacherWorkers, known: KnownAnswers) -> Ledger:
-    """Ask what is missing of all `extractions` with the same workers; what that cost.
+    """Ask for the missing answers of all `extractions` with the same workers; return the cost.
 
-    Raises an error that is not retried at once, and others once every shard has been tried; shards that are finished
-    are kept in any case, and so is what was answered of others.
+    Raises an error that is not retried at once, and others after every shard has been tried. Finished shards and the
+    answers of unfinished ones are kept in any case.
     """
     teacher, devices, pool = workers.teacher, workers.devices, workers.pool
     host.reporter.say(
@@ -121,7 +121,7 @@ def ask_missing(host: Host, extractions: Sequence[Extraction], workers: TeacherW
 def _ask_all(
     host: Host, pool: WorkerPool, extractions: Sequence[Extraction], known: KnownAnswers, bar: AnswerProgress
 ) -> list[ShardSummary]:
-    """Every shard's summary, as they become ready; never more shards are on their way than the workers take."""
+    """Yield every shard's summary as it completes; no more shards are active than the workers take."""
     shards = deque((extraction, shard) for extraction in extractions for shard in extraction.plan.missing)
     count, asked = len(shards), 0
     done, errors, in_a_row = list[ShardSummary](), list[Exception](), 0
@@ -153,7 +153,7 @@ def _ask_all(
 
 
 def _size(plans: Sequence[ExtractionPlan]) -> tuple[int, int]:
-    """Images of the missing shards, and questions about them."""
+    """Return the number of images of the missing shards, and the mean number of questions about them."""
     counts = [sum(len(shard.records) for shard in plan.missing) for plan in plans]
     questions = sum(count * len(plan.header.questions) for count, plan in zip(counts, plans, strict=True))
     return sum(counts), questions

@@ -1,4 +1,4 @@
-"""How good is each question, measured on a sample of images."""
+"""Audit a question set on a sample of images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHARD_SIZE = 64
 
 @dataclass(frozen=True, kw_only=True)
 class AuditSummary:
-    """The audit and the files that hold it. `asked` counts the answers asked for."""
+    """The audit and its files. `asked` counts the new answers."""
 
     audit: Audit
     files: tuple[Path, Path]
@@ -38,10 +38,10 @@ class AuditSummary:
 
 
 def audit_questions(host: Host, asked: AuditParameters) -> AuditSummary:
-    """Ask about a sample of images what the store has no answers to, and judge the questions.
+    """Ask for missing answers about a sample of images, and score the questions.
 
-    `images` of the dataset are asked every question, unless the store has all answers: then all images count. `probed`
-    of the sample are asked in other words, negated and mirrored as well. The audit lies beside the question file.
+    Every question is asked about `images` of the dataset; if the store has all answers, all images are used. `probed`
+    of the sample are also asked rephrased, negated and mirrored. The audit is written next to the question file.
     """
     path = Path(asked.questions).expanduser()
     questions = load_questions(path)
@@ -79,8 +79,11 @@ def ask_probes(
     engine: EngineParameters,
     store: str,
 ) -> tuple[Answers, Answers, Answers, int]:
-    """Answers about the sample, about some of it to the probing questions, about their variants, and how many of all
-    had to be asked for. They are kept in the store's audits. Raises DirectoryBusy where another run asks there."""
+    """Return the answers about the sample, to the probing questions about some of it, and about its variants, and the
+    number of new answers.
+
+    They are kept in the store's audits. Raises DirectoryBusy if another run asks there.
+    """
     datasets: list[tuple[ImageDataset, QuestionSet]] = [
         (Sample(dataset=dataset, records=sample), asked),
         (Sample(dataset=dataset, records=some), probing_questions(asked)),

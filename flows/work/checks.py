@@ -1,4 +1,4 @@
-"""What training will need, checked before the teacher is asked: hours of asking must not end in a mistake."""
+"""Check the requirements of training before the teacher is asked, so that hours of asking do not end in an error."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ EVALUATED = ("test", "val", "valid", "validation")  # the first of them that a d
 
 
 class RunsImpossible(InputInvalid):
-    """Students cannot be trained as it was asked for; the message says why and what to do."""
+    """Students cannot be trained as requested; the message says why and what to do."""
 
 
 def evaluation_split(images: ImageDataset) -> str:
-    """`test`, or what the dataset has instead. Raises DatasetInvalid where it has nothing of the kind."""
+    """Return `test`, or the dataset's equivalent. Raises DatasetInvalid if there is none."""
     known = {record.split for record in images.records}
     split = next((name for name in EVALUATED if name in known), EVALUATED[0])
     select(images, (split,))
@@ -49,13 +49,13 @@ def evaluation_split(images: ImageDataset) -> str:
 
 
 def say_split(reporter: Reporter, split: str) -> None:
-    """Where students are evaluated on another split than one would expect."""
+    """Report an evaluation split other than the expected one."""
     if split != EVALUATED[0]:
         reporter.say(f"there is no split '{EVALUATED[0]}': students are evaluated on split '{split}'")
 
 
 def require_training_split(splits: Sequence[str]) -> None:
-    """Of those that there will be answers about."""
+    """Raise if the splits with answers do not include the training split."""
     if TRAINED not in splits:
         raise RunsImpossible(
             f"students learn from split '{TRAINED}', and only {', '.join(splits)} is asked about; add it to --splits"
@@ -65,8 +65,11 @@ def require_training_split(splits: Sequence[str]) -> None:
 def check_training(
     images: ImageDataset, asked: QuestionSet, splits: Sequence[str], teacher: str, student: StudentParameters
 ) -> None:
-    """Raise what training on answers to `asked` by `teacher` (its fingerprint) will raise about settings, labels,
-    splits and the runs folder. `splits` are those that there will be answers about."""
+    """Raise the errors of training on answers to `asked` by `teacher` (its fingerprint) about settings, labels, splits
+    and the runs folder.
+
+    `splits` are those that will have answers.
+    """
     from student.classification.examples import TeacherAnswers
     from student.classification.grid import StudentGrid
 
@@ -81,8 +84,8 @@ def check_training(
 
 
 def check_grid(grid: StudentGrid, images: ImageDataset, teacher_answers: TeacherAnswers, runs: Path | None) -> None:
-    """Raise what training any student of the grid will raise about labels, answers and folders of other runs, before
-    the first one is trained."""
+    """Raise the errors of training any student of the grid about labels, answers and folders of other runs, before the
+    first one is trained."""
     from student.classification.examples import fit_to_answers, join_examples, training_records
     from student.classification.runs import RunDescription
     from student.classification.trainable import require_trainable
@@ -104,7 +107,7 @@ def check_grid(grid: StudentGrid, images: ImageDataset, teacher_answers: Teacher
 def check_detector_grid(
     grid: DetectorGrid, images: DetectionDataset, teacher_answers: DetectionAnswers, runs: Path | None
 ) -> None:
-    """As `check_grid`, for detectors."""
+    """Like `check_grid`, for detectors."""
     from student.detection.examples import require_answers
     from student.detection.runs import DetectorDescription
     from student.detection.trainable import require_trainable_detector
@@ -132,8 +135,10 @@ def _is_trained(
     kind: type[AnyDescription],
     describe: Callable[[AnyConfig, str], AnyDescription | None],
 ) -> bool:
-    """Whether every student of the cell is finished. Raises RunInvalid for folders of other runs than `describe` gives
-    for a config and a digest; None is not compared."""
+    """Return whether every student of the cell is finished.
+
+    Raises RunInvalid for folders of other runs than `describe` gives for a config and a digest; None is not compared.
+    """
     from student.core.runs import DESCRIPTION, is_finished, open_run, read_description
 
     if runs is None:
@@ -150,7 +155,7 @@ def _is_trained(
 
 
 def check_writable(runs: Path) -> None:
-    """Raise where no folder can be made at `runs`. Nothing is left there."""
+    """Raise if no folder can be created at `runs`. Leaves nothing behind."""
     existing = next(place for place in (runs.absolute(), *runs.absolute().parents) if os.path.lexists(place))
     if not existing.is_dir():
         raise RunsImpossible(f"students cannot be kept in {runs}: {existing} is no folder; choose another --runs")
@@ -164,7 +169,7 @@ def check_writable(runs: Path) -> None:
 
 
 def imagined(images: ImageDataset, asked: QuestionSet, teacher: str) -> Answers:
-    """Answers to all questions about all images, drawn at random: what is learned from them has a solution."""
+    """Return random answers to all questions about all images, for a trial of learning from them."""
     records = images.records
     log_odds = np.random.default_rng(0).standard_normal((len(records), len(asked)), np.float32)
     yes = -np.logaddexp(0, -log_odds)

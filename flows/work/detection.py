@@ -1,4 +1,4 @@
-"""Images with boxes and questions about either in, detectors out."""
+"""Ask about images with boxes, and train detectors."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ METHODS = {(True, True): "both", (True, False): "image", (False, True): "box", (
 
 
 class QuestionsMissing(InputInvalid):
-    """Nothing is to be asked; the message says what to give."""
+    """There are no questions to ask; the message says what to give."""
 
 
 def detect_aspects(host: Host, asked: DetectionParameters) -> tuple[Mapping[str, ExtractionSummary], Results | None]:
-    """Ask what the store has no answers to, then train detectors with and without the answers unless `train` is false.
+    """Ask for missing answers, then train detectors with and without the answers unless `train` is false.
 
-    Safe to start again at any time, as `extract-aspects` is.
+    Can be restarted at any time, like `extract-aspects`.
     """
     splits, store = asked.splits, asked.store
     with host.reporter.working("reading the dataset"):
@@ -117,7 +117,7 @@ def train_detectors(host: Host, asked: DetectorTrainingParameters) -> Results:
 
 
 def read_stored_answers(inputs: Inputs, asked: DetectorTrainingParameters | Experiment) -> DetectionAnswers:
-    """Raises AnswersMissing as `load_detection_answers` does."""
+    """Load the answers. Raises AnswersMissing like `load_detection_answers`."""
     from student.detection.stored_answers import load_detection_answers
 
     named = (asked.teacher, asked.questions, asked.box_questions)
@@ -135,7 +135,7 @@ def train_detection_grid(
     *,
     split: str,
 ) -> Results:
-    """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
+    """Train the missing detectors of the grid; log epochs, and show results on the run's page and in runs/report.md."""
     from student.detection.experiment import run_detection_experiment
 
     def log_epoch(cell: str, seed: int, log: DetectorLog) -> None:
@@ -165,7 +165,7 @@ def check_detector_training(
     asked: Mapping[str, tuple[ImageDataset, QuestionSet]],
     teacher: str,
 ) -> None:
-    """Raise what training detectors on answers to `asked` by `teacher` (its fingerprint) will raise about settings,
+    """Raise the errors of training detectors on answers to `asked` by `teacher` (its fingerprint) about settings,
     splits, boxes and the runs folder."""
     from student.detection.examples import DetectionAnswers
 
@@ -180,13 +180,13 @@ def check_detector_training(
 
 
 def student_for(detector: StudentParameters, questions: str | None, box_questions: str | None) -> StudentParameters:
-    """`detector` with the method that learns from everything that is asked, unless it names one."""
+    """Return `detector` with the method that learns from all answers, unless it names one."""
     method = METHODS[questions is not None, box_questions is not None]
     return detector.model_copy(update={"settings": {"method": method, **detector.settings}})
 
 
 def to_ask(images: DetectionDataset, asked: DetectionParameters) -> dict[str, tuple[ImageDataset, str]]:
-    """What is asked about, each with the file of its questions. Raises QuestionsMissing where there is none."""
+    """Return what to ask about, each with its question file. Raises QuestionsMissing if there is none."""
     found: dict[str, tuple[ImageDataset, str]] = {}
     if asked.questions is not None:
         found[IMAGES] = images, asked.questions
@@ -198,7 +198,7 @@ def to_ask(images: DetectionDataset, asked: DetectionParameters) -> dict[str, tu
 
 
 def check_detection_inputs(inputs: Inputs, asked: DetectionParameters) -> None:
-    """Raise what `detect_aspects` would raise about its inputs, as far as that is found out without reading images."""
+    """Raise the errors of `detect_aspects` about its inputs that can be found without reading images."""
     for shown, file in to_ask(inputs.boxed(asked.dataset), asked).values():
         load_questions(Path(file).expanduser())
         select(shown, asked.splits)
@@ -206,9 +206,9 @@ def check_detection_inputs(inputs: Inputs, asked: DetectionParameters) -> None:
 
 
 def evaluation_split(images: DetectionDataset) -> str:
-    """`test` where there is one, else the split that the dataset has instead: val, ...
+    """Return `test` if there is one, else the dataset's equivalent: val, ...
 
-    Raises DatasetInvalid where there is none, and where it or `train` has no boxes.
+    Raises DatasetInvalid if there is none, and if it or `train` has no boxes.
     """
     known = {record.split for record in images.records}
     split = next((name for name in EVALUATED if name in known), "test")

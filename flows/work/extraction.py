@@ -1,4 +1,4 @@
-"""Dataset and questions in, answers in the store out, then students trained on them."""
+"""Ask questions about a dataset, store the answers, then train students on them."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionSummary:
-    """What an extraction found and did, and the reason of each image that has no answers.
+    """The results of an extraction, and the error of each image without answers.
 
-    `ledger` is None where nothing was to be asked. `results` are the students, where any were trained.
+    `ledger` is None if nothing was asked. `results` are the students, if any were trained.
     """
 
     directory: str
@@ -53,28 +53,28 @@ class ExtractionSummary:
 
     @property
     def asked(self) -> int:
-        """Answers that the teacher was asked for."""
+        """The number of answers asked of the teacher."""
         return self.ledger.questions if self.ledger else 0
 
     @property
     def for_now(self) -> list[str]:
-        """The images without answers that are to be asked about again."""
+        """The images without answers that will be asked about again."""
         return [image_id for image_id, error in self.failures.items() if is_for_now(error)]
 
     @property
     def reused(self) -> int:
-        """Answers that other directories of the store had."""
+        """The number of answers from other directories of the store."""
         return self.ledger.reused if self.ledger else 0
 
 
 class ImagesUnanswered(RunFailed):
-    """Images have no answers for the time being; the message says how many and what to do."""
+    """Images temporarily have no answers; the message says how many and what to do."""
 
 
 def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummary:
-    """Ask what the store has no answers to, then train students and compare them unless `train` is false.
+    """Ask for missing answers, then train and compare students unless `train` is false.
 
-    Safe to start again at any time: finished shards are kept, and where nothing is missing no model is loaded.
+    Can be restarted at any time: finished shards are kept, and if nothing is missing no model is loaded.
     """
     questions, store = load_questions(Path(asked.questions).expanduser()), asked.store
     with host.reporter.working("reading the dataset"):
@@ -112,9 +112,9 @@ def ask_about(
     *,
     verify: bool = False,
 ) -> ExtractionSummary:
-    """Ask what the store does not have yet about these images, complete its directory, and report that.
+    """Ask for missing answers about these images, complete their directory, and report it.
 
-    Raises DirectoryBusy where another run is at it, and StorageUnavailable.
+    Raises DirectoryBusy if another run is working on it, and StorageUnavailable.
     """
     # From the plan to the end: what another run writes or deletes meanwhile would make the plan wrong.
     with lease(directory_of(images, asked_questions, workers.teacher, store)):
@@ -156,7 +156,7 @@ def _ask_planned(
 
 
 def require_all(summaries: Iterable[ExtractionSummary]) -> None:
-    """Raise ImagesUnanswered where some are left unanswered for the time being."""
+    """Raise ImagesUnanswered if images temporarily have no answers."""
     if waiting := [image_id for summary in summaries for image_id in summary.for_now]:
         raise ImagesUnanswered(
             f"{len(waiting)} images could not be read now and have no answers yet, e.g. {waiting[0]}; all other "
@@ -165,7 +165,7 @@ def require_all(summaries: Iterable[ExtractionSummary]) -> None:
 
 
 def forecast_about(asked: ShardParameters, images: ImageDataset, questions_file: str) -> Forecast:
-    """What `ask_about` would ask. Loads no model and writes nothing."""
+    """Forecast `ask_about`. Loads no model and writes nothing."""
     questions = load_questions(Path(questions_file).expanduser())
     resolved = asked.teacher.answering(asked.dataset).resolve(asked.engine.choose()[0], asked.engine.settings())
     plan = plan_extraction(
@@ -179,8 +179,11 @@ def forecast_about(asked: ShardParameters, images: ImageDataset, questions_file:
 
 
 def find_teacher(reporter: Reporter, asked: AskingParameters) -> ResolvedTeacher:
-    """The teacher to ask about the dataset. Raises TeacherMissing and TeacherInvalid; reports where the bundled teacher
-    is asked about images that it does not know."""
+    """Return the teacher for the dataset, and report if the bundled teacher is asked about images that it was not
+    trained on.
+
+    Raises TeacherMissing and TeacherInvalid.
+    """
     chosen, engine = asked.teacher.answering(asked.dataset), asked.engine.chosen
     if chosen.model == TINY and not engine.served and not asked.dataset.is_rendered():
         reporter.say("note: teacher tiny knows rendered scenes only; its answers about other images say little")
@@ -188,27 +191,30 @@ def find_teacher(reporter: Reporter, asked: AskingParameters) -> ResolvedTeacher
 
 
 def splits_to_have(directory: AnswerDirectory, splits: Sequence[str]) -> list[str]:
-    """The splits that a directory will have once `splits` are asked about. Its shards are read only where that decides
-    whether students can be trained. Raises VersionUnsupported and StorageUnavailable."""
+    """Return the splits of the directory after `splits` are asked about.
+
+    Shards are read only if that decides whether students can be trained. Raises VersionUnsupported and
+    StorageUnavailable.
+    """
     return [*splits] if TRAINED in splits else [*splits, *directory.splits()]
 
 
 def check_inputs(inputs: Inputs, asked: AskingParameters, questions: str) -> None:
-    """Raise what `extract_aspects` would raise about its inputs, as far as that is found out without reading images."""
+    """Raise the errors of `extract_aspects` about its inputs that can be found without reading images."""
     load_questions(Path(questions).expanduser())
     select(inputs.images(asked.dataset), asked.splits)
     check_teacher(asked)
 
 
 def check_teacher(asked: AskingParameters) -> None:
-    """Raise what is wrong with the teacher and its engine on this machine, as far as their files show it."""
+    """Raise the errors of the teacher and its engine on this machine, as far as their files show them."""
     asked.engine.choose()  # before the teacher: a missing engine is what most users lack
     asked.teacher.answering(asked.dataset).check(asked.engine)
     asked.engine.devices()
 
 
 def describe(summary: ExtractionSummary) -> list[str]:
-    """The summary in lines for people."""
+    """Return the summary as lines for display."""
     return [
         f"{summary.images} {summary.about} x {summary.questions} questions: {summary.asked} answers asked, "
         f"{summary.reused} reused, {summary.shards_kept} of {summary.shards} shards were already there",

@@ -1,4 +1,4 @@
-"""Class names and a language model in, a question set out."""
+"""Generate a question set from class names with a language model."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PRESENT_ENGINE = EngineParameters()
 
 
 class QuestionsMissing(InputInvalid):
-    """Fewer questions were found than wanted; the message says how many, and where those are."""
+    """Fewer questions were found than requested; the message says how many, and where they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSummary:
-    """What was written where, and how many candidates were not."""
+    """The written questions and file, and the number of rejected candidates."""
 
     output: str
     questions: int
@@ -43,10 +43,10 @@ def generate_questions(
     engine: EngineParameters = PRESENT_ENGINE,
     overwrite: bool = False,
 ) -> GenerationSummary:
-    """Have `teacher` write what `brief` wants into the YAML file `output`.
+    """Have `teacher` write the questions of `brief` into the YAML file `output`.
 
-    What is found lies beside it until all is there, so that a run that was stopped goes on where it was.
-    Raises QuestionsMissing where fewer were found in all rounds; those are written all the same.
+    Drafts are saved next to it, so that a stopped run resumes. Raises QuestionsMissing if fewer were found in all
+    rounds; these are written nevertheless.
     """
     path = Path(output).expanduser()
     reporter = host.reporter
@@ -92,14 +92,14 @@ def generate_questions(
 
 
 def check_output(path: Path, engine: EngineParameters, overwrite: bool) -> None:
-    """Raise what would be raised only when everything is written: QuestionsInvalid, TeacherInvalid."""
+    """Raise the errors that would otherwise occur at the end: QuestionsInvalid, TeacherInvalid."""
     if not overwrite:
         refuse_existing(path)
     engine.chosen.check_writing()
 
 
 def open_writer(teacher: ResolvedTeacher, engine: EngineParameters, images: int) -> Writer:
-    """A server's model, or one in a process of its own on the first free devices."""
+    """Open a server's model, or one in a separate process on the first free devices."""
     chosen = engine.chosen
     if chosen.served:
         return chosen.load_writer(teacher, engine.options(), images)
@@ -107,7 +107,7 @@ def open_writer(teacher: ResolvedTeacher, engine: EngineParameters, images: int)
 
 
 def _note(generated: Generated, brief: Brief) -> str:
-    """What a set lacks; nothing for a complete one."""
+    """Return a note about missing questions; empty for a complete set."""
     lacking = ", ".join(f"{count} {group}" for group, count in generated.missing.items())
     found, wanted = len(generated.questions), sum(brief.wanted.values())
     return (

@@ -1,4 +1,4 @@
-"""What is shown of every grid of students, classifiers or detectors: notes about this machine, a table and a report."""
+"""Show the results of a grid of students, classifiers or detectors: notes about this machine, a table and a report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # torch takes seconds
 
 
 def compared_methods(method: str) -> list[str]:
-    """`base`, the twin of `method` and `method` itself, each once."""
+    """Return `base`, the twin of `method` and `method` itself, without repetition."""
     from student.classification.methods import twin_of
 
     return list(dict.fromkeys(["base", twin_of(method) or "base", method]))
@@ -30,7 +30,7 @@ def say_processor_notes(reporter: Reporter, config: TrainingConfig) -> None:
 
 
 def show_results(reporter: Reporter, results: Results, uses: pl.DataFrame | None, runs: Path) -> None:
-    """On the run's page and in runs/report.md; `uses` is the table of what each question is worth, if there is one."""
+    """Show results on the run's page and in runs/report.md; `uses` is the table of useful questions, if any."""
     from student.core.files import write_bytes
 
     reporter.table("results", results_rows(results), results_title(results))

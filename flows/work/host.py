@@ -1,4 +1,4 @@
-"""Where a run takes place: what reports on it, and what runs the shards.
+"""The interface between a run and its host: reports, and the execution of shards.
 
 `flows/cli/execution.py` has the host of a plain command, `flows/server/flow_runs.py` that of a run on a Prefect server.
 """
@@ -18,7 +18,7 @@ from teacher.extraction.pool import PoolProgress, WorkerPool
 
 
 class AnswerProgress(Protocol):
-    """How far asking has come. `ready` and `advance` are called from several threads."""
+    """The progress of asking. `ready` and `advance` are called from several threads."""
 
     def ready(self) -> None:
         """The teacher has loaded."""
@@ -34,44 +34,44 @@ class AnswerProgress(Protocol):
 
 
 class Reporter(Protocol):
-    """Reports what a run does. `progress_bars`: whether training may draw some."""
+    """Reports the events of a run. `progress_bars`: whether training may draw some."""
 
     progress_bars: bool
 
     def say(self, message: str) -> None:
-        """One line for the user."""
+        """Print one line for the user."""
         ...
 
     def detail(self, message: str) -> None:
-        """One line for the log alone."""
+        """Write one line to the log only."""
         ...
 
     def show(self, what: RenderableType) -> None:
-        """A table for the terminal."""
+        """Print a table on the terminal."""
         ...
 
     def working(self, what: str) -> AbstractContextManager[object]:
-        """While something takes a moment."""
+        """Show activity during the block."""
         ...
 
     def answering(self, about: str, images: int, questions: float) -> AbstractContextManager[AnswerProgress]:
-        """While `images` are asked about, with `questions` each on average; `about` names their datasets."""
+        """Show progress in the block, with `images` and a mean of `questions` each; `about` names their datasets."""
         ...
 
     def table(self, key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
-        """A table for the run's page."""
+        """Add a table to the run's page."""
         ...
 
     def page(self, key: str, markdown: str, description: str) -> None:
-        """A text for the run's page."""
+        """Add a text to the run's page."""
         ...
 
 
 class ShardFuture(Protocol):
-    """A shard that is being asked."""
+    """A shard being asked about."""
 
     def result(self) -> ShardSummary:
-        """What `WorkerPool.ask` returned or raised, after retries."""
+        """Return or raise the result of `WorkerPool.ask`, after retries."""
         ...
 
 
@@ -79,11 +79,11 @@ class Shards(Protocol):
     """Asks several shards at a time."""
 
     def submit(self, job: ShardJob) -> None:
-        """Begin with another shard."""
+        """Start another shard."""
         ...
 
     def next_done(self) -> ShardFuture:
-        """Wait until one of them has finished or failed; it is returned once."""
+        """Wait for a shard that has finished or failed; each is returned once."""
         ...
 
 
@@ -93,7 +93,7 @@ OpenShards = Callable[[WorkerPool, PoolProgress], AbstractContextManager[Shards]
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """Where a run takes place."""
+    """The environment of a run."""
 
     reporter: Reporter
     open_shards: OpenShards

@@ -1,4 +1,4 @@
-"""What a run reads once: datasets and answers that several of its steps need."""
+"""Datasets and answers that several steps of a run need, each read once."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from storage.datasets.detection import DetectionDataset
 
 
 class Inputs:
-    """Opens each dataset and reads each directory of answers at most once. It belongs to one command or flow run: what
-    changes on the disk later is not noticed."""
+    """Opens each dataset and reads each directory of answers at most once.
+
+    For one command or flow run: later changes on disk are not noticed.
+    """
 
     def __init__(self) -> None:
         self._images: dict[DatasetParameters, ImageDataset] = {}
@@ -19,23 +21,23 @@ class Inputs:
         self._answers: dict[str, Answers] = {}
 
     def images(self, parameters: DatasetParameters) -> ImageDataset:
-        """Raises DatasetInvalid."""
+        """Open the images. Raises DatasetInvalid."""
         if parameters not in self._images:
             self._images[parameters] = parameters.open()
         return self._images[parameters]
 
     def boxed(self, parameters: DatasetParameters) -> DetectionDataset:
-        """The same images with their boxes. Raises DatasetInvalid."""
+        """Open the same images with their boxes. Raises DatasetInvalid."""
         if parameters not in self._boxed:
             self._boxed[parameters] = parameters.open_detection()
         return self._boxed[parameters]
 
     def answers(self, directory: AnswerDirectory) -> Answers:
-        """Raises as `read_answers`."""
+        """Read answers. Raises the same errors as `read_answers`."""
         if directory.path not in self._answers:
             self._answers[directory.path] = read_answers(directory)
         return self._answers[directory.path]
 
     def keep_answers(self, directory: AnswerDirectory, answers: Answers) -> None:
-        """Those that the run has just completed, in place of what was read before."""
+        """Replace cached answers by those that the run has just completed."""
         self._answers[directory.path] = answers

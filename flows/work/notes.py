@@ -1,4 +1,4 @@
-"""What the readers of datasets and images noticed, said once for each command."""
+"""Notes of dataset and image readers, printed once per command."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from storage.text import printable
 LONGEST_NOTE = 400
 Images = TypeVar("Images", bound=ImageDataset)
 
-# Of this process: a command opens its dataset several times.
+# Per process: a command opens its dataset several times.
 _told: set[str] = set()
 _compared: set[tuple[str, int]] = set()
 
 
 def telling(dataset: Images) -> Images:
-    """`dataset`, its notes printed on standard error unless this process has printed them already."""
+    """Return `dataset`, and print its notes on standard error unless this process has printed them already."""
     for note in (*dataset.notes, *_overlap(dataset)):
         line = f"note: dataset '{printable(dataset.name)}': {printable(note, LONGEST_NOTE)}"
         if line not in _told:
@@ -29,7 +29,7 @@ def telling(dataset: Images) -> Images:
 
 
 def _overlap(dataset: ImageDataset) -> list[str]:
-    """What to say about images in several splits, looked for once in a process."""
+    """Return a note about images in several splits, computed once per process."""
     key = (dataset.name, len(dataset.records))
     if key in _compared or not isinstance(dataset, FileDataset):
         return []
@@ -39,6 +39,6 @@ def _overlap(dataset: ImageDataset) -> list[str]:
 
 
 def tell_warnings() -> None:
-    """Print one line about what decoders said of this process's images, where they said anything."""
+    """Print one line about decoder warnings for images of this process, if any."""
     if line := take_warnings():
         print(f"note: {line}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Shards of a plain command: a thread for each that is on its way, and retries."""
+"""Shards of a plain command: one thread per active shard, with retries."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from teacher.extraction.jobs import ShardJob, ShardSummary
 from teacher.extraction.pool import PoolProgress, WorkerPool
 from teacher.extraction.worker import SHARDS_AT_ONCE
 
-RETRY_DELAYS = (4.0, 8.0, 16.0)  # seconds before a shard is asked again
+RETRY_DELAYS = (4.0, 8.0, 16.0)  # seconds before each retry of a shard
 LONGEST_REASON = 300  # characters
 
 
 @dataclass(kw_only=True)
 class ThreadShards:
-    """As `Shards`, with the threads of this process."""
+    """Implements `Shards` with threads of this process."""
 
     threads: ThreadPoolExecutor
     pool: WorkerPool
@@ -52,7 +52,7 @@ class ThreadShards:
 
 @dataclass(frozen=True, kw_only=True)
 class ThreadedShards:
-    """The `OpenShards` of a plain command. Tells `say` what is retried."""
+    """The `OpenShards` of a plain command. Reports retries to `say`."""
 
     say: Callable[[str], None]
     delays: Sequence[float] = RETRY_DELAYS

@@ -1,4 +1,4 @@
-"""Answers from the store in; students by the labels alone, a method and its twin without answers out."""
+"""Train students on stored answers: by the labels alone, by a method and by its twin without answers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def train_student(host: Host, asked: TrainingParameters) -> Results:
 
 
 def read_stored_answers(inputs: Inputs, asked: ClassAnswersParameters, *, needed: bool) -> TeacherAnswers:
-    """Raises AnswersMissing as `load_teacher_answers` does."""
+    """Load the answers. Raises AnswersMissing like `load_teacher_answers`."""
     from student.classification.stored_answers import load_teacher_answers
 
     named = (asked.teacher, asked.questions, asked.class_teacher)
@@ -62,7 +62,7 @@ def train_grid(
     *,
     split: str,
 ) -> Results:
-    """Train what is missing of the grid; log its epochs, show its results on the run's page and in runs/report.md."""
+    """Train the missing students of the grid; log epochs, and show results on the run's page and in runs/report.md."""
     from student.classification.experiment import require_split, run_experiment
     from student.classification.usefulness import answers_uses
     from student.core.experiment import write_parquet
@@ -81,7 +81,7 @@ def train_grid(
     )
     uses = None
     if teacher_answers.image is not None:
-        # Where labels are hidden, the report knows no more of them than the student that is shown the fewest.
+        # With hidden labels, the report uses only those visible to the student with the fewest.
         few = min((cell.config for cell in grid.cells(runs)), key=lambda config: config.label_fraction)
         uses = answers_uses(images, teacher_answers.image, few.replace(seed=grid.seeds[0]))
         write_parquet(runs / "questions.parquet", uses)
