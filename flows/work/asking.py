@@ -153,7 +153,7 @@ def _ask_all(
 
 
 def _size(plans: Sequence[ExtractionPlan]) -> tuple[int, int]:
-    """Return the number of images of the missing shards, and the mean number of questions about them."""
+    """Return the number of images of the missing shards, and of their image-question pairs."""
     counts = [sum(len(shard.records) for shard in plan.missing) for plan in plans]
     questions = sum(count * len(plan.header.questions) for count, plan in zip(counts, plans, strict=True))
     return sum(counts), questions

@@ -61,7 +61,7 @@ def test_recommended_is_recommended_classes_where_only_classes_were_asked_about(
     )
 
 
-def test_answers_of_both_kinds_are_told_apart(project: Path, aspects: Aspects) -> None:
+def test_answers_about_images_and_about_classes_are_distinguished(project: Path, aspects: Aspects) -> None:
     classes = teacher_of(aspects(*LAVID).out)
     assert load_teacher_answers("store", "photos", None, None, None).about_classes_alone
     assert load_teacher_answers("store", "photos", classes, None, None).about_classes_alone

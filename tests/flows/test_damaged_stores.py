@@ -175,7 +175,7 @@ def plan_with(store: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return plan_extraction(dataset, ["train"], QUESTIONS, teacher, str(store), shard_size=3)
 
 
-def test_a_damaged_manifest_counts_as_none_for_what_comes_next(whole: Path, tmp_path: Path) -> None:
+def test_a_damaged_manifest_counts_as_missing(whole: Path, tmp_path: Path) -> None:
     store, _ = damaged_store(whole, tmp_path, MANIFEST, "5")
     directory = AnswerDirectory.locate(str(store), "sample", HEADER.teacher_fingerprint, QUESTIONS.fingerprint)
     assert directory.last_manifest() is None

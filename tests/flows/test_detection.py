@@ -172,7 +172,7 @@ def test_mistakes_are_found_before_anything_is_asked(detect: Detect, tmp_path: P
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_what_training_refuses_is_refused_before_the_first_question(
+def test_training_errors_are_raised_before_the_first_question(
     detect: Detect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
     engine = use_engine(monkeypatch)
@@ -225,7 +225,7 @@ def test_answers_that_are_not_there_are_named(detect: Detect, boxed_scenes: Path
         )
 
 
-def test_the_split_to_evaluate_on_is_test_or_what_comes_next(boxed_scenes: Path, tmp_path: Path) -> None:
+def test_evaluation_uses_test_or_its_equivalent(boxed_scenes: Path, tmp_path: Path) -> None:
     assert evaluation_split(open_detection_dataset(str(boxed_scenes))) == "test"
     moved = Path(shutil.copytree(boxed_scenes, tmp_path / "moved"))
     (moved / "annotations" / "instances_test.json").rename(moved / "annotations" / "instances_val2017.json")

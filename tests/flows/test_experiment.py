@@ -86,7 +86,9 @@ def test_what_cannot_be_done_on_validation_images_is_one_line(
         ({"seeds": ["a"]}, "seeds.0: input should be a valid integer"),
     ],
 )
-def test_a_file_that_says_something_else_is_one_line(tmp_path: Path, change: dict[str, object], message: str) -> None:
+def test_an_invalid_experiment_file_is_reported_in_one_line(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
     document = {"dataset": {"source": "photos"}, "grid": {"alpha": [1]}, "runs": "runs"} | change
     file = tmp_path / "experiment.yaml"
     file.write_text(yaml.safe_dump(document))

@@ -96,7 +96,7 @@ def test_too_few_are_written_with_a_note_and_an_error(aspects: Aspects, folder: 
     assert len(load_questions(folder / "set.yaml")) == 1
 
 
-def test_what_was_found_before_the_server_failed_is_not_asked_for_again(
+def test_questions_found_before_the_server_failed_are_not_requested_again(
     aspects: Aspects, folder: Path, server: ScriptedServer
 ) -> None:
     def fails_at_fur(request: Mapping[str, Any]) -> Reply:
@@ -141,7 +141,9 @@ def test_a_prompt_of_ones_own_and_images_that_are_not_taken(
     assert prompt_of(server.requests[-1]) == "3 furry red fox, bobcat (none)"
 
 
-def test_a_datasets_classes_are_taken_and_rejections_told(scenes: Path, tmp_path: Path, server: ScriptedServer) -> None:
+def test_classes_of_a_dataset_are_used_and_rejections_reported(
+    scenes: Path, tmp_path: Path, server: ScriptedServer
+) -> None:
     summary = generate_questions(
         plain_host(),
         output=str(tmp_path / "set.yaml"),

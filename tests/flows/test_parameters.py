@@ -28,9 +28,7 @@ def test_tiny_is_the_bundled_teacher_but_a_server_may_have_its_own() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "coco:"])
-def test_rendered_scenes_are_asked_about_by_the_bundled_teacher_unless_told_otherwise(
-    scenes: Path, prefix: str
-) -> None:
+def test_rendered_scenes_use_the_bundled_teacher_by_default(scenes: Path, prefix: str) -> None:
     dataset = DatasetParameters(source=f"{prefix}{scenes}")
     assert TeacherParameters().answering(dataset).model == "tiny"
     assert TeacherParameters(dtype="float16").answering(dataset).dtype == "float16"

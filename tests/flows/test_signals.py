@@ -65,7 +65,7 @@ def test_a_signal_is_one_line_and_its_exit_code(number: signal.Signals) -> None:
 BUSY = "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"
 
 
-def test_a_library_that_does_not_come_back_is_not_waited_for() -> None:
+def test_a_library_call_that_never_returns_is_not_waited_for() -> None:
     code, err, seconds = end_script(BUSY, signal.SIGTERM)
     assert (code, err) == (143, LINE)
     assert seconds < SOON
@@ -78,21 +78,21 @@ def test_a_second_signal_ends_it_at_once() -> None:
 
 
 @pytest.mark.parametrize("busy", [BUSY, "time.sleep(60)"])
-def test_others_are_told_at_once(busy: str) -> None:
+def test_callbacks_are_called_at_once(busy: str) -> None:
     body = f"with signals.telling(lambda: os.write(2, b'told\\n')): {busy}"
     code, err, seconds = end_script(body, signal.SIGTERM)
     assert (code, err) == (143, "told\n" + LINE)
     assert seconds < SOON
 
 
-def test_nobody_is_told_without_a_signal() -> None:
+def test_no_callback_is_called_without_a_signal() -> None:
     told: list[str] = []
     with signals.listening(), signals.telling(lambda: told.append("told")):
         pass
     assert not told
 
 
-def test_threads_that_fail_because_of_the_end_say_nothing() -> None:
+def test_threads_that_fail_while_ending_print_nothing() -> None:
     body = "threading.Thread(target=lambda: (time.sleep(0.6), 1 / 0)).start(); time.sleep(60)"
     code, err, _ = end_script(body, signal.SIGINT)
     assert (code, err) == (130, LINE)

@@ -96,7 +96,7 @@ def test_a_run_with_nothing_to_ask_removes_what_killed_ones_left(
     assert files_of(store) == before
 
 
-def test_an_audit_waits_for_nobody_either(dataset: Unreadable, tmp_path: Path) -> None:
+def test_an_audit_does_not_wait_for_another_run_either(dataset: Unreadable, tmp_path: Path) -> None:
     store, sample = tmp_path / "store", select(dataset, ["train"])
     directory = directory_of(Sample(dataset=dataset, records=sample), QUESTIONS, TEACHER, audits_of(str(store)))
     with lease(directory), pytest.raises(DirectoryBusy, match=directory.folder):

@@ -79,7 +79,7 @@ class LeaseContract:
                 pass
         assert sorted(beside(directory)) == [directory.folder, f"{directory.folder}.json"]
 
-    def test_what_killed_runs_left_goes_and_what_a_live_one_has_stays(self, store: str) -> None:
+    def test_files_of_killed_runs_are_removed_and_those_of_live_runs_stay(self, store: str) -> None:
         directory, other = write_directory(store), write_directory(store, teacher="f" * 12)
         left = []
         for each in (directory, other):

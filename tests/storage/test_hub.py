@@ -70,7 +70,7 @@ def test_offline_nothing_is_asked(unreachable: None, monkeypatch: pytest.MonkeyP
     find_on_hub("known/one", "model")
 
 
-def test_a_silent_hub_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         point_to(f"http://127.0.0.1:{silent.getsockname()[1]}", monkeypatch)

@@ -31,7 +31,7 @@ def test_folders_tell_files_of_one_name_apart() -> None:
     assert match_images(["b/1.jpg", "a/1.jpg"], ids) == {ids[0]: "a/1.jpg", ids[1]: "b/1.jpg"}
 
 
-def test_whole_ids_win() -> None:
+def test_complete_ids_take_precedence() -> None:
     assert match_images(["train/a/1.jpg", "1.jpg"], ["train/a/1.jpg", "test/a/1.jpg"]) == {
         "train/a/1.jpg": "train/a/1.jpg"
     }
@@ -41,7 +41,7 @@ def test_whole_ids_win() -> None:
     ("names", "ids"),
     [(["1.jpg"], ["a/1.jpg", "b/1.jpg"]), (["x/1.jpg", "y/1.jpg"], ["a/1.jpg"]), (["1"], ["1.jpg", "1.png"])],
 )
-def test_names_that_may_mean_several_images_are_refused(names: list[str], ids: list[str]) -> None:
+def test_ambiguous_names_are_rejected(names: list[str], ids: list[str]) -> None:
     with pytest.raises(NamesAmbiguous, match=r"may be .*; name each image by its whole id"):
         match_images(names, ids, "table.csv")
 
@@ -53,7 +53,7 @@ def test_a_similar_name_is_not_taken_where_ids_are_written_whole() -> None:
     }
 
 
-def test_nothing_fits() -> None:
+def test_no_name_matches() -> None:
     assert match_images(["x"], IDS) == {}
     assert match_images([], IDS) == {}
 

@@ -36,7 +36,7 @@ def wrapped(error: Exception) -> StorageUnavailable:
 
 
 @pytest.mark.parametrize("error", PASSING, ids=str)
-def test_what_may_pass_is_tried_again(error: Exception) -> None:
+def test_transient_errors_are_retried(error: Exception) -> None:
     assert may_pass(error)
     assert may_pass(wrapped(error))
 
@@ -47,7 +47,7 @@ def test_all_else_is_not(error: Exception) -> None:
     assert not may_pass(wrapped(error))
 
 
-def test_an_error_may_say_itself_that_it_passes() -> None:
+def test_an_error_can_mark_itself_as_transient() -> None:
     class Died(RunFailed):
         may_pass = True
 

@@ -22,7 +22,7 @@ def test_answers_that_follow_the_class_carry_one_bit() -> None:
     assert information(1, 1, 0, 0) == pytest.approx(1.0)
 
 
-def test_answers_that_are_the_same_in_every_class_carry_nothing() -> None:
+def test_answers_equal_in_every_class_have_no_information() -> None:
     assert information(1, 0, 1, 0) == pytest.approx(0.0)
     assert information(0.7, 0.7, 0.7, 0.7) == pytest.approx(0.0)
 
@@ -72,7 +72,7 @@ def test_two_answers_that_tell_the_class_together_are_found() -> None:
     assert found.informative(0.01)[:2].all()
 
 
-def test_meaningless_answers_say_nothing_however_few_images_there_are() -> None:
+def test_meaningless_answers_have_no_information_with_few_images() -> None:
     answers = draws(np.full(60, 0.5), 40)
     labels = [str(number % 10) for number in range(40)]
     biased = class_information(answers, labels)

@@ -107,7 +107,7 @@ def test_it_sees_through_plain_transformers(model: Any, processor: Any, question
     assert sum(area >= 0.95 for area in areas) >= 36
 
 
-def test_a_blank_image_tells_it_nothing(
+def test_a_blank_image_gives_chance_level(
     model: Any, prompts: Prompts, world: World, p_world: NDArray[np.float32]
 ) -> None:
     """Right answers need the image: asked about grey instead, it is no better than a coin."""

@@ -34,7 +34,7 @@ class WriterContract:
     def test_an_answer_that_is_cut_says_so(self, writer: Writer) -> None:
         assert writer.write(dataclasses.replace(REQUEST, length=20)).cut
 
-    def test_a_model_without_eyes_is_asked_without_images(self, writer: Writer) -> None:
+    def test_a_text_only_model_is_asked_without_images(self, writer: Writer) -> None:
         images = [Image.new("RGB", (32, 32), "red")]
         reply = writer.write(dataclasses.replace(REQUEST, images=images))
         assert not reply.saw_images

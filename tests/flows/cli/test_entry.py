@@ -60,7 +60,7 @@ def test_other_encodings_spell_what_they_lack(environment: dict[str, str]) -> No
         assert process.stdout == b"1 +- 2 -> x... \\u2603 \\udcff\n"
 
 
-def test_what_is_said_about_foreign_arguments_is_printable(aspects: Aspects) -> None:
+def test_errors_about_foreign_arguments_are_printable(aspects: Aspects) -> None:
     outcome = aspects("sh\x1b[31m\now\u202e")
     assert outcome.code == 2
     assert "\x1b" not in outcome.err

@@ -36,7 +36,7 @@ def test_errors_of_the_file_system(number: int, code: int) -> None:
     )
 
 
-def test_pydantic_is_told_by_its_class_and_not_by_a_name() -> None:
+def test_pydantic_errors_are_recognised_by_class_not_by_name() -> None:
     class Other(Exception):
         pass
 

@@ -49,7 +49,7 @@ def test_other_settings_are_not(arguments: dict[str, Any]) -> None:
     require_no_secrets({"engine": EngineParameters(base_url=SERVER, api_key_variable="MY_KEY", arguments=arguments)})
 
 
-def test_what_a_server_echoes_is_hidden_in_all_that_is_raised() -> None:
+def test_secrets_echoed_by_a_server_are_hidden_in_errors() -> None:
     def fail() -> None:
         try:
             raise ValueError(f"the server said: bad key {KEY}", 3)

@@ -106,7 +106,7 @@ def test_no_split_to_evaluate_on(run: Run, root: Path, engine: CountingEngine) -
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
-def test_what_training_refuses_is_refused_before_the_first_question(
+def test_training_errors_are_raised_before_the_first_question(
     run: Run, engine: CountingEngine, tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     (tmp_path / "file").write_text("")

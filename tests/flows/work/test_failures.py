@@ -71,7 +71,7 @@ def test_answers_that_are_no_log_probabilities_are_never_written(
     assert (summary.asked, dict(summary.failures)) == (QUESTIONS * summary.images, {})
 
 
-def test_what_a_model_holds_for_impossible_is_the_lowest_log_probability(
+def test_an_impossible_answer_has_the_lowest_log_probability(
     extract: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def before(images: int, texts: Sequence[str]) -> Any:
@@ -232,7 +232,7 @@ def test_an_image_that_cannot_be_read_now_is_asked_about_when_it_can(
     assert (summary.asked, engine.asked - asked, dict(summary.failures)) == (QUESTIONS, QUESTIONS, {})
 
 
-def test_an_image_that_is_gone_is_a_lasting_failure(
+def test_a_missing_image_is_a_permanent_failure(
     extract: Extract, unreadable: Callable[[int | None], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_engine(monkeypatch)
@@ -250,7 +250,7 @@ def test_an_image_that_is_gone_is_a_lasting_failure(
         ("file is empty", False),
     ],
 )
-def test_what_earlier_releases_blamed_the_image_for_is_asked_again(
+def test_teacher_faults_recorded_for_images_by_earlier_releases_are_retried(
     extract: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, again: bool
 ) -> None:
     use_engine(monkeypatch)

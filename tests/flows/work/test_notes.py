@@ -29,7 +29,7 @@ def test_an_image_in_two_splits_is_said_once(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().err == told
 
 
-def test_what_decoders_warned_of_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_decoder_warnings_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     for name in (b"first", b"second"):
         with decoder_warnings.kept_warnings(name):
             decoder_warnings._keep("Corrupt EXIF data")

@@ -96,7 +96,7 @@ def test_a_store_that_fills_up_ends_the_run_and_nothing_finished_is_asked_again(
 
 
 @pytest.mark.parametrize("options", ["size=64k", "size=4m,nr_inodes=4", "size=4m,ro"])
-def test_a_store_that_takes_nothing_is_noticed_before_the_first_question(
+def test_an_unwritable_store_is_reported_before_the_first_question(
     extract: Extract, engine: CountingEngine, tmp_path: Path, options: str
 ) -> None:
     with mounted(tmp_path / "small", options) as store:
@@ -118,7 +118,7 @@ def test_a_shard_is_written_again_and_not_asked_again(
     assert engine.asked == summary.asked == 4 * summary.images
 
 
-def test_a_shard_that_may_not_be_written_ends_the_run(
+def test_a_shard_without_write_permission_ends_the_run(
     extract: Extract, engine: CountingEngine, server: FaultyS3, bucket: str
 ) -> None:
     server.fail("PUT", "part-00001", 403)
@@ -135,7 +135,7 @@ def test_a_shard_that_may_not_be_written_ends_the_run(
 
 
 @pytest.mark.parametrize("status", [403, 500])
-def test_a_server_that_takes_nothing_is_noticed_before_the_first_question(
+def test_an_unwritable_object_store_is_reported_before_the_first_question(
     extract: Extract, engine: CountingEngine, server: FaultyS3, bucket: str, status: int
 ) -> None:
     server.fail("PUT", "", status)

@@ -136,7 +136,7 @@ def test_shards_and_manifests_of_another_teacher_are_not_taken(directory: Answer
         load_answers(directory.path)
 
 
-def test_no_flipped_bit_changes_what_a_manifest_says(directory: AnswerDirectory) -> None:
+def test_a_flipped_bit_in_a_manifest_is_detected(directory: AnswerDirectory) -> None:
     path = Path(directory.manifest_path)
     data, before = path.read_bytes(), directory.manifest() or {}
     for place in random.Random(0).sample(range(8 * data.index(b'"images"')), 1500):
@@ -177,7 +177,7 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=str)
 @pytest.mark.parametrize("use", USES)
-def test_what_cannot_be_read_now_is_not_missing(directory: AnswerDirectory, use: str, error: OSError) -> None:
+def test_a_temporarily_unreadable_file_is_not_missing(directory: AnswerDirectory, use: str, error: OSError) -> None:
     out_of_reach = faulty(directory, error, lambda operation, path: True)
     with pytest.raises(StorageUnavailable, match=r"cannot read .* right now") as raised:
         USES[use](out_of_reach)
@@ -185,7 +185,7 @@ def test_what_cannot_be_read_now_is_not_missing(directory: AnswerDirectory, use:
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=str)
-def test_nothing_is_taken_for_unknown_because_it_cannot_be_read(
+def test_unreadable_answers_do_not_count_as_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:
     directory = write_directory(str(tmp_path / "store"))

@@ -72,7 +72,7 @@ def test_of_many_at_once_one_wins(store: str) -> None:
 
 
 @pytest.mark.parametrize("look", [1, 2])
-def test_another_run_may_end_while_we_look_at_its_lock(look: int, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_run_can_end_while_its_lock_is_checked(look: int, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = write_directory(store)
     lock = Path(directory.parent) / f".lock-{directory.folder}"
     looks = []
@@ -104,7 +104,7 @@ def test_a_claim_that_is_not_renewed_ends(store: str, monkeypatch: pytest.Monkey
         assert not foreign.exists()
 
 
-def test_a_plan_that_was_overtaken_changes_nothing(store: str) -> None:
+def test_an_outdated_plan_changes_nothing(store: str) -> None:
     shards = cut_shards(records(5), 3)
     early = write_directory(store).as_seen()
     early.filesystem.delete_dir_contents(early.path)

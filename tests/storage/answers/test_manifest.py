@@ -41,7 +41,7 @@ def test_what_an_earlier_release_left_out_gets_a_default() -> None:
         ({FIELDS_KEY: field_digests({"dataset": "other"})}, "dataset is not what was written"),
     ],
 )
-def test_what_is_wrong_is_named(changes: dict[str, Any], message: str) -> None:
+def test_errors_name_the_invalid_field(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse(**changes)
 

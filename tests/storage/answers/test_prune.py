@@ -27,7 +27,7 @@ def write_answers(store: str, questions: QuestionSet, *, complete: bool = True) 
     return directory
 
 
-def test_what_no_set_refers_to_is_removed_whole_and_the_rest_stays(tmp_path: Path) -> None:
+def test_unreferenced_directories_are_removed_and_others_stay(tmp_path: Path) -> None:
     store = str(tmp_path)
     kept, old = write_answers(store, QUESTIONS), write_answers(store, OTHERS)
     audit = write_answers(audits_of(store), OTHERS, complete=False)
@@ -57,7 +57,7 @@ def test_answers_that_a_changed_set_will_reuse_are_wanted_until_it_is_extracted(
     assert [answers.wanted for answers in find_unreferenced(store, [changed])] == [False]
 
 
-def test_what_another_run_removes_at_the_same_time_is_removed(tmp_path: Path) -> None:
+def test_files_removed_by_another_run_are_skipped(tmp_path: Path) -> None:
     old = write_answers(str(tmp_path), OTHERS)
     assert remove([old]) == []
     assert remove([old]) == []

@@ -48,7 +48,7 @@ def test_a_box_ends_where_its_image_does() -> None:
 
 
 @pytest.mark.parametrize("corners", [(5, 5, 5, 20), (5, 5, 20, 5)])
-def test_a_box_without_an_area_is_none(corners: Corners) -> None:
+def test_a_box_without_an_area_is_dropped(corners: Corners) -> None:
     assert check(corners) is None
 
 

@@ -51,14 +51,14 @@ def test_a_class_of_uncommon_files_is_there(tmp_path: Path, suffix: str) -> None
         (["test/rose/1.jpg"], "split 'test' has no image of 1 class: daisy"),
     ],
 )  # fmt: skip
-def test_what_is_left_out_is_said(tmp_path: Path, names: list[str], note: str) -> None:
+def test_skipped_items_are_noted(tmp_path: Path, names: list[str], note: str) -> None:
     assert note in image_folder(images(tmp_path, *names)).notes
 
 
 @pytest.mark.parametrize(
     "name", [".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints/1.png", "__MACOSX/._1.png", ".hidden.jpg"]
 )
-def test_what_computers_leave_behind_is_not_worth_a_line(tmp_path: Path, name: str) -> None:
+def test_files_of_file_managers_are_ignored_without_a_note(tmp_path: Path, name: str) -> None:
     dataset = image_folder(images(tmp_path, f"train/daisy/{name}", name))
     assert ([record.image_id for record in dataset.records], dataset.notes) == (["train/daisy/1.png"], ())
 
@@ -128,7 +128,7 @@ def test_a_long_list_of_kinds_is_cut() -> None:
     assert skipped.by_suffix() == "1 .a, 1 .b, 1 .c, 1 .d, 1 .e and 2 more"
 
 
-def test_what_became_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_file_replaced_by_a_pipe_does_not_block(tmp_path: Path) -> None:
     dataset = image_folder(images(tmp_path))
     path = tmp_path / "train" / "daisy" / "1.png"
     path.unlink()

@@ -126,7 +126,7 @@ def test_images_without_a_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("made", "reason"), [("", "no folder"), ("train", "no class folders"), ("train/a", "no images")]
 )
-def test_nothing_there(tmp_path: Path, made: str, reason: str) -> None:
+def test_an_empty_folder(tmp_path: Path, made: str, reason: str) -> None:
     root = tmp_path / "images"
     if made:
         (root / made).mkdir(parents=True)

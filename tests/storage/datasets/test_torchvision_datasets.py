@@ -197,7 +197,7 @@ def test_caltech_split_is_the_same_on_every_machine(tmp_path: Path) -> None:
     ]
 
 
-def test_names_may_be_written_in_any_case(tmp_path: Path) -> None:
+def test_names_are_case_insensitive(tmp_path: Path) -> None:
     make_dtd(tmp_path)
     assert torchvision_dataset("dtd", root=tmp_path).name == "DTD"
     assert torchvision_dataset("dtd", root=tmp_path, name="textures").name == "textures"

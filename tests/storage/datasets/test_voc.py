@@ -146,9 +146,7 @@ def test_a_list_names_images_of_the_dataset(tmp_path: Path, listed: bytes, wante
         (".", "no COCO or YOLO annotations in ."),
     ],
 )
-def test_a_source_that_is_none_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, wanted: str
-) -> None:
+def test_an_unknown_source_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, wanted: str) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DatasetInvalid, match=wanted):
         open_detection_dataset(source)

@@ -33,7 +33,7 @@ print(take_warnings())
 """
 
 
-def test_decoders_say_nothing_on_the_terminal(tmp_path: Path) -> None:
+def test_decoders_print_nothing_on_the_terminal(tmp_path: Path) -> None:
     exif = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff\x12\x01garbage"
     for number in range(8):
         (tmp_path / f"{number}.jpg").write_bytes(encoded(Image.new("RGB", (8, 8 + number)), "JPEG", exif=exif))
@@ -73,7 +73,7 @@ def test_an_image_decoded_twice_counts_once() -> None:
     assert take_warnings() == "3 images gave warnings when decoded, e.g. odd"
 
 
-def test_what_another_process_has_kept_counts_too() -> None:
+def test_warnings_kept_by_another_process_count_too() -> None:
     with kept_warnings(b"an image"):
         decoder_warnings._keep("odd")
     kept = decoder_warnings.take_kept()

@@ -92,7 +92,7 @@ def test_a_dark_pgm_of_sixteen_bits_stays_dark() -> None:
     assert grey(b"P5 2 1 65535\n" + struct.pack(">2H", 0, 200)) == [0, 0]
 
 
-def test_white_may_be_zero() -> None:
+def test_white_can_be_zero() -> None:
     assert grey(grey_tiff(np.array([[0, 65535]], np.uint16), photometric=0)) == [255, 0]
 
 
@@ -135,7 +135,7 @@ LONG = b"x" * 2_000_000
         [chunk(b"eXIf", b"no EXIF data")],
     ],
 )
-def test_what_else_a_png_holds_does_not_cost_the_image(chunks: list[bytes]) -> None:
+def test_other_chunks_of_a_png_do_not_make_it_unreadable(chunks: list[bytes]) -> None:
     assert grey(png(0, 8, b"\7", 1, *chunks)) == [7]
 
 

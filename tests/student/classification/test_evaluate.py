@@ -82,7 +82,7 @@ def test_what_cannot_be_evaluated_is_one_line(
         evaluate(tmp_path, dataset)
 
 
-def test_aspects_that_are_not_scored_are_told(
+def test_aspects_that_are_not_scored_are_reported(
     config: StudentConfig, dataset: FileDataset, answers: Answers, teacher_answers: TeacherAnswers, tmp_path: Path
 ) -> None:
     run = train(config.replace(epochs=1, warmup=0), dataset, teacher_answers, tmp_path, progress=False)

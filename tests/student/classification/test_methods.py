@@ -11,7 +11,7 @@ from student.core.setting_errors import ConfigInvalid
 from tests.conftest import PROJECT
 
 
-def test_every_method_says_where_it_comes_from() -> None:
+def test_every_method_has_a_source() -> None:
     assert all(method.source for method in METHODS.values())
 
 

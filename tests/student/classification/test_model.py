@@ -68,9 +68,7 @@ def test_a_dual_head_gives_the_aspects_a_hidden_layer_of_their_own() -> None:
     ("backbone", "channels"),
     [("test_resnet", [48, 192]), ("test_vit", [64, 64]), ("test_efficientnet", [32, 48]), ("test_convnext", [32, 48])],
 )
-def test_inner_stages_say_the_aspects_while_training_and_change_nothing_else(
-    backbone: str, channels: list[int]
-) -> None:
+def test_inner_stages_predict_aspects_in_training_and_change_nothing_else(backbone: str, channels: list[int]) -> None:
     config = config_of(backbone).replace(method="makd-deep")
     student = build_student(config, classes=5, aspects=3)
     assert [stage.channels for stage in student.stages] == channels

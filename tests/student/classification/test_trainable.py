@@ -51,7 +51,7 @@ def test_what_cannot_be_trained_is_refused_by_name(backbone: str, method: str, i
 
 
 @pytest.mark.parametrize("module", [trainable, devices])
-def test_a_crash_would_be_told_by_the_name_of_the_backbone(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_is_reported_with_the_name_of_the_backbone(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[str] = []
 
     @contextmanager

@@ -28,7 +28,7 @@ def test_bits_are_those_of_the_class(log_odds: np.ndarray) -> None:
     assert posterior_bits(log_odds[:, 3:], LABELLED) == pytest.approx(0, abs=0.1)
 
 
-def test_a_question_is_missed_for_what_no_other_one_says(log_odds: np.ndarray) -> None:
+def test_a_question_is_missed_for_its_unique_information(log_odds: np.ndarray) -> None:
     uses = {use.key: use for use in question_uses(log_odds, LABELLED, QUESTIONS)}
     assert uses["first_bit"].missed == pytest.approx(1, abs=0.05)
     assert uses["second_bit"].missed == pytest.approx(0, abs=0.05)
@@ -48,14 +48,14 @@ def test_answers_about_classes_can_be_asked_too(dataset: FileDataset, answers: A
     assert np.isfinite(answers_uses(dataset, same)["missed"].to_numpy()).all()
 
 
-def test_a_single_question_is_missed_for_all_that_it_says(log_odds: np.ndarray) -> None:
+def test_a_single_question_is_missed_for_all_its_information(log_odds: np.ndarray) -> None:
     (use,) = question_uses(log_odds[:, :1], LABELLED, QuestionSet(QUESTIONS.questions[:1]))
     assert use.missed == pytest.approx(posterior_bits(log_odds[:, :1], LABELLED)) == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("questions", [1, 4])
 @pytest.mark.parametrize("value", [0.0, -8.0, np.inf])
-def test_answers_that_are_always_the_same_say_nothing(value: float, questions: int) -> None:
+def test_constant_answers_have_no_information(value: float, questions: int) -> None:
     constant = np.full((len(LABELS), questions), value)
     uses = question_uses(constant, LABELLED, QuestionSet(QUESTIONS.questions[:questions]))
     assert [bits for use in uses for bits in (use.alone, use.missed)] == pytest.approx([0.0] * 2 * questions)

@@ -111,7 +111,7 @@ def test_without_any_whole_checkpoint_it_starts_again(
     assert load_run(stopped).weights == load_run(runs / "whole").weights
 
 
-def test_a_whole_checkpoint_is_gone_on_from(
+def test_training_resumes_from_a_whole_checkpoint(
     runs: Path, stopped: Path, dataset: FileDataset, plain: TeacherAnswers, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train_on(dataset, plain, stopped) == [3]
@@ -142,7 +142,7 @@ def test_the_checkpoint_of_another_run_is_not_used(
     assert "(it is another run's)" in capsys.readouterr().err
 
 
-def test_an_old_checkpoint_is_gone_on_from(dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path) -> None:
+def test_training_resumes_from_an_old_checkpoint(dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path) -> None:
     run = unpack_old_runs(tmp_path) / "classifier-stopped"
     assert train_on(dataset, plain, run) == [3]
     assert [log.epoch for log in load_run(run).epochs] == [1, 2, 3]

@@ -179,7 +179,7 @@ def test_an_image_that_cannot_be_read_now_keeps_its_answers(root: Path, tmp_path
     assert (again.errors[4], asked) == (None, 1)
 
 
-def test_an_image_that_is_gone_has_no_answers(root: Path, tmp_path: Path) -> None:
+def test_a_missing_image_has_no_answers(root: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     before, _ = extract(Unreadable(root), store)
     gone = Unreadable(root, {before.image_ids[4]: FileNotFoundError(errno.ENOENT, "No such file")})
@@ -211,7 +211,7 @@ def test_only_columns_of_the_questions_are_read(root: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), 1e9, 0.5])
-def test_what_is_no_log_probability_is_not_written(root: Path, tmp_path: Path, odd: float) -> None:
+def test_invalid_log_probabilities_are_not_written(root: Path, tmp_path: Path, odd: float) -> None:
     dataset, store = Unreadable(root), tmp_path / "store"
     planned = plan(dataset, store)
     with pytest.raises(AnswersRefused, match="no log-probabilities"):

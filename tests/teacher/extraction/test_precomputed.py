@@ -53,7 +53,7 @@ def test_makd_probabilities_are_kept(root: Path, tmp_path: Path) -> None:
     assert answers.questions.keys == ("aspect_01", "aspect_02")
 
 
-def test_what_the_file_does_not_answer_is_told(root: Path, tmp_path: Path) -> None:
+def test_images_without_an_entry_in_the_file_are_reported(root: Path, tmp_path: Path) -> None:
     write_damaged(root)
     file = write_json(tmp_path / "a.json", {"00.png": [0.9], "elsewhere.png": [0.1], "empty.jpg": [0.5]})
     summary, answers = imported(read_makd(file), root, tmp_path / "store")
@@ -180,7 +180,7 @@ def test_classes_that_read_the_same_are_not_merged(tmp_path: Path) -> None:
         read_lavid(write_json(tmp_path / "a.json", {"001.a": table, "A": table}), tmp_path / "choices.txt")
 
 
-def test_classes_share_answers_only_where_that_is_said(root: Path, tmp_path: Path) -> None:
+def test_classes_share_answers_only_with_an_alias(root: Path, tmp_path: Path) -> None:
     (tmp_path / "choices.txt").write_text(CHOICES)
     write_images(tmp_path / "photos2", good=1)
     (tmp_path / "photos2" / "train" / "a").rename(root / "train" / "2_A")

@@ -78,7 +78,7 @@ def test_variants_are_the_mirrored_images_and_a_blank_one_of_their_size(variants
     assert variants.read(BLANK) == variants.read(BLANK)
 
 
-def test_a_damaged_image_stays_one(variants: ImageVariants) -> None:
+def test_a_damaged_image_stays_damaged(variants: ImageVariants) -> None:
     found = read_image(variants, variants.records[0], None)
     assert found.error == "not an image that Pillow knows"
 

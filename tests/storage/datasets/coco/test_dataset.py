@@ -84,7 +84,7 @@ def test_a_wrong_annotation_is_named(tmp_path: Path, changes: dict[str, Any], wa
         coco_dataset(tmp_path)
 
 
-def test_what_is_no_coco_file_is_named(tmp_path: Path) -> None:
+def test_an_invalid_coco_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetInvalid, match=r"no COCO annotations in .*; expected annotations/"):
         coco_dataset(tmp_path)
     file = write_coco(tmp_path)

@@ -119,7 +119,7 @@ def test_ids_and_names_are_given_once(tmp_path: Path, parts: dict[str, Any], wan
     assert re.search(wanted, refusal(tmp_path, document(**parts)))
 
 
-def test_what_other_tools_write_is_read(tmp_path: Path) -> None:
+def test_files_of_other_tools_are_read(tmp_path: Path) -> None:
     """A byte order mark, whole floats, numbers as texts, texts as image ids, and no sizes."""
     content = {
         "images": [{"id": "one", "file_name": "1.jpg"}, {**IMAGE, "id": 2.0, "width": 8.0}],

@@ -77,7 +77,7 @@ def test_an_image_that_is_turned_is_turned_first(tmp_path: Path) -> None:
     assert yolo_dataset(tmp_path).boxes["images/train/1.png"][0].corners == (0, 0, 8, 16)
 
 
-def test_names_may_be_a_list_and_splits_a_file(tmp_path: Path) -> None:
+def test_names_can_be_a_list_and_splits_a_file(tmp_path: Path) -> None:
     write_yolo(tmp_path, data="train: train.txt\nval: ../images/val\nnames: [cat, dog]\n")
     write(tmp_path / "train.txt", "./images/train/1.png\n")
     dataset = open_detection_dataset(f"yolo:{tmp_path}/data.yaml", name="mine")

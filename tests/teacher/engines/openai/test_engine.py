@@ -79,7 +79,7 @@ def test_images_are_asked_about_one_after_the_other(server: ScriptedServer) -> N
     assert colors == expected + [color for color in expected for _ in QUESTIONS[1:]]
 
 
-def test_no_more_requests_are_on_their_way_than_allowed(server: ScriptedServer) -> None:
+def test_concurrent_requests_are_limited(server: ScriptedServer) -> None:
     full = threading.Event()
 
     def slowly(request: Mapping[str, Any]) -> Reply:
@@ -96,7 +96,7 @@ def test_no_more_requests_are_on_their_way_than_allowed(server: ScriptedServer) 
 
 
 @pytest.mark.parametrize("transient", [failure(429, **{"Retry-After": "1"}), failure(500), failure(503)])
-def test_what_passes_is_tried_again(server: ScriptedServer, transient: Reply) -> None:
+def test_transient_errors_are_retried_by_the_client(server: ScriptedServer, transient: Reply) -> None:
     with load(server) as engine:
         replies = iter([transient, failure(500), completion({"Yes": 0.5, "No": 0.4})])
         server.reply = lambda request: next(replies)
@@ -108,7 +108,7 @@ def test_what_passes_is_tried_again(server: ScriptedServer, transient: Reply) ->
 
 
 @pytest.mark.parametrize("state", [429, 500])
-def test_what_does_not_pass_at_once_can_be_tried_by_the_flow(server: ScriptedServer, state: int) -> None:
+def test_persistent_server_errors_can_be_retried_by_the_flow(server: ScriptedServer, state: int) -> None:
     with load(server, max_retries=1) as engine:
         server.reply = lambda request: failure(state, "too much at once")
         with pytest.raises(TeacherUnreachable, match=r"in up to 2 attempts \(too much at once\)") as caught:
@@ -119,7 +119,7 @@ def test_what_does_not_pass_at_once_can_be_tried_by_the_flow(server: ScriptedSer
     assert len(server.requests) == 1 + 2 + len(IMAGES) * len(QUESTIONS)
 
 
-def test_silence_can_be_tried_by_the_flow(server: ScriptedServer) -> None:
+def test_time_outs_can_be_retried_by_the_flow(server: ScriptedServer) -> None:
     def late(request: Mapping[str, Any]) -> Reply:
         time.sleep(0.5)
         return failure(500)
@@ -206,7 +206,7 @@ def test_a_refused_image_is_named_and_costs_little(server: ScriptedServer) -> No
     assert len(server.requests) <= 1 + len(IMAGES) + len(QUESTIONS)
 
 
-def test_an_answer_that_a_filter_withholds_is_about_the_image(server: ScriptedServer) -> None:
+def test_an_answer_withheld_by_a_filter_is_a_fault_of_the_image(server: ScriptedServer) -> None:
     with load(server) as engine:
         server.reply = lambda request: completion(None, finish_reason="content_filter")
         with pytest.raises(ImageRefused, match="content_filter"):

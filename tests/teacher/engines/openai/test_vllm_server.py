@@ -102,12 +102,12 @@ def test_a_question_longer_than_the_model_takes_is_named(engine: OpenAIEngine) -
         engine.answer(sample_images()[:1], ["Is there, " + "really, " * 400 + "something red?"])
 
 
-def test_a_vllm_that_lists_fewer_tokens_is_told_apart(vllm_server: str) -> None:
+def test_a_lower_limit_of_listed_tokens_is_reported(vllm_server: str) -> None:
     with pytest.raises(TeacherInvalid, match=r"max allowed: 20.*; set --top-logprobs"):
         OpenAIEngine(TEACHER, EngineOptions(base_url=vllm_server, top_logprobs=21))
 
 
-def test_token_ids_instead_of_tokens_are_told_apart(vllm_server: str) -> None:
+def test_token_ids_instead_of_tokens_are_reported(vllm_server: str) -> None:
     options = EngineOptions(base_url=vllm_server, arguments={"return_tokens_as_token_ids": True})
     with pytest.raises(TeacherInvalid, match="without --return-tokens-as-token-ids"):
         OpenAIEngine(TEACHER, options)

@@ -95,7 +95,7 @@ def test_images_that_are_refused_are_sent_once(server: ScriptedServer) -> None:
     assert [kinds(request) for request in server.requests[before:]] == [["text"]]
 
 
-def test_what_is_refused_without_images_too_is_no_matter_of_images(server: ScriptedServer) -> None:
+def test_a_request_refused_without_images_too_is_an_error(server: ScriptedServer) -> None:
     server.reply = lambda request: failure(400, "response_format is unknown")
     with load(server) as writer, pytest.raises(TeacherInvalid, match=r"refuses to write \(response_format is unknown"):
         writer.write(REQUEST)
