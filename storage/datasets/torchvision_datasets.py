@@ -131,7 +131,7 @@ SOURCES = {
         splits={"train": ({"split": "train"},), "test": ({"split": "test"},)},
         files=_samples,
         how_to_get=(
-            "its site is gone, so get a mirror and put cars_train/, cars_test/, devkit/ and "
+            "its website is offline; get a mirror and put cars_train/, cars_test/, devkit/ and "
             "cars_test_annos_withlabels.mat there"
         ),
     ),
