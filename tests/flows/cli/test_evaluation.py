@@ -40,7 +40,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def asked(store: Path, **named: str) -> AnswersParameters:
-    return AnswersParameters(dataset=DatasetParameters(source="photos"), store=str(store), **named)  # type: ignore[arg-type]
+    return AnswersParameters(dataset=DatasetParameters(source="photos"), store=str(store), **named)
 
 
 def test_aspects_of_a_classifier_are_scored_on_the_stores_answers_if_asked(calls: list[Any], tmp_path: Path) -> None:
