@@ -16,6 +16,9 @@ Policy = Literal["trivial", "rand"]
 Keep = Literal["last", "best"]
 ClassWeights = Literal["balanced"]
 
+VAL_FRACTION = 0.1  # where validation images are needed and no share of them is given
+# Settings that the recipe `finetune` has gained since release 0.1.0.
+GAINED = {"layer_decay": 0.9, "ema": 0.998, "selective_decay": True}
 TORCHVISION = "torchvision:"  # before the name of a backbone that is torchvision's, not timm's
 # Students by the names they have in papers.
 STUDENTS = {
@@ -65,7 +68,12 @@ class StudentConfig(TrainingConfig):
     network: str | None = Field(
         default=None, description="folder of a finished run whose network kd, dkd and their like learn from"
     )
-    val_fraction: Number = Field(default=0.1, ge=0, lt=1, description="share of the training split for validation")
+    val_fraction: Number | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="share of the training split for validation; null: 0.1 if keep=best or patience needs it, else 0",
+    )
     keep: Keep = Field(
         default="last", description="whose weights are kept: the last epoch's, or the best by validation"
     )
@@ -145,6 +153,24 @@ class StudentConfig(TrainingConfig):
         if not self.freeze:
             unused["views"] = 1
         return self.replace(**unused)
+
+    def resumed_as(self, begun: Self) -> Self:
+        """With its validation images, 0.1 in older releases where nothing was given, and without what the recipes have
+        gained since a release that did not have these settings."""
+        gained = {
+            name: getattr(begun, name)
+            for name, value in GAINED.items()
+            if name not in begun.model_fields_set and getattr(self, name) == value
+        }
+        held_out = {} if self.val_fraction is not None else {"val_fraction": begun.val_fraction}
+        return self.replace(**gained, **held_out)
+
+    @property
+    def held_out(self) -> float:
+        """The share of the training images that is held out for validation."""
+        if self.val_fraction is not None:
+            return self.val_fraction
+        return VAL_FRACTION if self.keep == "best" or self.patience is not None else 0.0
 
     def untrained(self) -> Self:
         """The same network without weights to start from: those of a run replace them."""

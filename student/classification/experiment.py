@@ -179,7 +179,7 @@ def require_split(grid: StudentGrid, dataset: ImageDataset, run_dir: Path, split
     are to be compared on their own validation images and hold none out."""
     if not is_own_validation(dataset, split):
         select(dataset, (split,))
-    elif any(cell.config.val_fraction == 0 for cell in grid.cells(run_dir)):
+    elif any(cell.config.held_out == 0 for cell in grid.cells(run_dir)):
         raise ExamplesInvalid(
             f"students cannot be compared on split '{VALIDATION}': dataset '{dataset.name}' has no such split, and "
             f"val_fraction is 0, so that no training images are held out; give --set val_fraction=0.2"

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from storage.errors import AspectsError
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
 from student.classification.kd_teacher import DRAWS, NETWORK, kd_teacher_config
 from student.classification.methods import method_about_classes, twin_of
+from student.classification.runs import RunDescription
 from student.core.grid import Cell, Grid
+from student.core.runs import DESCRIPTION, read_description
 from student.core.settings import TrainingConfig
+
+VAL_FRACTION = "val_fraction"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +37,10 @@ class StudentGrid(Grid[StudentConfig]):
 
     def cells(self, run_dir: Path) -> tuple[Cell[StudentConfig], ...]:
         self.kd_teacher()  # refused before anything is trained
-        return super().cells(run_dir)
+        cells = super().cells(run_dir)
+        if (begun := _begun_before(run_dir)) is None or VAL_FRACTION in self.axes:
+            return cells
+        return tuple(dataclasses.replace(cell, config=cell.config.resumed_as(begun)) for cell in cells)
 
     def twin(self, config: StudentConfig) -> StudentConfig | None:
         method = None if config.alpha == 0 else twin_of(config.method)
@@ -63,3 +72,13 @@ class StudentGrid(Grid[StudentConfig]):
             axes["method"] = list(dict.fromkeys(map(method_about_classes, axes["method"])))
         settings = suit({"method": self.recipe.get("method", StudentConfig.METHOD), **self.settings})
         return dataclasses.replace(self, settings=settings, axes=axes, baseline=suit(self.baseline))
+
+
+def _begun_before(run_dir: Path) -> StudentConfig | None:
+    """The config of a student of a begun experiment, whose open settings are decided for all of its students, also
+    those that a later release adds. None where there is none."""
+    for path in sorted(run_dir.glob(f"*/seed-*/{DESCRIPTION}")):
+        if not path.parent.parent.name.startswith(NETWORK):
+            with suppress(AspectsError):  # training it says what is wrong with it
+                return read_description(path.parent, RunDescription).config
+    return None

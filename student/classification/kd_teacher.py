@@ -23,7 +23,7 @@ NETWORK = "network"  # folder of the larger network in an experiment's
 # The settings that say which labels are seen.
 LABELS = ("label_fraction", "train_fraction", "seed")
 # The shares of images and labels that a seed draws, with their defaults.
-DRAWS = {"label_fraction": 1.0, "train_fraction": 1.0, "val_fraction": 0.1}
+DRAWS = {"label_fraction": 1.0, "train_fraction": 1.0, "val_fraction": None}
 
 
 def kd_teacher_config(
@@ -37,11 +37,13 @@ def kd_teacher_config(
     """
     if chosen := [name for name in LABELS if name in network]:
         raise ConfigInvalid(f"network setting '{chosen[0]}' follows the students'; leave it out of 'network'")
-    drawn = {name: draw[name] for name in DRAWS if draw[name] != (0 if name == "val_fraction" else 1)}
     given = {**settings, "method": "base", NETWORK: None, **draw, **network}
-    larger = StudentConfig.from_dict(fit(recipe, {**given, "seed": draw["seed"] if drawn else 0}))
+    larger = StudentConfig.from_dict(fit(recipe, given))
+    drawn = {name: draw[name] for name in ("label_fraction", "train_fraction") if draw[name] != 1}
+    if larger.held_out:
+        drawn["val_fraction"] = larger.held_out
     if not drawn:
-        return larger, NETWORK
+        return larger.replace(seed=0), NETWORK
     name = ",".join([NETWORK, *(f"{name}={value}" for name, value in drawn.items())])
     return larger, f"{name}/seed-{larger.seed}"
 

@@ -1,8 +1,9 @@
 """Train the last layers alone, on features of a frozen backbone that are computed once: a linear probe, or a small
 network where there is a hidden layer.
 
-The features are standardised while the layers are trained, so that one learning rate suits all backbones; afterwards
-mean and deviation become part of the first layer's weights.
+While the layers are trained, each feature's mean is subtracted, and all are divided by one deviation, so that one
+learning rate suits all backbones; afterwards both become part of the first layer's weights. Each divided by its own
+deviation, features that vary little would count as much as others, which is several points worse with few labels.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ TOLERANCE = 1e-3
 
 
 class ProbeHead(nn.Module):
-    """The layers of `student` after its features, trained on standardised features [B, D]."""
+    """The layers of `student` after its features [B, D], trained on centred and scaled ones."""
 
     mean: Tensor
     deviation: Tensor
@@ -37,16 +38,25 @@ class ProbeHead(nn.Module):
         (self.classifier,) = classifiers_of(student.network)
         self.aspect_head = student.aspect_head
         self.classes, self.drop_rate = student.classes, drop_rate
+        # From nothing: what is drawn at random would stay in the outputs where there are few labels.
+        for layer in self.last_layers:
+            nn.init.zeros_(layer.weight)
         centred = all(layer.bias is not None for layer in self.first_layers)
         self.register_buffer("mean", features_ND.mean(dim=0) * centred)
-        deviation = features_ND.std(dim=0, correction=0)
-        self.register_buffer("deviation", torch.where(deviation < LEAST_DEVIATION, 1.0, deviation))
+        self.register_buffer("deviation", features_ND.var(dim=0).mean().sqrt().clamp(min=LEAST_DEVIATION))
 
     @property
     def first_layers(self) -> list[nn.Linear]:
+        return [layers[0] for layers in self._linear_layers]
+
+    @property
+    def last_layers(self) -> list[nn.Linear]:
+        return [layers[-1] for layers in self._linear_layers]
+
+    @property
+    def _linear_layers(self) -> list[list[nn.Linear]]:
         heads = [self.classifier] if self.aspect_head is None else [self.classifier, self.aspect_head]
-        layers = [next(layer for layer in head.modules() if isinstance(layer, nn.Linear)) for head in heads]
-        return layers
+        return [[layer for layer in head.modules() if isinstance(layer, nn.Linear)] for head in heads]
 
     def forward(self, features_BD: Tensor) -> Logits:
         features_BD = (features_BD - self.mean) / self.deviation

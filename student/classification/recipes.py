@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from student.classification.config import StudentConfig
+from student.classification.config import GAINED, StudentConfig
 from student.core.fit import fit
 from student.core.setting_errors import ConfigInvalid
 
@@ -64,6 +64,21 @@ RECIPES: dict[str, dict[str, Any]] = {
         "color_jitter": 0.2,
         "precision": "bf16-mixed",
     },
+    # Few labels: the last layer of a pretrained backbone, as good as a logistic regression; seconds after the features.
+    "probe": {
+        "backbone": "resnet50.a1_in1k",
+        "pretrained": True,
+        "freeze": True,
+        "image_size": 224,
+        "resize_size": 256,
+        "epochs": 50,
+        "batch_size": 64,
+        "optimizer": "adamw",
+        "lr": 3e-3,
+        "weight_decay": 1.0,
+        "schedule": "cosine",
+        "checkpoint_every": 10,
+    },
     # A pretrained backbone on images of ordinary size: what most people want on their own folder.
     "finetune": {
         "backbone": "resnet50.a1_in1k",
@@ -80,6 +95,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "crop_scale": (0.25, 1.0),
         "policy": "trivial",
         "label_smoothing": 0.1,
+        **GAINED,
         "precision": "bf16-mixed",
     },
 }

@@ -53,14 +53,14 @@ def choose_fraction(
 
 
 def choose_validation(config: StudentConfig, labels: np.ndarray) -> np.ndarray:
-    """bool [N]: `val_fraction` of each class, at least one image and never its last one, drawn from the seed."""
+    """bool [N]: the held-out share of each class, at least one image and never its last one, drawn from the seed."""
     chosen = np.zeros(len(labels), dtype=bool)
-    if config.val_fraction == 0:
+    if config.held_out == 0:
         return chosen
     generator = np.random.default_rng([config.seed, 1])
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        count = min(len(members) - 1, max(1, round(config.val_fraction * len(members))))
+        count = min(len(members) - 1, max(1, round(config.held_out * len(members))))
         chosen[generator.permutation(members)[:count]] = True
     return chosen
 

@@ -36,7 +36,7 @@ from student.classification.task import ClassifierTask, Job, TrainingImages, kep
 from student.classification.trainable import require_trainable
 from student.core.devices import launch, prepare_device, relay, require_devices
 from student.core.loop import finish, run_epochs
-from student.core.runs import is_begun, training_folder
+from student.core.runs import is_begun, read_description, training_folder
 from student.core.schedule import CROPS, derive_seed, parameter_groups, undecayed
 from student.core.settings import TrainingConfig
 
@@ -62,7 +62,9 @@ def train(
     require_devices(config)
     config = fit_to_answers(config, teacher_answers)
     records = training_records(dataset)
-    if not is_begun(run_dir):  # a run that has begun resumes with its own network
+    if is_begun(run_dir):  # with its own network
+        config = config.resumed_as(read_description(run_dir, RunDescription).config)
+    else:
         require_same_labels(config)
     description = RunDescription.of(config, dataset, teacher_answers, digest_of(dataset, records, teacher_answers))
     with ExitStack() as stack:

@@ -14,8 +14,8 @@ def fit(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
 
     Of the recipe's own: a warm-up as long as all epochs is cut to half of them; milestones that are not reached move
     with the epochs; images are kept as large as they are shown; a batch is rounded up to what the devices can share;
-    Nesterov's momentum needs a momentum. Settings of wrong types are left for the config to refuse. Raises
-    ConfigInvalid for given milestones that are all beyond the epochs.
+    Nesterov's momentum needs a momentum; given weights replace pretrained ones. Settings of wrong types are left for
+    the config to refuse. Raises ConfigInvalid for given milestones that are all beyond the epochs.
     """
     fitted = {**recipe, **given}
     epochs = fitted.get("epochs")
@@ -31,6 +31,8 @@ def fit(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         fitted["batch_size"] = math.ceil(batch / devices) * devices
     if fitted.get("momentum") == 0 and "nesterov" not in given:
         fitted["nesterov"] = False
+    if given.get("weights") is not None and "pretrained" not in given:
+        fitted["pretrained"] = False
     return fitted
 
 

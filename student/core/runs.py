@@ -81,7 +81,7 @@ def open_run(run_dir: Path, description: Description) -> None:
         write_json(run_dir / DESCRIPTION, description.to_dict())
         return
     held = read_description(run_dir, type(description))
-    wanted, found = description.config.identity(), held.config.identity()
+    wanted, found = description.config.resumed_as(held.config).identity(), held.config.identity()
     for name, value in wanted.items():
         if found[name] != value:
             raise RunInvalid(

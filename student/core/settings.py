@@ -168,6 +168,10 @@ class TrainingConfig(BaseModel):
             {name: _as_stored(value, fields[name].annotation) for name, value in values.items() if name in fields}
         )
 
+    def resumed_as(self, begun: Self) -> Self:
+        """The same run with what the run that was `begun` decided where this config leaves it open."""
+        return self
+
     def identity(self) -> dict[str, Any]:
         """The settings that decide what is learned; two runs that agree on them are the same run."""
         return {name: value for name, value in self.to_dict().items() if name not in self.EXECUTION_SETTINGS}

@@ -115,7 +115,7 @@ WORDS: Sequence[tuple[str, Sequence[str], str]] = (
     ("experiment", ["--runs", "stored"], "stored is a file"),
     ("experiment", ["--runs", ""], "--runs is empty"),
     ("experiment", ["-d", ""], "at least 1 character"),
-    ("experiment", ["-s", ""], "its name is empty"),
+    ("experiment", ["-s", ""], "at least 1 character"),
     ("experiment", ["--set", "method=mkad"], "method 'mkad' is unknown"),
     ("predict", ["-o", "table.xls"], "table.xls has no known suffix"),
     ("predict", ["-o", "folder"], "no known suffix"),

@@ -19,7 +19,7 @@ def test_the_paper_recipe_is_the_papers() -> None:
 
 def test_an_unknown_recipe_names_those_that_exist() -> None:
     with pytest.raises(
-        ConfigInvalid, match="recipe 'papers' is unknown; use one of paper, lavid, demo, small, finetune"
+        ConfigInvalid, match="recipe 'papers' is unknown; use one of paper, lavid, demo, small, probe, finetune"
     ):
         recipe("papers")
 

@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import pytest
+
 from storage.answers.read import Answers
 from storage.datasets import FileDataset
 from storage.datasets.base import select
-from student.classification.config import StudentConfig
+from student.classification.config import GAINED, StudentConfig
 from student.classification.examples import TeacherAnswers, join_examples
+from student.classification.experiment import run_experiment
+from student.classification.grid import StudentGrid
+from student.classification.recipes import recipe
+from student.classification.training import train
 
 
 def test_the_validation_split_is_a_share_of_every_class(
@@ -57,3 +66,44 @@ def test_a_fraction_of_the_images_is_a_part_of_a_larger_one(
     assert [len(indices) for indices in used] == [6, 12, 24]
     assert used[0] < used[1] < used[2]
     assert sorted(records[index].label for index in used[0]) == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "share"),
+    [
+        ({}, 0.0),
+        ({"keep": "best"}, 0.1),
+        ({"patience": 3}, 0.1),
+        ({"val_fraction": 0.3}, 0.3),
+        ({"keep": "best", "val_fraction": 0.0}, 0.0),
+    ],
+)
+def test_labels_are_held_out_only_where_something_needs_them(changes: dict[str, Any], share: float) -> None:
+    assert StudentConfig(backbone="test_resnet", image_size=32, epochs=1, **changes).held_out == share
+
+
+def test_a_run_of_an_older_release_resumes_with_the_images_that_it_holds_out(
+    config: StudentConfig, dataset: FileDataset, tmp_path: Path
+) -> None:
+    older = config.replace(method="base", alpha=None, keep="last", val_fraction=0.25, epochs=1, warmup=0)
+    grid = StudentGrid(settings=older.to_dict(), axes={"method": ["base"]}, seeds=[0])
+    run_experiment(grid, dataset, TeacherAnswers(), tmp_path, progress=False)
+    before = (tmp_path / "base/seed-0/result.json").read_bytes()
+    given = older.replace(val_fraction=None)
+    again = train(given, dataset, TeacherAnswers(), tmp_path / "base/seed-0", progress=False)
+    assert again.val_images == 6
+    grown = StudentGrid(settings=given.to_dict(), axes={"method": ["base", "label-smoothing"]}, seeds=[0])
+    results = run_experiment(grown, dataset, TeacherAnswers(), tmp_path, progress=False)
+    assert results.table["train_images"].to_list() == [18, 18]
+    assert (tmp_path / "base/seed-0/result.json").read_bytes() == before
+    fresh = run_experiment(grown, dataset, TeacherAnswers(), tmp_path / "fresh", progress=False)
+    assert fresh.table["train_images"].to_list() == [24, 24]
+
+
+def test_a_run_that_was_begun_before_the_recipe_gained_settings_resumes_without_them() -> None:
+    given = recipe("finetune", backbone="resnet18.a1_in1k")
+    stored = {name: value for name, value in given.to_dict().items() if name not in GAINED}
+    begun = StudentConfig.from_stored({**stored, "val_fraction": 0.1})
+    assert given.resumed_as(begun) == begun
+    assert given.resumed_as(StudentConfig.from_stored({**stored, "ema": None})).ema == 0.998
+    assert given.replace(ema=0.9).resumed_as(begun).ema == 0.9

@@ -40,6 +40,7 @@ def test_any_detection_recipe_fits_any_number_of_epochs(name: str) -> None:
         ("small", {"devices": 3}, {"batch_size": 33}),
         ("small", {"devices": 2}, {"batch_size": 32}),
         ("small", {"momentum": 0.0}, {"nesterov": False}),
+        ("finetune", {"weights": "some.pth"}, {"pretrained": False}),
         ("small", {"checkpoint_every": 100, "epochs": 2}, {"checkpoint_every": 100}),
     ],
 )

@@ -46,7 +46,7 @@ CLASSIFIERS: dict[str, list[Any]] = {
     "policy": [3, True, ["trivial"]],
     "keep": [1, None],
     "cache_size": ["64", 64.5, True],
-    "val_fraction": ["0.1", None, True, float("nan")],
+    "val_fraction": ["0.1", True, float("nan")],
     "network": [5, True],
     "mixup": ["0.2", None],
     "method": [5, None, ["makd"]],
