@@ -76,7 +76,7 @@ def check_training(
     config = student.config()
     evaluation_split(images)
     require_training_split(splits)
-    methods = compared_methods(config.method)
+    methods = compared_methods(config)
     grid = StudentGrid(settings=config.to_dict(), axes={"method": methods}, seeds=student.seeds)
     runs = None if ANSWERS_PLACE in student.runs else Path(student.runs).expanduser()
     check_writable(Path(student.runs.partition(ANSWERS_PLACE)[0]).expanduser())

@@ -11,15 +11,16 @@ from flows.work.host import Reporter
 if TYPE_CHECKING:  # torch takes seconds
     import polars as pl
 
+    from student.classification.config import StudentConfig
     from student.core.results import Results
     from student.core.settings import TrainingConfig
 
 
-def compared_methods(method: str) -> list[str]:
-    """Return `base`, the twin of `method` and `method` itself, without repetition."""
+def compared_methods(config: StudentConfig) -> list[str]:
+    """Return `base`, the twin of the config's method and that method, without repetition."""
     from student.classification.methods import twin_of
 
-    return list(dict.fromkeys(["base", twin_of(method) or "base", method]))
+    return list(dict.fromkeys(["base", twin_of(config.method, frozen=config.freeze) or "base", config.method]))
 
 
 def say_processor_notes(reporter: Reporter, config: TrainingConfig) -> None:

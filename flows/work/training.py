@@ -34,7 +34,7 @@ def train_student(host: Host, asked: TrainingParameters) -> Results:
     if teacher_answers.about_classes_alone:
         host.reporter.say(f"the answers in {asked.store} are about classes, not about single images")
     seeds = ", ".join(str(seed) for seed in student.seeds)
-    methods = compared_methods(config.method)
+    methods = compared_methods(config)
     host.reporter.say(f"training {config.backbone} for {config.epochs} epochs by {', '.join(methods)}; seeds {seeds}")
     digest = digest_of(images, training_records(images), teacher_answers)
     runs = Path(student.runs.replace(ANSWERS_PLACE, digest)).expanduser()

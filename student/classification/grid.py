@@ -43,7 +43,7 @@ class StudentGrid(Grid[StudentConfig]):
         return tuple(dataclasses.replace(cell, config=cell.config.resumed_as(begun)) for cell in cells)
 
     def twin(self, config: StudentConfig) -> StudentConfig | None:
-        method = None if config.alpha == 0 else twin_of(config.method)
+        method = None if config.alpha == 0 else twin_of(config.method, frozen=config.freeze)
         return None if method is None else config.replace(method=method).effective()
 
     def kd_teacher(self) -> StudentConfig | None:

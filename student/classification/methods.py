@@ -246,15 +246,20 @@ def method_named(name: str, alpha: float | None = None) -> Method:
     return functools.reduce(operator.add, others, first)
 
 
-def twin_of(name: str) -> str | None:
+def twin_of(name: str, *, frozen: bool = False) -> str | None:
     """The method that is the same as `name`, or as names joined by "+", but for what is learned from answers: the
     difference between the two is what the answers add. None where nothing is learned from answers.
 
-    Parts are in the order of METHODS, each once, without "base" beside others. Raises MethodUnknown.
+    Parts are in the order of METHODS, each once, without "base" beside others; where the backbone is `frozen`, also
+    without those that differ from it at inner stages alone. Raises MethodUnknown.
     """
     method_named(name)
     parts = name.split("+")
     if all(METHODS[part].twin is None for part in parts):
         return None
-    twins = {METHODS[part].twin or part for part in parts} - {"base"}
-    return "+".join(part for part in METHODS if part in twins) or "base"
+    twins = {METHODS[part].twin or part for part in parts}
+    return "+".join(part for part in METHODS if part in twins and not _is_base(METHODS[part], frozen)) or "base"
+
+
+def _is_base(method: Method, frozen: bool) -> bool:
+    return not (method.terms or method.label_smoothing or (method.inner_labels and not frozen))

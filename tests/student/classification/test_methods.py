@@ -70,6 +70,13 @@ def test_twins_have_one_name_each(name: str, twin: str | None) -> None:
     assert twin_of(name) == twin
 
 
+@pytest.mark.parametrize(("name", "twin"), [("recommended", "base"), ("kd+recommended", "kd"), ("makd", "base")])
+def test_twins_of_probes_differ_at_the_last_layer(name: str, twin: str) -> None:
+    assert twin_of(name, frozen=True) == twin
+    ours, theirs = method_named(name).at_last_layer(), method_named(twin).at_last_layer()
+    assert dataclasses.replace(theirs, source="") == without_answers(ours)
+
+
 def test_only_known_methods_have_a_twin() -> None:
     with pytest.raises(MethodUnknown, match="method 'mkad' is unknown"):
         twin_of("kd+mkad")
