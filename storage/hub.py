@@ -1,8 +1,11 @@
-"""Check that a repository of the Hugging Face Hub can be downloaded."""
+"""Check that a repository of the Hugging Face Hub can be downloaded, and upload folders to one."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
+
+from storage.errors import InputInvalid, RunFailed
 
 SECONDS = 8.0
 
@@ -32,3 +35,45 @@ def find_on_hub(name: str, kind: Literal["model", "dataset"], revision: str | No
     # The Hub's errors and those of its HTTP library, which changes between releases, share no base class.
     except Exception as error:
         raise HubUnreachable(" ".join(str(error).split())[:300]) from error
+
+
+class PushInvalid(InputInvalid):
+    """A folder cannot be uploaded as asked; the message says why and what to do."""
+
+
+def require_pushable(repository: str) -> None:
+    """Raises PushInvalid for what is no name of a repository, without a token, and under HF_HUB_OFFLINE=1."""
+    from huggingface_hub import get_token
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise PushInvalid(f"{repository[:100]!r} names no repository of the Hub; write OWNER/NAME") from error
+    if HF_HUB_OFFLINE:
+        raise PushInvalid("HF_HUB_OFFLINE is set, so nothing can be pushed to the Hub; unset it")
+    if get_token() is None:
+        raise PushInvalid("no token of the Hugging Face Hub; run 'hf auth login' or set HF_TOKEN")
+
+
+def push_folder(folder: Path, repository: str) -> str:
+    """Upload the files of `folder` in one commit to a model repository, made (private) if it is missing; its address.
+
+    Raises PushInvalid as `require_pushable`, and RunFailed where the Hub is out of reach or refuses.
+    """
+    from huggingface_hub import HfApi
+
+    require_pushable(repository)
+    api = HfApi()
+    try:
+        place = api.create_repo(repository, private=True, exist_ok=True)
+        api.upload_folder(folder_path=folder, repo_id=place.repo_id, commit_message="Upload an export of Aspects")
+    except Exception as error:  # as above
+        why = " ".join(str(error).split())[:300]
+        raise RunFailed(
+            f"cannot push to {repository} on the Hugging Face Hub ({why}); the export is in {folder}: push it again by "
+            f"'hf upload {repository} {folder}'"
+        ) from error
+    return str(place)

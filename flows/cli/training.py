@@ -1,4 +1,4 @@
-"""The commands about students: `aspects train`, `experiment`, `evaluate` and `export`."""
+"""The commands about students: `aspects train`, `experiment` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import typer
 
 from flows.cli import evaluation, execution, options
 from flows.cli.boxes import refuse_boxes
-from flows.cli.markup import echo
 from flows.cli.model_options import with_models
 from flows.option_values import OptionInvalid
 from flows.parameters import (
@@ -139,24 +138,3 @@ def evaluate(
         notes = evaluation.evaluate_classifier(run, asked, split, scored=scored, calibrate=calibrate)
     for line in notes:
         note(line)
-
-
-@app.command(epilog="Example: aspects export runs/recommended/seed-0 exported --format safetensors --format onnx")
-def export(
-    run: options.RunDir,
-    out: Annotated[Path, typer.Argument(help="Folder to write.", metavar="DIR")],
-    formats: Annotated[list[str] | None, typer.Option("--format", help="safetensors or onnx; may be repeated.")] = None,
-    keep_aspects: Annotated[bool, typer.Option("--keep-aspects", help="Keep the aspect outputs too.")] = False,
-) -> None:
-    """Write a trained student as safetensors, a classifier with its timm config, and as ONNX (checked with
-    onnxruntime)."""
-    from student.classification.export import export as export_run
-    from student.detection.export import export_detector
-    from student.detection.runs import is_detector_run
-
-    write = export_detector if is_detector_run(run) else export_run
-    written = write(run, out, tuple(formats or ("safetensors", "onnx")), keep_aspects)
-    for file in written.files:
-        echo(str(written.folder / file))
-    if written.onnx_difference is not None:
-        echo(f"onnxruntime and torch differ by at most {written.onnx_difference:.1g}")

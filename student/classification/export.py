@@ -3,7 +3,9 @@
 model.safetensors                 weights of the network
 config.json                       timm.create_model(..., checkpoint_path=...), or "local-dir:FOLDER"; timm models only
 model.onnx                        input `images` [B, 3, H, W], output `class_logits` (and `aspect_logits`)
-preprocessing.json                sizes, mean, std, class names, aspects: what a user of either needs
+model.int8.onnx                   the same in int8
+preprocessing.json                sizes, mean, std, class names, aspects, temperature: what a user of either needs
+README.md                         the model card
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from student.classification.calibration import Calibration, read_calibration
 from student.classification.class_profile import ClassProfile, read_class_profile
 from student.classification.config import TORCHVISION
 from student.classification.model import Student, without_aspects
+from student.classification.model_card import model_card
+from student.classification.quantize import QuantizeOn, quantize
 from student.classification.runs import RunDescription, load_run
 from student.core.aspects import Aspect
 from student.core.export_folder import FILES, USE, Export, ExportInvalid, export_folder, require_formats
@@ -40,14 +44,18 @@ def export(
     out_dir: Path,
     formats: Sequence[str] = ("safetensors", "onnx"),
     keep_aspects: bool = False,
+    int8: QuantizeOn | None = None,
 ) -> Export:
     """Write the weights of the finished run in `run_dir` to `out_dir`, without its aspect outputs unless kept.
 
-    Kept aspects follow the classes in the timm model's outputs and have an output of their own in ONNX. Raises
+    Kept aspects follow the classes in the timm model's outputs and have an output of their own in ONNX. With `int8` a
+    quantised ONNX model is written too. Raises
     ExportInvalid for an unknown format, for a folder that holds something else, and for a model that cannot be written
     as ONNX or that onnxruntime computes differently; nothing is written then.
     """
     require_formats(formats)
+    if int8 is not None and "onnx" not in formats:
+        raise ExportInvalid("int8 is made from ONNX; export onnx too, or leave --int8 out")
     run = load_run(run_dir)
     description = run.description
     student = run.load()
@@ -63,9 +71,10 @@ def export(
         raise ExportInvalid(
             f"the run in {run_dir} has a hidden layer before its outputs, which no timm model has; export onnx alone"
         )
-    difference = None
+    difference, quantized = None, None
+    calibration, profile = read_calibration(run_dir), read_class_profile(run_dir)
     with export_folder(out_dir) as folder:
-        use = describe_use(description, student, aspects, read_calibration(run_dir), read_class_profile(run_dir))
+        use = describe_use(description, student, aspects, calibration, profile)
         if "safetensors" in formats:
             state = {name: tensor.contiguous() for name, tensor in student.network.state_dict().items()}
             weights = safetensors.torch.save(state, metadata={"format": "pt"})
@@ -76,9 +85,13 @@ def export(
                 write_bytes(folder / "config.json", json.dumps(values, indent=2, ensure_ascii=False).encode())
         write_json(folder / USE, use)
         if "onnx" in formats:
-            difference = write_onnx(student, folder / "model.onnx", description.config.image_size)
+            difference = write_onnx(student, folder / "model.onnx", use)
+        if int8 is not None:
+            quantized = quantize(run_dir, description, int8, folder, (use["mean"], use["std"]))
+        card = model_card(run_dir, description, aspects, calibration, formats=formats, folder=out_dir.name)
+        write_bytes(folder / "README.md", card.encode())
         written = [name for name in FILES if (folder / name).exists()]
-    return Export(folder=out_dir, files=tuple(written), onnx_difference=difference)
+    return Export(folder=out_dir, files=tuple(written), onnx_difference=difference, int8=quantized)
 
 
 def describe_use(
@@ -133,9 +146,10 @@ def timm_config(description: RunDescription, student: Student, aspects: Sequence
     }
 
 
-def write_onnx(student: Student, path: Path, image_size: int) -> float:
-    """Write `student` and compare onnxruntime with torch on random images; the largest difference of a logit. Raises as
-    `write_checked`."""
+def write_onnx(student: Student, path: Path, use: Mapping[str, Any]) -> float:
+    """Write `student` with what its user needs as metadata, and compare onnxruntime with torch on random images; the
+    largest difference of a logit. Raises as `write_checked`."""
+    image_size = use["center_crop"]
     names = ("class_logits", "aspect_logits")[: 2 if student.aspects else 1]
     model = OnnxModel(
         module=OnnxOutputs(student.cpu()),
@@ -145,9 +159,20 @@ def write_onnx(student: Student, path: Path, image_size: int) -> float:
         difference=_difference,
         tolerance=TOLERANCE,
         compared="logits",
+        metadata=onnx_metadata(use),
     )
     example = torch.randn(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
     return write_checked(model, path, (example, example[:1]))
+
+
+def onnx_metadata(use: Mapping[str, Any]) -> dict[str, str]:
+    """What `describe_use` says, as JSON values."""
+    names = ("resize_short_side", "center_crop", "interpolation", "mean", "std", "class_names")
+    calibration = use["calibration"]
+    values = {name: use[name] for name in names}
+    values |= {"temperature": 1.0 if calibration is None else calibration["temperature"]}
+    values |= {"aspects": [aspect["key"] for aspect in use["aspects"]]}
+    return {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
 
 
 class OnnxOutputs(nn.Module):

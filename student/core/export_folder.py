@@ -16,7 +16,7 @@ from storage.filesystem import unfinished_prefix
 from student.core.files import RunBusy, only_user, writing
 
 USE = "preprocessing.json"
-FILES = (USE, "config.json", "model.safetensors", "model.onnx")
+FILES = (USE, "config.json", "model.safetensors", "model.onnx", "model.int8.onnx", "README.md")
 
 Format = Literal["safetensors", "onnx"]
 
@@ -26,12 +26,24 @@ class ExportInvalid(InputInvalid):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Int8:
+    """How a model was quantised, and top-1 (0..1) of both models on `images` images of a split; None without any."""
+
+    kind: Literal["static", "dynamic"]
+    images: int = 0
+    split: str | None = None
+    top1: float | None = None
+    top1_fp32: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Export:
     """What was written. `onnx_difference` is the largest difference of a logit from torch's, None without ONNX."""
 
     folder: Path
     files: tuple[str, ...]
     onnx_difference: float | None
+    int8: Int8 | None = None
 
 
 def require_formats(formats: Sequence[str]) -> None:

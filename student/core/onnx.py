@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ class OnnxModel:
     difference: Callable[[Sequence[Tensor], Sequence[np.ndarray]], float]
     tolerance: float
     compared: str
+    metadata: Mapping[str, str] = field(default_factory=dict)  # of the file, what its user has to know
 
 
 def write_checked(model: OnnxModel, path: Path, examples: Sequence[Tensor]) -> float:
@@ -61,6 +63,10 @@ def write_checked(model: OnnxModel, path: Path, examples: Sequence[Tensor]) -> f
                 opset_version=OPSET,
                 dynamo=False,
             )
+        if model.metadata:
+            written = onnx.load(beside)
+            onnx.helper.set_model_props(written, dict(model.metadata))
+            onnx.save(written, beside)
         session = onnxruntime.InferenceSession(str(beside), providers=["CPUExecutionProvider"])
         difference = max(_difference(model, module, session, example) for example in examples)
         if not difference <= model.tolerance:

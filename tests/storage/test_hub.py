@@ -15,7 +15,8 @@ import pytest
 from storage import hub
 from storage.datasets.base import DatasetInvalid
 from storage.datasets.hugging_face.dataset import hugging_face_dataset
-from storage.hub import HubUnreachable, find_on_hub
+from storage.errors import RunFailed
+from storage.hub import HubUnreachable, PushInvalid, find_on_hub, push_folder, require_pushable
 from student.classification.config import StudentConfig
 from student.classification.model import create_network
 from student.core.setting_errors import ConfigInvalid
@@ -96,3 +97,46 @@ def test_pretrained_weights_are_refused_in_one_line(unreachable: None) -> None:
     detector = DetectorConfig(backbone="resnet18.a1_in1k", image_size=64, epochs=1, pretrained=True)
     with pytest.raises(ConfigInvalid, match=said):
         build_network(detector, classes=3)
+
+
+@pytest.fixture
+def token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_something")
+
+
+@pytest.mark.parametrize("name", ["", "a/b/c", "a b", "-a/b"])
+def test_what_names_no_repository_is_not_pushed_to(token: None, name: str) -> None:
+    with pytest.raises(PushInvalid, match="names no repository of the Hub; write OWNER/NAME"):
+        require_pushable(name)
+
+
+def test_pushing_needs_a_token_and_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    with pytest.raises(PushInvalid, match="no token of the Hugging Face Hub; run 'hf auth login' or set HF_TOKEN"):
+        require_pushable("me/model")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(PushInvalid, match="HF_HUB_OFFLINE is set"):
+        require_pushable("me/model")
+
+
+def test_a_hub_out_of_reach_leaves_the_export(unreachable: None, token: None, tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match=r"cannot push to me/model .*: push it again by 'hf upload me/model"):
+        push_folder(tmp_path, "me/model")
+
+
+def test_a_folder_is_pushed_in_one_commit_to_a_private_repository(
+    token: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    called: list[tuple[str, object]] = []
+
+    class Api:
+        def create_repo(self, name: str, *, private: bool, exist_ok: bool) -> huggingface_hub.RepoUrl:
+            called.append((name, (private, exist_ok)))
+            return huggingface_hub.RepoUrl(f"https://huggingface.co/{name}")
+
+        def upload_folder(self, *, folder_path: Path, repo_id: str, commit_message: str) -> None:
+            called.append((repo_id, folder_path))
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    assert push_folder(tmp_path, "me/model") == "https://huggingface.co/me/model"
+    assert called == [("me/model", (True, True)), ("me/model", tmp_path)]

@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,28 +9,35 @@ import onnxruntime
 import pytest
 import timm
 import torch
+import yaml
 
-from storage.answers.read import Answers
-from storage.datasets import FileDataset
+from storage.datasets import FileDataset, image_folder
 from storage.images.decode import decode_image
 from student.classification.classifier import load_classifier
 from student.classification.config import StudentConfig
-from student.classification.evaluate import predict_logits
+from student.classification.evaluate import evaluate, predict_logits
 from student.classification.examples import TeacherAnswers
 from student.classification.export import export
 from student.classification.images import evaluation_cache
+from student.classification.quantize import QuantizeOn
 from student.classification.training import train
+from student.core.examples import ExamplesInvalid
 from student.core.export_folder import ExportInvalid
+from tests.student.conftest import answers_for
 
 BACKBONES = ["test_resnet", "test_vit", "test_efficientnet"]
 
 
-@pytest.fixture
-def run_dir(
-    config: StudentConfig, dataset: FileDataset, answers: Answers, teacher_answers: TeacherAnswers, tmp_path: Path
-) -> Path:
-    train(config.replace(epochs=8, resize_size=36), dataset, teacher_answers, tmp_path / "run", progress=False)
-    return tmp_path / "run"
+@pytest.fixture(scope="module")
+def run_dir(image_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    dataset = image_folder(image_root, name="colours")
+    config = StudentConfig(
+        backbone="test_resnet", method="makd", image_size=32, resize_size=36, epochs=8, batch_size=6, lr=0.05,
+        alpha=2.0, warmup=1, val_fraction=0.25,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("export") / "run"
+    train(config, dataset, TeacherAnswers(image=answers_for(dataset)), folder, progress=False)
+    return folder
 
 
 def truth(config: StudentConfig, dataset: FileDataset, run_dir: Path) -> tuple[list[Path], torch.Tensor, torch.Tensor]:
@@ -110,3 +119,67 @@ def test_what_cannot_be_exported_or_predicted_is_one_line(run_dir: Path, tmp_pat
         export(run_dir, tmp_path / "out", formats=["tflite"])
     with pytest.raises(ExportInvalid, match="no run and no safetensors export in"):
         load_classifier(tmp_path)
+
+
+def test_transformers_names_the_classes(dataset: FileDataset, run_dir: Path, tmp_path: Path) -> None:
+    from transformers import pipeline
+
+    export(run_dir, tmp_path / "out", formats=["safetensors"])
+    paths = [str(dataset.paths[record.image_id]) for record in dataset.records if record.split == "test"]
+    found = [best[0]["label"] for best in pipeline("image-classification", model=str(tmp_path / "out"))(paths)]
+    assert found == load_classifier(tmp_path / "out").predict(paths)["predicted"].to_list()
+
+
+def test_onnx_says_how_it_is_used(run_dir: Path, tmp_path: Path) -> None:
+    export(run_dir, tmp_path / "out", formats=["onnx"], keep_aspects=True)
+    metadata = onnxruntime.InferenceSession(str(tmp_path / "out" / "model.onnx")).get_modelmeta().custom_metadata_map
+    said = {name: json.loads(value) for name, value in metadata.items()}
+    use = json.loads((tmp_path / "out" / "preprocessing.json").read_text())
+    for name in ("class_names", "resize_short_side", "center_crop", "interpolation", "mean", "std"):
+        assert said[name] == use[name]
+    assert said["temperature"] == load_classifier(run_dir).temperature != 1
+    assert said["aspects"] == ["is_warm", "is_leafy"]
+
+
+def test_the_card_says_what_was_learned_from_and_the_figures(
+    dataset: FileDataset, run_dir: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run_dir, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation-*"))
+    run_dir = tmp_path / "run"
+    export(run_dir, tmp_path / "before", formats=["onnx"])
+    assert "Not evaluated before the export." in (tmp_path / "before" / "README.md").read_text()
+    scores = evaluate(run_dir, dataset)
+    export(run_dir, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["pipeline_tag"] == "image-classification"
+    assert front["library_name"] == "timm"
+    for said in ("test_resnet for 3 classes of colours", "`makd`", "`abc123` to 2 yes/no questions", "Is it of a warm"):
+        assert said in card
+    assert f"| colours, test | 12 | {100 * scores.top1:.2f} |" in card
+    assert 'timm.create_model("local-dir:out"' in card
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_int8_is_smaller_and_as_good(dataset: FileDataset, run_dir: Path, tmp_path: Path, static: bool) -> None:
+    on = QuantizeOn(dataset=dataset if static else None)
+    done = export(run_dir, tmp_path / "out", formats=["onnx"], int8=on)
+    assert done.int8 is not None
+    assert done.int8.kind == ("static" if static else "dynamic")
+    whole, small = (tmp_path / "out" / name for name in ("model.onnx", "model.int8.onnx"))
+    assert small.stat().st_size < whole.stat().st_size / 2
+    metadata = [onnxruntime.InferenceSession(str(path)).get_modelmeta().custom_metadata_map for path in (whole, small)]
+    assert metadata[0].items() <= metadata[1].items()
+    if static:
+        assert (done.int8.images, done.int8.split, done.int8.top1_fp32) == (12, "test", evaluate(run_dir, dataset).top1)
+        assert done.int8.top1 is not None
+        assert done.int8.top1 >= 0.9
+
+
+def test_int8_needs_onnx_and_a_dataset_of_the_same_classes(dataset: FileDataset, run_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportInvalid, match="int8 is made from ONNX; export onnx too"):
+        export(run_dir, tmp_path / "out", formats=["safetensors"], int8=QuantizeOn())
+    other = dataclasses.replace(dataset, class_names=("a", "b", "c"))
+    with pytest.raises(ExamplesInvalid, match="has other classes than the run"):
+        export(run_dir, tmp_path / "out", int8=QuantizeOn(dataset=other))
+    assert not (tmp_path / "out").exists()

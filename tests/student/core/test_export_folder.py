@@ -23,18 +23,21 @@ def run(tmp_path_factory: pytest.TempPathFactory, image_root: Path) -> Path:
     return folder
 
 
+TIMM_FILES = ("preprocessing.json", "config.json", "model.safetensors")
+
+
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
 def test_an_earlier_export_is_replaced_as_a_whole(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert export(run, out).files == ("preprocessing.json", "config.json", "model.safetensors", "model.onnx")
+    assert export(run, out).files == (*TIMM_FILES, "model.onnx", "README.md")
     (out / ".unfinished-out-0123").mkdir()  # a killed export's, as are the next two
     (out / "model.unfinished").touch()
     (tmp_path / ".unfinished-out-4567").mkdir()
-    assert export(run, out, ["onnx"]).files == ("preprocessing.json", "model.onnx")
-    assert names(out) == {"preprocessing.json", "model.onnx"}
+    assert export(run, out, ["onnx"]).files == ("preprocessing.json", "model.onnx", "README.md")
+    assert names(out) == {"preprocessing.json", "model.onnx", "README.md"}
     assert names(tmp_path) == {"out"}
 
 
