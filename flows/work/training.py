@@ -64,6 +64,7 @@ def train_grid(
 ) -> Results:
     """Train the missing students of the grid; log epochs, and show results on the run's page and in runs/report.md."""
     from student.classification.experiment import require_split, run_experiment
+    from student.classification.splits import labels_shown
     from student.classification.usefulness import answers_uses
     from student.core.experiment import write_parquet
 
@@ -82,7 +83,7 @@ def train_grid(
     uses = None
     if teacher_answers.image is not None:
         # With hidden labels, the report uses only those visible to the student with the fewest.
-        few = min((cell.config for cell in grid.cells(runs)), key=lambda config: config.label_fraction)
+        few = min((cell.config for cell in grid.cells(runs)), key=labels_shown)
         uses = answers_uses(images, teacher_answers.image, few.replace(seed=grid.seeds[0]))
         write_parquet(runs / "questions.parquet", uses)
     show_results(reporter, results, uses, runs)

@@ -57,7 +57,7 @@ def learned_profile(
 ) -> ClassProfile:
     """The profile of the `aspects` that `method` teaches a student by `examples`. Images with a hidden label and
     validation images have no part in it."""
-    terms = zip(method.answer_terms, examples.targets, strict=True)
+    terms = zip(method.target_terms, examples.targets, strict=True)
     targets_NQ = torch.cat([targets for term, targets in terms if isinstance(term, AspectTerm)], dim=1)
     trained = examples.train_indices.unique()
     labels = examples.labels_N[trained]

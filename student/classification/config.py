@@ -90,6 +90,12 @@ class StudentConfig(TrainingConfig):
     label_fraction: Number = Field(
         default=1.0, gt=0, le=1, description="share of the training images with a label; of the others only the answers"
     )
+    labels_per_class: int | None = Field(
+        default=None,
+        ge=1,
+        description="training images of each class with a label, drawn by the seed; of the others only the answers; "
+        "null: by label_fraction",
+    )
     label_smoothing: Number = Field(default=0.0, ge=0, lt=1, description="of the labels (arXiv 1512.00567)")
     drop_rate: Number = Field(default=0.0, ge=0, lt=1, description="dropout before the last layer")
 
@@ -177,6 +183,11 @@ class StudentConfig(TrainingConfig):
         return self.replace(pretrained=False, weights=None)
 
     @property
+    def starts_pretrained(self) -> bool:
+        """Whether the backbone knows images before it is trained."""
+        return self.pretrained or self.weights is not None
+
+    @property
     def stored_size(self) -> int:
         """Short side of the training images in the cache."""
         return self.cache_size if self.cache_size is not None else round(1.15 * self.image_size)
@@ -192,10 +203,26 @@ def _require_method(config: StudentConfig) -> None:
         method = config.objective
     except MethodUnknown as error:
         raise ConfigInvalid(str(error)) from error
+    if config.labels_per_class is not None and config.label_fraction != 1:
+        raise ConfigInvalid("labels_per_class and label_fraction are both given; leave one out")
+    if method.consistency_terms:
+        _require_views(config)
     if method.network_terms and config.network is None:
         raise ConfigInvalid(
             f"method '{config.method}' learns from a KD teacher, but none is given; "
             f"set network to the folder of a finished run (--set network=RUN)"
+        )
+
+
+def _require_views(config: StudentConfig) -> None:
+    """Raises ConfigInvalid where there are no two views of an image to compare."""
+    for name in ("mixup", "cutmix"):
+        if getattr(config, name):
+            raise ConfigInvalid(f"{name} mixes images, and method '{config.method}' compares views of one; give 0")
+    if config.freeze and (config.views < 2 or config.policy is None):
+        raise ConfigInvalid(
+            f"method '{config.method}' compares views of an image, and freeze computes the evaluation's alone; "
+            f"give --set views=4 --set policy=rand"
         )
 
 

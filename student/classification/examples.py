@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,9 @@ from torch import Tensor
 from storage.answers.read import Answers
 from storage.datasets.base import UNKNOWN, UNLABELLED, ImageDataset, ImageRecord, select
 from student.classification.config import StudentConfig
-from student.classification.methods import Level, method_about_classes
+from student.classification.methods import AspectTerm, ClassTerm, Level, method_about_classes
 from student.classification.splits import choose_fraction, choose_validation, visible_labels
-from student.classification.targets import ImageLabels, class_mean, only_labelled
+from student.classification.targets import ImageLabels, Values, class_mean, only_labelled
 from student.core.aspects import Aspect
 from student.core.examples import ExamplesInvalid, chosen_questions, log_odds_by_id
 
@@ -93,9 +93,16 @@ def training_records(dataset: ImageDataset) -> list[ImageRecord]:
 
 
 def join_examples(
-    config: StudentConfig, dataset: ImageDataset, records: Sequence[ImageRecord], teacher_answers: TeacherAnswers
+    config: StudentConfig,
+    dataset: ImageDataset,
+    records: Sequence[ImageRecord],
+    teacher_answers: TeacherAnswers,
+    features: Callable[[], NDArray[np.float32]] | None = None,
 ) -> Examples:
     """Join the cached `records` with their answers by image_id and cut off the validation images.
+
+    `features` computes those of the pretrained backbone [N, D]; it is called where the method uses them and labels are
+    hidden.
 
     Images without an answer are left out whatever the method learns, so that all methods see the same images; images
     without a label teach by their answers alone. Raises
@@ -116,10 +123,14 @@ def join_examples(
     is_val = choose_validation(config, labels[labelled])
     trained = np.zeros(len(records), dtype=bool)
     trained[labelled[~is_val]] = True
-    images = ImageLabels(labels=labels, trained=trained, classes=len(dataset.class_names), seed=config.seed)
+    hidden = bool((labels[used] == UNKNOWN).any())
+    known = features() if features is not None and config.objective.uses_features and hidden else None
+    images = ImageLabels(
+        labels=labels, trained=trained, classes=len(dataset.class_names), seed=config.seed, features=known
+    )
     targets, aspects = _learn_what(config, dataset, records, teacher_answers, images)
     epoch = np.setdiff1d(used, labelled[is_val])
-    if not _learns_without_labels(config, teacher_answers):
+    if not _learns_without_labels(config, teacher_answers, by_features=known is not None):
         epoch = np.resize(labelled[~is_val], len(epoch))
     return Examples(
         train_indices=torch.from_numpy(epoch),
@@ -151,25 +162,36 @@ def _learn_what(
     teacher_answers: TeacherAnswers,
     images: ImageLabels,
 ) -> tuple[tuple[Tensor, ...], tuple[Aspect, ...]]:
-    terms = config.objective.answer_terms
-    if not terms:
-        return (), ()
-    if not teacher_answers.given:
+    method = config.objective
+    if method.answer_terms and not teacher_answers.given:
         raise ExamplesInvalid(
             f"method '{config.method}' learns from answers, but there are none; ask a teacher, or take method base"
         )
-    targets = []
-    for term in terms:
+    learned = tuple(_target(config, dataset, records, teacher_answers, images, term) for term in method.target_terms)
+    return learned, aspects_of(config, teacher_answers)
+
+
+def _target(
+    config: StudentConfig,
+    dataset: ImageDataset,
+    records: Sequence[ImageRecord],
+    teacher_answers: TeacherAnswers,
+    images: ImageLabels,
+    term: AspectTerm | ClassTerm,
+) -> Tensor:
+    """[N, K] for one term."""
+    by_answers = isinstance(term, AspectTerm) or term.answers
+    values: Values = np.zeros((len(records), 0), dtype=np.float32)
+    if by_answers:
         answers = teacher_answers.of(term.level)
         values = log_odds_of(dataset, records, answers)[:, chosen_questions(config, answers.questions)]
         if answers is teacher_answers.classes:  # they were looked up by the label: where that is hidden, there are none
             values = only_labelled(values, images)
-        for transform in term.chain:
-            values = transform(values, images)
-        if term.level == "class" and teacher_answers.classes is None:
-            values = class_mean(values, images)
-        targets.append(torch.from_numpy(values.astype(np.float32)))
-    return tuple(targets), aspects_of(config, teacher_answers)
+    for transform in term.chain:
+        values = transform(values, images)
+    if by_answers and term.level == "class" and teacher_answers.classes is None:
+        values = class_mean(values, images)
+    return torch.from_numpy(values.astype(np.float32))
 
 
 def log_odds_of(dataset: ImageDataset, records: Sequence[ImageRecord], answers: Answers) -> NDArray[np.float32]:
@@ -200,11 +222,12 @@ def _answered(dataset: ImageDataset, records: Sequence[ImageRecord], answers: An
     return np.asarray(~np.isnan(log_odds_of(dataset, records, answers)).all(axis=1))
 
 
-def _learns_without_labels(config: StudentConfig, teacher_answers: TeacherAnswers) -> bool:
-    """Whether an image whose label is not known teaches anything: by answers about itself, or by a network."""
+def _learns_without_labels(config: StudentConfig, teacher_answers: TeacherAnswers, *, by_features: bool) -> bool:
+    """Whether an image whose label is not known teaches anything: by answers about itself, its features, its views, or
+    a network."""
     method = config.objective
     of_images = teacher_answers.image is not None and any(term.level == "image" for term in method.answer_terms)
-    return of_images or bool(method.network_terms)
+    return of_images or by_features or bool(method.network_terms or method.consistency_terms)
 
 
 def _refuse_unlabelled(config: StudentConfig, dataset: ImageDataset, labelled: NDArray[np.int64]) -> None:

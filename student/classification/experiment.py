@@ -133,7 +133,7 @@ class StudentExperiment:
     def _training_images(self, config: StudentConfig) -> TrainingImages:
         shared = self.caches, config, self.dataset, self.progress
         if not config.freeze:
-            return TrainingImages(shown=shared_training_images(*shared))
+            return TrainingImages(shown=shared_training_images(*shared), features=self.features)
         augmented = shared_training_images(*shared) if config.views > 1 else None
         shown = self.caches.get(
             ("features", config.shown_size, config.image_size, config.damaged_images),

@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from storage.datasets.base import ImageDataset, ImageRecord
@@ -57,6 +60,13 @@ def shrink_for_training(image: Image.Image, *, size: int) -> Image.Image:
     if max(image.size) > limit:
         image = v2.functional.center_crop(image, [min(image.height, limit), min(image.width, limit)])
     return image if short <= size else v2.functional.resize(image, [size], InterpolationMode.BILINEAR)
+
+
+def evaluation_view(config: StudentConfig, image: Tensor) -> Tensor:
+    """uint8 [3, H, W] from the training cache -> uint8 [size, size, 3]."""
+    decoded = Image.fromarray(image.permute(1, 2, 0).numpy())
+    view = view_for_evaluation(decoded, resize_size=config.shown_size, image_size=config.image_size)
+    return torch.from_numpy(np.array(view))
 
 
 def view_for_evaluation(image: Image.Image, *, resize_size: int, image_size: int) -> Image.Image:

@@ -21,9 +21,11 @@ from student.core.setting_errors import ConfigInvalid
 
 NETWORK = "network"  # folder of the larger network in an experiment's
 # The settings that say which labels are seen.
-LABELS = ("label_fraction", "train_fraction", "seed")
+LABELS = ("label_fraction", "labels_per_class", "train_fraction", "seed")
 # The shares of images and labels that a seed draws, with their defaults.
-DRAWS = {"label_fraction": 1.0, "train_fraction": 1.0, "val_fraction": None}
+DRAWS = {"label_fraction": 1.0, "labels_per_class": None, "train_fraction": 1.0, "val_fraction": None}
+# Of those that draw labels, their values where nothing is drawn.
+UNDRAWN = {"label_fraction": 1, "labels_per_class": None, "train_fraction": 1}
 
 
 def kd_teacher_config(
@@ -39,7 +41,7 @@ def kd_teacher_config(
         raise ConfigInvalid(f"network setting '{chosen[0]}' follows the students'; leave it out of 'network'")
     given = {**settings, "method": "base", NETWORK: None, **draw, **network}
     larger = StudentConfig.from_dict(fit(recipe, given))
-    drawn = {name: draw[name] for name in ("label_fraction", "train_fraction") if draw[name] != 1}
+    drawn = {name: draw[name] for name, undrawn in UNDRAWN.items() if draw[name] != undrawn}
     if larger.held_out:
         drawn["val_fraction"] = larger.held_out
     if not drawn:
@@ -61,7 +63,7 @@ def require_same_labels(config: StudentConfig) -> None:
         return
     theirs = load_run(Path(config.network)).description.config
     drawn = [f"{name} {getattr(config, name)}" for name in LABELS if getattr(config, name) != getattr(theirs, name)]
-    if drawn and min(config.label_fraction, config.train_fraction) < 1:
+    if drawn and (min(config.label_fraction, config.train_fraction) < 1 or config.labels_per_class is not None):
         raise ConfigInvalid(
             f"the network in {config.network} has seen labels that this student may not; "
             f"take one that was trained with {', '.join(drawn)}"

@@ -48,7 +48,8 @@ class AspectTerm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassTerm:
-    """The class outputs learn a distribution over the classes that `chain` makes of the answers.
+    """The class outputs learn a distribution over the classes that `chain` makes of the answers, or, where `answers` is
+    false, of the features of the pretrained backbone alone (`ImageLabels.features`).
 
     `loss` takes class logits and target logits [B, C]. `inner` as for AspectTerm.
     """
@@ -58,6 +59,17 @@ class ClassTerm:
     level: Level = "image"
     weight: float = 1.0
     inner: int = 0
+    answers: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsistencyTerm:
+    """The class outputs for a strongly augmented view of an image without a label learn from those for the weakly
+    augmented one. `loss` takes the class logits of both [B, C], the weak ones first, and labels [B].
+    """
+
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +81,9 @@ class NetworkTerm:
 
     loss: Callable[[Tensor, Tensor, Tensor], Tensor]
     weight: float = 1.0
+
+
+Term = AspectTerm | ClassTerm | ConsistencyTerm | NetworkTerm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +101,7 @@ class Method:
     """
 
     source: str
-    terms: tuple[AspectTerm | ClassTerm | NetworkTerm, ...] = ()
+    terms: tuple[Term, ...] = ()
     alpha: float = 1.0
     head: Head = "wide"
     label_smoothing: float = 0.0
@@ -96,11 +111,25 @@ class Method:
     @property
     def inner(self) -> int:
         """The number of stages before the last one that learn anything."""
-        return max([self.inner_labels, *(term.inner for term in self.answer_terms)])
+        return max([self.inner_labels, *(term.inner for term in self.target_terms)])
+
+    @property
+    def target_terms(self) -> tuple[AspectTerm | ClassTerm, ...]:
+        """Those with a target for every image, in the order of `Examples.targets`."""
+        return tuple(term for term in self.terms if isinstance(term, AspectTerm | ClassTerm))
 
     @property
     def answer_terms(self) -> tuple[AspectTerm | ClassTerm, ...]:
-        return tuple(term for term in self.terms if not isinstance(term, NetworkTerm))
+        return tuple(term for term in self.target_terms if isinstance(term, AspectTerm) or term.answers)
+
+    @property
+    def uses_features(self) -> bool:
+        """Whether images without a label learn by their features, where the backbone is a pretrained one."""
+        return any(set(term.chain) & targets.BY_FEATURES for term in self.target_terms)
+
+    @property
+    def consistency_terms(self) -> tuple[ConsistencyTerm, ...]:
+        return tuple(term for term in self.terms if isinstance(term, ConsistencyTerm))
 
     @property
     def aspect_terms(self) -> tuple[AspectTerm, ...]:
@@ -112,13 +141,14 @@ class Method:
 
     def with_alpha(self, alpha: float) -> Method:
         """The same with another weight on the aspects; for 0 without anything that is learned from answers."""
-        terms = self.terms if alpha > 0 else self.network_terms
+        terms = self.terms if alpha > 0 else tuple(term for term in self.terms if term not in self.answer_terms)
         return dataclasses.replace(self, terms=terms, alpha=alpha)
 
     def at_last_layer(self) -> Method:
         """The same without what is learned at inner stages."""
         terms = tuple(
-            term if isinstance(term, NetworkTerm) else dataclasses.replace(term, inner=0) for term in self.terms
+            dataclasses.replace(term, inner=0) if isinstance(term, AspectTerm | ClassTerm) else term
+            for term in self.terms
         )
         return dataclasses.replace(self, terms=terms, inner_labels=0)
 
@@ -132,19 +162,23 @@ class Method:
             inner_labels=max(self.inner_labels, other.inner_labels),
         )
 
-    def _weighted(self) -> tuple[AspectTerm | ClassTerm | NetworkTerm, ...]:
+    def _weighted(self) -> tuple[Term, ...]:
         return tuple(
             dataclasses.replace(term, weight=self.alpha * term.weight) if isinstance(term, AspectTerm) else term
             for term in self.terms
         )
 
 
+# Up to a constant, of the student's distribution against the target's.
+_CROSS_ENTROPY = partial(losses.kd_loss, temperature=1.0)
+
+
 def _answers(*chain: Transform, inner: int = 0) -> AspectTerm:
     return AspectTerm(chain=(targets.probability, *chain), loss=losses.bce_loss, inner=inner)
 
 
-def _posterior(posterior: Transform = targets.class_posterior, inner: int = 0) -> ClassTerm:
-    return ClassTerm(chain=(posterior,), loss=partial(losses.kd_loss, temperature=1.0), inner=inner)
+def _posterior(posterior: Transform = targets.class_posterior, inner: int = 0, answers: bool = True) -> ClassTerm:
+    return ClassTerm(chain=(posterior,), loss=_CROSS_ENTROPY, inner=inner, answers=answers)
 
 
 def _lavid(inner: int = 0) -> AspectTerm:
@@ -159,11 +193,12 @@ def _makd(source: str, *terms: AspectTerm | ClassTerm, head: Head = "wide") -> M
 
 def _recommended(*control: Transform) -> Method:
     return Method(
-        source="MaKD and the labels at inner stages too; images without a label learn p(class | answers)",
+        source="MaKD and the labels at inner stages too; images without a label learn the class that label propagation "
+        "finds by their answers and their features",
         alpha=30.0,
-        terms=(_answers(*control, inner=2), _posterior(targets.unlabelled_posterior, inner=2)),
+        terms=(_answers(*control, inner=2), _posterior(targets.propagated, inner=2)),
         inner_labels=2,
-        twin="labels-deep",
+        twin="recommended-without-answers",
     )
 
 
@@ -208,7 +243,20 @@ METHODS: dict[str, Method] = {
     "mlkd": Method(
         source="multi-level, Jin et al., CVPR 2023, logits standardised", terms=_network(losses.multi_level_kd_loss)
     ),
+    # Images without a label learn without answers.
+    "self-training": Method(
+        source="images without a label learn the class that label propagation finds by their features alone",
+        terms=(_posterior(targets.propagated_by_features, answers=False),),
+    ),
+    "fixmatch": Method(
+        source="FixMatch, Sohn et al., arXiv 2001.07685", terms=(ConsistencyTerm(loss=losses.consistency_loss),)
+    ),
     # Twins of the above: the same without what is learned from answers.
+    "recommended-without-answers": Method(
+        source="recommended without answers: the labels at inner stages too, and self-training by features",
+        terms=(_posterior(targets.propagated_by_features, inner=2, answers=False),),
+        inner_labels=2,
+    ),
     "labels-deep": Method(source="the labels at two inner stages too, arXiv 1409.5185", inner_labels=2),
     "labels-deep-1": Method(source="the labels at one inner stage too, arXiv 1409.5185", inner_labels=1),
     # Controls: regularisation alone, and answers that are wrong or averaged.

@@ -24,8 +24,17 @@ class Objective:
     examples: Examples
     class_weights_C: Tensor | None = None
 
-    def __call__(self, logits: Logits, indices_B: Tensor, network_logits_BC: Tensor | None = None) -> dict[str, Tensor]:
-        """`loss` is what to backpropagate; for the log there are its parts: `classification` by the labels, `aspects`
+    def __call__(
+        self,
+        logits: Logits,
+        indices_B: Tensor,
+        network_logits_BC: Tensor | None = None,
+        strong_logits: Logits | None = None,
+    ) -> dict[str, Tensor]:
+        """The losses of images by their indices, from their `logits`, a KD teacher's, and their own for a strongly
+        augmented view, where the method learns from those.
+
+        `loss` is what to backpropagate; for the log there are its parts: `classification` by the labels, `aspects`
         (before alpha), `distillation` (what else the class outputs learn) and `inner` (classes at inner stages)."""
         method = self.method
         device = logits.class_logits_BC.device
@@ -45,6 +54,10 @@ class Objective:
             for term in method.network_terms:
                 learned = term.loss(logits.class_logits_BC.float(), network_logits_BC, labels_B)
                 distillation = distillation + term.weight * learned
+        if strong_logits is not None:
+            weak_BC, strong_BC = logits.class_logits_BC.float(), strong_logits.class_logits_BC.float()
+            for consistency in method.consistency_terms:
+                distillation = distillation + consistency.weight * consistency.loss(weak_BC, strong_BC, labels_B)
         loss = classification + method.alpha * aspects + distillation + inner
         return dict(zip(LOSSES, (loss, classification, aspects, distillation, inner), strict=True))
 
@@ -65,7 +78,7 @@ class Objective:
     def _learn_classes(self, logits: Logits, targets: Sequence[Tensor], depth: int = 0) -> Tensor:
         """By the terms that act `depth` stages before the last one."""
         total = torch.zeros((), device=logits.class_logits_BC.device)
-        for term, targets_BC in zip(self.method.answer_terms, targets, strict=True):
+        for term, targets_BC in zip(self.method.target_terms, targets, strict=True):
             if isinstance(term, ClassTerm) and depth <= term.inner:
                 total = total + term.weight * term.loss(logits.class_logits_BC.float(), targets_BC)
         return total
@@ -74,7 +87,7 @@ class Objective:
         """Every term that acts `depth` stages before the last one on its own outputs."""
         total = torch.zeros((), device=logits.class_logits_BC.device)
         first = 0
-        for term, targets_BK in zip(self.method.answer_terms, targets, strict=True):
+        for term, targets_BK in zip(self.method.target_terms, targets, strict=True):
             if isinstance(term, AspectTerm):
                 outputs_BK = logits.aspect_logits_BQ[:, first : first + targets_BK.shape[1]].float()
                 if depth <= term.inner:

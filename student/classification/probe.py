@@ -118,9 +118,12 @@ class ProbeTask(ClassifierTask):
         self.view_N = torch.randint(self.config.views, (len(self.view_N),), generator=generator)
 
     def step(self, model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
-        views = self.view_N[images]
+        views, strong_logits = self.view_N[images], None
+        if self.objective.method.consistency_terms:  # the view of the evaluation is the weakly augmented one
+            strong_logits = model(self.features_VND[views.clamp(min=1), images])
+            views = torch.zeros_like(views)
         network_logits = None if self.network_logits_VNC is None else self.network_logits_VNC[views, images]
-        return self.objective(model(self.features_VND[views, images]), images, network_logits)
+        return self.objective(model(self.features_VND[views, images]), images, network_logits, strong_logits)
 
     def class_logits(self, images: Tensor) -> Tensor:
         logits: Logits = self.head(self.features_VND[0, images])

@@ -20,8 +20,12 @@ def visible_labels(
     Which labels are shown follows from the order of the images and the seed, never from a label that stays hidden. The
     images are drawn evenly from all over the order, so that a dataset that is ordered by class shows about as many of
     each; a larger fraction adds to a smaller one. Only a class that would be shown none gets the first of its images.
+    With `labels_per_class`, the first images of each class in an order of the seed are shown: the draw knows all
+    labels, as in experiments with few of them.
     """
     labels = np.array([UNKNOWN if record.split == UNLABELLED else record.label for record in records], dtype=np.int64)
+    if config.labels_per_class is not None:
+        return _few_of_each(labels, candidates, config.labels_per_class, np.random.default_rng([config.seed, 6]))
     if config.label_fraction == 1:
         return labels
     order = np.flatnonzero(candidates & (labels != UNKNOWN))
@@ -34,6 +38,23 @@ def visible_labels(
     hidden = np.setdiff1d(np.arange(len(labels)), sorted(shown))
     labels[hidden] = UNKNOWN
     return labels
+
+
+def labels_shown(config: StudentConfig) -> tuple[float, float]:
+    """A key that sorts configs by how many labels their students see."""
+    return (0, config.labels_per_class) if config.labels_per_class is not None else (1, config.label_fraction)
+
+
+def _few_of_each(
+    labels: NDArray[np.int64], candidates: NDArray[np.bool_], count: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """`labels` of the first `count` candidates of each class in a random order, UNKNOWN for all others."""
+    shown = np.full_like(labels, UNKNOWN)
+    order = generator.permutation(np.flatnonzero(candidates & (labels != UNKNOWN)))
+    for label in np.unique(labels[order]):
+        members = order[labels[order] == label][:count]
+        shown[members] = label
+    return shown
 
 
 def choose_fraction(

@@ -7,7 +7,7 @@ validation images.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax
 from sklearn.covariance import ledoit_wolf
+
+from student.classification.propagation import propagate_labels
 
 FOLDS = 5
 # Log-odds beyond 10 reflect the number format of the answer more than the image.
@@ -27,12 +29,14 @@ Values = NDArray[np.floating]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageLabels:
     """Labels of N images with C classes: int labels [N] (-1: unknown), a mask of those trained on with their label
-    (bool [N]), and a seed for random targets."""
+    (bool [N]), a seed for random targets, and the images' features [N, D] by the pretrained backbone where there is one
+    (NaN: unknown)."""
 
     labels: NDArray[np.int64]
     trained: NDArray[np.bool_]
     classes: int
     seed: int
+    features: Values | None = None
 
     def generator(self) -> np.random.Generator:
         return np.random.default_rng([self.seed, 2])
@@ -123,13 +127,32 @@ def _scale(scores: Values, images: ImageLabels) -> float:
     return float(np.exp(minimize_scalar(surprise, bounds=(-7.0, 3.0), method="bounded").x))
 
 
-def unlabelled_posterior(log_odds: Values, images: ImageLabels) -> Values:
-    """Return `class_posterior` for images with an unknown label; NaN for labelled images, which have a better
-    target."""
-    unlabelled = images.labels[:, None] < 0
-    if not unlabelled.any():
-        return np.full((len(log_odds), images.classes), np.nan)
-    return np.where(unlabelled, class_posterior(log_odds, images), np.nan)
+def propagated(log_odds: Values, images: ImageLabels) -> Values:
+    """log p(class) [N, C] of images without a label, by label propagation over their answers and, where there are any,
+    their features (`propagate_labels`); NaN for all others, and for images that have neither."""
+    return _propagated([log_odds] if images.features is None else [log_odds, images.features], images)
+
+
+def propagated_by_features(values: Values, images: ImageLabels) -> Values:
+    """As `propagated`, by the features alone; NaN where there are none."""
+    return _propagated([] if images.features is None else [images.features], images)
+
+
+def _propagated(spaces: Sequence[Values], images: ImageLabels) -> Values:
+    unlabelled = images.labels < 0
+    described = np.zeros(len(unlabelled), dtype=bool)
+    for values in spaces:
+        described |= ~np.isnan(values).all(axis=1) & (values.shape[1] > 0)
+    found = np.full((len(unlabelled), images.classes), np.nan, dtype=np.float32)
+    used = images.trained | (unlabelled & described)
+    if (unlabelled & described).any() and images.trained.any():
+        found[used] = propagate_labels([values[used] for values in spaces], images.labels[used], images.classes)
+        found[~unlabelled] = np.nan
+    return found
+
+
+# Those that use `ImageLabels.features`.
+BY_FEATURES = frozenset({propagated, propagated_by_features})
 
 
 def _discriminate(values: Values, images: ImageLabels, fitted: NDArray[np.bool_], judged: Values) -> Values:

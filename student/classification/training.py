@@ -8,10 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
-from PIL import Image
 from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
@@ -27,8 +25,9 @@ from student.classification.examples import (
     join_examples,
     training_records,
 )
-from student.classification.images import evaluation_cache, training_cache, view_for_evaluation
+from student.classification.images import evaluation_cache, evaluation_view, training_cache
 from student.classification.kd_teacher import require_same_labels
+from student.classification.label_features import label_features
 from student.classification.model import Logits, Student
 from student.classification.probe import ProbeTask
 from student.classification.runs import EpochLog, RunDescription, TrainedStudent, load_run
@@ -73,7 +72,10 @@ def train(
         require_trainable(config)
         if images is None:
             images = _open_images(stack, config, dataset, run_dir, progress)
-        examples = join_examples(config, dataset, images.shown.records, teacher_answers)
+        features = None
+        if config.starts_pretrained:
+            features = partial(label_features, config, images, progress=progress)
+        examples = join_examples(config, dataset, images.shown.records, teacher_answers, features)
         require_trainable(config, len(examples.train_indices))
         job = Job(
             description=description,
@@ -157,6 +159,8 @@ class ClassificationTask(ClassifierTask):
         self.stored = job.images.shown  # on the CPU
         self.images = self.stored.on(fabric.device)
         self.augment = Augmenter(self.config, self.student.mean, self.student.std)
+        strong = self.config.replace(policy="rand")
+        self.augment_strongly = Augmenter(strong, self.student.mean, self.student.std)
         self.crops = torch.Generator()
 
     def wrapped(self) -> nn.Module:
@@ -177,7 +181,11 @@ class ClassificationTask(ClassifierTask):
         logits = model(pixels)
         with torch.no_grad(), self.fabric.autocast():
             larger_logits = None if self.larger is None else self.larger(pixels).float()
-        losses = self.objective(logits, images, larger_logits)
+        strong_logits = None
+        if self.objective.method.consistency_terms:
+            strong_pixels = self.augment_strongly(shown, self.crops, self.fabric.device)
+            strong_logits = model(strong_pixels)
+        losses = self.objective(logits, images, larger_logits, strong_logits)
         if share < 1:
             # All losses are linear in their targets but for what no weight changes, so that mixed losses have the
             # gradient of mixed targets.
@@ -187,7 +195,7 @@ class ClassificationTask(ClassifierTask):
 
     def class_logits(self, images: Tensor) -> Tensor:
         student = self.student
-        views = [_evaluation_view(self.config, self.stored.image(index)) for index in images.tolist()]
+        views = [evaluation_view(self.config, self.stored.image(index)) for index in images.tolist()]
         pixels = normalize_pixels(torch.stack(views).to(self.fabric.device), student.mean, student.std)
         with self.fabric.autocast():
             logits: Logits = student(pixels.contiguous(memory_format=torch.channels_last))
@@ -213,10 +221,3 @@ def layer_groups(config: StudentConfig, student: Student) -> list[dict[str, Any]
     if next(heads.parameters(), None) is not None:
         groups += [{**group, "lr_scale": 1.0} for group in parameter_groups(config, heads)]
     return groups
-
-
-def _evaluation_view(config: StudentConfig, image: Tensor) -> Tensor:
-    """uint8 [3, H, W] from the training cache -> uint8 [size, size, 3]."""
-    decoded = Image.fromarray(image.permute(1, 2, 0).numpy())
-    view = view_for_evaluation(decoded, resize_size=config.shown_size, image_size=config.image_size)
-    return torch.from_numpy(np.array(view))

@@ -34,6 +34,18 @@ def kd_loss(class_logits_BC: Tensor, target_logits_BC: Tensor, temperature: floa
     return temperature**2 * (losses * known).sum() / known.sum().clamp(min=1)
 
 
+def consistency_loss(
+    weak_logits_BC: Tensor, strong_logits_BC: Tensor, labels_B: Tensor, threshold: float = 0.95
+) -> Tensor:
+    """FixMatch (Sohn et al., arXiv 2001.07685): cross-entropy of the strongly augmented view against the most likely
+    class of the weakly augmented one, where that has at least `threshold` probability; mean over the images without a
+    label (-1), those below the threshold included."""
+    probabilities, named = weak_logits_BC.detach().softmax(dim=1).max(dim=1)
+    unlabelled = labels_B < 0
+    losses = functional.cross_entropy(strong_logits_BC, named, reduction="none")
+    return (losses * (unlabelled & (probabilities >= threshold))).sum() / unlabelled.sum().clamp(min=1)
+
+
 def dkd_loss(
     class_logits_BC: Tensor, target_logits_BC: Tensor, labels_B: Tensor, temperature: float, beta: float
 ) -> Tensor:

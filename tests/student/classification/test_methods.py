@@ -4,6 +4,7 @@ from typing import Any, cast
 import pytest
 import torch
 
+from student.classification import targets as transforms
 from student.classification.config import StudentConfig
 from student.classification.methods import METHODS, Method, MethodUnknown, method_named, twin_of
 from student.classification.recipes import RECIPES, recipe
@@ -27,12 +28,19 @@ def test_methods_join_each_with_its_own_weight() -> None:
 
 
 def without_answers(method: Method) -> Method:
-    """What is left of a method without its answer terms; where it comes from, and weights of nothing, do not count."""
+    """What is left of a method without its answer terms; where it comes from, and weights of nothing, do not count.
+    Label propagation by answers and features leaves that by features."""
     inner_labels = method.inner_labels
+    by_features = METHODS["self-training"].target_terms[0]
+    left = [
+        dataclasses.replace(by_features, inner=term.inner)
+        for term in method.answer_terms
+        if transforms.propagated in term.chain
+    ]
     assert all(term.inner <= inner_labels or inner_labels == 0 for term in method.answer_terms)
     return Method(
         source="",
-        terms=method.network_terms,
+        terms=(*method.network_terms, *left),
         label_smoothing=method.label_smoothing,
         inner_labels=inner_labels,
     )
@@ -53,15 +61,15 @@ def test_a_twin_is_the_same_method_without_its_answer_terms(name: str) -> None:
     ("name", "twin"),
     [
         ("makd", "base"),
-        ("recommended", "labels-deep"),
-        ("recommended-class-mean", "labels-deep"),
+        ("recommended", "recommended-without-answers"),
+        ("recommended-class-mean", "recommended-without-answers"),
         ("recommended-classes", "labels-deep-1"),
         ("kd", None),
         ("kd+lskd", None),
         ("lskd+lavid", "lskd"),
         ("makd+lavid", "base"),
         ("makd+label-smoothing", "label-smoothing"),
-        ("recommended+kd", "kd+labels-deep"),
+        ("recommended+kd", "kd+recommended-without-answers"),
         ("makd+labels-deep", "labels-deep"),
         ("base+makd", "base"),
     ],
@@ -70,7 +78,7 @@ def test_twins_have_one_name_each(name: str, twin: str | None) -> None:
     assert twin_of(name) == twin
 
 
-@pytest.mark.parametrize(("name", "twin"), [("recommended", "base"), ("kd+recommended", "kd"), ("makd", "base")])
+@pytest.mark.parametrize(("name", "twin"), [("makd-deep", "base"), ("kd+recommended-classes", "kd"), ("makd", "base")])
 def test_twins_of_probes_differ_at_the_last_layer(name: str, twin: str) -> None:
     assert twin_of(name, frozen=True) == twin
     ours, theirs = method_named(name).at_last_layer(), method_named(twin).at_last_layer()
@@ -123,6 +131,8 @@ def test_every_loss_is_a_number_with_a_gradient(name: str) -> None:
         targets = torch.rand(4, 6)
         if term in method.network_terms:
             loss = term.loss(outputs, targets, torch.tensor([0, 1, 2, 3]))
+        elif term in method.consistency_terms:
+            loss = cast(Any, term.loss)(100 * torch.eye(4, 6), outputs, torch.tensor([0, -1, -1, 3]))
         else:
             loss = cast(Any, term.loss)(outputs, targets)
         loss.backward()

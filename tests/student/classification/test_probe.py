@@ -197,3 +197,35 @@ def test_what_a_probe_cannot_do_is_refused_in_one_line(
     with pytest.raises(ConfigInvalid, match=message) as raised:
         require_trainable(probe.replace(**changes))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_images_without_a_label_learn_by_the_features_of_the_backbone(
+    freeze: bool, probe: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
+) -> None:
+    """Without answers they would teach nothing: labelled images stand in for them."""
+    few = probe.replace(freeze=freeze, labels_per_class=1)
+    runs = {
+        name: train(few.replace(method=name), dataset, teacher_answers, tmp_path / name, progress=False)
+        for name in ("base", "self-training", "recommended")
+    }
+    assert {name: run.train_images for name, run in runs.items()} == {"base": 3, "self-training": 24, "recommended": 24}
+    assert {name: run.epochs[0].distillation > 0 for name, run in runs.items()} == {
+        "base": False,
+        "self-training": True,
+        "recommended": True,
+    }
+
+
+def test_fixmatch_compares_views(
+    probe: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
+) -> None:
+    few = probe.replace(labels_per_class=1, lr=5.0)
+    with pytest.raises(ConfigInvalid, match="freeze computes the evaluation's alone; give --set views=4"):
+        few.replace(method="fixmatch")
+    with pytest.raises(ConfigInvalid, match="mixup mixes images"):
+        few.replace(freeze=False, method="fixmatch", mixup=0.2)
+    for name, config in (("frozen", few.replace(views=2, policy="rand")), ("all", few.replace(freeze=False))):
+        run = train(config.replace(method="fixmatch"), dataset, teacher_answers, tmp_path / name, progress=False)
+        assert run.train_images == 24
+        assert max(log.distillation for log in run.epochs) > 0

@@ -7,13 +7,14 @@ import pytest
 
 from storage.answers.read import Answers
 from storage.datasets import FileDataset
-from storage.datasets.base import select
+from storage.datasets.base import UNKNOWN, select
 from student.classification.config import GAINED, StudentConfig
 from student.classification.examples import TeacherAnswers, join_examples
 from student.classification.experiment import run_experiment
 from student.classification.grid import StudentGrid
 from student.classification.recipes import recipe
 from student.classification.training import train
+from student.core.setting_errors import ConfigInvalid
 
 
 def test_the_validation_split_is_a_share_of_every_class(
@@ -107,3 +108,24 @@ def test_a_run_that_was_begun_before_the_recipe_gained_settings_resumes_without_
     assert given.resumed_as(begun) == begun
     assert given.resumed_as(StudentConfig.from_stored({**stored, "ema": None})).ema == 0.998
     assert given.replace(ema=0.9).resumed_as(begun).ema == 0.9
+
+
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_a_few_labels_of_each_class_are_shown(
+    count: int, config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers
+) -> None:
+    records = select(dataset, ("train",))
+    few = config.replace(val_fraction=0.0, labels_per_class=count)
+    labels = [join_examples(few.replace(seed=seed), dataset, records, teacher_answers).labels_N for seed in (0, 1)]
+    for shown in labels:
+        assert [int((shown == label).sum()) for label in range(3)] == [min(count, 8)] * 3
+        assert all(label in (UNKNOWN, record.label) for label, record in zip(shown.tolist(), records, strict=True))
+    assert count > 8 or labels[0].tolist() != labels[1].tolist()
+    if count == 2:  # more labels add to fewer
+        one = join_examples(few.replace(labels_per_class=1), dataset, records, teacher_answers).labels_N
+        assert ((one == UNKNOWN) | (one == labels[0])).all()
+
+
+def test_a_share_and_a_number_of_labels_are_not_given_at_once(config: StudentConfig) -> None:
+    with pytest.raises(ConfigInvalid, match="labels_per_class and label_fraction are both given"):
+        config.replace(labels_per_class=1, label_fraction=0.5)

@@ -6,6 +6,8 @@ from student.classification.targets import (
     class_mean,
     class_posterior,
     probability,
+    propagated,
+    propagated_by_features,
     random_uniform,
     shuffle,
     shuffle_within_class,
@@ -86,3 +88,34 @@ def test_the_posterior_stands_missing_answers_and_lone_images(log_odds: np.ndarr
     logits = class_posterior(log_odds, ImageLabels(labels=labels, trained=trained, classes=5, seed=0))
     assert np.isfinite(logits).all()
     assert (logits[1:].argmax(axis=1) < 4).all()
+
+
+def test_only_images_without_a_label_get_a_propagated_class(log_odds: np.ndarray) -> None:
+    labels = np.where(np.arange(60) % 20 == 5, LABELS, -1)
+    labels[6] = LABELS[6]  # of the validation
+    trained = np.arange(60) % 20 == 5
+    images = ImageLabels(labels=labels, trained=trained, classes=3, seed=0)
+    log_odds[7] = np.nan
+    found = propagated(log_odds, images)
+    expected = labels < 0
+    expected[7] = False
+    assert (~np.isnan(found).any(axis=1) == expected).all()
+    assert (found.argmax(axis=1) == LABELS)[expected].mean() > 0.8
+    assert np.isnan(propagated_by_features(log_odds, images)).all()
+
+
+def test_features_name_images_without_answers(log_odds: np.ndarray) -> None:
+    labels = np.where(np.arange(60) % 20 == 5, LABELS, -1)
+    silent = np.full_like(log_odds, np.nan)
+    images = ImageLabels(labels=labels, trained=labels >= 0, classes=3, seed=0, features=log_odds)
+    for found in (propagated(silent, images), propagated_by_features(silent, images)):
+        assert (found.argmax(axis=1) == LABELS)[labels < 0].mean() > 0.8
+
+
+def test_validation_images_have_no_part_in_propagation(log_odds: np.ndarray) -> None:
+    labels = np.where(np.arange(60) % 20 < 10, LABELS, -1)
+    trained = np.arange(60) % 20 < 5
+    images = ImageLabels(labels=labels, trained=trained, classes=3, seed=0)
+    before = propagated(log_odds, images)
+    log_odds[~trained & (labels >= 0)] = 100.0
+    np.testing.assert_array_equal(propagated(log_odds, images), before)

