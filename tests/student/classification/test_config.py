@@ -28,6 +28,12 @@ def test_json_round_trip() -> None:
         ({"cache_size": 32}, r"must be at least image_size \(64\)"),
         ({"val_fraction": 1.0}, "val_fraction is 1.0; it must be at least 0 and below 1"),
         ({"alpha": -1.0}, "alpha is -1.0"),
+        ({"precision": "16-mixed"}, "precision '16-mixed' needs a GPU, and accelerator is 'cpu'"),
+        ({"patience": 3, "val_fraction": 0.0}, "patience needs validation images, and val_fraction is 0"),
+        ({"compile": True}, "method 'recommended' learns at inner stages, which torch.compile would leave out"),
+        ({"compile": True, "method": "makd-dual"}, "method 'makd-dual' learns by a head of their own"),
+        ({"layer_decay": 0.9, "backbone": "ShuffleNetV2"}, "layer_decay needs a backbone of timm"),
+        ({"ema": 1.0}, "ema is 1.0; it must be above 0 and below 1"),
     ],
 )
 def test_nonsense_is_refused_in_one_line(changes: dict[str, object], message: str) -> None:

@@ -12,9 +12,12 @@ import torch
 from storage.answers.read import Answers
 from storage.datasets import FileDataset, image_folder
 from student.classification.config import StudentConfig
-from student.classification.examples import TeacherAnswers
+from student.classification.examples import Examples, TeacherAnswers
+from student.classification.methods import method_named
+from student.classification.model import Logits, Student
+from student.classification.objective import Objective
 from student.classification.runs import EpochLog, load_run
-from student.classification.task import kept_epoch
+from student.classification.task import balanced_weights, has_stopped, kept_epoch
 from student.classification.training import ClassificationTask, train
 from student.core.examples import ExamplesInvalid
 from tests.flows.processes import wait_until
@@ -56,6 +59,7 @@ def assert_same_weights(one: Path, other: Path) -> None:
     [
         {"optimizer": "sgd", "val_fraction": 0.0},
         {"optimizer": "adamw", "lr": 0.002, "policy": "trivial", "precision": "bf16-mixed", "val_fraction": 0.0},
+        {"ema": 0.9, "accumulate": 2, "layer_decay": 0.7, "selective_decay": True, "class_weights": "balanced"},
     ],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(
@@ -203,3 +207,80 @@ def test_a_student_whose_logits_overflow_in_evaluation_is_finished_without_a_cal
     run = train(config.replace(epochs=1, warmup=0, method="base"), dataset, TeacherAnswers(), tmp_path, progress=False)
     assert run.val_images == 6
     assert not (tmp_path / "calibration.json").exists()
+
+
+def log_of(epoch: int, val_top1: float | None) -> EpochLog:
+    return EpochLog(
+        epoch=epoch, loss=0, classification=0, aspects=0, distillation=0, inner=0, lr=0,
+        val_top1=val_top1, val_loss=None, images_per_second=0, seconds=0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("top1s", "stopped"),
+    [
+        ([0.5], False),
+        ([0.5, 0.5], False),
+        ([0.5, 0.5, 0.4], True),
+        ([0.5, 0.4, 0.6], False),
+        ([None, None, None], False),
+    ],
+)
+def test_training_stops_after_epochs_without_a_better_one(
+    config: StudentConfig, top1s: list[float | None], stopped: bool
+) -> None:
+    logs = [log_of(epoch, top1) for epoch, top1 in enumerate(top1s, start=1)]
+    assert has_stopped(config.replace(patience=2), logs) is stopped
+    assert not has_stopped(config, logs)
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_a_run_that_stops_early_is_finished_and_resumes_as_one(
+    config: StudentConfig, dataset: FileDataset, tmp_path: Path, keep: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ClassificationTask, "measure", lambda task, epoch: {"val_top1": 1 / epoch, "val_loss": 0.0})
+    config = config.replace(method="base", epochs=9, patience=2, keep=keep)
+
+    def stop_at_the_end(log: EpochLog) -> None:
+        if log.epoch == 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(config, dataset, TeacherAnswers(), tmp_path, progress=False, on_epoch=stop_at_the_end)
+    run = train(
+        config, dataset, TeacherAnswers(), tmp_path, progress=False, on_epoch=lambda log: pytest.fail("trained")
+    )
+    assert (len(run.epochs), run.best_epoch) == (3, 1 if keep == "best" else 3)
+    assert load_run(tmp_path) == run
+
+
+def test_rare_classes_weigh_as_much_as_others() -> None:
+    labels = torch.tensor([0, 0, 0, 1, -1, 1])
+    examples = Examples(
+        train_indices=torch.tensor([0, 1, 2, 3, 4]),
+        val_indices=torch.tensor([5]),
+        labels_N=labels,
+        targets=(),
+        aspects=(),
+    )
+    weights = balanced_weights(examples, 2)
+    assert weights.tolist() == pytest.approx([4 / 6, 4 / 2])
+    objective = Objective(method=method_named("base"), examples=examples, class_weights_C=weights)
+    logits = torch.randn(5, 2)
+    found = objective(Logits(logits, torch.zeros(5, 0)), examples.train_indices)["classification"]
+    expected = torch.nn.functional.cross_entropy(logits[:4], labels[:4], weight=weights)
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_backbone_is_compiled_where_asked(
+    config: StudentConfig, dataset: FileDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[torch.nn.Module] = []
+    monkeypatch.setattr(Student, "compile", lambda student: compiled.append(student))
+    config = config.replace(method="base", epochs=1, warmup=0)
+    plain = train(config, dataset, TeacherAnswers(), tmp_path, progress=False)
+    assert not compiled
+    again = train(config.replace(compile=True), dataset, TeacherAnswers(), tmp_path, progress=False)
+    assert again == plain  # the same run
+    train(config.replace(compile=True), dataset, TeacherAnswers(), tmp_path / "compiled", progress=False)
+    assert len(compiled) == 1

@@ -3,7 +3,8 @@ import torch
 
 from student.classification.config import StudentConfig
 from student.classification.model import build_student
-from student.core.schedule import batches, build_optimizer, build_scheduler, parameter_groups
+from student.classification.training import layer_groups
+from student.core.schedule import UpdatePlan, batches, build_optimizer, build_scheduler, highest_rate, parameter_groups
 
 
 def test_base_and_distilled_of_one_seed_see_the_same_batches(config: StudentConfig) -> None:
@@ -25,3 +26,41 @@ def test_schedules_are_timms(config: StudentConfig) -> None:
         scheduler.step_update(update)
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("images", "accumulate", "updates", "per_update"),
+    [(100, 1, 10, 1), (100, 3, 3, 3), (100, 10, 1, 10), (100, 99, 1, 10), (4, 2, 1, 1)],
+)
+def test_an_epoch_is_whole_updates(
+    config: StudentConfig, images: int, accumulate: int, updates: int, per_update: int
+) -> None:
+    plan = UpdatePlan.of(config.replace(batch_size=10, accumulate=accumulate), images)
+    assert plan == UpdatePlan(updates=updates, per_update=per_update)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_position_embeddings_are_spared_from_decay_where_asked(config: StudentConfig, optimizer: str) -> None:
+    config = config.replace(backbone="test_vit", optimizer=optimizer)
+    student = build_student(config, classes=3, aspects=0)
+    embedding = dict(student.named_parameters())["network.pos_embed"]
+
+    def decayed(config: StudentConfig) -> bool:
+        groups = build_optimizer(config, parameter_groups(config, student)).param_groups
+        (found,) = [group["weight_decay"] for group in groups if any(one is embedding for one in group["params"])]
+        return bool(found > 0)
+
+    assert decayed(config)
+    assert not decayed(config.replace(selective_decay=True))
+
+
+def test_lower_layers_learn_at_lower_rates(config: StudentConfig) -> None:
+    config = config.replace(backbone="test_vit", layer_decay=0.5, method="makd-dual", warmup=0, lr=1.0)
+    student = build_student(config, classes=3, aspects=2)
+    optimizer = build_optimizer(config, layer_groups(config, student))
+    build_scheduler(config, optimizer, 10).step_update(0)
+    rates = {id(one): group["lr"] for group in optimizer.param_groups for one in group["params"]}
+    names = {name: rates[id(one)] for name, one in student.named_parameters()}
+    assert names["network.head.weight"] == names["aspect_head.0.weight"] == highest_rate(optimizer) == 1.0
+    assert names["network.blocks.0.attn.qkv.weight"] == names["network.blocks.1.attn.qkv.weight"] / 2
+    assert names["network.pos_embed"] == min(rates.values())
