@@ -18,7 +18,7 @@ from tests.conftest import PROJECT
 
 SOURCES = ("flows", "storage", "teacher", "student")
 DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
 OTHERS = {"--return-tokens-as-token-ids"}  # options of a server
 COMMAND = re.compile(r"['`](aspects [^'`]*)['`]")
 
