@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from student.classification.calibration import Calibration, read_calibration
 from student.classification.class_profile import ClassProfile, read_class_profile
-from student.classification.config import TORCHVISION
+from student.classification.config import TORCHVISION, StudentConfig
 from student.classification.model import Student, without_aspects
 from student.classification.model_card import model_card
 from student.classification.quantize import QuantizeOn, quantize
@@ -34,6 +34,7 @@ from student.core.aspects import Aspect
 from student.core.export_folder import FILES, USE, Export, ExportInvalid, export_folder, require_formats
 from student.core.files import write_bytes, write_json
 from student.core.onnx import OnnxModel, write_checked
+from student.core.pretrained import HUB
 
 # onnxruntime adds up in another order than torch; more than this is another function.
 TOLERANCE = 1e-4
@@ -113,8 +114,14 @@ def describe_use(
         "aspects": [dataclasses.asdict(aspect) for aspect in aspects],
         "calibration": None if calibration is None else calibration.to_dict(),
         "class_profile": None if profile is None or not aspects else profile.to_dict(),
-        "config": config.to_dict(),
+        "config": {**config.to_dict(), **_names_of_files(config)},
     }
+
+
+def _names_of_files(config: StudentConfig) -> dict[str, str | None]:
+    """Files and folders of the config without their place, which says nothing elsewhere and may be private."""
+    paths = {"network": config.network, "weights": config.weights}
+    return {name: path if path is None or path.startswith(HUB) else PurePath(path).name for name, path in paths.items()}
 
 
 def timm_config(description: RunDescription, student: Student, aspects: Sequence[Aspect]) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from student.classification.classifier import load_classifier
 from student.classification.config import StudentConfig
 from student.classification.evaluate import evaluate, predict_logits
 from student.classification.examples import TeacherAnswers
-from student.classification.export import export
+from student.classification.export import describe_use, export
 from student.classification.images import evaluation_cache
 from student.classification.quantize import QuantizeOn
+from student.classification.runs import load_run
 from student.classification.training import train
 from student.core.examples import ExamplesInvalid
 from student.core.export_folder import ExportInvalid
@@ -183,3 +184,13 @@ def test_int8_needs_onnx_and_a_dataset_of_the_same_classes(dataset: FileDataset,
     with pytest.raises(ExamplesInvalid, match="has other classes than the run"):
         export(run_dir, tmp_path / "out", int8=QuantizeOn(dataset=other))
     assert not (tmp_path / "out").exists()
+
+
+def test_an_export_says_nothing_of_where_files_lay(run_dir: Path) -> None:
+    run = load_run(run_dir)
+    given = {"network": "/home/someone/large", "weights": "/home/someone/weights.pth"}
+    description = dataclasses.replace(run.description, config=run.description.config.replace(**given))
+    stored = describe_use(description, run.load(), (), None, None)["config"]
+    assert (stored["network"], stored["weights"]) == ("large", "weights.pth")
+    hub = dataclasses.replace(description, config=description.config.replace(weights="hf-hub:someone/net"))
+    assert describe_use(hub, run.load(), (), None, None)["config"]["weights"] == "hf-hub:someone/net"
