@@ -68,4 +68,4 @@ def test_images_are_asked_about_and_a_student_is_trained(installed: Path, tmp_pa
     assert "recommended" in shown
     (manifest,) = tmp_path.glob("store/answers/*/*/*.json")
     assert json.loads(manifest.read_text())["runs"][0]["questions"] == 12 * 50
-    assert len(list(tmp_path.glob("runs/*/seed-0/student.safetensors"))) == 2
+    assert len(list(tmp_path.glob("runs/*/seed-0/student.safetensors"))) == 3

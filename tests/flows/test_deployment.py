@@ -173,7 +173,7 @@ def test_a_deployment_run_writes_its_shards_and_its_results(
     assert set(runs[page]["tags"]) == {"dataset:scenes", "questions:few", "teacher:tiny"}
     assert artifacts["ledger"]["data"].startswith("| | |\n")
     rows = json.loads(artifacts["results"]["data"])
-    assert [row["method"] for row in rows] == ["base", "labels-deep", "recommended"]
+    assert [row["method"] for row in rows] == ["base", "recommended-without-answers", "recommended"]
     assert rows[1].keys() >= {"top-1", "top-5", "gain (95 %)", "of the answers (95 %)"}
     tasks = {task["name"] for task in request(served, "task_runs/filter", {})}
     assert tasks == {"shard-0", "shard-1"}

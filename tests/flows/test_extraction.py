@@ -231,11 +231,11 @@ def test_students_are_trained_on_the_answers_and_compared(extract: Extract, stor
     notes = Notes()
     results = extract(store, notes, train=True, student=student).results
     assert results is not None
-    methods = ["base", "labels-deep", "recommended"]
+    methods = ["base", "recommended-without-answers", "recommended"]
     assert results.table.select("seed", "method").rows() == [(3, method) for method in methods]
     assert [row["method"] for row in notes.tables["results"]] == methods
     report = (tmp_path / "runs" / "report.md").read_text()
     assert notes.pages["report"] == report
     assert "| method | top-1 | top-5 | macro | gain (95 %) | of the answers (95 %) | gain by seed | " in report
-    assert "of the answers: over the same training without answers (labels-deep)" in report
+    assert "of the answers: over the same training without answers (recommended-without-answers)" in report
     assert "- recommended, seed 3: aspect AUROC" not in report  # the test images have not been asked about

@@ -43,7 +43,7 @@ def results_of(right: Mapping[str, float], *, metric: str = "top1", bootstrapped
 
 
 def test_the_table_has_both_gains_with_their_intervals() -> None:
-    results = results_of({"base": 0.3, "labels-deep": 0.4, "recommended": 0.45})
+    results = results_of({"base": 0.3, "recommended-without-answers": 0.4, "recommended": 0.45})
     base, twin, method = results_rows(results)
     assert [base[name] for name in ("top-1", "gain (95 %)", "of the answers (95 %)")] == ["30.50 ± 0.71", "-", "-"]
     assert twin["gain (95 %)"].startswith("+10.00 (+")
@@ -52,17 +52,19 @@ def test_the_table_has_both_gains_with_their_intervals() -> None:
     assert (method["gain by seed"], method["answers by seed"]) == ("+15.00 +15.00", "+5.00 +5.00")
     assert gain_notes(results) == [
         "gain: top-1 over base, in pairs of one seed",
-        "of the answers: over the same training without answers (labels-deep)",
+        "of the answers: over the same training without answers (recommended-without-answers)",
         "in parentheses: 95 % confidence interval over seeds and test images (bootstrap)",
     ]
-    assert "- of the answers: over the same training without answers (labels-deep)" in results_markdown(results, None)
+    assert "- of the answers: over the same training without answers (recommended-without-answers)" in results_markdown(
+        results, None
+    )
 
 
 def test_twins_that_are_missing_are_named() -> None:
     results = results_of({"base": 0.3, "makd": 0.35, "recommended": 0.45, "recommended-classes": 0.4})
     assert gain_notes(results)[1:3] == [
         "of the answers: over the same training without answers (base)",
-        "the gain of the answers needs these methods in the grid too: labels-deep (for recommended), "
+        "the gain of the answers needs these methods in the grid too: recommended-without-answers (for recommended), "
         "labels-deep-1 (for recommended-classes)",
     ]
 

@@ -41,7 +41,7 @@ def test_a_cell_is_compared_with_the_baseline_of_its_own_settings(config: Studen
 
 
 def test_the_gain_of_the_answers_is_over_the_twin_where_the_grid_has_it(config: StudentConfig, tmp_path: Path) -> None:
-    methods = ["makd", "recommended", "labels-deep", "recommended-classes"]
+    methods = ["makd", "recommended", "recommended-without-answers", "recommended-classes"]
     grid = grid_of(config.replace(alpha=None), [0], method=methods)
     cells = grid.cells(tmp_path)
     top1 = dict(zip(["base", *methods], [0.1, 0.3, 0.6, 0.4, 0.7], strict=True))
@@ -51,8 +51,8 @@ def test_the_gain_of_the_answers_is_over_the_twin_where_the_grid_has_it(config: 
     assert twins == {
         "base": None,
         "makd": "base",
-        "recommended": "labels-deep",
-        "labels-deep": None,
+        "recommended": "recommended-without-answers",
+        "recommended-without-answers": None,
         "recommended-classes": "labels-deep-1",
     }
     gains = {name: summary.answers_gain.mean for name, summary in found.items() if summary.answers_gain is not None}
