@@ -47,7 +47,8 @@ def test_images_of_a_dataset_have_their_ids(aspects: Aspects, trained: Path, tmp
     assert (len(ids), ids[0]) == (12, "train/blue/000.png")
 
 
-def test_few_predictions_are_printed(aspects: Aspects, trained: Path) -> None:
+def test_few_predictions_are_printed(aspects: Aspects, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # paths of temporary folders are long
     outcome = aspects("predict", trained / "run", trained / "images" / "test" / "red", "--top", 1)
     assert outcome.code == 0
     assert "reasons for" in outcome.out
