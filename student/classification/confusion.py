@@ -23,7 +23,7 @@ from storage.datasets.base import ImageDataset
 from student.classification.calibration import confidence_of
 from student.classification.examples import log_odds_of
 from student.core.aspects import Aspect
-from student.core.evaluation import CALIBRATION_BINS, calibration_error
+from student.core.evaluation import calibration_bins, calibration_error
 from student.core.files import write_bytes
 
 CONFUSION_FILE = "confusion-{split}.csv"
@@ -131,7 +131,7 @@ def write_confusion(run_dir: Path, split: str, matrix_CC: NDArray[np.int64], cla
 
 def reliability(class_logits_NC: Tensor, labels_N: Tensor, temperature: float = 1.0) -> Reliability:
     confidence, correct = confidence_of(class_logits_NC / temperature, labels_N)
-    bins = (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
+    bins = calibration_bins(confidence)
     found = []
     for number in bins.unique():
         inside = bins == number

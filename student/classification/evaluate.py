@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from storage.answers.read import Answers
-from storage.datasets.base import UNKNOWN, ImageDataset, select
-from student.classification.augment import normalize_pixels
+from storage.datasets.base import ImageDataset
 from student.classification.calibration import read_calibration, require_held_out, write_calibration
 from student.classification.confusion import (
     ClassMeans,
@@ -29,7 +28,7 @@ from student.classification.confusion import (
     write_confusion,
 )
 from student.classification.examples import TeacherAnswers, digest_of, log_odds_of
-from student.classification.images import evaluation_cache
+from student.classification.images import evaluation_cache, normalized_batches
 from student.classification.metrics import METRICS, score_labels
 from student.classification.model import Logits, Student
 from student.classification.predictions import prediction_table, write_predictions
@@ -44,6 +43,7 @@ from student.core.evaluation import (
     read_scores,
     require_same_classes,
     score_shared_aspects,
+    select_labelled,
 )
 from student.core.examples import ExamplesInvalid
 from student.core.files import only_user, parse, write_json
@@ -120,9 +120,7 @@ def evaluate(
     """
     run = load_run(run_dir)
     config, description = run.description.config, run.description
-    records = select(dataset, (split,))
-    if any(record.label == UNKNOWN for record in records):
-        raise ExamplesInvalid(f"images of split '{split}' of dataset '{dataset.name}' have no label to evaluate on")
+    records = select_labelled(dataset, split)
     require_same_classes(dataset, description, run_dir)
     if calibrate:
         require_held_out(split)
@@ -227,18 +225,9 @@ def predict_logits(
     class_logits: list[Tensor] = []
     aspect_logits: list[Tensor] = []
     with ImageBar("evaluating", len(images), shown=progress) as bar:
-        for batch in normalized_batches(student, images, device, batch_size=batch_size):
+        for batch in normalized_batches(images, student.mean, student.std, device, batch_size=batch_size):
             logits = student(batch)
             class_logits.append(logits.class_logits_BC.float().cpu())
             aspect_logits.append(logits.aspect_logits_BQ.float().cpu())
             bar.advance(len(batch))
     return Logits(torch.cat(class_logits), torch.cat(aspect_logits))
-
-
-def normalized_batches(
-    student: Student, images: ImageCache, device: torch.device | None = None, *, batch_size: int = 256
-) -> Iterator[Tensor]:
-    """Pixels [B, 3, H, W] of all `images` of an evaluation cache as `student` was shown its own, in their order."""
-    for start in range(0, len(images), batch_size):
-        pixels = images.stack(slice(start, start + batch_size)).to(device)
-        yield normalize_pixels(pixels, student.mean, student.std).contiguous(memory_format=torch.channels_last)

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from student.classification.augment import Augmenter, normalize_pixels
+from student.classification.augment import Augmenter
 from student.classification.config import StudentConfig
+from student.classification.images import normalized_batches
 from student.classification.model import Student, create_network
 from student.core.backbones import to_channels_last
 from student.core.cache import ImageCache
@@ -36,7 +37,7 @@ class SharedFeatures:
 def backbone_features(config: StudentConfig, images: ImageCache, *, progress: bool = False) -> NDArray[np.float32]:
     """What the last layer of the config's backbone is given for each of the `images` of an evaluation cache, in their
     order: [N, D], float32. The backbone has the weights that `pretrained` or `weights` names. Raises ConfigInvalid."""
-    return evaluation_features(_backbone(config), config, images, progress=progress).numpy()
+    return evaluation_features(untrained_backbone(config), config, images, progress=progress).numpy()
 
 
 def features_key(config: StudentConfig, images: str) -> tuple[object, ...]:
@@ -56,9 +57,7 @@ def evaluation_features(
 
 def evaluation_pixels(student: Student, images: ImageCache, device: torch.device) -> Iterator[Tensor]:
     """Pixels [B, 3, H, W] of all `images` of an evaluation cache as `student` is shown them, in their order."""
-    for start in range(0, len(images), BATCH):
-        pixels = images.stack(slice(start, start + BATCH)).to(device)
-        yield normalize_pixels(pixels, student.mean, student.std)
+    return normalized_batches(images, student.mean, student.std, device, batch_size=BATCH)
 
 
 def augmented_pixels(
@@ -91,5 +90,6 @@ def over_batches(
     return torch.cat(found)
 
 
-def _backbone(config: StudentConfig) -> Student:
+def untrained_backbone(config: StudentConfig) -> Student:
+    """The backbone with the weights that the config names, before it is trained."""
     return Student(create_network(config, outputs=2), classes=2, aspects=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from storage.datasets.base import ImageDataset, ImageRecord
+from student.classification.augment import normalize_pixels
 from student.classification.config import StudentConfig
 from student.core.cache import ImageCache, image_cache
 
@@ -53,6 +54,20 @@ def evaluation_cache(
         yield cache
 
 
+def normalized_batches(
+    images: ImageCache,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device | None = None,
+    *,
+    batch_size: int,
+) -> Iterator[Tensor]:
+    """Pixels [B, 3, H, W] of all `images` of an evaluation cache, normalised, channels last, in their order."""
+    for start in range(0, len(images), batch_size):
+        pixels = images.stack(slice(start, start + batch_size)).to(device)
+        yield normalize_pixels(pixels, mean, std).contiguous(memory_format=torch.channels_last)
+
+
 def shrink_for_training(image: Image.Image, *, size: int) -> Image.Image:
     """`image` with its short side at `size`, never enlarged; panoramas lose their ends."""
     short = min(image.size)
@@ -62,11 +77,14 @@ def shrink_for_training(image: Image.Image, *, size: int) -> Image.Image:
     return image if short <= size else v2.functional.resize(image, [size], InterpolationMode.BILINEAR)
 
 
-def evaluation_view(config: StudentConfig, image: Tensor) -> Tensor:
-    """uint8 [3, H, W] from the training cache -> uint8 [size, size, 3]."""
-    decoded = Image.fromarray(image.permute(1, 2, 0).numpy())
-    view = view_for_evaluation(decoded, resize_size=config.shown_size, image_size=config.image_size)
-    return torch.from_numpy(np.array(view))
+def evaluation_views(config: StudentConfig, images: ImageCache, indices: Iterable[int]) -> Tensor:
+    """Some `images` of a training cache as a student is shown them in evaluation: uint8 [B, size, size, 3]."""
+    views = []
+    for index in indices:
+        decoded = Image.fromarray(images.image(index).permute(1, 2, 0).numpy())
+        view = view_for_evaluation(decoded, resize_size=config.shown_size, image_size=config.image_size)
+        views.append(torch.from_numpy(np.array(view)))
+    return torch.stack(views)
 
 
 def view_for_evaluation(image: Image.Image, *, resize_size: int, image_size: int) -> Image.Image:

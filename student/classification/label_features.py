@@ -11,9 +11,15 @@ from torch import Tensor
 
 from student.classification.augment import normalize_pixels
 from student.classification.config import StudentConfig
-from student.classification.features import BATCH, evaluation_pixels, features_key, over_batches
-from student.classification.images import evaluation_view
-from student.classification.model import Student, create_network
+from student.classification.features import (
+    BATCH,
+    evaluation_features,
+    features_key,
+    over_batches,
+    untrained_backbone,
+)
+from student.classification.images import evaluation_views
+from student.classification.model import Student
 from student.classification.task import TrainingImages
 from student.core.cache import ImageCache
 
@@ -22,13 +28,10 @@ def label_features(config: StudentConfig, images: TrainingImages, *, progress: b
     """[N, D] of all training images, before the backbone is trained. Students that share `images` compute them once."""
 
     def compute() -> Tensor:
-        backbone = Student(create_network(config, outputs=2), classes=2, aspects=0)
-        device = torch.device(config.accelerator)
-        pixels = (
-            evaluation_pixels(backbone, images.shown, device)
-            if config.freeze
-            else _training_pixels(backbone, config, images.shown, device)
-        )
+        backbone = untrained_backbone(config)
+        if config.freeze:
+            return evaluation_features(backbone, config, images.shown, progress=progress)
+        pixels = _training_pixels(backbone, config, images.shown, torch.device(config.accelerator))
         return over_batches(backbone, backbone.features, pixels, len(images.shown), progress=progress)
 
     # With `freeze` they are what the last layers are trained on.
@@ -41,6 +44,5 @@ def _training_pixels(
 ) -> Iterator[Tensor]:
     """Pixels [B, 3, H, W] of all `images` of a training cache as `student` is shown them in evaluation."""
     for start in range(0, len(images), BATCH):
-        indices = range(start, min(start + BATCH, len(images)))
-        views = [evaluation_view(config, images.image(index)) for index in indices]
-        yield normalize_pixels(torch.stack(views).to(device), student.mean, student.std)
+        views = evaluation_views(config, images, range(start, min(start + BATCH, len(images))))
+        yield normalize_pixels(views.to(device), student.mean, student.std)

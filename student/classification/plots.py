@@ -14,8 +14,9 @@ from sklearn.metrics import silhouette_score
 
 from storage.datasets.base import ImageDataset
 from storage.text import printable
-from student.classification.evaluate import Evaluation, normalized_batches
+from student.classification.evaluate import Evaluation
 from student.classification.experiment import shared_evaluation_images
+from student.classification.images import normalized_batches
 from student.classification.model import Student
 from student.classification.runs import load_run
 from student.core.cache import ImageCache, SharedCaches
@@ -74,5 +75,7 @@ def plot_reliability(evaluation: Evaluation, path: Path) -> None:
 @torch.no_grad()
 def features_of(student: Student, images: ImageCache) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """What the last layer is given for each of the `images` of an evaluation cache [N, D], and their labels [N]."""
-    parts = [student.features(pixels) for pixels in normalized_batches(student, images)]
+    parts = [
+        student.features(pixels) for pixels in normalized_batches(images, student.mean, student.std, batch_size=256)
+    ]
     return torch.cat(parts).numpy(), images.labels.numpy()

@@ -14,15 +14,13 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
-from storage.datasets.base import UNKNOWN, ImageDataset, ImageRecord, select
-from storage.text import printable
-from student.classification.augment import normalize_pixels
-from student.classification.images import evaluation_cache
+from storage.datasets.base import ImageDataset, ImageRecord, select
+from student.classification.images import evaluation_cache, normalized_batches
 from student.classification.runs import RunDescription
 from student.core.cache import ImageCache
-from student.core.evaluation import require_same_classes
-from student.core.examples import ExamplesInvalid
-from student.core.export_folder import ExportInvalid, Int8
+from student.core.evaluation import require_same_classes, select_labelled
+from student.core.export_folder import Int8
+from student.core.onnx import add_metadata, onnx_errors
 
 CALIBRATED_ON = 128  # training images that ranges of activations are taken from
 BATCH = 32
@@ -47,30 +45,21 @@ def quantize(
     source, target = folder / "model.onnx", folder / "model.int8.onnx"
     dataset = on.dataset
     if dataset is None:
-        with _as_export_invalid():
+        with _quantizing():
             quantize_dynamic(source, target, weight_type=QuantType.QUInt8)
             _copy_metadata(source, target)
         return Int8(kind="dynamic")
     require_same_classes(dataset, description, run_dir)
-    tested = select(dataset, (on.split,))
-    if any(record.label == UNKNOWN for record in tested):
-        raise ExamplesInvalid(f"images of split '{on.split}' of dataset '{dataset.name}' have no label to evaluate on")
-    with _cached(description, dataset, _spread(select(dataset, ("train",))), folder) as images, _as_export_invalid():
+    tested = select_labelled(dataset, on.split)
+    ranged = _spread(select(dataset, ("train",)))
+    with evaluation_cache(description.config, dataset, ranged, folder) as images, _quantizing():
         quantize_static(
             source, target, _Reader(_pixels(images, channels)), quant_format=QuantFormat.QDQ, per_channel=True
         )
         _copy_metadata(source, target)
-    with _cached(description, dataset, tested, folder) as images:
+    with evaluation_cache(description.config, dataset, tested, folder) as images:
         top1_fp32, top1 = (_top1(model, images, channels) for model in (source, target))
         return Int8(kind="static", images=len(images), split=on.split, top1=top1, top1_fp32=top1_fp32)
-
-
-@contextmanager
-def _cached(
-    description: RunDescription, dataset: ImageDataset, records: Sequence[ImageRecord], folder: Path
-) -> Iterator[ImageCache]:
-    with evaluation_cache(description.config, dataset, records, folder) as images:
-        yield images
 
 
 def _spread(records: Sequence[ImageRecord]) -> list[ImageRecord]:
@@ -80,8 +69,8 @@ def _spread(records: Sequence[ImageRecord]) -> list[ImageRecord]:
 
 
 def _pixels(images: ImageCache, channels: tuple[Sequence[float], ...]) -> Iterator[NDArray[np.float32]]:
-    for start in range(0, len(images), BATCH):
-        yield normalize_pixels(images.stack(slice(start, start + BATCH)), *channels).numpy()
+    mean, std = channels
+    return (pixels.numpy() for pixels in normalized_batches(images, mean, std, batch_size=BATCH))
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # it has no types
@@ -100,22 +89,16 @@ def _top1(model: Path, images: ImageCache, channels: tuple[Sequence[float], ...]
 
 
 def _copy_metadata(source: Path, target: Path) -> None:
-    model = onnx.load(target)
-    onnx.helper.set_model_props(model, {prop.key: prop.value for prop in onnx.load(source).metadata_props})
-    onnx.save(model, target)
+    add_metadata(target, {prop.key: prop.value for prop in onnx.load(source).metadata_props})
 
 
 @contextmanager
-def _as_export_invalid() -> Iterator[None]:
+def _quantizing() -> Iterator[None]:
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # hints about preprocessing that the export has done already
     try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:  # onnxruntime raises errors of many types for operators that it cannot quantise
-        why = printable(str(error), 200)
-        raise ExportInvalid(f"this model cannot be quantised ({why}); export it without --int8") from error
+        with onnx_errors("quantised", "export it without --int8"):
+            yield
     finally:
         root.setLevel(level)

@@ -25,7 +25,7 @@ from student.classification.examples import (
     join_examples,
     training_records,
 )
-from student.classification.images import evaluation_cache, evaluation_view, training_cache
+from student.classification.images import evaluation_cache, evaluation_views, training_cache
 from student.classification.kd_teacher import require_same_labels
 from student.classification.label_features import label_features
 from student.classification.model import Logits, Student
@@ -159,8 +159,9 @@ class ClassificationTask(ClassifierTask):
         self.stored = job.images.shown  # on the CPU
         self.images = self.stored.on(fabric.device)
         self.augment = Augmenter(self.config, self.student.mean, self.student.std)
-        strong = self.config.replace(policy="rand")
-        self.augment_strongly = Augmenter(strong, self.student.mean, self.student.std)
+        if self.objective.method.consistency_terms:
+            strong = self.config.replace(policy="rand")
+            self.augment_strongly = Augmenter(strong, self.student.mean, self.student.std)
         self.crops = torch.Generator()
 
     def wrapped(self) -> nn.Module:
@@ -195,8 +196,8 @@ class ClassificationTask(ClassifierTask):
 
     def class_logits(self, images: Tensor) -> Tensor:
         student = self.student
-        views = [evaluation_view(self.config, self.stored.image(index)) for index in images.tolist()]
-        pixels = normalize_pixels(torch.stack(views).to(self.fabric.device), student.mean, student.std)
+        views = evaluation_views(self.config, self.stored, images.tolist())
+        pixels = normalize_pixels(views.to(self.fabric.device), student.mean, student.std)
         with self.fabric.autocast():
             logits: Logits = student(pixels.contiguous(memory_format=torch.channels_last))
         return logits.class_logits_BC.float()

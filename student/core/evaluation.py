@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
-from storage.datasets.base import ImageDataset
+from storage.datasets.base import UNKNOWN, ImageDataset, ImageRecord, select
 from student.core.aspects import Aspect
 from student.core.examples import ExamplesInvalid
 from student.core.files import RunInvalid, parse, read_json
@@ -47,6 +47,19 @@ def require_same_classes(dataset: ImageDataset, description: Description, run_di
             f"dataset '{dataset.name}' has other classes than the run in {run_dir} was trained on; "
             f"evaluate it on '{description.dataset}'"
         )
+
+
+def select_labelled(dataset: ImageDataset, split: str) -> list[ImageRecord]:
+    """The images of `split`. Raises DatasetInvalid, and ExamplesInvalid where one has no label to evaluate on."""
+    records = select(dataset, (split,))
+    if any(record.label == UNKNOWN for record in records):
+        raise ExamplesInvalid(f"images of split '{split}' of dataset '{dataset.name}' have no label to evaluate on")
+    return records
+
+
+def calibration_bins(probabilities_N: Tensor) -> Tensor:
+    """The number [N] of the bin of each probability, 0 .. CALIBRATION_BINS - 1."""
+    return (probabilities_N * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
 
 
 def why_unscored(
@@ -110,7 +123,7 @@ def score_shared_aspects(
 
 def calibration_error(yes_prob_N: Tensor, teacher_N: Tensor) -> float:
     """Expected calibration error against soft labels: sum over bins of share * |mean student - mean teacher|."""
-    bins = (yes_prob_N * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
+    bins = calibration_bins(yes_prob_N)
     gaps = torch.zeros(CALIBRATION_BINS, dtype=torch.float64)
     gaps.index_add_(0, bins, (yes_prob_N - teacher_N).double())
     return (gaps.abs().sum() / len(yes_prob_N)).item()

@@ -48,7 +48,7 @@ def write_checked(model: OnnxModel, path: Path, examples: Sequence[Tensor]) -> f
     module = model.module.eval()
     beside = path.with_suffix(".unfinished")
     try:
-        with _as_export_invalid(), warnings.catch_warnings():
+        with onnx_errors("written as ONNX", "export safetensors alone"), warnings.catch_warnings():
             # The tracer warns of values that may be constants; whether they are, the other examples show.
             warnings.simplefilter("ignore")
             # The tracing exporter: every timm model and torchvision's detectors go through it, and it needs no package
@@ -64,9 +64,7 @@ def write_checked(model: OnnxModel, path: Path, examples: Sequence[Tensor]) -> f
                 dynamo=False,
             )
         if model.metadata:
-            written = onnx.load(beside)
-            onnx.helper.set_model_props(written, dict(model.metadata))
-            onnx.save(written, beside)
+            add_metadata(beside, model.metadata)
         session = onnxruntime.InferenceSession(str(beside), providers=["CPUExecutionProvider"])
         difference = max(_difference(model, module, session, example) for example in examples)
         if not difference <= model.tolerance:
@@ -80,6 +78,13 @@ def write_checked(model: OnnxModel, path: Path, examples: Sequence[Tensor]) -> f
     return difference
 
 
+def add_metadata(path: Path, metadata: Mapping[str, str]) -> None:
+    """Put `metadata` in place of that of the ONNX file at `path`."""
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.save(model, path)
+
+
 @torch.no_grad()
 def _difference(model: OnnxModel, module: nn.Module, session: onnxruntime.InferenceSession, example: Tensor) -> float:
     found = session.run(list(model.output_names), {model.input_name: example.numpy()})
@@ -87,11 +92,12 @@ def _difference(model: OnnxModel, module: nn.Module, session: onnxruntime.Infere
 
 
 @contextmanager
-def _as_export_invalid() -> Iterator[None]:
+def onnx_errors(what: str, remedy: str) -> Iterator[None]:
+    """Whatever ONNX's tools raise in the block as ExportInvalid: this model cannot be `what`; errors of files pass."""
     try:
         yield
     except OSError:
         raise
-    except Exception as error:  # the exporter raises errors of many types for what it cannot trace
+    except Exception as error:  # they raise errors of many types for operators that they do not know
         why = printable(str(error), 200)
-        raise ExportInvalid(f"this model cannot be written as ONNX ({why}); export safetensors alone") from error
+        raise ExportInvalid(f"this model cannot be {what} ({why}); {remedy}") from error
