@@ -20,9 +20,9 @@ from torch.nn import functional
 from storage.datasets.base import UNLABELLED
 from storage.errors import InputInvalid
 from student.core.evaluation import calibration_error
-from student.core.files import RunInvalid, digest_of_file, parse, read_json, write_json
+from student.core.files import digest_of_file, parse, write_json
 from student.core.progress import note
-from student.core.runs import WEIGHTS
+from student.core.runs import WEIGHTS, read_if_whole
 
 CALIBRATION = "calibration.json"
 VALIDATION = "validation"  # the split of images that a run kept from training for validation
@@ -141,12 +141,9 @@ def read_calibration(run_dir: Path) -> Calibration | None:
     """The calibration of the weights in `run_dir`; None where there is none, and, with a note, where its file is
     damaged or belongs to other weights. Raises VersionUnsupported, and StorageUnavailable as `read_json`."""
     path = run_dir / CALIBRATION
-    try:
-        calibration = Calibration.from_dict(read_json(path), path)
-    except FileNotFoundError:
-        return None
-    except RunInvalid:
-        note(f"{path} is damaged and ignored; make a new one with 'aspects evaluate {run_dir} --calibrate'")
+    again = f" and ignored; make a new one with 'aspects evaluate {run_dir} --calibrate'"
+    calibration = read_if_whole(path, Calibration.from_dict, again)
+    if calibration is None:
         return None
     if calibration.weights != digest_of_file(run_dir / WEIGHTS):
         note(f"{path} belongs to other weights and is ignored; make a new one with 'aspects evaluate --calibrate'")

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from student.classification.examples import Examples
-from student.classification.methods import AspectTerm, Method
-from student.core.files import RunInvalid, exists, parse, read_json, write_json
-from student.core.progress import note
+from student.classification.terms import AspectTerm, Method
+from student.core.files import RunInvalid, parse, write_json
+from student.core.runs import read_if_whole
 
 CLASS_PROFILE = "class-profile.json"
 SUREST = 0.99  # a mean p(yes); a finite number of images never makes an answer impossible
@@ -91,10 +91,4 @@ def read_class_profile(run_dir: Path) -> ClassProfile | None:
     """None where there is none, as in run folders of earlier releases, and, with a note, where it is damaged. Raises
     VersionUnsupported, and StorageUnavailable as `read_json`."""
     path = run_dir / CLASS_PROFILE
-    if not exists(path):
-        return None
-    try:
-        return ClassProfile.from_dict(read_json(path), path)
-    except RunInvalid:
-        note(f"{path} is damaged and ignored; predictions are without reasons")
-        return None
+    return read_if_whole(path, ClassProfile.from_dict, " and ignored; predictions are without reasons")

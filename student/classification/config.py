@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal, Self
 import torchvision
 from pydantic import Field, field_validator, model_validator
 
-from student.classification.methods import Method, MethodUnknown, method_named
+from student.classification.methods import MethodUnknown, method_named
+from student.classification.terms import Method
 from student.core.setting_errors import ConfigInvalid
 from student.core.settings import Number, TrainingConfig, did_you_mean, require_timm
 

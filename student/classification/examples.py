@@ -15,9 +15,10 @@ from torch import Tensor
 from storage.answers.read import Answers
 from storage.datasets.base import UNKNOWN, UNLABELLED, ImageDataset, ImageRecord, select
 from student.classification.config import StudentConfig
-from student.classification.methods import AspectTerm, ClassTerm, Level, method_about_classes
+from student.classification.methods import method_about_classes
 from student.classification.splits import choose_fraction, choose_validation, visible_labels
 from student.classification.targets import ImageLabels, Values, class_mean, only_labelled
+from student.classification.terms import AspectTerm, ClassTerm, Level
 from student.core.aspects import Aspect
 from student.core.examples import ExamplesInvalid, chosen_questions, log_odds_by_id
 

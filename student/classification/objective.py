@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from student.classification.examples import Examples
-from student.classification.methods import AspectTerm, ClassTerm, Method
 from student.classification.model import Logits
+from student.classification.terms import AspectTerm, ClassTerm, Method
 
 LOSSES = ("loss", "classification", "aspects", "distillation", "inner")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,9 +16,8 @@ from torchmetrics.functional.classification import binary_auroc
 from storage.datasets.base import UNKNOWN, ImageDataset, ImageRecord, select
 from student.core.aspects import Aspect
 from student.core.examples import ExamplesInvalid
-from student.core.files import RunInvalid, parse, read_json
-from student.core.progress import note
-from student.core.runs import Description
+from student.core.files import parse
+from student.core.runs import Description, read_if_whole
 
 CALIBRATION_BINS = 15
 EVALUATION_FILE = "evaluation-{split}.json"
@@ -84,13 +84,8 @@ def read_scores(kind: type[Scores], run_dir: Path, split: str) -> Scores | None:
     """The stored evaluation of `split`, None where there is none or its file is damaged. Raises
     VersionUnsupported for one of a newer release, StorageUnavailable for one that cannot be read right now."""
     path = run_dir / EVALUATION_FILE.format(split=split)
-    try:
-        return parse(kind, read_json(path), path)
-    except FileNotFoundError:
-        return None
-    except RunInvalid:  # the student is there, so its scores are found out again
-        note(f"{path} is damaged; evaluating again")
-        return None
+    # The student is there, so that its scores can be found out again.
+    return read_if_whole(path, partial(parse, kind), "; evaluating again")
 
 
 def score_aspects(student_NQ: Tensor, teacher_NQ: Tensor, keys: Sequence[str]) -> tuple[AspectScore, ...]:

@@ -12,7 +12,7 @@ The JSON files have a version, see student/core/files.py.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -35,9 +35,11 @@ from student.core.files import (
     write_bytes,
     write_json,
 )
+from student.core.progress import note
 from student.core.setting_errors import ConfigInvalid
 from student.core.settings import TrainingConfig
 
+Read = TypeVar("Read")
 WEIGHTS, DESCRIPTION, RESULT = "student.safetensors", "run.json", "result.json"
 HEADER = 1 << 24  # bytes that a file of weights may have besides them
 
@@ -169,6 +171,18 @@ def is_finished(run_dir: Path) -> bool:
 
 
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
+
+
+def read_if_whole(path: Path, parsed: Callable[[Any, Path], Read], otherwise: str) -> Read | None:
+    """What `parsed` makes of a JSON file that a run can do without. None where there is none, and, with a note that
+    ends with `otherwise`, where it is damaged. Raises VersionUnsupported, and StorageUnavailable as `read_json`."""
+    try:
+        return parsed(read_json(path), path)
+    except FileNotFoundError:
+        return None
+    except RunInvalid:
+        note(f"{path} is damaged{otherwise}")
+        return None
 
 
 def load_weights(network: AnyNetwork, path: Path, digest: str | None = None) -> AnyNetwork:

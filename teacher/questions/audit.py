@@ -16,14 +16,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from storage.answers.integrity import FIELDS_KEY, check_fields, field_digests
 from storage.answers.read import Answers
 from storage.errors import InputInvalid
 from storage.questions import AspectQuestion
-from storage.statistics import calibration_error, effective_rank, image_information, measure_class_information
+from storage.statistics import effective_rank, image_information, measure_class_information
 from teacher.questions.probes import BLANK, MIRRORED, NEGATED, REPHRASED
+from teacher.questions.truth import score_answers
 from teacher.questions.wording import ClassNames
 
 Verdict = Literal["keep", "label leak", "unanswerable", "biased to yes", "biased to no", "redundant", "weak"]
@@ -191,7 +191,7 @@ def audit(
     information = measure_class_information(p_yes, labels)
     alike, nearest = _nearest(p_yes)
     keys = answers.questions.keys
-    scores = [_score(answers, answered, key, (truth or {}).get(key)) for key in keys]
+    scores = [score_answers(answers, answered, key, (truth or {}).get(key)) for key in keys]
     names = ClassNames(class_names)
     informative = information.informative(LEAST_BITS)
     found: list[QuestionAudit] = []
@@ -287,17 +287,3 @@ def _nearest(p_yes: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[n
     alike = np.abs(centred.T.astype(np.float64) @ centred / len(centred))
     np.fill_diagonal(alike, 0.0)
     return alike, alike.argmax(axis=1)
-
-
-def _score(
-    answers: Answers, answered: Sequence[int], key: str, right: Mapping[str, bool] | None
-) -> tuple[float | None, float | None]:
-    """Return AUROC (None if all right answers are equal) and expected calibration error over the images with a known
-    right answer."""
-    known = [row for row in answered if right is not None and answers.image_ids[row] in right]
-    if right is None or not known:
-        return None, None
-    p_yes = answers.p_yes[known, answers.questions.keys.index(key)]
-    target = np.array([right[answers.image_ids[row]] for row in known])
-    auroc = float(roc_auc_score(target, p_yes)) if 0 < target.sum() < len(target) else None
-    return auroc, calibration_error(p_yes, target)

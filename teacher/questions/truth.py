@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from storage.answers.read import Answers
 from storage.errors import InputInvalid
 from storage.matching import match_images
 from storage.questions import QuestionSet
+from storage.statistics import calibration_error
 from storage.tables import Table, TableInvalid, read_table
 
 Truth = Mapping[str, Mapping[str, bool]]  # by question key and image id
@@ -59,3 +64,19 @@ def match_truth(truth: Truth, image_ids: Sequence[str], path: Path) -> Truth:
         key: {image_id: answers[name] for image_id, name in found.items() if name in answers}
         for key, answers in truth.items()
     }
+
+
+def score_answers(
+    answers: Answers, answered: Sequence[int], key: str, right: Mapping[str, bool] | None
+) -> tuple[float | None, float | None]:
+    """Compare the answers to the question `key`, of the rows `answered`, with those that are `right` by image id.
+
+    Return AUROC (None if all right answers are equal) and expected calibration error over the images with a known
+    right answer."""
+    known = [row for row in answered if right is not None and answers.image_ids[row] in right]
+    if right is None or not known:
+        return None, None
+    p_yes = answers.p_yes[known, answers.questions.keys.index(key)]
+    target = np.array([right[answers.image_ids[row]] for row in known])
+    auroc = float(roc_auc_score(target, p_yes)) if 0 < target.sum() < len(target) else None
+    return auroc, calibration_error(p_yes, target)

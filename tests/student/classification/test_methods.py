@@ -6,8 +6,9 @@ import torch
 
 from student.classification import targets as transforms
 from student.classification.config import StudentConfig
-from student.classification.methods import METHODS, Method, MethodUnknown, method_named, twin_of
+from student.classification.methods import METHODS, MethodUnknown, method_named, twin_of
 from student.classification.recipes import RECIPES, recipe
+from student.classification.terms import Method
 from student.core.setting_errors import ConfigInvalid
 from tests.conftest import PROJECT
 
