@@ -9,10 +9,9 @@ the same --run-dir it goes on.
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
+from bench.data import data_folder, data_root
 from bench.flowers import RECIPE, grid_of, options, print_results
 from storage.answers.read import load_answers
 from storage.datasets import FileDataset, image_folder
@@ -20,7 +19,6 @@ from student.classification.examples import TeacherAnswers
 from student.classification.experiment import run_experiment
 from teacher.extraction.precomputed import import_answers, read_lavid
 
-PROJECT = Path(__file__).parents[1]
 EPOCHS = 11  # as many updates as with the flowers
 METHODS = ["base", "lavid", "labels-deep-1", "recommended"]
 ALIASES = {"Faces": "face", "Faces_easy": "face"}
@@ -34,12 +32,8 @@ def main() -> None:
 
 def read_caltech(store: Path) -> tuple[FileDataset, TeacherAnswers]:
     """The images, and what is known about their classes, imported into `store`. Ends the program without them."""
-    data = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data"))
-    folder = data / "caltech101"
-    if not folder.is_dir():
-        sys.exit(f"no images at {folder}; set ASPECTS_DATA to the folder that holds caltech101")
-    dataset = image_folder(folder, name="caltech101")
-    lavid = data / "lavid"
+    dataset = image_folder(data_folder("caltech101"), name="caltech101")
+    lavid = data_root() / "lavid"
     file = read_lavid(lavid / "caltech101_qwen2.5-72B_chat_50-5.json", lavid / "caltech101_chat_50-5.txt", ALIASES)
     imported = import_answers(file, dataset, ("train",), str(store))
     assert not imported.without_answers

