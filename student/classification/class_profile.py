@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from student.classification.examples import Examples
+from student.classification.targets import means_by_class
 from student.classification.terms import AspectTerm, Method
 from student.core.files import RunInvalid, parse, write_json
 from student.core.runs import read_if_whole
@@ -60,9 +61,8 @@ def learned_profile(
     terms = zip(method.target_terms, examples.targets, strict=True)
     targets_NQ = torch.cat([targets for term, targets in terms if isinstance(term, AspectTerm)], dim=1)
     trained = examples.train_indices.unique()
-    labels = examples.labels_N[trained]
-    means_CQ = [targets_NQ[trained[labels == label]].double().nanmean(dim=0) for label in range(len(class_names))]
-    rows = [[None if np.isnan(value) else round(value, 5) for value in mean.tolist()] for mean in means_CQ]
+    means_CQ = means_by_class(targets_NQ[trained].numpy(), examples.labels_N[trained].numpy(), len(class_names))
+    rows = [[None if np.isnan(value) else round(value, 5) for value in mean] for mean in means_CQ.tolist()]
     return ClassProfile(class_names=tuple(class_names), aspects=tuple(aspects), p_yes=tuple(map(tuple, rows)))
 
 

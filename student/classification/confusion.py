@@ -22,6 +22,7 @@ from storage.answers.read import Answers
 from storage.datasets.base import ImageDataset
 from student.classification.calibration import confidence_of
 from student.classification.examples import log_odds_of
+from student.classification.targets import means_by_class
 from student.core.aspects import Aspect
 from student.core.evaluation import calibration_bins, calibration_error
 from student.core.files import write_bytes
@@ -157,14 +158,16 @@ class ClassMeans:
         answers about another dataset."""
         labels = np.array([record.label for record in dataset.records])
         p_yes = expit(log_odds_of(dataset, dataset.records, answers))
-        means = _means(p_yes, labels, len(dataset.class_names))
+        means = means_by_class(p_yes, labels, len(dataset.class_names))
         texts = [question.text for question in answers.questions.questions]
         return cls(means=means, keys=answers.questions.keys, texts=texts, source="answers")
 
     @classmethod
     def of_student(cls, p_yes_NQ: Tensor, labels_N: Tensor, aspects: Sequence[Aspect], classes: int) -> ClassMeans:
         keys, texts = [aspect.key for aspect in aspects], [aspect.text for aspect in aspects]
-        return cls(means=_means(p_yes_NQ.numpy(), labels_N.numpy(), classes), keys=keys, texts=texts, source="student")
+        return cls(
+            means=means_by_class(p_yes_NQ.numpy(), labels_N.numpy(), classes), keys=keys, texts=texts, source="student"
+        )
 
     def between(self, first: int, second: int) -> SeparatingQuestion | None:
         """The question that separates two classes best; None where none was answered about both."""
@@ -194,12 +197,3 @@ def most_confused(
         for first, second in pairs
         if both[first, second] > 0
     )
-
-
-def _means(values: NDArray[np.floating], labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    means = np.full((classes, values.shape[1]), np.nan)
-    for label in range(classes):
-        rows = values[labels == label]
-        known = ~np.isnan(rows)
-        np.divide(np.where(known, rows, 0).sum(axis=0), known.sum(axis=0), out=means[label], where=known.any(axis=0))
-    return means

@@ -54,7 +54,8 @@ def probability(log_odds: Values, images: ImageLabels) -> Values:
 def class_mean(values: Values, images: ImageLabels) -> Values:
     """Replace every image's row by the mean row of its class's training images, which removes the information of the
     image. NaN if the label is unknown."""
-    return only_labelled(_means(values, images)[images.labels], images)
+    means = means_by_class(values[images.trained], images.labels[images.trained], images.classes)
+    return only_labelled(means[images.labels], images)
 
 
 def only_labelled(values: Values, images: ImageLabels) -> Values:
@@ -186,10 +187,12 @@ def _folds(images: ImageLabels) -> NDArray[np.int64]:
     return folds
 
 
-def _means(values: Values, images: ImageLabels) -> Values:
-    """Return the mean row of each class's training images [C, K]; NaN for a class without images or answers."""
-    sums, counts = np.zeros((images.classes, values.shape[1])), np.zeros((images.classes, values.shape[1]))
-    labels, rows = images.labels[images.trained], values[images.trained]
+def means_by_class(values: Values, labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """Return the mean row of each class [C, K] of `values` [N, K]; NaN for a class without images or values. Images
+    without a label (-1) count for no class."""
+    known = labels >= 0
+    labels, rows = labels[known], values[known]
+    sums, counts = np.zeros((classes, values.shape[1])), np.zeros((classes, values.shape[1]))
     np.add.at(sums, labels, np.nan_to_num(rows))
     np.add.at(counts, labels, ~np.isnan(rows))
     return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
