@@ -22,7 +22,7 @@ ENV PATH=/home/aspects/venv/bin:$PATH \
 
 # Dependencies first: they change less often than the code, and their layer is the large one.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN mkdir -p flows storage student teacher experiments questions \
+RUN mkdir -p flows storage student teacher view experiments questions \
     && touch automations.yaml prefect.yaml \
     && touch flows/__init__.py storage/__init__.py student/__init__.py teacher/__init__.py \
     && PIP_CONSTRAINT=constraints.txt pip install --editable ".[cuda,huggingface]"

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import leaves_list, linkage
+
+OPTIMAL_ROWS = 300  # clustered in the optimal order of leaves, which takes time with the cube of their number
 
 
 def class_information(p_yes: NDArray[np.floating], label_names: Sequence[str]) -> NDArray[np.float64]:
@@ -20,8 +24,11 @@ def class_information(p_yes: NDArray[np.floating], label_names: Sequence[str]) -
     values = np.where(answered, p_yes, 0.0).astype(np.float64)
     _, labels = np.unique(np.asarray(label_names), return_inverse=True)
     classes = np.eye(labels.max(initial=-1) + 1)[labels]
-    counts_CQ = classes.T @ answered
-    sums_CQ = classes.T @ values
+    return information_of_sums(classes.T @ answered, classes.T @ values)
+
+
+def information_of_sums(counts_CQ: NDArray[Any], sums_CQ: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`class_information` from the number of answers and the sum of p(yes) of each class and question."""
     total = counts_CQ.sum(axis=0)
     with np.errstate(invalid="ignore"):
         within = np.nansum(counts_CQ / total * binary_entropy(sums_CQ / counts_CQ), axis=0)
@@ -154,3 +161,23 @@ def calibration_error(p_yes: NDArray[np.floating], right: NDArray[np.bool_], bin
     counts = np.bincount(places, minlength=bins)
     gaps = np.bincount(places, weights=right, minlength=bins) - np.bincount(places, weights=p_yes, minlength=bins)
     return float(np.abs(gaps).sum() / counts.sum())
+
+
+def surprise(p_yes: NDArray[np.floating], expected: NDArray[np.floating], least: float = 0.01) -> NDArray[np.float64]:
+    """How far each p(yes) [N] contradicts the `expected` one [N], in bits: the Kullback-Leibler divergence of the two
+    answers. Expected ones are kept within `least` .. 1 - least: a finite number of images makes no answer impossible."""
+    p = np.asarray(p_yes, np.float64)
+    q = np.clip(np.asarray(expected, np.float64), least, 1 - least)
+    cross = -(p * np.log2(q) + (1 - p) * np.log2(1 - q))
+    return np.maximum(cross - binary_entropy(p), 0.0)
+
+
+def cluster_order(values: NDArray[np.floating]) -> NDArray[np.int64]:
+    """An order of the rows of `values` [N, D] in which similar rows are next to each other: the leaves of hierarchical
+    clustering by average distance. NaN counts as the column's mean."""
+    if len(values) < 3 or values.shape[1] == 0:
+        return np.arange(len(values))
+    known = ~np.isnan(values)
+    means = np.where(known, values, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    tree = linkage(np.where(known, values, means), "average", optimal_ordering=len(values) <= OPTIMAL_ROWS)
+    return leaves_list(tree).astype(np.int64)

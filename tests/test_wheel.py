@@ -47,14 +47,16 @@ def test_the_version_is_printed(installed: Path, tmp_path: Path) -> None:
 
 def test_it_holds_the_packages_their_data_and_nothing_that_python_runs_unasked(installed: Path) -> None:
     assert {path.name for path in installed.iterdir() if path.suffix != ".dist-info"} == {
-        *("bin", "flows", "storage", "student", "teacher")
+        *("bin", "flows", "storage", "student", "teacher", "view")
     }
     bundled = installed / "storage" / "bundled"
     for kind in ("questions", "experiments"):
         assert {path.name for path in (bundled / kind).iterdir()} == {path.name for path in (PROJECT / kind).iterdir()}
     assert yaml.safe_load((bundled / "prefect.yaml").read_text())["deployments"]
     assert (installed / "teacher" / "questions" / "prompts" / "generate_questions.txt").is_file()
-    assert all((installed / package / "py.typed").is_file() for package in ("flows", "storage", "student", "teacher"))
+    assert all(
+        (installed / package / "py.typed").is_file() for package in ("flows", "storage", "student", "teacher", "view")
+    )
     (licence,) = installed.glob("*.dist-info/licenses/LICENSE")
     assert licence.read_bytes() == (PROJECT / "LICENSE").read_bytes()
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import asking, exporting, options, predicting, questions, scenes, settings, store, training
+from flows.cli import asking, exporting, options, predicting, questions, scenes, settings, store, training, viewing
 from flows.cli.markup import echo
 
 app = typer.Typer(
@@ -15,7 +15,7 @@ app = typer.Typer(
     help="Teach small image classifiers what a multimodal LLM knows.",
     pretty_exceptions_enable=False,
 )
-for group in (scenes, asking, training, predicting, exporting, settings, store):
+for group in (scenes, asking, training, predicting, exporting, settings, store, viewing):
     app.add_typer(group.app)
 app.add_typer(questions.app, name="questions")
 app.add_typer(store.maintenance, name="store")

@@ -6,9 +6,11 @@ import pytest
 from storage.statistics import (
     calibration_error,
     class_information,
+    cluster_order,
     effective_rank,
     image_information,
     measure_class_information,
+    surprise,
 )
 
 LABELS = ["a", "a", "b", "b"]
@@ -104,3 +106,15 @@ def test_calibration_is_what_the_bins_say() -> None:
     # 0.9 four times, three in four are right; 0.1 and 1.0 once.
     assert calibration_error(p_yes, right) == pytest.approx((4 * 0.15 + 0.1 + 0) / 6)
     assert calibration_error(np.array([1.0, 0.0]), np.array([True, False])) == 0
+
+
+def test_surprise_is_zero_for_the_expected_answer_and_finite_for_an_impossible_one() -> None:
+    found = surprise(np.array([0.3, 1.0, 0.0]), np.array([0.3, 0.25, 1.0]))
+    assert found == pytest.approx([0.0, 2.0, np.log2(100)], abs=1e-9)
+
+
+def test_similar_rows_are_next_to_each_other() -> None:
+    values = np.array([[0.0, 0.0], [1.0, 1.0], [0.1, np.nan], [0.9, 1.0]])
+    order = cluster_order(values).tolist()
+    assert {frozenset(order[:2]), frozenset(order[2:])} == {frozenset({0, 2}), frozenset({1, 3})}
+    assert cluster_order(values[:2]).tolist() == [0, 1]

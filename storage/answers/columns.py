@@ -1,0 +1,183 @@
+"""The answers of a directory as arrays by column, cached on disk, to look at large stores quickly.
+
+CACHE/DIRECTORY/KEY/rows.parquet   one row for each image or box, in the store's order
+CACHE/DIRECTORY/KEY/p_yes.npy      p(yes), float32 [Q, I], read by memory mapping
+CACHE/DIRECTORY/KEY/summary.npz    see storage/answers/summary.py
+
+DIRECTORY is a digest of the directory's path, KEY one of its manifest, or of sizes and times of its shards while it is
+not complete. A cache of another key is deleted: there is one for each directory. Shards are read without the checks of
+`read_answers`, since nothing is trained on what is read here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from storage.answers.damage import AnswersDamaged, AnswersMissing, damage
+from storage.answers.schema import METADATA_KEY, AnswerHeader
+from storage.answers.store import AnswerDirectory
+from storage.datasets.base import BOX_MARK
+from storage.filesystem import reading
+
+LAYOUT = 1  # of the cached files
+ROW_COLUMNS = ("image_id", "image_sha256", "split", "label_name", "error")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerColumns:
+    """All answers of a directory, I images (or boxes) in the store's order and Q questions in the set's.
+
+    `rows` has the columns ROW_COLUMNS; the id of a box is the image's, BOX_MARK and the box's number. `p_yes` is
+    float32 [Q, I], NaN where there is no answer. `facts` is the manifest, empty while the directory is not `complete`.
+    """
+
+    header: AnswerHeader
+    complete: bool
+    facts: Mapping[str, Any]
+    rows: pl.DataFrame
+    p_yes: NDArray[np.float32]
+    folder: Path
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return self.header.questions.keys
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes of the images, sorted."""
+        return tuple(sorted(name for name in self.rows["label_name"].unique() if name))
+
+    @cached_property
+    def labels(self) -> NDArray[np.int32]:
+        """The index of each image's class [I], -1 for an image without a class."""
+        places = {name: place for place, name in enumerate(self.class_names)}
+        found = self.rows["label_name"].replace_strict(places, default=-1, return_dtype=pl.Int32)
+        return found.to_numpy()
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.rows["split"].unique(maintain_order=True))
+
+    def question(self, key: str) -> int | None:
+        """The column of a question; None for an unknown key."""
+        return self.keys.index(key) if key in self.keys else None
+
+    def row_of(self, image_id: str) -> int | None:
+        """The row of an image; None where it has none."""
+        found = (self.rows["image_id"] == image_id).arg_true()
+        return int(found[0]) if len(found) else None
+
+
+def read_columns(directory: AnswerDirectory, cache: Path) -> AnswerColumns:
+    """The answers of a directory, complete or not, from the cache in the folder `cache` or from its shards.
+
+    Raises AnswersMissing for a directory without shards, AnswersDamaged, VersionUnsupported and StorageUnavailable.
+    """
+    manifest = directory.manifest()
+    shards = list(manifest["shards"]) if manifest else directory.shard_files()
+    if not shards:
+        raise AnswersMissing(f"no answers in {directory.path} yet; run 'aspects extract' again to go on with them")
+    place = cache / _digest(directory.filesystem.type_name, directory.path)
+    folder = place / columns_key(directory, manifest)
+    header = AnswerHeader.from_json(manifest) if manifest else _header(directory, shards[0])
+    if not (folder / "p_yes.npy").is_file():
+        _write(directory, header, shards, folder)
+        _remove_others(folder)
+    return AnswerColumns(
+        header=header,
+        complete=manifest is not None,
+        facts=manifest or {},
+        rows=pl.read_parquet(folder / "rows.parquet", memory_map=False),
+        p_yes=np.load(folder / "p_yes.npy", mmap_mode="r"),
+        folder=folder,
+    )
+
+
+def columns_key(directory: AnswerDirectory, manifest: Mapping[str, Any] | None) -> str:
+    """A digest that changes where the answers do."""
+    found = {"manifest": manifest} if manifest else {"shards": dict(directory.stamps())}
+    return _digest(str(LAYOUT), json.dumps(found, sort_keys=True))
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _header(directory: AnswerDirectory, shard: str) -> AnswerHeader:
+    return directory.load_shard(shard, ()).header
+
+
+def _write(directory: AnswerDirectory, header: AnswerHeader, shards: Sequence[str], folder: Path) -> None:
+    """Write the cache beside its folder, then rename it."""
+    beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    beside.mkdir(parents=True)
+    try:
+        sizes = [_open(directory, name).metadata.num_rows for name in shards]
+        shape = (len(header.questions), sum(sizes))
+        # Streaming into a memory map keeps one shard in memory.
+        p_yes = np.lib.format.open_memmap(beside / "p_yes.npy", "w+", np.float32, shape)  # type: ignore[no-untyped-call]
+        rows, start = [], 0
+        for name, size in zip(shards, sizes, strict=True):
+            found, values = _read(directory, name, header.questions.keys)
+            rows.append(found)
+            p_yes[:, start : start + size] = values
+            start += size
+        p_yes.flush()
+        pl.concat(rows).write_parquet(beside / "rows.parquet")
+        os.rename(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _open(directory: AnswerDirectory, name: str) -> pq.ParquetFile:
+    """Raises AnswersDamaged also for a missing shard, and StorageUnavailable."""
+    path = f"{directory.path}/{name}"
+    try:
+        with reading(path):
+            source = directory.filesystem.open_input_file(path)
+    except FileNotFoundError as error:
+        raise AnswersDamaged(f"shard {path} is missing; run 'aspects extract' again to replace it") from error
+    with damage(f"shard {path}", "replace"):
+        return pq.ParquetFile(source, pre_buffer=False)
+
+
+def _read(directory: AnswerDirectory, name: str, keys: Sequence[str]) -> tuple[pl.DataFrame, NDArray[np.float32]]:
+    """The rows of a shard and its p(yes) [Q, I]."""
+    file = _open(directory, name)
+    with damage(f"shard {directory.path}/{name}", "replace"):
+        if METADATA_KEY not in (file.metadata.metadata or {}):
+            raise ValueError("no 'aspects' metadata in this Parquet file")
+        boxes = ["box_id"] if "box_id" in file.schema_arrow.names else []
+        table = file.read(columns=[*ROW_COLUMNS, *boxes, *keys], use_threads=False)
+        rows = pl.from_arrow(table.select([*ROW_COLUMNS, *boxes]))
+        assert isinstance(rows, pl.DataFrame)
+        if boxes:
+            rows = rows.with_columns(pl.concat_str("image_id", pl.lit(BOX_MARK), "box_id").alias("image_id"))
+        values = np.empty((len(keys), table.num_rows), np.float32)
+        for column, key in enumerate(keys):
+            # `flatten` propagates the struct's nulls to its fields; `field` does not.
+            yes, no = (part.to_numpy(zero_copy_only=False) for part in table.column(key).combine_chunks().flatten())
+            values[column] = 0.5 + 0.5 * np.tanh(0.5 * (yes - no))
+        return rows.select(ROW_COLUMNS), values
+
+
+def _remove_others(folder: Path) -> None:
+    """Delete the caches of earlier states of the same directory. A process that still uses one keeps its open file."""
+    for other in folder.parent.iterdir():
+        if other != folder and not other.name.startswith("."):
+            shutil.rmtree(other, ignore_errors=True)
