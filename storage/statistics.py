@@ -165,7 +165,10 @@ def calibration_error(p_yes: NDArray[np.floating], right: NDArray[np.bool_], bin
 
 def surprise(p_yes: NDArray[np.floating], expected: NDArray[np.floating], least: float = 0.01) -> NDArray[np.float64]:
     """How far each p(yes) [N] contradicts the `expected` one [N], in bits: the Kullback-Leibler divergence of the two
-    answers. Expected ones are kept within `least` .. 1 - least: a finite number of images makes no answer impossible."""
+    answers.
+
+    Expected ones are kept within `least` .. 1 - least: a finite number of images makes no answer impossible.
+    """
     p = np.asarray(p_yes, np.float64)
     q = np.clip(np.asarray(expected, np.float64), least, 1 - least)
     cross = -(p * np.log2(q) + (1 - p) * np.log2(1 - q))
