@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import asking, exporting, options, predicting, questions, scenes, settings, store, training, viewing
+from flows.cli import (
+    asking,
+    corrections,
+    exporting,
+    options,
+    predicting,
+    questions,
+    scenes,
+    settings,
+    store,
+    training,
+    viewing,
+)
 from flows.cli.markup import echo
 
 app = typer.Typer(
@@ -18,6 +30,7 @@ app = typer.Typer(
 for group in (scenes, asking, training, predicting, exporting, settings, store, viewing):
     app.add_typer(group.app)
 app.add_typer(questions.app, name="questions")
+app.add_typer(corrections.app, name="corrections")
 app.add_typer(store.maintenance, name="store")
 
 

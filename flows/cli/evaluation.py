@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
@@ -17,15 +17,26 @@ RELIABILITY_PLOT = "reliability-{split}.png"
 PAIRS_SHOWN = 5
 
 
-def evaluate_classifier(run: Path, asked: AnswersParameters, split: str, *, scored: bool, calibrate: bool) -> list[str]:
+def evaluate_classifier(
+    run: Path,
+    asked: AnswersParameters,
+    split: str,
+    *,
+    scored: bool,
+    calibrate: bool,
+    corrections: Literal["ignore", "use"] = "ignore",
+) -> list[str]:
     """Print the scores, those of the aspects too if `scored`, and plot how reliable probabilities are. Returns why
     aspects are missing, one line each."""
     from flows.cli.report import print_evaluation
+    from flows.work.corrections import apply_corrections
     from storage.answers.read import find_teacher_answers
     from student.classification.evaluate import evaluate
+    from student.classification.examples import TeacherAnswers
     from student.classification.plots import plot_reliability
     from student.classification.runs import RunDescription
     from student.core.evaluation import why_unscored
+    from student.core.progress import note
     from student.core.runs import read_description
     from student.core.settings import present_accelerator
 
@@ -33,6 +44,8 @@ def evaluate_classifier(run: Path, asked: AnswersParameters, split: str, *, scor
     images = asked.dataset.open()
     named = (images.name, asked.teacher, asked.questions)
     answers = find_teacher_answers(asked.store, *named) if scored else None
+    images, teacher_answers = apply_corrections(note, corrections, asked.store, images, TeacherAnswers(image=answers))
+    answers = teacher_answers.image or teacher_answers.classes
     accelerator = present_accelerator()
     scores = evaluate(run, images, answers, split, accelerator=accelerator, progress=True, calibrate=calibrate)
     plot_reliability(scores, run / RELIABILITY_PLOT.format(split=split))

@@ -14,6 +14,10 @@ Task = Annotated[
     Literal["classification", "detection"],
     typer.Option(help="detection: images with boxes, of a COCO or YOLO folder or torchvision:VOCDetection."),
 ]
+Teacher = Annotated[
+    str | None,
+    typer.Option("--teacher", "-t", help="Fingerprint or TEACHER/QUESTIONS, where there are several (aspects show)."),
+]
 RunDir = Annotated[Path, typer.Argument(help="Folder of one trained student.", metavar="RUN")]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from rich.console import Console
@@ -12,6 +12,8 @@ from flows.cli.markup import TextTable, lines, plain
 from storage.answers.holding import Holding, read_holding
 from storage.answers.read import Answers
 from storage.answers.store import AnswersMissing, answer_directories
+from storage.corrections import CorrectionFolder, current_corrections
+from storage.corrections.folder import corrected_datasets
 from storage.statistics import class_information
 from teacher.engines.answer_mass import total_mass
 from teacher.engines.presets import display_name
@@ -37,11 +39,20 @@ def show_store(store: str, dataset: str | None, questions: int) -> None:
     for holding in holdings:
         table.row(*_row(holding))
     console.print(table)
+    for line in _corrections(store, dataset):
+        console.print(plain(line), soft_wrap=True)
     for holding in holdings:
         for line in _details(holding):
             console.print(plain(line), soft_wrap=True)
         if questions and holding.answers is not None:
             console.print(_informative(holding.answers, questions))
+
+
+def _corrections(store: str, dataset: str | None) -> Iterator[str]:
+    for name in corrected_datasets(store):
+        if dataset in (None, name):
+            current = current_corrections(CorrectionFolder.open(store, name).read())
+            yield f"corrections of '{name}': {len(current.labels):,} labels, {len(current.answers):,} answers"
 
 
 def _row(holding: Holding) -> tuple[str | Text, ...]:

@@ -89,15 +89,17 @@ def prune(
 ) -> None:
     """List the answers to question sets that are no longer used, and delete them on confirmation.
 
-    A set is used where a file named here has the same keys and texts.
+    A set is used where a file named here has the same keys and texts. Corrections are always kept.
     """
     from storage.answers.prune import find_unreferenced, remove, sweep
+    from storage.corrections.folder import sweep_corrections
     from teacher.questions.known_sets import known_sets
 
     places = questions or [Path("questions")]
     known = known_sets(places)
     unreferenced = find_unreferenced(place.store, known)
     sweep(place.store)
+    sweep_corrections(place.store)
     found = [answers for answers in unreferenced if not answers.wanted]
     for answers in unreferenced:
         note = "  (kept: a set that is not yet extracted has some of its questions)" if answers.wanted else ""

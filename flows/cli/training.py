@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -117,10 +117,15 @@ def evaluate(
         bool, typer.Option("--calibrate", help="Fit the temperature of the class probabilities on this split.")
     ] = False,
     store: Annotated[str | None, typer.Option("--store", "-s", help="Score the aspects too, on these answers.")] = None,
+    corrections: Annotated[
+        Literal["ignore", "use"], typer.Option(help="use: evaluate on the labels and answers corrected in the store.")
+    ] = "ignore",
 ) -> None:
     """Accuracy of one trained student, or mAP of a detector, per class as well; how well it repeats its teacher."""
     from storage.filesystem import open_store
 
+    if corrections == "use" and not store:
+        raise OptionInvalid("--corrections use reads them from a store; give --store too")
     if store:
         open_store(store)
         asked = asked.model_copy(update={"store": store})
@@ -129,12 +134,16 @@ def evaluate(
 
     scored = bool(store)
     if is_detector_run(run):
+        if corrections == "use":
+            raise OptionInvalid(f"--corrections is for classifiers, and {run} is the run of a detector; leave it out")
         if calibrate:
             raise OptionInvalid(f"--calibrate is for classifiers, and {run} is the run of a detector; leave it out")
         notes = evaluation.evaluate_detector(run, asked, about_boxes.box_questions, boxes, split, scored=scored)
     else:
         why = f"is for the run of a detector, and {run} is none; leave it out"
         refuse_boxes(about_boxes.box_questions, boxes, why)
-        notes = evaluation.evaluate_classifier(run, asked, split, scored=scored, calibrate=calibrate)
+        notes = evaluation.evaluate_classifier(
+            run, asked, split, scored=scored, calibrate=calibrate, corrections=corrections
+        )
     for line in notes:
         note(line)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from flows.option_values import MAX_SEED, runs_folder, seed_numbers
+from flows.option_values import MAX_SEED, OptionInvalid, runs_folder, seed_numbers
 from storage.parameters import Option, Parameters
 
 if TYPE_CHECKING:  # torch and timm take seconds, and an extraction does without them
@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # torch and timm take seconds, and an extraction does without
     from student.detection.config import DetectorConfig
 
 STUDENTS = "Students"  # heading of --help
+UseCorrections = Literal["ignore", "use", "calibrate"]
 Seed = Annotated[int, Field(strict=True, ge=0, le=MAX_SEED)]
 
 
@@ -35,6 +36,13 @@ class RecipeParameters(Parameters):
         ),
         Option(read=seed_numbers),
     ] = Field(default=[0, 1, 2])
+    corrections: Annotated[
+        UseCorrections,
+        Field(
+            description="Labels and answers that people have corrected: ignore them, use them, or calibrate: use them, "
+            "and calibrate p(yes) by them."
+        ),
+    ] = "ignore"
 
     def recipe_settings(self) -> dict[str, Any]:
         """Return the recipe's settings on this machine's accelerator, overridden by `settings`.
@@ -47,10 +55,12 @@ class RecipeParameters(Parameters):
         return {"accelerator": present_accelerator(), **recipe_settings(self.recipe)}
 
     def detection_recipe_settings(self) -> dict[str, Any]:
-        """Like `recipe_settings`, with the recipes for detectors."""
+        """Like `recipe_settings`, with the recipes for detectors. Raises OptionInvalid where corrections are used."""
         from student.core.settings import present_accelerator
         from student.detection.config import detection_recipe_settings
 
+        if self.corrections != "ignore":
+            raise OptionInvalid(f"--corrections {self.corrections} is for --task classification; leave it out")
         return {"accelerator": present_accelerator(), **detection_recipe_settings(self.recipe)}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from flows.parameters import Experiment
-from flows.work import checks, detection, training
+from flows.work import checks, corrections, detection, training
 from flows.work.host import Host
 from flows.work.inputs import Inputs
 from storage.bundled import find_file, say_names
@@ -96,6 +96,8 @@ def run_experiment(host: Host, experiment: Experiment) -> Results:
         images = host.inputs.images(experiment.dataset)
         split = experiment.split or checks.evaluation_split(images)
         known = read_teacher_answers(experiment, host.inputs)
+        use, store = experiment.corrections, experiment.store
+        images, known = corrections.apply_corrections(host.reporter.say, use, store, images, known)
         results = training.train_grid(host.reporter, experiment.to_grid(), images, known, runs, split=split)
         if experiment.embed:
             plot_features(results, images, runs, runs / "features.png")

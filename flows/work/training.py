@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows.parameters import ClassAnswersParameters, TrainingParameters
 from flows.work.checks import ANSWERS_PLACE, check_grid, check_writable, evaluation_split, say_split
+from flows.work.corrections import apply_corrections
 from flows.work.grids import compared_methods, say_processor_notes, show_results
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs
@@ -33,6 +34,9 @@ def train_student(host: Host, asked: TrainingParameters) -> Results:
     config = fit_to_answers(config, teacher_answers)
     if teacher_answers.about_classes_alone:
         host.reporter.say(f"the answers in {asked.store} are about classes, not about single images")
+    images, teacher_answers = apply_corrections(
+        host.reporter.say, student.corrections, asked.store, images, teacher_answers
+    )
     seeds = ", ".join(str(seed) for seed in student.seeds)
     methods = compared_methods(config)
     host.reporter.say(f"training {config.backbone} for {config.epochs} epochs by {', '.join(methods)}; seeds {seeds}")

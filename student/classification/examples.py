@@ -47,11 +47,13 @@ class TeacherAnswers:
     Where a method wants answers about the class and there are none, it takes the mean answers of the class's training
     images; where it wants answers about the image and there are none, those about its class. Answers about a class are
     those of its images by their label, so an image whose label is hidden has none. Answers that say of themselves that
-    they are about classes are taken as such.
+    they are about classes are taken as such. `corrections` says what people have corrected in labels and answers; the
+    answers here are the corrected ones.
     """
 
     image: Answers | None = None
     classes: Answers | None = None
+    corrections: str | None = None
 
     def __post_init__(self) -> None:
         if self.image is not None and self.image.level == "class":

@@ -41,8 +41,9 @@ class EpochLog:
 
 @dataclass(frozen=True, kw_only=True)
 class RunDescription:
-    """Config and data of a run. `digest` covers image ids, labels and answers, `network` the weights of the KD teacher,
-    `weights` the file of weights that the backbone starts from."""
+    """Config and data of a run. `digest` covers image ids, labels and answers, corrected ones where corrections are
+    used, `network` the weights of the KD teacher, `weights` the file of weights that the backbone starts from.
+    `corrections` says what is corrected; None in runs without corrections."""
 
     CONFIG: ClassVar[type[TrainingConfig]] = StudentConfig
     TRAINS: ClassVar[str] = "classifier"
@@ -55,6 +56,7 @@ class RunDescription:
     digest: str
     network: str | None
     weights: str | None = None
+    corrections: str | None = None
 
     @classmethod
     def of(
@@ -70,6 +72,7 @@ class RunDescription:
             digest=digest,
             network=digest_of_weights(Path(config.network)) if method.network_terms and config.network else None,
             weights=digest_of_weights_file(config.weights) if config.weights is not None else None,
+            corrections=teacher_answers.corrections,
         )
 
     @property

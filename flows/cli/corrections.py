@@ -1,0 +1,191 @@
+"""The commands about corrections: `aspects corrections list`, `undo`, `queue`, `accuracy`, `export` and `import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from flows.cli import options
+from flows.cli.markup import TextTable, echo
+from flows.cli.model_options import with_models
+from flows.parameters import AnswersParameters, DatasetParameters, StoreParameters
+
+if TYPE_CHECKING:
+    from storage.corrections.estimate import AccuracyEstimate
+    from storage.corrections.exchange import Known
+    from storage.corrections.queue import Queue
+
+ID = 8  # characters of a correction's id that are shown
+
+app = typer.Typer(help="Labels and answers that people have corrected.")
+
+Format = Annotated[
+    Literal["labels", "answers", "fiftyone", "label-studio"],
+    typer.Option(help="labels, answers: CSV tables. fiftyone, label-studio: JSON lines."),
+]
+Name = Annotated[str, typer.Option("--dataset", "-d", help="Name of the dataset in the store.")]
+
+
+@app.callback(invoke_without_command=True)
+def corrections(context: typer.Context) -> None:
+    """Labels and answers that people have corrected."""
+    options.require_command(context)
+
+
+@app.command(name="list", epilog="Example: aspects corrections list --store store --dataset scenes")
+@with_models
+def list_corrections(
+    place: StoreParameters,
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Only the dataset of this name.")] = None,
+    last: Annotated[int, typer.Option(help="How many of the last ones.", min=1)] = 50,
+) -> None:
+    """List the corrections that count, the last ones first."""
+    from rich.console import Console
+
+    from storage.corrections import CorrectionFolder, current_corrections
+    from storage.corrections.folder import corrected_datasets
+
+    for name in [dataset] if dataset else corrected_datasets(place.store):
+        current = current_corrections(CorrectionFolder.open(place.store, name).read())
+        table = TextTable(f"{name}: {len(current.labels):,} labels, {len(current.answers):,} answers")
+        for heading in ("correction", "when (UTC)", "user", "image", "question", "old", "new"):
+            table.column(heading, no_wrap=heading == "correction")
+        for row in reversed(current.rows[-last:]):
+            when, new = f"{row.at:%Y-%m-%d %H:%M:%S}", row.value or "unsure"
+            table.row(row.correction[:ID], when, row.user, row.image_id, row.key or "(label)", row.old or "-", new)
+        Console(highlight=False).print(table)
+
+
+@app.command(epilog="Example: aspects corrections undo 3f6c01d2 --store store --dataset scenes")
+@with_models
+def undo(
+    correction: Annotated[str, typer.Argument(help="The correction, as listed.", metavar="CORRECTION")],
+    place: StoreParameters,
+    dataset: Name,
+) -> None:
+    """Take one correction back: the one before it counts again, or the dataset's label, or the teacher's answer."""
+    from storage.corrections import CorrectionFolder
+
+    folder = CorrectionFolder.open(place.store, dataset)
+    row = folder.undo(folder.whole_id(correction))
+    echo(f"undone: {row.key or 'label'} of {row.image_id}")
+
+
+@app.command(epilog="Example: aspects corrections queue answers.csv -s store -d scenes")
+@with_models
+def queue(
+    file: Annotated[Path, typer.Argument(help="CSV file to write: fill in the column 'yes'.", metavar="FILE")],
+    place: StoreParameters,
+    dataset: Name,
+    teacher: options.Teacher = None,
+    count: Annotated[int, typer.Option("--count", "-n", help="How many answers.", min=1)] = 50,
+) -> None:
+    """Write the answers to check next: image, question and an empty cell for yes, no or unsure.
+
+    Import the file when it is filled in (format answers), in its order as far as you came.
+    """
+    import polars as pl
+
+    from storage.corrections import CorrectionFolder, current_corrections
+    from storage.table_writer import open_table
+
+    current = current_corrections(CorrectionFolder.open(place.store, dataset).read())
+    items = _queue(place.store, dataset, teacher).next_items(current, count)
+    rows = [(item.image_id, item.key, "", item.text) for item in items]
+    with open_table(file) as table:
+        table.write(pl.DataFrame(rows, schema=["image_id", "key", "yes", "question"], orient="row"))
+    echo(f"{len(items)} answers to check: {file}")
+
+
+@app.command(epilog="Example: aspects corrections accuracy -s store -d scenes")
+@with_models
+def accuracy(place: StoreParameters, dataset: Name, teacher: options.Teacher = None) -> None:
+    """Estimate the teacher's accuracy on each question from the corrected answers of the queue, with 95 % intervals."""
+    from rich.console import Console
+
+    from storage.corrections import CorrectionFolder, current_corrections
+    from storage.corrections.estimate import estimate_accuracy
+
+    current = current_corrections(CorrectionFolder.open(place.store, dataset).read())
+    table = TextTable()
+    table.column("question", no_wrap=True)
+    for heading in ("answers", "unsure", "accuracy", "95 %"):
+        table.column(heading, number=True)
+    for found in estimate_accuracy(_queue(place.store, dataset, teacher), current):
+        table.row(*_accuracy_cells(found))
+    Console(highlight=False).print(table)
+
+
+def _accuracy_cells(found: AccuracyEstimate) -> tuple[str, ...]:
+    share = "-" if found.accuracy is None else f"{100 * found.accuracy:.1f} %"
+    interval = "-" if found.accuracy is None else f"{100 * found.low:.1f} .. {100 * found.high:.1f}"
+    return found.key or "all questions", str(found.answered), str(found.unsure), share, interval
+
+
+def _queue(store: str, dataset: str, teacher: str | None) -> Queue:
+    from storage.answers.read import find_teacher_answers
+    from storage.corrections.queue import Queue
+
+    return Queue.of(find_teacher_answers(store, dataset, teacher, None))
+
+
+@app.command(
+    name="export", epilog="Example: aspects corrections export labels.csv --format labels -s store -d data/scenes"
+)
+@with_models
+def export_file(
+    file: Annotated[Path, typer.Argument(help="File to write.", metavar="FILE")],
+    format: Format,
+    place: StoreParameters,
+    dataset: DatasetParameters,
+    image_prefix: Annotated[
+        str | None, typer.Option(help="Before each image id in the addresses of images; default: the dataset's files.")
+    ] = None,
+) -> None:
+    """Write the corrections that count as a CSV table, or as JSON lines of FiftyOne or Label Studio."""
+    from storage.corrections import CorrectionFolder, current_corrections
+    from storage.corrections.exchange import export_corrections
+
+    images = dataset.open()
+    current = current_corrections(CorrectionFolder.open(place.store, images.name).read())
+    known = _known(place.store, dataset, None)
+    count = export_corrections(current, known, format, file, image_prefix)
+    echo(f"{count:,} rows: {file}")
+
+
+@app.command(
+    name="import", epilog="Example: aspects corrections import labels.csv --format labels -s store -d data/scenes"
+)
+@with_models
+def import_file(
+    file: Annotated[Path, typer.Argument(help="File to read.", metavar="FILE")],
+    format: Format,
+    asked: AnswersParameters,
+) -> None:
+    """Record what a file corrects, a CSV table or JSON of FiftyOne or Label Studio: all rows or, if one is wrong, none.
+
+    labels: columns image_id, label. answers: image_id, key, yes. Empty cells are skipped; unsure is a value.
+    """
+    from storage.corrections import CorrectionFolder, current_corrections
+    from storage.corrections.exchange import import_corrections
+
+    known = _known(asked.store, asked.dataset, asked.questions)
+    folder = CorrectionFolder.open(asked.store, known.dataset.name)
+    rows = import_corrections(file, format, known, current_corrections(folder.read()))
+    folder.record(rows)
+    labels = sum(row.kind == "label" for row in rows)
+    echo(f"recorded: {labels:,} labels, {len(rows) - labels:,} answers")
+
+
+def _known(store: str, dataset: DatasetParameters, questions: str | None) -> Known:
+    """The images, and the questions that the store has answers to, or those of a set."""
+    from storage.answers.read import complete_directories, read_answers
+    from storage.corrections.exchange import Known
+    from storage.questions import load_questions
+
+    images = dataset.open()
+    given = [read_answers(directory) for directory in complete_directories(store, images.name)]
+    asked = None if questions is None else load_questions(Path(questions).expanduser())
+    return Known.of(images, given, asked)

@@ -1,0 +1,101 @@
+"""The order in which answers are corrected, and the sample that it makes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from storage.corrections.queue import Queue, answer_weights, expected_errors, question_shares, uniform_draws
+from tests.storage.corrections.samples import answer, answers, current, dataset, truth_as_corrections
+
+LOG_ODDS = np.random.default_rng(0).normal(0, 3, (40, 3))
+
+
+def test_the_order_is_that_of_weight_over_draw() -> None:
+    queue = Queue.of(answers(LOG_ODDS))
+    expected = np.argsort(-(queue.weights / queue.draws).ravel())
+    np.testing.assert_array_equal(queue.first(1000), expected)
+    np.testing.assert_array_equal(queue.first(7), expected[:7])
+    assert len(queue) == 120
+
+
+def test_draws_are_uniform_and_stay_where_images_are_added() -> None:
+    ids = [f"train/a/{number}.png" for number in range(4000)]
+    draws = uniform_draws(ids, ["Is it red?", "Is it big?"])
+    assert ((draws > 0) & (draws <= 1)).all()
+    counts = np.histogram(draws, bins=10, range=(0, 1))[0]
+    assert abs(counts - 800).max() < 120
+    assert abs(np.corrcoef(draws.T)[0, 1]) < 0.05
+    np.testing.assert_array_equal(uniform_draws(ids[:5:-1], ["Is it big?"])[:, 0], draws[:5:-1, 1])
+
+
+def test_answers_that_contradict_their_class_are_expected_to_be_wrong() -> None:
+    log_odds = np.where(np.arange(20)[:, None] % 2 == 0, 6.0, -6.0).repeat(3, axis=1)
+    log_odds[0] = -6
+    errors = expected_errors(answers(log_odds))
+    np.testing.assert_allclose(errors[0], 0.5, atol=0.01)
+    np.testing.assert_allclose(errors[1], 0.02)
+    agreeing = expected_errors(answers(log_odds), np.full(log_odds.shape, 0.0))
+    assert (agreeing[0] < errors[0]).all()
+    with_gaps = np.where(np.arange(20)[:, None] < 1, np.nan, log_odds)
+    assert np.isnan(expected_errors(answers(with_gaps))[0]).all()
+
+
+def test_an_image_without_a_class_counts_by_its_own_answers() -> None:
+    given = answers(np.full((4, 3), 6.0))
+    unlabelled = dataclasses.replace(given, label_names=("", "", "ant", "bee"))
+    np.testing.assert_allclose(expected_errors(unlabelled), 0.02)
+
+
+def test_weights_are_shared_out_among_questions_and_gaps_have_none() -> None:
+    given = answers(np.where(np.arange(40)[:, None] < 4, np.nan, LOG_ODDS))
+    weights = answer_weights(given, expected_errors(given))
+    assert (weights[:4] == 0).all()
+    assert (weights[4:] > 0).all()
+    np.testing.assert_allclose(weights.sum(axis=0), question_shares(given))
+    np.testing.assert_allclose(question_shares(given).sum(), 1)
+    assert (question_shares(given) >= 0.5 / 3 - 1e-9).all()
+
+
+def test_a_sample_ends_at_the_first_gap() -> None:
+    given = answers(LOG_ODDS)
+    queue, truth = Queue.of(given), np.ones(LOG_ODDS.shape, dtype=bool)
+    order = queue.first(30)
+    found = queue.sample(truth_as_corrections(given, truth, [*order[:10], *order[12:20]]))
+    np.testing.assert_array_equal(found.rows * 3 + found.columns, order[:10])
+    limit = (queue.weights / queue.draws).ravel()[order[10]]
+    np.testing.assert_allclose(found.probability, np.minimum(1, queue.weights.ravel()[order[:10]] / limit))
+    assert (found.yes == 1).all()
+    everything = queue.sample(truth_as_corrections(given, truth, range(120)))
+    assert (everything.probability == 1).all()
+    assert len(everything.rows) == 120
+
+
+def test_the_next_items_leave_out_what_is_corrected_or_unsure() -> None:
+    given = answers(LOG_ODDS)
+    queue = Queue.of(given)
+    first = queue.next_items(current(), 5)
+    assert [item.shown.rank for item in first] == [1, 2, 3, 4, 5]
+    assert len({(item.image_id, item.key) for item in first}) == 5
+    unsure = answer(first[1].image_id, None, first[1].key)
+    rest = queue.next_items(current(unsure), 4)
+    assert [item.shown.rank for item in rest] == [1, 3, 4, 5]
+    assert rest[0] == first[0]
+    item = first[0]
+    assert item.p_yes == pytest.approx(given.p_yes[item.row, item.column])
+    assert (item.shown.queue, item.shown.weight) == (queue.id, queue.weights[item.row, item.column])
+    assert np.isnan(queue.sample(current(answer(first[0].image_id, None, first[0].key))).yes).all()
+
+
+def test_queues_of_other_answers_have_another_id() -> None:
+    given = answers(LOG_ODDS)
+    ids = {
+        Queue.of(given).id,
+        Queue.of(dataclasses.replace(given, teacher="other")).id,
+        Queue.of(given, np.full(LOG_ODDS.shape, 0.5)).id,
+    }
+    assert len(ids) == 3
+    assert Queue.of(given).next_items(current(), 0) == []
+    assert len(dataset().records) == 6
