@@ -127,11 +127,15 @@ def join_examples(
     trained = np.zeros(len(records), dtype=bool)
     trained[labelled[~is_val]] = True
     hidden = bool((labels[used] == UNKNOWN).any())
-    known = features() if features is not None and config.objective.uses_features and hidden else None
+    left_out = np.ones(len(records), dtype=bool)
+    left_out[used] = False
+    known = None
+    if features is not None and config.objective.uses_features and hidden:
+        known = _without(features(), left_out)
     images = ImageLabels(
         labels=labels, trained=trained, classes=len(dataset.class_names), seed=config.seed, features=known
     )
-    targets, aspects = _learn_what(config, dataset, records, teacher_answers, images)
+    targets, aspects = _learn_what(config, dataset, records, teacher_answers, images, left_out)
     epoch = np.setdiff1d(used, labelled[is_val])
     if not _learns_without_labels(config, teacher_answers, by_features=known is not None):
         epoch = np.resize(labelled[~is_val], len(epoch))
@@ -164,37 +168,42 @@ def _learn_what(
     records: Sequence[ImageRecord],
     teacher_answers: TeacherAnswers,
     images: ImageLabels,
+    left_out: NDArray[np.bool_],
 ) -> tuple[tuple[Tensor, ...], tuple[Aspect, ...]]:
     method = config.objective
     if method.answer_terms and not teacher_answers.given:
         raise ExamplesInvalid(
             f"method '{config.method}' learns from answers, but there are none; ask a teacher, or take method base"
         )
-    learned = tuple(_target(config, dataset, records, teacher_answers, images, term) for term in method.target_terms)
+
+    def log_odds(level: Level) -> Values:
+        answers = teacher_answers.of(level)
+        values = log_odds_of(dataset, records, answers)[:, chosen_questions(config, answers.questions)]
+        if answers is teacher_answers.classes:  # they were looked up by the label: where that is hidden, there are none
+            values = only_labelled(values, images)
+        return _without(values, left_out)
+
+    about_classes = teacher_answers.classes is not None
+    learned = tuple(_target(term, log_odds, images, about_classes=about_classes) for term in method.target_terms)
     return learned, aspects_of(config, teacher_answers)
 
 
 def _target(
-    config: StudentConfig,
-    dataset: ImageDataset,
-    records: Sequence[ImageRecord],
-    teacher_answers: TeacherAnswers,
-    images: ImageLabels,
-    term: AspectTerm | ClassTerm,
+    term: AspectTerm | ClassTerm, log_odds: Callable[[Level], Values], images: ImageLabels, *, about_classes: bool
 ) -> Tensor:
-    """[N, K] for one term."""
+    """[N, K] for one term; `about_classes` says whether there are answers about classes."""
     by_answers = isinstance(term, AspectTerm) or term.answers
-    values: Values = np.zeros((len(records), 0), dtype=np.float32)
-    if by_answers:
-        answers = teacher_answers.of(term.level)
-        values = log_odds_of(dataset, records, answers)[:, chosen_questions(config, answers.questions)]
-        if answers is teacher_answers.classes:  # they were looked up by the label: where that is hidden, there are none
-            values = only_labelled(values, images)
+    values: Values = log_odds(term.level) if by_answers else np.zeros((len(images.labels), 0), dtype=np.float32)
     for transform in term.chain:
         values = transform(values, images)
-    if by_answers and term.level == "class" and teacher_answers.classes is None:
+    if by_answers and term.level == "class" and not about_classes:
         values = class_mean(values, images)
     return torch.from_numpy(values.astype(np.float32))
+
+
+def _without(values: Values, left_out: NDArray[np.bool_]) -> Values:
+    """`values` [N, K] with NaN for the images `left_out` [N], which nothing may be learned from."""
+    return np.where(left_out[:, None], np.float32(np.nan), values) if left_out.any() else values
 
 
 def log_odds_of(dataset: ImageDataset, records: Sequence[ImageRecord], answers: Answers) -> NDArray[np.float32]:

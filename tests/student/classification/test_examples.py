@@ -135,6 +135,29 @@ def test_images_whose_label_is_hidden_teach_by_their_answers_alone(
     assert torch.equal(base.val_indices, examples.val_indices)
 
 
+@pytest.mark.parametrize("method", ["recommended", "self-training", "shuffled"])
+def test_what_train_fraction_leaves_out_changes_no_target(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, method: str
+) -> None:
+    records = select(dataset, ("train",))
+    config = config.replace(method=method, train_fraction=0.5, label_fraction=0.5, val_fraction=0.0)
+    features = np.random.default_rng(0).normal(size=(len(records), 4)).astype(np.float32)
+    examples = join_examples(config, dataset, records, TeacherAnswers(image=answers), lambda: features)
+    used = examples.train_indices.unique()
+    left_out = np.setdiff1d(np.arange(len(records)), used)
+    assert len(left_out) == 12
+    assert (examples.labels_N[left_out] < 0).any()
+    yes = answers.yes.copy()
+    yes[[answers.image_ids.index(records[index].image_id) for index in left_out]] -= 3
+    changed = features.copy()
+    changed[left_out] += 100
+    others = TeacherAnswers(image=dataclasses.replace(answers, yes=yes))
+    again = join_examples(config, dataset, records, others, lambda: changed)
+    assert torch.equal(again.train_indices, examples.train_indices)
+    for ours, theirs in zip(examples.targets, again.targets, strict=True):
+        torch.testing.assert_close(theirs[used], ours[used], rtol=0, atol=0, equal_nan=True)
+
+
 def test_images_without_a_label_are_trained_on_where_they_have_answers(
     config: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
 ) -> None:
