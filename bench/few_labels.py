@@ -3,7 +3,8 @@
 Oxford 102 Flowers at 64 px, enlarged to 160, EfficientNet-Lite0 with ImageNet weights, frozen (a linear probe) or
 fine-tuned, with 1, 2, 5 or all labels of each class, in five draws of the labels. The answers are p(yes) of
 InternVL2-8B to 50 questions about each of the 2,091 training images (files of MaKD's authors). Methods without answers
-use the same images without a label: self-training by label propagation over the features, and FixMatch. Prints a line
+use the same images without a label: self-training by label propagation over the features, and FixMatch. In a probe
+`recommended-without-answers` is `self-training`, and `makd` predicts the classes as `base` does. Prints a line
 of JSON for each method and number of labels; the 6,098 test images are looked at once per student. Started again with
 the same --run-dir it goes on.
 
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data import read_flowers
-from bench.flowers import describe, gains, options, top1
+from bench.flowers import asked_settings, describe, gains, options, top1
 from student.classification.examples import TeacherAnswers
 from student.classification.experiment import run_experiment
 from student.classification.grid import StudentGrid
@@ -51,8 +52,6 @@ FINETUNE: Mapping[str, Any] = {"epochs": 10, "warmup": 1, "batch_size": 32, "cro
 def main() -> None:
     parser = options(__doc__, "few-labels", epochs=0, methods=METHODS)
     parser.add_argument("--labels", default="1,2,5,all", help="labels of each class, separated by commas")
-    parser.add_argument("--image-size", type=int, default=SHARED["image_size"])
-    parser.add_argument("--weights", type=Path, help="ImageNet weights; default: those of the extra 'bench'")
     parser.add_argument("--finetune", action="store_true", help="train the backbone too: hours on a CPU")
     asked = parser.parse_args()
     dataset, answers = read_flowers(asked.run_dir / "store")
@@ -70,12 +69,13 @@ def main() -> None:
 
 def grid_of(asked: argparse.Namespace, methods: list[str], changes: Mapping[str, Any] | None = None) -> StudentGrid:
     """Every number of labels with every method, as a probe or with the backbone trained."""
-    size = asked.image_size
-    values = {**SHARED, "image_size": size, "resize_size": size, "weights": str(asked.weights or bundled_weights())}
-    values |= {**FINETUNE} if asked.finetune else {}
-    if asked.epochs:
-        values["epochs"] = asked.epochs
-    config = recipe("finetune" if asked.finetune else "probe", **values, threads=asked.threads, **(changes or {}))
+    given = asked_settings(asked)
+    values = {**SHARED, **(FINETUNE if asked.finetune else {}), **given, **(changes or {})}
+    if "weights" not in values:
+        if "backbone" in given:
+            sys.exit(f"no weights: give --weights FILE of {given['backbone']}")
+        values["weights"] = str(bundled_weights())
+    config = recipe("finetune" if asked.finetune else "probe", **values)
     counts = [None if count == "all" else int(count) for count in asked.labels.split(",")]
     return StudentGrid(
         settings=config.to_dict(),
