@@ -1,11 +1,15 @@
 """Does the audit find bad questions, and do its choices make better students? Rendered scenes, the bundled teacher.
 
-First line: questions that are bad on purpose are planted among the bundled 50 and audited through vLLM; which verdict
-each one got, and which good questions were called bad. What is good is told by the scenes' own descriptions: a question
-whose answer never changes in the demo is rightly called one-sided, one that has nothing to do with the classes weak.
+First line: bad questions are planted among the bundled 50 and audited through vLLM; which verdict each one got, and
+which good questions were called bad. The scenes' own descriptions say what is good: a question whose answer never
+changes in the demo is rightly called one-sided, one that has nothing to do with the classes weak. The audit's limits
+were set with faults of these kinds in view.
 
-Second line: students that learn 10 of the bundled questions, chosen by the audit or at random (others with each seed),
-beside those that learn all 50 or none; top-1 in percent, in pairs of one seed. Goes on where it stopped.
+Second line: the same for faults of other kinds, which the limits were not set on. An audit rejects a question by any
+verdict but "keep" and "weak".
+
+Third line, unless --audit-only: students that learn 10 of the bundled questions, chosen by the audit or at random
+(others with each seed), beside those that learn all 50 or none; top-1 in percent, in pairs of one seed. Resumes.
 
     python bench/questions.py --run-dir runs/questions
 """
@@ -16,6 +20,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +54,39 @@ PLANTED = {
     "amber_pair": ("Is this an amber pair?", "label leak"),
     "cedar_group": ("Does this picture belong to the class cedar group?", "label leak"),
 }
+# Kinds of faults that the audit's limits were not set on, with questions of each.
+OTHER_KINDS = {
+    "quality of the file": {
+        "in_focus": "Is the image in focus?",
+        "high_resolution": "Is the resolution of the image high?",
+        "artefacts": "Are there compression artefacts in the image?",
+    },
+    "two questions in one": {
+        "red_and_grass": "Is there a red object and is there grass in the picture?",
+        "pair_and_night": "Are there exactly two objects and does the picture show a starry night?",
+        "striped_or_dotted": "Is there a striped or a dotted object?",
+    },
+    "class name in disguise": {
+        "an_amber_and_pair": "Is it one of the ambers, namely a pair?",
+        "spelled_amber": "Is this an a-m-b-e-r pair?",
+        "amber_defined": "Is one object red on grass, yellow on a gradient, blue on plain ground or purple at night?",
+    },
+    "paraphrase": {
+        "anything_red": "Is anything in the picture red?",
+        "on_a_lawn": "Do the objects stand on a lawn?",
+        "two_counted": "Do you count two objects?",
+    },
+    "yes and no swapped": {
+        "free_of_red": "Is the picture free of red objects?",
+        "other_than_night": "Does the picture show anything but a starry night?",
+        "other_than_one": "Is the number of objects different from one?",
+    },
+    "border or crop": {
+        "cut_off": "Is an object cut off by the edge of the picture?",
+        "in_left_half": "Is any object centred in the left half?",
+        "touches_border": "Does any object touch the border of the picture?",
+    },
+}
 # What the classes of storage/datasets/scenes/classification.py are made of: colour on a ground, number of objects.
 DECISIVE = {
     *("has_red", "has_yellow", "has_blue", "has_purple", "on_grass", "at_night", "is_plain", "is_gradient"),
@@ -63,23 +101,34 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2,3,4,5,6,7", help="paired seeds, separated by commas")
     parser.add_argument("--count", type=int, default=10, help="questions to choose")
     parser.add_argument("--engine", default="vllm")
+    parser.add_argument("--audit-only", action="store_true", help="train no students")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()
     folder: Path = asked.run_dir
-    scenes, planted = folder / "scenes", folder / "planted.yaml"
+    scenes, planted, others = folder / "scenes", folder / "planted.yaml", folder / "others.yaml"
     if not (scenes / "ground_truth.parquet").exists():
         write_scenes(scenes, train_per_class=24, test_per_class=40, seed=0)
     bundled = load_questions(BUNDLED)
-    bad = [AspectQuestion(key=key, text=text) for key, (text, _) in PLANTED.items()]
-    write_questions(planted, QuestionSet((*bundled.questions, *bad)), replace=True)
-    write_questions(folder / "bundled.yaml", bundled, replace=True)
-    for name in ("planted.yaml", "bundled.yaml"):
-        aspects(folder, asked.engine, "questions", "audit", str(folder / name))
+    plant(planted, bundled, {key: text for key, (text, _) in PLANTED.items()})
+    plant(others, bundled, {key: text for kind in OTHER_KINDS.values() for key, text in kind.items()})
+    for file in (planted, others):
+        aspects(folder, asked.engine, "questions", "audit", str(file))
     print(json.dumps(findings(planted, scenes)), flush=True)
+    print(json.dumps(findings_by_kind(others)), flush=True)
+    if asked.audit_only:
+        return
 
+    write_questions(folder / "bundled.yaml", bundled, replace=True)
+    aspects(folder, asked.engine, "questions", "audit", str(folder / "bundled.yaml"))
     aspects(folder, asked.engine, "extract", "--questions", str(folder / "bundled.yaml"))
     seeds = [int(seed) for seed in asked.seeds.split(",")]
     print(json.dumps(compare(folder, bundled, asked.count, seeds, asked.threads)), flush=True)
+
+
+def plant(file: Path, bundled: QuestionSet, texts: Mapping[str, str]) -> None:
+    """Write the bundled questions to `file`, and after them those of `texts`."""
+    planted = [AspectQuestion(key=key, text=text) for key, text in texts.items()]
+    write_questions(file, QuestionSet((*bundled.questions, *planted)), replace=True)
 
 
 def aspects(folder: Path, engine: str, *command: str) -> None:
@@ -112,6 +161,22 @@ def findings(planted: Path, scenes: Path) -> dict[str, Any]:
         "missed": {key: found[key] for key, (_, verdict) in PLANTED.items() if found[key] != verdict},
         "false_alarms": alarms,
         "verdicts": audit.verdicts,
+    }
+
+
+def findings_by_kind(others: Path) -> dict[str, Any]:
+    """The verdict about each question of OTHER_KINDS."""
+    audit = read_audit(others)
+    assert audit is not None
+    verdicts = {question.key: question.verdict for question in audit.questions}
+    kinds = {kind: {key: verdicts[key] for key in texts} for kind, texts in OTHER_KINDS.items()}
+    found = [verdict for kind in kinds.values() for verdict in kind.values()]
+    return {
+        "benchmark": "questions, audit of other kinds",
+        "planted": len(found),
+        "rejected": sum(verdict not in ("keep", "weak") for verdict in found),
+        "weak": found.count("weak"),
+        "by_kind": kinds,
     }
 
 
