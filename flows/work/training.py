@@ -81,6 +81,8 @@ def train_grid(
     check_writable(runs)
     check_grid(grid, images, teacher_answers, runs)
     say_processor_notes(reporter, grid.cells(runs)[0].config)
+    if (note := grid.freeze_note(runs)) is not None:
+        reporter.say(note)
     results = run_experiment(
         grid, images, teacher_answers, runs, split=split, progress=reporter.progress_bars, on_epoch=log_epoch
     )

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 import torchvision
 from pydantic import Field, field_validator, model_validator
 
-from student.classification.methods import MethodUnknown, method_named
+from student.classification.methods import MethodUnknown, frozen_method, method_named
 from student.classification.terms import Method
 from student.core.setting_errors import ConfigInvalid
 from student.core.settings import Number, TrainingConfig, did_you_mean, require_timm
@@ -16,6 +16,7 @@ from student.core.settings import Number, TrainingConfig, did_you_mean, require_
 Policy = Literal["trivial", "rand"]
 Keep = Literal["last", "best"]
 ClassWeights = Literal["balanced"]
+Sampler = Literal["uniform", "balanced"]
 
 VAL_FRACTION = 0.1  # where validation images are needed and no share of them is given
 # Settings that the recipe `finetune` has gained since release 0.1.0.
@@ -84,6 +85,10 @@ class StudentConfig(TrainingConfig):
     class_weights: ClassWeights | None = Field(
         default=None, description="balanced: each class weighs the same in the labels' loss, however few its images"
     )
+    sampler: Sampler = Field(
+        default="uniform",
+        description="uniform: each image once an epoch; balanced: each class equally often, with replacement",
+    )
     layer_decay: Number | None = Field(
         default=None, gt=0, le=1, description="factor of the learning rate from each layer to the one below; null: 1"
     )
@@ -134,6 +139,8 @@ class StudentConfig(TrainingConfig):
             _require_freezable(self)
         if self.patience is not None and self.val_fraction == 0:
             raise ConfigInvalid("patience needs validation images, and val_fraction is 0; give --set val_fraction=0.1")
+        if self.class_weights == self.sampler == "balanced":
+            raise ConfigInvalid("class_weights and sampler both balance the classes; give --set sampler=uniform")
         _require_method(self)
         if self.compile:
             _require_compilable(self)
@@ -148,13 +155,14 @@ class StudentConfig(TrainingConfig):
         return dataclasses.replace(method, label_smoothing=max(self.label_smoothing, method.label_smoothing))
 
     def effective(self) -> Self:
-        """The same run without the settings that its method makes no use of."""
+        """The same run without the settings that its method makes no use of, and with `freeze` by the simplest method
+        that trains the same."""
         method = method_named(self.method)
-        unused: dict[str, Any] = {}
+        unused: dict[str, Any] = {"method": frozen_method(self.method)} if self.freeze else {}
         if not method.answer_terms:
-            unused = {"alpha": None, "question_count": None, "without_group": None}
+            unused |= {"alpha": None, "question_count": None, "without_group": None}
         elif not method.aspect_terms and self.alpha != 0:
-            unused = {"alpha": None}
+            unused["alpha"] = None
         if not method.network_terms:
             unused["network"] = None
         if not self.freeze:

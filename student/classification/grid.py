@@ -13,7 +13,7 @@ from storage.errors import AspectsError
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
 from student.classification.kd_teacher import DRAWS, NETWORK, kd_teacher_config
-from student.classification.methods import method_about_classes, twin_of
+from student.classification.methods import METHODS, frozen_method, method_about_classes, twin_of
 from student.classification.runs import RunDescription
 from student.core.grid import Cell, Grid
 from student.core.runs import DESCRIPTION, read_description
@@ -46,6 +46,17 @@ class StudentGrid(Grid[StudentConfig]):
         method = None if config.alpha == 0 else twin_of(config.method, frozen=config.freeze)
         return None if method is None else config.replace(method=method).effective()
 
+    def freeze_note(self, run_dir: Path) -> str | None:
+        """What `freeze` leaves out of the methods, for the user; None where it leaves out nothing."""
+        frozen = [config for config in self.configs(run_dir) if config.freeze]
+        inner = dict.fromkeys(config.method for config in frozen if _learns_at_inner_stages(config.method))
+        parts = [f"the terms of {', '.join(inner)} at inner stages are not trained"] if inner else []
+        renamed = {name: simpler for name in inner if (simpler := frozen_method(name)) != name}
+        parts += [f"{name} is trained as {simpler}" for name, simpler in renamed.items()]
+        if any(config.hidden is None and config.objective.aspect_terms for config in frozen):
+            parts.append("aspects do not change the class outputs unless there is a hidden layer (--set hidden=512)")
+        return f"with freeze {'; '.join(parts)}" if parts else None
+
     def kd_teacher(self) -> StudentConfig | None:
         """The KD teacher of the shared settings. Raises ConfigInvalid for an impossible one."""
         if self.network is None:
@@ -72,6 +83,10 @@ class StudentGrid(Grid[StudentConfig]):
             axes["method"] = list(dict.fromkeys(map(method_about_classes, axes["method"])))
         settings = suit({"method": self.recipe.get("method", StudentConfig.METHOD), **self.settings})
         return dataclasses.replace(self, settings=settings, axes=axes, baseline=suit(self.baseline))
+
+
+def _learns_at_inner_stages(method: str) -> bool:
+    return any(METHODS[part].inner for part in method.split("+"))
 
 
 def _begun_before(run_dir: Path) -> StudentConfig | None:

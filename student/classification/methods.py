@@ -5,6 +5,7 @@ A method is named in the config; names joined by "+" are learned together, e.g. 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import operator
 from collections.abc import Callable
@@ -152,16 +153,36 @@ def twin_of(name: str, *, frozen: bool = False) -> str | None:
     """The method that is the same as `name`, or as names joined by "+", but for what is learned from answers: the
     difference between the two is what the answers add. None where nothing is learned from answers.
 
-    Parts are in the order of METHODS, each once, without "base" beside others; where the backbone is `frozen`, also
-    without those that differ from it at inner stages alone. Raises MethodUnknown.
+    Parts are in the order of METHODS, each once, without "base" beside others. Where the backbone is `frozen`, it is
+    the simplest method that trains the same then (see `frozen_method`). Raises MethodUnknown.
     """
     method_named(name)
     parts = name.split("+")
     if all(METHODS[part].twin is None for part in parts):
         return None
     twins = {METHODS[part].twin or part for part in parts}
-    return "+".join(part for part in METHODS if part in twins and not _is_base(METHODS[part], frozen)) or "base"
+    twin = "+".join(part for part in METHODS if part in twins and part != "base") or "base"
+    return frozen_method(twin) if frozen else twin
 
 
-def _is_base(method: Method, frozen: bool) -> bool:
-    return not (method.terms or method.label_smoothing or (method.inner_labels and not frozen))
+def frozen_method(name: str) -> str:
+    """The simplest method that trains the same as `name`, or as names joined by "+", where the backbone is frozen, so
+    that nothing is learned at inner stages: "makd" for "makd-deep". Raises MethodUnknown.
+    """
+    method_named(name)
+    parts = [part for part in map(_at_last_layer, name.split("+")) if part != "base"]
+    if len(set(parts)) < len(parts):  # the same terms twice have no name of their own
+        return name
+    return "+".join(parts) or "base"
+
+
+@functools.cache
+def _at_last_layer(name: str) -> str:
+    """The name of the method without inner stages whose outputs learn the same as those of `name` at the last layer;
+    `name` where there is none."""
+
+    def content(method: Method) -> Method:
+        return dataclasses.replace(method.at_last_layer(), source="", twin=None)
+
+    wanted = content(METHODS[name])
+    return next((one for one, method in METHODS.items() if not method.inner and content(method) == wanted), name)

@@ -72,6 +72,9 @@ class ClassifierTask(TrainingTask[EpochLog]):
         self.larger = KDTeacher.load(job.description, self.student, fabric.device)
         super().__init__(self.trained())
 
+    def sampling_weights(self, indices_N: Tensor) -> Tensor | None:
+        return class_sampling_weights(self.examples.labels_N[indices_N]) if self.config.sampler == "balanced" else None
+
     def trained(self) -> nn.Module:
         """The part of `student` that learns."""
         return self.student
@@ -135,3 +138,12 @@ def balanced_weights(examples: Examples, classes: int) -> Tensor:
     labels = examples.labels_N[examples.train_indices]
     counts = torch.bincount(labels[labels >= 0], minlength=classes)
     return counts.sum() / (classes * counts.clamp(min=1))
+
+
+def class_sampling_weights(labels_N: Tensor) -> Tensor:
+    """Weights [N] with which every class is drawn equally often among the images with a label. Images without one (-1)
+    have weight 1, and so the share of an epoch that they have in uniform sampling."""
+    labelled = labels_N >= 0
+    counts = torch.bincount(labels_N[labelled], minlength=1)
+    per_class = labelled.sum() / (counts > 0).sum().clamp(min=1)
+    return torch.where(labelled, per_class / counts.clamp(min=1)[labels_N.clamp(min=0)], 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -44,14 +44,19 @@ class Grid(Generic[AnyConfig]):
             raise ConfigInvalid(f"seeds are {list(self.seeds)}; give at least one, each once")
         if empty := [name for name, values in self.axes.items() if not values]:
             raise ConfigInvalid(f"grid setting '{empty[0]}' has no values; give at least one")
-        shared, kind = self.shared(run_dir), self._config_type()
         found: dict[str, Cell[AnyConfig]] = {}
+        for config in self.configs(run_dir):
+            cell = Cell.of(config, tuple({**self.axes, **self.baseline}))
+            found.setdefault(cell.name, cell)
+        return tuple(found.values())
+
+    def configs(self, run_dir: Path) -> Iterator[AnyConfig]:
+        """The config of every combination as it was asked for, each after the baseline's. Raises ConfigInvalid."""
+        shared, kind = self.shared(run_dir), self._config_type()
         for values in itertools.product(*self.axes.values()):
             varied = dict(zip(self.axes, values, strict=True))
             for chosen in (varied | dict(self.baseline), varied):
-                cell = Cell.of(kind.from_dict(fit(self.recipe, shared | chosen)), tuple({**self.axes, **self.baseline}))
-                found.setdefault(cell.name, cell)
-        return tuple(found.values())
+                yield kind.from_dict(fit(self.recipe, shared | chosen))
 
     def twin(self, config: AnyConfig) -> AnyConfig | None:
         """The same training without what is learned from answers; None where nothing is, and where a kind of student

@@ -62,6 +62,10 @@ class TrainingTask(ABC, Generic[AnyLog]):
     def begin(self, epoch: int, rank: int) -> None:
         """Called before the first update of an epoch."""
 
+    def sampling_weights(self, indices_N: Tensor) -> Tensor | None:
+        """Weights [N] by which the images of an epoch are drawn with replacement; None: each once."""
+        return None
+
     @abstractmethod
     def step(self, model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
         """The losses of one update, means over `images`, indices [B] of this device's part of the batch."""
@@ -181,7 +185,8 @@ class _Updates:
         torch.manual_seed(derive_seed(self.config.seed, epoch, NETWORK, fabric.global_rank))
         task.begin(epoch, fabric.global_rank)
         sums = torch.zeros(len(task.losses), device=fabric.device)
-        for number, batch in enumerate(batches(self.config, self.indices, epoch, plan.batches)):
+        weights_N = task.sampling_weights(self.indices)
+        for number, batch in enumerate(batches(self.config, self.indices, epoch, plan.batches, weights_N)):
             mine = batch[fabric.global_rank :: fabric.world_size]
             update, part = divmod(number, plan.per_update)
             update += (epoch - 1) * plan.updates

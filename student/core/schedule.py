@@ -19,10 +19,19 @@ from student.core.settings import TrainingConfig
 ORDER, CROPS, NETWORK = range(3)
 
 
-def batches(config: TrainingConfig, indices: Tensor, epoch: int, steps: int) -> Iterator[Tensor]:
-    """`steps` batches of image indices in this epoch's order; what does not fill a batch waits for another epoch."""
+def batches(
+    config: TrainingConfig, indices: Tensor, epoch: int, steps: int, weights_N: Tensor | None = None
+) -> Iterator[Tensor]:
+    """`steps` batches of image indices in this epoch's order; what does not fill a batch waits for another epoch.
+
+    With `weights_N` as many are drawn with replacement, each with a probability in proportion to its weight.
+    """
     generator = torch.Generator().manual_seed(derive_seed(config.seed, epoch, ORDER))
-    order = indices[torch.randperm(len(indices), generator=generator)]
+    if weights_N is None:
+        places = torch.randperm(len(indices), generator=generator)
+    else:
+        places = torch.multinomial(weights_N, len(indices), replacement=True, generator=generator)
+    order = indices[places]
     for step in range(steps):
         yield order[step * config.batch_size : (step + 1) * config.batch_size]
 

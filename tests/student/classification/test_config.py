@@ -33,6 +33,7 @@ def test_json_round_trip() -> None:
         ({"compile": True}, "method 'recommended' learns at inner stages, which torch.compile would leave out"),
         ({"compile": True, "method": "makd-dual"}, "method 'makd-dual' learns by a head of their own"),
         ({"layer_decay": 0.9, "backbone": "ShuffleNetV2"}, "layer_decay needs a backbone of timm"),
+        ({"class_weights": "balanced", "sampler": "balanced"}, "class_weights and sampler both balance the classes"),
         ({"ema": 1.0}, "ema is 1.0; it must be above 0 and below 1"),
     ],
 )
@@ -46,3 +47,20 @@ def test_where_a_run_is_computed_does_not_make_it_another_run() -> None:
     config = recipe("small")
     assert config.replace(devices=2, threads=1).identity() == config.identity()
     assert config.replace(lr=0.2).identity() != config.identity()
+
+
+@pytest.mark.parametrize(
+    ("method", "frozen"),
+    [
+        ("recommended-without-answers", "self-training"),
+        ("labels-deep", "base"),
+        ("makd-deep", "makd"),
+        ("recommended-classes", "lavid"),
+        ("recommended", "recommended"),
+        ("kd+labels-deep", "kd"),
+    ],
+)
+def test_a_frozen_backbone_is_trained_by_the_simplest_of_equal_methods(method: str, frozen: str) -> None:
+    config = recipe("probe", method=method, network="runs/large")
+    assert config.effective().method == frozen
+    assert config.replace(freeze=False).effective().method == method

@@ -57,7 +57,7 @@ def assert_same_weights(one: Path, other: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"optimizer": "sgd", "val_fraction": 0.0},
+        {"optimizer": "sgd", "val_fraction": 0.0, "sampler": "balanced"},
         {"optimizer": "adamw", "lr": 0.002, "policy": "trivial", "precision": "bf16-mixed", "val_fraction": 0.0},
         {"ema": 0.9, "accumulate": 2, "layer_decay": 0.7, "selective_decay": True, "class_weights": "balanced"},
     ],

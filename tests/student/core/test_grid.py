@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,22 @@ def test_grids_that_cannot_be_are_one_line(config: StudentConfig, tmp_path: Path
         grid_of(config, [0], alhpa=[1.0]).cells(tmp_path)
     with pytest.raises(ConfigInvalid, match="learns from a KD teacher, but none is given"):
         grid_of(config, [0], method=["kd"]).cells(tmp_path)
+
+
+def test_a_frozen_grid_trains_equal_methods_once_and_says_what_freeze_leaves_out(tmp_path: Path) -> None:
+    methods = ["base", "self-training", "makd-deep", "recommended-without-answers", "recommended"]
+    grid = StudentGrid(recipe=recipe_settings("probe"), settings={}, axes={"method": methods}, seeds=[0])
+    cells = {cell.name: cell.config for cell in grid.cells(tmp_path)}
+    assert list(cells) == ["base", "self-training", "makd", "recommended"]
+    assert grid.twin(cells["recommended"]) == cells["self-training"]
+    assert grid.freeze_note(tmp_path) == (
+        "with freeze the terms of makd-deep, recommended-without-answers, recommended at inner stages are not trained; "
+        "makd-deep is trained as makd; recommended-without-answers is trained as self-training; "
+        "aspects do not change the class outputs unless there is a hidden layer (--set hidden=512)"
+    )
+    deep = dataclasses.replace(grid, settings={"hidden": 8}, axes={"method": ["base", "makd"]})
+    assert deep.freeze_note(tmp_path) is None
+    assert dataclasses.replace(grid, settings={"freeze": False}).freeze_note(tmp_path) is None
 
 
 def test_cells_are_named_for_what_varies(config: StudentConfig) -> None:

@@ -3,6 +3,7 @@ import torch
 
 from student.classification.config import StudentConfig
 from student.classification.model import build_student
+from student.classification.task import class_sampling_weights
 from student.classification.training import layer_groups
 from student.core.schedule import UpdatePlan, batches, build_optimizer, build_scheduler, highest_rate, parameter_groups
 
@@ -15,6 +16,23 @@ def test_base_and_distilled_of_one_seed_see_the_same_batches(config: StudentConf
     assert order(config, 1) != order(config, 2)
     assert order(config, 1) != order(config.replace(seed=1), 1)
     assert len({index for batch in order(config, 1) for index in batch}) == 18
+
+
+def test_weighted_images_are_drawn_in_proportion_and_by_the_seed(config: StudentConfig) -> None:
+    labels = torch.tensor([0] * 60 + [1] * 15 + [2] * 5 + [-1] * 20)
+    weights = class_sampling_weights(labels)
+    assert [weights[labels == label].sum().item() for label in (0, 1, 2, -1)] == pytest.approx([80 / 3] * 3 + [20])
+
+    def drawn(config: StudentConfig, epoch: int) -> torch.Tensor:
+        found = torch.cat(list(batches(config, torch.arange(200, 300), epoch, 16, weights)))
+        return labels[found - 200]
+
+    counts = torch.stack([torch.bincount(drawn(config, epoch) + 1, minlength=4) for epoch in range(200)]).sum(dim=0)
+    # Of 19,200 draws; a standard deviation is 0.003.
+    assert (counts / counts.sum()).tolist() == pytest.approx([0.2, *[0.8 / 3] * 3], abs=0.015)
+    assert torch.equal(drawn(config, 1), drawn(config, 1))
+    assert not torch.equal(drawn(config, 1), drawn(config, 2))
+    assert not torch.equal(drawn(config, 1), drawn(config.replace(seed=1), 1))
 
 
 def test_schedules_are_timms(config: StudentConfig) -> None:
