@@ -21,6 +21,7 @@ from storage.errors import AspectsError, InputInvalid
 from student.core.stored_runs import StoredResults, StoredRun, find_results, find_runs
 from teacher.questions.audit import Audit
 from teacher.questions.audit_files import AuditUnreadable, read_audit
+from view.corrections import Corrections
 from view.thumbnails import Thumbnails
 
 OPEN_SETS = 4  # answer directories whose arrays are kept open
@@ -92,6 +93,7 @@ class Sources:
     ) -> None:
         self.store = store
         self.runs = tuple(runs)
+        self.corrections = Corrections(store)
         self.thumbnails = None if dataset is None else Thumbnails(dataset, cache / "thumbnails")
         self.fresh_seconds = FRESH_SECONDS
         self._cache = cache / "answers"

@@ -72,7 +72,7 @@ def correct_labels(
         row = current.labels.get(record.image_id)
         if row is None or record.label_name == row.value:
             records.append(record)
-        elif _is_stale(row, (digests or {}).get(record.image_id)):
+        elif is_stale(row, (digests or {}).get(record.image_id)):
             stale += 1
             records.append(record)
         elif row.value is not None:
@@ -98,7 +98,7 @@ def _number(numbers: Mapping[str, int], row: Correction, dataset: str) -> int:
     return numbers[row.value]
 
 
-def _is_stale(row: Correction, digest: str | None) -> bool:
+def is_stale(row: Correction, digest: str | None) -> bool:
     """Whether the image has changed since it was corrected, as far as digests are known."""
     return None not in (row.image_sha256, digest) and row.image_sha256 != digest
 
@@ -142,7 +142,7 @@ def human_truth(answers: Answers, current: CurrentCorrections) -> tuple[NDArray[
     ignored = 0
     for (image_id, text), correction in current.answers.items():
         row, column = rows.get(image_id), columns.get(text)
-        if row is None or column is None or _is_stale(correction, answers.image_sha256[row]):
+        if row is None or column is None or is_stale(correction, answers.image_sha256[row]):
             ignored += 1
         elif correction.value is not None:
             found[row, column] = float(correction.value == YES)

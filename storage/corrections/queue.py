@@ -9,23 +9,25 @@ follow from image id and question: a dataset that grows keeps them.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
 from storage.answers.read import Answers
-from storage.corrections.apply import human_truth
+from storage.corrections.apply import is_stale
 from storage.corrections.current import CurrentCorrections
-from storage.corrections.rows import Shown
+from storage.corrections.rows import NO, YES, Correction, Shown
 from storage.statistics import class_information
 
 SHARED = 0.3  # share of a question's weight that is the same for all images: no probability becomes tiny
 LEAST_ERROR = 0.02
 BATCH = 50
+KEPT = 4096  # places whose order is computed at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,45 +99,51 @@ class Queue:
 
     def first(self, count: int) -> NDArray[np.int64]:
         """Return the first `count` places, fewer where there are no more, as indices into the flat answers."""
-        with np.errstate(over="ignore"):
-            priorities = (self.weights / self.draws).ravel()
+        if count <= len(self._kept):
+            return self._kept[:count]
+        return self._order(count)
+
+    def next_items(self, current: CurrentCorrections, count: int = BATCH) -> list[Item]:
+        """Return the next answers without a correction."""
+        order = self.first(len(current.answers) + count).tolist()
+        ranks = [rank for rank, place in enumerate(order, start=1) if self._correction(place, current) is None]
+        return [self._item(order[rank - 1], rank) for rank in ranks[:count]]
+
+    def sample(self, current: CurrentCorrections) -> Sample:
+        """Return the answers up to the first gap. Corrections beyond it were chosen by people and are no sample."""
+        order = self.first(len(current.answers) + 1)
+        found = [self._correction(place, current) for place in order.tolist()]
+        size = found.index(None) if None in found else len(found)
+        taken, weights = order[:size], self.weights.ravel()
+        probability = np.ones(size)
+        if size < len(order):
+            limit = weights[order[size]] / self.draws.ravel()[order[size]]
+            probability = np.minimum(1.0, weights[taken] / limit)
+        values = {YES: 1.0, NO: 0.0}
+        said = [np.nan if row is None or row.value is None else values[row.value] for row in found[:size]]
+        rows, columns = np.unravel_index(taken, self.weights.shape)
+        return Sample(rows=rows, columns=columns, probability=probability, yes=np.array(said, float))
+
+    @functools.cached_property
+    def _kept(self) -> NDArray[np.int64]:
+        return self._order(KEPT)
+
+    def _order(self, count: int) -> NDArray[np.int64]:
+        priorities = (self.weights / self.draws).ravel()
         count = min(count, len(self))
         if count == 0:
             return np.zeros(0, np.int64)
         chosen = np.argpartition(-priorities, count - 1)[:count]
         return chosen[np.lexsort((chosen, -priorities[chosen]))]
 
-    def next_items(self, current: CurrentCorrections, count: int = BATCH) -> list[Item]:
-        """Return the next answers without a correction."""
-        known = self._known(current)
-        order = self.first(int(known.sum()) + count)
-        ranks = np.flatnonzero(~known.ravel()[order])[:count]
-        return [self._item(int(order[rank]), int(rank) + 1) for rank in ranks]
-
-    def sample(self, current: CurrentCorrections) -> Sample:
-        """Return the answers up to the first gap. Corrections beyond it were chosen by people and are no sample."""
-        known = self._known(current)
-        order = self.first(int(known.sum()) + 1)
-        gaps = np.flatnonzero(~known.ravel()[order])
-        taken = order[: gaps[0]] if len(gaps) else order
-        weights = self.weights.ravel()
-        probability = np.ones(len(taken))
-        if len(gaps):
-            limit = weights[order[gaps[0]]] / self.draws.ravel()[order[gaps[0]]]
-            probability = np.minimum(1.0, weights[taken] / limit)
-        rows, columns = np.unravel_index(taken, self.weights.shape)
-        yes, _ = human_truth(self.answers, current)
-        return Sample(rows=rows, columns=columns, probability=probability, yes=yes[rows, columns])
-
-    def _known(self, current: CurrentCorrections) -> NDArray[np.bool_]:
-        """Return which answers are corrected, unsure ones included, [I, Q]."""
-        rows = {image_id: row for row, image_id in enumerate(self.answers.image_ids)}
-        columns = {text: column for column, text in enumerate(self.answers.questions.texts)}
-        known = np.zeros(self.weights.shape, dtype=bool)
-        for image_id, text in current.answers:
-            if image_id in rows and text in columns:
-                known[rows[image_id], columns[text]] = True
-        return known & (self.weights > 0)
+    def _correction(self, place: int, current: CurrentCorrections) -> Correction | None:
+        """Return the correction of an answer; one of another version of the image counts as unsure."""
+        row, column = divmod(place, self.weights.shape[1])
+        key = self.answers.image_ids[row], self.answers.questions.questions[column].text
+        found = current.answers.get(key)
+        if found is not None and is_stale(found, self.answers.image_sha256[row]):
+            return replace(found, value=None)
+        return found
 
     def _item(self, place: int, rank: int) -> Item:
         row, column = divmod(place, self.weights.shape[1])

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from storage.answers.browsing import Order, Selection, describe_rows, nearest_rows, select_rows
 from storage.errors import AspectsError
 from student.core.stored_runs import predictions_about
-from view.rendering import render, sources_of
+from view.corrections import class_names
+from view.rendering import link, render, sources_of
 from view.sources import OpenAnswers, Sources
 
 PAGE = 60  # images
@@ -82,16 +83,20 @@ def image(
     context = image_context(sources, found, row)
     neighbours = _neighbours(found, select_rows(found.columns, found.summary, wanted), row)
     parameters = parameters_of(found, wanted)
-    return render(request, "image.html", title=image_id, answers=found, parameters=parameters, **neighbours, **context)
+    more = {"parameters": parameters, "address": link("/image", **parameters, id=image_id), **neighbours, **context}
+    return render(request, "image.html", title=image_id, answers=found, **more)
 
 
 def image_context(sources: Sources, found: OpenAnswers, row: int) -> dict[str, Any]:
     columns, label = found.columns, int(found.columns.labels[row])
+    current = sources.corrections.current(found.found.dataset)
     rows, distances = nearest_rows(columns, row, NEAREST)
     nearest = describe_rows(columns, rows).to_dicts()
     described = columns.rows.row(row, named=True)
     return {
         "image": described,
+        "correction": current.labels.get(described["image_id"]),
+        "class_names": class_names(sources, found),
         "predictions": predictions_about(sources.student_runs(), described["image_id"], found.found.dataset),
         "rows": [
             {
@@ -99,6 +104,7 @@ def image_context(sources: Sources, found: OpenAnswers, row: int) -> dict[str, A
                 "text": question.text,
                 "p_yes": _known(columns.p_yes[column, row]),
                 "mean": _known(found.summary.class_means[label, column]) if label >= 0 else None,
+                "corrected": current.answers.get((described["image_id"], question.text)),
             }
             for column, question in enumerate(columns.header.questions.questions)
         ],
