@@ -54,6 +54,12 @@ def test_it_explains_itself(script: Path, shown: dict[str, tuple[int, str]]) -> 
     assert output.startswith(f"usage: {script.name}")
 
 
+@pytest.mark.parametrize("name", ["flowers.py", "caltech.py", "few_labels.py"])
+def test_the_backbone_of_a_benchmark_of_methods_can_be_chosen(name: str, shown: dict[str, tuple[int, str]]) -> None:
+    _, output = shown[str(PROJECT / "bench" / name)]
+    assert all(option in output for option in ("--backbone", "--weights", "--image-size"))
+
+
 def test_no_benchmark_hides_a_package() -> None:
     # Python looks into the folder of the file that it runs first.
     packages = {path.parent.name for path in PROJECT.glob("*/__init__.py")}
