@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from student.classification.label_noise import pool, wrong_probability
+from student.classification.label_noise import even_noise, pool, wrong_probability
 
 CLASSES = 5
 
@@ -23,10 +23,28 @@ def planted(
 
 
 @pytest.mark.parametrize(
-    ("p_label", "share", "classes", "wrong"), [(0.5, 0.1, 2, 0.1), (1.0, 0.1, 5, 0.0), (0.0, 0.1, 5, 1.0)]
+    ("p_label", "wrong"), [(0.5, 0.5 * 0.1 / (0.5 * 0.1 + 0.5 * 0.9)), (1.0, 0.0), (0.0, 1.0), (0.9, 0.01 / 0.82)]
 )
-def test_a_label_is_wrong_by_the_rule_of_bayes(p_label: float, share: float, classes: int, wrong: float) -> None:
-    assert wrong_probability(np.array([p_label]), share, classes) == pytest.approx(wrong)
+def test_a_label_is_wrong_by_the_rule_of_bayes(p_label: float, wrong: float) -> None:
+    p = np.array([[p_label, 1 - p_label]])
+    assert wrong_probability(p, np.array([0]), even_noise(0.1, 2)) == pytest.approx([wrong])
+
+
+def test_labels_that_are_often_mistaken_for_one_another_are_suspected_sooner() -> None:
+    log_p, _, _ = planted(0.0)
+    truth = log_p.argmax(axis=1)
+    mistaken = (truth == 0) & (np.random.default_rng(2).random(len(truth)) < 0.3)
+    labels = np.where(mistaken, 1, truth)
+    undecided = np.log(np.array([[0.5, 0.5, 0, 0, 0], [0, 0.5, 0.5, 0, 0]]) + 1e-9)
+    pooled = pool({"answers": np.concatenate([log_p, undecided])}, np.concatenate([labels, [1, 1]]))
+    first, second = pooled.wrong_N[-2:]
+    assert first > 2 * second
+
+
+def test_the_scale_of_a_source_makes_no_difference() -> None:
+    log_p, labels, _ = planted(0.1, images=200)
+    plain, weak = (pool({"answers": scale * log_p}, labels) for scale in (1.0, 0.25))
+    assert 4 * plain.weights["answers"] == pytest.approx(weak.weights["answers"], rel=0.1)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3])
