@@ -19,7 +19,7 @@ from storage.datasets.base import ImageDataset, ImageRecord
 from student.classification.class_profile import ClassProfile, evidence
 from student.classification.confusion import ClassMeans, ConfusedPair, most_confused
 from student.classification.examples import log_odds_of
-from student.classification.label_noise import Pooled, pool
+from student.classification.label_noise import Pooled, has_source, pool
 from student.classification.out_of_fold import OutOfFold, audited_records
 from student.classification.targets import ImageLabels, class_posterior, means_by_class
 from student.core.examples import ExamplesInvalid
@@ -153,7 +153,7 @@ def _table(
 ) -> pl.DataFrame:
     """One row for each of `records`, in their order, without the questions."""
     others_NC = _without_own(pooled.log_p_NC, labels_N)
-    known_N = np.stack([~np.isnan(log_p_NC).any(axis=1) for log_p_NC in sources.values()]).any(axis=0)
+    known_N = has_source(sources)
     suggested_N = others_NC.argmax(axis=1)
     columns: dict[str, pl.Series] = {
         "image_id": pl.Series([record.image_id for record in records], dtype=pl.String),
@@ -166,7 +166,7 @@ def _table(
         "p_suggested": _numbers(np.exp(_of_class(pooled.log_p_NC, suggested_N)), known_N),
     }
     for source, log_p_NC in sources.items():
-        says_N, heard_N = np.nan_to_num(log_p_NC).argmax(axis=1), ~np.isnan(log_p_NC).any(axis=1)
+        says_N, heard_N = np.nan_to_num(log_p_NC).argmax(axis=1), has_source({source: log_p_NC})
         columns[f"{source}_class"] = _names(class_names, says_N, heard_N)
         columns[f"{source}_p"] = _numbers(np.exp(_of_class(log_p_NC, says_N)), heard_N)
         columns[f"{source}_p_label"] = _numbers(np.exp(_of_class(log_p_NC, labels_N)), heard_N & (labels_N >= 0))

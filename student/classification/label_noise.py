@@ -47,7 +47,7 @@ class Pooled:
 def pool(sources: Mapping[str, NDArray[np.floating]], labels_N: NDArray[np.int64]) -> Pooled:
     """Combine `sources`, log p(class) [N, C] each, NaN for images that one says nothing about. `labels_N` are -1 where
     there is no label."""
-    known_N = np.stack([~np.isnan(log_p_NC).any(axis=1) for log_p_NC in sources.values()]).any(axis=0)
+    known_N = has_source(sources)
     parts = [log_softmax(np.nan_to_num(log_p_NC.astype(np.float64)), axis=1) for log_p_NC in sources.values()]
     judged_N = known_N & (labels_N >= 0)
     judged = fitted = np.flatnonzero(judged_N)
@@ -59,6 +59,11 @@ def pool(sources: Mapping[str, NDArray[np.floating]], labels_N: NDArray[np.int64
     wrong_N[judged] = wrong_probability(np.exp(log_p_NC[judged]), labels_N[judged], noise_CC)
     weights = dict(zip(sources, np.exp(log_weights).tolist(), strict=True))
     return Pooled(log_p_NC=log_p_NC, judged_N=judged_N, wrong_N=wrong_N, weights=weights)
+
+
+def has_source(sources: Mapping[str, NDArray[np.floating]]) -> NDArray[np.bool_]:
+    """Whether any of the sources says something about an image [N]."""
+    return np.asarray(np.stack([~np.isnan(log_p_NC).any(axis=1) for log_p_NC in sources.values()]).any(axis=0))
 
 
 def wrong_probability(p_NC: Values, labels_N: NDArray[np.int64], noise_CC: Values) -> Values:
