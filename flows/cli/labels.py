@@ -110,7 +110,7 @@ def _students(
 
 def _write(found: LabelAudit, out: Path) -> None:
     from storage.table_writer import open_table
-    from student.classification.label_audit import flattened
+    from student.classification.label_audit_table import flattened
     from student.core.files import writing
 
     with writing(out), open_table(out) as table:
@@ -122,7 +122,7 @@ def _print(found: LabelAudit, rows: int, threshold: float) -> None:
     import polars as pl
     from rich.console import Console
 
-    from student.classification.label_audit import JUDGED, flattened
+    from student.classification.label_audit_table import JUDGED, flattened
 
     console = Console(highlight=False)
     judged = found.table.filter(pl.col("status") == JUDGED)

@@ -15,21 +15,17 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_softmax
 
 from storage.answers.read import Answers
-from storage.datasets.base import ImageDataset, ImageRecord
-from student.classification.class_profile import ClassProfile, evidence
+from storage.datasets.base import ImageDataset
+from storage.questions import QuestionSet
 from student.classification.confusion import ClassMeans, ConfusedPair, most_confused
 from student.classification.examples import log_odds_of
-from student.classification.label_noise import Pooled, has_source, pool
+from student.classification.label_audit_table import AuditedImages, audit_table, ordered, questions_against
+from student.classification.label_noise import Pooled, Values, has_source, pool
 from student.classification.out_of_fold import OutOfFold, audited_records
 from student.classification.targets import ImageLabels, class_posterior, means_by_class
 from student.core.examples import ExamplesInvalid
 
-QUESTIONS_AGAINST = 3
-CHUNK = 8192  # images whose evidence is in memory at once
 LIKELY_WRONG = 0.5  # probability from which a label counts as suspicious unless another is asked for
-
-# Values of the column `status`, in the order of the table.
-JUDGED, UNLABELLED, LONE, NOT_KNOWN = "judged", "no label", "only image of its class", "nothing known"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,45 +62,83 @@ def audit_labels(
     *,
     splits: Sequence[str] | None = None,
 ) -> LabelAudit:
-    """Judge the labels of all images of `splits`, by default of all splits, by answers, by students, or by both.
+    """Judge the labels of all images of `splits`, by default of all splits, by answers, by students, or by both. Raises
+    as `judge_labels`, and ExamplesInvalid for answers about classes or about another dataset."""
+    records = audited_records(dataset, splits)
+    images = AuditedImages(
+        image_ids=[record.image_id for record in records],
+        splits=[record.split for record in records],
+        labels_N=np.array([record.label for record in records], dtype=np.int64),
+        class_names=tuple(dataset.class_names),
+    )
+    asked = None
+    if answers is not None:
+        require_about_images(answers.level, answers.teacher)
+        asked = AskedQuestions(questions=answers.questions, log_odds_NQ=log_odds_of(dataset, records, answers))
+    return judge_labels(images, asked, students)
 
-    Raises ExamplesInvalid where there is neither, for answers about classes or another dataset, for students of other
+
+@dataclass(frozen=True, kw_only=True)
+class AskedQuestions:
+    """Log-odds of yes [N, Q] in nats for the audited images, NaN where there is no answer."""
+
+    questions: QuestionSet
+    log_odds_NQ: NDArray[np.floating]
+
+
+def judge_labels(images: AuditedImages, asked: AskedQuestions | None, students: OutOfFold | None) -> LabelAudit:
+    """Judge the labels of `images`.
+
+    Raises ExamplesInvalid where there are neither answers nor students, for a single class, for students of other
     classes, and where no label can be judged.
     """
-    if len(dataset.class_names) < 2:
-        raise ExamplesInvalid(f"dataset '{dataset.name}' has a single class, so that no label can be wrong")
-    records = audited_records(dataset, splits)
-    labels_N = np.array([record.label for record in records], dtype=np.int64)
-    images = ImageLabels(labels=labels_N, trained=labels_N >= 0, classes=len(dataset.class_names), seed=0)
-    log_odds_NQ = None if answers is None else _log_odds(dataset, records, answers)
-    sources: dict[str, NDArray[np.float64]] = {}
-    if log_odds_NQ is not None:
-        sources["answers"] = by_answers(log_odds_NQ, images)
-    if students is not None:
-        _require_same_classes(dataset, students)
-        seen_NC = students.rows_of([record.image_id for record in records]).astype(np.float64)
-        sources["student"] = without_lone_labels(seen_NC, images)
-    if not sources:
-        raise ExamplesInvalid("labels are judged by answers or by students, and neither is given")
-    # Each is calibrated by itself first, so that its own probabilities can be shown.
-    sources = {name: _calibrated(name, log_p_NC, labels_N) for name, log_p_NC in sources.items()}
-    pooled = pool(sources, labels_N)
+    names = images.class_names
+    if len(names) < 2:
+        raise ExamplesInvalid("there is a single class, so that no label can be wrong; labels need two or more classes")
+    sources = _sources(images, asked, students)
+    pooled = pool(sources, images.labels_N)
     if not pooled.judged_N.any():
         raise ExamplesInvalid(
-            f"no label of dataset '{dataset.name}' can be judged: that takes two or more labelled images of a class "
-            f"with answers or students"
+            "no label can be judged: that takes two or more labelled images of a class with answers or students"
         )
-    table = _table(records, dataset.class_names, labels_N, sources, pooled)
-    if answers is not None and log_odds_NQ is not None:
-        table = table.with_columns(*_against(log_odds_NQ, labels_N, answers.questions.keys, dataset.class_names))
-    means = None if answers is None else ClassMeans.of_answers(dataset, answers)
+    table, means = audit_table(images, sources, pooled), None
+    if asked is not None:
+        keys, texts = asked.questions.keys, [question.text for question in asked.questions.questions]
+        table = table.with_columns(*questions_against(images, asked.log_odds_NQ, keys))
+        means_CQ = means_by_class(expit(asked.log_odds_NQ), images.labels_N, len(names))
+        means = ClassMeans(means=means_CQ, keys=keys, texts=texts, source="answers")
     return LabelAudit(
-        table=_ordered(table),
-        class_names=tuple(dataset.class_names),
+        table=ordered(table),
+        class_names=names,
         wrong_share=pooled.wrong_share,
         weights=pooled.weights,
-        confused=most_confused(_confusion(labels_N, pooled, len(dataset.class_names)), dataset.class_names, means),
+        confused=most_confused(_confusion(images.labels_N, pooled, len(names)), names, means),
     )
+
+
+def _sources(images: AuditedImages, asked: AskedQuestions | None, students: OutOfFold | None) -> Mapping[str, Values]:
+    """log p(class) [N, C] by each source, calibrated by itself, so that its own probabilities can be shown."""
+    labels_N, classes = images.labels_N, len(images.class_names)
+    labels = ImageLabels(labels=labels_N, trained=labels_N >= 0, classes=classes, seed=0)
+    found: dict[str, Values] = {}
+    if asked is not None:
+        found["answers"] = by_answers(asked.log_odds_NQ, labels)
+    if students is not None:
+        if students.class_names != images.class_names:
+            raise ExamplesInvalid("the out-of-fold students know other classes than the dataset has; train them again")
+        found["student"] = without_lone_labels(students.rows_of(images.image_ids).astype(np.float64), labels)
+    if not found:
+        raise ExamplesInvalid("labels are judged by answers or by students, and neither is given")
+    return {name: _calibrated(name, log_p_NC, labels_N) for name, log_p_NC in found.items()}
+
+
+def require_about_images(level: str | None, teacher: str) -> None:
+    """Raises ExamplesInvalid for answers about classes."""
+    if level == "class":
+        raise ExamplesInvalid(
+            f"the answers of teacher {teacher} are about classes: they follow the label, and cannot judge it; name a "
+            f"teacher that was asked about images"
+        )
 
 
 def by_answers(log_odds_NQ: NDArray[np.floating], images: ImageLabels) -> NDArray[np.float64]:
@@ -128,111 +162,9 @@ def without_lone_labels(log_p_NC: NDArray[np.float64], images: ImageLabels) -> N
     return np.where(lone_N[:, None], np.nan, log_p_NC)
 
 
-def _log_odds(dataset: ImageDataset, records: Sequence[ImageRecord], answers: Answers) -> NDArray[np.float32]:
-    if answers.level == "class":
-        raise ExamplesInvalid(
-            f"the answers of teacher {answers.teacher} are about classes: they follow the label, and cannot judge it; "
-            f"name a teacher that was asked about images"
-        )
-    return log_odds_of(dataset, records, answers)
-
-
-def _require_same_classes(dataset: ImageDataset, students: OutOfFold) -> None:
-    if students.class_names != tuple(dataset.class_names):
-        raise ExamplesInvalid(
-            f"the out-of-fold students know other classes than dataset '{dataset.name}' has; train them again"
-        )
-
-
-def _table(
-    records: Sequence[ImageRecord],
-    class_names: Sequence[str],
-    labels_N: NDArray[np.int64],
-    sources: Mapping[str, NDArray[np.float64]],
-    pooled: Pooled,
-) -> pl.DataFrame:
-    """One row for each of `records`, in their order, without the questions."""
-    others_NC = _without_own(pooled.log_p_NC, labels_N)
-    known_N = has_source(sources)
-    suggested_N = others_NC.argmax(axis=1)
-    columns: dict[str, pl.Series] = {
-        "image_id": pl.Series([record.image_id for record in records], dtype=pl.String),
-        "split": pl.Series([record.split for record in records], dtype=pl.String),
-        "label": _names(class_names, labels_N, labels_N >= 0),
-        "status": pl.Series(_status(labels_N, pooled), dtype=pl.String),
-        "wrong": _numbers(pooled.wrong_N, pooled.judged_N),
-        "p_label": _numbers(np.exp(_of_class(pooled.log_p_NC, labels_N)), pooled.judged_N),
-        "suggested": _names(class_names, suggested_N, known_N),
-        "p_suggested": _numbers(np.exp(_of_class(pooled.log_p_NC, suggested_N)), known_N),
-    }
-    for source, log_p_NC in sources.items():
-        says_N, heard_N = np.nan_to_num(log_p_NC).argmax(axis=1), has_source({source: log_p_NC})
-        columns[f"{source}_class"] = _names(class_names, says_N, heard_N)
-        columns[f"{source}_p"] = _numbers(np.exp(_of_class(log_p_NC, says_N)), heard_N)
-        columns[f"{source}_p_label"] = _numbers(np.exp(_of_class(log_p_NC, labels_N)), heard_N & (labels_N >= 0))
-    return pl.DataFrame(columns)
-
-
 def _calibrated(name: str, log_p_NC: NDArray[np.float64], labels_N: NDArray[np.int64]) -> NDArray[np.float64]:
-    silent_N = np.isnan(log_p_NC).any(axis=1)
+    silent_N = ~has_source({name: log_p_NC})
     return np.where(silent_N[:, None], np.nan, pool({name: log_p_NC}, labels_N).log_p_NC)
-
-
-def _status(labels_N: NDArray[np.int64], pooled: Pooled) -> list[str]:
-    counts_C = np.bincount(labels_N[labels_N >= 0], minlength=pooled.log_p_NC.shape[1])
-    lone_N = counts_C[labels_N] < 2
-    found = np.select([pooled.judged_N, labels_N < 0, lone_N], [JUDGED, UNLABELLED, LONE], NOT_KNOWN)
-    return found.tolist()
-
-
-def _without_own(log_p_NC: NDArray[np.float64], labels_N: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The same with -inf for the class of the label."""
-    others_NC = log_p_NC.copy()
-    labelled = np.flatnonzero(labels_N >= 0)
-    others_NC[labelled, labels_N[labelled]] = -np.inf
-    return others_NC
-
-
-def _of_class(log_p_NC: NDArray[np.float64], classes_N: NDArray[np.int64]) -> NDArray[np.float64]:
-    return log_p_NC[np.arange(len(log_p_NC)), classes_N]
-
-
-def _names(class_names: Sequence[str], classes_N: NDArray[np.int64], known_N: NDArray[np.bool_]) -> pl.Series:
-    chosen = [int(label) if known else None for label, known in zip(classes_N, known_N, strict=True)]
-    return pl.Series(class_names, dtype=pl.String).gather(pl.Series(chosen, dtype=pl.UInt32))
-
-
-def _numbers(values_N: NDArray[np.float64], known_N: NDArray[np.bool_]) -> pl.Series:
-    return pl.Series(np.where(known_N, values_N, np.nan).astype(np.float32)).fill_nan(None)
-
-
-def _against(
-    log_odds_NQ: NDArray[np.float32], labels_N: NDArray[np.int64], keys: Sequence[str], class_names: Sequence[str]
-) -> list[pl.Series]:
-    """Of each image with a label the questions with the least evidence for it, at most QUESTIONS_AGAINST and only those
-    that speak against it."""
-    p_yes_NQ = expit(log_odds_NQ)
-    means_CQ = means_by_class(p_yes_NQ, labels_N, len(class_names))
-    rows = tuple(tuple(None if np.isnan(p) else p for p in row) for row in means_CQ.tolist())
-    profile = ClassProfile(class_names=tuple(class_names), aspects=tuple(keys), p_yes=rows)
-    found: dict[str, list[list[object] | None]] = {"against": [], "against_p_yes": [], "against_evidence": []}
-    for start in range(0, len(labels_N), CHUNK):
-        part = slice(start, start + CHUNK)
-        evidence_BQ = np.nan_to_num(evidence(p_yes_NQ[part], labels_N[part], profile))
-        order_BK = np.argsort(evidence_BQ, axis=1, kind="stable")[:, :QUESTIONS_AGAINST]
-        for row, (label, order) in enumerate(zip(labels_N[part], order_BK, strict=True)):
-            speaking = [q for q in order if label >= 0 and evidence_BQ[row, q] < 0]
-            found["against"].append([keys[q] for q in speaking])
-            found["against_p_yes"].append([float(p_yes_NQ[start + row, q]) for q in speaking])
-            found["against_evidence"].append([float(evidence_BQ[row, q]) for q in speaking])
-    kinds = {"against": pl.String}
-    return [pl.Series(name, values, dtype=pl.List(kinds.get(name, pl.Float32))) for name, values in found.items()]
-
-
-def _ordered(table: pl.DataFrame) -> pl.DataFrame:
-    place = pl.col("status").replace_strict({JUDGED: 0, UNLABELLED: 1, LONE: 2, NOT_KNOWN: 3}, return_dtype=pl.Int8)
-    keys = [place, -pl.col("wrong").fill_null(0), pl.col("p_label"), -pl.col("p_suggested").fill_null(0), "image_id"]
-    return table.sort(keys, nulls_last=True)
 
 
 def _confusion(labels_N: NDArray[np.int64], pooled: Pooled, classes: int) -> NDArray[np.int64]:
@@ -240,14 +172,3 @@ def _confusion(labels_N: NDArray[np.int64], pooled: Pooled, classes: int) -> NDA
     judged = np.flatnonzero(pooled.judged_N)
     cells = labels_N[judged] * classes + pooled.log_p_NC[judged].argmax(axis=1)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
-
-
-def flattened(table: pl.DataFrame) -> pl.DataFrame:
-    """The same with the questions as text, for CSV: `has_wings 0.02; has_hooves 0.96`."""
-    if "against" not in table.columns:
-        return table
-    texts = [
-        "; ".join(f"{key} {p:.2f}" for key, p in zip(keys, values, strict=True))
-        for keys, values in table.select("against", "against_p_yes").iter_rows()
-    ]
-    return table.with_columns(against=pl.Series(texts, dtype=pl.String)).drop("against_p_yes", "against_evidence")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,9 @@ from storage.answers.read import Answers
 from storage.datasets import FileDataset
 from storage.datasets.base import ImageDataset
 from student.classification.class_profile import ClassProfile, evidence
-from student.classification.label_audit import audit_labels, flattened
+from student.classification.label_audit import audit_labels
+from student.classification.label_audit_files import read_label_audit, write_label_audit
+from student.classification.label_audit_table import flattened
 from student.classification.out_of_fold import OutOfFold
 from student.core.examples import ExamplesInvalid
 
@@ -115,6 +118,18 @@ def test_images_without_answers_are_not_judged(dataset: FileDataset, answers: An
     assert (row["image_id"], row["status"], row["suggested"]) == ("train/red/000.png", "nothing known", None)
 
 
+def test_an_audit_can_be_kept_in_a_file(dataset: FileDataset, answers: Answers, tmp_path: Path) -> None:
+    assert read_label_audit(tmp_path / "audit.parquet") is None
+    audit = audit_labels(with_labels(dataset, {"train/blue/001.png": "red"}), answers)
+    write_label_audit(tmp_path / "audit.parquet", audit)
+    found = read_label_audit(tmp_path / "audit.parquet")
+    assert found is not None
+    assert found.table.equals(audit.table)
+    assert replace(found, table=audit.table) == audit
+    (tmp_path / "audit.parquet").write_bytes((tmp_path / "audit.parquet").read_bytes()[:-20])
+    assert read_label_audit(tmp_path / "audit.parquet") is None
+
+
 def test_only_the_given_splits_are_judged(dataset: FileDataset, answers: Answers) -> None:
     assert set(audit_labels(dataset, answers, splits=["test"]).table["split"]) == {"test"}
 
@@ -126,5 +141,5 @@ def test_what_cannot_judge_labels_is_refused(dataset: FileDataset, answers: Answ
         audit_labels(dataset, replace(answers, level="class"))
     with pytest.raises(ExamplesInvalid, match="know other classes"):
         audit_labels(dataset, None, replace(sure_students(dataset), class_names=("a", "b", "c")))
-    with pytest.raises(ExamplesInvalid, match="no label of dataset 'colours' can be judged"):
+    with pytest.raises(ExamplesInvalid, match="no label can be judged"):
         audit_labels(with_labels(dataset, {record.image_id: None for record in dataset.records}), answers)
