@@ -42,19 +42,16 @@ def estimate_accuracy(queue: Queue, current: CurrentCorrections) -> list[Accurac
 
 
 def _estimate(queue: Queue, sample: Sample, key: str | None, columns: NDArray[np.int64]) -> AccuracyEstimate:
-    """Difference estimator (Cassel, Sarndal and Wretman, Biometrika 63, 1976): the mean expected accuracy of all
-    answers, plus the weighted mean difference between what was found and what was expected in the sample."""
+    """The mean of what is right in the sample, weighted by 1 / probability (Hajek, 1971)."""
     of_these = np.isin(sample.columns, columns)
     decided = of_these & ~np.isnan(sample.yes)
     answered, unsure = int(decided.sum()), int(of_these.sum() - decided.sum())
     if answered == 0:
         return AccuracyEstimate(key=key, answered=0, unsure=unsure, accuracy=None, low=0.0, high=1.0)
     rows, places, yes = sample.rows[decided], sample.columns[decided], sample.yes[decided]
-    expected = 1 - queue.expected_errors[rows, places]
     weights = 1 / sample.probability[decided]
     right = is_right(queue.p_yes_of(rows, places), yes)
-    difference = (weights * (right - expected)).sum() / weights.sum()
-    accuracy = float(np.clip(np.nanmean(1 - queue.expected_errors[:, columns]) + difference, 0, 1))
+    accuracy = float((weights * right).sum() / weights.sum())
     if unsure == 0 and answered == int((queue.weights[:, columns] > 0).sum()):  # all are known
         return AccuracyEstimate(key=key, answered=answered, unsure=0, accuracy=accuracy, low=accuracy, high=accuracy)
     low, high = wilson_interval(accuracy, effective_size(weights))

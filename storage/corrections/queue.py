@@ -59,17 +59,12 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Queue:
-    """All answers of one directory in the order of `weights` / `draws`, [I, Q]; those without a value have weight 0.
-
-    `expected_errors` [I, Q] is the chance that the teacher's yes or no is wrong, estimated before
-    any correction.
-    """
+    """All answers of one directory in the order of `weights` / `draws`, [I, Q]; those without a value have weight 0."""
 
     id: str
     answers: Answers
     weights: NDArray[np.float64] = field(repr=False)
     draws: NDArray[np.float64] = field(repr=False)
-    expected_errors: NDArray[np.float64] = field(repr=False)
 
     @classmethod
     def of(cls, answers: Answers, student_p_yes: NDArray[np.floating] | None = None) -> Queue:
@@ -84,7 +79,6 @@ class Queue:
             answers=answers,
             weights=answer_weights(answers, errors),
             draws=uniform_draws(answers.image_ids, answers.questions.texts),
-            expected_errors=errors,
         )
 
     def __len__(self) -> int:
