@@ -93,7 +93,7 @@ def rows_of(answers: Answers, wanted: NDArray[np.bool_]) -> Answers:
     """The answers about some of the images."""
     rows = np.flatnonzero(wanted).tolist()
     names = ("image_ids", "image_sha256", "splits", "label_names", "errors")
-    parts = {name: tuple(getattr(answers, name)[row] for row in rows) for name in names}
+    parts: dict[str, Any] = {name: tuple(getattr(answers, name)[row] for row in rows) for name in names}
     return dataclasses.replace(answers, yes=answers.yes[wanted], no=answers.no[wanted], **parts)
 
 
