@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from view.sources import Sources
 from view.thumbnails import READ_ERRORS, Thumbnails, UnknownImage
 
 NO_LINK = "#none"
+NO_ADDRESS = re.compile(rf' href="{NO_LINK}[^"]*"')
 SIDE = 96  # pixels of the images inside
 TAG = 200  # bytes of an image's tag, at most
 
@@ -85,10 +87,10 @@ def _render(sources: Sources, answers_id: str | None, inlined: Inlined) -> str:
             thumbnail=shown,
             overview=overview_context(sources, found),
             questions=questions_context(sources, found, "bits"),
-            classes=classes_context(found),
+            classes=classes_context(found, link=_anchor),
         )
     )
-    return page.replace(f' href="{NO_LINK}"', "")
+    return NO_ADDRESS.sub("", page)
 
 
 def _anchor(path: str, **parameters: Any) -> str:

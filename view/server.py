@@ -8,6 +8,7 @@ import socket
 import sys
 import webbrowser
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 
@@ -40,7 +41,15 @@ def serve(sources: Sources, *, host: str, port: int, open_browser: bool, say: Ca
     if open_browser and _has_display():
         webbrowser.open(address)
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
-    uvicorn.Server(config).run(sockets=[listening])
+    QuietServer(config).run(sockets=[listening])
+
+
+class QuietServer(uvicorn.Server):
+    """A server whose usual end is a signal; uvicorn would raise it again, as for something that was interrupted."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
 
 def listen(host: str, port: int) -> socket.socket:

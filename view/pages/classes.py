@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import urlencode
 
-import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
-from view.rendering import page_of, render, sources_of
+from view.rendering import link, page_of, render, sources_of
 from view.sources import OpenAnswers
 
 ROWS = 120  # classes on a page
-STRONG = 0.55  # from this mean on, text is light on dark
+STRONG = 55  # per cent: above it, text is light on dark
 
 router = APIRouter()
 
@@ -26,25 +28,33 @@ def classes(
     return render(request, "classes.html", title="Class × question", answers=found, **context)  # noqa: RUF001
 
 
-def classes_context(found: OpenAnswers, page: int = 1) -> dict[str, Any]:
+def classes_context(found: OpenAnswers, page: int = 1, link: Callable[..., str] = link) -> dict[str, Any]:
+    """`link` makes the addresses of the cells."""
     summary, questions = found.summary, found.columns.header.questions.questions
     shown, pages = page_of(summary.class_order.tolist(), page, ROWS)
     columns = summary.question_order.tolist()
-    return {
-        "page": page,
-        "pages": pages,
-        "strong": STRONG,
-        "questions": [questions[column] for column in columns],
-        "classes": [
-            {
-                "name": found.columns.class_names[place],
-                "images": int(summary.class_images[place]),
-                "cells": [_known(summary.class_means[place, column]) for column in columns],
-            }
-            for place in shown
-        ],
-    }
+    # An address is joined from two parts: encoding every cell's would take most of the page's time.
+    starts = [link("/images", answers=found.found.id, order="surprise", key=questions[place].key) for place in columns]
+    classes = []
+    for place in shown:
+        name = found.columns.class_names[place]
+        end, means = urlencode({"label": name}), (100 * summary.class_means[place, columns]).tolist()
+        cells = [
+            None if math.isnan(mean) else Cell(f"{start}&{end}", f"{mean:.0f}", f"{name}, {questions[column].key}")
+            for start, mean, column in zip(starts, means, columns, strict=True)
+        ]
+        classes.append({"name": name, "images": int(summary.class_images[place]), "cells": cells})
+    return {"page": page, "pages": pages, "questions": [questions[column] for column in columns], "classes": classes}
 
 
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+class Cell(NamedTuple):
+    """A cell of the heat map: its address, mean p(yes) in per cent, and a tooltip."""
+
+    href: str
+    shown: str
+    title: str
+
+    @property
+    def strong(self) -> bool:
+        """Whether text is light on dark."""
+        return int(self.shown) > STRONG
