@@ -2,8 +2,8 @@
 
 Writes synthetic answers about --images images to --questions questions with the project's own writer, and small real
 images (flowers102_64, one hard link for each synthetic image) whose thumbnails are made. Then a server of its own
-process is asked for each page --repeat times. Prints one line of JSON for each page: milliseconds to the first byte, cold
-and the warm median; and one with the seconds of the start and the peak memory of the server.
+process is asked for each page --repeat times. Prints one line of JSON for each page: milliseconds to the first byte,
+cold and the warm median; and one with the seconds of the start and the peak memory of the server.
 
     python bench/view.py --images 100000
     python bench/view.py --images 1000000 --no-files

@@ -31,8 +31,10 @@ class Selection:
     order: Order = "stored"
 
 
-def select_rows(columns: AnswerColumns, summary: AnswerSummary, wanted: Selection) -> NDArray[np.int64]:
-    """The rows that match, in order. An unknown key, split or class matches nothing."""
+def select_rows(
+    columns: AnswerColumns, summary: AnswerSummary, wanted: Selection, limit: int | None = None
+) -> NDArray[np.int64]:
+    """The rows that match, in order; with `limit` the first ones. An unknown key, split or class matches nothing."""
     chosen = np.ones(len(columns.rows), np.bool_)
     if wanted.split:
         chosen &= (columns.rows["split"] == wanted.split).to_numpy()
@@ -41,7 +43,7 @@ def select_rows(columns: AnswerColumns, summary: AnswerSummary, wanted: Selectio
     if wanted.find:
         chosen &= columns.rows["image_id"].str.contains(wanted.find, literal=True).to_numpy()
     if not wanted.key:
-        return np.flatnonzero(chosen)
+        return np.flatnonzero(chosen)[:limit]
     question = columns.question(wanted.key)
     if question is None:
         return np.empty(0, np.int64)
@@ -50,7 +52,14 @@ def select_rows(columns: AnswerColumns, summary: AnswerSummary, wanted: Selectio
         chosen &= (p_yes >= (wanted.low or 0.0)) & (p_yes <= (1.0 if wanted.high is None else wanted.high))
     rows = np.flatnonzero(chosen)
     scores = _scores(columns, summary, question, wanted.order)
-    return rows if scores is None else rows[np.argsort(-scores[rows], kind="stable")]
+    if scores is None:
+        return rows[:limit]
+    descending = -scores[rows]
+    if limit is not None and limit < len(rows):
+        # Of equal scores at the limit all are kept here, so that the first rows win.
+        near = descending <= np.partition(descending, limit - 1)[limit - 1]
+        rows, descending = rows[near], descending[near]
+    return rows[np.argsort(descending, kind="stable")][:limit]
 
 
 def _scores(columns: AnswerColumns, summary: AnswerSummary, question: int, order: Order) -> NDArray[np.floating] | None:

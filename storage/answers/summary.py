@@ -91,6 +91,11 @@ class AnswerSummary:
             errors=np.array(columns.rows["error"].is_not_null().sum()),
         )
 
+    def separating(self, first: int, second: int) -> int | None:
+        """The question whose mean p(yes) differs most between two classes; None where none has an answer about both."""
+        gaps = np.abs(self.class_means[first] - self.class_means[second])
+        return None if np.isnan(gaps).all() else int(np.nanargmax(gaps))
+
     def write(self, path: Path) -> None:
         buffer = io.BytesIO()
         np.savez(buffer, **vars(self))

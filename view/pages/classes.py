@@ -14,7 +14,6 @@ from view.rendering import link, page_of, render, sources_of
 from view.sources import OpenAnswers
 
 ROWS = 120  # classes on a page
-STRONG = 55  # per cent: above it, text is light on dark
 
 router = APIRouter()
 
@@ -53,8 +52,3 @@ class Cell(NamedTuple):
     href: str
     shown: str
     title: str
-
-    @property
-    def strong(self) -> bool:
-        """Whether text is light on dark."""
-        return int(self.shown) > STRONG

@@ -79,12 +79,28 @@ def image(
     found = sources.answers(answers)
     row = found.columns.row_of(image_id)
     if row is None:
-        raise HTTPException(404, "these answers are not about an image with this id")
+        return _without_answers(request, found, image_id)
     context = image_context(sources, found, row)
     neighbours = _neighbours(found, select_rows(found.columns, found.summary, wanted), row)
     parameters = parameters_of(found, wanted)
     more = {"parameters": parameters, "address": link("/image", **parameters, id=image_id), **neighbours, **context}
     return render(request, "image.html", title=image_id, answers=found, **more)
+
+
+def _without_answers(request: Request, found: OpenAnswers, image_id: str) -> HTMLResponse:
+    """An image that only the dataset has, e.g. of a split that was not asked about. Raises HTTPException for others."""
+    sources = sources_of(request)
+    record = None if sources.thumbnails is None else sources.thumbnails.records.get(image_id)
+    if record is None or not sources.shows(found.found.dataset):
+        raise HTTPException(404, "neither these answers nor the dataset have an image with this id")
+    described = {"image_id": image_id, "split": record.split, "label_name": record.label_name, "error": None}
+    context = {
+        "image": described,
+        "predictions": predictions_about(sources.student_runs(), image_id, found.found.dataset),
+        "parameters": {"answers": found.found.id},
+    }
+    nothing = {"before": None, "after": None, "place": None, "total": 0, "rows": [], "others": [], "nearest": []}
+    return render(request, "image.html", title=image_id, answers=found, **context, **nothing)
 
 
 def image_context(sources: Sources, found: OpenAnswers, row: int) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def _groups(found: OpenAnswers, column: int) -> list[dict[str, Any]]:
     groups = []
     for order, title in titles.items():
         wanted = Selection(key=key, order=order)  # type: ignore[arg-type]  # a key of `titles`
-        rows = select_rows(found.columns, found.summary, wanted)[:SHOWN]
+        rows = select_rows(found.columns, found.summary, wanted, SHOWN)
         shown = describe_rows(found.columns, rows, key).to_dicts()
         if order == "surprise":
             bits = image_surprise(found.columns, found.summary, column)[rows]

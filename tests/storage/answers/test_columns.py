@@ -107,6 +107,13 @@ def test_summary_is_that_of_all_answers(columns: AnswerColumns) -> None:
     assert sorted(summary.class_order.tolist()) == [0, 1]
 
 
+def test_the_question_that_separates_two_classes_has_the_largest_gap(columns: AnswerColumns) -> None:
+    summary = AnswerSummary.of(columns)
+    means = np.array([[0.1, 0.5, np.nan], [0.2, 0.9, 0.9]])
+    assert dataclasses.replace(summary, class_means=means).separating(0, 1) == 1
+    assert dataclasses.replace(summary, class_means=means * np.nan).separating(0, 1) is None
+
+
 def test_summary_is_cached(columns: AnswerColumns) -> None:
     first, second = read_summary(columns), read_summary(dataclasses.replace(columns, p_yes=columns.p_yes * 0))
     np.testing.assert_equal(vars(second), vars(first))
@@ -135,6 +142,15 @@ def test_images_are_ordered_by_their_answer(columns: AnswerColumns, order: str) 
     assert len(values) > 5
     assert (np.diff(score) >= 0).all()
     assert ((values >= 0.1) & (values <= 0.9)).all()
+
+
+@pytest.mark.parametrize("order", ["stored", "yes", "no", "unsure", "surprise"])
+@pytest.mark.parametrize("limit", [1, 4, 50])
+def test_a_limit_keeps_the_first_rows(columns: AnswerColumns, order: str, limit: int) -> None:
+    columns = dataclasses.replace(columns, p_yes=np.round(columns.p_yes, 1))
+    summary, wanted = AnswerSummary.of(columns), Selection(key="is_red", order=order)  # type: ignore[arg-type]
+    every = select_rows(columns, summary, wanted)
+    assert select_rows(columns, summary, wanted, limit).tolist() == every[:limit].tolist()
 
 
 def test_surprise_is_the_divergence_from_the_rest_of_the_class(columns: AnswerColumns) -> None:
