@@ -134,6 +134,16 @@ def test_an_image_without_answers_says_why(client: TestClient) -> None:
     assert "file is &lt;empty&gt;" in page
 
 
+def test_an_image_that_was_not_asked_about_is_shown_with_its_label(
+    open_page: Open, tmp_path: Path, flowers: FileDataset
+) -> None:
+    write_answers(tmp_path / "store", flowers, complete=False)
+    client = open_page(tmp_path / "store", dataset=flowers)
+    page = client.get("/image", params={"id": flowers.records[-1].image_id}).text
+    assert "<b>rose</b>" in page
+    assert "aspects extract --splits train" in page
+
+
 def test_an_image_shows_what_students_predict(open_page: Open, store: Path, tmp_path: Path) -> None:
     write_evaluation(write_run(tmp_path / "runs" / "seed-0"), rows=[(ODD, "daisy", "rose", 0.7)])
     assert "70 %" in open_page(store, runs=[tmp_path / "runs"]).get("/image", params={"id": ODD}).text

@@ -94,10 +94,14 @@ def _without_answers(request: Request, found: OpenAnswers, image_id: str) -> HTM
     if record is None or not sources.shows(found.found.dataset):
         raise HTTPException(404, "neither these answers nor the dataset have an image with this id")
     described = {"image_id": image_id, "split": record.split, "label_name": record.label_name, "error": None}
+    parameters = {"answers": found.found.id}
     context = {
         "image": described,
+        "correction": sources.corrections.current(found.found.dataset).labels.get(image_id),
+        "class_names": class_names(sources, found),
         "predictions": predictions_about(sources.student_runs(), image_id, found.found.dataset),
-        "parameters": {"answers": found.found.id},
+        "parameters": parameters,
+        "address": link("/image", **parameters, id=image_id),
     }
     nothing = {"before": None, "after": None, "place": None, "total": 0, "rows": [], "others": [], "nearest": []}
     return render(request, "image.html", title=image_id, answers=found, **context, **nothing)
