@@ -16,7 +16,7 @@ PACKAGES = ("flows", "storage", "student", "teacher", "view")
 # Distributions whose modules have another name.
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 # Needed although none of our files imports them: pyproject.toml says by whom, or they are programs.
-INDIRECT = {"num2words", "pycocotools", "tensorboard"}
+INDIRECT = {"num2words", "pycocotools"}
 EXTRA_OF = {"vllm": ("cuda", "cpu"), "datasets": ("huggingface",)}
 PROJECT_TABLE = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from storage.answers.damage import AnswersDamaged, AnswersMissing
 from storage.errors import AspectsError, InputInvalid
-from view.pages import classes, corrections, images, overview, question, questions, student
+from view.pages import classes, corrections, detection, images, overview, question, questions, run, student
 from view.rendering import FOLDER, environment, render, sources_of
 from view.security import Guard
 from view.sources import Sources
@@ -36,6 +36,8 @@ PAGES = (
     Page(router=classes.router, title="Class × question", path="/classes"),  # noqa: RUF001
     Page(router=images.router, title="Images", path="/images"),
     Page(router=student.router, title="Student", path="/student"),
+    Page(router=detection.router, title="Detection", path="/detection"),
+    Page(router=run.router, title="Run", path="/run"),
     Page(router=corrections.router, title="Corrections", path="/corrections"),
 )
 

@@ -59,6 +59,7 @@ class SetState:
     questions: int | None = None
     model: str | None = None
     splits: tuple[str, ...] = ()
+    shard_size: int = 0
     problem: str | None = None
 
     @property
@@ -214,6 +215,7 @@ def _set_state(directory: AnswerDirectory) -> SetState:
         first = directory.load_shard(shards[0], ())
         return SetState(
             images=len(first.answers.records) * len(shards),
+            shard_size=len(first.answers.records),
             questions=len(first.header.questions),
             model=str(first.header.teacher.get("model", "")) or None,
             splits=tuple(dict.fromkeys(record.split for record in first.answers.records)),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
@@ -29,6 +30,7 @@ from student.core.examples import log_odds_by_id
 from student.core.files import only_user, parse, write_json
 from student.core.progress import ImageBar
 from student.core.settings import Accelerator
+from student.core.stored_detections import SIDES, write_detections
 from student.detection.examples import DetectionAnswers, cache_scale, detection_cache, detection_digest
 from student.detection.model import Detector
 from student.detection.runs import TrainedDetector, load_detector_run
@@ -106,7 +108,8 @@ def evaluate_detector(
     accelerator: Accelerator = "cpu",
     progress: bool = False,
 ) -> DetectionEvaluation:
-    """Evaluate the finished run in `run_dir` on `split`, and write `evaluation-SPLIT.json` there.
+    """Evaluate the finished run in `run_dir` on `split`, and write `evaluation-SPLIT.json` and
+    `detections-SPLIT.parquet` (see student/core/stored_detections.py) there.
 
     Aspects are scored where the detector has them and `teacher_answers` covers boxes or images of this split. Raises
     ValueErrors of one line, as `evaluate` of classifiers does.
@@ -120,6 +123,7 @@ def evaluate_detector(
     with only_user(run_dir), decoded if images is None else nullcontext(images) as images:
         detector = to_channels_last(run.load().to(torch.device(accelerator)))
         found = find_boxes(detector, images, accelerator, progress=progress)
+        write_detections(run_dir, split, detection_table(dataset, images, found))
         evaluation = DetectionEvaluation(
             dataset=dataset.name,
             split=split,
@@ -152,6 +156,25 @@ def find_boxes(
                 found.append({name: tensor.cpu() for name, tensor in one.items()})
             bar.advance(len(batch))
     return found
+
+
+def detection_table(dataset: DetectionDataset, images: ImageCache, found: list[dict[str, Tensor]]) -> pl.DataFrame:
+    """One row for each box that was found, in pixels of the dataset's images (student/core/stored_detections.py)."""
+    names = dataset.class_names
+    tables = []
+    for index, (record, one) in enumerate(zip(images.records, found, strict=True)):
+        corners = (one["boxes"] / cache_scale(dataset, images, index)).double().view(-1, 4).numpy()
+        tables.append(
+            pl.DataFrame(
+                {
+                    "image_id": pl.Series([record.image_id] * len(corners), dtype=pl.String),
+                    "label": pl.Series([names[label] for label in one["labels"].tolist()], dtype=pl.String),
+                    "score": pl.Series(one["scores"].tolist(), dtype=pl.Float32),
+                    **{side: pl.Series(corners[:, place], dtype=pl.Float32) for place, side in enumerate(SIDES)},
+                }
+            )
+        )
+    return pl.concat(tables)
 
 
 def score_boxes(dataset: DetectionDataset, images: ImageCache, found: list[dict[str, Tensor]]) -> DetectionScores:

@@ -95,7 +95,7 @@ def _without_answers(request: Request, found: OpenAnswers, image_id: str) -> HTM
         raise HTTPException(404, "neither these answers nor the dataset have an image with this id")
     described = {"image_id": image_id, "split": record.split, "label_name": record.label_name, "error": None}
     parameters = {"answers": found.found.id}
-    context = {
+    context: dict[str, Any] = {
         "image": described,
         "correction": sources.corrections.current(found.found.dataset).labels.get(image_id),
         "class_names": class_names(sources, found),
@@ -103,7 +103,15 @@ def _without_answers(request: Request, found: OpenAnswers, image_id: str) -> HTM
         "parameters": parameters,
         "address": link("/image", **parameters, id=image_id),
     }
-    nothing = {"before": None, "after": None, "place": None, "total": 0, "rows": [], "others": [], "nearest": []}
+    nothing: dict[str, Any] = {
+        "before": None,
+        "after": None,
+        "place": None,
+        "total": 0,
+        "rows": [],
+        "others": [],
+        "nearest": [],
+    }
     return render(request, "image.html", title=image_id, answers=found, **context, **nothing)
 
 

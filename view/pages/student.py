@@ -82,14 +82,13 @@ def student_context(
 ) -> dict[str, Any]:
     predictions = read_stored_predictions(run, split)
     texts = {aspect.key: aspect.text for aspect in run.aspects}
-    aspects = sorted(
-        (
-            {"key": score.key, "text": texts.get(score.key, score.key), "auroc": score.auroc, "ece": score.ece}
-            for score in evaluation.aspects
-            if score.auroc is not None
-        ),
-        key=lambda row: -float(row["auroc"] or 0.0),
+    scored = sorted(
+        (score for score in evaluation.aspects if score.auroc is not None), key=lambda score: -(score.auroc or 0.0)
     )
+    aspects = [
+        {"key": score.key, "text": texts.get(score.key, score.key), "auroc": score.auroc, "ece": score.ece}
+        for score in scored
+    ]
     half = min(ASPECTS, math.ceil(len(aspects) / 2))
     shown: dict[str, Any] = {"matrix": None, "pairs": [], "abstention": []}
     if predictions is not None:

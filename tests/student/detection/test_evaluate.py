@@ -12,7 +12,7 @@ from storage.datasets import DetectionDataset, open_detection_dataset
 from storage.datasets.base import ImageRecord
 from storage.datasets.detection import Box, image_record
 from student.core.cache import ImageCache
-from student.detection.evaluate import score_boxes
+from student.detection.evaluate import detection_table, score_boxes
 from tests.conftest import link_coco128
 
 FIRST, SECOND = image_record("a.png", "test"), image_record("b.png", "test")
@@ -102,3 +102,9 @@ def test_the_truth_is_perfect_on_real_images(shared_data: Path, tmp_path: Path) 
     scores = score_boxes(dataset, ImageCache(Path("none"), records, shapes, ()), said)
     assert scores.map == pytest.approx(1.0)
     assert scores.small == scores.medium == scores.large == pytest.approx(1.0)
+
+
+def test_detections_are_in_pixels_of_the_dataset() -> None:
+    dataset = dataset_of({})
+    table = detection_table(dataset, cache((FIRST, SECOND)), [found(), found((1, 0.75, [100, 0, 150, 41]))])
+    assert table.rows() == [("b.png", "dog", 0.75, 100.0, 0.0, 150.0, 41.0)]

@@ -1,0 +1,61 @@
+"""How far an extraction has come, from the times of its shards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from storage.answers.damage import AnswersDamaged
+from storage.answers.schema import StoredShard
+from storage.answers.store import AnswerDirectory
+
+RECENT = 10  # shards that the rate is measured on
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionProgress:
+    """`images` are those of the written `shards`, `expected` all to be asked about, where that is known.
+
+    `rate` is in images per second over the last RECENT shards, None for a single one. `written` is the time of the
+    newest shard in seconds since the epoch, and `newest` that shard itself, None where it cannot be read.
+    """
+
+    shards: int
+    images: int
+    expected: int | None
+    rate: float | None
+    written: float
+    newest: StoredShard | None
+
+    @property
+    def seconds_left(self) -> float | None:
+        if self.expected is None or not self.rate:
+            return None
+        return max(0, self.expected - self.images) / self.rate
+
+
+def measure_progress(directory: AnswerDirectory, shard_size: int, expected: int | None) -> ExtractionProgress | None:
+    """The progress of a directory whose shards, but for the last, have `shard_size` images; None without shards.
+
+    Raises VersionUnsupported and StorageUnavailable.
+    """
+    times = sorted((mtime_ns or 0, name) for name, (_, mtime_ns) in directory.stamps().items())
+    if not times:
+        return None
+    recent = times[-RECENT:]
+    seconds = (recent[-1][0] - recent[0][0]) / 1e9
+    images = shard_size * len(times)
+    return ExtractionProgress(
+        shards=len(times),
+        images=images if expected is None else min(images, expected),
+        expected=expected,
+        rate=(len(recent) - 1) * shard_size / seconds if len(recent) > 1 and seconds > 0 else None,
+        written=recent[-1][0] / 1e9,
+        newest=_read(directory, times[-1][1]),
+    )
+
+
+def _read(directory: AnswerDirectory, name: str) -> StoredShard | None:
+    try:
+        return directory.load_shard(name)
+    except (FileNotFoundError, AnswersDamaged):  # replaced or deleted meanwhile
+        return None
