@@ -28,7 +28,7 @@ const actions = {
   ArrowLeft: () => follow("prev"),
   n: () => follow("next"),
   p: () => follow("prev"),
-  "/": () => document.querySelector("form.filters input")?.focus(),
+  "/": () => document.querySelector("form.filters input:not([type=hidden])")?.focus(),
   "?": () => document.querySelector("#keys")?.showModal(),
 };
 
