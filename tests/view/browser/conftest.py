@@ -1,0 +1,118 @@
+"""One browser for all tests, a store of rendered scenes with a trained student, and a store with hostile text."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from bench.demo_site import serving, train_students
+from storage.answers.read import load_answers
+from storage.datasets import FileDataset, image_folder
+from storage.datasets.scenes.classification import write_scenes
+from storage.questions import load_questions
+from teacher.extraction.precomputed import import_answers, read_attributes
+from tests.conftest import PROJECT
+from view.sources import Sources
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; `make install` does that")
+
+Visit = Callable[[str], "sync_api.Page"]
+SETTINGS = {"backbone": "test_resnet", "epochs": 1, "warmup": 0, "image_size": 32, "cache_size": 32, "threads": 1}
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[sync_api.Browser]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine; install Debian's package chromium")
+    # As root Chromium has no sandbox; any other host than this machine is unknown.
+    arguments = ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("site") / "scenes"
+    write_scenes(root, train_per_class=6, test_per_class=2, seed=3)
+    return root
+
+
+@pytest.fixture(scope="package")
+def site(browser: sync_api.Browser, scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the page about the scenes: answers that are mostly right, and students of two methods."""
+    folder = tmp_path_factory.mktemp("served")
+    dataset, truth = image_folder(scenes), pl.read_parquet(scenes / "ground_truth.parquet")
+    keys = [name for name in truth.columns if name != "image_id"]
+    noise = np.random.default_rng(0).normal(0, 1.5, (len(truth), len(keys)))
+    p_yes = 1 / (1 + np.exp(-np.where(truth.select(keys).to_numpy(), 2.5, -2.5) - noise))
+    table = folder / "answers.csv"
+    pl.DataFrame({"image_id": truth["image_id"], **dict(zip(keys, p_yes.T, strict=True))}).write_csv(table)
+    questions = load_questions(PROJECT / "questions" / "scenes.yaml")
+    found = import_answers(read_attributes(table, questions), dataset, ("train", "test"), str(folder / "store"))
+    answers = load_answers(found.directory)
+    train_students(dataset, answers, folder / "runs", ["base", "makd"], [0, 1], **SETTINGS)
+    with serving(Sources(str(folder / "store"), folder / "cache", runs=(folder / "runs",), dataset=dataset)) as address:
+        yield address
+
+
+@pytest.fixture(scope="package")
+def hostile_site(
+    browser: sync_api.Browser, store: Path, flowers: FileDataset, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The address of the page about classes and questions whose text would be markup."""
+    with serving(Sources(str(store), tmp_path_factory.mktemp("hostile"), dataset=flowers)) as address:
+        yield address
+
+
+@pytest.fixture(scope="package")
+def corrected_site(
+    browser: sync_api.Browser, store: Path, flowers: FileDataset, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """As `hostile_site`, for tests that write corrections."""
+    own = Path(shutil.copytree(store, tmp_path_factory.mktemp("corrected") / "store"))
+    with serving(Sources(str(own), own.parent / "cache", dataset=flowers)) as address:
+        yield address
+
+
+@pytest.fixture
+def visit(browser: sync_api.Browser) -> Iterator[Visit]:
+    """Opens an address in a tab of its own; in the end nothing may have gone wrong in any tab, and no request may have
+    left for another host."""
+    wrong: list[str] = []
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, reduced_motion="reduce")
+    context.set_default_timeout(20_000)
+
+    def note_response(answer: sync_api.Response) -> None:
+        if answer.status >= 400:
+            wrong.append(f"{answer.url} has status {answer.status}")
+
+    def note_message(message: sync_api.ConsoleMessage) -> None:
+        if message.type == "error":
+            wrong.append(message.text)
+
+    def note_dialog(dialog: sync_api.Dialog) -> None:
+        wrong.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def open_tab(address: str) -> sync_api.Page:
+        tab = context.new_page()
+        own = ("data:", "/".join(address.split("/")[:3]))
+        tab.on("console", note_message)
+        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        tab.on("dialog", note_dialog)
+        tab.on("request", lambda request: request.url.startswith(own) or wrong.append(f"request to {request.url}"))
+        tab.on("response", note_response)
+        tab.goto(address, wait_until="load")
+        return tab
+
+    yield open_tab
+    context.close()
+    assert wrong == []
