@@ -90,7 +90,7 @@ def demo_sources(folder: Path) -> Sources:
     ]
     subprocess.run([sys.executable, "-m", "flows", *map(str, words), "-s", str(store)], cwd=PROJECT, check=True)
     dataset = image_folder(scenes)
-    answers = load_answers(answer_directories(str(store))[0])
+    answers = load_answers(answer_directories(str(store))[0].path)
     train_students(dataset, answers, runs, ["base", "recommended"], [0, 1, 2], **STUDENT)
     return Sources(str(store), folder / "cache", runs=(runs,), dataset=dataset)
 

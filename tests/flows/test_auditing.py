@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from storage.questions import load_questions
 from teacher.questions.selection import SelectionImpossible, select_from_audit
 from tests.conftest import PROJECT
 from tests.flows.hosts import plain_host
+from tests.flows.work.engines import use_local_workers
 
 KEPT = ("has_red", "has_yellow", "on_grass", "is_single", "is_pair")
 PLANTED = {
@@ -30,6 +32,13 @@ PLANTED = {
     "meadow": ("Can a meadow be seen here?", "redundant"),
     "amber": ("Is this an amber pair?", "label leak"),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_workers() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_local_workers(monkeypatch)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ from teacher.engines.config import TINY_MODEL, ChatTemplateMissing
 from teacher.extraction.jobs import ShardJob
 from teacher.extraction.processes import WorkerProcess
 from tests.flows.hosts import Notes, plain_host
+from tests.flows.work.engines import use_local_workers
 
 SHARD_SIZE = 10
 Extract = Callable[..., ExtractionSummary]
@@ -62,6 +63,11 @@ def extracted(extract: Extract, tmp_path_factory: pytest.TempPathFactory) -> tup
 def store(extracted: tuple[Path, ExtractionSummary], tmp_path: Path) -> Path:
     """A copy that a test may spoil."""
     return Path(shutil.copytree(extracted[0], tmp_path / "store"))
+
+
+@pytest.fixture
+def local_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_local_workers(monkeypatch)
 
 
 @pytest.fixture
@@ -113,6 +119,7 @@ def test_a_second_run_starts_no_teacher_and_touches_no_shard(extract: Extract, s
     assert stamps(store) == before
 
 
+@pytest.mark.usefixtures("local_workers")
 def test_only_a_deleted_shard_is_asked_again(extract: Extract, store: Path) -> None:
     before, table = stamps(store), rows(store)
     shards(store)["part-00001.parquet"].unlink()
@@ -175,6 +182,7 @@ def test_two_workers_write_the_same_store_even_if_one_dies(
     assert summary.ledger.questions == 4 * summary.images
 
 
+@pytest.mark.usefixtures("local_workers")
 def test_the_account_of_a_run_is_kept_in_the_manifest(extract: Extract, store: Path) -> None:
     (manifest,) = store.glob("answers/*/*/*.json")
     (first,) = json.loads(manifest.read_text())["runs"]
@@ -197,10 +205,12 @@ def test_an_unusable_teacher_is_not_tried_again(
     model = Path(shutil.copytree(TINY_MODEL, tmp_path / "model"))
     (model / "chat_template.jinja").unlink()
     starts: list[int] = []
+    use_local_workers(monkeypatch)
+    local = vars(asking)["WorkerProcess"]
 
-    def start(*arguments: Any) -> WorkerProcess:
+    def start(*arguments: Any) -> Any:
         starts.append(1)
-        return WorkerProcess(*arguments)
+        return local(*arguments)
 
     monkeypatch.setattr(asking, "WorkerProcess", start)
     with pytest.raises(ChatTemplateMissing, match="no chat template"):

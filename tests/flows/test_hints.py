@@ -47,24 +47,27 @@ def options_of(command: Any) -> set[str]:
     return {name for parameter in command.params for name in parameter.opts} | {"--help"}
 
 
-def messages() -> Iterator[tuple[str, str]]:
+@cache
+def messages() -> tuple[tuple[str, str], ...]:
     """Every string of our sources that is no docstring, with its place; X stands for what is filled in."""
-    for folder in SOURCES:
-        for path in sorted((PROJECT / folder).rglob("*.py")):
-            if "tiny" in path.parts:  # programs of their own
-                continue
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
-            plain = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-            for node in ast.walk(tree):
-                place = f"{path.relative_to(PROJECT)}:{getattr(node, 'lineno', 0)}"
-                if isinstance(node, ast.JoinedStr):
-                    yield (
-                        place,
-                        "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values),
-                    )
-                elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside | plain:
-                    yield place, node.value
+    paths = [path for folder in SOURCES for path in sorted((PROJECT / folder).rglob("*.py"))]
+    # Programs of their own are left out.
+    return tuple(found for path in paths if "tiny" not in path.parts for found in strings_of(path))
+
+
+def strings_of(path: Path) -> Iterator[tuple[str, str]]:
+    """As `messages`, of one file."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    left_out = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    left_out |= {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in left_out:
+            text = node.value
+        else:
+            continue
+        yield f"{path.relative_to(PROJECT)}:{node.lineno}", text
 
 
 def typed_in(document: Path) -> Iterator[str]:

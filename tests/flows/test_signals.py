@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from bench.chaos_servers import CountingTeacher, serving
 from flows import signals
 from tests.conftest import PROJECT
 from tests.flows.processes import alive, descendants, is_engine, started, wait_until
@@ -178,24 +179,39 @@ def test_while_the_teacher_loads(extraction: list[object], tmp_path: Path, envir
     ended_command(extraction, loading, signal.SIGINT, tmp_path, environment, group=True)
 
 
+@pytest.fixture
+def served() -> Iterator[list[object]]:
+    """Options of a teacher that takes no time to load."""
+    with serving(teacher := CountingTeacher()):
+        yield ["--engine", "openai", "--teacher", "counting", "--base-url", teacher.url, "--concurrency", 1]
+
+
 @pytest.mark.parametrize(("number", "group"), [(signal.SIGINT, True), (signal.SIGHUP, False)])
 def test_while_it_asks(
-    extraction: list[object], tmp_path: Path, environment: Mapping[str, str], number: signal.Signals, group: bool
+    scenes: Path,
+    few_questions: Path,
+    served: list[object],
+    tmp_path: Path,
+    environment: Mapping[str, str],
+    number: signal.Signals,
+    group: bool,
 ) -> None:
     def asking(pid: int) -> bool:
         return any((tmp_path / "store").rglob("part-*.parquet"))
 
-    ended_command(extraction, asking, number, tmp_path, environment, group=group)
+    command = ["extract", "-d", scenes, "-q", few_questions, "--store", tmp_path / "store", "--shard-size", 1, *served]
+    ended_command(command, asking, number, tmp_path, environment, group=group)
     left = [path.name for path in (tmp_path / "store").rglob("*") if path.is_file()]
     assert all(name.startswith("part-") for name in left), left
 
 
-def test_while_it_trains(scenes: Path, few_questions: Path, tmp_path: Path, environment: Mapping[str, str]) -> None:
+def test_while_it_trains(
+    scenes: Path, few_questions: Path, served: list[object], tmp_path: Path, environment: Mapping[str, str]
+) -> None:
     asked = ["-d", scenes, "-q", few_questions, "--store", tmp_path / "store"]
-    teacher = ["--engine", "transformers", "--teacher", "tiny"]
     student = ["--recipe", "demo", "--epochs", 500, "--seeds", 0, "--runs", tmp_path / "runs"]
 
     def training(pid: int) -> bool:
         return any((tmp_path / "runs").rglob("events.out.tfevents.*"))
 
-    ended_command(["run", *asked, *teacher, *student], training, signal.SIGTERM, tmp_path, environment, group=True)
+    ended_command(["run", *asked, *served, *student], training, signal.SIGTERM, tmp_path, environment, group=True)

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 
 from teacher.engines.base import EngineUsage
+from teacher.engines.config import TeacherInvalid
 
 
 class Loud:
@@ -29,6 +30,10 @@ def load_loud(key: str, *, fails: bool = False) -> Loud:
     if fails:
         raise RuntimeError(f"no use with {key}")
     return Loud()
+
+
+def load_unusable() -> Loud:
+    raise TeacherInvalid("model bert takes no images")
 
 
 def shout(model: Loud, number: int) -> int:

@@ -17,6 +17,18 @@ class Transformers(Engine):
     """Runs a model in PyTorch; takes no arguments."""
 
     def load(self, teacher: ResolvedTeacher, options: EngineOptions) -> TeacherEngine:
+        _skip_scikit_learn()
         from teacher.engines.transformers.engine import TransformersEngine
 
         return TransformersEngine(teacher, options)
+
+
+def _skip_scikit_learn() -> None:
+    """Keep transformers from importing scikit-learn, and SciPy and pandas with it, from now on.
+
+    Only its assisted generation uses it, which no engine does; importing it took a third of an engine's start.
+    """
+    from transformers import utils
+
+    # As where it is not installed.
+    utils.is_sklearn_available = lambda: False  # type: ignore[attr-defined]  # it exports lazily

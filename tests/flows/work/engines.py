@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from PIL import Image
 from flows.work import asking
 from teacher.engines.base import EngineUsage, TeacherEngine
 from teacher.engines.config import ResolvedTeacher
+from teacher.engines.options import EngineOptions
+from teacher.engines.process import load_engine
 from teacher.extraction.jobs import ShardJob, ShardSummary
 from teacher.extraction.worker import ReportProgress, ShardWorker
 
@@ -67,6 +70,15 @@ class LocalWorker:
     def close(self) -> None:
         self.alive = False
         self.worker.close()
+
+
+def use_local_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engines that are asked for, in this process: in another one their imports take longer than a small model."""
+
+    def start(name: str, teacher: ResolvedTeacher, options: EngineOptions, *rest: object) -> LocalWorker:
+        return LocalWorker(partial(load_engine, name, teacher, options), teacher)
+
+    monkeypatch.setattr(asking, "WorkerProcess", start)
 
 
 def use_engine(

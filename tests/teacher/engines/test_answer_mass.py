@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import math
 
 import numpy as np
@@ -15,7 +14,6 @@ from teacher.engines.base import EngineUsage, TeacherEngine
 from teacher.engines.config import MIN_ANSWER_MASS, TeacherInvalid, resolve, resolve_served, tiny_teacher
 from teacher.engines.openai.engine import OpenAIEngine
 from teacher.engines.options import EngineOptions
-from teacher.engines.process import EngineProcess
 from teacher.engines.transformers.engine import TransformersEngine
 from tests.teacher.contract import QUESTIONS, sample_images
 from tests.teacher.servers import Reply, chat_reply, scripted_server
@@ -71,14 +69,6 @@ def test_transformers_names_what_is_said_instead(plain: bool) -> None:
     answered = TransformersEngine(resolve(tiny_teacher()), EngineOptions(plain=plain))
     answered.answer(sample_images()[:2], QUESTIONS[:3])
     assert answered.usage.answer_mass == pytest.approx(6, rel=1e-2)
-
-
-@pytest.mark.parametrize("plain", [False, True])
-def test_vllm_names_what_is_said_instead(plain: bool) -> None:
-    if importlib.util.find_spec("vllm") is None:
-        pytest.skip("vLLM has no packages for this machine; see install.py")
-    with contextlib.closing(EngineProcess("vllm", resolve(SILENT), EngineOptions(plain=plain))) as engine:
-        refused(engine)
 
 
 def test_a_server_is_judged_by_more_than_its_sample() -> None:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import psutil
+import pytest
+
+from teacher.engines.config import TeacherInvalid
+from teacher.engines.process import ModelProcess, TeacherDied
 from tests.conftest import PROJECT
+from tests.flows.processes import alive, wait_until
+from tests.teacher.loud import load_loud, load_unusable, shout
 
 # No guard around what it does, and a warning that libraries would print: the process must not run it again.
 MAIN = """
@@ -62,3 +71,45 @@ def test_a_process_says_nothing_on_the_terminal(tmp_path: Path) -> None:
     assert died.startswith("TeacherDied teacher process ended with code 1: ")
     assert died.endswith("RuntimeError: no use with ***")
     assert not list(tmp_path.glob("aspects-teacher-*"))
+
+
+def test_a_closed_model_leaves_no_process_and_a_killed_one_is_reported_as_dead() -> None:
+    closed, killed = (ModelProcess(partial(load_loud, "")) for _ in range(2))
+    for model in (closed, killed):
+        assert model._process.pid is not None
+        assert psutil.pid_exists(model._process.pid)
+    closed.close()
+    assert not psutil.pid_exists(closed._process.pid or 0)
+    os.kill(killed._process.pid or 0, signal.SIGKILL)
+    with pytest.raises(TeacherDied, match="code -9"):
+        killed.call(shout, 1)
+    assert not killed.alive
+    killed.close()
+
+
+def test_an_unusable_model_is_an_error_in_the_parent() -> None:
+    with pytest.raises(TeacherInvalid, match="model bert takes no images"):
+        ModelProcess(load_unusable)
+
+
+OWNER = """
+import sys, time
+from functools import partial
+from teacher.engines.process import ModelProcess
+from tests.teacher.loud import load_loud
+if __name__ == "__main__":
+    model = ModelProcess(partial(load_loud, ""))
+    print(model._process.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_process_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "owner.py"
+    script.write_text(OWNER)
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment) as owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline())
+        owner.kill()
+    wait_until(lambda: not alive(pid), 20, f"the end of process {pid}, whose owner has ended,")

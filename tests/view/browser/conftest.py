@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -19,14 +20,17 @@ from teacher.extraction.precomputed import import_answers, read_attributes
 from tests.conftest import PROJECT
 from view.sources import Sources
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, Response
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; `make install` does that")
 
-Visit = Callable[[str], "sync_api.Page"]
+Visit = Callable[[str], "Page"]
 SETTINGS = {"backbone": "test_resnet", "epochs": 1, "warmup": 0, "image_size": 32, "cache_size": 32, "threads": 1}
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[sync_api.Browser]:
+def browser() -> Iterator[Browser]:
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("no Chromium on this machine; install Debian's package chromium")
@@ -46,7 +50,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def site(browser: sync_api.Browser, scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def site(browser: Browser, scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the page about the scenes: answers that are mostly right, and students of two methods."""
     folder = tmp_path_factory.mktemp("served")
     dataset, truth = image_folder(scenes), pl.read_parquet(scenes / "ground_truth.parquet")
@@ -65,7 +69,7 @@ def site(browser: sync_api.Browser, scenes: Path, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="package")
 def hostile_site(
-    browser: sync_api.Browser, store: Path, flowers: FileDataset, tmp_path_factory: pytest.TempPathFactory
+    browser: Browser, store: Path, flowers: FileDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """The address of the page about classes and questions whose text would be markup."""
     with serving(Sources(str(store), tmp_path_factory.mktemp("hostile"), dataset=flowers)) as address:
@@ -74,7 +78,7 @@ def hostile_site(
 
 @pytest.fixture(scope="package")
 def corrected_site(
-    browser: sync_api.Browser, store: Path, flowers: FileDataset, tmp_path_factory: pytest.TempPathFactory
+    browser: Browser, store: Path, flowers: FileDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """As `hostile_site`, for tests that write corrections."""
     own = Path(shutil.copytree(store, tmp_path_factory.mktemp("corrected") / "store"))
@@ -83,32 +87,37 @@ def corrected_site(
 
 
 @pytest.fixture
-def visit(browser: sync_api.Browser) -> Iterator[Visit]:
+def visit(browser: Browser) -> Iterator[Visit]:
     """Opens an address in a tab of its own; in the end nothing may have gone wrong in any tab, and no request may have
     left for another host."""
     wrong: list[str] = []
     context = browser.new_context(viewport={"width": 1400, "height": 900}, reduced_motion="reduce")
     context.set_default_timeout(20_000)
 
-    def note_response(answer: sync_api.Response) -> None:
+    def note_response(answer: Response) -> None:
         if answer.status >= 400:
             wrong.append(f"{answer.url} has status {answer.status}")
 
-    def note_message(message: sync_api.ConsoleMessage) -> None:
+    def note_message(message: ConsoleMessage) -> None:
         if message.type == "error":
             wrong.append(message.text)
 
-    def note_dialog(dialog: sync_api.Dialog) -> None:
+    def note_dialog(dialog: Dialog) -> None:
         wrong.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
-    def open_tab(address: str) -> sync_api.Page:
-        tab = context.new_page()
+    def open_tab(address: str) -> Page:
+        tab: Page = context.new_page()
         own = ("data:", "/".join(address.split("/")[:3]))
+
+        def note_request(request: Request) -> None:
+            if not request.url.startswith(own):
+                wrong.append(f"request to {request.url}")
+
         tab.on("console", note_message)
         tab.on("pageerror", lambda error: wrong.append(str(error)))
         tab.on("dialog", note_dialog)
-        tab.on("request", lambda request: request.url.startswith(own) or wrong.append(f"request to {request.url}"))
+        tab.on("request", note_request)
         tab.on("response", note_response)
         tab.goto(address, wait_until="load")
         return tab

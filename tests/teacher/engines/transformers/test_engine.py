@@ -16,6 +16,7 @@ from teacher.engines.base import ImageRefused
 from teacher.engines.config import TINY_MODEL, TeacherConfig, resolve, tiny_teacher
 from teacher.engines.options import EngineOptions
 from teacher.engines.prompt import find_answer_tokens, render_prompt
+from teacher.engines.registry import find_engine
 from teacher.engines.transformers.engine import TransformersEngine
 from tests.teacher.contract import QUESTIONS, EngineContract, sample_images
 from tests.teacher.families import build_family
@@ -121,3 +122,11 @@ def test_a_model_that_fails_when_packed_is_not_packed(monkeypatch: pytest.Monkey
     engine = TransformersEngine(resolve(tiny_teacher()), EngineOptions())
     assert engine.slow_because is not None
     assert engine.slow_because.startswith("a trial of packing its questions failed (")
+
+
+def test_scikit_learn_is_not_imported_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import utils
+
+    monkeypatch.setattr(utils, "is_sklearn_available", lambda: True)
+    find_engine("transformers").load(resolve(tiny_teacher()), EngineOptions()).close()
+    assert not vars(utils)["is_sklearn_available"]()

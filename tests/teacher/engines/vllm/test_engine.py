@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
+from PIL import Image
 
 from storage.datasets import BoxImages, BoxView, ImageRecord, image_folder, open_detection_dataset
 from storage.images.decode import decode_image
 from teacher.engines.base import ImageRefused
-from teacher.engines.config import TeacherConfig, TeacherInvalid, resolve, tiny_teacher
+from teacher.engines.config import TeacherInvalid, resolve, tiny_teacher
 from teacher.engines.options import EngineOptions
-from teacher.engines.process import EngineProcess, TeacherDied
+from teacher.engines.process import EngineProcess
 from teacher.engines.prompt import load_processor, tokenize_questions
 from teacher.engines.transformers.engine import TransformersEngine
+from teacher.engines.vllm.engine import VllmEngine
 from tests.conftest import link_coco128, vllm_release
-from tests.flows.processes import alive, wait_until
 from tests.teacher.contract import QUESTIONS, EngineContract, sample_images
+from tests.teacher.engines.test_answer_mass import SILENT, refused
+from tests.teacher.engines.vllm.beside import EngineBeside
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("vllm") is None, reason="vLLM has no packages for this machine; see install.py"
@@ -77,41 +75,36 @@ def sides(record: ImageRecord) -> tuple[float, float]:
     return right - left, bottom - top
 
 
-@pytest.fixture(scope="module")
-def plain_engine() -> Iterator[EngineProcess]:
-    engine = EngineProcess("vllm", resolve(tiny_teacher()), EngineOptions(plain=True))
-    yield engine
-    engine.close()
-
-
-def test_documented_calls_give_the_same_answers(engine: EngineProcess, plain_engine: EngineProcess) -> None:
+def test_documented_calls_give_the_same_answers(engine: EngineProcess) -> None:
+    plain = EngineBeside(engine, resolve(tiny_teacher()), EngineOptions(plain=True))
     assert engine.slow_because is None
-    assert plain_engine.slow_because == "rendering is switched off"
-    expected = plain_engine.answer(sample_images(), QUESTIONS)
+    assert plain.slow_because == "rendering is switched off"
+    expected = plain.answer(sample_images(), QUESTIONS)
     np.testing.assert_allclose(engine.answer(sample_images(), QUESTIONS), expected, atol=1e-4)
 
 
-IN_OTHER_COLOURS = """
-import numpy as np
-from PIL import Image
-from teacher.engines.config import resolve, tiny_teacher
-from teacher.engines.options import EngineOptions
-from teacher.engines.vllm.engine import VllmEngine
-engine = VllmEngine(resolve(tiny_teacher()), EngineOptions())
-questions = ("Is there a red object in the picture?", "Is there a blue object in the picture?")
-images = [Image.effect_noise((64, 64), 90).convert("RGB") for _ in range(8)]
-assert engine._renderer.together(images, engine._prompts(questions)) is not None
-before = np.stack(engine.answer(images, questions))
-engine.processor.image_processor.image_mean = [0.1, 0.2, 0.3]  # ours, not the one that vLLM has loaded
-assert engine._renderer.together(images, engine._prompts(questions)) is None
-np.testing.assert_allclose(engine.answer(images, questions), before, atol=1e-4)
-print("the same answers")
-"""
+def in_other_colours(engine: VllmEngine) -> None:
+    """In the engine's process: its image processor is changed, that of vLLM is not."""
+    images = [Image.effect_noise((64, 64), 90).convert("RGB") for _ in range(8)]
+    assert engine._renderer is not None
+    assert engine._renderer.together(images, engine._prompts(QUESTIONS)) is not None
+    before = np.stack(engine.answer(images, QUESTIONS))
+    processor = engine.processor.image_processor
+    mean, processor.image_mean = processor.image_mean, [0.1, 0.2, 0.3]
+    try:
+        assert engine._renderer.together(images, engine._prompts(QUESTIONS)) is None
+        np.testing.assert_allclose(engine.answer(images, QUESTIONS), before, atol=1e-4)
+    finally:
+        processor.image_mean = mean
 
 
-def test_an_image_processor_that_is_not_vllms_is_noticed() -> None:
-    run = subprocess.run([sys.executable, "-c", IN_OTHER_COLOURS], capture_output=True, text=True, check=False)
-    assert "the same answers" in run.stdout, run.stderr
+def test_an_image_processor_that_is_not_vllms_is_noticed(engine: EngineProcess) -> None:
+    engine.call(in_other_colours)  # an error in it would end the process
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_what_is_said_instead_of_yes_and_no_is_named(engine: EngineProcess, plain: bool) -> None:
+    refused(EngineBeside(engine, resolve(SILENT), EngineOptions(plain=plain)))
 
 
 def test_a_question_longer_than_the_model_takes_is_named(engine: EngineProcess) -> None:
@@ -132,21 +125,17 @@ def test_an_image_that_leaves_no_room_for_the_longest_question_is_refused(engine
 @pytest.mark.skipif(vllm_release().startswith("0.23."), reason="vLLM 0.23 has no 8-bit weights that a CPU takes")
 def test_weights_of_8_bits_answer_a_little_otherwise(engine: EngineProcess) -> None:
     small = dataclasses.replace(tiny_teacher(), dtype="bfloat16", quantization="fp8_per_channel")
-    quantized = EngineProcess("vllm", resolve(small), EngineOptions())
-    try:
-        ours = quantized.answer(sample_images()[:2], QUESTIONS)
-    finally:
-        quantized.close()
+    ours = EngineBeside(engine, resolve(small), EngineOptions()).answer(sample_images()[:2], QUESTIONS)
     expected = engine.answer(sample_images()[:2], QUESTIONS)
     first, second = (1 / (1 + np.exp(no - yes)) for yes, no in (ours, expected))
     np.testing.assert_allclose(first, second, atol=0.3)
     assert np.abs(np.stack(ours) - np.stack(expected)).max() > 0.02  # float32 engines agree within 0.0001
 
 
-def test_an_unknown_quantization_is_refused_by_name() -> None:
+def test_an_unknown_quantization_is_refused_by_name(engine: EngineProcess) -> None:
     unknown = dataclasses.replace(tiny_teacher(), quantization="nonsense")
     with pytest.raises(TeacherInvalid, match="Unknown quantization method: nonsense"):
-        EngineProcess("vllm", resolve(unknown), EngineOptions())
+        EngineBeside(engine, resolve(unknown), EngineOptions())
 
 
 def test_callers_at_the_same_time_get_their_own_answers(engine: EngineProcess) -> None:
@@ -166,50 +155,3 @@ def test_what_was_done_is_counted(engine: EngineProcess) -> None:
     prefix, suffix = after.prefix_tokens - before.prefix_tokens, after.suffix_tokens - before.suffix_tokens
     assert after.prompt_tokens - before.prompt_tokens == prefix * len(QUESTIONS) + suffix
     assert after.engine_seconds > before.engine_seconds
-
-
-def test_a_closed_engine_leaves_no_process() -> None:
-    engine = EngineProcess("transformers", resolve(tiny_teacher()), EngineOptions())
-    pid = engine._process.pid
-    assert pid is not None
-    assert psutil.pid_exists(pid)
-    engine.close()
-    assert not psutil.pid_exists(pid)
-
-
-def test_a_killed_engine_is_reported_as_dead() -> None:
-    engine = EngineProcess("transformers", resolve(tiny_teacher()), EngineOptions())
-    assert engine._process.pid is not None
-    os.kill(engine._process.pid, signal.SIGKILL)
-    with pytest.raises(TeacherDied, match="code -9"):
-        engine.answer(sample_images(), QUESTIONS)
-    assert not engine.alive
-    engine.close()
-
-
-def test_an_unusable_model_is_an_error_in_the_parent(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(TeacherInvalid, match="takes no images"):
-        EngineProcess("transformers", resolve(TeacherConfig(model=str(tmp_path))), EngineOptions())
-
-
-OWNER = """
-import sys, time
-from teacher.engines.config import resolve, tiny_teacher
-from teacher.engines.options import EngineOptions
-from teacher.engines.process import EngineProcess
-if __name__ == "__main__":
-    engine = EngineProcess("transformers", resolve(tiny_teacher()), EngineOptions())
-    print(engine._process.pid, flush=True)
-    time.sleep(600)
-"""
-
-
-def test_the_engine_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
-    script = tmp_path / "owner.py"
-    script.write_text(OWNER)
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as owner:
-        assert owner.stdout is not None
-        pid = int(owner.stdout.readline())
-        owner.kill()
-    wait_until(lambda: not alive(pid), 20, f"the end of engine process {pid}, whose owner has ended,")
