@@ -56,6 +56,14 @@ def test_an_answer_is_there_after_a_reload(page: TestClient, own_store: Path) ->
     assert pressed(page, ODD) == ["unsure"]
 
 
+def test_the_page_of_a_question_has_buttons_too(page: TestClient) -> None:
+    before = page.get("/question?key=is_white").text
+    assert before.count("data-correct") >= 8
+    assert 'aria-pressed="true"' not in before
+    correct(page, value="yes")
+    assert 'value="yes" data-key="y" aria-pressed="true"' in page.get("/question?key=is_white").text
+
+
 def test_a_form_comes_back_to_its_page(page: TestClient, own_store: Path) -> None:
     form = {"image_id": ODD, "kind": "label", "value": CLASSES[2], "next": "/image?id=a&key=b"}
     reply = page.post("/corrections", data=form, headers=ORIGIN, follow_redirects=False)

@@ -27,6 +27,9 @@ def question(request: Request, key: str, answers: str | None = None) -> HTMLResp
     if column is None:
         raise HTTPException(404, f"the question set has no question '{key}'")
     context = question_context(sources, found, column)
+    corrected = sources.corrections.current(found.found.dataset).answers
+    for row in (row for group in context["groups"] for row in group["rows"]):
+        row["corrected"] = corrected.get((row["image_id"], context["text"]))
     return render(request, "question.html", title=context["text"], answers=found, **context)
 
 

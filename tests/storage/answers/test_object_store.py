@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import pytest
 from pyarrow import fs
 
+from storage.corrections import Correction, CorrectionFolder
+from storage.corrections.folder import corrected_datasets
 from tests.storage.contract import StoreContract
 from tests.storage.lease_contract import LeaseContract
 
@@ -52,7 +54,16 @@ def store(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 class TestObjectStore(StoreContract):
-    pass
+    def test_corrections_are_kept_merged_and_undone(self, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("storage.corrections.folder.MOST_FILES", 2)
+        folder = CorrectionFolder.open(store, "sample")
+        assert folder.read() == []
+        for value in ("ant", "bee", "wasp"):
+            (row,) = folder.record([Correction(image_id="a.png", kind="label", value=value)])
+        folder.undo(row.correction)
+        rows = CorrectionFolder.open(store, "sample").read()
+        assert [one.value for one in rows] == ["ant", "bee", "wasp", None]
+        assert corrected_datasets(store) == ["sample"]
 
 
 class TestLeaseOnAnObjectStore(LeaseContract):
