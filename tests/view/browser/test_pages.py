@@ -12,7 +12,10 @@ from tests.view.conftest import HOSTILE
 
 axe_module = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is missing")
 
-PAGES = ("/", "/questions", "/question", "/classes", "/images", "/image", "/queue", "/corrections")
+PAGES = (
+    *("/", "/questions", "/question", "/classes", "/images", "/image"),
+    *("/student", "/predictions", "/detection", "/run", "/queue", "/corrections"),
+)
 WIDTHS = (390, 1400)
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 SERIOUS = ("serious", "critical")
