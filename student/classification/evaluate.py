@@ -31,7 +31,7 @@ from student.classification.examples import TeacherAnswers, digest_of, log_odds_
 from student.classification.images import evaluation_cache, normalized_batches
 from student.classification.metrics import METRICS, score_labels
 from student.classification.model import Logits, Student
-from student.classification.predictions import prediction_table, write_predictions
+from student.classification.predictions import prediction_table, write_aspects, write_predictions
 from student.classification.runs import TrainedStudent, load_run
 from student.core.aspects import yes_probability
 from student.core.backbones import to_channels_last
@@ -109,9 +109,10 @@ def evaluate(
     progress: bool = False,
     calibrate: bool = False,
 ) -> Evaluation:
-    """Evaluate the weights of the finished run in `run_dir` on `split`; write `predictions-SPLIT.parquet` (see
-    predictions.py), `confusion-SPLIT.csv` and `evaluation-SPLIT.json` there. With `calibrate` the class probabilities
-    are calibrated on this split before (see calibration.py).
+    """Evaluate the weights of the finished run in `run_dir` on `split`; write `predictions-SPLIT.parquet` and, for a
+    student with aspects, `aspects-SPLIT.parquet` (see predictions.py), `confusion-SPLIT.csv` and
+    `evaluation-SPLIT.json` there. With `calibrate` the class probabilities are calibrated on this split before (see
+    calibration.py).
 
     Computed in fp32. Aspects are scored where the student has them and `answers` cover images of this split; `images`
     are the split's where they are decoded already, `features` [N, D] those of a frozen backbone where they are known.
@@ -137,6 +138,9 @@ def evaluate(
         scores: dict[str, Any] = {**score_labels(logits.class_logits_BC, images.labels)}
         image_ids = [record.image_id for record in images.records]
         predictions = prediction_table(image_ids, logits.class_logits_BC, images.labels, description.class_names)
+        if description.aspects:
+            p_yes = yes_probability(logits.aspect_logits_BQ, description.aspects)
+            write_aspects(run_dir, split, image_ids, p_yes, description.aspect_keys)
         means = _class_means(run, dataset, images, logits, answers)
         evaluation = Evaluation(
             dataset=dataset.name,

@@ -7,6 +7,8 @@ label, predicted    names of its class and of the most likely one
 probability         of the predicted class, 0..1, as the student was trained: not calibrated
 label_probability   of the label's class, likewise
 label_rank          place of the label among the classes, the most likely first: 1 is right, 1 to 5 count for top-5
+
+Students with aspects have aspects-SPLIT.parquet too: image_id, and p(yes) of each aspect in a column named by its key.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from torch import Tensor
 
 from student.core.files import VERSION, RunInvalid, read_bytes, write_bytes
 
-PREDICTIONS_FILE = "predictions-{split}.parquet"
+PREDICTIONS_FILE, ASPECTS_FILE = "predictions-{split}.parquet", "aspects-{split}.parquet"
 LARGEST = 1 << 32  # bytes
 
 
@@ -55,6 +57,14 @@ def write_predictions(run_dir: Path, split: str, predictions: pl.DataFrame) -> s
     predictions.write_parquet(buffer, metadata={"version": str(VERSION)})
     write_bytes(run_dir / PREDICTIONS_FILE.format(split=split), buffer.getvalue())
     return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def write_aspects(run_dir: Path, split: str, image_ids: Sequence[str], p_yes_NQ: Tensor, keys: Sequence[str]) -> None:
+    """Write what the student says about each aspect of N images, p(yes) of Q aspects."""
+    columns = {key: p_yes_NQ[:, place].float().numpy() for place, key in enumerate(keys)}
+    buffer = io.BytesIO()
+    pl.DataFrame({"image_id": list(image_ids), **columns}).write_parquet(buffer, metadata={"version": str(VERSION)})
+    write_bytes(run_dir / ASPECTS_FILE.format(split=split), buffer.getvalue())
 
 
 def read_predictions(run_dir: Path, split: str, digest: str | None) -> pl.DataFrame | None:

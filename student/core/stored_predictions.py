@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -69,3 +69,33 @@ def select_predictions(
         return found
     column = "label_probability" if order == "wrong" else "probability"
     return found.sort(column, descending=order == "confident", maintain_order=True)
+
+
+def disagreements(
+    student: pl.DataFrame, image_ids: pl.Series, p_yes_QI: NDArray[np.float32], keys: Sequence[str], count: int
+) -> list[dict[str, Any]]:
+    """Where a student (image_id, p(yes) by key) differs most from the teacher's p(yes) of Q questions about I images.
+
+    image_id, key, student and teacher of the `count` largest differences, the largest first; one for each image.
+    """
+    places = pl.DataFrame({"image_id": image_ids, "row": pl.Series(np.arange(len(image_ids)))})
+    shared = student.join(places, on="image_id", how="inner", maintain_order="left")
+    known = [key for key in keys if key in student.columns]
+    if shared.is_empty() or not known:
+        return []
+    rows = shared["row"].to_numpy()
+    ours = shared.select(known).to_numpy()
+    theirs = np.stack([np.asarray(p_yes_QI[list(keys).index(key)])[rows] for key in known], axis=1)
+    gaps = np.nan_to_num(np.abs(ours - theirs), nan=-1.0)
+    worst = gaps.argmax(axis=1)
+    order = np.argsort(-gaps.max(axis=1), kind="stable")[:count]
+    return [
+        {
+            "image_id": shared["image_id"][place],
+            "key": known[worst[place]],
+            "student": float(ours[place, worst[place]]),
+            "teacher": float(theirs[place, worst[place]]),
+        }
+        for place in order.tolist()
+        if gaps[place, worst[place]] >= 0
+    ]

@@ -21,6 +21,7 @@ from student.core.files import parse, read_bytes, read_json, unreadable
 
 DESCRIPTION, RESULT, RESULTS = "run.json", "result.json", "results.json"
 EVALUATION, PREDICTIONS = "evaluation-{split}.json", "predictions-{split}.parquet"
+ASPECTS = "aspects-{split}.parquet"
 DEPTH = 4  # folders below the given one
 MOST_BYTES = 1 << 30  # of a file of predictions
 
@@ -228,6 +229,21 @@ def _predictions(path: Path, stamp: Stamp, digest: str) -> pl.DataFrame | None:
     return pl.read_parquet(io.BytesIO(data)) if hashlib.sha256(data).hexdigest() == digest else None
 
 
+def read_stored_aspects(run: StoredRun, split: str) -> pl.DataFrame | None:
+    """p(yes) of a classifier's aspects on a split: image_id, and a column for each key; None where there is none."""
+    path = run.folder / ASPECTS.format(split=split)
+    stamp = _stamp(path)
+    return None if stamp is None else _aspects(path, stamp)
+
+
+@lru_cache(maxsize=16)
+def _aspects(path: Path, stamp: Stamp) -> pl.DataFrame | None:
+    try:
+        return pl.read_parquet(io.BytesIO(read_bytes(path, limit=MOST_BYTES)))
+    except (AspectsError, FileNotFoundError, pl.exceptions.PolarsError):  # damaged: it can be evaluated again
+        return None
+
+
 def _stamp(path: Path) -> Stamp | None:
     try:
         found = path.stat()
@@ -264,3 +280,16 @@ def predictions_about(runs: Iterable[StoredRun], image_id: str, dataset: str) ->
                 rows = predictions.filter(pl.col("image_id") == image_id).to_dicts()
                 found += [{"run": run.name, "split": split, **row} for row in rows]
     return found
+
+
+def aspects_about(runs: Iterable[StoredRun], image_id: str, dataset: str) -> tuple[str, dict[str, float]] | None:
+    """p(yes) of the aspects of one image by key, of the first classifier of `dataset` that was evaluated on it, with
+    the name of its run."""
+    for run in runs:
+        if run.kind == "classifier" and run.dataset == dataset and run.aspects:
+            for split in run.splits:
+                table = read_stored_aspects(run, split)
+                rows = [] if table is None else table.filter(pl.col("image_id") == image_id).to_dicts()
+                if rows:
+                    return run.name, {key: value for key, value in rows[0].items() if key != "image_id"}
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
 from fastapi.testclient import TestClient
 
@@ -51,6 +52,16 @@ def test_accuracy_by_confidence_and_calibration_are_shown(student: TestClient) -
     accuracies = re.findall(r'<td class="number">([\d.]+ %)</td></tr>', page[page.index("from confidence") :])
     assert accuracies[:3] == ["50.0 %"] * 3
     assert "ECE 5.0 %" in page
+
+
+def test_differences_from_the_teacher_are_shown(student: TestClient, tmp_path: Path) -> None:
+    assert "needs the teacher" in student.get("/student").text
+    said = pl.DataFrame({"image_id": ["train/daisy/0.png", "train/rose/0.png"], "is_red": [0.95, 0.9]})
+    said.write_parquet(tmp_path / "runs" / "recommended" / "seed-0" / "aspects-test.parquet")
+    page = student.get("/student").text
+    group = page[page.index("Student against teacher") : page.index("<h2>Classes")]
+    assert re.findall(r"student (\d+) %, teacher", group) == ["95", "90"]
+    assert "student 95 %" in student.get("/image?id=train/daisy/0.png").text
 
 
 def test_wrong_images_come_with_the_least_probable_label_first(student: TestClient) -> None:

@@ -21,6 +21,7 @@ from view.sources import OpenAnswers, Sources
 
 PAGE = 24  # images
 LEAST_SCORE = 0.5  # of the detections that are shown
+MISTAKES = 12  # drawn on an image, the surest ones
 SAID = 4  # questions that are answered yes most surely, shown with a box
 
 Show = Literal["all", "missed", "mistakes"]
@@ -135,11 +136,12 @@ def _drawn(dataset: DetectionDataset, one: dict[str, Any], answers: OpenAnswers 
         said, address = _said(one["image_id"], box, answers)
         kind = "found" if found is not None else "missed"
         shapes.append({**_rectangle(box.corners), "kind": kind, "text": text, "said": said, "address": address})
-    for row in one["mistakes"]:
+    for row in sorted(one["mistakes"], key=lambda row: -row["score"])[:MISTAKES]:
         text = f"mistake: {row['label']}, {percent(row['score'])}"
         corners = [row[side] for side in SIDES]
         shapes.append({**_rectangle(corners), "kind": "mistake", "text": text, "said": [], "address": None})
-    return {"image_id": one["image_id"], "width": width, "height": height, "shapes": shapes}
+    size = {"width": width, "height": height}
+    return {"image_id": one["image_id"], **size, "shapes": shapes, "mistakes": len(one["mistakes"])}
 
 
 def _rectangle(corners: Sequence[float]) -> dict[str, float]:

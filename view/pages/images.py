@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from storage.answers.browsing import Order, Selection, describe_rows, nearest_rows, select_rows
 from storage.errors import AspectsError
-from student.core.stored_runs import predictions_about
+from student.core.stored_runs import aspects_about, predictions_about
 from view.corrections import class_names
 from view.rendering import link, render, sources_of
 from view.sources import OpenAnswers, Sources
@@ -121,7 +121,9 @@ def image_context(sources: Sources, found: OpenAnswers, row: int) -> dict[str, A
     rows, distances = nearest_rows(columns, row, NEAREST)
     nearest = describe_rows(columns, rows).to_dicts()
     described = columns.rows.row(row, named=True)
+    said = aspects_about(sources.student_runs(), described["image_id"], found.found.dataset)
     return {
+        "student": None if said is None else said[0],
         "image": described,
         "correction": current.labels.get(described["image_id"]),
         "class_names": class_names(sources, found),
@@ -132,6 +134,7 @@ def image_context(sources: Sources, found: OpenAnswers, row: int) -> dict[str, A
                 "text": question.text,
                 "p_yes": _known(columns.p_yes[column, row]),
                 "mean": _known(found.summary.class_means[label, column]) if label >= 0 else None,
+                "student": None if said is None else said[1].get(question.key),
                 "corrected": current.answers.get((described["image_id"], question.text)),
             }
             for column, question in enumerate(columns.header.questions.questions)

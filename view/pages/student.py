@@ -14,12 +14,14 @@ from student.core.stored_predictions import (
     PredictionOrder,
     accuracy_by_confidence,
     confusion_counts,
+    disagreements,
     select_predictions,
 )
 from student.core.stored_runs import (
     StoredEvaluation,
     StoredReliability,
     StoredRun,
+    read_stored_aspects,
     read_stored_evaluation,
     read_stored_predictions,
 )
@@ -30,6 +32,7 @@ MATRIX = 40  # classes of a matrix; of more, only the pairs are listed
 PAIRS = 12  # of confused classes
 ASPECTS = 12  # of each kind
 PAGE = 60  # images
+DISAGREEMENTS = 12  # images
 WIDTH = 240  # of the diagram of calibration
 
 router = APIRouter()
@@ -100,6 +103,7 @@ def student_context(
         }
     return {
         "evaluation": evaluation,
+        "disagreements": _disagreements(run, split, found),
         "best": aspects[:half],
         "worst": aspects[half:][-ASPECTS:][::-1],
         "diagrams": [
@@ -110,6 +114,23 @@ def student_context(
         "classes": sorted((one for one in evaluation.per_class if one.images), key=lambda one: one.top1 or 0.0),
         **shown,
     }
+
+
+def _disagreements(run: StoredRun, split: str, found: OpenAnswers | None) -> list[dict[str, Any]]:
+    """Cards of the images about which student and teacher differ most."""
+    table = read_stored_aspects(run, split)
+    if table is None or found is None or found.found.dataset != run.dataset:
+        return []
+    columns = found.columns
+    rows = disagreements(table, columns.rows["image_id"], columns.p_yes, columns.keys, DISAGREEMENTS)
+    return [
+        {
+            "image_id": row["image_id"],
+            "label_name": row["key"],
+            "note": f"student {percent(row['student'])}, teacher {percent(row['teacher'])}",
+        }
+        for row in rows
+    ]
 
 
 def _matrix(counts: np.ndarray[Any, np.dtype[np.int64]], class_names: tuple[str, ...]) -> dict[str, Any]:

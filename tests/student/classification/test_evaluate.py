@@ -2,6 +2,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 
@@ -46,6 +47,10 @@ def test_a_run_is_evaluated_on_the_split_asked_for(
     assert read_evaluation(tmp_path, "test") == scores
     assert Evaluation.from_dict(json.loads(json.dumps(scores.to_dict()))) == scores
     assert evaluate(tmp_path, dataset, answers, split="train").images == 24
+    said = pl.read_parquet(tmp_path / "aspects-train.parquet")
+    assert said["image_id"].to_list() == [record.image_id for record in dataset.records if record.split == "train"]
+    assert said.columns[1:] == list(answers.questions.keys)
+    assert all(said[key].is_between(0, 1).all() for key in answers.questions.keys)
 
 
 def test_without_answers_for_the_split_aspects_are_left_out(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -8,6 +9,7 @@ from student.core.stored_predictions import (
     PredictionOrder,
     accuracy_by_confidence,
     confusion_counts,
+    disagreements,
     select_predictions,
 )
 
@@ -52,3 +54,14 @@ def test_images_are_selected(
 ) -> None:
     found = select_predictions(PREDICTIONS, label=label, predicted=predicted, wrong=wrong, order=order)
     assert "".join(found["image_id"]) == expected
+
+
+def test_disagreements_are_the_largest_difference_of_each_image() -> None:
+    student = pl.DataFrame({"image_id": ["c", "a", "x"], "red": [0.9, 0.5, 0.1], "big": [0.2, 0.5, 0.1]})
+    teacher = np.array([[0.25, 0.0, 0.5], [0.5, 0.0, np.nan], [0.9, 0.9, 0.9]], np.float32)  # red, big, other
+    found = disagreements(student, pl.Series(["a", "b", "c"]), teacher, ["red", "big", "other"], 5)
+    assert found == [
+        {"image_id": "c", "key": "red", "student": 0.9, "teacher": 0.5},
+        {"image_id": "a", "key": "red", "student": 0.5, "teacher": 0.25},
+    ]
+    assert disagreements(student[2:], pl.Series(["a"]), teacher[:, :1], ["red", "big", "other"], 5) == []
