@@ -5,8 +5,8 @@ images (flowers102_64, one hard link for each synthetic image) whose thumbnails 
 process is asked for each page --repeat times. Prints one line of JSON for each page: milliseconds to the first byte,
 cold and the warm median; and one with the seconds of the start and the peak memory of the server.
 
-    python bench/view.py --images 100000
-    python bench/view.py --images 1000000 --no-files
+    python bench/pages.py --images 100000
+    python bench/pages.py --images 1000000 --no-files
 """
 
 from __future__ import annotations
