@@ -44,7 +44,7 @@ VIEWS: Mapping[str, str] = {
     "image": "/image?" + urlencode({"id": ODD}),
     "queue": "/queue",
 }
-STUDENT = {"backbone": "test_resnet", "epochs": 30, "warmup": 2, "image_size": 32, "cache_size": 32, "lr": 0.02}
+STUDENT = {"backbone": "test_resnet", "epochs": 10, "warmup": 1, "image_size": 32, "cache_size": 32, "lr": 0.05}
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def demo_sources(folder: Path) -> Sources:
     subprocess.run([sys.executable, "-m", "flows", *map(str, words), "-s", str(store)], cwd=PROJECT, check=True)
     dataset = image_folder(scenes)
     answers = load_answers(answer_directories(str(store))[0].path)
-    train_students(dataset, answers, runs, ["base", "recommended"], [0, 1, 2], **STUDENT)
+    train_students(dataset, answers, runs, ["base", "recommended-without-answers", "recommended"], [0, 1, 2], **STUDENT)
     return Sources(str(store), folder / "cache", runs=(runs,), dataset=dataset)
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import importlib.util
 import io
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,11 @@ from storage.images.decode import decode_image
 from teacher.engines.base import TeacherEngine
 from teacher.engines.config import ResolvedTeacher, TeacherConfig, resolve
 from teacher.engines.options import EngineOptions
-from teacher.engines.process import EngineProcess
+from teacher.engines.process import ModelProcess
 from teacher.engines.transformers.engine import TransformersEngine
 from tests.conftest import vllm_release
 from tests.teacher.contract import QUESTIONS
+from tests.teacher.engines.vllm.beside import EngineBeside, Host
 from tests.teacher.families import FAMILIES, build_family
 
 
@@ -83,21 +83,27 @@ def test_packed_answers_do_not_depend_on_the_batches(
 
 
 @pytest.fixture(scope="module")
-def vllm(teacher: ResolvedTeacher) -> Iterator[EngineProcess]:
+def process() -> Iterator[ModelProcess]:
+    """In which vLLM is imported once for all families."""
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM has no packages for this machine; see install.py")
+    process = ModelProcess(Host)
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="module")
+def vllm(process: ModelProcess, teacher: ResolvedTeacher) -> EngineBeside:
     if vllm_release().startswith("0.23.") and "llava_onevision" in teacher.config.model:
         pytest.skip("vLLM 0.23 does not load LLaVA-OneVision beside transformers 5.17 and later")
-    engine = EngineProcess("vllm", teacher, EngineOptions())
-    yield engine
-    engine.close()
+    return EngineBeside(process, teacher, EngineOptions())
 
 
-def test_vllm_agrees_with_transformers(vllm: EngineProcess, reference: np.ndarray) -> None:
+def test_vllm_agrees_with_transformers(vllm: EngineBeside, reference: np.ndarray) -> None:
     assert_same_in_any_order(vllm, reference)
 
 
-def test_vllm_answers_about_images_of_one_size_rendered_together(teacher: ResolvedTeacher, vllm: EngineProcess) -> None:
+def test_vllm_answers_about_images_of_one_size_rendered_together(teacher: ResolvedTeacher, vllm: EngineBeside) -> None:
     assert vllm.slow_because is None  # it was tried when the model was loaded
     random = np.random.default_rng(2)
     sizes = [(48, 120), (64, 64)] * 7  # of one size, but not next to each other
@@ -106,22 +112,33 @@ def test_vllm_answers_about_images_of_one_size_rendered_together(teacher: Resolv
     np.testing.assert_allclose(vllm.answer(images, QUESTIONS), expected, atol=1e-4)
 
 
-def test_settings_of_the_image_processor_reach_every_engine(tmp_path: Path) -> None:
-    folder = build_family("internvl", tmp_path)
-    config = TeacherConfig(model=str(folder), dtype="float32")
-    one_tile = resolve(dataclasses.replace(config, processor={"max_patches": 1}))
+@pytest.fixture(scope="module")
+def internvl(tmp_path_factory: pytest.TempPathFactory) -> TeacherConfig:
+    folder = build_family("internvl", tmp_path_factory.mktemp("internvl"))
+    return TeacherConfig(model=str(folder), dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def one_tile(internvl: TeacherConfig) -> ResolvedTeacher:
+    return resolve(dataclasses.replace(internvl, processor={"max_patches": 1}))
+
+
+def test_settings_of_the_image_processor_reach_transformers(internvl: TeacherConfig, one_tile: ResolvedTeacher) -> None:
     wide = sample_images()[4:6]
     plain = TransformersEngine(one_tile, EngineOptions(plain=True))
     expected = plain.answer(wide, QUESTIONS)
-    tiled = TransformersEngine(resolve(config), EngineOptions())
+    tiled = TransformersEngine(resolve(internvl), EngineOptions())
     tiled.answer(wide, QUESTIONS)
     assert tiled.usage.prefix_tokens > plain.usage.prefix_tokens
     packed = TransformersEngine(one_tile, EngineOptions())
     np.testing.assert_allclose(packed.answer(wide, QUESTIONS), expected, atol=1e-4)
-    if importlib.util.find_spec("vllm") is not None:
-        vllm = EngineProcess("vllm", one_tile, EngineOptions())
-        np.testing.assert_allclose(vllm.answer(wide, QUESTIONS), expected, atol=1e-4)
-        vllm.close()
+
+
+def test_settings_of_the_image_processor_reach_vllm(process: ModelProcess, one_tile: ResolvedTeacher) -> None:
+    wide = sample_images()[4:6]
+    expected = TransformersEngine(one_tile, EngineOptions()).answer(wide, QUESTIONS)
+    vllm = EngineBeside(process, one_tile, EngineOptions())
+    np.testing.assert_allclose(vllm.answer(wide, QUESTIONS), expected, atol=1e-4)
 
 
 def assert_same_in_any_order(engine: TeacherEngine, reference: np.ndarray) -> None:
