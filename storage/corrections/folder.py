@@ -18,8 +18,8 @@ from storage.errors import VersionUnsupported
 from storage.filesystem import list_folder, open_store, read_file, reason, unfinished_prefix, write_whole
 from storage.text import printable
 
-MOST_FILES = 64  # more of them are merged into one
-MOST_MERGED = 8 << 20  # bytes; larger files are left as they are
+MOST_FILES = 64  # small files; more of them are merged into one
+LARGE = 1000  # rows from which on a file is left as it is, so that merging stays quick
 ATTEMPTS = 5  # to list and read the folder while another process merges it
 TICK = timedelta(microseconds=1)
 
@@ -74,7 +74,7 @@ class CorrectionFolder:
                 for number, one in enumerate(corrections)
             ]
             self._write(recorded)
-            if len(self._files) > MOST_FILES:
+            if len(self._small()) > MOST_FILES:
                 self.merge()
             return recorded
 
@@ -104,11 +104,10 @@ class CorrectionFolder:
         return found[0]
 
     def merge(self) -> None:
-        """Replace all files but large ones by one file. Raises the same errors as `read`."""
+        """Replace all small files by one file. Raises the same errors as `read`."""
         with self._lock:
             self.read()
-            sizes = {info.base_name: info.size or 0 for info in self._listed()}
-            small = [name for name in self._files if sizes.get(name, MOST_MERGED) < MOST_MERGED]
+            small = self._small()
             if len(small) < 2:
                 return
             rows = {row.correction: row for name in small for row in self._files[name]}
@@ -128,6 +127,9 @@ class CorrectionFolder:
         for info in list_folder(self.filesystem, above):
             if info.base_name.startswith(unfinished_prefix(folder)):
                 self.filesystem.delete_file(info.path)
+
+    def _small(self) -> list[str]:
+        return [name for name, rows in self._files.items() if len(rows) < LARGE]
 
     def _refresh(self) -> None:
         """Read the files that are new. Raises FileNotFoundError where a listed one is gone."""

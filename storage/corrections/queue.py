@@ -162,9 +162,12 @@ def expected_errors(answers: Answers, student_p_yes: NDArray[np.floating] | None
     others = [p_yes, _class_means(answers, p_yes)]
     if student_p_yes is not None:
         others.append(student_p_yes.astype(np.float64))
-    doubts = [np.where(says_yes, 1 - other, other) for other in others]
-    counted = np.stack([~np.isnan(doubt) for doubt in doubts]).sum(axis=0)
-    mean = np.nansum(doubts, axis=0) / np.maximum(counted, 1)
+    total, counted = np.zeros(p_yes.shape), np.zeros(p_yes.shape)
+    for other in others:
+        known = ~np.isnan(other)
+        total += np.where(known, np.where(says_yes, 1 - other, other), 0.0)
+        counted += known
+    mean = total / np.maximum(counted, 1)
     return np.where(np.isnan(p_yes), np.nan, mean.clip(LEAST_ERROR, 0.5))
 
 
@@ -172,13 +175,14 @@ def _class_means(answers: Answers, p_yes: NDArray[np.float64]) -> NDArray[np.flo
     """Return the mean answer of the other images of each image's class [I, Q]; NaN without any."""
     names, labels = np.unique(np.array(answers.label_names), return_inverse=True)
     answered = ~np.isnan(p_yes)
-    sums, counts = np.zeros((len(names), p_yes.shape[1])), np.zeros((len(names), p_yes.shape[1]))
-    np.add.at(sums, labels, np.where(answered, p_yes, 0.0))
-    np.add.at(counts, labels, answered)
+    values = np.where(answered, p_yes, 0.0)
+    sums, counts = (
+        np.stack([np.bincount(labels, column, len(names)) for column in each.T], axis=1) for each in (values, answered)
+    )
     others = counts[labels] - answered
     labelled = np.array([bool(name) for name in answers.label_names])[:, None]
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = (sums[labels] - np.where(answered, p_yes, 0.0)) / others
+        means = (sums[labels] - values) / others
     return np.where((others > 0) & labelled, means, np.nan)
 
 
