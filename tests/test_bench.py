@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import PROJECT
 
-SCRIPTS = [path for path in sorted((PROJECT / "bench").glob("*.py")) if "ArgumentParser" in path.read_text()]
+SCRIPTS = [path for path in sorted((PROJECT / "bench").glob("*.py")) if ".parse_args(" in path.read_text()]
 # Each script runs in a fork of a process that has imported the large libraries already, which would take seconds each.
 # sys.path[0] is the script's folder, as Python sets it.
 HELP = """

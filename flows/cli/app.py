@@ -11,6 +11,7 @@ from flows.cli import (
     asking,
     corrections,
     exporting,
+    labels,
     options,
     predicting,
     questions,
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 for group in (scenes, asking, training, predicting, exporting, settings, store, viewing):
     app.add_typer(group.app)
+app.add_typer(labels.app, name="labels")
 app.add_typer(questions.app, name="questions")
 app.add_typer(corrections.app, name="corrections")
 app.add_typer(store.maintenance, name="store")

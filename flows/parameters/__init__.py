@@ -18,6 +18,7 @@ from flows.parameters.boxes import BoxParameters, BoxQuestions
 from flows.parameters.dataset import DatasetParameters
 from flows.parameters.experiment import Experiment
 from flows.parameters.generation import BriefParameters
+from flows.parameters.labels import FoldStudentParameters
 from flows.parameters.student import CommonSettings, RecipeParameters, StudentParameters
 from flows.parameters.teacher import (
     MAX_WORKERS,
@@ -52,6 +53,7 @@ __all__ = [
     "Experiment",
     "ExtractionParameters",
     "FlowParameters",
+    "FoldStudentParameters",
     "Parameters",
     "QuestionSets",
     "RecipeParameters",

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 from sklearn.covariance import ledoit_wolf_shrinkage
 
-# Of the cosine, round by round; chosen on training images whose label was held back (docs/experiments.md).
-SCALES = tuple(np.linspace(5, 20, 15).tolist())
+# Of the cosine, and how often; chosen on training images whose label was held back (docs/experiments.md).
+SCALE, ROUNDS = 20.0, 11
 MOST_DIMENSIONS = 200
 IMPOSSIBLE = -50.0  # the least log-probability: a probability of 0 has none
 LEAST_NORM = 1e-6
@@ -23,11 +23,13 @@ def propagate_labels(spaces: Sequence[Values], labels: NDArray[np.int64], classe
 
     `spaces` are descriptions of the same N images, e.g. log-odds of answers [N, Q] and features [N, D]; NaN where a
     value is missing. `labels` [N] are -1 where there is none. Every space is whitened (`whiten`). A class is the mean
-    direction of its images; an image's logit for it is the sum over the spaces of their cosine times the round's scale.
-    From the second round on, the images without a label count for each class by their probability of the round before,
-    as in semi-supervised k-means (Basu et al., ICML 2002) with soft assignments that become sharper round by round;
-    labelled images keep their label. The spaces are taken to be independent given the class. A class without a labelled
-    image gets `IMPOSSIBLE`.
+    direction of its images; an image's logit for it is the sum over the spaces of their cosine times `SCALE`. From the
+    second round on, the images without a label count for each class by their probability of the round before, as in
+    semi-supervised k-means (Basu et al., ICML 2002) with soft assignments; labelled images keep their label. The spaces
+    are taken to be independent given the class. A class without a labelled image gets `IMPOSSIBLE`.
+
+    With several spaces an image has no part in the mean that it is compared with (leave-one-out): otherwise a wrong
+    name confirms itself. With one space that measured worse.
 
     Raises ValueError where no image has a label.
     """
@@ -38,10 +40,11 @@ def propagate_labels(spaces: Sequence[Values], labels: NDArray[np.int64], classe
     whitened = [whiten(values) for values in spaces if values.shape[1] > 0]
     shares = np.zeros((len(labels), len(present)), dtype=np.float32)
     shares[known, columns] = 1.0
-    for scale in SCALES:
+    leave_one_out = len(whitened) > 1
+    for _ in range(ROUNDS):
         logits = np.zeros_like(shares)
         for rows in whitened:
-            logits += scale * rows @ _unit(shares.T @ rows).T
+            logits += SCALE * _cosines(rows, shares, leave_one_out)
         given = shares[known]
         shares = softmax(logits, axis=1)
         shares[known] = given
@@ -66,6 +69,19 @@ def whiten(values: Values) -> NDArray[np.float32]:
     shrunk = (1 - shrinkage) * variances + shrinkage * np.square(centred).mean()
     components = centred @ directions[:kept].T
     return _unit(components / np.sqrt(np.maximum(shrunk, np.finfo(np.float32).tiny))).astype(np.float32)
+
+
+def _cosines(rows: Values, shares: NDArray[np.float32], leave_one_out: bool) -> Values:
+    """[N, C]: of each row [N, D] with the sum of all rows, each weighted by its share of the class [N, C]; with
+    `leave_one_out` without the row itself. 0 where the sum is almost 0."""
+    sums = shares.T @ rows
+    products = rows @ sums.T
+    squares = np.broadcast_to((sums**2).sum(axis=1), products.shape)
+    if leave_one_out:
+        own = shares * (rows**2).sum(axis=1, keepdims=True)
+        squares = squares - 2 * shares * products + shares * own
+        products = products - own
+    return np.where(squares < LEAST_NORM, 0.0, products / np.sqrt(np.maximum(squares, LEAST_NORM)))
 
 
 def _unit(rows: Values) -> Values:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from student.classification.propagation import IMPOSSIBLE, propagate_labels, whiten
+from student.classification.propagation import IMPOSSIBLE, _cosines, propagate_labels, whiten
 
 CLASSES, EACH = 5, 40
 TRUTH = np.repeat(np.arange(CLASSES), EACH)
@@ -45,7 +45,7 @@ def test_two_descriptions_find_more_than_either() -> None:
 def test_rounds_use_the_images_without_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, values = one_label_each(), described(1.2, 10, 3)
     many = right(propagate_labels([values], labels, CLASSES), labels)
-    monkeypatch.setattr("student.classification.propagation.SCALES", (20.0,))
+    monkeypatch.setattr("student.classification.propagation.ROUNDS", 1)
     assert many > right(propagate_labels([values], labels, CLASSES), labels) + 0.1
 
 
@@ -75,6 +75,18 @@ def test_a_single_image_and_constant_values() -> None:
 def test_without_a_label_there_is_nothing_to_propagate() -> None:
     with pytest.raises(ValueError, match="no image has a label"):
         propagate_labels([described(1.0, 3, 0)], np.full(len(TRUTH), -1), CLASSES)
+
+
+def test_leave_one_out_leaves_an_image_out_of_the_mean_it_is_compared_with() -> None:
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(6, 3)).astype(np.float32)
+    shares = generator.dirichlet((1.0, 1.0), 6).astype(np.float32)
+    found = _cosines(rows, shares, leave_one_out=True)
+    for image in range(6):
+        others = np.arange(6) != image
+        means = shares[others].T @ rows[others]
+        expected = means @ rows[image] / np.linalg.norm(means, axis=1)
+        np.testing.assert_allclose(found[image], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_whitened_rows_have_length_one_and_no_correlation() -> None:

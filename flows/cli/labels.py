@@ -1,0 +1,167 @@
+"""The commands `aspects labels ...`. What is heavy is imported inside the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli import options
+from flows.cli.markup import TextTable, echo
+from flows.cli.model_options import with_models
+from flows.option_values import OptionInvalid, split_names
+from flows.parameters import AnswersParameters, FoldStudentParameters
+from storage.parameters import Only
+
+if TYPE_CHECKING:
+    from storage.answers.read import Answers
+    from storage.datasets.base import ImageDataset
+    from student.classification.label_audit import LabelAudit
+    from student.classification.out_of_fold import OutOfFold
+
+SUSPICIOUS = 3  # exit code: more labels are suspicious than --fail-above allows
+PAIRS_SHOWN = 5
+
+app = typer.Typer(help="Labels: find those that are wrong.")
+
+
+@app.callback(invoke_without_command=True)
+def labels(context: typer.Context) -> None:
+    """Labels: find those that are wrong."""
+    options.require_command(context)
+
+
+@app.command(epilog="Example: aspects labels audit -d data/scenes -s store -o audit.parquet --fail-above 20")
+@with_models
+def audit(
+    asked: Annotated[AnswersParameters, Only(("dataset", "questions", "teacher"))],
+    students: Annotated[FoldStudentParameters, Only(("recipe", "settings", "folds", "runs"))],
+    store: Annotated[str | None, typer.Option("--store", "-s", help="Judge the labels by these answers.")] = None,
+    student: Annotated[
+        bool, typer.Option("--student", help="Judge them by students too that were trained without them.")
+    ] = False,
+    splits: Annotated[str | None, typer.Option(help="Splits, separated by commas; default: all.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Table to write: *.parquet, *.csv or *.jsonl.", metavar="FILE")
+    ] = None,
+    show: Annotated[int, typer.Option(min=0, help="Rows to print.")] = 20,
+    threshold: Annotated[
+        float, typer.Option(help="Probability of being wrong from which a label is suspicious.", min=0, max=1)
+    ] = 0.5,
+    fail_above: Annotated[
+        int | None, typer.Option(min=0, help="End with exit code 3 if more labels are suspicious.")
+    ] = None,
+) -> None:
+    """List labels by the probability that they are wrong, judged without having seen them.
+
+    Every label is judged by a classifier that was fitted to the answers about other images, or by a student that was
+    trained on other images, or by both. Images without a label get their most likely class.
+    """
+    if store is None and not student and students.runs is None:
+        raise OptionInvalid("labels are judged by answers (--store), by students (--student), or by both; give one")
+    if out is not None:
+        from storage.table_writer import require_table_name
+
+        require_table_name(out.expanduser())
+    from student.classification.label_audit import audit_labels
+
+    images = asked.dataset.open()
+    wanted = None if splits is None else _present_splits(images, split_names(splits))
+    answers = None if store is None else _answers(asked.model_copy(update={"store": store}), images)
+    trained = _students(students, images, wanted, answers) if student or students.runs is not None else None
+    found = audit_labels(images, answers, trained, splits=wanted)
+    if out is not None:
+        _write(found, out.expanduser())
+    _print(found, show, threshold)
+    suspicious = len(found.suspicious(threshold))
+    if fail_above is not None and suspicious > fail_above:
+        raise typer.Exit(SUSPICIOUS)
+
+
+def _present_splits(images: ImageDataset, names: list[str]) -> list[str]:
+    """Raises DatasetInvalid for a split that is not there."""
+    from storage.datasets.base import select
+
+    select(images, names)
+    return names
+
+
+def _answers(asked: AnswersParameters, images: ImageDataset) -> Answers:
+    from storage.answers.read import find_teacher_answers
+    from storage.filesystem import open_store
+
+    open_store(asked.store)
+    return find_teacher_answers(asked.store, images.name, asked.teacher, asked.questions)
+
+
+def _students(
+    parameters: FoldStudentParameters, images: ImageDataset, splits: list[str] | None, answers: Answers | None
+) -> OutOfFold:
+    from student.classification.examples import TeacherAnswers
+    from student.classification.out_of_fold import train_out_of_fold
+
+    config = parameters.config()
+    learned = TeacherAnswers(image=answers) if config.objective.answer_terms else None
+    return train_out_of_fold(
+        config, images, parameters.folder(), folds=parameters.folds, splits=splits, teacher_answers=learned
+    )
+
+
+def _write(found: LabelAudit, out: Path) -> None:
+    from storage.table_writer import open_table
+    from student.classification.label_audit_table import flattened
+    from student.core.files import writing
+
+    with writing(out), open_table(out) as table:
+        table.write(flattened(found.table) if out.suffix.lower() == ".csv" else found.table)
+    echo(f"{len(found.table):,} images: {out}")
+
+
+def _print(found: LabelAudit, rows: int, threshold: float) -> None:
+    import polars as pl
+    from rich.console import Console
+
+    from student.classification.label_audit_table import JUDGED, flattened
+
+    console = Console(highlight=False)
+    judged = found.table.filter(pl.col("status") == JUDGED)
+    sources = [name.removesuffix("_class") for name in judged.columns if name.endswith("_class")]
+    shown = TextTable("suspicious labels")
+    against = ["against"] if "against" in judged.columns else []
+    for heading in ("image", "label", "wrong %", "suggested", *sources, *against):
+        shown.column(heading, number=heading == "wrong %")
+    for row in flattened(judged.head(rows)).iter_rows(named=True):
+        said = [_said(row[f"{source}_class"], row[f"{source}_p"]) for source in sources]
+        questions = [row[name] for name in against]
+        shown.row(row["image_id"], row["label"], f"{100 * row['wrong']:.1f}", row["suggested"], *said, *questions)
+    if rows:
+        console.print(shown)
+    _print_confused(console, found)
+    suspicious = len(found.suspicious(threshold))
+    echo(
+        f"{suspicious:,} of {len(judged):,} labels are wrong with a probability of {100 * threshold:g} % or more, "
+        f"by {' and '.join(sources)}; estimated share of wrong labels: {100 * found.wrong_share:.1f} %"
+    )
+    for status, count in found.table.filter(pl.col("status") != JUDGED)["status"].value_counts(sort=True).iter_rows():
+        echo(f"{count:,} images are not judged: {status}")
+
+
+def _said(class_name: str | None, probability: float | None) -> str:
+    return "-" if class_name is None or probability is None else f"{class_name} {100 * probability:.0f} %"
+
+
+def _print_confused(console: object, found: LabelAudit) -> None:
+    from rich.console import Console
+
+    assert isinstance(console, Console)
+    if not found.confused:
+        return
+    table = TextTable("labels and most likely classes that differ most often")
+    for heading in ("classes", "images", "question that differs most", "p(yes)"):
+        table.column(heading, number=heading == "images")
+    for pair in found.confused[:PAIRS_SHOWN]:
+        question = pair.question
+        cells = ("-", "-") if question is None else (question.text, f"{question.first:.2f} / {question.second:.2f}")
+        table.row(f"{pair.first} / {pair.second}", str(pair.images), *cells)
+    console.print(table)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from storage.datasets import FileDataset
+from storage.datasets.base import UNKNOWN, ImageDataset
+from student.classification import out_of_fold, training
+from student.classification.config import StudentConfig
+from student.classification.model import create_network
+from student.classification.out_of_fold import OUT_OF_FOLD, OutOfFold, stratified_folds, train_out_of_fold
+from student.classification.runs import TrainedStudent
+from student.core.examples import ExamplesInvalid
+from student.core.setting_errors import ConfigInvalid
+from tests.student.small_backbone import SMALL_BACKBONE
+
+
+@pytest.fixture
+def quick(config: StudentConfig) -> StudentConfig:
+    values = {"backbone": SMALL_BACKBONE, "method": "base", "keep": "last", "val_fraction": 0.0}
+    return config.replace(**values, epochs=1, warmup=0, batch_size=12)
+
+
+@pytest.fixture
+def trained_on(monkeypatch: pytest.MonkeyPatch) -> list[ImageDataset]:
+    """The datasets that students are trained on, in order."""
+    datasets: list[ImageDataset] = []
+
+    def train(config: StudentConfig, dataset: ImageDataset, *rest: Any, **named: Any) -> TrainedStudent:
+        datasets.append(dataset)
+        return original(config, dataset, *rest, **named)
+
+    original = training.train
+    monkeypatch.setattr(out_of_fold, "train", train)
+    return datasets
+
+
+def small_weights(path: Path) -> str:
+    untrained = StudentConfig(backbone=SMALL_BACKBONE, image_size=32, epochs=1, method="base")
+    torch.save(create_network(untrained, outputs=5).state_dict(), path)
+    return str(path)
+
+
+def fold_students(config: StudentConfig, dataset: ImageDataset, runs: Path, **named: Any) -> OutOfFold:
+    return train_out_of_fold(config, dataset, runs, folds=2, splits=("train",), progress=False, **named)
+
+
+def test_classes_are_spread_over_folds() -> None:
+    labels = np.array([0, 0, 0, 0, 1, 1, 2, -1, 1])
+    folds = stratified_folds(labels, 2, seed=0)
+    assert folds[7] == -1
+    assert sorted(folds[labels == 0].tolist()) == [0, 0, 1, 1]
+    assert np.bincount(folds[folds >= 0]).tolist() == [4, 4]
+    assert set(folds[labels == 1].tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_a_student_has_not_seen_the_labels_of_its_fold(
+    quick: StudentConfig, dataset: FileDataset, tmp_path: Path, trained_on: list[ImageDataset], freeze: bool
+) -> None:
+    config = quick.replace(freeze=True, weights=small_weights(tmp_path / "weights.pth")) if freeze else quick
+    hidden = dataset.records[0].image_id
+    records = [replace(record, label=UNKNOWN, label_name="") for record in dataset.records[:1]]
+    known = dataset.subset([*records, *dataset.records[1:]])
+    found = fold_students(config, known, tmp_path / "runs")
+    assert len(found.image_ids) == 24
+    for fold, part in enumerate(trained_on):
+        labels = {record.image_id: (record.split, record.label) for record in part.records}
+        for image_id, held_out in zip(found.image_ids, found.folds_N, strict=True):
+            assert (labels[image_id] == ("unlabelled", UNKNOWN)) == (held_out in (fold, -1))
+    assert found.image_ids[found.folds_N.tolist().index(-1)] == hidden
+    assert np.exp(found.log_p_NC[found.folds_N >= 0]).sum(axis=1) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_finished_students_are_kept(
+    quick: StudentConfig, dataset: FileDataset, tmp_path: Path, trained_on: list[ImageDataset]
+) -> None:
+    first = fold_students(quick, dataset, tmp_path)
+    (folder,) = tmp_path.iterdir()
+    weights = {path: path.stat().st_mtime_ns for path in folder.glob("fold-*/student.safetensors")}
+    assert len(weights) == len(trained_on) == 2
+    again = fold_students(quick, dataset, tmp_path)
+    assert len(trained_on) == 2
+    assert again.log_p_NC.tobytes() == first.log_p_NC.tobytes()
+    assert (again.image_ids, again.folds_N.tolist()) == (first.image_ids, first.folds_N.tolist())
+    (folder / OUT_OF_FOLD).write_bytes((folder / OUT_OF_FOLD).read_bytes()[:-20])
+    repaired = fold_students(quick, dataset, tmp_path)
+    assert repaired.log_p_NC == pytest.approx(first.log_p_NC, abs=1e-6)
+    assert {path: path.stat().st_mtime_ns for path in weights} == weights
+
+
+def test_changed_labels_get_students_of_their_own(quick: StudentConfig, dataset: FileDataset, tmp_path: Path) -> None:
+    fold_students(quick, dataset, tmp_path)
+    changed = [replace(dataset.records[0], label=2, label_name="red"), *dataset.records[1:]]
+    fold_students(quick, dataset.subset(changed), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_probabilities_are_looked_up_by_id() -> None:
+    found = OutOfFold(
+        image_ids=("a", "b"),
+        class_names=("x", "y"),
+        log_p_NC=np.array([[0, -1], [-2, 0]], dtype=np.float32),
+        folds_N=np.zeros(2, dtype=np.int64),
+        identity="",
+    ).rows_of(["b", "c"])
+    assert found[0].tolist() == [-2, 0]
+    assert np.isnan(found[1]).all()
+
+
+def test_what_has_seen_all_labels_and_too_many_folds_are_refused(
+    quick: StudentConfig, dataset: FileDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigInvalid, match="learns from a network that has seen all labels"):
+        fold_students(quick.replace(method="kd", network="runs/large"), dataset, tmp_path)
+    with pytest.raises(ExamplesInvalid, match="24 labelled images, and 25 folds need 25 or more"):
+        train_out_of_fold(quick, dataset, tmp_path, folds=25, splits=("train",))
