@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from storage.answers.damage import AnswersDamaged, AnswersMissing
 from storage.errors import AspectsError, InputInvalid
-from view.pages import classes, corrections, detection, images, overview, question, questions, run, student
+from view.pages import classes, corrections, detection, images, labels, overview, question, questions, run, student
 from view.rendering import FOLDER, environment, render, sources_of
 from view.security import Guard
 from view.sources import Sources
@@ -35,6 +35,7 @@ PAGES = (
     Page(router=question.router),
     Page(router=classes.router, title="Class × question", path="/classes"),  # noqa: RUF001
     Page(router=images.router, title="Images", path="/images"),
+    Page(router=labels.router, title="Labels", path="/labels"),
     Page(router=student.router, title="Student", path="/student"),
     Page(router=detection.router, title="Detection", path="/detection"),
     Page(router=run.router, title="Run", path="/run"),

@@ -22,6 +22,7 @@ from student.core.stored_runs import StoredResults, StoredRun, find_results, fin
 from teacher.questions.audit import Audit
 from teacher.questions.audit_files import AuditUnreadable, read_audit
 from view.corrections import Corrections
+from view.label_audits import LabelAudits
 from view.thumbnails import Thumbnails
 
 OPEN_SETS = 4  # answer directories whose arrays are kept open
@@ -95,6 +96,7 @@ class Sources:
         self.store = store
         self.runs = tuple(runs)
         self.corrections = Corrections(store)
+        self.label_audits = LabelAudits(runs)
         self.thumbnails = None if dataset is None else Thumbnails(dataset, cache / "thumbnails")
         self.fresh_seconds = FRESH_SECONDS
         self._cache = cache / "answers"

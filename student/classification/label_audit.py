@@ -22,7 +22,7 @@ from student.classification.examples import log_odds_of
 from student.classification.label_audit_table import AuditedImages, audit_table, ordered, questions_against
 from student.classification.label_noise import Pooled, Values, has_source, pool
 from student.classification.out_of_fold import OutOfFold, audited_records
-from student.classification.targets import ImageLabels, class_posterior, means_by_class
+from student.classification.targets import ImageLabels, class_scores, means_by_class
 from student.core.examples import ExamplesInvalid
 
 LIKELY_WRONG = 0.5  # probability from which a label counts as suspicious unless another is asked for
@@ -95,8 +95,7 @@ def judge_labels(images: AuditedImages, asked: AskedQuestions | None, students: 
     names = images.class_names
     if len(names) < 2:
         raise ExamplesInvalid("there is a single class, so that no label can be wrong; labels need two or more classes")
-    sources = _sources(images, asked, students)
-    pooled = pool(sources, images.labels_N)
+    sources, pooled = _pooled(_sources(images, asked, students), images.labels_N)
     if not pooled.judged_N.any():
         raise ExamplesInvalid(
             "no label can be judged: that takes two or more labelled images of a class with answers or students"
@@ -117,7 +116,7 @@ def judge_labels(images: AuditedImages, asked: AskedQuestions | None, students: 
 
 
 def _sources(images: AuditedImages, asked: AskedQuestions | None, students: OutOfFold | None) -> Mapping[str, Values]:
-    """log p(class) [N, C] by each source, calibrated by itself, so that its own probabilities can be shown."""
+    """log p(class) [N, C] by each source."""
     labels_N, classes = images.labels_N, len(images.class_names)
     labels = ImageLabels(labels=labels_N, trained=labels_N >= 0, classes=classes, seed=0)
     found: dict[str, Values] = {}
@@ -129,7 +128,7 @@ def _sources(images: AuditedImages, asked: AskedQuestions | None, students: OutO
         found["student"] = without_lone_labels(students.rows_of(images.image_ids).astype(np.float64), labels)
     if not found:
         raise ExamplesInvalid("labels are judged by answers or by students, and neither is given")
-    return {name: _calibrated(name, log_p_NC, labels_N) for name, log_p_NC in found.items()}
+    return found
 
 
 def require_about_images(level: str | None, teacher: str) -> None:
@@ -149,7 +148,7 @@ def by_answers(log_odds_NQ: NDArray[np.floating], images: ImageLabels) -> NDArra
     )
     if not fitted.trained.any():
         return np.full((len(log_odds_NQ), images.classes), np.nan)
-    found = log_softmax(class_posterior(log_odds_NQ, fitted), axis=1)
+    found = np.where(answered_N[:, None], log_softmax(class_scores(log_odds_NQ, fitted), axis=1), np.nan)
     return without_lone_labels(found, images)
 
 
@@ -162,9 +161,13 @@ def without_lone_labels(log_p_NC: NDArray[np.float64], images: ImageLabels) -> N
     return np.where(lone_N[:, None], np.nan, log_p_NC)
 
 
-def _calibrated(name: str, log_p_NC: NDArray[np.float64], labels_N: NDArray[np.int64]) -> NDArray[np.float64]:
-    silent_N = ~has_source({name: log_p_NC})
-    return np.where(silent_N[:, None], np.nan, pool({name: log_p_NC}, labels_N).log_p_NC)
+def _pooled(sources: Mapping[str, Values], labels_N: NDArray[np.int64]) -> tuple[Mapping[str, Values], Pooled]:
+    """The sources, each calibrated by itself so that its own probabilities can be shown, and all of them together."""
+    calibrated: dict[str, Values] = {}
+    for name, log_p_NC in sources.items():
+        pooled = pool({name: log_p_NC}, labels_N)
+        calibrated[name] = np.where(has_source({name: log_p_NC})[:, None], pooled.log_p_NC, np.nan)
+    return calibrated, pooled if len(sources) == 1 else pool(calibrated, labels_N)
 
 
 def _confusion(labels_N: NDArray[np.int64], pooled: Pooled, classes: int) -> NDArray[np.int64]:

@@ -58,18 +58,27 @@ def questions_against(images: AuditedImages, log_odds_NQ: NDArray[np.floating], 
     that speak against it: keys, p(yes), evidence."""
     labels_N, p_yes_NQ = images.labels_N, expit(log_odds_NQ)
     profile = _profile(images, p_yes_NQ, keys)
-    found: dict[str, list[list[object]]] = {"against": [], "against_p_yes": [], "against_evidence": []}
+    parts = []
     for start in range(0, len(labels_N), CHUNK):
         part = slice(start, start + CHUNK)
         evidence_BQ = np.nan_to_num(evidence(p_yes_NQ[part], labels_N[part], profile))
+        evidence_BQ[labels_N[part] < 0] = 0
         order_BK = np.argsort(evidence_BQ, axis=1, kind="stable")[:, :QUESTIONS_AGAINST]
-        for row, (label, order) in enumerate(zip(labels_N[part], order_BK, strict=True)):
-            speaking = [q for q in order if label >= 0 and evidence_BQ[row, q] < 0]
-            found["against"].append([keys[q] for q in speaking])
-            found["against_p_yes"].append([float(p_yes_NQ[start + row, q]) for q in speaking])
-            found["against_evidence"].append([float(evidence_BQ[row, q]) for q in speaking])
-    kinds = {"against": pl.String}
-    return [pl.Series(name, values, dtype=pl.List(kinds.get(name, pl.Float32))) for name, values in found.items()]
+        least_BK = np.take_along_axis(evidence_BQ, order_BK, axis=1)
+        rows, places = np.nonzero(least_BK < 0)
+        columns = order_BK[rows, places]
+        values = {"question": columns, "against_p_yes": p_yes_NQ[start + rows, columns]}
+        parts.append(pl.DataFrame({"row": start + rows, **values, "against_evidence": least_BK[rows, places]}))
+    names = pl.Series(keys, dtype=pl.String)
+    flat = pl.concat(parts)
+    flat = flat.select(
+        "row",
+        names.gather(flat["question"]).alias("against"),
+        pl.col("against_p_yes", "against_evidence").cast(pl.Float32),
+    )
+    lists = flat.group_by("row", maintain_order=True).agg(pl.all())
+    every = pl.DataFrame({"row": np.arange(len(labels_N))}).join(lists, on="row", how="left", maintain_order="left")
+    return every.drop("row").with_columns(pl.all().fill_null([])).get_columns()
 
 
 def _profile(images: AuditedImages, p_yes_NQ: NDArray[np.floating], keys: Sequence[str]) -> ClassProfile:

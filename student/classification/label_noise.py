@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-MOST_FITTED = 20_000  # images; more do not change the weights
+MOST_FITTED = 10_000  # images; more do not change the weights
 FIRST_SHARE = 0.05
 PRIOR_IMAGES = 100  # of each class, in the prior of the noise
 ROUNDS, NOISE_STEPS, WEIGHT_STEPS = 6, 3, 10

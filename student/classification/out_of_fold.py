@@ -47,6 +47,7 @@ from student.core.setting_errors import ConfigInvalid
 OUT_OF_FOLD = "out-of-fold.parquet"
 LARGEST = 1 << 34  # bytes
 METADATA = "aspects"
+DEEPEST = 5  # folders between those of runs and a file
 OpenCache = Callable[..., AbstractContextManager[ImageCache]]
 
 
@@ -136,7 +137,7 @@ def train_out_of_fold(
             folds_N=folds_N,
             identity=identity,
         )
-        _write(folder / OUT_OF_FOLD, found)
+        write_out_of_fold(folder / OUT_OF_FOLD, found)
     return found
 
 
@@ -172,7 +173,21 @@ def read_out_of_fold(folder: Path) -> OutOfFold | None:
         return None
 
 
-def _write(path: Path, found: OutOfFold) -> None:
+def find_out_of_fold(runs: Sequence[Path], dataset: str) -> Path | None:
+    """The newest file of `train_out_of_fold` about a dataset at or below the folders of `runs`."""
+    depths = [f"{'*/' * depth}{OUT_OF_FOLD}" for depth in range(DEEPEST + 1)]
+    files = {path for place in runs for pattern in depths for path in place.glob(pattern)}
+    for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        try:
+            about = json.loads(pl.read_parquet_metadata(path)[METADATA])
+            if json.loads(about["identity"])["dataset"] == dataset:
+                return path
+        except (OSError, KeyError, ValueError, pl.exceptions.PolarsError):  # another file, or a damaged one
+            continue
+    return None
+
+
+def write_out_of_fold(path: Path, found: OutOfFold) -> None:
     table = pl.DataFrame(
         {
             "image_id": list(found.image_ids),

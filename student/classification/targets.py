@@ -98,8 +98,16 @@ def class_posterior(log_odds: Values, images: ImageLabels) -> Values:
     1 if every class has a single image. Missing answers are replaced by the question's mean; NaN for images without any
     answer.
     """
-    answered = ~np.isnan(log_odds[images.trained]).all(axis=0)
+    scores = class_scores(log_odds, images)
     silent = np.isnan(log_odds).all(axis=1) & (log_odds.shape[1] > 0)
+    scores = _scale(scores, images) * (scores - scores.mean(axis=1, keepdims=True))
+    return np.where(silent[:, None], np.nan, scores)
+
+
+def class_scores(log_odds: Values, images: ImageLabels) -> Values:
+    """Return what `class_posterior` calibrates: the discriminant's log p(class | answers) up to a constant per row,
+    [N, C]; 0 where no training image has an answer."""
+    answered = ~np.isnan(log_odds[images.trained]).all(axis=0)
     values = np.clip(log_odds[:, answered], -SUREST, SUREST).astype(np.float64)
     scores = np.zeros((len(values), images.classes))
     if answered.any():
@@ -110,8 +118,7 @@ def class_posterior(log_odds: Values, images: ImageLabels) -> Values:
             fitted = images.trained & ~judged
             if judged.any() and fitted.any():
                 scores[judged] = _discriminate(values, images, fitted, values[judged])
-    scores = _scale(scores, images) * (scores - scores.mean(axis=1, keepdims=True))
-    return np.where(silent[:, None], np.nan, scores)
+    return scores
 
 
 def _scale(scores: Values, images: ImageLabels) -> float:
