@@ -24,16 +24,18 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from storage.answers.damage import AnswersDamaged, AnswersMissing, damage
-from storage.answers.schema import METADATA_KEY, AnswerHeader
+from storage.answers.schema import AnswerHeader
 from storage.answers.store import AnswerDirectory
 from storage.datasets.base import BOX_MARK
-from storage.filesystem import reading
+from storage.filesystem import read_file, reading
 
 LAYOUT = 1  # of the cached files
+AT_ONCE = 128  # shards read at once
 ROW_COLUMNS = ("image_id", "image_sha256", "split", "label_name", "error")
 
 
@@ -95,7 +97,8 @@ def read_columns(directory: AnswerDirectory, cache: Path) -> AnswerColumns:
     folder = place / columns_key(directory, manifest)
     header = AnswerHeader.from_json(manifest) if manifest else _header(directory, shards[0])
     if not (folder / "p_yes.npy").is_file():
-        _write(directory, header, shards, folder)
+        sizes = manifest["shards"] if manifest else {name: _rows(directory, name) for name in shards}
+        _write(directory, header.questions.keys, sizes, folder)
         _remove_others(folder)
     return AnswerColumns(
         header=header,
@@ -121,21 +124,27 @@ def _header(directory: AnswerDirectory, shard: str) -> AnswerHeader:
     return directory.load_shard(shard, ()).header
 
 
-def _write(directory: AnswerDirectory, header: AnswerHeader, shards: Sequence[str], folder: Path) -> None:
-    """Write the cache beside its folder, then rename it."""
+def _write(directory: AnswerDirectory, keys: Sequence[str], sizes: Mapping[str, int], folder: Path) -> None:
+    """Write the cache of shards with their numbers of rows beside its folder, then rename it."""
     beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     beside.mkdir(parents=True)
+    names = list(sizes)
     try:
-        sizes = [_open(directory, name).metadata.num_rows for name in shards]
-        shape = (len(header.questions), sum(sizes))
-        # Streaming into a memory map keeps one shard in memory.
+        shape = (len(keys), sum(sizes.values()))
+        # Streaming into a memory map keeps AT_ONCE shards in memory.
         p_yes = np.lib.format.open_memmap(beside / "p_yes.npy", "w+", np.float32, shape)  # type: ignore[no-untyped-call]
         rows, start = [], 0
-        for name, size in zip(shards, sizes, strict=True):
-            found, values = _read(directory, name, header.questions.keys)
-            rows.append(found)
-            p_yes[:, start : start + size] = values
-            start += size
+        for first in range(0, len(names), AT_ONCE):
+            some = names[first : first + AT_ONCE]
+            found = _read(directory, some, keys)
+            if len(found) != sum(sizes[name] for name in some):
+                raise AnswersDamaged(
+                    f"shards {some[0]} to {some[-1]} of {directory.path} do not have the images of its manifest; run "
+                    "'aspects extract' again to replace them"
+                )
+            rows.append(found.select(ROW_COLUMNS))
+            p_yes[:, start : start + len(found)] = found.select(pl.col(keys).fill_null(np.nan)).to_numpy().T
+            start += len(found)
         p_yes.flush()
         pl.concat(rows).write_parquet(beside / "rows.parquet")
         os.rename(beside, folder)
@@ -143,36 +152,54 @@ def _write(directory: AnswerDirectory, header: AnswerHeader, shards: Sequence[st
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _open(directory: AnswerDirectory, name: str) -> pq.ParquetFile:
-    """Raises AnswersDamaged also for a missing shard, and StorageUnavailable."""
+def _rows(directory: AnswerDirectory, name: str) -> int:
+    """The number of rows of a shard. Raises as `_source`, and AnswersDamaged."""
+    source = _source(directory, name)
+    with damage(f"shard {directory.path}/{name}", "replace"):
+        found: int = pq.read_metadata(source if isinstance(source, str) else pa.BufferReader(source)).num_rows
+        return found
+
+
+def _source(directory: AnswerDirectory, name: str) -> str | bytes:
+    """A shard as Polars reads it: its path on this machine, else its bytes.
+
+    Raises AnswersDamaged for a missing one, and StorageUnavailable.
+    """
     path = f"{directory.path}/{name}"
     try:
+        if directory.filesystem.type_name != "local":
+            return read_file(directory.filesystem, path)
         with reading(path):
-            source = directory.filesystem.open_input_file(path)
+            os.stat(path)
+        return path
     except FileNotFoundError as error:
         raise AnswersDamaged(f"shard {path} is missing; run 'aspects extract' again to replace it") from error
-    with damage(f"shard {path}", "replace"):
-        return pq.ParquetFile(source, pre_buffer=False)
 
 
-def _read(directory: AnswerDirectory, name: str, keys: Sequence[str]) -> tuple[pl.DataFrame, NDArray[np.float32]]:
-    """The rows of a shard and its p(yes) [Q, I]."""
-    file = _open(directory, name)
-    with damage(f"shard {directory.path}/{name}", "replace"):
-        if METADATA_KEY not in (file.metadata.metadata or {}):
-            raise ValueError("no 'aspects' metadata in this Parquet file")
-        boxes = ["box_id"] if "box_id" in file.schema_arrow.names else []
-        table = file.read(columns=[*ROW_COLUMNS, *boxes, *keys], use_threads=False)
-        rows = pl.from_arrow(table.select([*ROW_COLUMNS, *boxes]))
-        assert isinstance(rows, pl.DataFrame)
-        if boxes:
-            rows = rows.with_columns(pl.concat_str("image_id", pl.lit(BOX_MARK), "box_id").alias("image_id"))
-        values = np.empty((len(keys), table.num_rows), np.float32)
-        for column, key in enumerate(keys):
-            # `flatten` propagates the struct's nulls to its fields; `field` does not.
-            yes, no = (part.to_numpy(zero_copy_only=False) for part in table.column(key).combine_chunks().flatten())
-            values[column] = 0.5 + 0.5 * np.tanh(0.5 * (yes - no))
-        return rows.select(ROW_COLUMNS), values
+def _read(directory: AnswerDirectory, names: Sequence[str], keys: Sequence[str]) -> pl.DataFrame:
+    """The rows of some shards, with p(yes) in the columns of `keys`."""
+    sources = [_source(directory, name) for name in names]
+    try:
+        return _collect(sources, keys)
+    except pl.exceptions.PolarsError:
+        for name, source in zip(names, sources, strict=True):  # which of them is it?
+            with damage(f"shard {directory.path}/{name}", "replace"):
+                _collect([source], keys)
+        raise
+
+
+def _collect(sources: Sequence[str | bytes], keys: Sequence[str]) -> pl.DataFrame:
+    """Raises PolarsError for files that are not shards of these questions."""
+    paths = [source for source in sources if isinstance(source, str)]
+    scans = [pl.scan_parquet(paths, hive_partitioning=False)] if paths else [pl.scan_parquet(data) for data in sources]
+    shards = pl.concat(scans)
+    image_id = pl.col("image_id")
+    if "box_id" in shards.collect_schema().names():
+        image_id = pl.concat_str("image_id", pl.lit(BOX_MARK), "box_id").alias("image_id")
+    log_odds = [pl.col(key).struct.field("yes") - pl.col(key).struct.field("no") for key in keys]
+    # tanh does not overflow where exp would.
+    p_yes = [(0.5 + 0.5 * (0.5 * value).tanh()).alias(key) for key, value in zip(keys, log_odds, strict=True)]
+    return shards.select(image_id, *ROW_COLUMNS[1:], *p_yes).collect()
 
 
 def _remove_others(folder: Path) -> None:
