@@ -3,7 +3,7 @@
 Writes synthetic answers about --images images to --questions questions with the project's own writer, and small real
 images (flowers102_64, one hard link for each synthetic image) whose thumbnails are made. Then a server of its own
 process is asked for each page --repeat times. Prints one line of JSON for each page: milliseconds to the first byte,
-cold and the warm median, and processor time of the server; and one with the seconds of the start and the peak memory of the server.
+cold and the warm median, and processor time of the server; and one with the seconds of the start and the peak memory.
 
     python bench/pages.py --images 100000
     python bench/pages.py --images 1000000 --no-files
