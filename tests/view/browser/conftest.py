@@ -13,11 +13,14 @@ import pytest
 
 from bench.demo_site import serving, train_students
 from storage.answers.read import load_answers
-from storage.datasets import FileDataset, image_folder
+from storage.datasets import FileDataset, image_folder, open_detection_dataset
 from storage.datasets.scenes.classification import write_scenes
+from storage.datasets.scenes.detection import write_detection_scenes
 from storage.questions import load_questions
+from student.core.stored_detections import write_detections
 from teacher.extraction.precomputed import import_answers, read_attributes
 from tests.conftest import PROJECT
+from tests.student.evaluations import write_run
 from view.sources import Sources
 
 if TYPE_CHECKING:
@@ -83,6 +86,24 @@ def corrected_site(
     """As `hostile_site`, for tests that write corrections."""
     own = Path(shutil.copytree(store, tmp_path_factory.mktemp("corrected") / "store"))
     with serving(Sources(str(own), own.parent / "cache", dataset=flowers)) as address:
+        yield address
+
+
+@pytest.fixture(scope="package")
+def boxed_site(browser: Browser, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the page about scenes with boxes; a detector has found all but the last box of each image."""
+    root = tmp_path_factory.mktemp("boxed")
+    write_detection_scenes(root / "scenes", train=2, test=3, seed=2)
+    dataset = open_detection_dataset(str(root / "scenes"))
+    config = {"detector": "fcos", "method": "base", "epochs": 1}
+    run = write_run(root / "runs" / "seed-0", config=config, dataset=dataset.name, classes=tuple(dataset.class_names))
+    tested = [record.image_id for record in dataset.records if record.split == "test"]
+    found = [(image_id, box) for image_id in tested for box in dataset.boxes[image_id][:-1]]
+    sides = dict(zip(("left", "top", "right", "bottom"), np.array([box.corners for _, box in found]).T, strict=True))
+    names = [dataset.class_names[box.label] for _, box in found]
+    table = {"image_id": [image_id for image_id, _ in found], "label": names, "score": [0.9] * len(found), **sides}
+    write_detections(run, "test", pl.DataFrame(table))
+    with serving(Sources(str(store), root / "cache", runs=(root / "runs",), dataset=dataset)) as address:
         yield address
 
 

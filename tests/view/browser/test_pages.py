@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.view.browser.conftest import Visit
 from tests.view.browser.crawl import crawl
 from tests.view.conftest import HOSTILE
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 axe_module = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is missing")
 
@@ -32,7 +35,7 @@ def hostile_links(hostile_site: str) -> dict[str, list[str]]:
     return crawl(hostile_site)
 
 
-def findings(tab: Any, **options: Any) -> list[str]:
+def findings(tab: Page, **options: Any) -> list[str]:
     """What axe finds serious: rule and place."""
     found = axe_module.Axe().run(tab, options={"resultTypes": ["violations"], **options}).response["violations"]
     return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found if one["impact"] in SERIOUS]
@@ -42,15 +45,25 @@ def test_every_page_is_tested_and_every_link_leads_to_one(links: dict[str, list[
     assert set(links) == set(PAGES)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_fits_and_is_accessible(visit: Visit, links: dict[str, list[str]], page: str) -> None:
-    tab = visit(links[page][0])
+def check(tab: Page) -> None:
+    """It fits at both widths and is accessible in both colour schemes."""
     for width in WIDTHS:
         tab.set_viewport_size({"width": width, "height": 900})
         assert tab.evaluate(OVERFLOW) == 0, width
     assert findings(tab) == []
     tab.emulate_media(color_scheme="dark")
     assert findings(tab, runOnly={"type": "rule", "values": ["color-contrast"]}) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_fits_and_is_accessible(visit: Visit, links: dict[str, list[str]], page: str) -> None:
+    check(visit(links[page][0]))
+
+
+def test_boxes_are_drawn_on_images(visit: Visit, boxed_site: str) -> None:
+    tab = visit(f"{boxed_site}/detection")
+    assert tab.locator("main svg rect").count() > 5
+    check(tab)
 
 
 @pytest.mark.parametrize("page", PAGES)
