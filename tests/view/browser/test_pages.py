@@ -17,7 +17,7 @@ axe_module = pytest.importorskip("axe_playwright_python.sync_playwright", reason
 
 PAGES = (
     *("/", "/questions", "/question", "/classes", "/images", "/image"),
-    *("/student", "/predictions", "/detection", "/run", "/queue", "/corrections"),
+    *("/student", "/predictions", "/detection", "/run", "/labels", "/queue", "/corrections"),
 )
 WIDTHS = (390, 1400)
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
