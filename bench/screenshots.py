@@ -42,6 +42,7 @@ VIEWS: Mapping[str, str] = {
     "classes": "/classes",
     "images": "/images?" + urlencode({"key": "has_red", "order": "surprise"}),
     "image": "/image?" + urlencode({"id": ODD}),
+    "labels": "/labels",
     "queue": "/queue",
 }
 STUDENT = {"backbone": "test_resnet", "epochs": 10, "warmup": 1, "image_size": 32, "cache_size": 32, "lr": 0.05}
