@@ -57,6 +57,10 @@ def test_it_holds_the_packages_their_data_and_nothing_that_python_runs_unasked(i
     assert all(
         (installed / package / "py.typed").is_file() for package in ("flows", "storage", "student", "teacher", "view")
     )
+    for folder in ("static", "templates"):
+        files = {path.relative_to(PROJECT) for path in (PROJECT / "view" / folder).rglob("*") if path.is_file()}
+        assert files
+        assert all((installed / path).is_file() for path in files)
     (licence,) = installed.glob("*.dist-info/licenses/LICENSE")
     assert licence.read_bytes() == (PROJECT / "LICENSE").read_bytes()
 

@@ -14,7 +14,7 @@ import uvicorn
 
 from storage.errors import AspectsError, InputInvalid
 from view.app import create_app
-from view.security import LOOPBACK, Guard
+from view.security import EVERY_ADDRESS, LOOPBACK, Guard
 from view.sources import Sources
 
 
@@ -36,7 +36,8 @@ def serve(sources: Sources, *, host: str, port: int, open_browser: bool, say: Ca
     port = listening.getsockname()[1]
     token = None if host in LOOPBACK else secrets.token_urlsafe(24)
     app = create_app(sources, Guard(host=host, port=port, token=token))
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/{f'?token={token}' if token else ''}"
+    name = socket.gethostname() if host in EVERY_ADDRESS else host
+    address = f"http://{f'[{name}]' if ':' in name else name}:{port}/{f'?token={token}' if token else ''}"
     say(f"{address}  (Ctrl-C ends it)")
     if open_browser and _has_display():
         webbrowser.open(address)
