@@ -49,7 +49,7 @@ def list_corrections(
 
     for name in [dataset] if dataset else corrected_datasets(place.store):
         current = current_corrections(CorrectionFolder.open(place.store, name).read())
-        table = TextTable(f"{name}: {len(current.labels):,} labels, {len(current.answers):,} answers")
+        table = TextTable(f"{name}: labels {len(current.labels):,}, answers {len(current.answers):,}")
         for heading in ("correction", "when (UTC)", "user", "image", "question", "old", "new"):
             table.column(heading, no_wrap=heading == "correction")
         for row in reversed(current.rows[-last:]):
