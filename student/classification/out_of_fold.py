@@ -117,7 +117,7 @@ def train_out_of_fold(
         stack.enter_context(only_user(folder))
         remove_leftovers(folder)
         stored = read_out_of_fold(folder)
-        if stored is not None and stored.identity == identity:
+        if stored is not None and _is_same(stored.identity, identity):
             return stored
         training = _FoldTraining(
             config=config,
@@ -171,6 +171,16 @@ def read_out_of_fold(folder: Path) -> OutOfFold | None:
         )
     except (FileNotFoundError, RunInvalid, KeyError, ValueError, pl.exceptions.PolarsError):
         return None
+
+
+def _is_same(stored: str, wanted: str) -> bool:
+    """Whether two identities name the same training. Settings that a release has gained since have their defaults."""
+    found, sought = json.loads(stored), json.loads(wanted)
+    try:
+        found["config"] = StudentConfig.from_stored(found["config"]).identity()
+    except (KeyError, TypeError, ConfigInvalid):
+        return False
+    return bool(found == sought)
 
 
 def find_out_of_fold(runs: Sequence[Path], dataset: str) -> Path | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,13 @@ from storage.datasets.base import UNKNOWN, ImageDataset
 from student.classification import out_of_fold, training
 from student.classification.config import StudentConfig
 from student.classification.model import create_network
-from student.classification.out_of_fold import OUT_OF_FOLD, OutOfFold, stratified_folds, train_out_of_fold
+from student.classification.out_of_fold import (
+    OUT_OF_FOLD,
+    OutOfFold,
+    stratified_folds,
+    train_out_of_fold,
+    write_out_of_fold,
+)
 from student.classification.runs import TrainedStudent
 from student.core.examples import ExamplesInvalid
 from student.core.setting_errors import ConfigInvalid
@@ -88,6 +95,11 @@ def test_finished_students_are_kept(
     assert len(trained_on) == 2
     assert again.log_p_NC.tobytes() == first.log_p_NC.tobytes()
     assert (again.image_ids, again.folds_N.tolist()) == (first.image_ids, first.folds_N.tolist())
+    older = json.loads(again.identity)
+    del older["config"]["accumulate"]  # as a release without this setting wrote it
+    write_out_of_fold(folder / OUT_OF_FOLD, replace(again, identity=json.dumps(older)))
+    fold_students(quick, dataset, tmp_path)
+    assert len(trained_on) == 2
     (folder / OUT_OF_FOLD).write_bytes((folder / OUT_OF_FOLD).read_bytes()[:-20])
     repaired = fold_students(quick, dataset, tmp_path)
     assert repaired.log_p_NC == pytest.approx(first.log_p_NC, abs=1e-6)
