@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import leaves_list, linkage
 
 OPTIMAL_ROWS = 300  # clustered in the optimal order of leaves, which takes time with the cube of their number
 
@@ -180,6 +179,8 @@ def cluster_order(values: NDArray[np.floating]) -> NDArray[np.int64]:
     clustering by average distance. NaN counts as the column's mean."""
     if len(values) < 3 or values.shape[1] == 0:
         return np.arange(len(values))
+    from scipy.cluster.hierarchy import leaves_list, linkage  # a second to import
+
     known = ~np.isnan(values)
     means = np.where(known, values, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     tree = linkage(np.where(known, values, means), "average", optimal_ordering=len(values) <= OPTIMAL_ROWS)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from storage.answers.columns import AnswerColumns, read_columns
 from storage.answers.store import AnswerDirectory, AnswersMissing, answer_directories
@@ -19,11 +20,12 @@ from storage.datasets.base import ImageDataset
 from storage.datasets.detection import boxes_name
 from storage.errors import AspectsError, InputInvalid
 from student.core.stored_runs import StoredResults, StoredRun, find_results, find_runs
-from teacher.questions.audit import Audit
-from teacher.questions.audit_files import AuditUnreadable, read_audit
 from view.corrections import Corrections
 from view.label_audits import LabelAudits
 from view.thumbnails import Thumbnails
+
+if TYPE_CHECKING:
+    from teacher.questions.audit import Audit
 
 OPEN_SETS = 4  # answer directories whose arrays are kept open
 FRESH_SECONDS = 2.0  # files are looked at again after this time
@@ -187,6 +189,8 @@ class Sources:
 
     def audit(self, questions_fingerprint: str) -> Audit | None:
         """The audit of a question set among the question files; unreadable ones are left out."""
+        from teacher.questions.audit_files import AuditUnreadable, read_audit  # with scikit-learn: seconds to import
+
         for path in self._audit_files():
             try:
                 found = read_audit(path)

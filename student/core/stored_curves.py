@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
-from tensorboard.compat.proto.event_pb2 import SessionLog
-
 RECENT = 5  # epochs that the time left is estimated from
 
 
@@ -32,6 +29,8 @@ class TrainingProgress:
 
 def read_progress(run_dir: Path, planned: int | None) -> TrainingProgress | None:
     """The curves of a run; None where there are none yet."""
+    from tensorboard.compat.proto.event_pb2 import SessionLog
+
     found: dict[int, dict[str, float]] = {}
     written = 0.0
     for event in _events(run_dir / "tensorboard"):
@@ -50,5 +49,7 @@ def read_progress(run_dir: Path, planned: int | None) -> TrainingProgress | None
 
 def _events(folder: Path) -> Iterator[Any]:
     """The events of all files in the order of their times; a damaged end of a file is left out."""
+    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader  # seconds to import
+
     for path in sorted(folder.glob("events.out.tfevents.*"), key=lambda path: path.name):
         yield from LegacyEventFileLoader(str(path)).Load()
