@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote
 
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
@@ -25,25 +25,28 @@ from playwright.sync_api import Browser, sync_playwright
 from bench.demo_site import serving, train_students
 from storage.answers.read import load_answers
 from storage.answers.store import answer_directories
-from storage.datasets import image_folder
+from storage.datasets import DetectionDataset, image_folder, open_detection_dataset
 from storage.datasets.scenes.classification import write_scenes
+from storage.datasets.scenes.detection import write_detection_scenes
 from view.sources import Sources
 
 PROJECT = Path(__file__).parents[1]
 MOVED = 12  # training scenes that are filed under another class
 LARGEST = 150_000  # bytes of a screenshot
 WIDTHS = {"": (1400, 900), "-narrow": (390, 844)}
-ODD = "train/amber_pair/0000.png"
-# The name of each screenshot, and the address.
+# The name of each screenshot, and the address; MOVED_IMAGE stands for one that was moved.
 VIEWS: Mapping[str, str] = {
     "overview": "/",
     "questions": "/questions?sort=bits",
     "question": "/question?key=has_red",
     "classes": "/classes",
-    "images": "/images?" + urlencode({"key": "has_red", "order": "surprise"}),
-    "image": "/image?" + urlencode({"id": ODD}),
+    "images": "/images?key=has_red&order=surprise",
+    "image": "/image?id=MOVED_IMAGE",
     "labels": "/labels",
+    "student": "/student",
+    "run": "/run",
     "queue": "/queue",
+    "detection": "/detection",
 }
 STUDENT = {"backbone": "test_resnet", "epochs": 10, "warmup": 1, "image_size": 32, "cache_size": 32, "lr": 0.05}
 
@@ -60,12 +63,23 @@ def main() -> None:
     if unknown := set(chosen) - set(VIEWS):
         parser.error(f"no view {', '.join(sorted(unknown))}; there are {', '.join(VIEWS)}")
     asked.docs.mkdir(parents=True, exist_ok=True)
-    with started_browser() as browser, serving(demo_sources(asked.work)) as site:
+    sources = demo_sources(asked.work)
+    boxed = Sources(sources.store, asked.work / "cache", dataset=boxed_scenes(asked.work / "boxes"))
+    assert sources.dataset is not None
+    moved = next(record.image_id for record in sources.dataset.records if "/moved-" in record.image_id)
+    with started_browser() as browser, serving(sources) as site, serving(boxed) as boxed_site:
         for name in chosen:
+            address = (boxed_site if name == "detection" else site) + VIEWS[name].replace("MOVED_IMAGE", quote(moved))
             for ending, (width, height) in WIDTHS.items():
                 path = asked.docs / f"view-{name}{ending}.webp"
-                path.write_bytes(screenshot(browser, site + VIEWS[name], width, height))
+                path.write_bytes(screenshot(browser, address, width, height))
                 print(f"{path}: {path.stat().st_size / 1000:.0f} kB", flush=True)
+
+
+def boxed_scenes(folder: Path) -> DetectionDataset:
+    if not folder.is_dir():
+        write_detection_scenes(folder, train=12, test=4, seed=0)
+    return open_detection_dataset(str(folder))
 
 
 def demo_sources(folder: Path) -> Sources:

@@ -31,7 +31,7 @@ from storage.errors import AspectsError
 from student.core.files import RunInvalid
 from student.core.setting_errors import ConfigInvalid
 from tests.flows.hosts import Notes, plain_host
-from tests.flows.work.engines import use_engine
+from tests.flows.work.engines import use_engine, use_local_workers
 
 Detect = Callable[..., Any]
 SMALLEST = 12.0  # pixels; some of the scenes' boxes are smaller
@@ -67,7 +67,9 @@ def detect(boxed_scenes: Path, few_questions: Path) -> Detect:
 @pytest.fixture(scope="module")
 def asked(detect: Detect, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     store = tmp_path_factory.mktemp("asked")
-    summaries, _ = detect(store)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_local_workers(monkeypatch)
+        summaries, _ = detect(store)
     return store, summaries
 
 
