@@ -25,6 +25,7 @@ from tests.flows.processes import free_port, started, wait_until
 PREFECT = [sys.executable, "-m", "prefect"]
 START = 180  # seconds; a minute is enough on two idle cores
 BUSY = (1, 2, 4, 8)  # seconds between requests to a busy server
+SETTINGS = {"epochs": 1, "warmup": 0, "image_size": 32, "cache_size": 32, "val_fraction": 0.0, "threads": 1}
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +46,7 @@ def served(environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFact
     server = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
     with started(server, folder / "server.log", settings, folder) as process:
         wait_until(lambda: answers(f"{address}/health"), START, "the server's start", process)
-        prefect(settings, "work-pool", "create", "aspects", "--type", "process")
+        request(settings, "work_pools/", {"name": "aspects", "type": "process"})
         prefect(settings, "deploy", "--all")
         with started([*PREFECT, "worker", "start", "--pool", "aspects"], folder / "worker.log", settings, PROJECT):
             yield settings
@@ -127,56 +128,32 @@ def test_the_flows_are_deployed_with_parameters_that_they_accept(served: Mapping
     assert (PROJECT / deployments["extract-aspects"]["parameters"]["questions"]).is_file()
 
 
-def test_a_published_change_is_asked_at_once_and_nothing_else(
-    served: Mapping[str, str], scenes: Path, few_questions: Path, tmp_path: Path
-) -> None:
-    store = tmp_path / "store"
-    (deployment,) = [found for found in request(served, "deployments/filter", {}) if found["name"] == "extract-aspects"]
-    assert [schedule["parameters"] for schedule in deployment["schedules"]] == [{"train": False}]
-    own = {
-        "dataset": {"source": str(scenes)},
-        "questions": str(few_questions),
-        "engine": {"name": "transformers"},
-        "store": str(store),
-    }
-    parameters = {**deployment["parameters"], **own}
-    request(served, f"deployments/{deployment['id']}", {"parameters": parameters}, method="PATCH")
-    prefect(served, "deployment", "run", "extract-aspects/extract-aspects", "--watch", "--param=train=false")
-
-    document = yaml.safe_load(few_questions.read_text(encoding="utf-8"))
-    document["questions"][1] = {"key": "at_night", "text": "Does the picture show a starry night?"}
-    changed = tmp_path / "changed.yaml"
-    changed.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-    said = aspects(served, "questions", "publish", str(changed), "--store", str(store))
-    assert "1 new (at_night); 1 gone (has_yellow)" in said
-    fingerprint = load_questions(changed).fingerprint
-    wait_until(lambda: any(store.glob(f"answers/*/*/questions={fingerprint}.json")), START, "the change's answers")
-    (manifest,) = store.glob(f"answers/*/*/questions={fingerprint}.json")
-    (account,) = json.loads(manifest.read_text(encoding="utf-8"))["runs"]
-    images = sum(record.split == "train" for record in image_folder(scenes).records)
-    assert (account["questions"], account["reused"]) == (images, 3 * images)
-    assert "nothing published" in aspects(served, "questions", "publish", str(changed), "--store", str(store))
-
-
-def test_a_deployment_run_writes_its_shards_and_its_results(
-    served: Mapping[str, str], scenes: Path, few_questions: Path, tmp_path: Path
-) -> None:
-    settings = {"epochs": 1, "warmup": 0, "image_size": 32, "cache_size": 32, "val_fraction": 0.0, "threads": 1}
+@pytest.fixture(scope="module")
+def extracted(
+    served: Mapping[str, str], scenes: Path, few_questions: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder in which a run of the deployment has left its store and its students."""
+    folder = tmp_path_factory.mktemp("extracted")
     parameters = {
         "dataset": {"source": str(scenes)},
         "questions": str(few_questions),
         "engine": {"name": "transformers"},
-        "store": str(tmp_path / "store"),
+        "store": str(folder / "store"),
         "shard_size": 16,
-        "student": {"settings": settings, "seeds": [0], "runs": str(tmp_path / "runs")},
+        "student": {"settings": SETTINGS, "seeds": [0], "runs": str(folder / "runs")},
     }
     given = [f"--param={name}={json.dumps(value)}" for name, value in parameters.items()]
     prefect(served, "deployment", "run", "extract-aspects/extract-aspects", "--watch", *given)
+    return folder
 
+
+def test_a_deployment_run_writes_its_shards_and_its_results(
+    served: Mapping[str, str], extracted: Path, scenes: Path
+) -> None:
     states = {run["state"]["name"] for run in request(served, "flow_runs/filter", {})}
     assert states - {"Scheduled"} == {"Completed"}  # nights to come may be planned already
     training = [record.image_id for record in image_folder(scenes).records if record.split == "train"]
-    shards = sorted(tmp_path.glob("store/answers/*/*/*/*.parquet"))
+    shards = sorted(extracted.glob("store/answers/*/*/*/*.parquet"))
     assert [path.name for path in shards] == [f"part-{number:05}.parquet" for number in range(2)]
     table = pl.read_parquet(shards)
     assert table["image_id"].to_list() == training
@@ -194,10 +171,14 @@ def test_a_deployment_run_writes_its_shards_and_its_results(
     tasks = {task["name"] for task in request(served, "task_runs/filter", {})}
     assert tasks == {"shard-0", "shard-1"}
 
+
+def test_an_experiment_is_run_on_the_answers(
+    served: Mapping[str, str], extracted: Path, scenes: Path, tmp_path: Path
+) -> None:
     experiment = {
         "dataset": {"source": str(scenes)},
-        "store": str(tmp_path / "store"),
-        "settings": settings,
+        "store": str(extracted / "store"),
+        "settings": SETTINGS,
         "seeds": [0],
         "grid": {"alpha": [1.0, 10.0]},
         "runs": str(tmp_path / "grid"),
@@ -207,3 +188,33 @@ def test_a_deployment_run_writes_its_shards_and_its_results(
     written = pl.read_parquet(tmp_path / "grid" / "results.parquet")
     assert written["cell"].to_list() == ["base", "recommended,alpha=1.0", "recommended,alpha=10.0"]
     assert (tmp_path / "grid" / "results.png").exists()
+
+
+def test_a_published_change_is_asked_at_once_and_nothing_else(
+    served: Mapping[str, str], extracted: Path, scenes: Path, few_questions: Path, tmp_path: Path
+) -> None:
+    store = extracted / "store"
+    (deployment,) = [found for found in request(served, "deployments/filter", {}) if found["name"] == "extract-aspects"]
+    assert [schedule["parameters"] for schedule in deployment["schedules"]] == [{"train": False}]
+    own = {
+        "dataset": {"source": str(scenes)},
+        "questions": str(few_questions),
+        "engine": {"name": "transformers"},
+        "store": str(store),
+    }
+    parameters = {**deployment["parameters"], **own}
+    request(served, f"deployments/{deployment['id']}", {"parameters": parameters}, method="PATCH")
+
+    document = yaml.safe_load(few_questions.read_text(encoding="utf-8"))
+    document["questions"][1] = {"key": "at_night", "text": "Does the picture show a starry night?"}
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    said = aspects(served, "questions", "publish", str(changed), "--store", str(store))
+    assert "1 new (at_night); 1 gone (has_yellow)" in said
+    fingerprint = load_questions(changed).fingerprint
+    wait_until(lambda: any(store.glob(f"answers/*/*/questions={fingerprint}.json")), START, "the change's answers")
+    (manifest,) = store.glob(f"answers/*/*/questions={fingerprint}.json")
+    (account,) = json.loads(manifest.read_text(encoding="utf-8"))["runs"]
+    images = sum(record.split == "train" for record in image_folder(scenes).records)
+    assert (account["questions"], account["reused"]) == (images, 3 * images)
+    assert "nothing published" in aspects(served, "questions", "publish", str(changed), "--store", str(store))
