@@ -47,9 +47,9 @@ def build_text_model(folder: Path, seed: int = 0) -> Path:
 def _end_strings_soon(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     """The first number of every hidden state is alike, and speaks for the quotation mark: strings of a JSON answer have
     a few characters each, not as many as the schema allows."""
-    embeddings = model.get_input_embeddings().weight
+    embeddings: torch.Tensor = model.model.embed_tokens.weight
     embeddings[:, 0] = 1.0
-    embeddings[tokenizer.convert_tokens_to_ids('"'), 0] = 1.25
+    embeddings[int(tokenizer.vocab['"']), 0] = 1.25
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
