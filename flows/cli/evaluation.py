@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +12,7 @@ from flows.cli.markup import TextTable
 from flows.parameters import AnswersParameters, BoxParameters
 
 if TYPE_CHECKING:
+    from student.classification.confusion import ConfusedPair
     from student.classification.evaluate import Evaluation
 
 RELIABILITY_PLOT = "reliability-{split}.png"
@@ -64,12 +66,17 @@ def print_confusion(evaluation: Evaluation) -> None:
         if found is not None:
             temperature = f" at temperature {found.temperature:.2f}" if found is evaluation.calibrated else ""
             console.print(f"{name:>16}: {100 * found.ece:.2f} %{temperature}")
-    if not evaluation.confused:
+    print_confused_pairs(console, "most confused classes", evaluation.confused)
+
+
+def print_confused_pairs(console: Console, title: str, pairs: Sequence[ConfusedPair]) -> None:
+    """The first of the pairs as a table; nothing where there are none."""
+    if not pairs:
         return
-    table = TextTable("most confused classes")
+    table = TextTable(title)
     for heading in ("classes", "images", "what differs most", "p(yes)"):
         table.column(heading, number=heading == "images")
-    for pair in evaluation.confused[:PAIRS_SHOWN]:
+    for pair in pairs[:PAIRS_SHOWN]:
         question = pair.question
         cells = ("-", "-") if question is None else (question.text, f"{question.first:.2f} / {question.second:.2f}")
         table.row(f"{pair.first} / {pair.second}", str(pair.images), *cells)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli import options
+from flows.cli.evaluation import print_confused_pairs
 from flows.cli.markup import TextTable, echo
 from flows.cli.model_options import with_models
 from flows.option_values import OptionInvalid, split_names
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from student.classification.out_of_fold import OutOfFold
 
 SUSPICIOUS = 3  # exit code: more labels are suspicious than --fail-above allows
-PAIRS_SHOWN = 5
 
 app = typer.Typer(help="Labels: find those that are wrong.")
 
@@ -137,7 +137,7 @@ def _print(found: LabelAudit, rows: int, threshold: float) -> None:
         shown.row(row["image_id"], row["label"], f"{100 * row['wrong']:.1f}", row["suggested"], *said, *questions)
     if rows:
         console.print(shown)
-    _print_confused(console, found)
+    print_confused_pairs(console, "labels and most likely classes that differ most often", found.confused)
     suspicious = len(found.suspicious(threshold))
     echo(
         f"{suspicious:,} of {len(judged):,} labels are wrong with a probability of {100 * threshold:g} % or more, "
@@ -149,19 +149,3 @@ def _print(found: LabelAudit, rows: int, threshold: float) -> None:
 
 def _said(class_name: str | None, probability: float | None) -> str:
     return "-" if class_name is None or probability is None else f"{class_name} {100 * probability:.0f} %"
-
-
-def _print_confused(console: object, found: LabelAudit) -> None:
-    from rich.console import Console
-
-    assert isinstance(console, Console)
-    if not found.confused:
-        return
-    table = TextTable("labels and most likely classes that differ most often")
-    for heading in ("classes", "images", "question that differs most", "p(yes)"):
-        table.column(heading, number=heading == "images")
-    for pair in found.confused[:PAIRS_SHOWN]:
-        question = pair.question
-        cells = ("-", "-") if question is None else (question.text, f"{question.first:.2f} / {question.second:.2f}")
-        table.row(f"{pair.first} / {pair.second}", str(pair.images), *cells)
-    console.print(table)
