@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from storage.errors import InputInvalid
 
@@ -44,13 +45,53 @@ def runs_folder(text: str) -> str:
     """Return the folder of --runs. Raises OptionInvalid if it cannot be created, before hours of asking."""
     if not text.strip():
         raise OptionInvalid("--runs is empty; name a folder, e.g. --runs runs/first")
+    _require_folder(f"--runs {text}", Path(text).expanduser())
+    return text
+
+
+def is_address(place: str) -> bool:
+    """Return whether the place of a report is an address rather than a file."""
+    return "://" in place
+
+
+def report_place(text: str) -> str:
+    """Return the file or address of --report. Raises OptionInvalid if it cannot be used, before hours of training."""
+    if not text.strip():
+        raise OptionInvalid("--report is empty; name a file, e.g. --report report.html")
+    if is_address(text):
+        _check_address(text)
+        return text
     place = Path(text).expanduser()
+    if place.is_dir():
+        raise OptionInvalid(f"--report {text} is a folder; name a file in it, e.g. {place / 'report.html'}")
+    _require_folder(f"--report {text}", place.parent)
+    return text
+
+
+def _check_address(text: str) -> None:
+    """Raise OptionInvalid for other addresses than http(s), and for those that may hold a secret."""
+    try:
+        address = urlsplit(text)
+        usable = address.scheme in ("http", "https") and bool(address.hostname)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise OptionInvalid("--report is no http(s) address; write e.g. https://host/report.html, or name a file")
+    if address.username or address.password or address.query:
+        # It is shown on the run's page and kept by a Prefect server.
+        raise OptionInvalid(
+            "--report is an address with a user, a password or a query, which may be a secret; leave them out, or name "
+            "a file"
+        )
+
+
+def _require_folder(given: str, place: Path) -> None:
+    """Raise OptionInvalid if no file can be created in the folder `place`, which need not exist yet."""
     existing = next(parent for parent in (place, *place.parents) if parent.exists())
     if not existing.is_dir():
-        raise OptionInvalid(f"--runs {text}: {existing} is a file; name a folder")
+        raise OptionInvalid(f"{given}: {existing} is a file; name a folder")
     if not os.access(existing, os.W_OK):
-        raise OptionInvalid(f"--runs {text}: {existing} cannot be written to; name another folder")
-    return text
+        raise OptionInvalid(f"{given}: {existing} cannot be written to; name another folder")
 
 
 def assignments(option: str, given: Sequence[str] | None) -> dict[str, Any]:

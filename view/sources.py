@@ -244,6 +244,11 @@ def directory_state(directory: AnswerDirectory) -> object:
     return tuple(directory.stamps().items())
 
 
+def audited_questions() -> list[Path]:
+    """The question files whose audits are shown by default: the folder `questions`, where there is one."""
+    return [place for place in (Path("questions"),) if place.is_dir()]
+
+
 def default_cache() -> Path:
     """The folder for thumbnails and arrays: ASPECTS_CACHE, or `aspects` in the user's cache folder."""
     if named := os.environ.get("ASPECTS_CACHE"):

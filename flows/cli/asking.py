@@ -17,6 +17,7 @@ from flows.parameters import (
     EngineArguments,
     ExtractionParameters,
     QuestionSets,
+    ReportParameters,
     ShardParameters,
     StudentParameters,
 )
@@ -66,6 +67,7 @@ def run(
     boxes: BoxParameters,
     student: StudentParameters,
     common: CommonSettings,
+    reported: ReportParameters,
     task: options.Task = "classification",
 ) -> None:
     """Ask the teacher; train students by the labels alone, a method and its twin without answers; compare them.
@@ -78,11 +80,13 @@ def run(
     _check_store(asked.store)
     asked = _with_arguments(asked, arguments)
     if task == "detection":
-        results = _detect(DetectionParameters(**dict(asked), **dict(sets), boxes=boxes, detector=student))
+        given = {**dict(asked), **dict(sets), **dict(reported)}
+        results = _detect(DetectionParameters(**given, boxes=boxes, detector=student))
     else:
         refuse_boxes(sets.box_questions, boxes)
         questions_file = options.required_questions(sets.questions)
-        results = _extract(ExtractionParameters(**dict(asked), questions=questions_file, student=student))
+        given = {**dict(asked), **dict(reported)}
+        results = _extract(ExtractionParameters(**given, questions=questions_file, student=student))
     assert results is not None  # students were trained
     print_results(results)
 

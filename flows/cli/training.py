@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from student.core.results import Results
 
 # Options that replace what an experiment's file says.
-REPLACEABLE = ("dataset", "store", "teacher", "class_teacher", "recipe", "seeds", "split", "runs", "settings")
+REPLACEABLE = ("dataset", "store", "teacher", "class_teacher", "recipe", "seeds", "split", "runs", "settings", "report")
 INSTEAD = dict.fromkeys(("source", "store", "recipe", "seeds", "split", "runs"), "Instead of the file's.")
 
 app = typer.Typer()
@@ -53,11 +53,9 @@ def train(
         return
     if asked.class_teacher is not None:
         raise OptionInvalid("--class-teacher is for --task classification; leave it out")
-    answers = {name: getattr(asked, name) for name in AnswersParameters.model_fields}
+    same = {name: getattr(asked, name) for name in (*AnswersParameters.model_fields, "report")}
     print_results(
-        _train_detectors(
-            DetectorTrainingParameters(**answers, **dict(about_boxes), boxes=boxes, detector=asked.student)
-        )
+        _train_detectors(DetectorTrainingParameters(**same, **dict(about_boxes), boxes=boxes, detector=asked.student))
     )
 
 

@@ -12,6 +12,7 @@ from flows.cli.markup import echo
 from flows.cli.model_options import with_models
 from flows.option_values import OptionInvalid
 from flows.parameters import DatasetParameters
+from flows.parameters.report import REPORT_MB
 
 if TYPE_CHECKING:
     from view.sources import Sources
@@ -60,7 +61,9 @@ def report(
     answers: Annotated[
         str | None, typer.Option(help="Which answers, as in the addresses of 'aspects view'; default: the first.")
     ] = None,
-    max_mb: Annotated[float, typer.Option("--max-mb", help="Images beyond this size are left out.", min=0.1)] = 20,
+    max_mb: Annotated[
+        float, typer.Option("--max-mb", help="Images beyond this size are left out.", min=0.1)
+    ] = REPORT_MB,
 ) -> None:
     """Write the page about a store as one HTML file to send around, with small copies of the images inside."""
     from view.report import write_report
@@ -78,7 +81,7 @@ def open_sources(
     """What a page or a report is about. Raises OptionInvalid for a folder that does not exist, AnswersMissing for a
     store that does not, and DatasetInvalid."""
     from storage.answers.store import AnswersMissing, answer_directories
-    from view.sources import Sources, default_cache
+    from view.sources import Sources, audited_questions, default_cache
 
     for name, places in (("--runs", runs), ("--questions", questions)):
         if missing := [place for place in places or () if not place.exists()]:
@@ -88,5 +91,5 @@ def open_sources(
     dataset = None
     if images is not None:
         dataset = images.open_detection() if task == "detection" else images.open()
-    files = questions or [place for place in (Path("questions"),) if place.is_dir()]
+    files = questions or audited_questions()
     return Sources(store, default_cache(), runs=runs or (), dataset=dataset, question_files=files)

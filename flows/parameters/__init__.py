@@ -19,6 +19,7 @@ from flows.parameters.dataset import DatasetParameters
 from flows.parameters.experiment import Experiment
 from flows.parameters.generation import BriefParameters
 from flows.parameters.labels import FoldStudentParameters
+from flows.parameters.report import ReportParameters
 from flows.parameters.student import CommonSettings, RecipeParameters, StudentParameters
 from flows.parameters.teacher import (
     MAX_WORKERS,
@@ -57,6 +58,7 @@ __all__ = [
     "Parameters",
     "QuestionSets",
     "RecipeParameters",
+    "ReportParameters",
     "SampleParameters",
     "ShardParameters",
     "StoreParameters",

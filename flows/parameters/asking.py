@@ -9,6 +9,7 @@ from pydantic import Field
 from flows.option_values import split_names
 from flows.parameters.boxes import BoxParameters, BoxQuestions
 from flows.parameters.dataset import DatasetParameters
+from flows.parameters.report import ReportParameters
 from flows.parameters.student import StudentParameters
 from flows.parameters.teacher import EngineParameters, TeacherParameters
 from storage.parameters import Option, Parameters
@@ -58,7 +59,7 @@ class ShardParameters(AskingParameters):
     ] = False
 
 
-class ExtractionParameters(ShardParameters):
+class ExtractionParameters(ShardParameters, ReportParameters):
     """Parameters of `extract-aspects`. `questions` is a YAML file, or the name of a bundled set."""
 
     questions: str
@@ -81,7 +82,7 @@ class QuestionSets(BoxQuestions):
     ] = None
 
 
-class DetectionParameters(ShardParameters, QuestionSets):
+class DetectionParameters(ShardParameters, QuestionSets, ReportParameters):
     """Parameters of `detect-aspects`; at least one question set is required."""
 
     boxes: BoxParameters = BoxParameters()

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from flows.option_values import runs_folder
 from flows.parameters.boxes import BoxParameters, BoxQuestions
+from flows.parameters.report import ReportParameters
 from flows.parameters.student import STUDENTS, RecipeParameters
 from flows.parameters.training import ClassAnswersParameters
 from storage.parameters import Option
@@ -17,7 +18,7 @@ if TYPE_CHECKING:  # torch takes seconds
     from student.detection.experiment import DetectorGrid
 
 
-class Experiment(ClassAnswersParameters, BoxQuestions, RecipeParameters):
+class Experiment(ClassAnswersParameters, BoxQuestions, RecipeParameters, ReportParameters):
     """The contents of an experiment's file. Every combination of `grid` is trained with each of `seeds`."""
 
     panel: ClassVar[str | None] = None

@@ -9,6 +9,7 @@ from pydantic import Field
 from flows.parameters.asking import FlowParameters, StoreParameters
 from flows.parameters.boxes import BoxParameters, BoxQuestions
 from flows.parameters.dataset import DatasetParameters
+from flows.parameters.report import ReportParameters
 from flows.parameters.student import StudentParameters
 from storage.parameters import Option
 
@@ -37,13 +38,13 @@ class ClassAnswersParameters(AnswersParameters):
     ] = None
 
 
-class TrainingParameters(ClassAnswersParameters, FlowParameters):
+class TrainingParameters(ClassAnswersParameters, ReportParameters, FlowParameters):
     """Parameters of `train-student`."""
 
     student: StudentParameters = StudentParameters()
 
 
-class DetectorTrainingParameters(AnswersParameters, BoxQuestions, FlowParameters):
+class DetectorTrainingParameters(AnswersParameters, BoxQuestions, ReportParameters, FlowParameters):
     """Parameters of `train-detector`. `questions` is the set about whole images, `box_questions` the one about
     boxes."""
 

@@ -33,6 +33,7 @@ from flows.work.extraction import (
 from flows.work.grids import say_processor_notes, show_results
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs
+from flows.work.reports import show_report
 from storage.datasets.base import ImageDataset, select
 from storage.datasets.detection import DetectionDataset, require_boxes
 from storage.errors import InputInvalid
@@ -90,6 +91,7 @@ def detect_aspects(host: Host, asked: DetectionParameters) -> tuple[Mapping[str,
         box_questions=asked.box_questions,
         boxes=asked.boxes,
         detector=asked.detector,
+        report=asked.report,
     )
     return summaries, train_detectors(host, training)
 
@@ -113,6 +115,7 @@ def train_detectors(host: Host, asked: DetectorTrainingParameters) -> Results:
     grid = _grid_of(config, detector.seeds)
     results = train_detection_grid(host.reporter, grid, images, teacher_answers, runs, split=split)
     host.reporter.say(f"detectors and report: {runs}")
+    show_report(host.reporter, asked, images, teacher_answers.images or teacher_answers.boxes, runs)
     return results
 
 

@@ -12,7 +12,9 @@ from flows.parameters import Experiment
 from flows.work import checks, corrections, detection, training
 from flows.work.host import Host
 from flows.work.inputs import Inputs
+from flows.work.reports import show_report
 from storage.bundled import find_file, say_names
+from storage.datasets.base import ImageDataset
 from storage.datasets.detection import require_boxes
 from storage.documents import DocumentInvalid, read_yaml
 from storage.errors import InputInvalid
@@ -86,10 +88,12 @@ def run_experiment(host: Host, experiment: Experiment) -> Results:
     check_experiment(experiment, host.inputs)
     runs = Path(experiment.runs).expanduser()
     written = [runs / name for name in ("results.parquet", "report.md", "results.png")]
+    images: ImageDataset
     if experiment.task == "detection":
-        boxed = host.inputs.boxed(experiment.dataset)
+        images = boxed = host.inputs.boxed(experiment.dataset)
         split = experiment.split or detection.evaluation_split(boxed)
         boxed_known = detection.read_stored_answers(host.inputs, experiment)
+        answers = boxed_known.images or boxed_known.boxes
         grid = experiment.to_detector_grid()
         results = detection.train_detection_grid(host.reporter, grid, boxed, boxed_known, runs, split=split)
     else:
@@ -97,6 +101,7 @@ def run_experiment(host: Host, experiment: Experiment) -> Results:
         split = experiment.split or checks.evaluation_split(images)
         known = read_teacher_answers(experiment, host.inputs)
         use, store = experiment.corrections, experiment.store
+        answers = known.image or known.classes
         images, known = corrections.apply_corrections(host.reporter.say, use, store, images, known)
         results = training.train_grid(host.reporter, experiment.to_grid(), images, known, runs, split=split)
         if experiment.embed:
@@ -105,4 +110,5 @@ def run_experiment(host: Host, experiment: Experiment) -> Results:
     plot_results(results, runs / "results.png")
     for path in written:
         host.reporter.say(f"written: {path}")
+    show_report(host.reporter, experiment, images, answers, runs)
     return results

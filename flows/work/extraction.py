@@ -97,6 +97,7 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
         teacher=resolved.fingerprint,
         questions=asked.questions,
         student=asked.student,
+        report=asked.report,
     )
     return ExtractionSummary(**{**vars(summary), "results": train_student(host, training)})
 

@@ -11,6 +11,7 @@ from flows.work.corrections import apply_corrections
 from flows.work.grids import compared_methods, say_processor_notes, show_results
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs
+from flows.work.reports import show_report
 from storage.datasets.base import ImageDataset
 
 if TYPE_CHECKING:  # torch takes seconds, and an extraction imports this file too
@@ -45,6 +46,7 @@ def train_student(host: Host, asked: TrainingParameters) -> Results:
     grid = StudentGrid(settings=config.to_dict(), axes={"method": methods}, seeds=student.seeds)
     results = train_grid(host.reporter, grid, images, teacher_answers, runs, split=split)
     host.reporter.say(f"students and report: {runs}")
+    show_report(host.reporter, asked, images, teacher_answers.image or teacher_answers.classes, runs)
     return results
 
 

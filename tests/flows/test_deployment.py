@@ -141,6 +141,7 @@ def extracted(
         "store": str(folder / "store"),
         "shard_size": 16,
         "student": {"settings": SETTINGS, "seeds": [0], "runs": str(folder / "runs")},
+        "report": str(folder / "report.html"),
     }
     given = [f"--param={name}={json.dumps(value)}" for name, value in parameters.items()]
     prefect(served, "deployment", "run", "extract-aspects/extract-aspects", "--watch", *given)
@@ -161,10 +162,12 @@ def test_a_deployment_run_writes_its_shards_and_its_results(
     artifacts = {found["key"]: found for found in request(served, "artifacts/latest/filter", {})}
     assert artifacts["extraction"]["data"] == 100
     runs = {run["id"]: run for run in request(served, "flow_runs/filter", {})}
-    (page,) = {artifacts[key]["flow_run_id"] for key in ("extraction", "ledger", "results", "report")}
+    (page,) = {artifacts[key]["flow_run_id"] for key in ("extraction", "ledger", "results", "report", "html-report")}
     assert runs[page]["name"] == "extract scenes x few by tiny"
     assert set(runs[page]["tags"]) == {"dataset:scenes", "questions:few", "teacher:tiny"}
     assert artifacts["ledger"]["data"].startswith("| | |\n")
+    assert f"aspects view {extracted / 'store'} --runs {extracted / 'runs'}" in artifacts["html-report"]["data"]
+    assert (extracted / "report.html").is_file()
     rows = json.loads(artifacts["results"]["data"])
     assert [row["method"] for row in rows] == ["base", "recommended-without-answers", "recommended"]
     assert rows[1].keys() >= {"top-1", "top-5", "gain (95 %)", "of the answers (95 %)"}

@@ -114,9 +114,13 @@ def test_a_second_run_starts_no_teacher(detect: Detect, store: Path, monkeypatch
     assert [summary.asked for summary in summaries.values()] == [0, 0]
 
 
-def test_detectors_are_trained_on_everything_that_was_asked(detect: Detect, store: Path, tmp_path: Path) -> None:
+def test_detectors_are_trained_on_everything_that_was_asked(
+    detect: Detect, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     notes = Notes()
-    _, results = detect(store, notes, train=True, detector=student(tmp_path / "runs"))
+    monkeypatch.setenv("ASPECTS_CACHE", str(tmp_path / "cache"))
+    page = str(tmp_path / "report.html")
+    _, results = detect(store, notes, train=True, detector=student(tmp_path / "runs"), report=page)
     assert results.table["cell"].to_list() == ["base", "both"]
     assert results.metrics[:3] == ("map", "map50", "map75")
     assert results.images == 3
@@ -124,6 +128,8 @@ def test_detectors_are_trained_on_everything_that_was_asked(detect: Detect, stor
     assert "gain: mAP over base, in pairs of one seed" in report
     assert notes.pages["report"] == report
     assert [row["method"] for row in notes.tables["results"]] == ["base", "both"]
+    assert "data:image/webp;base64," in Path(page).read_text()
+    assert notes.lines[-1].endswith("--task detection")
 
 
 def test_one_question_set_is_enough(detect: Detect, store: Path, tmp_path: Path) -> None:
@@ -147,10 +153,13 @@ def test_a_grid_of_detectors_is_an_experiment_like_any_other(
         grid={"method": ["box"], "alpha": [1.0, 5.0]},
         seeds=[0],
         runs=str(tmp_path / "grid"),
+        report=str(tmp_path),
     )
     check_experiment(experiment, Inputs())
-    results = run_experiment(plain_host(), experiment)
+    notes = Notes()
+    results = run_experiment(plain_host(notes), experiment)
     assert results.table["cell"].to_list() == ["base", "box,alpha=1.0", "box,alpha=5.0"]
+    assert f"report not written: --report {tmp_path} is a folder" in notes.lines[-2]
     assert (tmp_path / "grid" / "results.png").exists()
 
 
