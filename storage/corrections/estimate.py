@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from storage.corrections.current import CurrentCorrections
 from storage.corrections.queue import Queue, Sample
@@ -72,7 +72,7 @@ def effective_size(weights: NDArray[np.float64]) -> float:
 def wilson_interval(share: float, size: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Return the interval of a share (0..1) that was found in `size` draws (Wilson, JASA 22, 1927). It is wide where
     all draws are alike, and never beyond 0..1."""
-    z = float(norm.ppf(0.5 + confidence / 2))
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
     scale = 1 + z**2 / size
     middle = (share + z**2 / (2 * size)) / scale
     half = z / scale * np.sqrt(share * (1 - share) / size + z**2 / (4 * size**2))

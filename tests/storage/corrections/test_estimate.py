@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from storage.corrections.estimate import effective_size, estimate_accuracy, is_right, wilson_interval
 from storage.corrections.queue import Queue
+from tests.conftest import PROJECT
 from tests.storage.corrections.samples import answers, current, truth_as_corrections
 
 
@@ -71,3 +75,9 @@ def test_the_interval_of_wilson() -> None:
     assert (low, high) == pytest.approx((0.4038, 0.5962), abs=1e-4)
     assert effective_size(np.array([2.0, 2, 2])) == pytest.approx(3)
     assert effective_size(np.array([1.0, 3])) == pytest.approx(1.6)
+
+
+def test_scipy_stats_is_not_imported() -> None:
+    code = "import sys, storage.corrections.estimate; print('scipy.stats' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=os.environ, capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
