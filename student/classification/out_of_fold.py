@@ -259,14 +259,8 @@ class _FoldTraining:
             by_id = {record.image_id: record for record in records}
             shown = tuple(by_id[record.image_id] for record in images.shown.records)
             own = replace(images, shown=replace(images.shown, records=shown))
-        return train(
-            self.config,
-            self.dataset.subset(records),
-            self.teacher_answers,
-            place,
-            progress=self.progress,
-            images=own,
-        )
+        subset = self.dataset.subset(records)
+        return train(self.config, subset, self.teacher_answers, place, progress=self.progress, images=own)
 
     def _predict(
         self, run: TrainedStudent, place: Path, judged_N: NDArray[np.bool_], images: TrainingImages | None
