@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import InternVLForConditionalGeneration
 
+from storage.statistics import calibration_error
 from teacher.tiny import architecture
 from teacher.tiny.architecture import ANSWERS
 from teacher.tiny.reader import Prompts, answer_logits, see
@@ -58,15 +59,12 @@ def examine(
     p = p_yes(model, world.pixels, prompts)
     per_question = {key: round(auroc(p[:, i], world.truth[:, i]), 4) for i, key in enumerate(keys)}
     blank = p_yes(model, np.full_like(world.pixels[:1], 128), prompts).repeat(len(p), axis=0)
-    bins = np.minimum((p * 10).astype(int), 9).ravel()
-    weight = np.bincount(bins, minlength=10)
-    gap = np.bincount(bins, p.ravel(), 10) - np.bincount(bins, world.truth.ravel(), 10)
     return {
         "scenes": len(p),
         "mean_auroc": round(float(np.mean(list(per_question.values()))), 4),
         "worst_auroc": min(per_question.values()),
         "accuracy": round(float(((p > 0.5) == world.truth).mean()), 4),
-        "calibration_error": round(float(np.abs(gap).sum() / weight.sum()), 4),
+        "calibration_error": round(calibration_error(p.ravel(), world.truth.ravel(), bins=10), 4),
         "blank_mean_auroc": round(float(np.mean([auroc(blank[:, i], world.truth[:, i]) for i in range(len(keys))])), 4),
         "auroc": per_question,
     }
