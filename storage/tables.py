@@ -1,4 +1,4 @@
-"""Tables given by users: CSV with commas, semicolons or tabs, and Parquet.
+"""Tables given by users: CSV with commas, semicolons or tabs, Parquet, and JSON lines.
 
 Text stays text: the class `00000` is not 0. Numeric columns are parsed as a whole, and an empty cell means no answer.
 """
@@ -8,15 +8,16 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from storage.documents import MEGABYTE, DocumentInvalid, decode, read_bytes
+from storage.documents import MEGABYTE, DocumentInvalid, decode, parse_json, read_bytes
 from storage.errors import InputInvalid
 from storage.text import printable
 
@@ -27,7 +28,18 @@ SEPARATORS = (",", ";", "\t")
 INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
 YES, NO = ("yes", "true", "y", "t"), ("no", "false", "n", "f")
 EMPTY = ("", "na", "n/a", "nan", "null", "none")
+LARGEST = 2.0**53  # whole numbers up to it are exact as floating point
 ROUNDING = 1e-6  # tolerance around 0..1
+JSON_LINES = (".jsonl", ".ndjson")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", *JSON_LINES)
+KINDS: dict[type, str] = {
+    str: "text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+}
 
 
 class TableInvalid(InputInvalid):
@@ -50,6 +62,8 @@ class Table:
     def names(self, column: str) -> list[str]:
         """Return the text of a column that names the rows. Raises TableInvalid for empty and repeated names."""
         kind = self.frame.schema[column]
+        if kind == pl.Object:
+            self._refuse_mixture(column)
         if kind.is_float() or kind.is_nested() or kind == pl.Binary:
             raise TableInvalid(f"column '{column}' of {self.path} holds {kind}, not text; write the names as text")
         names = self.frame[column].cast(pl.String).str.strip_chars().to_list()
@@ -63,6 +77,51 @@ class Table:
                 )
             seen[name] = row
         return names
+
+    def texts(self, column: str) -> list[str]:
+        """Return a column as text, "" for an empty cell; 3 and 3.0 are "3".
+
+        Raises TableInvalid for numbers with decimals, lists, bytes and values of several kinds.
+        """
+        cells = self.frame[column]
+        if cells.dtype == pl.Object:
+            self._refuse_mixture(column)
+        if cells.dtype.is_nested() or cells.dtype == pl.Binary:
+            raise TableInvalid(
+                f"column '{printable(column)}' of {self.path} holds {cells.dtype}, not text; name another"
+            )
+        if cells.dtype.is_float():
+            cells = cells.fill_nan(None)
+            broken = ((cells != cells.round()) | (cells.abs() > LARGEST)).fill_null(False)
+            if broken.any():
+                row = int(broken.arg_max() or 0)
+                raise TableInvalid(
+                    f"{self.path}, row {self.rows[row]}, column '{printable(column)}': {cells[row]} is not a whole "
+                    "number; write classes as text"
+                )
+            cells = cells.cast(pl.Int64)
+        return cells.cast(pl.String).fill_null("").str.strip_chars().to_list()
+
+    def is_integer(self, column: str) -> bool:
+        """Return whether the column's type is a number; never for CSV, where everything is text."""
+        return self.frame.schema[column].is_numeric()
+
+    def _refuse_mixture(self, column: str) -> NoReturn:
+        """Raise TableInvalid for a column of JSON lines with values of several kinds, or lists or objects."""
+        first: tuple[int, str] | None = None
+        for row, value in zip(self.rows, self.frame[column].to_list(), strict=True):
+            kind = KINDS.get(type(value), "a number too large")
+            if value is None:
+                continue
+            if kind in ("a list", "an object"):
+                raise TableInvalid(f"{self.path}, row {row}: column '{printable(column)}' holds {kind}, not one value")
+            if first is not None and first[1] != kind:
+                raise TableInvalid(
+                    f"{self.path}: column '{printable(column)}' holds {first[1]} in row {first[0]} and {kind} in row "
+                    f"{row}; write all values alike"
+                )
+            first = first or (row, kind)
+        raise TableInvalid(f"column '{printable(column)}' of {self.path} holds numbers that are too large; write text")
 
     def probabilities(self, columns: Sequence[str]) -> NDArray[np.float64]:
         """Return values in 0..1 [rows, columns], NaN for empty cells; yes and true count as 1, no and false as 0.
@@ -87,6 +146,8 @@ class Table:
     def _numbers(self, column: str) -> tuple[pl.Series, NDArray[np.bool_]]:
         """Return the column as Float64, null where it is not a number, and which cells are empty."""
         cells = self.frame[column]
+        if cells.dtype == pl.Object:
+            self._refuse_mixture(column)
         if cells.dtype.is_nested() or cells.dtype.is_temporal() or cells.dtype == pl.Binary:
             raise TableInvalid(f"column '{printable(column)}' of {self.path} holds {cells.dtype}, not probabilities")
         if cells.dtype.is_numeric() or cells.dtype == pl.Boolean:
@@ -102,20 +163,55 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Read a CSV or Parquet file, without columns that only number the rows. Raises TableInvalid."""
+    """Read a CSV, Parquet or JSON lines file, without columns that only number the rows. Raises TableInvalid."""
+    return load_table(path, lambda: read_bytes(path, limit=MAX_TABLE))
+
+
+def load_table(path: Path, read: Callable[[], bytes]) -> Table:
+    """Like `read_table`, for a file whose bytes `read` returns; `path` is named in messages."""
     try:
-        data = read_bytes(path, limit=MAX_TABLE)
-        table = _read_parquet(data, path) if data.startswith(PARQUET) else _read_csv(data, path)
+        table = _parse(read(), path)
     except OSError as error:
         raise TableInvalid(f"cannot read table {path}: {error.strerror or error}") from error
     except DocumentInvalid as error:
         raise TableInvalid(f"cannot read table: {error}") from error
     except pl.exceptions.PolarsError as error:
         reason = printable(str(error), 200)
-        raise TableInvalid(f"cannot read {path} as a table ({reason}); give CSV or Parquet") from error
+        raise TableInvalid(f"cannot read {path} as a table ({reason}); give CSV, Parquet or JSON lines") from error
     if not table.rows:
         raise TableInvalid(f"{path} has no rows; the first line names the columns, the others hold the values")
     return table
+
+
+def _parse(data: bytes, path: Path) -> Table:
+    if data.startswith(PARQUET):
+        return _read_parquet(data, path)
+    return _read_json_lines(data, path) if path.suffix.lower() in JSON_LINES else _read_csv(data, path)
+
+
+def _read_json_lines(data: bytes, path: Path) -> Table:
+    """Columns with values of several kinds, lists or objects have the type Object."""
+    rows, entries = [], []
+    for row, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if line.strip():
+            entry = parse_json(line, f"{path}, row {row}")
+            if not isinstance(entry, dict):
+                raise DocumentInvalid(f'{path}, row {row} is no object such as {{"image": "1.jpg", "label": "cat"}}')
+            rows.append(row)
+            entries.append(entry)
+    names = dict.fromkeys(name for entry in entries for name in entry)
+    columns = [_column(name, [entry.get(name) for entry in entries]) for name in names if not INDEX.fullmatch(name)]
+    return Table(path=path, frame=pl.DataFrame(columns), rows=rows)
+
+
+def _column(name: str, values: list[Any]) -> pl.Series:
+    kinds = {type(value) for value in values} - {type(None)}
+    if (len(kinds) > 1 and kinds != {int, float}) or kinds & {list, dict}:
+        return pl.Series(name, values, dtype=pl.Object)
+    try:
+        return pl.Series(name, values, dtype=None if kinds else pl.String, strict=kinds != {int, float})
+    except OverflowError:
+        return pl.Series(name, values, dtype=pl.Object)
 
 
 def _read_parquet(data: bytes, path: Path) -> Table:
@@ -134,7 +230,7 @@ def _read_csv(data: bytes, path: Path) -> Table:
     try:
         names = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
     except csv.Error as error:
-        raise TableInvalid(f"cannot read {path} as a table ({error}); give CSV or Parquet") from error
+        raise TableInvalid(f"cannot read {path} as a table ({error}); give CSV, Parquet or JSON lines") from error
     _check_header(names, path)
     _check_lines(data, separator, len(names), path)
     # Unnamed columns get a temporary name and are dropped below.
@@ -176,4 +272,4 @@ def _check_lines(data: bytes, separator: str, columns: int, path: Path) -> None:
             if count not in (0, columns):
                 raise TableInvalid(f"{path}, row {row} has {count} cells, but there are {columns} columns")
     except csv.Error as error:
-        raise TableInvalid(f"cannot read {path} as a table ({error}); give CSV or Parquet") from error
+        raise TableInvalid(f"cannot read {path} as a table ({error}); give CSV, Parquet or JSON lines") from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from storage.datasets.base import DatasetInvalid, ImageRecord
+from storage.datasets.base import UNLABELLED, DatasetInvalid, ImageRecord
 from storage.text import printable
 
 # What Pillow opens by itself, written out so that another release of it does not change a dataset. Left out are
@@ -89,6 +89,16 @@ def missing_classes(records: Iterable[ImageRecord], class_names: Sequence[str]) 
                 f"split '{split}' has no image of {counted(len(missing), 'class', 'classes')}: {listing(missing)}"
             )
     return tuple(notes)
+
+
+def is_usual_split(name: str) -> bool:
+    """Return whether the name, in any case, is one of a common split."""
+    return name.casefold() in (*USUAL_SPLITS, UNLABELLED)
+
+
+def split_rank(split: str) -> tuple[int, str]:
+    """Return the sort key of a split: train, val, test, then others by name."""
+    return (USUAL_SPLITS.index(split) if split in USUAL_SPLITS else len(USUAL_SPLITS), split)
 
 
 def is_visible(name: str) -> bool:

@@ -15,8 +15,10 @@ from storage.datasets.files import (
     entries,
     has_image_name,
     images_below,
+    is_usual_split,
     listing,
     missing_classes,
+    split_rank,
 )
 from storage.text import is_unicode, printable
 
@@ -69,19 +71,11 @@ def _split_folders(root: Path) -> dict[str, str]:
     split."""
     folders: dict[str, str] = {}
     for folder in sorted(name for name, kind in entries(root) if kind == "folder"):
-        split = folder.casefold() if _is_usual(folder) else folder
+        split = folder.casefold() if is_usual_split(folder) else folder
         if split in folders:
             raise DatasetInvalid(f"{root} has the split '{split}' twice: {folders[split]} and {folder}; merge them")
         folders[split] = folder
-    return {split: folders[split] for split in sorted(folders, key=_rank)}
-
-
-def _is_usual(split: str) -> bool:
-    return split.casefold() in (*USUAL_SPLITS, UNLABELLED)
-
-
-def _rank(split: str) -> tuple[int, str]:
-    return (USUAL_SPLITS.index(split) if split in USUAL_SPLITS else len(USUAL_SPLITS), split)
+    return {split: folders[split] for split in sorted(folders, key=split_rank)}
 
 
 def _refuse_missing_split(root: Path, folders: Mapping[str, str]) -> None:
@@ -115,7 +109,7 @@ def _read_splits(root: Path, folders: Mapping[str, str]) -> tuple[dict[str, Foun
         aside = Skipped()
         labelled = _read_split(root, split, folder, aside)
         every.add(aside)
-        if any(labelled.values()) or _is_usual(split):
+        if any(labelled.values()) or is_usual_split(split):
             found[split] = labelled
             skipped.add(aside)
         else:

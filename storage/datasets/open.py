@@ -11,12 +11,14 @@ from storage.datasets.cub import cub_200_2011, is_cub_folder
 from storage.datasets.detection import DetectionDataset
 from storage.datasets.folder import image_folder
 from storage.datasets.hugging_face.dataset import hugging_face_dataset
+from storage.datasets.specification import Specification
+from storage.datasets.table.read import is_table, table_dataset
 from storage.datasets.torchvision_datasets import torchvision_dataset
 from storage.datasets.voc import voc_dataset
 from storage.datasets.yolo.dataset import is_yolo_folder, yolo_dataset
 
 DEFAULT_ROOT = Path("data")
-KINDS = "a folder, torchvision:NAME, cub:FOLDER or hf:NAME"
+KINDS = "a folder, a table of paths and labels, torchvision:NAME, cub:FOLDER or hf:NAME"
 DETECTION_KINDS = "a folder, coco:FOLDER, yolo:FOLDER or torchvision:NAME"
 # Detection datasets of torchvision, and their folders below the data root.
 COCO, VOC = "cocodetection", {"vocdetection": "2012", "vocdetection2012": "2012", "vocdetection2007": "2007"}
@@ -27,7 +29,7 @@ NOT_IN_A_NAME = re.compile(r"[/\\=%:?*\x00-\x1f]|^\.|^$")
 def open_dataset(
     source: str, *, name: str | None = None, root: Path | None = None, download: bool = False
 ) -> ImageDataset:
-    """Open the dataset named by `source`: a folder, `torchvision:NAME`, `cub:FOLDER` or `hf:NAME`.
+    """Open the dataset named by `source`: a folder, a table, `torchvision:NAME`, `cub:FOLDER` or `hf:NAME`.
 
     `name` replaces the dataset's own name. `root` holds torchvision's files (default `data/`) and, if given, the cache
     of Hugging Face datasets. `download` lets torchvision download missing files. A folder with CUB-200-2011's lists is
@@ -85,17 +87,23 @@ def _require_folder_name(name: str) -> None:
 
 def _open(source: str, name: str | None, root: Path | None, download: bool) -> ImageDataset:
     kind, colon, rest = source.partition(":")
-    if colon and kind in ("torchvision", "cub", "hf"):
+    if colon and kind in ("torchvision", "cub", "hf", "table"):
         if not rest:
             raise DatasetInvalid(f"dataset '{source}' names nothing after '{kind}:'; expected {KINDS}")
         if kind == "torchvision":
             return torchvision_dataset(rest, name=name, root=root or DEFAULT_ROOT, download=download)
         if kind == "cub":
             return cub_200_2011(Path(rest).expanduser(), name=name)
+        if kind == "table":
+            return table_dataset(Specification.parse(rest), name=name)
         return hugging_face_dataset(rest, name=name, cache=root)
-    folder = Path(source).expanduser()
-    if not folder.is_dir() and re.fullmatch(r"\w{2,}:.*", source):
+    asked = Specification.parse(source)
+    place = Path(asked.place).expanduser()
+    if not place.exists() and re.fullmatch(r"\w{2,}:.*", source):
         raise DatasetInvalid(f"dataset '{source}' is of no known kind '{kind}:'; expected {KINDS}")
-    if is_cub_folder(folder):
-        return cub_200_2011(folder, name=name)
-    return image_folder(folder, name=name)
+    if is_table(place):
+        return table_dataset(asked, name=name)
+    asked.allow(())
+    if is_cub_folder(place):
+        return cub_200_2011(place, name=name)
+    return image_folder(place, name=name)

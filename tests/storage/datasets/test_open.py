@@ -79,6 +79,24 @@ def test_root_is_where_torchvision_looks(tmp_path: Path) -> None:
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
-    write(tmp_path / "list.csv", "a,b")
+    write(tmp_path / "list.txt", "a,b")
     with pytest.raises(DatasetInvalid, match="no folder at"):
-        open_dataset(str(tmp_path / "list.csv"))
+        open_dataset(str(tmp_path / "list.txt"))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("?test=0.2", "has the unknown option 'test'; it takes none"),
+        ("?a", "'a' in .* is no option; write NAME=VALUE"),
+        ("?a=1&a=2", "has the option 'a' twice"),
+    ],
+)
+def test_options_of_a_plain_folder(images: Path, options: str, reason: str) -> None:
+    with pytest.raises(DatasetInvalid, match=reason):
+        open_dataset(f"{images}{options}")
+
+
+def test_a_folder_with_a_question_mark_in_its_name(tmp_path: Path) -> None:
+    draw(tmp_path / "which?a=1" / "train" / "daisy" / "1.png")
+    assert len(open_dataset(str(tmp_path / "which?a=1"), name="which").records) == 1

@@ -1,0 +1,1 @@
+"""Datasets described by tables of paths and labels."""

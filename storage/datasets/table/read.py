@@ -1,0 +1,71 @@
+"""Open a dataset by its table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from storage.datasets.base import DatasetInvalid, ImageDataset
+from storage.datasets.files import is_usual_split, split_rank
+from storage.datasets.specification import Specification
+from storage.datasets.table.dataset import OPTIONS, TableReader
+from storage.datasets.trees import ImageTree, LocalTree
+from storage.errors import InputInvalid
+from storage.tables import MAX_TABLE, TABLE_SUFFIXES, load_table
+
+
+def is_table(place: Path) -> bool:
+    return place.suffix.lower() in TABLE_SUFFIXES and place.is_file()
+
+
+def table_dataset(asked: Specification, *, name: str | None = None) -> ImageDataset:
+    """Read the dataset of a table, or of a folder with a table for each split (train.csv, test.csv).
+
+    Paths are relative to the table's folder, or to the folder within it that the option `images` names. Columns are
+    named by the options `image`, `label`, `split` and `group`, or found by their usual names. Rows without a label,
+    and those whose label is one of `unlabelled`, are in split `unlabelled`; rows with a label in `drop` are left out.
+    `test` holds out a share of the images for testing, `group` keeps images with the same value together, and
+    `others=unlabelled` adds the images without a row. Raises DatasetInvalid, naming file and row.
+    """
+    asked.allow(OPTIONS)
+    place = Path(asked.place).expanduser()
+    try:
+        if place.is_dir():
+            tree: ImageTree = LocalTree(place)
+            tables = split_tables([path.name for path in place.iterdir()], asked.place)
+        else:
+            tree = LocalTree(place.parent)
+            tables = [(None, place.name)]
+        return read_tables(tree, tables, asked, name or tree.name)
+    except InputInvalid as error:
+        if isinstance(error, DatasetInvalid):
+            raise
+        raise DatasetInvalid(str(error)) from error
+
+
+def split_tables(files: Sequence[str], place: str) -> list[tuple[str | None, str]]:
+    """Return split and name of each table that is called like a split. Raises DatasetInvalid if there are none."""
+    found: dict[str, str] = {}
+    for file in sorted(files):
+        stem, suffix = Path(file).stem, Path(file).suffix.lower()
+        if suffix in TABLE_SUFFIXES and is_usual_split(stem):
+            split = stem.casefold()
+            if split in found:
+                raise DatasetInvalid(f"{place} has two tables of split '{split}': {found[split]} and {file}; keep one")
+            found[split] = file
+    if not found:
+        raise DatasetInvalid(f"no tables in {place}; expected a table of paths and labels, or train.csv and test.csv")
+    return [(split, found[split]) for split in sorted(found, key=split_rank)]
+
+
+def read_tables(
+    folder: ImageTree, tables: Sequence[tuple[str | None, str]], asked: Specification, name: str
+) -> ImageDataset:
+    """Read tables in `folder`, each with the split of all of its rows, or None."""
+    images = asked.text("images")
+    tree = folder.subtree(images) if images else folder
+    reader = TableReader(tree, asked, tree.images())
+    for split, file in tables:
+        shown = Path(folder.place) / file
+        reader.add(load_table(shown, lambda file=file: folder.read(file, limit=MAX_TABLE)), split)  # type: ignore[misc]
+    return reader.dataset(name)

@@ -1,0 +1,81 @@
+"""Folders of images, wherever they are: what a reader of a layout needs to know about one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from storage.datasets.base import DatasetInvalid, FileDataset, ImageDataset, ImageRecord
+from storage.datasets.files import Skipped, images_below
+from storage.documents import read_bytes
+
+
+class ImageTree(Protocol):
+    """A folder of images; paths in it are relative, with forward slashes. `place` names it in messages."""
+
+    @property
+    def place(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    def subtree(self, folder: str) -> ImageTree:
+        """Return the folder within. Raises DatasetInvalid if there is none."""
+        ...
+
+    def relative(self, path: str) -> str | None:
+        """Return an absolute path as one in this folder; None if it is not below."""
+        ...
+
+    def is_file(self, path: str) -> bool: ...
+
+    def images(self) -> list[str]:
+        """Return the image files at any depth, ordered by folder and name."""
+        ...
+
+    def read(self, path: str, *, limit: int) -> bytes:
+        """Return the bytes of a file other than an image. Raises OSError, and DocumentInvalid for a larger one."""
+        ...
+
+    def dataset(
+        self, *, name: str, class_names: Sequence[str], records: Sequence[ImageRecord], notes: tuple[str, ...]
+    ) -> ImageDataset:
+        """Return the dataset of `records`, whose ids are paths in this folder."""
+        ...
+
+
+class LocalTree:
+    """A folder on this machine. Raises DatasetInvalid if there is none."""
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise DatasetInvalid(f"no folder at {root}; check the path")
+        self.root = root
+        self.place = str(root)
+        self.name = root.resolve().name
+
+    def subtree(self, folder: str) -> LocalTree:
+        return LocalTree(self.root / Path(folder).expanduser())
+
+    def relative(self, path: str) -> str | None:
+        absolute, root = Path(path), self.root.absolute()
+        return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else None
+
+    def is_file(self, path: str) -> bool:
+        return os.path.isfile(os.path.join(self.root, path))
+
+    def images(self) -> list[str]:
+        real = self.root.resolve()
+        found = images_below(real.name, real.parent, Skipped())
+        return [path.removeprefix(f"{real.name}/") for path in found]
+
+    def read(self, path: str, *, limit: int) -> bytes:
+        return read_bytes(self.root / path, limit=limit)
+
+    def dataset(
+        self, *, name: str, class_names: Sequence[str], records: Sequence[ImageRecord], notes: tuple[str, ...]
+    ) -> FileDataset:
+        paths = {record.image_id: Path(os.path.join(self.root, record.image_id)) for record in records}
+        return FileDataset(name=name, class_names=class_names, records=records, paths=paths, notes=notes)
