@@ -15,11 +15,13 @@ if TYPE_CHECKING:  # numpy and Pillow take a moment, and --help does without the
 
 
 class DatasetParameters(Parameters):
-    """A dataset: a folder `split/class/file`, `torchvision:NAME`, `cub:FOLDER` or `hf:NAME`."""
+    """A dataset: a folder `split/class/file`, a table, `torchvision:NAME`, `cub:FOLDER` or `hf:NAME`."""
 
     source: Annotated[
         str,
-        Field(description="Folder SPLIT/CLASS/FILE, torchvision:NAME, cub:FOLDER or hf:NAME."),
+        Field(
+            description="Folder SPLIT/CLASS/FILE, table of paths and labels, torchvision:NAME, cub:FOLDER or hf:NAME."
+        ),
         Option(flags=("--dataset", "-d")),
     ]
     name: Annotated[str | None, Field(description="Name of the dataset in the store; default: the dataset's own.")] = (

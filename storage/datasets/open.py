@@ -18,7 +18,7 @@ from storage.datasets.voc import voc_dataset
 from storage.datasets.yolo.dataset import is_yolo_folder, yolo_dataset
 
 DEFAULT_ROOT = Path("data")
-KINDS = "a folder, a table of paths and labels, torchvision:NAME, cub:FOLDER or hf:NAME"
+KINDS = "a folder, torchvision:NAME, cub:FOLDER, hf:NAME or a table of paths and labels"
 DETECTION_KINDS = "a folder, coco:FOLDER, yolo:FOLDER or torchvision:NAME"
 # Detection datasets of torchvision, and their folders below the data root.
 COCO, VOC = "cocodetection", {"vocdetection": "2012", "vocdetection2012": "2012", "vocdetection2007": "2007"}
