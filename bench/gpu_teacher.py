@@ -23,10 +23,10 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from bench.busy import finish_sampling, start_sampling, watching_gpu
 from bench.shapes import SHAPES, Shape, write_teacher
 from storage.questions import load_questions
-from teacher.engines.base import EngineUsage, LoadedModel
+from teacher.engines.base import EngineUsage, LoadedModel, TeacherDied
 from teacher.engines.config import Dtype, ResolvedTeacher, TeacherConfig, resolve
 from teacher.engines.options import EngineOptions
-from teacher.engines.process import EngineProcess, ModelProcess, TeacherDied, load_engine
+from teacher.engines.process import EngineProcess, ModelProcess, load_engine
 from teacher.engines.prompt import load_processor, tokenize_questions
 from teacher.engines.transformers.engine import TransformersEngine
 from teacher.extraction.extract import PAIRS_AT_ONCE

@@ -21,8 +21,9 @@ from teacher.engines.devices import Devices
 from teacher.engines.presets import display_name
 from teacher.extraction.jobs import Extraction, ShardSummary
 from teacher.extraction.ledger import Ledger, add_up
+from teacher.extraction.places import Worker
 from teacher.extraction.plan import ExtractionPlan
-from teacher.extraction.pool import Worker, WorkerPool
+from teacher.extraction.pool import ShardGivenUp, WorkerPool
 from teacher.extraction.processes import WorkerProcess, readers_of
 from teacher.extraction.worker import SHARDS_AT_ONCE
 
@@ -140,7 +141,11 @@ def _ask_all(
                 except Exception as error:  # of any kind: retried ones are counted, the first of them is raised below
                     errors.append(error)
                     in_a_row += 1
-                    if not may_pass(error) or in_a_row >= FAILED_SHARDS:
+                    if isinstance(error, ShardGivenUp):
+                        host.reporter.say(str(error))
+                    elif not may_pass(error):
+                        raise
+                    if in_a_row >= FAILED_SHARDS:
                         raise
                 bar.shards_done(len(done) / count)
             if errors:

@@ -33,6 +33,16 @@ class TeacherUnreachable(RunFailed):
     may_pass = True
 
 
+class TeacherDied(RunFailed):
+    """The engine's process ended unexpectedly; a new one can be started and the shard retried."""
+
+    may_pass = True
+
+
+class WorkerLost(TeacherDied):
+    """The machine of the engine's process is gone, which says nothing about the engine or its shards."""
+
+
 class TeacherPaused(RunFailed):
     """A server accepts no requests for longer than a run waits; the message says for how long."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import os
 import sys
@@ -13,15 +12,14 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import wait
 from types import ModuleType
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from storage.errors import RunFailed
 from storage.platform.processes import without_signals
-from teacher.engines.base import EngineUsage, LoadedModel, TeacherEngine
+from teacher.engines.base import LoadedModel, TeacherDied, TeacherEngine
+from teacher.engines.calls import ModelCalls
 from teacher.engines.config import ResolvedTeacher
 from teacher.engines.engine_log import EngineLog, remove_old_logs
 from teacher.engines.options import EngineOptions
@@ -30,16 +28,9 @@ from teacher.engines.serving import LOADED, Call, Reply, Report, serve
 from teacher.engines.writer import Writer, WritingRequest, WrittenReply
 
 _starting = threading.Lock()
-Result = TypeVar("Result")
 
 
-class TeacherDied(RunFailed):
-    """The engine's process ended unexpectedly; a new one can be started and the shard retried."""
-
-    may_pass = True
-
-
-class ModelProcess:
+class ModelProcess(ModelCalls):
     """A model in another process, where `load` creates it. Thread-safe.
 
     The process ends with its parent, even if that is killed. If it dies, the error includes the last lines that it
@@ -54,20 +45,15 @@ class ModelProcess:
         environment: Mapping[str, str] | None = None,
         secrets: Sequence[str] = (),
     ) -> None:
+        super().__init__()
         # A fresh interpreter: a fork would inherit threads, and CUDA does not survive it.
         context = multiprocessing.get_context("spawn")
         remove_old_logs()
         self._log = EngineLog()
         self._secrets = secrets
-        self.usage = EngineUsage()
         self.calls_at_once = 1
         self.slow_because: str | None = None
-        self._sending = threading.Lock()
         self._joining = threading.Lock()  # called by two threads at once, one of them gets no exit code
-        self._waiting: dict[int, Future[Any]] = {}
-        self._on_report: dict[int, Callable[[Any], None]] = {}
-        self._ended: TeacherDied | None = None
-        self._numbers = itertools.count()
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
             target=serve,
@@ -95,44 +81,8 @@ class ModelProcess:
     def alive(self) -> bool:
         return self._process.is_alive()
 
-    def call(
-        self, function: Callable[..., Result], *arguments: Any, on_report: Callable[[Any], None] | None = None
-    ) -> Result:
-        """Return or raise the result of `function(model, *arguments)` in the process; the function is imported by name.
-
-        With `on_report` the function gets an additional argument, a callable; its values are passed to `on_report`
-        here, in another thread. Also raises TeacherDied and TeacherUnreachable.
-        """
-        return self._send(function, arguments, on_report, urgent=False).result()
-
-    def call_urgently(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
-        """Like `call`, for a fast function: it does not wait for calls that are running."""
-        return self._send(function, arguments, None, urgent=True)
-
-    def _send(
-        self,
-        function: Callable[..., Result],
-        arguments: Sequence[Any],
-        on_report: Callable[[Any], None] | None,
-        *,
-        urgent: bool,
-    ) -> Future[Result]:
-        called: Future[Result] = Future()
-        with self._sending:
-            # A child of the process may keep the pipe open: sending would succeed, and no answer would ever arrive.
-            if self._ended is not None:
-                raise self._ended
-            number = next(self._numbers)
-            self._waiting[number] = called
-            if on_report is not None:
-                self._on_report[number] = on_report
-            try:
-                self._connection.send(Call(number, function, arguments, on_report is not None, urgent))
-            except OSError as error:
-                del self._waiting[number]
-                self._on_report.pop(number, None)
-                raise self._death() from error
-        return called
+    def _transmit(self, call: Call) -> None:
+        self._connection.send(call)
 
     def close(self) -> None:
         """End the process and wait until it has freed its GPU memory.
@@ -152,24 +102,10 @@ class ModelProcess:
                 message: Report | Reply = self._connection.recv()
             except (EOFError, OSError):
                 break
-            self.usage = message.usage
-            if isinstance(message, Report):
-                self._on_report[message.number](message.value)
-                continue
-            self._on_report.pop(message.number, None)
-            waiting = self._waiting.pop(message.number)
-            if message.error is not None:
-                waiting.set_exception(message.error.unpack())
-            else:
-                waiting.set_result(message.value)
-        death = self._death()
-        with self._sending:
-            self._ended = death
-            for waiting in self._waiting.values():
-                waiting.set_exception(death)
-            self._waiting.clear()
+            self._deliver(message)
+        self._end(self._failure())
 
-    def _death(self) -> TeacherDied:
+    def _failure(self) -> TeacherDied:
         with self._joining:
             self._process.join(timeout=10)
         words = self._log.last_words(self._secrets) or "no output"

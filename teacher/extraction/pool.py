@@ -1,56 +1,29 @@
-"""The workers of a run: started when needed, replaced when they die, each with a share of the shards."""
+"""The workers of a run: each asks about a share of the shards; one that dies is replaced."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import wait
+from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
 
 from storage.errors import RunFailed
-from teacher.engines.base import EngineUsage, TeacherPaused, TeacherUnreachable
-from teacher.engines.process import TeacherDied
-from teacher.extraction.extract import AskingStopped
+from teacher.engines.base import EngineUsage, TeacherDied, WorkerLost
 from teacher.extraction.jobs import ShardJob, ShardSummary
-from teacher.extraction.worker import EngineLoaded, ImagesDone, ReportProgress
+from teacher.extraction.places import StartWorker, TeacherGivenUp, WorkerPlace
+from teacher.extraction.worker import EngineLoaded, ImagesDone
 
-MAX_FAILED_STARTS = 3  # in a row that may fail before no other is tried
+MAX_DEATHS = 3  # of workers that had a shard, before it is left out
+CHECK_SECONDS = 0.5  # between checks whether a pending worker has started
 STOP_SECONDS = 1.5  # for workers to write what they have begun: a signal's end does not wait longer than 3.5 s
 
 
-class TeacherGivenUp(RunFailed):
-    """No more workers are started; a retry cannot succeed."""
-
-
-class Worker(Protocol):
-    """A `ShardWorker` that runs anywhere, and may die. Thread-safe."""
-
-    @property
-    def alive(self) -> bool: ...
-
-    @property
-    def usage(self) -> EngineUsage:
-        """The usage of its engine, as of the last message."""
-        ...
-
-    def ask(self, job: ShardJob, on_report: ReportProgress) -> ShardSummary:
-        """Like `ShardWorker.ask`; also raises TeacherDied. Reports arrive in any thread."""
-        ...
-
-    def begin_stop(self) -> Future[None]:
-        """Call `ShardWorker.stop`; the future is done when it has returned. Raises TeacherDied."""
-        ...
-
-    def close(self) -> None:
-        """End the worker, and wait until its memory is free. Threads that wait for an answer get TeacherDied."""
-        ...
-
-
-# Starts worker number 0, 1, ...; the event cancels the start.
-StartWorker = Callable[[int, threading.Event], Worker]
+class ShardGivenUp(RunFailed):
+    """Several workers died one after another while they had this shard; it is left out of the run."""
 
 
 class PoolProgress(Protocol):
@@ -68,16 +41,19 @@ class PoolProgress(Protocol):
 class WorkerPool:
     """Asks about shards with several workers; one that dies is replaced when the next shard needs it.
 
-    `ask` is called by one thread per active shard. Once no worker can be started - the teacher is unusable, its engine
-    failed to start several times, the pool is stopped - every call raises the same error at once.
+    `ask` is called by one thread per active shard, and waits for a worker that is free. A shard of a worker that died
+    has its next one to itself, so that further deaths are this shard's: after MAX_DEATHS it is given up. Once no worker
+    can be started - the teacher is unusable, its engine failed to start several times, the pool is stopped - every call
+    raises the same error at once.
     """
 
     def __init__(self, start: StartWorker, workers: int) -> None:
         self.closing = threading.Event()
         self.ready: list[float] = []  # monotonic start times of engines
-        self._places = [_Place(partial(start, number, self.closing)) for number in range(workers)]
-        self._turn = threading.Lock()
+        self._places = [WorkerPlace(partial(start, number, self.closing)) for number in range(workers)]
+        self._changed = threading.Condition()  # places, and the counts below
         self._done: dict[str, int] = {}  # images of each shard reported as progress
+        self._deaths = Counter[str]()  # of workers that had the shard
 
     def __len__(self) -> int:
         return len(self._places)
@@ -88,23 +64,41 @@ class WorkerPool:
         return [usage for place in self._places for usage in place.usages]
 
     def ask(self, job: ShardJob, progress: PoolProgress) -> ShardSummary:
-        """Have one of the workers ask about a shard and write it. Raises the same errors as `Worker.ask`, and
-        TeacherGivenUp."""
+        """Have one of the workers ask about a shard and write it. Raises the same errors as `Worker.ask` except
+        WorkerLost, and TeacherGivenUp and ShardGivenUp."""
 
         def on_report(report: EngineLoaded | ImagesDone) -> None:
             if isinstance(report, EngineLoaded):
                 self.ready.append(time.monotonic())
                 progress.ready(report.slow_because)
                 return
-            with self._turn:
+            with self._changed:
                 # A shard that is retried from its beginning counts once.
                 new = report.count - self._done.get(job.path, 0)
                 self._done[job.path] = max(report.count, self._done.get(job.path, 0))
             if new > 0:
                 progress.advance(new, new * len(job.header.questions))
 
-        with self._place_for(job) as place:
-            return place.ask(job, on_report)
+        while True:
+            with self._place_for(job) as place:
+                try:
+                    done = place.ask(job, on_report, partial(self._count_death, job))
+                except WorkerLost:
+                    continue
+                if done is not None:
+                    return done
+
+    def _count_death(self, job: ShardJob, error: TeacherDied) -> None:
+        """Raises ShardGivenUp after too many."""
+        with self._changed:
+            self._deaths[job.path] += 1
+            deaths = self._deaths[job.path]
+        if deaths >= MAX_DEATHS:
+            first, last = job.shard.records[0].image_id, job.shard.records[-1].image_id
+            raise ShardGivenUp(
+                f"shard {job.shard.index} (images {first} to {last}) is left out: {deaths} workers died while they had "
+                f"it, the last one so: {error}; give the same command again to retry it"
+            )
 
     def stop(self, *, write_begun: bool = True) -> None:
         """Give workers a short time to write unfinished shards, then end them. Nothing more is asked."""
@@ -121,113 +115,40 @@ class WorkerPool:
         self.stop(write_begun=False)
 
     @contextmanager
-    def _place_for(self, job: ShardJob) -> Iterator[_Place]:
-        """Return the place that began the shard, or else the one with the fewest shards; one that has given up only if
-        all have."""
-        with self._turn:
-            places = [place for place in self._places if place.refusal is None] or self._places
-            place = min(places, key=lambda place: (job.path not in place.begun, place.users))
+    def _place_for(self, job: ShardJob) -> Iterator[WorkerPlace]:
+        """Wait for a place that takes the shard: the one that began it, or else the one with the fewest shards; one
+        that has given up only if all have."""
+        with self._changed:
+            while (place := self._choose(job.path)) is None:
+                self._changed.wait(CHECK_SECONDS)
             place.users += 1
             place.begun.add(job.path)
         try:
             yield place
             place.begun.discard(job.path)
         finally:
-            with self._turn:
+            with self._changed:
                 place.users -= 1
+                if place.reserved == job.path:
+                    place.reserved = None
+                self._changed.notify_all()
 
+    def _choose(self, path: str) -> WorkerPlace | None:
+        places = [place for place in self._places if place.refusal is None]
+        if not places:
+            return self._places[0]
+        alone = self._deaths[path] > 0
+        free = [place for place in places if place.takes(path, alone=alone)]
+        chosen = min(free, key=lambda place: (path not in place.begun, place.users), default=None)
+        if alone:
+            self._reserve(path, [chosen] if chosen else [place for place in places if not place.pending])
+        return chosen
 
-class _Place:
-    """One device's worker, and its replacement if it has died."""
-
-    def __init__(self, start: Callable[[], Worker]) -> None:
-        self.users = 0
-        self.begun: set[str] = set()  # shards with possible answers in the worker
-        self.refusal: Exception | None = None  # why no more workers are started
-        self._start = start
-        self._turn = threading.Lock()
-        self._worker: Worker | None = None
-        self._workers: list[Worker] = []
-        self._loaded: set[Worker] = set()
-        self._failed: set[Worker] = set()  # starts that failed before the engine was loaded
-        self._failed_starts = 0
-
-    @property
-    def usages(self) -> list[EngineUsage]:
-        return [worker.usage for worker in self._workers]
-
-    def ask(self, job: ShardJob, on_report: ReportProgress) -> ShardSummary:
-        worker = self._living_worker()
-
-        def note(report: EngineLoaded | ImagesDone) -> None:
-            if isinstance(report, EngineLoaded):
-                self._loaded.add(worker)
-                self._failed_starts = 0
-            on_report(report)
-
-        try:
-            return worker.ask(job, note)
-        except (TeacherDied, TeacherUnreachable, AskingStopped) as error:
-            if worker not in self._loaded:
-                self._count_failed_start(worker, error)
-            if self.refusal is not None:
-                raise self.refusal from error
-            raise
-        except (ValueError, TeacherPaused) as error:
-            if worker not in self._loaded:
-                self.refuse(error)
-            raise
-
-    def refuse(self, reason: Exception) -> None:
-        """Start no more workers because of `reason`; the first reason is kept."""
-        self.refusal = self.refusal or reason
-
-    def begin_stop(self) -> Future[None] | None:
-        """Begin to stop the worker; None if no worker runs."""
-        # Without the lock: a thread that holds it may be starting a worker, which has nothing to write yet.
-        worker = self._worker
-        if worker is None or not worker.alive:
-            return None
-        with suppress(TeacherDied):
-            return worker.begin_stop()
-        return None
-
-    def close(self) -> None:
-        with self._turn:
-            if self._worker is not None:
-                self._worker.close()
-                self._worker = None
-
-    def _living_worker(self) -> Worker:
-        with self._turn:
-            if self._worker is not None and not self._worker.alive:
-                self._worker.close()
-                self._worker = None
-                self.begun.clear()
-            if self.refusal is not None:
-                raise self.refusal
-            if self._worker is None:
-                self._worker = self._started()
-            return self._worker
-
-    def _started(self) -> Worker:
-        try:
-            worker = self._start()
-        except (TeacherDied, TeacherUnreachable) as error:
-            self._count_failed_start(None, error)
-            if self.refusal is not None:
-                raise self.refusal from error
-            raise
-        self._workers.append(worker)
-        return worker
-
-    def _count_failed_start(self, worker: Worker | None, error: Exception) -> None:
-        """Count a failed start: once per dead worker, however many shards it had, and once per attempt of a live
-        one."""
-        if worker is not None and isinstance(error, TeacherDied):
-            if worker in self._failed:
-                return
-            self._failed.add(worker)
-        self._failed_starts += 1
-        if self._failed_starts >= MAX_FAILED_STARTS:
-            self.refuse(TeacherGivenUp(f"{error} (after {MAX_FAILED_STARTS} starts)"))
+    def _reserve(self, path: str, places: list[WorkerPlace]) -> None:
+        """Have one of `places` take no other shard, unless one of them does so already."""
+        if any(place.reserved == path for place in places):
+            return
+        for place in self._places:
+            place.reserved = None if place.reserved == path else place.reserved
+        if unreserved := [place for place in places if place.reserved is None]:
+            min(unreserved, key=lambda place: place.users).reserved = path

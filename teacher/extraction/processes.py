@@ -28,6 +28,8 @@ def readers_of(workers: int) -> int:
 class WorkerProcess(ModelProcess):
     """A `ShardWorker` in a separate process, for the pool."""
 
+    pending = False
+
     def __init__(
         self,
         name: str,

@@ -52,6 +52,7 @@ class LocalWorker:
 
     def __init__(self, load: Callable[[], TeacherEngine], teacher: ResolvedTeacher) -> None:
         self.worker = ShardWorker(load, teacher, readers=2)
+        self.pending = False
         self.alive = True
 
     @property

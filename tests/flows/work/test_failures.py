@@ -19,9 +19,8 @@ from flows.work.extraction import ExtractionSummary, ImagesUnanswered, extract_a
 from storage.answers.schema import AnswerHeader, write_shard
 from storage.answers.store import AnswerDirectory
 from storage.datasets.folder import image_folder
-from teacher.engines.base import ImageRefused, TeacherUnreachable
+from teacher.engines.base import ImageRefused, TeacherDied, TeacherUnreachable
 from teacher.engines.config import TeacherInvalid
-from teacher.engines.process import TeacherDied
 from teacher.extraction import extract as extract_module
 from teacher.extraction import reading
 from teacher.extraction.extract import AnswersRefused

@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from teacher.engines.base import TeacherDied
 from teacher.engines.config import TeacherInvalid
-from teacher.engines.process import ModelProcess, TeacherDied
+from teacher.engines.process import ModelProcess
 from tests.conftest import PROJECT
 from tests.flows.processes import alive, wait_until
 from tests.teacher.loud import load_loud, load_unusable, shout
@@ -25,7 +26,8 @@ print("main file", flush=True)
 warnings.warn("noise")
 from teacher.engines.config import TeacherInvalid
 from teacher.engines.options import EngineOptions
-from teacher.engines.process import ModelProcess, TeacherDied
+from teacher.engines.base import TeacherDied
+from teacher.engines.process import ModelProcess
 from tests.teacher.loud import count, load_loud, refuse, release, shout, wait_until_released
 from functools import partial
 model = ModelProcess(partial(load_loud, "my-key-1"), secrets=["my-key-1"])

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from teacher.engines.base import EngineUsage, TeacherPaused, TeacherUnreachable
+from teacher.engines.base import EngineUsage, TeacherDied, TeacherPaused, TeacherUnreachable
 from teacher.engines.config import TeacherInvalid
-from teacher.engines.process import TeacherDied
 from teacher.extraction.jobs import ShardJob, ShardSummary
-from teacher.extraction.pool import MAX_FAILED_STARTS, TeacherGivenUp, Worker, WorkerPool
+from teacher.extraction.places import MAX_FAILED_STARTS, TeacherGivenUp, Worker
+from teacher.extraction.pool import WorkerPool
 from teacher.extraction.worker import EngineLoaded, ImagesDone, ReportProgress
 
 SUMMARY = ShardSummary(
@@ -25,7 +25,8 @@ Outcome = Exception | None
 
 def job(path: str = "a") -> ShardJob:
     header = SimpleNamespace(questions=["Is it red?", "Is it big?"])
-    fake: Any = SimpleNamespace(path=path, header=header)
+    shard = SimpleNamespace(index=len(path), records=[SimpleNamespace(image_id=f"{path}/{name}") for name in (1, 2)])
+    fake: Any = SimpleNamespace(path=path, header=header, shard=shard)
     return fake
 
 
@@ -46,6 +47,7 @@ class FakeWorker:
     it."""
 
     def __init__(self, outcomes: Sequence[Outcome] = (), *, loads: bool = True) -> None:
+        self.pending = False
         self.alive = True
         self.usage = EngineUsage()
         self.outcomes = list(outcomes)

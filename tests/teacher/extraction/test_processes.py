@@ -17,8 +17,9 @@ from storage.datasets.folder import image_folder
 from storage.images.decoder_warnings import take_warnings
 from teacher.engines.process import ModelProcess
 from teacher.extraction.jobs import Extraction, ShardJob
+from teacher.extraction.places import TeacherGivenUp, Worker
 from teacher.extraction.plan import plan_extraction
-from teacher.extraction.pool import STOP_SECONDS, TeacherGivenUp, Worker, WorkerPool
+from teacher.extraction.pool import STOP_SECONDS, WorkerPool
 from teacher.extraction.processes import WorkerProcess, readers_of
 from tests.storage.samples import QUESTIONS
 from tests.teacher.extraction.slow_engine import load_worker
