@@ -1,4 +1,4 @@
-"""The command `aspects`, also `python -m flows`. What takes a moment to import is imported once signals are heard."""
+"""The command `aspects`, also `python -m flows`. Slow imports come after the signal handlers are installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def main() -> NoReturn:
 
             code = run()
         except BaseException:
-            # Once a signal has come, whatever else goes wrong is a consequence of it.
+            # After a signal, any error is a consequence of it.
             if signals.exit_code() is None:
                 raise
         if (ended := signals.exit_code()) is not None:

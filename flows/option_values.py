@@ -96,7 +96,7 @@ def _require_folder(given: str, place: Path) -> None:
 
 def assignments(option: str, given: Sequence[str] | None) -> dict[str, Any]:
     """Return NAME=VALUE pairs, with values parsed as YAML: 0.1, true, [150, 180], cosine."""
-    from storage.documents import DocumentInvalid, parse_yaml  # takes time that --help has no use for
+    from storage.documents import DocumentInvalid, parse_yaml  # slow to import, and not needed for --help
 
     read: dict[str, Any] = {}
     for text in given or ():

@@ -19,7 +19,7 @@ from typing import NoReturn
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 3.5  # seconds for what is open to be closed
-LINE = "error: interrupted; give the same command again to go on where it stopped"
+LINE = "error: interrupted; run the same command again to resume"
 _received: list[int] = []
 _to_tell: list[Callable[[], None]] = []
 _telling = threading.Lock()

@@ -1,4 +1,4 @@
-"""From the options of `aspects import-answers` to answers that have been read."""
+"""Read the file of answers that the options of `aspects import-answers` describe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from teacher.extraction.precomputed import PrecomputedAnswers, read_attributes, 
 
 
 def read_answers_file(file: Path, format: str, questions: Path | None, aliases: list[str] | None) -> PrecomputedAnswers:
-    """Raises OptionInvalid where options do not go together, and what the readers raise."""
+    """Read the answers. Raises OptionInvalid if options contradict each other, and the errors of the readers."""
     if format == "lavid":
         if questions is None:
             raise OptionInvalid("format lavid needs --questions with its text file of multiple-choice questions")

@@ -1,4 +1,4 @@
-"""The command `aspects`. Its commands lie in the modules of this folder; what is heavy is imported inside them."""
+"""The command `aspects`. The modules of this folder define its commands, and import slow libraries inside functions."""
 
 from __future__ import annotations
 

@@ -40,10 +40,10 @@ def extract(
         bool, typer.Option("--dry-run", help="Print what would be asked and how long it takes; ask nothing.")
     ] = False,
 ) -> None:
-    """Ask the teacher every question about every image, and keep the answers as Parquet.
+    """Ask the teacher every question about every image, and store the answers as Parquet.
 
-    If it is stopped, the same command resumes: finished shards are kept. Where questions or images have changed, only
-    what is new is asked.
+    After an interruption, the same command resumes: finished shards are kept. If questions or images have changed, only
+    the missing answers are asked.
     """
     _check_store(asked.store)
     asked = _with_arguments(asked, arguments)
@@ -72,7 +72,7 @@ def run(
 ) -> None:
     """Ask the teacher; train students by the labels alone, a method and its twin without answers; compare them.
 
-    It can be started again at any time: answers and finished students are kept.
+    After an interruption, the same command resumes: answers and finished students are kept.
     """
     from flows.cli.report import print_results
 
@@ -96,7 +96,7 @@ def _with_arguments(asked: ShardParameters, arguments: EngineArguments) -> Shard
 
 
 def _check_store(store: str) -> None:
-    """Raises StoreUnreachable and StorageUnavailable, before anything that takes seconds to import."""
+    """Raise StoreUnreachable and StorageUnavailable before slow imports."""
     from storage.filesystem import open_store
 
     open_store(store)

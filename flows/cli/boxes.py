@@ -1,4 +1,4 @@
-"""Options about boxes where there are none to ask about."""
+"""Reject options about boxes in commands that do not use boxes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NEEDS_DETECTION = "needs --task detection; add that, or leave it out"
 
 
 def refuse_boxes(box_questions: str | None, boxes: BoxParameters, why: str = NEEDS_DETECTION) -> None:
-    """Raises OptionInvalid where options about boxes are given that would have no effect."""
+    """Raise OptionInvalid if options about boxes are given that would have no effect."""
     if box_questions is not None:
         raise OptionInvalid(f"--box-questions {why}")
     for name in boxes.model_dump(exclude_defaults=True):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from storage.corrections.exchange import Known
     from storage.corrections.queue import Queue
 
-ID = 8  # characters of a correction's id that are shown
+ID_LENGTH = 8  # displayed characters of a correction's id
 
 app = typer.Typer(help="Labels and answers that people have corrected.")
 
@@ -39,9 +39,9 @@ def corrections(context: typer.Context) -> None:
 def list_corrections(
     place: StoreParameters,
     dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Only the dataset of this name.")] = None,
-    last: Annotated[int, typer.Option(help="How many of the last ones.", min=1)] = 50,
+    last: Annotated[int, typer.Option(help="Number of corrections to list.", min=1)] = 50,
 ) -> None:
-    """List the corrections that count, the last ones first."""
+    """List the corrections in effect, newest first."""
     from rich.console import Console
 
     from storage.corrections import CorrectionFolder, current_corrections
@@ -53,19 +53,20 @@ def list_corrections(
         for heading in ("correction", "when (UTC)", "user", "image", "question", "old", "new"):
             table.column(heading, no_wrap=heading == "correction")
         for row in reversed(current.rows[-last:]):
-            when, new = f"{row.at:%Y-%m-%d %H:%M:%S}", row.value or "unsure"
-            table.row(row.correction[:ID], when, row.user, row.image_id, row.key or "(label)", row.old or "-", new)
+            when, question = f"{row.at:%Y-%m-%d %H:%M:%S}", row.key or "(label)"
+            old, new = row.old or "-", row.value or "unsure"
+            table.row(row.correction[:ID_LENGTH], when, row.user, row.image_id, question, old, new)
         Console(highlight=False).print(table)
 
 
 @app.command(epilog="Example: aspects corrections undo 3f6c01d2 --store store --dataset scenes")
 @with_models
 def undo(
-    correction: Annotated[str, typer.Argument(help="The correction, as listed.", metavar="CORRECTION")],
+    correction: Annotated[str, typer.Argument(help="Id of the correction, as listed.", metavar="CORRECTION")],
     place: StoreParameters,
     dataset: Name,
 ) -> None:
-    """Take one correction back: the one before it counts again, or the dataset's label, or the teacher's answer."""
+    """Undo a correction: the previous one takes effect again, or the dataset's label, or the teacher's answer."""
     from storage.corrections import CorrectionFolder
 
     folder = CorrectionFolder.open(place.store, dataset)
@@ -76,15 +77,15 @@ def undo(
 @app.command(epilog="Example: aspects corrections queue answers.csv -s store -d scenes")
 @with_models
 def queue(
-    file: Annotated[Path, typer.Argument(help="CSV file to write: fill in the column 'yes'.", metavar="FILE")],
+    file: Annotated[Path, typer.Argument(help="CSV file to write, with an empty column 'yes'.", metavar="FILE")],
     place: StoreParameters,
     dataset: Name,
     teacher: options.Teacher = None,
-    count: Annotated[int, typer.Option("--count", "-n", help="How many answers.", min=1)] = 50,
+    count: Annotated[int, typer.Option("--count", "-n", help="Number of answers.", min=1)] = 50,
 ) -> None:
     """Write the answers to check next: image, question and an empty cell for yes, no or unsure.
 
-    Import the file when it is filled in (format answers), in its order as far as you came.
+    Fill in the cells from the first row on, and import the file with --format answers; it may be incomplete.
     """
     import polars as pl
 
@@ -113,15 +114,17 @@ def accuracy(place: StoreParameters, dataset: Name, teacher: options.Teacher = N
     table.column("question", no_wrap=True)
     for heading in ("answers", "unsure", "accuracy", "95 %"):
         table.column(heading, number=True)
-    for found in estimate_accuracy(_queue(place.store, dataset, teacher), current):
-        table.row(*_accuracy_cells(found))
+    for estimate in estimate_accuracy(_queue(place.store, dataset, teacher), current):
+        table.row(*_accuracy_cells(estimate))
     Console(highlight=False).print(table)
 
 
-def _accuracy_cells(found: AccuracyEstimate) -> tuple[str, ...]:
-    share = "-" if found.accuracy is None else f"{100 * found.accuracy:.1f} %"
-    interval = "-" if found.accuracy is None else f"{100 * found.low:.1f} .. {100 * found.high:.1f}"
-    return found.key or "all questions", str(found.answered), str(found.unsure), share, interval
+def _accuracy_cells(estimate: AccuracyEstimate) -> tuple[str, ...]:
+    accuracy = interval = "-"
+    if estimate.accuracy is not None:
+        accuracy = f"{100 * estimate.accuracy:.1f} %"
+        interval = f"{100 * estimate.low:.1f} .. {100 * estimate.high:.1f}"
+    return estimate.key or "all questions", str(estimate.answered), str(estimate.unsure), accuracy, interval
 
 
 def _queue(store: str, dataset: str, teacher: str | None) -> Queue:
@@ -141,10 +144,10 @@ def export_file(
     place: StoreParameters,
     dataset: DatasetParameters,
     image_prefix: Annotated[
-        str | None, typer.Option(help="Before each image id in the addresses of images; default: the dataset's files.")
+        str | None, typer.Option(help="Prefix of each image's address, before its id; default: the dataset's files.")
     ] = None,
 ) -> None:
-    """Write the corrections that count as a CSV table, or as JSON lines of FiftyOne or Label Studio."""
+    """Write the corrections in effect as a CSV table, or as JSON lines of FiftyOne or Label Studio."""
     from storage.corrections import CorrectionFolder, current_corrections
     from storage.corrections.exchange import export_corrections
 
@@ -164,9 +167,10 @@ def import_file(
     format: Format,
     asked: AnswersParameters,
 ) -> None:
-    """Record what a file corrects, a CSV table or JSON of FiftyOne or Label Studio: all rows or, if one is wrong, none.
+    """Record the corrections in a CSV table, or in JSON of FiftyOne or Label Studio.
 
-    labels: columns image_id, label. answers: image_id, key, yes. Empty cells are skipped; unsure is a value.
+    labels: columns image_id, label. answers: image_id, key, yes. Empty cells are skipped; unsure is a value. If one row
+    is wrong, no row is recorded.
     """
     from storage.corrections import CorrectionFolder, current_corrections
     from storage.corrections.exchange import import_corrections
@@ -180,7 +184,7 @@ def import_file(
 
 
 def _known(store: str, dataset: DatasetParameters, questions: str | None) -> Known:
-    """The images, and the questions that the store has answers to, or those of a set."""
+    """Return the images with the questions of a set, or else the questions that the store has answers to."""
     from storage.answers.read import complete_directories, read_answers
     from storage.corrections.exchange import Known
     from storage.questions import load_questions

@@ -1,4 +1,4 @@
-"""Running the command: whatever goes wrong becomes one line on standard error and an exit code."""
+"""Run the command; an error becomes one line on standard error and an exit code."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from flows import signals
 from flows.cli.errors import FAILED, LONGEST_LINE, USAGE_ERROR, explain, wants_traceback
 from storage.text import printable
 
-# Characters of our own output that some encodings lack.
+# Replacements for characters of the output that some encodings lack.
 SPELLED = {"…": "...", "±": "+-", "→": "->", "·": ".", "━": "-", "╸": "-", "╺": "-", "─": "-"}
 
 
 def run() -> int:
-    """Run the command of sys.argv: its exit code."""
+    """Run the command of sys.argv, and return its exit code."""
     _prepare_streams()
     try:
         from flows.cli.app import app
@@ -31,7 +31,7 @@ def run() -> int:
 
 
 def _outcome(app: typer.Typer) -> int:
-    """The exit code, after the error's line has been printed."""
+    """Run the command, print its error, if any, and return the exit code."""
     try:
         code = app(standalone_mode=False)
     except typer.Abort:  # of a question at the terminal
@@ -63,11 +63,11 @@ def _tell(message: str, code: int) -> int:
 
 
 def _prepare_streams() -> None:
-    """Make printing safe: closed streams lead nowhere, and characters that an encoding lacks are spelled."""
+    """Make printing safe: closed streams go to the null device, and characters that an encoding lacks are replaced."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
-        except OSError:  # else the next file that is opened would get the number, and what is printed
+        except OSError:  # otherwise the next opened file would get this number, and receive the output
             os.open(os.devnull, os.O_RDWR)
     codecs.register_error("spelled", _spell)
     for name in ("stdout", "stderr"):
@@ -85,7 +85,7 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
 
 
 def _output_is_gone(error: Exception) -> bool:
-    """Whether it was our reader that closed a pipe, as `| head` does, and not an engine or a server."""
+    """Return whether the reader of standard output closed the pipe, like `| head`, and not an engine or a server."""
     if not isinstance(error, BrokenPipeError):
         return False
     try:
@@ -96,5 +96,5 @@ def _output_is_gone(error: Exception) -> bool:
 
 
 def _forget_output() -> None:
-    """What Python would still write at the end goes nowhere, or it would complain."""
+    """Discard output that Python still flushes at exit; the closed pipe would cause an error there."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

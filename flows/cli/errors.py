@@ -1,4 +1,4 @@
-"""From an exception to one line and an exit code; errors of the program itself keep their traceback."""
+"""Convert an exception to one line and an exit code; errors of the program itself keep their traceback."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from teacher.engines.redaction import HIDDEN, excerpt, names_secret
 USAGE_ERROR = InputInvalid.exit_code
 FAILED = AspectsError.exit_code
 LONGEST_LINE = 1000
-# Errors of the file system that the same command may not meet again.
+# File system errors after which the same command may work later.
 TRANSIENT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EBUSY)
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:
-    """The line to print and the exit code; None for an error that only a change of the program can fix."""
+    """Return the line to print and the exit code; None for a defect of the program."""
     if isinstance(error, AspectsError):
         return _one_line(str(error)), error.exit_code
     if isinstance(error, ValidationError):
@@ -30,7 +30,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
 
 
 def _describe_validation(error: ValidationError) -> str:
-    """The first of pydantic's errors."""
+    """Return a description of the first of pydantic's errors."""
     first = error.errors()[0]
     group = error.title.removesuffix("Parameters").lower()
     where = ".".join(str(part) for part in first["loc"])

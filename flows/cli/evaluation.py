@@ -1,4 +1,4 @@
-"""What `aspects evaluate` prints: the scores of a trained classifier or detector."""
+"""The output of `aspects evaluate`: the scores of a trained classifier or detector."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ def evaluate_classifier(
     calibrate: bool,
     corrections: Literal["ignore", "use"] = "ignore",
 ) -> list[str]:
-    """Print the scores, those of the aspects too if `scored`, and plot how reliable probabilities are. Returns why
-    aspects are missing, one line each."""
+    """Print the scores, with those of the aspects if `scored`, and plot the reliability of the probabilities.
+
+    Returns a line for each reason that scores of aspects are missing.
+    """
     from flows.cli.report import print_evaluation
     from flows.work.corrections import apply_corrections
     from storage.answers.read import find_teacher_answers
@@ -57,7 +59,7 @@ def evaluate_classifier(
 
 
 def print_confusion(evaluation: Evaluation) -> None:
-    """Precision and F1, the reliability of the probabilities, and the classes that are confused most."""
+    """Print precision and F1, the reliability of the probabilities, and the most confused classes."""
     console = Console(highlight=False)
     for name, value in (("macro precision", evaluation.macro_precision), ("macro F1", evaluation.macro_f1)):
         if value is not None:
@@ -70,7 +72,7 @@ def print_confusion(evaluation: Evaluation) -> None:
 
 
 def print_confused_pairs(console: Console, title: str, pairs: Sequence[ConfusedPair]) -> None:
-    """The first of the pairs as a table; nothing where there are none."""
+    """Print the first pairs as a table; print nothing if there are none."""
     if not pairs:
         return
     table = TextTable(title)
@@ -92,7 +94,7 @@ def evaluate_detector(
     *,
     scored: bool,
 ) -> list[str]:
-    """As `evaluate_classifier`."""
+    """Like `evaluate_classifier`, for detectors."""
     from flows.cli.report import print_detection_evaluation
     from student.core.evaluation import why_unscored
     from student.core.runs import read_description

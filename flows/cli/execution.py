@@ -1,5 +1,4 @@
-"""How commands carry out their work: in this process as plain Python, or as a flow run on the server that
-PREFECT_API_URL names."""
+"""Run the work of commands: in this process as plain Python, or as a flow run on the server of PREFECT_API_URL."""
 
 from __future__ import annotations
 
@@ -7,15 +6,15 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-if TYPE_CHECKING:  # --help needs none of them
+if TYPE_CHECKING:  # not needed for --help
     from flows.cli.terminal import Terminal
     from flows.work.host import Host
     from flows.work.inputs import Inputs
 
-# Of a command that runs a flow; whoever sets one of them decides otherwise. Prefect reads them when it is imported.
+# Defaults for commands that run a flow; the user's own values take precedence. Prefect reads them when imported.
 SERVER_SETTINGS = {
     "DO_NOT_TRACK": "1",
-    # What goes to the terminal is said there by ourselves; a server gets every line all the same.
+    # `Terminal` prints the lines for the user; the server still gets every line.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
 
@@ -24,7 +23,7 @@ R = TypeVar("R")
 
 
 def terminal() -> Terminal:
-    """Standard output is for what a command was asked for; all the rest goes to standard error."""
+    """Return the terminal on standard error; standard output is for the results of a command only."""
     from rich.console import Console
 
     from flows.cli.terminal import Terminal
@@ -33,7 +32,7 @@ def terminal() -> Terminal:
 
 
 def direct_host(reporter: Terminal, inputs: Inputs | None = None) -> Host:
-    """This process, without any server."""
+    """Return the host of a plain command: this process, without a server."""
     from flows.work.host import Host
     from flows.work.inputs import Inputs
     from flows.work.shards import ThreadedShards
@@ -44,9 +43,12 @@ def direct_host(reporter: Terminal, inputs: Inputs | None = None) -> Host:
 def carry_out(
     work: Callable[Concatenate[Host, P], R], inputs: Inputs | None = None, /, *args: P.args, **kwargs: P.kwargs
 ) -> R:
-    """What `work` of `flows/work/` returns or raises. `inputs` are those that the command has opened already; a
-    flow run opens its own. Raises ServerUnreachable where PREFECT_API_URL names a server that does not answer."""
-    # The engine ends at once and leaves a lock of tqdm behind, which Python would report last of all.
+    """Run `work`, a function of `flows/work/`, and return its result.
+
+    `inputs` are already opened by the command; a flow run opens its own. Raises the errors of `work`, and
+    ServerUnreachable if the server of PREFECT_API_URL does not answer.
+    """
+    # A terminated engine leaves a lock of tqdm behind, which Python would report at exit.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
     address = os.environ.get("PREFECT_API_URL")
     if not address:

@@ -39,8 +39,10 @@ def export(
         str | None, typer.Option(help="Upload to this repository of the Hugging Face Hub.", metavar="OWNER/NAME")
     ] = None,
 ) -> None:
-    """Write a trained student as safetensors, a classifier with its timm config and a model card, and as ONNX (checked
-    with onnxruntime)."""
+    """Export a trained student as safetensors and as ONNX.
+
+    A classifier comes with its timm config and a model card. The ONNX file is checked with onnxruntime.
+    """
     from storage.hub import push_folder, require_pushable
     from student.detection.runs import is_detector_run
 
@@ -62,7 +64,7 @@ def export(
     if written.onnx_difference is not None:
         echo(f"onnxruntime and torch differ by at most {written.onnx_difference:.1g}")
     if written.int8 is not None:
-        echo(_about(written.int8))
+        echo(_describe_int8(written.int8))
     if push_to_hub is not None:
         echo(push_folder(out.expanduser(), push_to_hub))
 
@@ -90,7 +92,7 @@ def _export_classifier(
     return export_run(run, out, formats, with_aspects, quantized)
 
 
-def _about(int8: Int8) -> str:
+def _describe_int8(int8: Int8) -> str:
     if int8.top1 is None or int8.top1_fp32 is None:
         return "int8: dynamic, not measured; give a dataset (-d) to quantise the activations too and to measure it"
     return (

@@ -1,4 +1,4 @@
-"""The commands `aspects labels ...`. What is heavy is imported inside the commands."""
+"""The commands `aspects labels ...`, which import slow libraries inside functions."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 SUSPICIOUS = 3  # exit code: more labels are suspicious than --fail-above allows
 
-app = typer.Typer(help="Labels: find those that are wrong.")
+app = typer.Typer(help="Find wrong labels.")
 
 
 @app.callback(invoke_without_command=True)
 def labels(context: typer.Context) -> None:
-    """Labels: find those that are wrong."""
+    """Find wrong labels."""
     options.require_command(context)
 
 
@@ -39,7 +39,7 @@ def audit(
     students: Annotated[FoldStudentParameters, Only(("recipe", "settings", "folds", "runs"))],
     store: Annotated[str | None, typer.Option("--store", "-s", help="Judge the labels by these answers.")] = None,
     student: Annotated[
-        bool, typer.Option("--student", help="Judge them by students too that were trained without them.")
+        bool, typer.Option("--student", help="Judge the labels by students that were trained without them, too.")
     ] = False,
     splits: Annotated[str | None, typer.Option(help="Splits, separated by commas; default: all.")] = None,
     out: Annotated[
@@ -53,7 +53,7 @@ def audit(
         int | None, typer.Option(min=0, help="End with exit code 3 if more labels are suspicious.")
     ] = None,
 ) -> None:
-    """List labels by the probability that they are wrong, judged without having seen them.
+    """List labels by the probability that they are wrong.
 
     Every label is judged by a classifier that was fitted to the answers about other images, or by a student that was
     trained on other images, or by both. Images without a label get their most likely class.
@@ -80,7 +80,7 @@ def audit(
 
 
 def _present_splits(images: ImageDataset, names: list[str]) -> list[str]:
-    """Raises DatasetInvalid for a split that is not there."""
+    """Return `names`. Raises DatasetInvalid for a missing split."""
     from storage.datasets.base import select
 
     select(images, names)
@@ -132,9 +132,9 @@ def _print(found: LabelAudit, rows: int, threshold: float) -> None:
     for heading in ("image", "label", "wrong %", "suggested", *sources, *against):
         shown.column(heading, number=heading == "wrong %")
     for row in flattened(judged.head(rows)).iter_rows(named=True):
-        said = [_said(row[f"{source}_class"], row[f"{source}_p"]) for source in sources]
+        classes = [_class_cell(row[f"{source}_class"], row[f"{source}_p"]) for source in sources]
         questions = [row[name] for name in against]
-        shown.row(row["image_id"], row["label"], f"{100 * row['wrong']:.1f}", row["suggested"], *said, *questions)
+        shown.row(row["image_id"], row["label"], f"{100 * row['wrong']:.1f}", row["suggested"], *classes, *questions)
     if rows:
         console.print(shown)
     print_confused_pairs(console, "labels and most likely classes that differ most often", found.confused)
@@ -147,5 +147,5 @@ def _print(found: LabelAudit, rows: int, threshold: float) -> None:
         echo(f"{count:,} images are not judged: {status}")
 
 
-def _said(class_name: str | None, probability: float | None) -> str:
+def _class_cell(class_name: str | None, probability: float | None) -> str:
     return "-" if class_name is None or probability is None else f"{class_name} {100 * probability:.0f} %"

@@ -1,4 +1,4 @@
-"""Foreign text on the terminal and in Markdown: whatever names, questions and messages contain, it is shown as text.
+"""Show names, questions and messages as plain text on the terminal and in Markdown.
 
 All tables and reports are built with these functions: markup of rich, Markdown and HTML has no effect in them, and
 control characters are escaped.
@@ -18,17 +18,17 @@ from rich.text import Text
 
 from storage.text import printable
 
-# An underscore inside of a word means nothing in Markdown, and keys are full of them.
+# Underscores inside a word, common in keys, have no effect in Markdown and are not escaped.
 MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def echo(line: str) -> None:
-    """One line on standard output; spaces before it stay."""
+    """Print one line on standard output, with its leading spaces."""
     typer.echo(_indented(line))
 
 
 def plain(text: str | Text) -> Text:
-    """For rich: `text` as it is read, on one line; a Text is our own and stays."""
+    """Return `text` for rich, without markup and on one line; a Text is returned as it is."""
     return text if isinstance(text, Text) else Text(_indented(text))
 
 
@@ -40,14 +40,14 @@ class TextTable(Table):
         self._heading = title
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if self._heading is not None:  # rich would wrap it at the table's width
+        if self._heading is not None:  # as a title of the table, rich would wrap it at the table's width
             yield plain(self._heading)
         yield from super().__rich_console__(console, options)
 
     def column(
         self, heading: str, *, number: bool = False, no_wrap: bool = False, min_width: int | None = None
     ) -> None:
-        """Numbers stand on the right; text is folded where it is too long unless `no_wrap` is set."""
+        """Add a column. Numbers are aligned to the right; long text is folded unless `no_wrap` is set."""
         justify: JustifyMethod = "right" if number else "left"
         self.add_column(plain(heading), justify=justify, overflow="fold", no_wrap=no_wrap, min_width=min_width)
 
@@ -60,17 +60,17 @@ def _indented(text: str) -> str:
 
 
 def lines(*parts: str) -> Text:
-    """A cell of several lines."""
+    """Return a cell of several lines."""
     return Text("\n").join(plain(part) for part in parts)
 
 
 def markdown_text(text: str) -> str:
-    """`text` within a line or table cell of Markdown."""
+    """Return `text`, escaped for a line or table cell of Markdown."""
     return MARKDOWN.sub(r"\\\g<0>", html.escape(printable(text), quote=False))
 
 
 def markdown_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """The lines of a table with a column for each key of the first row; no lines where there are no rows."""
+    """Return the lines of a table with a column for each key of the first row; no lines if there are no rows."""
     if not rows:
         return []
     header = list(rows[0])
@@ -81,7 +81,7 @@ def markdown_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def artifact_rows(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
-    """Rows of a table on Prefect's pages, which show a cell as Markdown where it holds a link."""
+    """Return the rows for a table on Prefect's pages, which show a cell with a link as Markdown."""
     return [
         {name: markdown_text(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows
     ]

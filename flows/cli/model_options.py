@@ -18,10 +18,10 @@ from storage.parameters import Only, Option, Overrides, Parameters
 
 def with_models(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` an option for each field of the groups of parameters that it takes, e.g. `teacher:
-    TeacherParameters`; it is called with the groups made from them.
+    TeacherParameters`, and call it with these groups.
 
-    A group that may be None is left out unless its first field is given. `Only` says which fields are options. A dict
-    that is annotated with `Overrides` gets the values that are given.
+    An optional group is None unless one of its required fields is given. `Only` selects the fields that are options. A
+    dict that is annotated with `Overrides` gets the given values.
     """
     signature = inspect.signature(command, eval_str=True)
     groups: dict[str, Group] = {}
@@ -43,13 +43,13 @@ def with_models(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def flag_of(model: type[Parameters], field: str) -> str:
-    """The long name of a field's option."""
+    """Return the long name of a field's option."""
     return _flags(field, _option_of(model.model_fields[field]))[0]
 
 
 @dataclass(frozen=True)
 class Group:
-    """A group of parameters that a command takes; its options' Python names begin with `prefix`."""
+    """A group of parameters that a command takes; the Python names of its options begin with `prefix`."""
 
     prefix: str
     model: type[Parameters]
@@ -59,7 +59,7 @@ class Group:
 
     @classmethod
     def of(cls, prefix: str, annotation: Any) -> Group | None:
-        """None for an annotation that is no group."""
+        """Return the group of an annotation; None for other annotations."""
         extras: tuple[Any, ...] = ()
         if get_origin(annotation) is Annotated:
             annotation, *extras = get_args(annotation)  # type: ignore[assignment]
@@ -84,7 +84,8 @@ class Group:
                 yield self._parameter(name, info)
 
     def take(self, given: dict[str, Any]) -> Parameters | dict[str, Any] | None:
-        """The group made of its options, which are removed from `given`. Raises ValidationError and OptionInvalid."""
+        """Create the group from its options, which are removed from `given`. Raises ValidationError and
+        OptionInvalid."""
         values: dict[str, Any] = {}
         for name, info in self._fields():
             if (inner := self._inner(name, info)) is not None:
@@ -101,7 +102,7 @@ class Group:
         return self.model(**values)
 
     def _fields(self) -> Iterator[tuple[str, FieldInfo]]:
-        """Those that are options: a class's own before those of its bases."""
+        """Yield the fields that are options: a class's own before those of its bases."""
         own = inspect.get_annotations(self.model)
         for name in sorted(self.model.model_fields, key=lambda name: name not in own):
             info = self.model.model_fields[name]
@@ -137,7 +138,7 @@ class Group:
         return inspect.Parameter(self._key(name), kind, default=default, annotation=Annotated[annotation, made])
 
     def _panel(self, name: str) -> str | None:
-        """The panel of the class that declares the field."""
+        """Return the panel of the class that declares the field."""
         declaring = (cls for cls in self.model.__mro__ if name in inspect.get_annotations(cls))
         return next((cls.panel for cls in declaring if issubclass(cls, Parameters)), None)
 
@@ -151,7 +152,7 @@ def _flags(name: str, option: Option) -> tuple[str, ...]:
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:
-    """A type, and whether None may stand in its place."""
+    """Return a type without None, and whether it allowed None."""
     if get_origin(annotation) in (Union, types.UnionType):
         inner = [part for part in get_args(annotation) if part is not type(None)]
         return (inner[0] if len(inner) == 1 else annotation), True
@@ -159,7 +160,7 @@ def _without_none(annotation: Any) -> tuple[Any, bool]:
 
 
 def _shown(info: FieldInfo, option: Option) -> tuple[Any, Any]:
-    """The type of the option on the command line, and its default there."""
+    """Return the type and the default of the option on the command line."""
     inner, optional = _without_none(info.annotation)
     default = None if info.is_required() else info.get_default(call_default_factory=True)
     if get_origin(inner) is dict or option.repeatable:
@@ -170,7 +171,7 @@ def _shown(info: FieldInfo, option: Option) -> tuple[Any, Any]:
 
 
 def _read(value: Any, info: FieldInfo, flag: str) -> Any:
-    """The field's value from the option's; None where nothing was given."""
+    """Convert the option's value to the field's; None if nothing was given."""
     option = _option_of(info)
     inner, _ = _without_none(info.annotation)
     if option.read is not None:
@@ -183,7 +184,7 @@ def _read(value: Any, info: FieldInfo, flag: str) -> Any:
 
 
 def _limits(info: FieldInfo) -> Mapping[str, Any]:
-    """The smallest and the largest number that a field takes; pydantic refuses a limit that is itself excluded."""
+    """Return the smallest and the largest number that a field takes; an exclusive limit is checked by pydantic."""
     sides = {"ge": "min", "gt": "min", "le": "max", "lt": "max"}
     return {
         side: getattr(limit, kind) for limit in info.metadata for kind, side in sides.items() if hasattr(limit, kind)

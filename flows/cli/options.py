@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have and no group of parameters does."""
+"""Options and arguments of several commands that are in no group of parameters."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ RunDir = Annotated[Path, typer.Argument(help="Folder of one trained student.", m
 
 
 def require_command(context: typer.Context) -> None:
-    """Print the help of a group that is given without a command, and end with a usage error."""
+    """Print the help of a command group that is called without a command, and end with a usage error."""
     if context.invoked_subcommand is None:
-        if help := context.get_help():  # empty where rich has printed it
+        if help := context.get_help():  # empty if rich has already printed it
             typer.echo(help)
         raise typer.Exit(USAGE_ERROR)
 
 
 def file_name(path: Path | None) -> str | None:
-    """As flows are given files."""
+    """Return the path as flows take it."""
     return None if path is None else str(path)
 
 

@@ -57,9 +57,9 @@ def predict(
         Literal["cpu", "cuda", "mps"] | None, typer.Option(help="Default: what this machine has.")
     ] = None,
 ) -> None:
-    """Predict the classes of images with calibrated probabilities, and the aspects that speak for and against them.
+    """Predict the classes of images, with calibrated probabilities and the aspects for and against each class.
 
-    An image that cannot be read has its reason in the column `error`.
+    The column `error` has the reason of each image that cannot be read.
     """
     from storage.table_writer import require_table_name
     from student.classification.classifier import load_classifier
@@ -90,8 +90,8 @@ def predict(
 
 
 def _images(paths: list[str], dataset: DatasetParameters | None, split: str | None) -> list[Source]:
-    """Raises OptionInvalid unless either paths or a dataset are given, and DatasetInvalid where there are no images."""
-
+    """Return the images to predict. Raises OptionInvalid unless either paths or a dataset are given, and DatasetInvalid
+    if there are no images."""
     from storage.datasets.base import select
     from storage.datasets.image_paths import image_paths
     from storage.images.decode import decode_image
@@ -116,7 +116,7 @@ def _images(paths: list[str], dataset: DatasetParameters | None, split: str | No
 
 
 def _threshold(classifier: Classifier, run: Path, below: float | None, precision: float | None) -> float | None:
-    """The probability below which no class is predicted; says whether probabilities are calibrated."""
+    """Return the probability below which no class is predicted; report if probabilities are not calibrated."""
     from student.core.progress import note
 
     calibration = classifier.calibration
@@ -135,7 +135,7 @@ def _threshold(classifier: Classifier, run: Path, below: float | None, precision
 
 
 def _write(predictor: Predictor, named: list[Source], out: Path | None, batch_size: int) -> int:
-    """Write or print the table; how many images could not be read."""
+    """Write or print the table, and return the number of images that could not be read."""
     import polars as pl
 
     from storage.table_writer import open_table
@@ -179,7 +179,7 @@ def _print(frame: pl.DataFrame, name_column: str) -> None:
 
 
 def _report(images: int, failed: int, out: Path | None) -> None:
-    """Raises RunFailed where not a single image could be read."""
+    """Report the counts. Raises RunFailed if no image could be read."""
     from flows.cli.markup import echo
     from student.core.progress import note
 

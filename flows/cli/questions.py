@@ -1,4 +1,4 @@
-"""The commands `aspects questions ...`. What is heavy is imported inside the commands."""
+"""The commands `aspects questions ...`, which import slow libraries inside functions."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from flows.parameters import (
 )
 from storage.parameters import Only
 
-# What a model that writes takes of the options of one that answers.
+# Options of answering models that apply to writing models too.
 WRITER_FIELDS = ("model", "revision", "dtype", "max_pixels", "quantization", "trust_remote_code")
 WRITER_HELP = (
-    "Language model that writes, with or without images: name of `aspects teachers`, folder, Hugging Face name, or its "
-    "name on the server."
+    "Language model that writes, with or without image input: name of `aspects teachers`, folder, Hugging Face name, "
+    "or name on the server."
 )
 ENGINE_FIELDS = ("name", "gpu_memory_utilization", "max_model_len", "base_url", "api_key_variable")
 ENGINE_HELP = "vllm or openai (a server); default: vllm where it is installed."
@@ -52,9 +52,9 @@ def generate(
     brief: BriefParameters,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Have a language model write questions that tell classes apart, and keep those that can be asked.
+    """Have a language model write questions that distinguish the classes.
 
-    Rejected: what is no yes/no question, negated or either-or wording, class names, and repetitions.
+    Rejected: other than yes/no questions, negated or either-or wording, class names, and repetitions.
     """
     if teacher.model is None:
         raise OptionInvalid(
@@ -82,9 +82,9 @@ def audit(
         Path | None, typer.Option(help="Right answers: Parquet or CSV with image_id and a column per question.")
     ] = None,
 ) -> None:
-    """Measure every question on a sample of images, and say which ones to keep and why.
+    """Measure every question on a sample of images, and report which ones to keep and why.
 
-    Writes FILE.audit.parquet and FILE.audit.json beside FILE. What was asked before is not asked again.
+    Writes FILE.audit.parquet and FILE.audit.json beside FILE. Answers of earlier audits are reused.
     """
     from flows.cli.report import print_audit
     from flows.work.auditing import audit_questions
@@ -113,7 +113,7 @@ def select(
     place: StoreParameters,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Choose the questions that tell the classes apart together, from a set that has been audited."""
+    """Choose the questions that together distinguish the classes best, from a set that has been audited."""
     from storage.questions import load_questions, refuse_existing, write_questions
     from teacher.questions.selection import select_from_audit
 
@@ -133,11 +133,11 @@ def select(
 def publish(
     file: File,
     place: StoreParameters,
-    force: Annotated[bool, typer.Option("--force", help="Even if the store has all the answers.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Publish even if the store has all the answers.")] = False,
 ) -> None:
-    """Check a changed question set, say what differs from what is answered, and tell the Prefect server.
+    """Check a changed question set, list its differences from the answered sets, and notify the Prefect server.
 
-    The deployment extract-aspects then asks what is new (docs/deployments.md).
+    The deployment extract-aspects then asks the new questions (docs/deployments.md).
     """
     from flows.cli.report import change_line
     from flows.server.publishing import EVENT, publish_change

@@ -1,4 +1,4 @@
-"""Results for people: tables on the terminal, rows and Markdown for Prefect's pages."""
+"""Format results: tables for the terminal, rows and Markdown for Prefect's pages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from teacher.questions.changes import Change
 
 METRIC_NAMES = {"top1": "top-1", "top5": "top-5", "macro_accuracy": "macro accuracy"}
-# Of the columns of a table.
+# Headings of a table's columns, by metric.
 HEADINGS = {
     **METRIC_NAMES,
     "macro_accuracy": "macro",
@@ -37,14 +37,14 @@ HEADINGS = {
     "medium": "medium",
     "large": "large",
 }
-# What a confidence interval is about.
+# Notes about confidence intervals, by what varies.
 INTERVALS = {
     "seeds and images": "in parentheses: 95 % confidence interval over seeds and {split} images (bootstrap)",
     "images": "in parentheses: 95 % confidence interval over {split} images alone (bootstrap); how much results vary "
     "between seeds is not known from one seed",
     "seeds": "in parentheses: 95 % confidence interval over the seeds (Student's t)",
 }
-# Of a student in the report: what is measured against the teacher, by its column.
+# Names of a student's scores against the teacher's answers, by column.
 ASPECT_SCORES = {
     "aspect_auroc": "aspect AUROC",
     "aspect_ece": "ECE",
@@ -52,12 +52,12 @@ ASPECT_SCORES = {
     "image_auroc": "AUROC of images' aspects",
 }
 USES_NOTE = (
-    "What each question's answers say about the class, in bits an image: alone, and what all together say less without "
-    "it (below 0: it does harm)."
+    "Information of each question's answers about the class, in bits an image. alone: of this question only; missed: "
+    "what all questions together lose without it (below 0: they are better without it)."
 )
 AUDIT_NOTE = (
-    "yes: mean p(yes); decided: how far the image decides the answer; bits: what it says about the class beyond "
-    "chance, alone or added to another question. The files have all that was measured."
+    "yes: mean p(yes); decided: how much the answer depends on the image; bits: information about the class beyond "
+    "chance, alone or in addition to another question. The files have all measurements."
 )
 WIDE = 130  # columns of a terminal
 REPORT_ONLY = ("top-5", "macro", "AP75", "small", "medium", "large", "gain by seed", "answers by seed")
@@ -66,8 +66,8 @@ REASONS_SHOWN = 3
 
 
 def results_rows(results: Results) -> list[dict[str, str]]:
-    """Per cent: one row for each cell, mean ± standard deviation over the seeds, the gain over its baseline, and that
-    over its twin, which is the gain of the answers."""
+    """Return one row for each cell, in per cent: mean ± standard deviation over the seeds, the gain over its baseline,
+    and the gain over its twin, which is the gain of the answers."""
     rows = []
     for index, cell in enumerate(results.metric(results.metrics[0])):
         varied = {name: "-" if value is None else str(value) for name, value in cell.varied.items()}
@@ -95,8 +95,8 @@ def results_title(results: Results) -> str:
 
 
 def results_markdown(results: Results, uses: pl.DataFrame | None) -> str:
-    """The whole experiment as a page: table, what the students know about the questions, which questions help (see
-    student/classification/usefulness.py), and the shared settings."""
+    """Return the page about an experiment: the table, the students' scores on aspects, the usefulness of the questions
+    (see student/classification/usefulness.py), and the shared settings."""
     title = f"# {markdown_text(results_title(results))}"
     lines = [title, "", *markdown_table(results_rows(results)), ""]
     lines += [*(f"- {markdown_text(note)}" for note in gain_notes(results)), ""]
@@ -120,7 +120,7 @@ def results_markdown(results: Results, uses: pl.DataFrame | None) -> str:
 
 
 def print_results(results: Results) -> None:
-    """The table, as much of it as the terminal is wide enough for; all of it is in the report."""
+    """Print the table with as many columns as fit the terminal; the report has all of them."""
     rows = results_rows(results)
     console = Console()
     shown = [name for name in rows[0] if console.width >= WIDE or name not in REPORT_ONLY]
@@ -163,7 +163,7 @@ def _hardest(rows: Sequence[tuple[str, str, str]], counted: str, metric: str = "
 
 
 def print_audit(audit: Audit) -> None:
-    """Every question that is not to be kept, with the reason; and the best of the others."""
+    """Print every question with its verdict, and the reason for those not to be kept."""
     console = Console()
     counts = ", ".join(f"{count} {verdict}" for verdict, count in audit.verdicts.items())
     title = f"{len(audit.questions)} questions on {audit.images} images of {audit.dataset}: {counts}"
@@ -185,7 +185,7 @@ def _bits(found: QuestionAudit) -> float:
 
 
 def print_teachers() -> None:
-    """The known teachers with what differs from the defaults."""
+    """Print the named teachers with their settings other than the defaults."""
     table = TextTable()
     for column in ("name", "model", "settings"):
         table.column(column, no_wrap=column == "name")
@@ -197,12 +197,12 @@ def print_teachers() -> None:
 
 
 def rejections_rows(rejections: Sequence[Rejection]) -> list[dict[str, str]]:
-    """One row for each, with the columns `group`, `question`, `reason`."""
+    """Return one row for each, with the columns `group`, `question`, `reason`."""
     return [{"group": one.group, "question": one.text, "reason": one.reason} for one in rejections]
 
 
 def rejections_table(rejections: Sequence[Rejection]) -> TextTable:
-    """The same for the terminal."""
+    """Return the same rows as a table for the terminal."""
     table = TextTable(f"rejected: {len(rejections)}")
     for column in ("group", "question", "reason"):
         table.column(column)
@@ -212,7 +212,7 @@ def rejections_table(rejections: Sequence[Rejection]) -> TextTable:
 
 
 def change_line(change: Change) -> str:
-    """How a question set differs from what a teacher has answered about a dataset."""
+    """Describe how a question set differs from the one that a teacher has answered about a dataset."""
     about = f"{change.dataset} by teacher {change.teacher}"
     if change.complete:
         return f"{about}: answered completely, nothing is new"
@@ -233,7 +233,7 @@ def import_lines(summary: ImportSummary) -> list[str]:
 
 
 def listed(what: str, reasons: dict[str, str]) -> list[str]:
-    """How many there are, and the first few with their reasons."""
+    """Return the number of `reasons`, and the first few of them."""
     if not reasons:
         return []
     first = itertools.islice(reasons.items(), REASONS_SHOWN)
@@ -243,7 +243,7 @@ def listed(what: str, reasons: dict[str, str]) -> list[str]:
 
 
 def gain_notes(results: Results) -> list[str]:
-    """What the gains in the table are over, what their intervals are about, and which twins are missing."""
+    """Explain the table's gains: their baselines, their intervals, and which twins are missing."""
     cells = results.metric(results.metrics[0])
     gains = [gain for cell in cells for gain in (cell.gain, cell.answers_gain) if gain is not None]
     if not gains:

@@ -1,4 +1,4 @@
-"""The command `aspects settings`: every setting of a student."""
+"""The command `aspects settings`, which lists every setting of a student."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flows.cli.markup import TextTable, markdown_table
 if TYPE_CHECKING:  # torch takes seconds
     from student.core.settings import TrainingConfig
 
-# Of docs/settings.md, which a test compares with the output of `aspects settings --markdown`.
+# The beginning of docs/settings.md; a test compares the file with the output of `aspects settings --markdown`.
 INTRODUCTION = """\
 # Settings of students
 
@@ -33,10 +33,10 @@ app = typer.Typer()
 def settings(
     task: options.Task = "classification",
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print docs/settings.md, which has the settings of both tasks.")
+        bool, typer.Option("--markdown", help="Print docs/settings.md, with the settings of both tasks.")
     ] = False,
 ) -> None:
-    """List the settings of students with their defaults, to be given by --set NAME=VALUE."""
+    """List the settings of students for --set NAME=VALUE, with their defaults."""
     from rich.console import Console
 
     from student.classification.config import StudentConfig
@@ -55,7 +55,7 @@ def settings(
 
 
 def page() -> Iterator[str]:
-    """The lines of docs/settings.md."""
+    """Yield the lines of docs/settings.md."""
     from student.classification.config import StudentConfig
     from student.detection.config import DetectorConfig
 
@@ -67,7 +67,7 @@ def page() -> Iterator[str]:
 
 
 def rows(model: type[TrainingConfig]) -> Iterator[dict[str, str]]:
-    """One row per setting, in the order of the model."""
+    """Yield one row per setting, in the order of the model."""
     from student.core.setting_errors import choices_of
 
     for name, field in model.model_fields.items():
@@ -80,7 +80,7 @@ def rows(model: type[TrainingConfig]) -> Iterator[dict[str, str]]:
 
 
 def _as_yaml(value: object) -> str:
-    """As it is written after `--set NAME=`."""
+    """Return the value as it is written after `--set NAME=`."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(_as_yaml, value))}]"
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""`aspects show`: what a store holds, unfinished directories included."""
+"""`aspects show`: the contents of a store, including unfinished directories."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from teacher.engines.presets import display_name
 def show_store(store: str, dataset: str | None, questions: int) -> None:
     """Print every directory, and its `questions` most and least informative questions.
 
-    Raises AnswersMissing where the store has nothing (for this dataset).
+    Raises AnswersMissing if the store has no answers (about this dataset).
     """
     directories = answer_directories(store, dataset)
     if not directories:

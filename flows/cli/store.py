@@ -16,7 +16,7 @@ from flows.parameters import AskingParameters, StoreParameters
 from storage.parameters import Only
 
 app = typer.Typer()
-maintenance = typer.Typer(help="Look after a store.")
+maintenance = typer.Typer(help="Maintain a store.")
 
 
 @app.command(
@@ -55,9 +55,11 @@ def import_answers(
 def show(
     place: StoreParameters,
     dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Only the dataset of this name.")] = None,
-    questions: Annotated[int, typer.Option(help="How many of the most and least informative questions.", min=0)] = 3,
+    questions: Annotated[
+        int, typer.Option(help="Number of the most, and of the least, informative questions.", min=0)
+    ] = 3,
 ) -> None:
-    """Show a store's datasets, teachers and questions, what is missing, and which questions tell classes apart."""
+    """Show a store's datasets, teachers and questions, what is missing, and which questions distinguish classes."""
     from flows.cli.show import show_store
 
     show_store(place.store, dataset, questions)
@@ -73,7 +75,7 @@ def teachers() -> None:
 
 @maintenance.callback(invoke_without_command=True)
 def store(context: typer.Context) -> None:
-    """Look after a store."""
+    """Maintain a store."""
     options.require_command(context)
 
 
@@ -111,21 +113,21 @@ def prune(
     if not yes and not _confirmed(f"delete {total}?"):
         echo("nothing deleted")
         return
-    # While the question waited, a run may have begun that can use some of them.
+    # A run that can use some of them may have started while the prompt was open.
     unwanted = {answers.directory.path for answers in find_unreferenced(place.store, known) if not answers.wanted}
     kept = remove(answers.directory for answers in found if answers.directory.path in unwanted)
-    echo(f"deleted {total}" if not kept else f"deleted, but for what another run is at work on: {total}")
+    echo(f"deleted {total}" if not kept else f"deleted, except for directories that another run uses: {total}")
     for directory in kept:
-        echo(f"kept, another run is at work on it: {directory.path}")
+        echo(f"kept, another run uses it: {directory.path}")
 
 
 def _confirmed(question: str) -> bool:
-    """The answer given at the terminal. Raises OptionInvalid where there is no terminal."""
+    """Ask for confirmation at the terminal. Raises OptionInvalid if there is no terminal."""
     try:
         return typer.confirm(question)
     except typer.Abort:
         if sys.stdin is not None and sys.stdin.isatty():  # Ctrl-C
             raise
         raise OptionInvalid(
-            "nothing deleted: there is no terminal to confirm at; look at the list, then add --yes"
+            "nothing deleted: there is no terminal to confirm at; check the list, then add --yes"
         ) from None

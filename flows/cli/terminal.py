@@ -14,7 +14,7 @@ from student.core.progress import Heartbeat, ImageBar, duration
 
 
 class Terminal:
-    """A `Reporter` that prints; what is for a run's page or log it leaves alone."""
+    """A `Reporter` that prints, and ignores what is for a run's page or log."""
 
     progress_bars = True
 
@@ -33,7 +33,7 @@ class Terminal:
 
     @contextmanager
     def working(self, what: str) -> Iterator[None]:
-        """A spinner; without a terminal a line where it takes long."""
+        """Show a spinner; without a terminal, print a line from time to time."""
         if self._console.is_terminal:
             with self._console.status(plain(what)):
                 yield
@@ -59,7 +59,7 @@ class Terminal:
 
 
 class AnswerBar:
-    """A bar over images with questions about each; the clock runs from the moment that the teacher is ready."""
+    """A progress bar over images, with several questions each; its clock starts when the teacher is ready."""
 
     def __init__(self, bar: ImageBar) -> None:
         self._bar = bar
@@ -68,7 +68,7 @@ class AnswerBar:
         self._bar.start("asking")
 
     def advance(self, images: int, questions: int) -> None:
-        self.ready()  # answers that the store knows need no teacher
+        self.ready()  # stored answers are reused before the teacher is ready
         self._bar.advance(images)
 
     def shards_done(self, share: float) -> None:

@@ -25,7 +25,7 @@ from storage.parameters import Only, Overrides
 if TYPE_CHECKING:
     from student.core.results import Results
 
-# Options that replace what an experiment's file says.
+# Options that override values of an experiment's file.
 REPLACEABLE = ("dataset", "store", "teacher", "class_teacher", "recipe", "seeds", "split", "runs", "settings", "report")
 INSTEAD = dict.fromkeys(("source", "store", "recipe", "seeds", "split", "runs"), "Instead of the file's.")
 
@@ -90,7 +90,7 @@ def experiment(
 ) -> None:
     """Train a grid of students - methods, backbones, any settings, seeds - and compare them in pairs.
 
-    It can be started again at any time: finished students are kept, and what the file has more is trained.
+    After an interruption or a change of the file, the same command trains the missing students only.
     """
     from flows.cli.report import print_results
     from flows.work.experiment import check_experiment, read_experiment, run_experiment
@@ -119,7 +119,7 @@ def evaluate(
         Literal["ignore", "use"], typer.Option(help="use: evaluate on the labels and answers corrected in the store.")
     ] = "ignore",
 ) -> None:
-    """Accuracy of one trained student, or mAP of a detector, per class as well; how well it repeats its teacher."""
+    """Measure the accuracy of one trained student, or the mAP of a detector, and how well it predicts its teacher."""
     from storage.filesystem import open_store
 
     if corrections == "use" and not store:

@@ -39,8 +39,10 @@ def view(
     runs: Runs = None,
     questions: Questions = None,
     task: options.Task = "classification",
-    port: Annotated[int, typer.Option(help="0 is a free one.", min=0, max=HIGHEST_PORT)] = 0,
-    host: Annotated[str, typer.Option(help="Another address is open to other machines, with a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 chooses a free port.", min=0, max=HIGHEST_PORT)] = 0,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. An address that others reach requires a token.")
+    ] = "127.0.0.1",
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
 ) -> None:
     """Show answers, images and students as a web page on this machine, until Ctrl-C."""
@@ -59,13 +61,13 @@ def report(
     questions: Questions = None,
     task: options.Task = "classification",
     answers: Annotated[
-        str | None, typer.Option(help="Which answers, as in the addresses of 'aspects view'; default: the first.")
+        str | None, typer.Option(help="Id of the answers, as in the addresses of 'aspects view'; default: the first.")
     ] = None,
     max_mb: Annotated[
         float, typer.Option("--max-mb", help="Images beyond this size are left out.", min=0.1)
     ] = REPORT_MB,
 ) -> None:
-    """Write the page about a store as one HTML file to send around, with small copies of the images inside."""
+    """Write the page about a store as one HTML file, with small copies of the images inside."""
     from view.report import write_report
 
     sources = open_sources(store, images, runs, questions, task)
@@ -78,8 +80,8 @@ def report(
 def open_sources(
     store: str, images: DatasetParameters | None, runs: list[Path] | None, questions: list[Path] | None, task: str
 ) -> Sources:
-    """What a page or a report is about. Raises OptionInvalid for a folder that does not exist, AnswersMissing for a
-    store that does not, and DatasetInvalid."""
+    """Open the sources of a page or a report. Raises OptionInvalid for a missing folder, AnswersMissing for a missing
+    store, and DatasetInvalid."""
     from storage.answers.store import AnswersMissing, answer_directories
     from view.sources import Sources, audited_questions, default_cache
 

@@ -27,7 +27,7 @@ class StoreParameters(Parameters):
 
     store: Annotated[
         str,
-        # An empty name is refused by the store itself, which says what to write.
+        # The store itself rejects an empty name, with advice.
         Field(min_length=0, description="Folder of the answers, or s3://bucket/path."),
         Option(flags=("--store", "-s")),
     ] = "store"
@@ -51,11 +51,15 @@ class ShardParameters(AskingParameters):
 
     shard_size: Annotated[
         int,
-        Field(ge=1, le=1_000_000, description="Images in one Parquet file; a killed run may lose two files' answers."),
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="Images in one Parquet file; a killed run loses the answers of at most two files per worker.",
+        ),
     ] = SHARD_SIZE
     verify: Annotated[
         bool,
-        Field(description="Read every image to find changes, also where size and modification time are as before."),
+        Field(description="Read every image to find changes, even if its size and modification time are unchanged."),
     ] = False
 
 
@@ -95,11 +99,15 @@ class SampleParameters(Parameters):
 
     images: Annotated[
         int,
-        Field(ge=1, le=MOST_IMAGES, description="Images of the sample; all where the store has all answers."),
+        Field(ge=1, le=MOST_IMAGES, description="Images in the sample; if the store has all answers, all are used."),
     ] = 200
     probed: Annotated[
         int,
-        Field(ge=1, le=MOST_IMAGES, description="Of them, asked in other words, negated and mirrored."),
+        Field(
+            ge=1,
+            le=MOST_IMAGES,
+            description="Images of the sample asked about in all variants: rephrased, negated, mirrored.",
+        ),
     ] = 64
 
 

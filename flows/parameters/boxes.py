@@ -8,7 +8,7 @@ from pydantic import Field
 
 from storage.parameters import Option, Parameters
 
-if TYPE_CHECKING:  # numpy and Pillow take a moment, and --help does without them
+if TYPE_CHECKING:  # numpy and Pillow are slow to import, and not needed for --help
     from storage.datasets.detection import BoxImages, DetectionDataset
 
 BOXES = "Detection: questions about boxes"  # heading of --help
@@ -21,7 +21,7 @@ class BoxParameters(Parameters):
 
     view: Annotated[
         Literal["crop", "drawn"],
-        Field(description="What the teacher sees of a box: a crop, or the box drawn onto the image."),
+        Field(description="How a box is shown to the teacher: as a crop, or drawn onto the image."),
         Option(flags=("--box-view",)),
     ] = "crop"
     margin: Annotated[
@@ -31,7 +31,7 @@ class BoxParameters(Parameters):
     ] = 0.25
     smallest: Annotated[
         float,
-        Field(ge=0, description="Boxes with a side below so many pixels are not asked about."),
+        Field(ge=0, description="Shortest side in pixels of the boxes that are asked about."),
         Option(flags=("--smallest-box",)),
     ] = 8.0
 

@@ -1,4 +1,4 @@
-"""The images to ask about."""
+"""Parameters of the dataset."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 
 from storage.parameters import Option, Parameters
 
-if TYPE_CHECKING:  # numpy and Pillow take a moment, and --help does without them
+if TYPE_CHECKING:  # numpy and Pillow are slow to import, and not needed for --help
     from storage.datasets.base import ImageDataset
     from storage.datasets.detection import DetectionDataset
 

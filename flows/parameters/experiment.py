@@ -35,9 +35,9 @@ class Experiment(ClassAnswersParameters, BoxQuestions, RecipeParameters, ReportP
     split: Annotated[
         str | None,
         Field(
-            description="Split to evaluate on; default: test, or what the dataset has instead. validation: where it "
-            "has no such split, the images that students hold out of their training images (val_fraction), to choose "
-            "settings by."
+            description="Split to evaluate on; default: test, or the dataset's equivalent. validation: if the dataset "
+            "has no such split, the images that students hold out of their training images (val_fraction), for "
+            "choosing settings."
         ),
         Option(panel=STUDENTS),
     ] = None
@@ -64,7 +64,7 @@ class Experiment(ClassAnswersParameters, BoxQuestions, RecipeParameters, ReportP
     def to_detector_grid(self) -> DetectorGrid:
         from student.detection.experiment import DetectorGrid
 
-        # No detector has the setting `network`: refused as any unknown one.
+        # Detectors have no setting `network`: it is rejected like any unknown one.
         network = {} if self.network is None else {"network": self.network}
         return DetectorGrid(
             recipe=self.detection_recipe_settings(),

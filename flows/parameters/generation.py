@@ -1,4 +1,4 @@
-"""The questions that a language model is to write."""
+"""Parameters of question generation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flows.parameters.dataset import DatasetParameters
 from storage.parameters import Only, Option, Parameters
 from teacher.questions import ROUNDS, SHARES
 
-if TYPE_CHECKING:  # numpy and Pillow take a moment, and --help does without them
+if TYPE_CHECKING:  # numpy and Pillow are slow to import, and not needed for --help
     from teacher.questions.generation import Brief
 
 PROMPTED = "Prompt"  # heading of --help
@@ -26,14 +26,17 @@ class BriefParameters(Parameters):
         DatasetParameters | None, Only(("source", "root", "download"), help={"source": CLASSES_HELP})
     ] = None
     classes: Annotated[
-        str | None, Field(description="Or a text file with a class name in each line."), Option(metavar="FILE")
+        str | None,
+        Field(description="Text file with one class name per line, instead of a dataset."),
+        Option(metavar="FILE"),
     ] = None
-    count: Annotated[int, Field(ge=1, le=10_000, description="Questions wanted.")] = sum(SHARES.values())
+    count: Annotated[int, Field(ge=1, le=10_000, description="Number of questions.")] = sum(SHARES.values())
     shares: Annotated[
         dict[str, PositiveInt],
         Field(
             min_length=1,
-            description="Share of a group, NAME=NUMBER; repeatable. Default: 30, 12 and 8 of three.",
+            description="Share of a group, NAME=NUMBER; repeatable. Default: visual=30, categorical=12, "
+            "environmental=8.",
         ),
         Option(flags=("--group",)),
     ] = Field(default=SHARES)
@@ -46,15 +49,15 @@ class BriefParameters(Parameters):
         str | None, Field(description="File with a prompt of your own."), Option(metavar="FILE", panel=PROMPTED)
     ] = None
     rounds: Annotated[
-        int, Field(ge=1, le=1000, description="How often what is missing is asked for."), Option(panel=PROMPTED)
+        int, Field(ge=1, le=1000, description="Largest number of rounds of requests."), Option(panel=PROMPTED)
     ] = ROUNDS
     max_tokens: Annotated[
         int | None,
-        Field(ge=1, le=1_000_000, description="Longest answer; default: 150 for each question."),
+        Field(ge=1, le=1_000_000, description="Largest length of a reply; default: 150 for each question."),
         Option(panel=PROMPTED),
     ] = None
     seed: Annotated[
-        int, Field(ge=0, le=MAX_SEED, description="Another seed, other questions."), Option(panel=PROMPTED)
+        int, Field(ge=0, le=MAX_SEED, description="Random seed of the model's sampling."), Option(panel=PROMPTED)
     ] = 0
 
     def load(self, max_pixels: int | None = None) -> Brief:
@@ -69,7 +72,7 @@ class BriefParameters(Parameters):
             classes=self.class_names(),
             wanted=share_out(self.count, self.shares),
             prompt=load_prompt(Path(self.prompt).expanduser() if self.prompt else PROMPT_FILE),
-            images=[read_image(Path(photo).expanduser(), max_pixels) for photo in self.photos],
+            images=[read_image(Path(file).expanduser(), max_pixels) for file in self.photos],
             rounds=self.rounds,
             length=self.max_tokens,
             seed=self.seed,

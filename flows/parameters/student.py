@@ -1,4 +1,4 @@
-"""The students to train."""
+"""Parameters of students."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from flows.option_values import MAX_SEED, OptionInvalid, runs_folder, seed_numbers
 from storage.parameters import Option, Parameters
 
-if TYPE_CHECKING:  # torch and timm take seconds, and an extraction does without them
+if TYPE_CHECKING:  # torch and timm take seconds to import, and extractions do not need them
     from student.classification.config import StudentConfig
     from student.detection.config import DetectorConfig
 
@@ -39,8 +39,8 @@ class RecipeParameters(Parameters):
     corrections: Annotated[
         UseCorrections,
         Field(
-            description="Labels and answers that people have corrected: ignore them, use them, or calibrate: use them, "
-            "and calibrate p(yes) by them."
+            description="What to do with labels and answers that people have corrected; calibrate: use them, and "
+            "calibrate p(yes) by them."
         ),
     ] = "ignore"
 
@@ -109,7 +109,9 @@ class CommonSettings(Parameters):
     backbone: Annotated[str | None, Field(description="Any model of timm, e.g. resnet18.")] = None
     epochs: Annotated[int | None, Field(description="Passes over the training images.")] = None
     image_size: Annotated[int | None, Field(description="Side of the student's input in pixels.")] = None
-    method: Annotated[str | None, Field(description="How the answers are used: recommended, makd, ...")] = None
+    method: Annotated[str | None, Field(description="Method of learning from the answers: recommended, makd, ...")] = (
+        None
+    )
     alpha: Annotated[float | None, Field(description="Weight of the answers in the loss; default: the method's.")] = (
         None
     )

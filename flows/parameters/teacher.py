@@ -69,7 +69,7 @@ class TeacherParameters(Parameters):
         list[str] | None, Field(description="Words that mean no, separated by commas."), Option(read=words)
     ] = None
     dtype: Annotated[
-        Dtype | None, Field(description="Numbers of the weights; default: bfloat16, float32 for tiny.")
+        Dtype | None, Field(description="Data type of the weights; default: bfloat16, float32 for tiny.")
     ] = None
     max_pixels: Annotated[
         int | None,
@@ -110,7 +110,7 @@ class TeacherParameters(Parameters):
         return resolve(self.config(), settings)
 
     def check_writer(self, engine: EngineParameters) -> None:
-        """Like `check`, for a writing model, which need not take images; its server has to answer, too."""
+        """Like `check`, for a writing model, which need not take images; also check that its server answers."""
         self.check(engine, takes_images=False)
         if engine.chosen.served:
             from teacher.engines.openai.client import check_server
@@ -182,7 +182,7 @@ class EngineParameters(EngineOptions):
         if self.base_url is not None and (self.name is None or find_engine(self.name).served):
             return self.name or self._served(), "a server's address is given"
         if self.name is not None:
-            return self.name, "as asked for"
+            return self.name, "as requested"
         try:
             find_engine(DEFAULT_ENGINE).check(self)
         except TeacherInvalid:

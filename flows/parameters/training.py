@@ -20,12 +20,12 @@ class AnswersParameters(StoreParameters):
     dataset: DatasetParameters
     questions: Annotated[
         str | None,
-        Field(description="The set, as for extract, where the store has several."),
+        Field(description="Question set, as for extract; required if the store has several."),
         Option(flags=("--questions", "-q"), metavar="FILE"),
     ] = None
     teacher: Annotated[
         str | None,
-        Field(description="Fingerprint or TEACHER/QUESTIONS, where there are several (aspects show)."),
+        Field(description="Fingerprint or TEACHER/QUESTIONS (aspects show); required if the store has several."),
         Option(flags=("--teacher", "-t")),
     ] = None
 
@@ -34,7 +34,7 @@ class ClassAnswersParameters(AnswersParameters):
     """Answers about images, about classes, or both."""
 
     class_teacher: Annotated[
-        str | None, Field(description="Fingerprint of answers about the classes, for methods that learn from both.")
+        str | None, Field(description="Fingerprint of the answers about classes, for methods that learn from both.")
     ] = None
 
 

@@ -48,10 +48,10 @@ class FlowParametersInvalid(InputInvalid):
 def as_flow(
     work: Callable[Concatenate[Host, P], R], *, module: str, name: str, verb: str, description: str
 ) -> Flow[..., R]:
-    """The flow `name` that does `work`, with the same parameters but the host: a FlowParameters' fields are parameters
-    of the flow's own. Lies in `module`, under `work`'s name.
+    """Return the flow `name` that runs `work`, with the same parameters except the host; each field of a FlowParameters
+    group is a separate parameter. The flow is an attribute of `module`, under `work`'s name.
 
-    Its runs are named by what they do: `verb`, dataset, questions and teacher.
+    Its runs are named by `verb`, dataset, questions and teacher.
     """
     signature = flow_signature(work)
     group = _group_of(work)

@@ -133,7 +133,7 @@ class TaskShards:
             future.wait()
 
     def submit(self, job: ShardJob) -> None:
-        # Quoted: Prefect would look for futures in all that they hold.
+        # Quoted, otherwise Prefect would search their contents for futures.
         quoted: dict[str, Any] = {"job": quote(job), "pool": quote(self._pool), "progress": quote(self._progress)}
         self._asked.append(ask_shard.submit(shard=job.shard.index, dataset=job.header.dataset, **quoted))
 

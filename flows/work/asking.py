@@ -122,7 +122,7 @@ def ask_missing(host: Host, extractions: Sequence[Extraction], workers: TeacherW
 def _ask_all(
     host: Host, pool: WorkerPool, extractions: Sequence[Extraction], known: KnownAnswers, bar: AnswerProgress
 ) -> list[ShardSummary]:
-    """Yield every shard's summary as it completes; no more shards are active than the workers take."""
+    """Return the summaries of all shards. No more shards are active at a time than the workers take."""
     shards = deque((extraction, shard) for extraction in extractions for shard in extraction.plan.missing)
     count, asked = len(shards), 0
     done, errors, in_a_row = list[ShardSummary](), list[Exception](), 0

@@ -147,7 +147,7 @@ def _is_trained(
         place = cell.directory(runs, seed)
         if not (place / DESCRIPTION).exists():
             continue
-        # With the stored digest: whether images and answers are the same is known once they are there.
+        # With the stored digest: the digest of images and answers is not known before all are read.
         wanted = describe(cell.config.replace(seed=seed), read_description(place, kind).digest)
         if wanted is not None:
             open_run(place, wanted)
@@ -169,7 +169,7 @@ def check_writable(runs: Path) -> None:
 
 
 def imagined(images: ImageDataset, asked: QuestionSet, teacher: str) -> Answers:
-    """Return random answers to all questions about all images, for a trial of learning from them."""
+    """Return random answers to all questions about all images, to check that students can be trained on them."""
     records = images.records
     log_odds = np.random.default_rng(0).standard_normal((len(records), len(asked)), np.float32)
     yes = -np.logaddexp(0, -log_odds)

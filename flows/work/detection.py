@@ -40,7 +40,7 @@ from storage.errors import InputInvalid
 from storage.questions import QuestionSet, load_questions
 from teacher.extraction.plan import directory_of
 
-if TYPE_CHECKING:  # torch takes seconds, and an extraction does without it
+if TYPE_CHECKING:  # torch takes seconds to import, and extractions do not need it
     from student.core.results import Results
     from student.detection.config import DetectorConfig
     from student.detection.examples import DetectionAnswers

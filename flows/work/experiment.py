@@ -1,4 +1,4 @@
-"""A file that names a grid of students in, a table of all of them and a plot out."""
+"""Run experiments: train a grid of students from a YAML file, and write a table and a plot of the results."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ class ExperimentInvalid(InputInvalid):
 
 
 def read_experiment(file: Path, changes: Mapping[str, Any], settings: Mapping[str, Any]) -> Experiment:
-    """The experiment in a YAML file, or the bundled one of that name, with `changes` of its fields and of its
-    `settings`. Raises ExperimentInvalid, naming the file."""
+    """Read an experiment from a YAML file or the bundled one of that name, with changes of its fields and `settings`.
+
+    Raises ExperimentInvalid, which names the file.
+    """
     try:
         document = read_yaml(find_file(file, "experiments"))
     except OSError as error:
@@ -50,7 +52,7 @@ def read_experiment(file: Path, changes: Mapping[str, Any], settings: Mapping[st
 
 
 def check_experiment(experiment: Experiment, inputs: Inputs) -> None:
-    """Raise what training would raise about settings and answers, before anything is trained."""
+    """Raise the errors of training about settings and answers, before anything is trained."""
     from student.classification.experiment import is_own_validation, require_split
 
     runs = Path(experiment.runs)
@@ -67,21 +69,22 @@ def check_experiment(experiment: Experiment, inputs: Inputs) -> None:
         require_split(grid, images, runs, split)
         if experiment.embed and is_own_validation(images, split):
             raise ExperimentInvalid(
-                f"embed draws the images of a split of the dataset, and split '{split}' stands for each student's own; "
+                f"embed draws the images of a split of the dataset, but split '{split}' is different for each student; "
                 f"set embed: false, or another split"
             )
         read_teacher_answers(experiment, inputs)
 
 
 def read_teacher_answers(experiment: Experiment, inputs: Inputs) -> TeacherAnswers:
-    """Raises AnswersMissing where there are none and some cell learns from answers."""
+    """Load the answers. Raises AnswersMissing if there are none and some cell learns from answers."""
     cells = experiment.to_grid().cells(Path(experiment.runs))
     needed = any(cell.config.objective.answer_terms for cell in cells)
     return training.read_stored_answers(inputs, experiment, needed=needed)
 
 
 def run_experiment(host: Host, experiment: Experiment) -> Results:
-    """Train what is missing and show all of it; the folder `experiment.runs` has the table, the report and the plot."""
+    """Train the missing students and show all results. The table, the report and the plot are written to
+    `experiment.runs`."""
     from student.classification.plots import plot_features
     from student.core.plots import plot_results
 
@@ -92,18 +95,18 @@ def run_experiment(host: Host, experiment: Experiment) -> Results:
     if experiment.task == "detection":
         images = boxed = host.inputs.boxed(experiment.dataset)
         split = experiment.split or detection.evaluation_split(boxed)
-        boxed_known = detection.read_stored_answers(host.inputs, experiment)
-        answers = boxed_known.images or boxed_known.boxes
+        detection_answers = detection.read_stored_answers(host.inputs, experiment)
+        answers = detection_answers.images or detection_answers.boxes
         grid = experiment.to_detector_grid()
-        results = detection.train_detection_grid(host.reporter, grid, boxed, boxed_known, runs, split=split)
+        results = detection.train_detection_grid(host.reporter, grid, boxed, detection_answers, runs, split=split)
     else:
         images = host.inputs.images(experiment.dataset)
         split = experiment.split or checks.evaluation_split(images)
-        known = read_teacher_answers(experiment, host.inputs)
+        teacher_answers = read_teacher_answers(experiment, host.inputs)
         use, store = experiment.corrections, experiment.store
-        answers = known.image or known.classes
-        images, known = corrections.apply_corrections(host.reporter.say, use, store, images, known)
-        results = training.train_grid(host.reporter, experiment.to_grid(), images, known, runs, split=split)
+        answers = teacher_answers.image or teacher_answers.classes
+        images, teacher_answers = corrections.apply_corrections(host.reporter.say, use, store, images, teacher_answers)
+        results = training.train_grid(host.reporter, experiment.to_grid(), images, teacher_answers, runs, split=split)
         if experiment.embed:
             plot_features(results, images, runs, runs / "features.png")
             written.append(runs / "features.png")

@@ -161,7 +161,7 @@ def require_all(summaries: Iterable[ExtractionSummary]) -> None:
     if waiting := [image_id for summary in summaries for image_id in summary.for_now]:
         raise ImagesUnanswered(
             f"{len(waiting)} images could not be read now and have no answers yet, e.g. {waiting[0]}; all other "
-            "answers are kept: the same command asks about them again as soon as they can be read"
+            "answers are kept: run the same command again when these images can be read"
         )
 
 

@@ -51,7 +51,7 @@ def generate_questions(
     path = Path(output).expanduser()
     reporter = host.reporter
     check_output(path, engine, overwrite)
-    with reporter.working("looking at classes and model"):
+    with reporter.working("checking classes and model"):
         asked = brief.load(teacher.config().max_pixels)
         resolved = teacher.resolve(engine.choose()[0], engine.settings())
     with reporter.working("loading the model"):
@@ -59,7 +59,7 @@ def generate_questions(
     reporter.say(f"{resolved.config.model} is to write {brief.count} questions about {len(asked.classes)} classes")
     draft, unfinished = read_draft(path, asked), draft_file(path)
     if draft.found:
-        reporter.say(f"going on with {len(draft.found)} questions found before; to begin anew, delete {unfinished}")
+        reporter.say(f"resuming with {len(draft.found)} questions of {unfinished}; delete it to start anew")
 
     def keep() -> None:
         write_file(unfinished, json.dumps(draft.to_json()).encode())
@@ -72,10 +72,10 @@ def generate_questions(
             generated = generate(writer, asked, on_round=say_round, draft=draft, on_request=keep)
     except BaseException:
         if draft.found:
-            reporter.say(f"{len(draft.found)} questions were found; started again, the same command goes on with them")
+            reporter.say(f"{len(draft.found)} questions were found; the same command resumes with them")
         raise
     if asked.images and not generated.saw_images:
-        reporter.say("the model takes no images; it was asked without")
+        reporter.say("the model takes no images; the prompt had none")
     note = _note(generated, asked)
     if generated.questions:
         heading = f"Written by {resolved.config.model} about {len(asked.classes)} classes.\n{note}"

@@ -45,7 +45,7 @@ class ThreadShards:
                 if not may_pass(error):
                     raise
                 reason = printable(str(error), LONGEST_REASON)
-                self.say(f"shard {job.shard.index} is asked again in {delay:g} s: {reason}")
+                self.say(f"shard {job.shard.index} is retried in {delay:g} s: {reason}")
             self.pool.closing.wait(delay)
         return self.pool.ask(job, self.progress)
 

@@ -14,7 +14,7 @@ from flows.work.inputs import Inputs
 from flows.work.reports import show_report
 from storage.datasets.base import ImageDataset
 
-if TYPE_CHECKING:  # torch takes seconds, and an extraction imports this file too
+if TYPE_CHECKING:  # torch takes seconds to import, and extractions import this file too
     from student.classification.examples import TeacherAnswers
     from student.classification.grid import StudentGrid
     from student.classification.runs import EpochLog

@@ -111,12 +111,12 @@ def test_questions_found_before_the_server_failed_are_not_requested_again(
     ]
     stopped = aspects(*command)
     assert stopped.code == 2
-    assert "2 questions were found; started again, the same command goes on with them" in stopped.err
+    assert "2 questions were found; the same command resumes with them" in stopped.err
     assert not (folder / "set.yaml").exists()
     server.reply, asked_before = sensible, len(server.requests)
     outcome = aspects(*command)
     assert outcome.code == 0, outcome.err
-    assert "going on with 2 questions found before" in outcome.err
+    assert "resuming with 2 questions of " in outcome.err
     assert all("fur" in prompt_of(request) for request in server.requests[asked_before:])
     assert [question.group for question in load_questions(folder / "set.yaml").questions] == ["visual", "visual", "fur"]
     assert not list(folder.glob(".set*"))
@@ -137,7 +137,7 @@ def test_a_prompt_of_ones_own_and_images_that_are_not_taken(
         *["--base-url", server.url, "-t", "writer", "--prompt", "mine.txt", "--group", "furry=1"],
     )
     assert outcome.code == 0, outcome.err
-    assert "the model takes no images; it was asked without" in outcome.err
+    assert "the model takes no images; the prompt had none" in outcome.err
     assert prompt_of(server.requests[-1]) == "3 furry red fox, bobcat (none)"
 
 

@@ -131,7 +131,7 @@ def test_prune_leaves_a_busy_directory_alone(aspects: Aspects, dataset: Unreadab
     directory = find_answers("store", "photos")
     with lease(directory):
         kept = aspects(*prune)
-        assert (kept.code, "kept, another run is at work on it" in kept.out) == (0, True)
+        assert (kept.code, "kept, another run uses it" in kept.out) == (0, True)
     assert directory.is_complete()
     assert "deleted 1 directories" in aspects(*prune).out
     assert not directory.is_complete()

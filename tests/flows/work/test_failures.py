@@ -101,7 +101,7 @@ def test_a_teacher_that_fails_for_a_moment_is_asked_again(
     notes = Notes()
     summary = extract(notes)
     assert summary.asked == QUESTIONS * summary.images == engine.asked - SHARD * QUESTIONS
-    assert any(f"is asked again in 0 s: {error}" in line for line in notes.lines)
+    assert any(f"is retried in 0 s: {error}" in line for line in notes.lines)
 
 
 def test_a_teacher_that_goes_on_failing_ends_the_run_and_is_asked_for_the_rest_another_time(

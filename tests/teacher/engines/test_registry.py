@@ -40,7 +40,7 @@ def test_an_engine_is_one_file(tmp_path: Path) -> None:
     (tmp_path / "echo").mkdir()
     (tmp_path / "echo" / "__init__.py").write_text(ECHO)
     done = subprocess.run([sys.executable, "-c", USE, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert done.stdout == "('echo', 'as asked for') {'echo': {'loud': True}} echo of tiny\n", done.stderr
+    assert done.stdout == "('echo', 'as requested') {'echo': {'loud': True}} echo of tiny\n", done.stderr
 
 
 def test_registering_imports_no_library_of_an_engine() -> None:
