@@ -34,14 +34,15 @@ from bench.flowers import describe, percent
 from storage.answers.read import Answers
 from storage.datasets.base import ImageDataset, ImageRecord, select
 from student.classification.config import StudentConfig
-from student.classification.examples import log_odds_of
 from student.classification.features import SharedFeatures, backbone_features
+from student.classification.fold_students import train_out_of_fold
 from student.classification.images import evaluation_cache
 from student.classification.label_audit import audit_labels
-from student.classification.out_of_fold import OutOfFold, train_out_of_fold
+from student.classification.out_of_fold import OutOfFold
 from student.classification.propagation import whiten
 from student.classification.recipes import recipe
 from student.classification.targets import means_by_class
+from student.core.examples import log_odds_of
 from student.core.results import paired_difference
 
 PROJECT = Path(__file__).parents[1]
@@ -131,7 +132,9 @@ def rankings(dataset: ImageDataset, answers: Answers, students: OutOfFold) -> It
         table = audit_labels(dataset, said, seen).table.filter(pl.col("wrong").is_not_null())
         yield name, np.array([place[image_id] for image_id in table["image_id"]])
     labels_N = np.array([record.label for record in dataset.records])
-    p_NC = np.exp(students.rows_of([record.image_id for record in dataset.records]).astype(np.float64))
+    p_NC = np.exp(
+        students.log_p_NC[students.places_of([record.image_id for record in dataset.records])].astype(np.float64)
+    )
     yield "confident-learning", confident_learning(labels_N, p_NC, "self_confidence")
     yield "confident-learning-margin", confident_learning(labels_N, p_NC, "normalized_margin")
 

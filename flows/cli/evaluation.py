@@ -12,7 +12,7 @@ from flows.cli.markup import TextTable
 from flows.parameters import AnswersParameters, BoxParameters
 
 if TYPE_CHECKING:
-    from student.classification.confusion import ConfusedPair
+    from student.classification.confused_classes import ConfusedPair
     from student.classification.evaluate import Evaluation
 
 RELIABILITY_PLOT = "reliability-{split}.png"

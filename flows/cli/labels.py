@@ -99,7 +99,7 @@ def _students(
     parameters: FoldStudentParameters, images: ImageDataset, splits: list[str] | None, answers: Answers | None
 ) -> OutOfFold:
     from student.classification.examples import TeacherAnswers
-    from student.classification.out_of_fold import train_out_of_fold
+    from student.classification.fold_students import train_out_of_fold
 
     config = parameters.config()
     learned = TeacherAnswers(image=answers) if config.objective.answer_terms else None

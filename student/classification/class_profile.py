@@ -23,7 +23,6 @@ from student.core.files import RunInvalid, parse, write_json
 from student.core.runs import read_if_whole
 
 CLASS_PROFILE = "class-profile.json"
-SUREST = 0.99  # a mean p(yes); a finite number of images never makes an answer impossible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,23 +63,6 @@ def learned_profile(
     means_CQ = means_by_class(targets_NQ[trained].numpy(), examples.labels_N[trained].numpy(), len(class_names))
     rows = [[None if np.isnan(value) else round(value, 5) for value in mean] for mean in means_CQ.tolist()]
     return ClassProfile(class_names=tuple(class_names), aspects=tuple(aspects), p_yes=tuple(map(tuple, rows)))
-
-
-def evidence(
-    p_yes_BQ: NDArray[np.floating], classes_B: NDArray[np.int64], profile: ClassProfile
-) -> NDArray[np.float64]:
-    """How much each aspect of an image speaks for a class, in nats [B, Q]: below 0 it speaks against it.
-
-    The weight of evidence (Good 1950) of the answer yes is log(m_c / m), where m_c is the class's mean p(yes) and m the
-    mean over all classes, and of no log((1 - m_c) / (1 - m)). The image's p(yes), clipped to 0..1, weighs the two.
-    Means are kept within 1 - SUREST .. SUREST. NaN where the profile has no mean for the class.
-    """
-    means_CQ = profile.means().clip(1 - SUREST, SUREST)
-    known = ~np.isnan(means_CQ)
-    overall_Q = np.where(known, means_CQ, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    overall_Q = np.where(known.any(axis=0), overall_Q, np.nan)
-    p_yes, means_BQ = p_yes_BQ.astype(np.float64), means_CQ[classes_B]
-    return p_yes * np.log(means_BQ / overall_Q) + (1 - p_yes) * np.log((1 - means_BQ) / (1 - overall_Q))
 
 
 def write_class_profile(run_dir: Path, profile: ClassProfile) -> None:

@@ -15,19 +15,17 @@ from torch import Tensor
 from storage.answers.read import Answers
 from storage.datasets.base import ImageDataset
 from student.classification.calibration import read_calibration, require_held_out, write_calibration
+from student.classification.confused_classes import ClassMeans, ConfusedPair, most_confused
 from student.classification.confusion import (
-    ClassMeans,
     ClassScore,
-    ConfusedPair,
     Reliability,
     confusion_matrix,
     macro,
-    most_confused,
     reliability,
     score_classes,
     write_confusion,
 )
-from student.classification.examples import TeacherAnswers, digest_of, log_odds_of
+from student.classification.examples import TeacherAnswers, digest_of
 from student.classification.images import evaluation_cache, normalized_batches
 from student.classification.metrics import METRICS, score_labels
 from student.classification.model import Logits, Student
@@ -45,7 +43,7 @@ from student.core.evaluation import (
     score_shared_aspects,
     select_labelled,
 )
-from student.core.examples import ExamplesInvalid
+from student.core.examples import ExamplesInvalid, log_odds_of
 from student.core.files import only_user, parse, write_json
 from student.core.progress import ImageBar
 from student.core.settings import Accelerator

@@ -20,7 +20,7 @@ from student.classification.splits import choose_fraction, choose_validation, vi
 from student.classification.targets import ImageLabels, Values, class_mean, only_labelled
 from student.classification.terms import AspectTerm, ClassTerm, Level
 from student.core.aspects import Aspect
-from student.core.examples import ExamplesInvalid, chosen_questions, log_odds_by_id
+from student.core.examples import ExamplesInvalid, chosen_questions, log_odds_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,17 +204,6 @@ def _target(
 def _without(values: Values, left_out: NDArray[np.bool_]) -> Values:
     """`values` [N, K] with NaN for the images `left_out` [N], which nothing may be learned from."""
     return np.where(left_out[:, None], np.float32(np.nan), values) if left_out.any() else values
-
-
-def log_odds_of(dataset: ImageDataset, records: Sequence[ImageRecord], answers: Answers) -> NDArray[np.float32]:
-    """Log-odds of yes [N, Q] in nats for `records`, NaN where there is none. Raises ExamplesInvalid for another
-    dataset's answers."""
-    if answers.dataset != dataset.name:
-        raise ExamplesInvalid(
-            f"these answers are about dataset '{answers.dataset}', not '{dataset.name}'; "
-            f"ask the teacher about '{dataset.name}' or open that dataset under the name '{answers.dataset}'"
-        )
-    return log_odds_by_id(answers, [record.image_id for record in records])
 
 
 def digest_of(dataset: ImageDataset, records: Sequence[ImageRecord], teacher_answers: TeacherAnswers) -> str:

@@ -7,23 +7,22 @@ each given label is wrong; the table lists the images by that, the most suspicio
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.special import expit, log_softmax
+from scipy.special import expit
 
 from storage.answers.read import Answers
 from storage.datasets.base import ImageDataset
 from storage.questions import QuestionSet
-from student.classification.confusion import ClassMeans, ConfusedPair, most_confused
-from student.classification.examples import log_odds_of
-from student.classification.label_audit_table import AuditedImages, audit_table, ordered, questions_against
-from student.classification.label_noise import Pooled, Values, has_source, pool
+from student.classification.confused_classes import ClassMeans, ConfusedPair, most_confused
+from student.classification.label_audit_table import AuditedImages, judge, ordered, questions_against
+from student.classification.label_noise import Source, pool
 from student.classification.out_of_fold import OutOfFold, audited_records
-from student.classification.targets import ImageLabels, class_scores, means_by_class
-from student.core.examples import ExamplesInvalid
+from student.classification.targets import ImageLabels, fit_class_scores, means_by_class
+from student.core.examples import ExamplesInvalid, log_odds_of
 
 LIKELY_WRONG = 0.5  # probability from which a label counts as suspicious unless another is asked for
 
@@ -95,40 +94,43 @@ def judge_labels(images: AuditedImages, asked: AskedQuestions | None, students: 
     names = images.class_names
     if len(names) < 2:
         raise ExamplesInvalid("there is a single class, so that no label can be wrong; labels need two or more classes")
-    sources, pooled = _pooled(_sources(images, asked, students), images.labels_N)
-    if not pooled.judged_N.any():
+    labels_N, classes = images.labels_N, len(names)
+    alone = {name: pool({name: one}, labels_N, classes) for name, one in _sources(images, asked, students).items()}
+    calibrated = {name: one.as_source() for name, one in alone.items()}
+    pooled = pool(calibrated, labels_N, classes) if len(alone) > 1 else next(iter(alone.values()))
+    if not pooled.judged.any():
         raise ExamplesInvalid(
             "no label can be judged: that takes two or more labelled images of a class with answers or students"
         )
-    table, means = audit_table(images, sources, pooled), None
+    judged = judge(images, pooled, calibrated)
+    table, means = judged.table, None
     if asked is not None:
         keys, texts = asked.questions.keys, [question.text for question in asked.questions.questions]
-        table = table.with_columns(*questions_against(images, asked.log_odds_NQ, keys))
-        means_CQ = means_by_class(expit(asked.log_odds_NQ), images.labels_N, len(names))
+        means_CQ = means_by_class(expit(asked.log_odds_NQ), labels_N, classes)
+        table = table.with_columns(*questions_against(images, asked.log_odds_NQ, means_CQ, keys))
         means = ClassMeans(means=means_CQ, keys=keys, texts=texts, source="answers")
     return LabelAudit(
         table=ordered(table),
         class_names=names,
-        wrong_share=pooled.wrong_share,
+        wrong_share=judged.wrong_share,
         weights=pooled.weights,
-        confused=most_confused(_confusion(images.labels_N, pooled, len(names)), names, means),
+        confused=most_confused(judged.confusion_CC, names, means),
     )
 
 
-def _sources(images: AuditedImages, asked: AskedQuestions | None, students: OutOfFold | None) -> Mapping[str, Values]:
-    """log p(class) [N, C] by each source."""
-    labels_N, classes = images.labels_N, len(images.class_names)
-    labels = ImageLabels(labels=labels_N, trained=labels_N >= 0, classes=classes, seed=0)
-    found: dict[str, Values] = {}
+def _sources(images: AuditedImages, asked: AskedQuestions | None, students: OutOfFold | None) -> Mapping[str, Source]:
+    """What the answers and the students say about the images."""
+    labels_N = images.labels_N
+    found: dict[str, Source] = {}
     if asked is not None:
-        found["answers"] = by_answers(asked.log_odds_NQ, labels)
+        found["answers"] = by_answers(asked.log_odds_NQ, labels_N, len(images.class_names))
     if students is not None:
         if students.class_names != images.class_names:
             raise ExamplesInvalid("the out-of-fold students know other classes than the dataset has; train them again")
-        found["student"] = without_lone_labels(students.rows_of(images.image_ids).astype(np.float64), labels)
+        found["student"] = by_students(students, images)
     if not found:
         raise ExamplesInvalid("labels are judged by answers or by students, and neither is given")
-    return found
+    return {name: without_lone_labels(source, labels_N, len(images.class_names)) for name, source in found.items()}
 
 
 def require_about_images(level: str | None, teacher: str) -> None:
@@ -140,38 +142,26 @@ def require_about_images(level: str | None, teacher: str) -> None:
         )
 
 
-def by_answers(log_odds_NQ: NDArray[np.floating], images: ImageLabels) -> NDArray[np.float64]:
-    """log p(class | answers) [N, C] of every image by a fit to the answers about other images; NaN without answers."""
+def by_answers(log_odds_NQ: NDArray[np.floating], labels_N: NDArray[np.int64], classes: int) -> Source:
+    """log p(class | answers) of every image by a fit to the answers about other images."""
     answered_N = ~np.isnan(log_odds_NQ).all(axis=1)
-    fitted = ImageLabels(
-        labels=images.labels, trained=images.trained & answered_N, classes=images.classes, seed=images.seed
-    )
-    if not fitted.trained.any():
-        return np.full((len(log_odds_NQ), images.classes), np.nan)
-    found = np.where(answered_N[:, None], log_softmax(class_scores(log_odds_NQ, fitted), axis=1), np.nan)
-    return without_lone_labels(found, images)
+    fitted_N = (labels_N >= 0) & answered_N
+    if not fitted_N.any():
+        answered_N = np.zeros_like(answered_N)
+    fitted = ImageLabels(labels=labels_N, trained=fitted_N, classes=classes, seed=0)
+    return Source(known_N=answered_N, log_p=fit_class_scores(log_odds_NQ, fitted).of)
 
 
-def without_lone_labels(log_p_NC: NDArray[np.float64], images: ImageLabels) -> NDArray[np.float64]:
-    """The same with NaN for the only image of a class that a source knows: without it, the source has not seen the
-    class, and could only speak against it."""
-    known_N = images.trained & ~np.isnan(log_p_NC).any(axis=1)
-    counts_C = np.bincount(images.labels[known_N], minlength=images.classes)
-    lone_N = known_N & (counts_C[images.labels] < 2)
-    return np.where(lone_N[:, None], np.nan, log_p_NC)
+def by_students(students: OutOfFold, images: AuditedImages) -> Source:
+    """log p(class) of every image by the student that has not seen its label."""
+    places_N = students.places_of(images.image_ids)
+    known_N = (places_N >= 0) & ~np.isnan(students.log_p_NC).any(axis=1)[places_N]
+    return Source(known_N=known_N, log_p=lambda rows: students.log_p_NC[places_N[rows]])
 
 
-def _pooled(sources: Mapping[str, Values], labels_N: NDArray[np.int64]) -> tuple[Mapping[str, Values], Pooled]:
-    """The sources, each calibrated by itself so that its own probabilities can be shown, and all of them together."""
-    calibrated: dict[str, Values] = {}
-    for name, log_p_NC in sources.items():
-        pooled = pool({name: log_p_NC}, labels_N)
-        calibrated[name] = np.where(has_source({name: log_p_NC})[:, None], pooled.log_p_NC, np.nan)
-    return calibrated, pooled if len(sources) == 1 else pool(calibrated, labels_N)
-
-
-def _confusion(labels_N: NDArray[np.int64], pooled: Pooled, classes: int) -> NDArray[np.int64]:
-    """Judged images by label (rows) and most likely class (columns), [C, C]."""
-    judged = np.flatnonzero(pooled.judged_N)
-    cells = labels_N[judged] * classes + pooled.log_p_NC[judged].argmax(axis=1)
-    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+def without_lone_labels(source: Source, labels_N: NDArray[np.int64], classes: int) -> Source:
+    """The same without the only image of a class that the source knows: without it, the source has not seen the class,
+    and could only speak against it."""
+    labelled_N = source.known_N & (labels_N >= 0)
+    counts_C = np.bincount(labels_N[labelled_N], minlength=classes)
+    return replace(source, known_N=source.known_N & ~(labelled_N & (counts_C[labels_N] < 2)))

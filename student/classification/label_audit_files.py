@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from student.classification.confusion import ConfusedPair
+from student.classification.confused_classes import ConfusedPair
 from student.classification.label_audit import LabelAudit
 from student.core.files import VERSION, RunInvalid, parse, read_bytes, require_version, write_bytes
 

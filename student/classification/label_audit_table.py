@@ -10,12 +10,12 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from student.classification.class_profile import ClassProfile, evidence
-from student.classification.label_noise import Pooled, Values, has_source
-from student.classification.targets import means_by_class
+from student.classification.evidence import evidence
+from student.classification.label_noise import Pooled, Source, Values
 
 QUESTIONS_AGAINST = 3
-CHUNK = 8192  # images whose evidence is in memory at once
+FIRST_COLUMNS = ("image_id", "split", "label", "status", "wrong", "p_label", "suggested", "p_suggested")
+CHUNK = 8192  # images whose classes are in memory at once
 # Values of the column `status`, in the order of the table.
 JUDGED, UNLABELLED, LONE, NOT_KNOWN = "judged", "no label", "only image of its class", "nothing known"
 
@@ -30,44 +30,85 @@ class AuditedImages:
     class_names: tuple[str, ...]
 
 
-def audit_table(images: AuditedImages, sources: Mapping[str, Values], pooled: Pooled) -> pl.DataFrame:
-    """One row for each image, in their order, without the questions."""
-    labels_N, names = images.labels_N, images.class_names
-    known_N, labelled_N = has_source(sources), images.labels_N >= 0
-    suggested_N = _without_own(pooled.log_p_NC, labels_N).argmax(axis=1)
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A row of `table` for each image, in their order, without the questions. `confusion_CC`: judged images by label
+    (rows) and most likely class (columns); `wrong_share`: the mean probability that a judged label is wrong."""
+
+    table: pl.DataFrame
+    confusion_CC: NDArray[np.int64]
+    wrong_share: float
+
+
+def judge(images: AuditedImages, pooled: Pooled, sources: Mapping[str, Source]) -> Judgement:
+    """Judge the labels, CHUNK images at a time. `sources` have columns of their own."""
+    classes = len(images.class_names)
+    counts, wrong = np.zeros(classes**2, dtype=np.int64), 0.0
+    parts = []
+    for start in range(0, len(images.labels_N), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(images.labels_N)))
+        log_p_MC, judged_M = pooled.log_p(rows), pooled.judged[rows]
+        wrong_M = pooled.wrong(rows, log_p_MC)
+        parts.append(_table(images, pooled, sources, rows, log_p_MC, wrong_M))
+        cells = images.labels_N[rows[judged_M]] * classes + log_p_MC[judged_M].argmax(axis=1)
+        counts += np.bincount(cells, minlength=classes**2)
+        wrong += float(wrong_M[judged_M].sum())
+    table = pl.concat(parts).with_columns(status=pl.Series(_status(images.labels_N, pooled), dtype=pl.String))
+    share = wrong / max(int(pooled.judged.sum()), 1)
+    return Judgement(
+        table=table.select(pl.col(FIRST_COLUMNS), pl.exclude(FIRST_COLUMNS)),
+        confusion_CC=counts.reshape(classes, -1),
+        wrong_share=share,
+    )
+
+
+def _table(
+    images: AuditedImages,
+    pooled: Pooled,
+    sources: Mapping[str, Source],
+    rows: NDArray[np.int64],
+    log_p_MC: Values,
+    wrong_M: Values,
+) -> pl.DataFrame:
+    """The images in `rows`, without their status."""
+    labels_M, names = images.labels_N[rows], images.class_names
+    known_M, judged_M, labelled_M = pooled.known[rows], pooled.judged[rows], labels_M >= 0
+    suggested_M = _without_own(log_p_MC, labels_M).argmax(axis=1)
+    part = slice(int(rows[0]), int(rows[-1]) + 1)
     columns: dict[str, pl.Series] = {
-        "image_id": pl.Series(images.image_ids, dtype=pl.String),
-        "split": pl.Series(images.splits, dtype=pl.String),
-        "label": _names(names, labels_N, labelled_N),
-        "status": pl.Series(_status(labels_N, pooled), dtype=pl.String),
-        "wrong": _numbers(pooled.wrong_N, pooled.judged_N),
-        "p_label": _numbers(np.exp(_of_class(pooled.log_p_NC, labels_N)), pooled.judged_N),
-        "suggested": _names(names, suggested_N, known_N),
-        "p_suggested": _numbers(np.exp(_of_class(pooled.log_p_NC, suggested_N)), known_N),
+        "image_id": pl.Series(images.image_ids[part], dtype=pl.String),
+        "split": pl.Series(images.splits[part], dtype=pl.String),
+        "label": _names(names, labels_M, labelled_M),
+        "wrong": _numbers(wrong_M, judged_M),
+        "p_label": _numbers(np.exp(_of_class(log_p_MC, labels_M)), judged_M),
+        "suggested": _names(names, suggested_M, known_M),
+        "p_suggested": _numbers(np.exp(_of_class(log_p_MC, suggested_M)), known_M),
     }
-    for source, log_p_NC in sources.items():
-        says_N, heard_N = np.nan_to_num(log_p_NC).argmax(axis=1), has_source({source: log_p_NC})
-        columns[f"{source}_class"] = _names(names, says_N, heard_N)
-        columns[f"{source}_p"] = _numbers(np.exp(_of_class(log_p_NC, says_N)), heard_N)
-        columns[f"{source}_p_label"] = _numbers(np.exp(_of_class(log_p_NC, labels_N)), heard_N & labelled_N)
+    for name, source in sources.items():
+        own_MC, heard_M = source.normalised(rows), source.known_N[rows]
+        says_M = own_MC.argmax(axis=1)
+        columns[f"{name}_class"] = _names(names, says_M, heard_M)
+        columns[f"{name}_p"] = _numbers(np.exp(_of_class(own_MC, says_M)), heard_M)
+        columns[f"{name}_p_label"] = _numbers(np.exp(_of_class(own_MC, labels_M)), heard_M & labelled_M)
     return pl.DataFrame(columns)
 
 
-def questions_against(images: AuditedImages, log_odds_NQ: NDArray[np.floating], keys: Sequence[str]) -> list[pl.Series]:
+def questions_against(
+    images: AuditedImages, log_odds_NQ: NDArray[np.floating], means_CQ: NDArray[np.float64], keys: Sequence[str]
+) -> list[pl.Series]:
     """Of each image with a label the questions with the least evidence for it, at most QUESTIONS_AGAINST and only those
-    that speak against it: keys, p(yes), evidence."""
-    labels_N, p_yes_NQ = images.labels_N, expit(log_odds_NQ)
-    profile = _profile(images, p_yes_NQ, keys)
-    parts = []
+    that speak against it: keys, p(yes), evidence. `means_CQ` are the mean p(yes) of the classes."""
+    labels_N, parts = images.labels_N, []
     for start in range(0, len(labels_N), CHUNK):
         part = slice(start, start + CHUNK)
-        evidence_BQ = np.nan_to_num(evidence(p_yes_NQ[part], labels_N[part], profile))
+        p_yes_BQ = expit(log_odds_NQ[part])
+        evidence_BQ = np.nan_to_num(evidence(p_yes_BQ, labels_N[part], means_CQ))
         evidence_BQ[labels_N[part] < 0] = 0
         order_BK = np.argsort(evidence_BQ, axis=1, kind="stable")[:, :QUESTIONS_AGAINST]
         least_BK = np.take_along_axis(evidence_BQ, order_BK, axis=1)
         rows, places = np.nonzero(least_BK < 0)
         columns = order_BK[rows, places]
-        values = {"question": columns, "against_p_yes": p_yes_NQ[start + rows, columns]}
+        values = {"question": columns, "against_p_yes": p_yes_BQ[rows, columns]}
         parts.append(pl.DataFrame({"row": start + rows, **values, "against_evidence": least_BK[rows, places]}))
     names = pl.Series(keys, dtype=pl.String)
     flat = pl.concat(parts)
@@ -81,16 +122,10 @@ def questions_against(images: AuditedImages, log_odds_NQ: NDArray[np.floating], 
     return every.drop("row").with_columns(pl.all().fill_null([])).get_columns()
 
 
-def _profile(images: AuditedImages, p_yes_NQ: NDArray[np.floating], keys: Sequence[str]) -> ClassProfile:
-    means_CQ = means_by_class(p_yes_NQ, images.labels_N, len(images.class_names))
-    rows = tuple(tuple(None if np.isnan(p) else p for p in row) for row in means_CQ.tolist())
-    return ClassProfile(class_names=images.class_names, aspects=tuple(keys), p_yes=rows)
-
-
 def _status(labels_N: NDArray[np.int64], pooled: Pooled) -> list[str]:
-    counts_C = np.bincount(labels_N[labels_N >= 0], minlength=pooled.log_p_NC.shape[1])
+    counts_C = np.bincount(labels_N[labels_N >= 0], minlength=len(pooled.noise_CC))
     lone_N = np.asarray(counts_C[labels_N] < 2)
-    found = np.select([pooled.judged_N, labels_N < 0, lone_N], [JUDGED, UNLABELLED, LONE], NOT_KNOWN)
+    found = np.select([pooled.judged, labels_N < 0, lone_N], [JUDGED, UNLABELLED, LONE], NOT_KNOWN)
     return found.tolist()
 
 

@@ -12,8 +12,9 @@ that, classes that the sources confuse would be taken for classes that people co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,43 +28,77 @@ ROUNDS, NOISE_STEPS, WEIGHT_STEPS = 6, 3, 10
 LOG_WEIGHTS = (-4.0, 4.0)
 
 Values = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What one source says about N images. `known_N`: those that it says something about; `log_p` gives log p(class)
+    [M, C] of the images in rows [M], up to a constant per row. Rows that are not known are not used."""
+
+    known_N: NDArray[np.bool_]
+    log_p: Callable[[Rows], NDArray[np.floating]]
+
+    @classmethod
+    def of(cls, log_p_NC: NDArray[np.floating]) -> Source:
+        """Values of all images at once; NaN for those that the source says nothing about."""
+        return cls(known_N=~np.isnan(log_p_NC).any(axis=1), log_p=lambda rows: log_p_NC[rows])
+
+    def normalised(self, rows: Rows) -> Values:
+        """log p(class) [M, C], uniform where the source says nothing."""
+        found = np.where(self.known_N[rows, None], self.log_p(rows), 0.0)
+        return log_softmax(found.astype(np.float64, copy=False), axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
-    """`log_p_NC`: log p(class) by all sources, uniform where there is none. `judged_N`: images with a label and a
-    source. `wrong_N`: the probability that a judged label is wrong, NaN for others; `wrong_share` is their mean."""
+    """Sources with their weights. Values of classes are computed for the rows that are asked for: those of all images
+    would take gigabytes. `judged`: images with a label and a source."""
 
-    log_p_NC: Values
-    judged_N: NDArray[np.bool_]
-    wrong_N: Values
-    weights: Mapping[str, float]
+    sources: Mapping[str, Source]
+    labels_N: NDArray[np.int64]
+    log_weights: Values
+    noise_CC: Values
+
+    def as_source(self) -> Source:
+        return Source(known_N=self.known, log_p=self.log_p)
 
     @property
-    def wrong_share(self) -> float:
-        return float(self.wrong_N[self.judged_N].mean()) if self.judged_N.any() else 0.0
+    def weights(self) -> Mapping[str, float]:
+        return dict(zip(self.sources, np.exp(self.log_weights).tolist(), strict=True))
+
+    @cached_property
+    def known(self) -> NDArray[np.bool_]:
+        """Images that any source says something about."""
+        return np.logical_or.reduce([source.known_N for source in self.sources.values()])
+
+    @cached_property
+    def judged(self) -> NDArray[np.bool_]:
+        return self.known & (self.labels_N >= 0)
+
+    def log_p(self, rows: Rows) -> Values:
+        """log p(class) [M, C] by all sources, uniform where there is none."""
+        return _combined(self.log_weights, [source.normalised(rows) for source in self.sources.values()])
+
+    def wrong(self, rows: Rows, log_p_MC: Values) -> Values:
+        """The probability [M] that the label is wrong of images with `log_p`; NaN for images that are not judged."""
+        judged = self.judged[rows]
+        found = np.full(len(rows), np.nan)
+        found[judged] = wrong_probability(np.exp(log_p_MC[judged]), self.labels_N[rows[judged]], self.noise_CC)
+        return found
 
 
-def pool(sources: Mapping[str, NDArray[np.floating]], labels_N: NDArray[np.int64]) -> Pooled:
-    """Combine `sources`, log p(class) [N, C] each, NaN for images that one says nothing about. `labels_N` are -1 where
-    there is no label."""
-    known_N = has_source(sources)
-    parts = [log_softmax(np.nan_to_num(log_p_NC.astype(np.float64)), axis=1) for log_p_NC in sources.values()]
-    judged_N = known_N & (labels_N >= 0)
-    judged = fitted = np.flatnonzero(judged_N)
+def pool(sources: Mapping[str, Source], labels_N: NDArray[np.int64], classes: int) -> Pooled:
+    """Combine `sources` about images with `labels_N`, which are -1 where there is no label."""
+    known_N = np.logical_or.reduce([source.known_N for source in sources.values()])
+    fitted = np.flatnonzero(known_N & (labels_N >= 0))
     if len(fitted) > MOST_FITTED:
         fitted = np.random.default_rng(0).choice(fitted, MOST_FITTED, replace=False)
-    log_weights, noise_CC = _fit([part[fitted] for part in parts], labels_N[fitted])
-    log_p_NC = _combined(log_weights, parts)
-    wrong_N = np.full(len(labels_N), np.nan)
-    wrong_N[judged] = wrong_probability(np.exp(log_p_NC[judged]), labels_N[judged], noise_CC)
-    weights = dict(zip(sources, np.exp(log_weights).tolist(), strict=True))
-    return Pooled(log_p_NC=log_p_NC, judged_N=judged_N, wrong_N=wrong_N, weights=weights)
-
-
-def has_source(sources: Mapping[str, NDArray[np.floating]]) -> NDArray[np.bool_]:
-    """Whether any of the sources says something about an image [N]."""
-    return np.asarray(np.stack([~np.isnan(log_p_NC).any(axis=1) for log_p_NC in sources.values()]).any(axis=0))
+    log_weights, noise_CC = np.zeros(len(sources)), even_noise(FIRST_SHARE, classes)
+    if len(fitted):
+        parts = [source.normalised(fitted) for source in sources.values()]
+        log_weights, noise_CC = _fit(parts, labels_N[fitted], noise_CC)
+    return Pooled(sources=sources, labels_N=labels_N, log_weights=log_weights, noise_CC=noise_CC)
 
 
 def wrong_probability(p_NC: Values, labels_N: NDArray[np.int64], noise_CC: Values) -> Values:
@@ -85,12 +120,9 @@ def _combined(log_weights: Values, parts: Sequence[Values]) -> Values:
     return log_softmax(logits, axis=1)
 
 
-def _fit(parts: Sequence[Values], labels_M: NDArray[np.int64]) -> tuple[Values, Values]:
+def _fit(parts: Sequence[Values], labels_M: NDArray[np.int64], noise_CC: Values) -> tuple[Values, Values]:
     """The log weight of each source and the noise [C, C], from log probabilities [M, C] of labelled images."""
     log_weights = np.zeros(len(parts))
-    noise_CC = even_noise(FIRST_SHARE, parts[0].shape[1])
-    if len(labels_M) == 0:
-        return log_weights, noise_CC
     for _ in range(ROUNDS):
         log_weights = _fit_weights(log_weights, parts, noise_CC[:, labels_M].T)
         p_MC = np.exp(_combined(log_weights, parts))

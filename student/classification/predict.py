@@ -6,7 +6,7 @@ probability         of that class, also where it is abstained from
 abstained           whether `probability` is below the threshold
 top                 the most likely classes with their probabilities, the best first
 reasons_for         aspects that speak for the class, the strongest first: key, question, p(yes), evidence in nats
-reasons_against     the same of those that speak against it (`class_profile.evidence`)
+reasons_against     the same of those that speak against it (`evidence.evidence`)
 p_CLASS             the probability of each class, if wanted
 yes_ASPECT          p(yes) of each aspect, if wanted
 error               why the image cannot be read; null where it can
@@ -32,7 +32,7 @@ from torchvision.transforms import v2
 
 from storage.images.decode import ImageUnreadable, decode_image, read_image_file
 from student.classification.augment import normalize_pixels
-from student.classification.class_profile import evidence
+from student.classification.evidence import evidence
 from student.classification.images import view_for_evaluation
 from student.core.aspects import yes_probability
 from student.core.processor import available_cpus
@@ -193,7 +193,7 @@ class Predictor:
         aspects, profile, count = self.classifier.aspects, self.classifier.profile, self.wanted.reasons
         if not aspects or profile is None:
             return [{"reasons_for": [], "reasons_against": []} for _ in best_B]
-        evidence_BQ = np.nan_to_num(evidence(p_yes_BQ, best_B, profile))
+        evidence_BQ = np.nan_to_num(evidence(p_yes_BQ, best_B, profile.means()))
         order_BQ = np.argsort(-evidence_BQ, axis=1, kind="stable")
 
         def reason(image: int, aspect: int) -> dict[str, Any]:

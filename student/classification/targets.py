@@ -7,7 +7,7 @@ validation images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,21 +104,47 @@ def class_posterior(log_odds: Values, images: ImageLabels) -> Values:
     return np.where(silent[:, None], np.nan, scores)
 
 
-def class_scores(log_odds: Values, images: ImageLabels) -> Values:
-    """Return what `class_posterior` calibrates: the discriminant's log p(class | answers) up to a constant per row,
-    [N, C]; 0 where no training image has an answer."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedScores:
+    """Discriminants by the fold whose images they judge; those of fold -1 are fitted to all training images. `values`
+    [N, K] are log-odds without gaps, `folds` [N] the fold of each image."""
+
+    values: NDArray[np.float64]
+    folds: NDArray[np.int64]
+    discriminants: Mapping[int, Discriminant]
+    classes: int
+
+    def of(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the scores [M, C] of the images in `rows` [M]; 0 without a discriminant."""
+        scores = np.zeros((len(rows), self.classes))
+        folds = self.folds[rows]
+        for fold, discriminant in self.discriminants.items():
+            judged = folds == fold
+            if judged.any():
+                scores[judged] = discriminant.scores(self.values[rows[judged]], self.classes)
+        return scores
+
+
+def fit_class_scores(log_odds: Values, images: ImageLabels) -> FittedScores:
+    """Fit the discriminants of `class_scores`, which take little memory where the scores of all images take much."""
     answered = ~np.isnan(log_odds[images.trained]).all(axis=0)
     values = np.clip(log_odds[:, answered], -SUREST, SUREST).astype(np.float64)
-    scores = np.zeros((len(values), images.classes))
+    folds = _folds(images)
+    discriminants: dict[int, Discriminant] = {}
     if answered.any():
-        values = np.where(np.isnan(values), np.nanmean(values[images.trained], axis=0), values)
-        folds = _folds(images)
+        np.copyto(values, np.nanmean(values[images.trained], axis=0), where=np.isnan(values))
         for fold in range(-1, FOLDS):
             judged = folds == fold
             fitted = images.trained & ~judged
             if judged.any() and fitted.any():
-                scores[judged] = _discriminate(values, images, fitted, values[judged])
-    return scores
+                discriminants[fold] = fit_discriminant(values[fitted], images.labels[fitted])
+    return FittedScores(values=values, folds=folds, discriminants=discriminants, classes=images.classes)
+
+
+def class_scores(log_odds: Values, images: ImageLabels) -> Values:
+    """Return what `class_posterior` calibrates: the discriminant's log p(class | answers) up to a constant per row,
+    [N, C]; 0 where no training image has an answer."""
+    return fit_class_scores(log_odds, images).of(np.arange(len(log_odds)))
 
 
 def _scale(scores: Values, images: ImageLabels) -> float:
@@ -163,25 +189,35 @@ def _propagated(spaces: Sequence[Values], images: ImageLabels) -> Values:
 BY_FEATURES = frozenset({propagated, propagated_by_features})
 
 
-def _discriminate(values: Values, images: ImageLabels, fitted: NDArray[np.bool_], judged: Values) -> Values:
-    """Return log p(class | answers) up to a constant per row, [M, C], for `judged` [M, Q], fitted to the images
-    `fitted`."""
-    labels = images.labels[fitted]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discriminant:
+    """Linear discriminant of the classes `labels` [L], in ascending order: `means` and `directions` are [K, L]."""
+
+    labels: NDArray[np.int64]
+    means: NDArray[np.float64]
+    directions: NDArray[np.float64]
+
+    def scores(self, values: Values, classes: int) -> NDArray[np.float64]:
+        """Return log p(class | answers) [M, classes] up to a constant per row for `values` [M, K]."""
+        found = values @ self.directions - 0.5 * (self.means * self.directions).sum(axis=0)
+        # A class without an image to fit gets the lowest probability of the others.
+        scores = np.tile(found.min(axis=1, keepdims=True), classes)
+        scores[:, self.labels] = found
+        return scores
+
+
+def fit_discriminant(values: Values, labels: NDArray[np.int64]) -> Discriminant:
+    """Fit a discriminant to images with `values` [M, K] and `labels` [M]."""
     classes = np.unique(labels)
-    means = np.stack([values[fitted][labels == label].mean(axis=0) for label in classes])
+    means = np.stack([values[labels == label].mean(axis=0) for label in classes])
     centres = means[np.searchsorted(classes, labels)]
     if len(classes) == len(labels):  # one image per class gives no spread within the class
-        centres = values[fitted].mean(axis=0)
-    covariance, _ = ledoit_wolf(values[fitted] - centres, assume_centered=True)
+        centres = values.mean(axis=0)
+    covariance, _ = ledoit_wolf(values - centres, assume_centered=True)
     # Class-level answers are equal for all images of a class: some of the total spread keeps the covariance invertible.
-    spread = max(float(values[fitted].var(axis=0).mean()), LEAST_SPREAD)
+    spread = max(float(values.var(axis=0).mean()), LEAST_SPREAD)
     covariance += LEAST_SPREAD * spread * np.eye(len(covariance))
-    directions = np.linalg.solve(covariance, means.T)
-    found = judged @ directions - 0.5 * (means.T * directions).sum(axis=0)
-    # A class without an image to fit gets the lowest probability of the others.
-    scores = np.tile(found.min(axis=1, keepdims=True), images.classes)
-    scores[:, classes] = found
-    return scores
+    return Discriminant(labels=classes, means=means.T, directions=np.linalg.solve(covariance, means.T))
 
 
 def _folds(images: ImageLabels) -> NDArray[np.int64]:

@@ -14,9 +14,9 @@ from storage.datasets.base import ImageDataset, select
 from storage.questions import QuestionSet
 from storage.statistics import class_information
 from student.classification.config import StudentConfig
-from student.classification.examples import log_odds_of
 from student.classification.splits import visible_labels
 from student.classification.targets import ImageLabels, Values, class_posterior, probability
+from student.core.examples import log_odds_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage.answers.read import Answers
+from storage.datasets.base import ImageDataset, ImageRecord
 from storage.errors import InputInvalid
 from storage.questions import QuestionSet
-from student.core.settings import TrainingConfig
+
+if TYPE_CHECKING:  # with torch, which the page of labels does without
+    from student.core.settings import TrainingConfig
 
 
 class ExamplesInvalid(InputInvalid):
@@ -40,3 +44,14 @@ def log_odds_by_id(answers: Answers, ids: Sequence[str]) -> NDArray[np.float32]:
     found = np.full((len(ids), len(answers.questions)), np.nan, dtype=np.float32)
     found[rows >= 0] = (answers.yes - answers.no)[rows[rows >= 0]]
     return found
+
+
+def log_odds_of(dataset: ImageDataset, records: Sequence[ImageRecord], answers: Answers) -> NDArray[np.float32]:
+    """Log-odds of yes [N, Q] in nats for `records`, NaN where there is none. Raises ExamplesInvalid for another
+    dataset's answers."""
+    if answers.dataset != dataset.name:
+        raise ExamplesInvalid(
+            f"these answers are about dataset '{answers.dataset}', not '{dataset.name}'; "
+            f"ask the teacher about '{dataset.name}' or open that dataset under the name '{answers.dataset}'"
+        )
+    return log_odds_by_id(answers, [record.image_id for record in records])

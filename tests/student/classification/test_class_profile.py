@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from storage.datasets import FileDataset
 from student.classification.class_profile import (
     CLASS_PROFILE,
     ClassProfile,
-    evidence,
     read_class_profile,
     write_class_profile,
 )
@@ -20,25 +17,6 @@ from student.classification.training import train
 from tests.student.damage import flipped
 
 PROFILE = ClassProfile(class_names=("zebra", "horse"), aspects=("striped", "four_legs"), p_yes=((0.9, 0.8), (0.1, 0.8)))
-
-
-def test_an_answer_speaks_for_the_class_that_it_is_frequent_in() -> None:
-    p_yes = np.array([[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
-    found = evidence(p_yes, np.array([0, 0, 1]), PROFILE)
-    assert found[:, 0] == pytest.approx([math.log(0.9 / 0.5), math.log(0.1 / 0.5), math.log(0.1 / 0.5)])
-    assert found[:, 1] == pytest.approx(0.0)
-
-
-def test_an_undecided_answer_is_between_yes_and_no() -> None:
-    yes, no, both = evidence(np.array([[1.0, 1], [0, 1], [0.25, 1]]), np.zeros(3, dtype=np.int64), PROFILE)[:, 0]
-    assert both == pytest.approx(0.25 * yes + 0.75 * no)
-
-
-def test_means_of_0_and_1_and_unknown_ones_are_finite_or_nothing() -> None:
-    profile = ClassProfile(class_names=("a", "b"), aspects=("x", "y"), p_yes=((1.0, None), (0.0, None)))
-    found = evidence(np.array([[0.0, 0.5]]), np.array([0]), profile)
-    assert found[0, 0] == pytest.approx(math.log(0.01 / 0.5))
-    assert np.isnan(found[0, 1])
 
 
 def test_training_stores_the_mean_answers_of_each_class(

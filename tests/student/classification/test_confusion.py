@@ -12,11 +12,10 @@ from storage.answers.read import Answers
 from storage.datasets import FileDataset
 from student.classification.calibration import CalibrationInvalid, read_calibration
 from student.classification.config import StudentConfig
+from student.classification.confused_classes import ClassMeans, most_confused
 from student.classification.confusion import (
-    ClassMeans,
     confusion_matrix,
     macro,
-    most_confused,
     reliability,
     score_classes,
     write_confusion,

@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 from storage.answers.read import Answers
 from storage.datasets import FileDataset
 from storage.datasets.base import ImageDataset
-from student.classification.class_profile import ClassProfile, evidence
+from student.classification.evidence import evidence
 from student.classification.label_audit import audit_labels
 from student.classification.label_audit_files import read_label_audit, write_label_audit
 from student.classification.label_audit_table import flattened
@@ -67,9 +67,8 @@ def test_the_questions_against_a_label_have_the_least_evidence_for_it(dataset: F
     image = answers.image_ids.index("train/blue/001.png")
     assert row["against_p_yes"] == pytest.approx([answers.p_yes[image, 0]])
     labels = np.array([record.label for record in flipped.records])
-    means = tuple(tuple(answers.p_yes[labels == label].mean(axis=0).tolist()) for label in range(3))
-    profile = ClassProfile(class_names=tuple(dataset.class_names), aspects=("is_warm", "is_leafy"), p_yes=means)
-    wanted = evidence(answers.p_yes[[image]], np.array([2]), profile)[0, 0]
+    means = np.stack([answers.p_yes[labels == label].mean(axis=0) for label in range(3)])
+    wanted = evidence(answers.p_yes[[image]], np.array([2]), means)[0, 0]
     assert row["against_evidence"] == pytest.approx([wanted], rel=1e-4)
     assert flattened(pl.DataFrame([row]))["against"].to_list() == [f"is_warm {answers.p_yes[image, 0]:.2f}"]
 

@@ -11,16 +11,11 @@ import torch
 
 from storage.datasets import FileDataset
 from storage.datasets.base import UNKNOWN, ImageDataset
-from student.classification import out_of_fold, training
+from student.classification import fold_students, training
 from student.classification.config import StudentConfig
+from student.classification.fold_students import stratified_folds, train_out_of_fold
 from student.classification.model import create_network
-from student.classification.out_of_fold import (
-    OUT_OF_FOLD,
-    OutOfFold,
-    stratified_folds,
-    train_out_of_fold,
-    write_out_of_fold,
-)
+from student.classification.out_of_fold import OUT_OF_FOLD, OutOfFold, write_out_of_fold
 from student.classification.runs import TrainedStudent
 from student.core.examples import ExamplesInvalid
 from student.core.setting_errors import ConfigInvalid
@@ -43,7 +38,7 @@ def trained_on(monkeypatch: pytest.MonkeyPatch) -> list[ImageDataset]:
         return original(config, dataset, *rest, **named)
 
     original = training.train
-    monkeypatch.setattr(out_of_fold, "train", train)
+    monkeypatch.setattr(fold_students, "train", train)
     return datasets
 
 
@@ -53,7 +48,7 @@ def small_weights(path: Path) -> str:
     return str(path)
 
 
-def fold_students(config: StudentConfig, dataset: ImageDataset, runs: Path, **named: Any) -> OutOfFold:
+def trained_folds(config: StudentConfig, dataset: ImageDataset, runs: Path, **named: Any) -> OutOfFold:
     return train_out_of_fold(config, dataset, runs, folds=2, splits=("train",), progress=False, **named)
 
 
@@ -74,7 +69,7 @@ def test_a_student_has_not_seen_the_labels_of_its_fold(
     hidden = dataset.records[0].image_id
     records = [replace(record, label=UNKNOWN, label_name="") for record in dataset.records[:1]]
     known = dataset.subset([*records, *dataset.records[1:]])
-    found = fold_students(config, known, tmp_path / "runs")
+    found = trained_folds(config, known, tmp_path / "runs")
     assert len(found.image_ids) == 24
     for fold, part in enumerate(trained_on):
         labels = {record.image_id: (record.split, record.label) for record in part.records}
@@ -87,48 +82,47 @@ def test_a_student_has_not_seen_the_labels_of_its_fold(
 def test_finished_students_are_kept(
     quick: StudentConfig, dataset: FileDataset, tmp_path: Path, trained_on: list[ImageDataset]
 ) -> None:
-    first = fold_students(quick, dataset, tmp_path)
+    first = trained_folds(quick, dataset, tmp_path)
     (folder,) = tmp_path.iterdir()
     weights = {path: path.stat().st_mtime_ns for path in folder.glob("fold-*/student.safetensors")}
     assert len(weights) == len(trained_on) == 2
-    again = fold_students(quick, dataset, tmp_path)
+    again = trained_folds(quick, dataset, tmp_path)
     assert len(trained_on) == 2
     assert again.log_p_NC.tobytes() == first.log_p_NC.tobytes()
     assert (again.image_ids, again.folds_N.tolist()) == (first.image_ids, first.folds_N.tolist())
     older = json.loads(again.identity)
     del older["config"]["accumulate"]  # as a release without this setting wrote it
     write_out_of_fold(folder / OUT_OF_FOLD, replace(again, identity=json.dumps(older)))
-    fold_students(quick, dataset, tmp_path)
+    trained_folds(quick, dataset, tmp_path)
     assert len(trained_on) == 2
     (folder / OUT_OF_FOLD).write_bytes((folder / OUT_OF_FOLD).read_bytes()[:-20])
-    repaired = fold_students(quick, dataset, tmp_path)
+    repaired = trained_folds(quick, dataset, tmp_path)
     assert repaired.log_p_NC == pytest.approx(first.log_p_NC, abs=1e-6)
     assert {path: path.stat().st_mtime_ns for path in weights} == weights
 
 
 def test_changed_labels_get_students_of_their_own(quick: StudentConfig, dataset: FileDataset, tmp_path: Path) -> None:
-    fold_students(quick, dataset, tmp_path)
+    trained_folds(quick, dataset, tmp_path)
     changed = [replace(dataset.records[0], label=2, label_name="red"), *dataset.records[1:]]
-    fold_students(quick, dataset.subset(changed), tmp_path)
+    trained_folds(quick, dataset.subset(changed), tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_probabilities_are_looked_up_by_id() -> None:
+def test_images_are_looked_up_by_id() -> None:
     found = OutOfFold(
         image_ids=("a", "b"),
         class_names=("x", "y"),
         log_p_NC=np.array([[0, -1], [-2, 0]], dtype=np.float32),
         folds_N=np.zeros(2, dtype=np.int64),
         identity="",
-    ).rows_of(["b", "c"])
-    assert found[0].tolist() == [-2, 0]
-    assert np.isnan(found[1]).all()
+    )
+    assert found.places_of(["b", "c"]).tolist() == [1, -1]
 
 
 def test_what_has_seen_all_labels_and_too_many_folds_are_refused(
     quick: StudentConfig, dataset: FileDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigInvalid, match="learns from a network that has seen all labels"):
-        fold_students(quick.replace(method="kd", network="runs/large"), dataset, tmp_path)
+        trained_folds(quick.replace(method="kd", network="runs/large"), dataset, tmp_path)
     with pytest.raises(ExamplesInvalid, match="24 labelled images, and 25 folds need 25 or more"):
         train_out_of_fold(quick, dataset, tmp_path, folds=25, splits=("train",))
