@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -41,6 +41,9 @@ def audit(
     student: Annotated[
         bool, typer.Option("--student", help="Judge the labels by students that were trained without them, too.")
     ] = False,
+    corrections: Annotated[
+        Literal["ignore", "use"], typer.Option(help="Whether to judge the labels as corrected in the store.")
+    ] = "ignore",
     splits: Annotated[str | None, typer.Option(help="Splits, separated by commas; default: all.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Table to write: *.parquet, *.csv or *.jsonl.", metavar="FILE")
@@ -60,6 +63,8 @@ def audit(
     """
     if store is None and not student and students.runs is None:
         raise OptionInvalid("labels are judged by answers (--store), by students (--student), or by both; give one")
+    if corrections == "use" and store is None:
+        raise OptionInvalid("--corrections use reads them from a store; give --store too")
     if out is not None:
         from storage.table_writer import require_table_name
 
@@ -69,6 +74,8 @@ def audit(
     images = asked.dataset.open()
     wanted = None if splits is None else _present_splits(images, split_names(splits))
     answers = None if store is None else _answers(asked.model_copy(update={"store": store}), images)
+    if corrections == "use":
+        images = _corrected(images, str(store), answers)
     trained = _students(students, images, wanted, answers) if student or students.runs is not None else None
     found = audit_labels(images, answers, trained, splits=wanted)
     if out is not None:
@@ -93,6 +100,17 @@ def _answers(asked: AnswersParameters, images: ImageDataset) -> Answers:
 
     open_store(asked.store)
     return find_teacher_answers(asked.store, images.name, asked.teacher, asked.questions)
+
+
+def _corrected(images: ImageDataset, store: str, answers: Answers | None) -> ImageDataset:
+    """The images with their corrected labels. Raises CorrectionInvalid and StorageUnavailable."""
+    from storage.corrections import CorrectionFolder, current_corrections
+    from storage.corrections.apply import correct_labels, digests_of
+
+    current = current_corrections(CorrectionFolder.open(store, images.name).read())
+    corrected, applied = correct_labels(images, current, digests_of([] if answers is None else [answers]))
+    echo(f"corrections: {applied}" if current.labels else f"store {store} has no corrected labels of '{images.name}'")
+    return corrected
 
 
 def _students(

@@ -155,7 +155,8 @@ def by_answers(log_odds_NQ: NDArray[np.floating], labels_N: NDArray[np.int64], c
 def by_students(students: OutOfFold, images: AuditedImages) -> Source:
     """log p(class) of every image by the student that has not seen its label."""
     places_N = students.places_of(images.image_ids)
-    known_N = (places_N >= 0) & ~np.isnan(students.log_p_NC).any(axis=1)[places_N]
+    complete = np.asarray(~np.isnan(students.log_p_NC).any(axis=1))
+    known_N = (places_N >= 0) & complete[places_N]
     return Source(known_N=known_N, log_p=lambda rows: students.log_p_NC[places_N[rows]])
 
 

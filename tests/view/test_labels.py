@@ -69,8 +69,39 @@ def test_a_decision_is_there_after_a_reload(open_page: Open, own_store: Path, fl
     assert shown(page, checked="yes") == [ODD]
     assert ODD not in shown(page, checked="no")
     text = page.get("/labels?checked=yes").text
-    assert 'value="&lt;b&gt;tulip" data-key="n" aria-pressed="true"' in text
+    assert 'value="&lt;b&gt;tulip" data-key="y" aria-pressed="true"' in text
+    assert "corrected from daisy to &lt;b&gt;tulip" in text
     assert 'action="/corrections/undo"' in text
+
+
+def test_a_label_that_was_put_right_is_no_longer_suspicious_and_a_wrong_correction_is(
+    open_page: Open, own_store: Path, flowers: FileDataset
+) -> None:
+    page = open_page(own_store, dataset=flowers)
+    assert shown(page, least=0.5) == [ODD]
+    wrong = "train/rose/2.png"
+    for image_id, value in ((ODD, CLASSES[2]), (wrong, CLASSES[0])):
+        fields = {"image_id": image_id, "kind": "label", "value": value}
+        assert page.post("/corrections", json=fields, headers=ORIGIN).status_code == 201
+    assert shown(page, least=0.5) == [wrong]
+    page.post("/corrections", json={"image_id": wrong, "kind": "label", "value": ""}, headers=ORIGIN)
+    assert shown(page, least=0.5) == []
+    assert shown(page, unlabelled="true") == [wrong]
+
+
+def test_after_a_correction_the_earlier_list_is_shown_until_the_new_one_is_ready(
+    open_page: Open, own_store: Path, flowers: FileDataset
+) -> None:
+    page = open_page(own_store, dataset=flowers)
+    audits = page.app.state.sources.label_audits  # type: ignore[attr-defined]
+    assert "is judged again" not in page.get("/labels").text
+    page.post("/corrections", json={"image_id": ODD, "kind": "label", "value": CLASSES[2]}, headers=ORIGIN)
+    audits.wait_seconds = 0.0
+    text = page.get("/labels?least=0.5").text
+    assert "is judged again" in text
+    assert ODD in text
+    audits.wait_seconds = 60.0
+    assert ODD not in page.get("/labels?least=0.5").text
 
 
 def test_out_of_fold_students_below_the_runs_are_a_second_source(

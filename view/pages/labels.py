@@ -15,7 +15,7 @@ from view.corrections import class_names
 from view.rendering import link, render, sources_of
 from view.sources import OpenAnswers
 
-if TYPE_CHECKING:  # torch takes seconds, and no other page needs it
+if TYPE_CHECKING:  # scikit-learn takes seconds, and no other page needs it
     from student.classification.label_audit import LabelAudit
 
 PAGE = 60
@@ -69,11 +69,12 @@ def labels(
     sources = sources_of(request)
     found = sources.answers(answers)
     names = class_names(sources, found)
-    audit = sources.label_audits.get(found, names)
-    if audit is None:
+    current = sources.corrections.current(found.found.dataset)
+    judged = sources.label_audits.get(found, names, current)
+    if judged is None:
         computing: dict[str, Any] = {"audit": None, "images": len(found.columns.rows), "refresh": REFRESH_SECONDS}
         return render(request, "labels.html", title="Labels", answers=found, **computing)
-    current = sources.corrections.current(found.found.dataset)
+    audit = judged.audit
     rows = filtered(audit, wanted, current)
     shown = rows.slice((page - 1) * PAGE, PAGE)
     parameters = {"answers": found.found.id, **vars(wanted), "unlabelled": wanted.unlabelled or None}
@@ -83,6 +84,7 @@ def labels(
         title="Labels",
         answers=found,
         audit=audit,
+        is_current=judged.current,
         wanted=wanted,
         parameters=parameters,
         address=link("/labels", **parameters, page=page),

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from storage.corrections import Correction, CorrectionFolder
 from storage.datasets import image_folder
 from student.classification.examples import TeacherAnswers
 from student.classification.out_of_fold import OUT_OF_FOLD
@@ -106,9 +107,22 @@ def test_students_judge_labels_with_the_settings_of_a_run_and_are_kept(
     assert np.exp(log_p).sum(axis=1) == pytest.approx(1.0, abs=1e-5)
 
 
+def test_corrected_labels_are_judged_where_asked(aspects: Aspects, place: Path, store: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(store, tmp_path / "store")
+    folder = CorrectionFolder.open(str(own), "images")
+    folder.record([Correction(image_id=WRONG, kind="label", value="red", old="blue")])
+    command = ("labels", "audit", "-d", place / "images", "-s", own, "--show", 0, "--fail-above", 0)
+    assert aspects(*command).code == 3
+    outcome = aspects(*command, "--corrections", "use")
+    assert (outcome.code, outcome.out.splitlines()[0]) == (0, "corrections: 1 label and 0 answers corrected")
+    folder.record([Correction(image_id="train/green/001.png", kind="label", value="red", old="green")])
+    assert aspects(*command, "--corrections", "use").code == 3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--student", "--corrections", "use"), "--corrections use reads them from a store; give --store too"),
         ((), "labels are judged by answers (--store), by students (--student), or by both; give one"),
         (("-s", "{store}", "--threshold", "nan"), "Invalid value for '--threshold'"),
         (("-s", "{store}", "--splits", "val"), "has no split 'val'; it has train, test"),
