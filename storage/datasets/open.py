@@ -12,8 +12,9 @@ from storage.datasets.detection import DetectionDataset
 from storage.datasets.folder import image_folder
 from storage.datasets.hugging_face.dataset import hugging_face_dataset
 from storage.datasets.specification import Specification
-from storage.datasets.table.read import is_table, table_dataset
+from storage.datasets.table.read import is_metadata_folder, is_table, table_dataset
 from storage.datasets.torchvision_datasets import torchvision_dataset
+from storage.datasets.trees import LocalTree
 from storage.datasets.voc import voc_dataset
 from storage.datasets.yolo.dataset import is_yolo_folder, yolo_dataset
 
@@ -102,6 +103,8 @@ def _open(source: str, name: str | None, root: Path | None, download: bool) -> I
     if not place.exists() and re.fullmatch(r"\w{2,}:.*", source):
         raise DatasetInvalid(f"dataset '{source}' is of no known kind '{kind}:'; expected {KINDS}")
     if is_table(place):
+        return table_dataset(asked, name=name)
+    if place.is_dir() and is_metadata_folder(LocalTree(place)):
         return table_dataset(asked, name=name)
     asked.allow(())
     if is_cub_folder(place):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from storage.datasets.base import DatasetInvalid, FileDataset, ImageDataset, ImageRecord
-from storage.datasets.files import Skipped, images_below
+from storage.datasets.files import Kind, Skipped, entries, images_below
 from storage.documents import read_bytes
 
 
@@ -30,6 +30,10 @@ class ImageTree(Protocol):
         ...
 
     def is_file(self, path: str) -> bool: ...
+
+    def names(self, folder: str = "") -> dict[str, Kind]:
+        """Return the visible names in a folder and their types, sorted."""
+        ...
 
     def images(self) -> list[str]:
         """Return the image files at any depth, ordered by folder and name."""
@@ -65,6 +69,9 @@ class LocalTree:
 
     def is_file(self, path: str) -> bool:
         return os.path.isfile(os.path.join(self.root, path))
+
+    def names(self, folder: str = "") -> dict[str, Kind]:
+        return dict(sorted(entries(self.root / folder)))
 
     def images(self) -> list[str]:
         real = self.root.resolve()

@@ -45,13 +45,16 @@ class TableReader:
     has_splits: bool = False
     integers: bool = True  # labels are numbers in every table
 
-    def add(self, table: Table, split: str | None = None) -> None:
-        """Add a table's rows, all of them in `split` unless it is None. Raises DatasetInvalid and TableInvalid."""
+    def add(self, table: Table, split: str | None = None, *, below: str = "") -> None:
+        """Add a table's rows, all of them in `split` unless it is None. Paths are relative to the folder `below`.
+
+        Raises DatasetInvalid and TableInvalid.
+        """
         columns = find_columns(table, self.asked)
         labels = table.texts(columns.label) if columns.label else [""] * len(table.rows)
         self.integers &= columns.label is None or table.is_integer(columns.label)
         _refuse_descriptions(table, columns, labels)
-        located = find_images(table, columns.image, self.tree, self.images)
+        located = self._locate(table, columns.image, below)
         splits = self._splits(table, columns, located, split)
         unlabelled, drop = self.asked.texts("unlabelled"), self.asked.texts("drop")
         for number, image_id, label, its in zip(table.rows, located, labels, splits, strict=True):
@@ -65,6 +68,14 @@ class TableReader:
                 known = label not in unlabelled and its != UNLABELLED
                 self._add(Row(image_id, its, label if known else "", where))
         self._require_known(unlabelled + drop, labels, columns, table)
+
+    def _locate(self, table: Table, column: str, below: str) -> list[str | None]:
+        if not below:
+            return find_images(table, column, self.tree, self.images)
+        start = f"{below}/"
+        images = [image.removeprefix(start) for image in self.images if image.startswith(start)]
+        found = find_images(table, column, self.tree.subtree(below), images)
+        return [None if image is None else f"{start}{image}" for image in found]
 
     def _add(self, row: Row) -> None:
         if (first := self.rows.setdefault(row.image_id, row)) is not row:
@@ -85,6 +96,10 @@ class TableReader:
             words = table.texts(columns.split)
             return [_split(table, row, word) for row, word in zip(table.rows, words, strict=True)]
         if share is None:
+            folders = [TRAIN if image is None else image.partition("/")[0].casefold() for image in located]
+            if all(map(is_usual_split, folders)) and any(located):
+                self.has_splits = True
+                return folders
             return [TRAIN] * len(located)
         self.has_splits = True
         groups = table.texts(columns.group) if columns.group else [""] * len(located)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from storage.datasets.base import DatasetInvalid, ImageDataset
@@ -13,13 +12,17 @@ from storage.datasets.trees import ImageTree, LocalTree
 from storage.errors import InputInvalid
 from storage.tables import MAX_TABLE, TABLE_SUFFIXES, load_table
 
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+Tables = list[tuple[str | None, str]]  # the split of all rows, or None, and the table's path
+
 
 def is_table(place: Path) -> bool:
     return place.suffix.lower() in TABLE_SUFFIXES and place.is_file()
 
 
 def table_dataset(asked: Specification, *, name: str | None = None) -> ImageDataset:
-    """Read the dataset of a table, or of a folder with a table for each split (train.csv, test.csv).
+    """Read the dataset of a table, or of a folder with a table for each split (train.csv, test.csv, or metadata.csv in
+    train/ and test/) or one file metadata.csv.
 
     Paths are relative to the table's folder, or to the folder within it that the option `images` names. Columns are
     named by the options `image`, `label`, `split` and `group`, or found by their usual names. Rows without a label,
@@ -32,7 +35,7 @@ def table_dataset(asked: Specification, *, name: str | None = None) -> ImageData
     try:
         if place.is_dir():
             tree: ImageTree = LocalTree(place)
-            tables = split_tables([path.name for path in place.iterdir()], asked.place)
+            tables = metadata_files(tree) or split_tables(tree)
         else:
             tree = LocalTree(place.parent)
             tables = [(None, place.name)]
@@ -43,10 +46,32 @@ def table_dataset(asked: Specification, *, name: str | None = None) -> ImageData
         raise DatasetInvalid(str(error)) from error
 
 
-def split_tables(files: Sequence[str], place: str) -> list[tuple[str | None, str]]:
+def is_metadata_folder(tree: ImageTree) -> bool:
+    """Return whether tables lie beside the images, as Hugging Face's imagefolder has it, and no class folders do."""
+    folders = [name for name, kind in tree.names().items() if kind == "folder"]
+    return bool(metadata_files(tree)) and not any("folder" in tree.names(folder).values() for folder in folders)
+
+
+def metadata_files(tree: ImageTree) -> Tables:
+    """Return the file metadata.csv, .jsonl or .parquet of the folder, or else those of the folders of splits."""
+    names = tree.names()
+    if found := [(None, name) for name in METADATA if name in names]:
+        return list(found[:1])
+    splits = sorted((name for name in names if is_usual_split(name)), key=lambda name: split_rank(name.casefold()))
+    return [
+        (split.casefold(), f"{split}/{name}")
+        for split in splits
+        if names[split] == "folder"
+        for name in METADATA
+        if name in tree.names(split)
+    ]
+
+
+def split_tables(tree: ImageTree) -> Tables:
     """Return split and name of each table that is called like a split. Raises DatasetInvalid if there are none."""
     found: dict[str, str] = {}
-    for file in sorted(files):
+    place = tree.place
+    for file in tree.names():
         stem, suffix = Path(file).stem, Path(file).suffix.lower()
         if suffix in TABLE_SUFFIXES and is_usual_split(stem):
             split = stem.casefold()
@@ -58,14 +83,16 @@ def split_tables(files: Sequence[str], place: str) -> list[tuple[str | None, str
     return [(split, found[split]) for split in sorted(found, key=split_rank)]
 
 
-def read_tables(
-    folder: ImageTree, tables: Sequence[tuple[str | None, str]], asked: Specification, name: str
-) -> ImageDataset:
-    """Read tables in `folder`, each with the split of all of its rows, or None."""
+def read_tables(folder: ImageTree, tables: Tables, asked: Specification, name: str) -> ImageDataset:
+    """Read tables in `folder`. Paths in a table within a folder of it are relative to that folder."""
     images = asked.text("images")
     tree = folder.subtree(images) if images else folder
     reader = TableReader(tree, asked, tree.images())
     for split, file in tables:
         shown = Path(folder.place) / file
-        reader.add(load_table(shown, lambda file=file: folder.read(file, limit=MAX_TABLE)), split)  # type: ignore[misc]
+        reader.add(
+            load_table(shown, lambda file=file: folder.read(file, limit=MAX_TABLE)),
+            split,
+            below=file.rpartition("/")[0],
+        )  # type: ignore[misc]
     return reader.dataset(name)
