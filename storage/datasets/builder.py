@@ -36,6 +36,7 @@ IGNORED = Remark("box is ignored (crowd or difficult)", "boxes are ignored (crow
 TWICE = Remark("box is there twice", "boxes are there twice")
 NO_LABELS = Remark("image has no label file and counts as background", "images have no label file, thus background")
 NO_IMAGE = Remark("label file has no image", "label files have no image")
+NO_FOLDER = Remark("folder or list is not there, so the split is left out", "folders are not there and left out")
 REPEATED = Remark("image is in another split too", "images are in another split too")
 
 

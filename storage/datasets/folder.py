@@ -24,6 +24,8 @@ from storage.text import is_unicode, printable
 
 EXPECTED = "expected SPLIT/CLASS/FILE, e.g. train/daisy/001.jpg"
 
+UNLABELLED_CLASSES = ("_unlabeled", "_unlabelled", UNLABELLED)
+
 Found = dict[str, list[str]]  # the image ids in each class folder of a split
 
 
@@ -66,6 +68,44 @@ def image_folder(root: Path, *, name: str | None = None) -> FileDataset:
     )
 
 
+def class_folders(root: Path, *, name: str | None = None) -> FileDataset:
+    """Read CLASS/FILE, without splits: all images are in `train`, those of `_unlabeled` (FiftyOne) in `unlabelled`.
+
+    Otherwise like `image_folder`.
+    """
+    names = sorted(name for name, kind in entries(root) if kind == "folder")
+    skipped = Skipped()
+    found = {folder: images for folder in names if (images := images_below(folder, root, skipped))}
+    classes = [folder for folder in found if folder not in UNLABELLED_CLASSES]
+    if not classes:
+        raise DatasetInvalid(f"no class folders with images in {root}; expected CLASS/FILE, e.g. daisy/001.jpg")
+    _refuse_two_spellings({str(root): classes})
+    records = []
+    for folder in sorted(found, key=lambda folder: (folder not in classes, folder)):
+        known = folder in classes
+        for image_id in found[folder]:
+            _require_unicode(image_id, root)
+            records.append(
+                ImageRecord(
+                    image_id=image_id,
+                    split="train" if known else UNLABELLED,
+                    label=classes.index(folder) if known else UNKNOWN,
+                    label_name=folder if known else "",
+                )
+            )
+    return FileDataset(
+        name=name or root.resolve().name,
+        class_names=tuple(classes),
+        records=records,
+        paths={record.image_id: Path(os.path.join(root, record.image_id)) for record in records},
+        notes=skipped.notes(),
+    )
+
+
+def has_splits(root: Path) -> bool:
+    return root.is_dir() and any(kind == "folder" and is_usual_split(name) for name, kind in entries(root))
+
+
 def _split_folders(root: Path) -> dict[str, str]:
     """Return the folder of each split, in the order of the splits. Raises DatasetInvalid for two folders of one
     split."""
@@ -96,7 +136,8 @@ def _refuse_missing_split(root: Path, folders: Mapping[str, str]) -> None:
             above = root.resolve().parent
             raise DatasetInvalid(f"{root} is a split, not a dataset; name the folder above it: {above}")
         raise DatasetInvalid(
-            f"{root} holds classes without a split ({folder}/{loose}); move the class folders to {root / 'train'}"
+            f"{root} holds classes without a split ({folder}/{loose}); move the class folders to {root / 'train'}, "
+            f"or hold out a fifth for testing: '{root}?test=0.2'"
         )
 
 

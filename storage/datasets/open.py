@@ -6,21 +6,30 @@ import re
 from pathlib import Path
 
 from storage.datasets.base import DatasetInvalid, ImageDataset
-from storage.datasets.coco.dataset import coco_dataset, is_coco_folder
+from storage.datasets.coco.dataset import coco_dataset
 from storage.datasets.cub import cub_200_2011, is_cub_folder
 from storage.datasets.detection import DetectionDataset
-from storage.datasets.folder import image_folder
+from storage.datasets.exports.open import (
+    BOX_KINDS,
+    LABEL_KINDS,
+    OPTIONS_OF_EXPORTS,
+    open_boxes,
+    open_labels,
+    recognise_boxes,
+    recognise_labels,
+)
+from storage.datasets.folder import class_folders, has_splits, image_folder
+from storage.datasets.hold_out import with_held_out
 from storage.datasets.hugging_face.dataset import hugging_face_dataset
 from storage.datasets.specification import Specification
 from storage.datasets.table.read import is_metadata_folder, is_table, table_dataset
 from storage.datasets.torchvision_datasets import torchvision_dataset
 from storage.datasets.trees import LocalTree
 from storage.datasets.voc import voc_dataset
-from storage.datasets.yolo.dataset import is_yolo_folder, yolo_dataset
 
 DEFAULT_ROOT = Path("data")
-KINDS = "a folder, torchvision:NAME, cub:FOLDER, hf:NAME or a table of paths and labels"
-DETECTION_KINDS = "a folder, coco:FOLDER, yolo:FOLDER or torchvision:NAME"
+KINDS = "a folder, torchvision:NAME, cub:FOLDER, hf:NAME or a table of paths and labels (docs/datasets.md)"
+DETECTION_KINDS = "a folder, coco:FOLDER, yolo:FOLDER, torchvision:NAME or an export of a tool (docs/detection.md)"
 # Detection datasets of torchvision, and their folders below the data root.
 COCO, VOC = "cocodetection", {"vocdetection": "2012", "vocdetection2012": "2012", "vocdetection2007": "2007"}
 # Characters that change the meaning of the store's folder `dataset=NAME`, which Polars reads as a percent-encoded pair.
@@ -57,7 +66,7 @@ def open_detection_dataset(
 
 def _open_detection(source: str, name: str | None, root: Path, download: bool) -> DetectionDataset:
     kind, colon, rest = source.partition(":")
-    if colon and kind in ("torchvision", "coco", "yolo") and not rest:
+    if colon and kind in ("torchvision", *BOX_KINDS) and not rest:
         raise DatasetInvalid(f"dataset '{source}' names nothing after '{kind}:'; expected {DETECTION_KINDS}")
     if kind == "torchvision":
         if rest.casefold() == COCO:
@@ -67,18 +76,16 @@ def _open_detection(source: str, name: str | None, root: Path, download: bool) -
                 f"no detection dataset '{source}'; known are CocoDetection, VOCDetection and VOCDetection2007"
             )
         return voc_dataset(VOC[rest.casefold()], name=name, root=root, download=download)
-    if kind == "coco":
-        return coco_dataset(Path(rest).expanduser(), name=name)
-    if kind == "yolo":
-        return yolo_dataset(Path(rest).expanduser(), name=name)
-    place = Path(source).expanduser()
-    if is_coco_folder(place):
-        return coco_dataset(place, name=name)
-    if is_yolo_folder(place) or place.suffix in (".yaml", ".yml"):
-        return yolo_dataset(place, name=name)
-    if not place.exists():
+    asked = Specification.parse(rest if colon and kind in BOX_KINDS else source)
+    asked.allow(OPTIONS_OF_EXPORTS)
+    place = Path(asked.place).expanduser()
+    if not colon or kind not in BOX_KINDS:
+        kind = recognise_boxes(place)
+    if not kind and not place.exists():
         raise DatasetInvalid(f"no detection dataset at {source}; expected {DETECTION_KINDS}")
-    raise DatasetInvalid(f"no COCO or YOLO annotations in {source}; expected {DETECTION_KINDS}")
+    if not kind:
+        raise DatasetInvalid(f"no COCO or YOLO annotations in {source}; expected {DETECTION_KINDS}")
+    return with_held_out(open_boxes(kind, place, name, asked), asked.share("test"))
 
 
 def _require_folder_name(name: str) -> None:
@@ -88,7 +95,7 @@ def _require_folder_name(name: str) -> None:
 
 def _open(source: str, name: str | None, root: Path | None, download: bool) -> ImageDataset:
     kind, colon, rest = source.partition(":")
-    if colon and kind in ("torchvision", "cub", "hf", "table"):
+    if colon and kind in ("torchvision", "cub", "hf", "table", *LABEL_KINDS):
         if not rest:
             raise DatasetInvalid(f"dataset '{source}' names nothing after '{kind}:'; expected {KINDS}")
         if kind == "torchvision":
@@ -97,6 +104,8 @@ def _open(source: str, name: str | None, root: Path | None, download: bool) -> I
             return cub_200_2011(Path(rest).expanduser(), name=name)
         if kind == "table":
             return table_dataset(Specification.parse(rest), name=name)
+        if kind in LABEL_KINDS:
+            return _open_labels(kind, Specification.parse(rest), name)
         return hugging_face_dataset(rest, name=name, cache=root)
     asked = Specification.parse(source)
     place = Path(asked.place).expanduser()
@@ -106,7 +115,16 @@ def _open(source: str, name: str | None, root: Path | None, download: bool) -> I
         return table_dataset(asked, name=name)
     if place.is_dir() and is_metadata_folder(LocalTree(place)):
         return table_dataset(asked, name=name)
-    asked.allow(())
+    if not has_splits(place) and (exported := recognise_labels(place)):
+        return _open_labels(exported, asked, name)
+    asked.allow(("test",))
     if is_cub_folder(place):
         return cub_200_2011(place, name=name)
-    return image_folder(place, name=name)
+    if asked.options and not has_splits(place):
+        return with_held_out(class_folders(place, name=name), asked.share("test"))
+    return with_held_out(image_folder(place, name=name), asked.share("test"))
+
+
+def _open_labels(kind: str, asked: Specification, name: str | None) -> ImageDataset:
+    asked.allow(OPTIONS_OF_EXPORTS)
+    return with_held_out(open_labels(kind, Path(asked.place).expanduser(), name, asked), asked.share("test"))

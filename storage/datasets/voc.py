@@ -97,13 +97,13 @@ def _read(builder: DetectionBuilder, split: str, annotation: Path, real: StoredS
     """Return width and height of an upright image, and its boxes."""
     try:
         tree = parse_xml(read_bytes(annotation), annotation)
-        declared, turned = box_frame(str(annotation), _declared(tree), real)
+        declared, turned = box_frame(str(annotation), declared_size(tree), real)
         boxes = []
         for number, thing in enumerate(tree.findall("object")):
             where = f"{annotation}, object {number + 1}"
-            if (class_name := _text(thing, "name")) not in CLASSES:
+            if (class_name := required_text(thing, "name")) not in CLASSES:
                 raise DatasetInvalid(f"{where}: VOC has no class '{printable(class_name, 80)}'; correct it")
-            label, corners = CLASSES.index(class_name), _corners(thing)
+            label, corners = CLASSES.index(class_name), object_corners(thing)
             if declared == (0, 0):  # neither the annotation nor the image has the size
                 builder.remark(split, NO_SIZE, where, label=label)
                 continue
@@ -131,16 +131,16 @@ def _read(builder: DetectionBuilder, split: str, annotation: Path, real: StoredS
     return declared if turned is None else turned.upright, boxes
 
 
-def _declared(tree: ElementTree.Element) -> Size | None:
+def declared_size(tree: ElementTree.Element) -> Size | None:
     """Return width and height in the annotation; None if missing, or 0 as written by some tools."""
     if tree.find("size") is None:
         return None
-    width, height = (int(_text(tree, f"size/{side}")) for side in ("width", "height"))
+    width, height = (int(required_text(tree, f"size/{side}")) for side in ("width", "height"))
     return None if (width, height) == (0, 0) else (width, height)
 
 
-def _corners(thing: ElementTree.Element) -> Corners:
-    left, top, right, bottom = (float(_text(thing, f"bndbox/{side}")) for side in SIDES)
+def object_corners(thing: ElementTree.Element) -> Corners:
+    left, top, right, bottom = (float(required_text(thing, f"bndbox/{side}")) for side in SIDES)
     # VOC counts pixels from 1, and both ends belong to the box.
     return left - 1, top - 1, right, bottom
 
@@ -166,7 +166,7 @@ def parse_xml(data: bytes, where: object) -> ElementTree.Element:
     return builder.close()
 
 
-def _text(node: ElementTree.Element, path: str) -> str:
+def required_text(node: ElementTree.Element, path: str) -> str:
     text = node.findtext(path)
     if text is None:
         raise ElementTree.ParseError(f"no {path}")

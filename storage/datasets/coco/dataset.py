@@ -15,6 +15,7 @@ from storage.datasets.builder import (
     NO_SIZE,
     NOT_LISTED,
     NOT_THERE,
+    TRAIN,
     DetectionBuilder,
     box_frame,
     inside,
@@ -30,10 +31,14 @@ EXPECTED = "expected annotations/instances_SPLIT.json and the images in SPLIT/"
 # In order of preference; only the first matching pattern is used.
 LAYOUTS = ("annotations/instances_*.json", "annotations/*.json", "*/_annotations.coco.json", "*.json")
 SPLITS = ("train", "val", "valid", "test")
+# Names of files beside the images that some tools give to the only one: Label Studio, Roboflow.
+WITHOUT_SPLIT = ("result.json", "_annotations.coco.json")
 
 
 def is_coco_folder(root: Path) -> bool:
-    return any(any(root.glob(layout)) for layout in LAYOUTS[:3])
+    return any(any(root.glob(layout)) for layout in LAYOUTS[:3]) or any(
+        (root / file).is_file() for file in WITHOUT_SPLIT
+    )
 
 
 @contextmanager
@@ -62,6 +67,8 @@ def coco_dataset(root: Path, *, name: str | None = None) -> DetectionDataset:
     if not files:
         raise DatasetInvalid(f"no COCO annotations in {root}; {EXPECTED}")
     by_split = {_split_of(file): file for file in files}
+    if len(files) == 1 and files[0].parent == root and files[0].name in WITHOUT_SPLIT and root.name not in SPLITS:
+        by_split = {TRAIN: files[0]}
     if len(by_split) < len(files):
         raise DatasetInvalid(f"{root} has several annotation files of one split; keep one of {_names(files)}")
     builder: DetectionBuilder | None = None

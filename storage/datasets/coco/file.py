@@ -57,7 +57,7 @@ class CocoFile:
 def read_coco_file(path: Path) -> CocoFile:
     """Read an annotation file. Raises DatasetInvalid, naming the file and the entry, for any invalid value."""
     document = _document(path)
-    categories, images = _categories(path, document["categories"]), _images(path, document["images"])
+    categories, images = _categories(path, _without_groups(document)), _images(path, document["images"])
     return CocoFile(path, categories, images, _objects(path, document["annotations"]))
 
 
@@ -77,6 +77,16 @@ def _document(path: Path) -> dict[str, list[dict[str, Any]]]:
                 if name not in entry:
                     raise DatasetInvalid(f"{path}: entry {place} of '{part}' has no '{name}'; add it")
     return document
+
+
+def _without_groups(document: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the categories without Roboflow's first one, which no box has, if it is the name of the project and of a
+    class too."""
+    first, *others = document["categories"] or [{}]
+    if first.get("supercategory") != "none" or all(first["name"] != other["name"] for other in others):
+        return document["categories"]
+    used = any(entry["category_id"] == first["id"] for entry in document["annotations"])
+    return document["categories"] if used else others
 
 
 def _categories(path: Path, entries: list[dict[str, Any]]) -> dict[int, str]:
@@ -111,7 +121,7 @@ def _images(path: Path, entries: list[dict[str, Any]]) -> tuple[CocoImage, ...]:
                 f"{path}: {where} has the id {number} of {printable(images[number].file_name, 200)}; "
                 "give each image an id of its own"
             )
-        images[number] = CocoImage(number, name, _size(path, where, entry))
+        images[number] = CocoImage(number, name.replace("\\", "/"), _size(path, where, entry))  # of tools on Windows
     return tuple(images.values())
 
 

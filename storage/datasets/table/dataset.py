@@ -11,7 +11,7 @@ from storage.datasets.files import counted, is_usual_split, listing, missing_cla
 from storage.datasets.hold_out import held_out_split
 from storage.datasets.specification import Specification
 from storage.datasets.table.columns import Columns, find_columns
-from storage.datasets.table.images import find_images, without_rows
+from storage.datasets.table.images import find_images
 from storage.datasets.trees import ImageTree
 from storage.tables import Table
 from storage.text import printable
@@ -39,6 +39,7 @@ class TableReader:
     asked: Specification
     images: Sequence[str]
     rows: dict[str, Row] = field(default_factory=dict)  # by image id
+    named: set[str] = field(default_factory=set)  # ids of images that some row names
     missing: list[str] = field(default_factory=list)  # rows whose image does not exist
     lost: dict[str, str] = field(default_factory=dict)  # by label: the first of these rows
     dropped: int = 0
@@ -55,6 +56,7 @@ class TableReader:
         self.integers &= columns.label is None or table.is_integer(columns.label)
         _refuse_descriptions(table, columns, labels)
         located = self._locate(table, columns.image, below)
+        self.named.update(image_id for image_id in located if image_id is not None)
         splits = self._splits(table, columns, located, split)
         unlabelled, drop = self.asked.texts("unlabelled"), self.asked.texts("drop")
         for number, image_id, label, its in zip(table.rows, located, labels, splits, strict=True):
@@ -129,7 +131,7 @@ class TableReader:
             )
             for row in self.rows.values()
         ]
-        rest = without_rows(self.images, self.rows)
+        rest = [image for image in self.images if image not in self.named]
         if self._wants_others():
             records += [ImageRecord(image_id=one, split=UNLABELLED, label=UNKNOWN, label_name="") for one in rest]
             rest = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from storage.datasets.base import DatasetInvalid
@@ -59,8 +59,3 @@ def _refuse_repeated(table: Table, named: Sequence[str], located: Sequence[str |
                 f"{table.path} has several rows for the image {printable(image_id, 200)} ({rows[image_id]} and {row}, "
                 f"'{printable(name, 200)}'); keep one"
             )
-
-
-def without_rows(images: Sequence[str], located: Mapping[str, object]) -> list[str]:
-    """Return the images that no row names."""
-    return [image for image in images if image not in located]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from storage.datasets.base import DatasetInvalid, ImageDataset
@@ -90,9 +91,6 @@ def read_tables(folder: ImageTree, tables: Tables, asked: Specification, name: s
     reader = TableReader(tree, asked, tree.images())
     for split, file in tables:
         shown = Path(folder.place) / file
-        reader.add(
-            load_table(shown, lambda file=file: folder.read(file, limit=MAX_TABLE)),
-            split,
-            below=file.rpartition("/")[0],
-        )  # type: ignore[misc]
+        table = load_table(shown, partial(folder.read, file, limit=MAX_TABLE))
+        reader.add(table, split, below=file.rpartition("/")[0])
     return reader.dataset(name)

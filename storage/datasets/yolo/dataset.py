@@ -10,6 +10,7 @@ from typing import Any
 from storage.datasets.base import DatasetInvalid
 from storage.datasets.builder import (
     NO_AREA,
+    NO_FOLDER,
     NO_IMAGE,
     NO_LABELS,
     NO_SIZE,
@@ -24,6 +25,7 @@ from storage.datasets.yolo.labels import LabelLine, LabelReader, keypoint_values
 from storage.documents import DocumentInvalid, read_text, read_yaml
 from storage.text import is_unicode, printable
 
+CLASS_LIST = "classes.txt"
 FILES = ("data.yaml", "dataset.yaml", "config.yaml")
 EXPECTED = "expected data.yaml with train, val and names, images in images/, boxes in labels/"
 UNKNOWN_SIZE = (0, 0)
@@ -33,7 +35,12 @@ LEFT_BY_TOOLS = frozenset({"classes.txt", "notes.txt"})  # beside label files
 
 
 def is_yolo_folder(root: Path) -> bool:
-    return any((root / file).is_file() for file in FILES)
+    return any((root / file).is_file() for file in FILES) or _is_without_yaml(root)
+
+
+def _is_without_yaml(root: Path) -> bool:
+    """Return whether a list of classes takes the place of the YAML file, as in exports of Label Studio."""
+    return (root / CLASS_LIST).is_file() and (root / "images").is_dir() and (root / "labels").is_dir()
 
 
 def yolo_dataset(place: Path, *, name: str | None = None) -> DetectionDataset:
@@ -45,10 +52,15 @@ def yolo_dataset(place: Path, *, name: str | None = None) -> DetectionDataset:
     background only, but a split without any boxes is rejected. Raises DatasetInvalid, naming file and line.
     """
     file = place if place.is_file() else next((place / one for one in FILES if (place / one).is_file()), None)
-    if file is None:
+    if file is None and _is_without_yaml(place):
+        file = place / CLASS_LIST
+        document = _listed_classes(file)
+        class_names = _class_names(document["names"], document["names"], file)
+    elif file is None:
         raise DatasetInvalid(f"no YOLO dataset at {place}; {EXPECTED}")
-    document = _read(file)
-    class_names = _class_names(document["names"], read_yaml(file, as_text=True)["names"], file)
+    else:
+        document = _read(file)
+        class_names = _class_names(document["names"], read_yaml(file, as_text=True)["names"], file)
     if type(count := document.get("nc")) is int and count != len(class_names):
         raise DatasetInvalid(f"{file}: 'nc' says {count} classes, but 'names' has {len(class_names)}; correct one")
     root = _root(document, file)
@@ -56,6 +68,10 @@ def yolo_dataset(place: Path, *, name: str | None = None) -> DetectionDataset:
     reader = LabelReader(class_names, keypoint_values(document, file))
     shares: dict[Path, Path] = {}  # the image of each label file
     for split in (split for split in SPLITS if document.get(split)):
+        if split != SPLITS[0] and builder.records and not _is_there(root, document[split]):
+            # Roboflow names a test split whether there is one or not.
+            builder.remark(split, NO_FOLDER, str(document[split]))
+            continue
         _add_split(builder, reader, root, split, _image_files(root, document[split], f"{file}: '{split}'"), shares)
     if not builder.records:
         raise DatasetInvalid(f"{file} names no images; {EXPECTED}")
@@ -73,6 +89,23 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or "names" not in document:
         raise DatasetInvalid(f"{file} has no 'names'; {EXPECTED}")
     return document
+
+
+def _listed_classes(file: Path) -> dict[str, Any]:
+    """Return what the YAML file would say: classes by line, and the folders of images/ that are called like a split, or
+    else all of its images as `train`."""
+    try:
+        names = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    except (OSError, DocumentInvalid) as error:
+        raise DatasetInvalid(f"cannot read YOLO dataset: {error}") from error
+    splits = {split: f"images/{split}" for split in SPLITS if (file.parent / "images" / split).is_dir()}
+    return {"names": names, **(splits or {"train": "images"})}
+
+
+def _is_there(root: Path, place: Any) -> bool:
+    """Return whether a split's folder or list exists; True for what `_image_files` rejects."""
+    plain = isinstance(place, str) and "\0" not in place and ".." not in Path(place.removeprefix("../")).parts
+    return not plain or Path(place).is_absolute() or (root / place.removeprefix("../")).exists()
 
 
 def _class_names(names: Any, written: Any, file: Path) -> tuple[str, ...]:

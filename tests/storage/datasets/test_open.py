@@ -87,7 +87,8 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ("?test=0.2", "has the unknown option 'test'; it takes none"),
+        ("?colour=red", "has the unknown option 'colour'; known are test"),
+        ("?test=0.2", "leaves split 'test' empty; change the share"),
         ("?a", "'a' in .* is no option; write NAME=VALUE"),
         ("?a=1&a=2", "has the option 'a' twice"),
     ],

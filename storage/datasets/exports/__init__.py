@@ -1,0 +1,1 @@
+"""Datasets as annotation tools export them: FiftyOne, Label Studio, CVAT, labelImg."""
