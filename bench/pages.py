@@ -1,9 +1,10 @@
 """How fast are the pages of `aspects view`, and how much memory do they take?
 
-Writes synthetic answers about --images images to --questions questions with the project's own writer, and small real
-images (flowers102_64, one hard link for each synthetic image) whose thumbnails are made. Then a server of its own
-process is asked for each page --repeat times. Prints one line of JSON for each page: milliseconds to the first byte,
-cold and the warm median, and processor time of the server; and one with the seconds of the start and the peak memory.
+Writes synthetic answers about --images images to --questions questions with the project's own writer, a student's
+predictions and small real images (flowers102_64, one hard link for each synthetic image) whose thumbnails are made.
+Then a server in a process of its own is asked for each page --repeat times; the page of detections has a server of its
+own, about 5,000 images with boxes. Prints one line of JSON for each page: milliseconds to the first byte, cold and the
+warm median, processor time of the server, and the most memory it has taken so far.
 
     python bench/pages.py --images 100000
     python bench/pages.py --images 1000000 --no-files
@@ -24,17 +25,10 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import urlencode
 
-import numpy as np
-
-from bench.data import FLOWERS, PROJECT, data_folder
-from storage.answers.schema import AnswerHeader, ShardAnswers
-from storage.answers.shards import cut_shards
-from storage.answers.store import AnswerDirectory
+from bench.data import PROJECT
+from bench.page_sources import BOXED, link_images, records_of, write_boxes, write_runs, write_store
 from storage.datasets.base import ImageRecord
-from storage.questions import AspectQuestion, QuestionSet
-from teacher.extraction import SHARD_SIZE
 
-CLASSES = 100
 THUMBNAILS = 60  # of a page
 
 
@@ -49,72 +43,33 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.folder or Path(temporary)
         records = records_of(asked.images)
-        if not asked.no_files and not (folder / "images").is_dir():
-            link_images(folder / "images", records)
-        if not (folder / "store").is_dir():
-            write_store(folder / "store", records, asked.questions)
-        measure(folder, records, asked)
+        made = {"store": write_store, "runs": write_runs}
+        for name, write in made.items():
+            if not (folder / name).is_dir():
+                write(folder / name, records, asked.questions)
+        options = ["--runs", str(folder / "runs")]
+        if not asked.no_files:
+            if not (folder / "images").is_dir():
+                link_images(folder / "images", [record.image_id for record in records])
+            options += ["-d", str(folder / "images")]
+        measure(folder, options, pages(records), asked, [] if asked.no_files else records)
+        if not asked.no_files:
+            if not (folder / "boxes").is_dir():
+                write_boxes(folder / "boxes")
+            boxes = ["--runs", str(folder / "boxes"), "-d", str(folder / "boxes" / "scenes"), "--task", "detection"]
+            measure(folder, boxes, ["/detection", "/detection?show=missed&page=3"], asked, [], images=BOXED)
 
 
-def records_of(count: int) -> list[ImageRecord]:
-    names = [f"class_{label:03}" for label in range(CLASSES)]
-    return [
-        ImageRecord(
-            image_id=f"train/{names[number * CLASSES // count]}/{number:07}.jpg",
-            split="train",
-            label=number * CLASSES // count,
-            label_name=names[number * CLASSES // count],
-        )
-        for number in range(count)
-    ]
-
-
-def link_images(root: Path, records: list[ImageRecord]) -> None:
-    files = sorted(data_folder(FLOWERS).glob("train/*/*.jpg"))
-    copies = []
-    for file in files[:500]:  # hard links stay on one file system
-        copies.append(root.with_name("originals") / file.parent.name / file.name)
-        copies[-1].parent.mkdir(parents=True, exist_ok=True)
-        copies[-1].write_bytes(file.read_bytes())
-    for name in {record.label_name for record in records}:
-        (root / "train" / name).mkdir(parents=True)
-    for number, record in enumerate(records):
-        os.link(copies[number % len(copies)], root / record.image_id)
-
-
-def write_store(store: Path, records: list[ImageRecord], count: int) -> None:
-    questions = QuestionSet(
-        tuple(AspectQuestion(key=f"question_{number:02}", text=f"Is it of kind {number}?") for number in range(count))
-    )
-    header = AnswerHeader(
-        dataset="images",
-        teacher_fingerprint="0123456789ab",
-        teacher={"model": "synthetic"},
-        questions=questions,
-        libraries={},
-    )
-    directory = AnswerDirectory.locate(str(store), "images", header.teacher_fingerprint, questions.fingerprint)
-    generator = np.random.default_rng(0)
-    means = generator.normal(0, 3, (CLASSES, count))
-    shards = cut_shards(records, SHARD_SIZE)
-    for shard in shards:
-        labels = [record.label for record in shard.records]
-        log_odds = means[labels] + generator.normal(0, 1.5, (len(labels), count))
-        yes, no = (-np.logaddexp(0, sign * log_odds).astype(np.float32) for sign in (-1, 1))
-        answers = ShardAnswers(
-            records=shard.records,
-            image_sha256=["0" * 64] * len(labels),
-            errors=[None] * len(labels),
-            yes=yes,
-            no=no,
-        )
-        directory.write_shard(shard, header, answers)
-    directory.complete(header, shards, {"splits": ["train"]})
-
-
-def measure(folder: Path, records: list[ImageRecord], asked: argparse.Namespace) -> None:
-    command = [sys.executable, "-m", "flows", "view", str(folder / "store"), "--no-open"]
-    command += [] if asked.no_files else ["-d", str(folder / "images")]
+def measure(
+    folder: Path,
+    options: list[str],
+    addresses: list[str],
+    asked: argparse.Namespace,
+    thumbnails: list[ImageRecord],
+    images: int | None = None,
+) -> None:
+    """Serve the store and time each address."""
+    command = [sys.executable, "-m", "flows", "view", str(folder / "store"), "--no-open", *options]
     environment = {**os.environ, "ASPECTS_CACHE": str(folder / "cache"), "PYTHONUNBUFFERED": "1"}
     started = time.perf_counter()
     with subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -122,25 +77,33 @@ def measure(folder: Path, records: list[ImageRecord], asked: argparse.Namespace)
             assert process.stdout is not None
             found = re.search(r"http://\S+", process.stdout.readline())
             assert found is not None, "the server did not start"
-            address = found[0].rstrip("/")
-            ready = time.perf_counter() - started
-            for page in pages(records):
-                cold, used = first_byte(address + page), processor_ms(process.pid)
-                warm = [first_byte(address + page) for _ in range(asked.repeat)]
-                used = (processor_ms(process.pid) - used) / asked.repeat
-                line = {"page": page, "cold_ms": round(cold), "warm_ms": round(median(warm), 1), "cpu_ms": round(used)}
-                print(json.dumps(line), flush=True)
-            if not asked.no_files:
-                measure_thumbnails(address, records)
-            memory = {
-                name: int(value) // 1024
-                for name, value in re.findall(
-                    r"^(VmHWM|RssAnon|RssFile):\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE
-                )
-            }
-            print(json.dumps({"images": asked.images, "start_seconds": round(ready, 1), "memory_mb": memory}))
+            site = found[0].rstrip("/")
+            start = {"images": images or asked.images, "start_seconds": round(time.perf_counter() - started, 1)}
+            print(json.dumps(start), flush=True)
+            for page in addresses:
+                print(json.dumps(time_page(site + page, process.pid, asked.repeat) | {"page": page}), flush=True)
+            if thumbnails:
+                measure_thumbnails(site, thumbnails)
         finally:
             process.terminate()
+
+
+def time_page(address: str, pid: int, repeat: int) -> dict[str, object]:
+    cold = first_byte(address)
+    while "Judging the labels" in text_of(address):
+        time.sleep(1)
+    used = processor_ms(pid)
+    warm = [first_byte(address) for _ in range(repeat)]
+    used = (processor_ms(pid) - used) / repeat
+    status = Path(f"/proc/{pid}/status").read_text()
+    peak = {name: int(value) // 1024 for name, value in re.findall(r"(VmHWM|RssAnon):\s+(\d+)", status)}
+    memory = {"peak_mb": peak["VmHWM"], "anonymous_mb": peak["RssAnon"]}
+    return {"cold_ms": round(cold), "warm_ms": round(median(warm), 1), "cpu_ms": round(used), **memory}
+
+
+def text_of(address: str) -> str:
+    with urllib.request.urlopen(address, timeout=600) as answer:
+        return str(answer.read(100_000).decode(errors="replace"))
 
 
 def pages(records: list[ImageRecord]) -> list[str]:
@@ -155,6 +118,13 @@ def pages(records: list[ImageRecord]) -> list[str]:
         f"/images?{urlencode({'key': key, 'label': label, 'order': 'surprise'})}",
         f"/images?{urlencode({'key': key, 'order': 'surprise', 'page': 5})}",
         f"/image?{urlencode({'id': image})}",
+        "/student",
+        f"/predictions?{urlencode({'run': 'student', 'split': 'train', 'wrong': '1'})}",
+        "/run",
+        "/corrections",
+        "/queue",
+        "/labels",
+        f"/labels?{urlencode({'label': label, 'least': 0.5})}",
     ]
 
 

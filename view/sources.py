@@ -22,6 +22,7 @@ from storage.errors import AspectsError, InputInvalid
 from student.core.stored_runs import StoredResults, StoredRun, find_results, find_runs
 from view.corrections import Corrections
 from view.label_audits import LabelAudits
+from view.matches import DetectionMatches
 from view.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Sources:
         self.runs = tuple(runs)
         self.corrections = Corrections(store)
         self.label_audits = LabelAudits(runs)
+        self.matches = DetectionMatches()
         self.thumbnails = None if dataset is None else Thumbnails(dataset, cache / "thumbnails")
         self.fresh_seconds = FRESH_SECONDS
         self._cache = cache / "answers"

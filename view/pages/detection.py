@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import polars as pl
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 
-from storage.datasets.base import ImageRecord
 from storage.datasets.detection import Box, DetectionDataset, box_id
 from storage.errors import AspectsError
-from student.core.stored_detections import SIDES, detection_splits, match_boxes, read_detections
+from student.core.stored_detections import SIDES, detection_splits
 from student.core.stored_runs import StoredRun
 from view.rendering import link, percent, render, sources_of
 from view.sources import OpenAnswers, Sources
@@ -47,10 +45,7 @@ def detection(
     chosen = _choose(detectors, run)
     splits = list(dict.fromkeys(record.split for record in dataset.records))
     split = split or (detection_splits(chosen.folder)[0] if chosen else splits[0])
-    detections = None if chosen is None else read_detections(chosen.folder, split)
-    if detections is not None:
-        detections = detections.filter(pl.col("score") >= least)
-    found = _found(dataset, [record for record in dataset.records if record.split == split], detections)
+    evaluated, found = sources.matches.get(dataset, chosen, split, least)
     kept = [one for one in found if _matches(one, label, show)]
     boxes = _box_answers(sources, dataset)
     return render(
@@ -60,7 +55,7 @@ def detection(
         dataset=dataset,
         detectors=detectors,
         chosen=chosen,
-        evaluated=detections is not None,
+        evaluated=evaluated,
         splits=splits,
         filters={"run": chosen.name if chosen else None, "split": split, "label": label, "show": show, "least": least},
         totals=_totals(found),
@@ -79,26 +74,6 @@ def _choose(detectors: Sequence[StoredRun], name: str | None) -> StoredRun | Non
         if one.name == name:
             return one
     raise HTTPException(404, f"there are no detections of a run '{name}'; run 'aspects evaluate' on it")
-
-
-def _found(
-    dataset: DetectionDataset, records: Sequence[ImageRecord], detections: pl.DataFrame | None
-) -> list[dict[str, Any]]:
-    """For each image its boxes with the detection that finds each, and the detections that find none."""
-    by_image = {} if detections is None else {name: part for (name,), part in detections.group_by("image_id")}
-    images = []
-    for record in records:
-        boxes = [box for box in dataset.boxes[record.image_id] if not box.ignored]
-        part = by_image.get(record.image_id)
-        found_by, mistakes = [None] * len(boxes), []
-        if part is not None:
-            corners = np.array([box.corners for box in boxes], np.float64).reshape(-1, 4)
-            matches, finds = match_boxes(corners, [dataset.class_names[box.label] for box in boxes], part)
-            rows = part.to_dicts()
-            found_by = [rows[place] if place >= 0 else None for place in matches.tolist()]
-            mistakes = [row for row, box in zip(rows, finds.tolist(), strict=True) if box < 0]
-        images.append({"image_id": record.image_id, "boxes": boxes, "found_by": found_by, "mistakes": mistakes})
-    return images
 
 
 def _matches(one: dict[str, Any], label: str | None, show: Show) -> bool:
