@@ -50,10 +50,10 @@ class LabelAudits:
         self._found: OrderedDict[Path, Future[LabelAudit]] = OrderedDict()
 
     def get(
-        self, found: OpenAnswers, class_names: tuple[str, ...], corrections: CurrentCorrections
+        self, found: OpenAnswers, class_names: tuple[str, ...], corrections: CurrentCorrections, *, wait: bool = False
     ) -> FoundAudit | None:
-        """The audit of these answers and of the labels as they are corrected; None while the first one is computed.
-        Raises ExamplesInvalid where labels cannot be judged."""
+        """The audit of these answers and of the labels as they are corrected; None while the first one is computed,
+        unless the caller can `wait`. Raises ExamplesInvalid where labels cannot be judged."""
         from student.classification.label_audit import require_about_images
         from student.classification.out_of_fold import find_out_of_fold
 
@@ -75,7 +75,7 @@ class LabelAudits:
                 self._found.popitem(last=False)
             future = self._found[path]
         try:
-            return FoundAudit(audit=future.result(self.wait_seconds))
+            return FoundAudit(audit=future.result(None if wait else self.wait_seconds))
         except (NotReady, CancelledError):
             if future.done() and not future.cancelled():  # the audit itself has raised it
                 raise

@@ -8,17 +8,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from storage.errors import InputInvalid
 from storage.filesystem import write_file
+from student.core.stored_runs import read_stored_evaluation
+from view.corrections import class_names
 from view.pages.classes import classes_context
+from view.pages.labels import LabelFilter, cards, filtered, label_facts
 from view.pages.overview import overview_context
 from view.pages.questions import questions_context
+from view.pages.student import choose, classifiers, default_split, student_context
 from view.rendering import FOLDER, environment
-from view.sources import Sources
+from view.sources import OpenAnswers, Sources
 from view.thumbnails import READ_ERRORS, Thumbnails, UnknownImage
 
 NO_LINK = "#none"
 NO_ADDRESS = re.compile(rf' href="{NO_LINK}[^"]*"')
 SIDE = 96  # pixels of the images inside
+SUSPECTS = 24  # labels
 TAG = 200  # bytes of an image's tag, at most
 
 
@@ -88,9 +94,35 @@ def _render(sources: Sources, answers_id: str | None, inlined: Inlined) -> str:
             overview=overview_context(sources, found),
             questions=questions_context(sources, found, "bits"),
             classes=classes_context(found, link=_anchor),
+            student=_student(sources, found),
+            labels=_labels(sources, found),
+            standalone=True,
         )
     )
     return NO_ADDRESS.sub("", page)
+
+
+def _student(sources: Sources, found: OpenAnswers) -> dict[str, Any] | None:
+    """The evaluated student that the page of students shows first; None where none is about this dataset."""
+    chosen = choose([run for run in classifiers(sources) if run.dataset == found.found.dataset], None)
+    split = None if chosen is None else default_split(chosen)
+    evaluation = None if chosen is None or split is None else read_stored_evaluation(chosen, split)
+    if chosen is None or split is None or evaluation is None:
+        return None
+    return {"chosen": chosen, "split": split, **student_context(chosen, split, evaluation, found)}
+
+
+def _labels(sources: Sources, found: OpenAnswers) -> dict[str, Any] | None:
+    """The most suspicious labels; None where labels cannot be judged."""
+    current = sources.corrections.current(found.found.dataset)
+    try:
+        judged = sources.label_audits.get(found, class_names(sources, found), current, wait=True)
+    except InputInvalid:  # e.g. answers about classes, or a single class
+        return None
+    if judged is None:
+        return None
+    rows = filtered(judged.audit, LabelFilter(), current).head(SUSPECTS)
+    return {"audit": judged.audit, "rows": cards(rows, found, current), **label_facts(judged.audit)}
 
 
 def _anchor(path: str, **parameters: Any) -> str:

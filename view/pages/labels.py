@@ -63,9 +63,6 @@ def labels(
     answers: str | None = None,
     page: Annotated[int, Query(ge=1, le=10**6)] = 1,
 ) -> HTMLResponse:
-    from student.classification.label_audit import LIKELY_WRONG
-    from student.classification.label_audit_table import JUDGED, UNLABELLED
-
     sources = sources_of(request)
     found = sources.answers(answers)
     names = class_names(sources, found)
@@ -93,12 +90,22 @@ def labels(
         page=page,
         pages=max(1, math.ceil(len(rows) / PAGE)),
         total=len(rows),
-        likely_wrong=len(audit.suspicious()),
-        least_shown=LIKELY_WRONG,
-        judged=int((audit.table["status"] == JUDGED).sum()),
-        unlabelled=int((audit.table["status"] == UNLABELLED).sum()),
         rows=cards(shown, found, current),
+        **label_facts(audit),
     )
+
+
+def label_facts(audit: LabelAudit) -> dict[str, Any]:
+    """The numbers above the list."""
+    from student.classification.label_audit import LIKELY_WRONG
+    from student.classification.label_audit_table import JUDGED, UNLABELLED
+
+    return {
+        "likely_wrong": len(audit.suspicious()),
+        "least_shown": LIKELY_WRONG,
+        "judged": int((audit.table["status"] == JUDGED).sum()),
+        "unlabelled": int((audit.table["status"] == UNLABELLED).sum()),
+    }
 
 
 def filtered(audit: LabelAudit, wanted: LabelFilter, current: CurrentCorrections) -> pl.DataFrame:

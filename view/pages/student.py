@@ -48,7 +48,8 @@ def student(
     found = answers_for(sources, answers, chosen)
     context: dict[str, Any] = {"runs": runs, "chosen": chosen, "split": None, "evaluation": None}
     if chosen is not None and chosen.splits:
-        split = split or ("test" if "test" in chosen.splits else chosen.splits[0])
+        split = split or default_split(chosen)
+        assert split is not None
         evaluation = read_stored_evaluation(chosen, split)
         if evaluation is None:
             raise HTTPException(404, f"run {chosen.name} has no evaluation on split '{split}'")
@@ -69,6 +70,12 @@ def choose(runs: list[StoredRun], name: str | None) -> StoredRun | None:
         if run.name == name:
             return run
     raise HTTPException(404, f"there is no run '{name}' in the folders of --runs")
+
+
+def default_split(run: StoredRun) -> str | None:
+    """The split whose evaluation is shown first; None where the run has none."""
+    splits = run.splits
+    return "test" if "test" in splits else next(iter(splits), None)
 
 
 def answers_for(sources: Sources, answers: str | None, run: StoredRun | None) -> OpenAnswers | None:
