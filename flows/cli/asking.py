@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,17 +11,22 @@ from flows.cli import execution, options
 from flows.cli.boxes import refuse_boxes
 from flows.cli.markup import echo
 from flows.cli.model_options import with_models
+from flows.option_values import OptionInvalid
 from flows.parameters import (
     BoxParameters,
     CommonSettings,
+    DatasetParameters,
     DetectionParameters,
     EngineArguments,
     ExtractionParameters,
     QuestionSets,
     ReportParameters,
+    ShardOptions,
     ShardParameters,
     StudentParameters,
+    SubjectParameters,
 )
+from storage.parameters import Overrides
 
 if TYPE_CHECKING:
     from student.core.results import Results
@@ -31,28 +37,41 @@ app = typer.Typer()
 @app.command(epilog="Example: aspects extract -d data/scenes -q questions/scenes.yaml -s store --splits train,test")
 @with_models
 def extract(
-    asked: ShardParameters,
+    named: Annotated[dict[str, Any], Overrides(DatasetParameters, ("source", "name", "root", "download"))],
+    given: ShardOptions,
     arguments: EngineArguments,
     sets: QuestionSets,
     boxes: BoxParameters,
+    subject: SubjectParameters,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            help="A text file with a class name in each line, in place of a dataset.",
+            metavar="FILE",
+            rich_help_panel=SubjectParameters.panel,
+        ),
+    ] = None,
     task: options.Task = "classification",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be asked and how long it takes; ask nothing.")
     ] = False,
 ) -> None:
-    """Ask the teacher every question about every image, and store the answers as Parquet.
+    """Ask the teacher every question about every image, or about every class, and store the answers as Parquet.
 
     After an interruption, the same command resumes: finished shards are kept. If questions or images have changed, only
     the missing answers are asked.
     """
-    _check_store(asked.store)
-    asked = _with_arguments(asked, arguments)
+    _check_store(given.store)
+    described = _dataset(named, classes, subject)
+    asked = _with_arguments(ShardParameters(**dict(given), dataset=described), arguments)
     if task == "detection":
+        _refuse_classes(subject)
         detection = DetectionParameters(**dict(asked), **dict(sets), boxes=boxes, train=False)
         _forecast_detection(detection) if dry_run else _detect(detection)
         return
     refuse_boxes(sets.box_questions, boxes)
-    extraction = ExtractionParameters(**dict(asked), questions=options.required_questions(sets.questions), train=False)
+    questions_file = options.required_questions(sets.questions)
+    extraction = ExtractionParameters(**dict(asked), **dict(subject), questions=questions_file, train=False)
     _forecast(extraction) if dry_run else _extract(extraction)
 
 
@@ -65,6 +84,7 @@ def run(
     arguments: EngineArguments,
     sets: QuestionSets,
     boxes: BoxParameters,
+    subject: SubjectParameters,
     student: StudentParameters,
     common: CommonSettings,
     reported: ReportParameters,
@@ -80,15 +100,36 @@ def run(
     _check_store(asked.store)
     asked = _with_arguments(asked, arguments)
     if task == "detection":
+        _refuse_classes(subject)
         given = {**dict(asked), **dict(sets), **dict(reported)}
         results = _detect(DetectionParameters(**given, boxes=boxes, detector=student))
     else:
         refuse_boxes(sets.box_questions, boxes)
         questions_file = options.required_questions(sets.questions)
-        given = {**dict(asked), **dict(reported)}
+        given = {**dict(asked), **dict(subject), **dict(reported)}
         results = _extract(ExtractionParameters(**given, questions=questions_file, student=student))
     assert results is not None  # students were trained
     print_results(results)
+
+
+def _dataset(given: dict[str, Any], classes: Path | None, subject: SubjectParameters) -> DatasetParameters:
+    """Return the dataset, or the one that a file of class names stands for. Raises OptionInvalid."""
+    if classes is None:
+        if "source" not in given:
+            instead = ", or a file of class names by --classes" if subject.about == "classes" else ""
+            raise OptionInvalid(f"no dataset is given; name one by --dataset, e.g. -d data/scenes{instead}")
+        return DatasetParameters(**given)
+    if "source" in given:
+        raise OptionInvalid("--dataset and --classes both name the classes; leave one of them out")
+    if subject.about != "classes":
+        raise OptionInvalid("--classes needs --about classes: there are no images to ask about; add that")
+    return DatasetParameters(**{**given, "source": f"classes:{classes}"})
+
+
+def _refuse_classes(subject: SubjectParameters) -> None:
+    subject.check_subject()
+    if subject.about == "classes":
+        raise OptionInvalid("--about classes is for --task classification; leave it out")
 
 
 def _with_arguments(asked: ShardParameters, arguments: EngineArguments) -> ShardParameters:
@@ -106,6 +147,7 @@ def _extract(asked: ExtractionParameters) -> Results | None:
     from flows.work.extraction import check_inputs, extract_aspects
     from flows.work.inputs import Inputs
 
+    asked.check_subject()
     if asked.train:
         asked.student.config()
     inputs = Inputs()
@@ -130,9 +172,9 @@ def _detect(asked: DetectionParameters) -> Results | None:
 
 
 def _forecast(asked: ExtractionParameters) -> None:
-    from flows.work.extraction import forecast_about
+    from flows.work.extraction import forecast_extraction
 
-    for line in forecast_about(asked, asked.dataset.open(), asked.questions).lines():
+    for line in forecast_extraction(asked).lines():
         echo(line)
 
 

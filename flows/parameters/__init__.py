@@ -11,10 +11,12 @@ from flows.parameters.asking import (
     FlowParameters,
     QuestionSets,
     SampleParameters,
+    ShardOptions,
     ShardParameters,
     StoreParameters,
 )
 from flows.parameters.boxes import BoxParameters, BoxQuestions
+from flows.parameters.classes import ClassTeacherParameters, SubjectParameters
 from flows.parameters.dataset import DatasetParameters
 from flows.parameters.experiment import Experiment
 from flows.parameters.generation import BriefParameters
@@ -45,6 +47,7 @@ __all__ = [
     "BoxQuestions",
     "BriefParameters",
     "ClassAnswersParameters",
+    "ClassTeacherParameters",
     "CommonSettings",
     "DatasetParameters",
     "DetectionParameters",
@@ -60,9 +63,11 @@ __all__ = [
     "RecipeParameters",
     "ReportParameters",
     "SampleParameters",
+    "ShardOptions",
     "ShardParameters",
     "StoreParameters",
     "StudentParameters",
+    "SubjectParameters",
     "TeacherMissing",
     "TeacherParameters",
     "TrainingParameters",

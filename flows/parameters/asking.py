@@ -8,6 +8,7 @@ from pydantic import Field
 
 from flows.option_values import split_names
 from flows.parameters.boxes import BoxParameters, BoxQuestions
+from flows.parameters.classes import ClassTeacherParameters, SubjectParameters
 from flows.parameters.dataset import DatasetParameters
 from flows.parameters.report import ReportParameters
 from flows.parameters.student import StudentParameters
@@ -33,10 +34,9 @@ class StoreParameters(Parameters):
     ] = "store"
 
 
-class AskingParameters(StoreParameters, FlowParameters):
-    """The images to ask about, and the teacher."""
+class AskingOptions(StoreParameters):
+    """The splits to ask about, and the teacher."""
 
-    dataset: DatasetParameters
     splits: Annotated[
         list[str],
         Field(min_length=1, description="Splits to ask about, separated by commas."),
@@ -46,7 +46,17 @@ class AskingParameters(StoreParameters, FlowParameters):
     engine: EngineParameters = EngineParameters()
 
 
-class ShardParameters(AskingParameters):
+class AskingParameters(AskingOptions, FlowParameters):
+    """The images to ask about, and the teacher."""
+
+    dataset: DatasetParameters
+
+    def answering(self) -> TeacherParameters:
+        """Return the teacher to ask. Raises TeacherMissing."""
+        return self.teacher.answering(self.dataset)
+
+
+class ShardOptions(AskingOptions):
     """Options for writing answers about a whole dataset."""
 
     shard_size: Annotated[
@@ -63,12 +73,23 @@ class ShardParameters(AskingParameters):
     ] = False
 
 
-class ExtractionParameters(ShardParameters, ReportParameters):
+class ShardParameters(ShardOptions, AskingParameters):
+    """The images to ask about, the teacher, and how answers are written."""
+
+
+class ExtractionParameters(ShardParameters, SubjectParameters, ReportParameters):
     """Parameters of `extract-aspects`. `questions` is a YAML file, or the name of a bundled set."""
+
+    panel: ClassVar[str | None] = None
 
     questions: str
     train: bool = True
     student: StudentParameters = StudentParameters()
+
+    def answering(self) -> TeacherParameters:
+        if self.about == "images":
+            return super().answering()
+        return ClassTeacherParameters(**dict(self.teacher), domain=self.domain).answering(self.dataset)
 
 
 class QuestionSets(BoxQuestions):

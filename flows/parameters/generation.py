@@ -83,7 +83,8 @@ class BriefParameters(Parameters):
 
         Raises BriefInvalid, also unless there is either a dataset or a file of names, and DatasetInvalid.
         """
-        from teacher.questions.brief import BriefInvalid, read_class_names
+        from storage.datasets.classes import read_class_names
+        from teacher.questions.brief import BriefInvalid
 
         if self.dataset is not None and self.classes is None:
             return list(self.dataset.open().class_names)

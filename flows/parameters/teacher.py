@@ -139,11 +139,12 @@ class TeacherParameters(Parameters):
         model = self.model or ""
         preset = None if served else PRESETS.get(model)
         base = preset or TeacherConfig(model=model)
+        return dataclasses.replace(base, **self.settings())
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings that are given, as fields of TeacherConfig."""
         given = self.model_dump(exclude={"model"}, exclude_none=True)
-        plain: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
-        }
-        return dataclasses.replace(base, **plain)
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 class EngineParameters(EngineOptions):

@@ -99,11 +99,11 @@ def ask_probes(
         missing = [
             Extraction(plan=plan, dataset=each) for plan, (each, _) in zip(plans, datasets, strict=True) if plan.missing
         ]
-        texts = {text for _, questions in datasets for text in questions.texts}
+        keys = {key for _, questions in datasets for key in questions.reuse_keys}
         runs, count = list((plans[0].directory.last_manifest() or {}).get("runs", [])), 0
         if missing:
             read = {plan.directory.path: plan.stored for plan in plans}
-            known = known_answers(store, {each.name for each, _ in datasets}, teacher.fingerprint, texts, read)
+            known = known_answers(store, {each.name for each, _ in datasets}, teacher.fingerprint, keys, read)
             with TeacherWorkers(teacher, engine) as workers:
                 ledger = ask_missing(host, missing, workers, known)
             runs, count = [*runs, ledger.to_json()], ledger.questions

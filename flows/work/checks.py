@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from storage.datasets.base import ImageDataset, select
 from storage.errors import InputInvalid, StorageUnavailable
 from storage.filesystem import reason
 from storage.questions import QuestionSet
+from teacher.engines.config import About
 
 if TYPE_CHECKING:  # torch takes seconds
     from storage.datasets.detection import DetectionDataset
@@ -63,7 +65,13 @@ def require_training_split(splits: Sequence[str]) -> None:
 
 
 def check_training(
-    images: ImageDataset, asked: QuestionSet, splits: Sequence[str], teacher: str, student: StudentParameters
+    images: ImageDataset,
+    asked: QuestionSet,
+    splits: Sequence[str],
+    teacher: str,
+    student: StudentParameters,
+    *,
+    about: About = "images",
 ) -> None:
     """Raise the errors of training on answers to `asked` by `teacher` (its fingerprint) about settings, labels, splits
     and the runs folder.
@@ -80,7 +88,8 @@ def check_training(
     grid = StudentGrid(settings=config.to_dict(), axes={"method": methods}, seeds=student.seeds)
     runs = None if ANSWERS_PLACE in student.runs else Path(student.runs).expanduser()
     check_writable(Path(student.runs.partition(ANSWERS_PLACE)[0]).expanduser())
-    check_grid(grid, images, TeacherAnswers(image=imagined(images, asked, teacher)), runs)
+    answers = replace(imagined(images, asked, teacher), level="class" if about == "classes" else "image")
+    check_grid(grid, images, TeacherAnswers(image=answers), runs)
 
 
 def check_grid(grid: StudentGrid, images: ImageDataset, teacher_answers: TeacherAnswers, runs: Path | None) -> None:

@@ -21,14 +21,14 @@ from storage.answers.store import AnswerDirectory
 from storage.datasets.base import ImageDataset, select
 from storage.errors import RunFailed
 from storage.questions import QuestionSet, load_questions
-from teacher.engines.config import ResolvedTeacher
+from teacher.engines.config import About, ResolvedTeacher
 from teacher.engines.presets import TINY
 from teacher.extraction.failures import is_for_now
 from teacher.extraction.finish import failures_of, finish_plan
 from teacher.extraction.forecast import Forecast, forecast
 from teacher.extraction.jobs import Extraction
 from teacher.extraction.ledger import Ledger
-from teacher.extraction.plan import ExtractionPlan, directory_of, plan_extraction
+from teacher.extraction.plan import ExtractionPlan, directory_of, plan_extraction, require_askable
 
 if TYPE_CHECKING:
     from student.core.results import Results
@@ -67,6 +67,9 @@ class ExtractionSummary:
         return self.ledger.reused if self.ledger else 0
 
 
+CLASSES_IN_SHARD = 32
+
+
 class ImagesUnanswered(RunFailed):
     """Images temporarily have no answers; the message says how many and what to do."""
 
@@ -79,15 +82,17 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
     questions, store = load_questions(Path(asked.questions).expanduser()), asked.store
     with host.reporter.working("reading the dataset"):
         images = host.inputs.images(asked.dataset)
+        subjects, splits = asked.subjects(images, asked.splits)
         resolved = find_teacher(host.reporter, asked)
-        select(images, asked.splits)
+        require_askable(questions, asked.about)
+        select(subjects, splits)
         if asked.train:
-            answered = splits_to_have(directory_of(images, questions, resolved, store), asked.splits)
-            check_training(images, questions, answered, resolved.fingerprint, asked.student)
+            answered = [TRAINED]  # answers about classes are for images of any split
+            if asked.about == "images":
+                answered = splits_to_have(directory_of(images, questions, resolved, store), splits)
+            check_training(images, questions, answered, resolved.fingerprint, asked.student, about=asked.about)
     with TeacherWorkers(resolved, asked.engine) as workers:
-        summary = ask_about(
-            host, images, questions, asked.splits, workers, store, asked.shard_size, verify=asked.verify
-        )
+        summary = ask_about(host, subjects, questions, splits, workers, store, shard_size(asked), verify=asked.verify)
     require_all([summary])
     if not asked.train:
         return summary
@@ -100,6 +105,11 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
         report=asked.report,
     )
     return ExtractionSummary(**{**vars(summary), "results": train_student(host, training)})
+
+
+def shard_size(asked: ExtractionParameters) -> int:
+    """Return the number of rows in a shard: a class takes as long as hundreds of images' prompts."""
+    return asked.shard_size if asked.about == "images" else min(asked.shard_size, CLASSES_IN_SHARD)
 
 
 def ask_about(
@@ -137,8 +147,8 @@ def _ask_planned(
     accounts = (plan.directory.last_manifest() or {}).get("runs", [])
     ledger = known = None
     if plan.missing:
-        texts, read = plan.header.questions.texts, {plan.directory.path: plan.stored}
-        known = known_answers(store, [images.name], workers.teacher.fingerprint, texts, read)
+        keys, read = plan.header.questions.reuse_keys, {plan.directory.path: plan.stored}
+        known = known_answers(store, [images.name], workers.teacher.fingerprint, keys, read)
         ledger = ask_missing(host, [Extraction(plan=plan, dataset=images)], workers, known)
         accounts = [*accounts, ledger.to_json()]
     whole = finish_plan(plan, {"runs": accounts}, known)
@@ -165,17 +175,24 @@ def require_all(summaries: Iterable[ExtractionSummary]) -> None:
         )
 
 
+def forecast_extraction(asked: ExtractionParameters) -> Forecast:
+    """Forecast `extract_aspects`. Loads no model and writes nothing."""
+    subjects, splits = asked.subjects(asked.dataset.open(), asked.splits)
+    planned = asked.model_copy(update={"splits": splits, "shard_size": shard_size(asked)})
+    return forecast_about(planned, subjects, asked.questions)
+
+
 def forecast_about(asked: ShardParameters, images: ImageDataset, questions_file: str) -> Forecast:
     """Forecast `ask_about`. Loads no model and writes nothing."""
     questions = load_questions(Path(questions_file).expanduser())
-    resolved = asked.teacher.answering(asked.dataset).resolve(asked.engine.choose()[0], asked.engine.settings())
+    resolved = asked.answering().resolve(asked.engine.choose()[0], asked.engine.settings())
     plan = plan_extraction(
         images, asked.splits, questions, resolved, asked.store, shard_size=asked.shard_size, verify=asked.verify
     )
     known = KnownAnswers()
     if plan.missing:
         read = {plan.directory.path: plan.stored}
-        known = known_answers(asked.store, [images.name], resolved.fingerprint, questions.texts, read)
+        known = known_answers(asked.store, [images.name], resolved.fingerprint, questions.reuse_keys, read)
     return forecast(plan, known, asked.store)
 
 
@@ -185,7 +202,7 @@ def find_teacher(reporter: Reporter, asked: AskingParameters) -> ResolvedTeacher
 
     Raises TeacherMissing and TeacherInvalid.
     """
-    chosen, engine = asked.teacher.answering(asked.dataset), asked.engine.chosen
+    chosen, engine = asked.answering(), asked.engine.chosen
     if chosen.model == TINY and not engine.served and not asked.dataset.is_rendered():
         reporter.say("note: teacher tiny knows rendered scenes only; its answers about other images say little")
     return chosen.resolve(engine.name, asked.engine.settings())
@@ -202,15 +219,20 @@ def splits_to_have(directory: AnswerDirectory, splits: Sequence[str]) -> list[st
 
 def check_inputs(inputs: Inputs, asked: AskingParameters, questions: str) -> None:
     """Raise the errors of `extract_aspects` about its inputs that can be found without reading images."""
-    load_questions(Path(questions).expanduser())
-    select(inputs.images(asked.dataset), asked.splits)
+    loaded = load_questions(Path(questions).expanduser())
+    about: About = "images"
+    images, splits = inputs.images(asked.dataset), asked.splits
+    if isinstance(asked, ExtractionParameters):
+        (images, splits), about = asked.subjects(images, splits), asked.about
+    require_askable(loaded, about)
+    select(images, splits)
     check_teacher(asked)
 
 
 def check_teacher(asked: AskingParameters) -> None:
     """Raise the errors of the teacher and its engine on this machine, as far as their files show them."""
     asked.engine.choose()  # before the teacher: a missing engine is what most users lack
-    asked.teacher.answering(asked.dataset).check(asked.engine)
+    asked.answering().check(asked.engine)
     asked.engine.devices()
 
 
@@ -219,7 +241,7 @@ def describe(summary: ExtractionSummary) -> list[str]:
     return [
         f"{summary.images} {summary.about} x {summary.questions} questions: {summary.asked} answers asked, "
         f"{summary.reused} reused, {summary.shards_kept} of {summary.shards} shards were already there",
-        *(summary.ledger.lines() if summary.ledger else []),
+        *(summary.ledger.lines(summary.about) if summary.ledger else []),
         f"answers: {summary.directory}",
         *listed(f"{summary.about} without answers", dict(summary.failures)),
         *([f"to be asked about again: {len(summary.for_now)}"] if summary.for_now else []),

@@ -41,8 +41,8 @@ def find_unreferenced(store: str, known: Collection[QuestionSet]) -> list[Unrefe
         teacher, _, fingerprint = directory.path.rpartition("/questions=")
         if fingerprint in fingerprints:
             continue
-        texts = set(_texts(directory))
-        sharing = [questions for questions in known if texts.intersection(questions.texts)]
+        stored = set(_reuse_keys(directory))
+        sharing = [questions for questions in known if stored.intersection(questions.reuse_keys)]
         places = [f"{teacher}/questions={questions.fingerprint}" for questions in sharing]
         found.append(
             Unreferenced(
@@ -76,13 +76,13 @@ def sweep(store: str) -> None:
         pass  # taking a lease sweeps
 
 
-def _texts(directory: AnswerDirectory) -> tuple[str, ...]:
-    """Return the question texts of the directory; empty if all shards are missing or damaged."""
+def _reuse_keys(directory: AnswerDirectory) -> tuple[str, ...]:
+    """Return the reuse keys of the directory's questions; empty if all shards are missing or damaged."""
     if (manifest := directory.last_manifest()) is not None:
-        return AnswerHeader.from_json(manifest).questions.texts
+        return AnswerHeader.from_json(manifest).questions.reuse_keys
     for name in directory.shard_files():
         try:
-            return directory.read_shard(name)[0].questions.texts
+            return directory.read_shard(name)[0].questions.reuse_keys
         except (FileNotFoundError, AnswersDamaged):
             continue
     return ()

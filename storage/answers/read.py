@@ -37,7 +37,8 @@ class Answers:
     errors: tuple[str | None, ...]
     yes: NDArray[np.float32]
     no: NDArray[np.float32]
-    level: Level = "image"  # "class": each image has the answers about its class
+    level: Level = "image"  # "class": answers about the classes
+    rows: Level = "image"  # "class": each row is a class, the one of its label name
 
     @property
     def p_yes(self) -> NDArray[np.float32]:
@@ -118,7 +119,7 @@ def join_shards(header: AnswerHeader, parts: list[ShardAnswers]) -> Answers:
         yes=np.concatenate([part.yes for part in parts]),
         no=np.concatenate([part.no for part in parts]),
     )
-    return replace(found, level=_level(header, found))
+    return replace(found, level=_level(header, found), rows="class" if header.rows_are_classes else "image")
 
 
 def _declared_level(teacher: Mapping[str, Any]) -> Level | None:

@@ -1,4 +1,4 @@
-"""Reuse a teacher's earlier answers, by image digest and question text."""
+"""Reuse a teacher's earlier answers, by image digest and question (`AspectQuestion.reuse_key`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.datasets.base import ImageRecord
 
 @dataclass(frozen=True)
 class KnownAnswers:
-    """Answers of one teacher, each shard with the columns of its question texts and the rows of its image digests.
+    """Answers of one teacher, each shard with the columns of its reuse keys and the rows of its image digests.
 
     `datasets` are those being asked about: only their images are known by id.
     """
@@ -29,21 +29,22 @@ class KnownAnswers:
 
     def add(self, stored: StoredShard) -> None:
         number, answers = len(self.shards), stored.answers
-        texts = dict(zip(stored.header.questions.keys, stored.header.questions.texts, strict=True))
-        self.shards.append(({texts[key]: column for column, key in enumerate(stored.keys)}, answers))
+        questions = stored.header.questions
+        reuse_keys = dict(zip(questions.keys, questions.reuse_keys, strict=True))
+        self.shards.append(({reuse_keys[key]: column for column, key in enumerate(stored.keys)}, answers))
         for row, (digest, error) in enumerate(zip(answers.image_sha256, answers.errors, strict=True)):
             if digest is not None and error is None:
                 self.rows.setdefault(digest, []).append((number, row))
         if stored.header.dataset in self.datasets:
             self.own.append(answers)
 
-    def fill(self, digest: str, texts: Sequence[str], yes: NDArray[np.float32], no: NDArray[np.float32]) -> int:
+    def fill(self, digest: str, reuse_keys: Sequence[str], yes: NDArray[np.float32], no: NDArray[np.float32]) -> int:
         """Fill gaps (NaN) in `yes` and `no`, each [Q], with known answers about an image; return the number filled."""
         before = int(np.isnan(yes).sum())
         for number, row in self.rows.get(digest, ()):
             columns, answers = self.shards[number]
-            for place, text in enumerate(texts):
-                if np.isnan(yes[place]) and (column := columns.get(text)) is not None:
+            for place, key in enumerate(reuse_keys):
+                if np.isnan(yes[place]) and (column := columns.get(key)) is not None:
                     yes[place], no[place] = answers.yes[row, column], answers.no[row, column]
         return before - int(np.isnan(yes).sum())
 
@@ -66,11 +67,11 @@ def known_answers(
     store: str,
     datasets: Collection[str],
     teacher_fingerprint: str,
-    texts: Collection[str] | None = None,
+    reuse_keys: Collection[str] | None = None,
     read: Mapping[str, Mapping[str, StoredShard]] | None = None,
 ) -> KnownAnswers:
     """Collect the answers of this teacher in the store and its audits, `datasets` first; of all questions, or of
-    `texts`.
+    those with `reuse_keys`.
 
     Unfinished directories count too. Files that have been `read` (path, then file name) are not read again. Raises
     VersionUnsupported, and StorageUnavailable if something cannot be read now: nothing is asked again because of it.
@@ -87,11 +88,11 @@ def known_answers(
             for stored in read[directory.path].values():
                 known.add(stored)
             continue
-        if texts is not None and not _share(directory, texts):
+        if reuse_keys is not None and not _share(directory, reuse_keys):
             continue
         for name in directory.shard_files():
             try:
-                known.add(directory.load_shard(name, texts))
+                known.add(directory.load_shard(name, reuse_keys))
             except (FileNotFoundError, AnswersDamaged):
                 continue  # it is asked again
     return known
@@ -101,7 +102,7 @@ def _dataset_of(directory: AnswerDirectory) -> str:
     return directory.path.split("/")[-3].removeprefix("dataset=")
 
 
-def _share(directory: AnswerDirectory, texts: Collection[str]) -> bool:
-    """Return whether the manifest shares some questions with `texts`, as far as it can be read."""
+def _share(directory: AnswerDirectory, reuse_keys: Collection[str]) -> bool:
+    """Return whether the manifest has some of these questions, as far as it can be read."""
     manifest = directory.last_manifest()
-    return manifest is None or not set(texts).isdisjoint(AnswerHeader.from_json(manifest).questions.texts)
+    return manifest is None or not set(reuse_keys).isdisjoint(AnswerHeader.from_json(manifest).questions.reuse_keys)

@@ -13,16 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
+from storage.answers.header import AnswerHeader as AnswerHeader
+from storage.answers.header import StoredFields as StoredFields
+from storage.answers.header import check_version as check_version
+from storage.answers.header import first_problem as first_problem
 from storage.answers.integrity import check_digests, check_values, shard_digests
 from storage.datasets.base import BOX_MARK, ImageRecord
-from storage.errors import VersionUnsupported
-from storage.questions import AspectQuestion, QuestionSet
-from storage.text import printable
-from storage.versions import is_newer, is_version
 
-SCHEMA_VERSION = 1
 METADATA_KEY, DIGESTS_KEY = b"aspects", b"aspects_digests"
 ANSWER_TYPE = pa.struct([pa.field("yes", pa.float32()), pa.field("no", pa.float32())])
 IMAGE_FIELDS = (
@@ -39,102 +37,6 @@ BOX_FIELDS = (
     pa.field("box_id", pa.string(), nullable=False),
     pa.field("box", pa.struct([pa.field(side, pa.float64()) for side in SIDES]), nullable=False),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerHeader:
-    """The metadata that all shards of a directory share; written into each one.
-
-    `teacher` describes the teacher (model, prompt, dtype, ...), `teacher_fingerprint` identifies it.
-    """
-
-    dataset: str
-    teacher_fingerprint: str
-    teacher: Mapping[str, Any]
-    questions: QuestionSet
-    libraries: Mapping[str, str]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "dataset": self.dataset,
-            "teacher_fingerprint": self.teacher_fingerprint,
-            "teacher": dict(self.teacher),
-            "questions_fingerprint": self.questions.fingerprint,
-            "questions": [
-                {"key": question.key, "text": question.text, "group": question.group, "negation": question.negation}
-                for question in self.questions.questions
-            ],
-            "libraries": dict(self.libraries),
-        }
-
-    @classmethod
-    def from_json(cls, document: object) -> AnswerHeader:
-        """The inverse of `to_json`; fields unknown to this release are ignored.
-
-        Raises VersionUnsupported for a newer schema version, ValueError for anything that is not a header.
-        """
-        check_version(document)
-        try:
-            read = HeaderFields.model_validate(document)
-        except ValidationError as error:
-            raise ValueError(first_problem(error)) from error
-        questions = QuestionSet(tuple(AspectQuestion(**dict(question)) for question in read.questions))
-        if questions.fingerprint != read.questions_fingerprint:
-            raise ValueError(f"its questions are not those of the fingerprint {read.questions_fingerprint}")
-        return cls(
-            dataset=read.dataset,
-            teacher_fingerprint=read.teacher_fingerprint,
-            teacher=read.teacher,
-            questions=questions,
-            libraries=read.libraries,
-        )
-
-
-class StoredFields(BaseModel):
-    """Fields of a stored document. Types are validated strictly; fields of a later release are ignored."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
-
-
-class QuestionFields(StoredFields):
-    """A question as it is stored."""
-
-    key: str
-    text: str
-    group: str | None = None
-    negation: str | None = None
-
-
-class HeaderFields(StoredFields):
-    """An `AnswerHeader` as it is stored."""
-
-    dataset: str
-    teacher_fingerprint: str
-    teacher: dict[str, Any]
-    questions_fingerprint: str
-    questions: list[QuestionFields]
-    libraries: dict[str, str]
-
-
-def check_version(document: object) -> None:
-    """Raise VersionUnsupported for a document of a newer release, and ValueError for one without a version."""
-    if not isinstance(document, Mapping):
-        raise ValueError(f"it is {type(document).__name__}, not an object with fields")
-    version = document.get("schema_version")
-    if is_newer(version, SCHEMA_VERSION):
-        raise VersionUnsupported(
-            f"written by a newer release (schema version {printable(str(version), 40)}; this release reads up to "
-            f"{SCHEMA_VERSION})"
-        )
-    if not is_version(version):
-        raise ValueError(f"its schema version is {printable(repr(version), 40)}")
-
-
-def first_problem(error: ValidationError) -> str:
-    """Return the first validation error, on one line."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    return f"field {'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,8 +111,8 @@ class StoredShard:
     digests: Mapping[str, Any] | None
 
 
-def parse_shard(data: bytes, texts: Collection[str] | None = None) -> StoredShard:
-    """Parse a shard, with all questions or those with these `texts`.
+def parse_shard(data: bytes, reuse_keys: Collection[str] | None = None) -> StoredShard:
+    """Parse a shard, with all questions or those with these `reuse_keys`.
 
     Raises VersionUnsupported for a newer schema version. For damage, raises any error of pyarrow, and ValueError for
     files that are not shards, values that are not log-probabilities and contents that do not match their digests.
@@ -220,7 +122,7 @@ def parse_shard(data: bytes, texts: Collection[str] | None = None) -> StoredShar
     metadata = file.metadata.metadata or {}
     header = _header_of(metadata)
     questions = header.questions.questions
-    keys = tuple(question.key for question in questions if texts is None or question.text in texts)
+    keys = tuple(question.key for question in questions if reuse_keys is None or question.reuse_key in reuse_keys)
     fields = [*IMAGE_FIELDS, *(BOX_FIELDS if "box_id" in file.schema_arrow.names else ())]
     table = file.read(columns=[*(field.name for field in fields), *keys], use_threads=False)
     _check_columns(table, fields, keys)

@@ -94,15 +94,15 @@ class AnswerDirectory:
         stored = self.load_shard(file_name)
         return stored.header, stored.answers
 
-    def load_shard(self, file_name: str, texts: Collection[str] | None = None) -> StoredShard:
-        """Load and validate a shard; with `texts` only the answers to these questions.
+    def load_shard(self, file_name: str, reuse_keys: Collection[str] | None = None) -> StoredShard:
+        """Load and validate a shard; with `reuse_keys` only the answers to these questions.
 
         Raises FileNotFoundError, AnswersDamaged, VersionUnsupported, and StorageUnavailable if it cannot be read.
         """
         path = f"{self.path}/{file_name}"
         data = read_file(self.filesystem, path)
         with damage(f"shard {path}", "replace"):
-            stored = parse_shard(data, texts)
+            stored = parse_shard(data, reuse_keys)
             check_place(stored.header, self.path)
             return stored
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from storage.datasets.base import DatasetInvalid, ImageDataset
+from storage.datasets.classes import class_list
 from storage.datasets.coco.dataset import coco_dataset
 from storage.datasets.cub import cub_200_2011, is_cub_folder
 from storage.datasets.detection import DetectionDataset
@@ -39,7 +40,8 @@ NOT_IN_A_NAME = re.compile(r"[/\\=%:?*\x00-\x1f]|^\.|^$")
 def open_dataset(
     source: str, *, name: str | None = None, root: Path | None = None, download: bool = False
 ) -> ImageDataset:
-    """Open the dataset named by `source`: a folder, a table, `torchvision:NAME`, `cub:FOLDER` or `hf:NAME`.
+    """Open the dataset named by `source`: a folder, a table, `torchvision:NAME`, `cub:FOLDER`, `hf:NAME`, or
+    `classes:FILE`: a file of class names, without images.
 
     `name` replaces the dataset's own name. `root` holds torchvision's files (default `data/`) and, if given, the cache
     of Hugging Face datasets. `download` lets torchvision download missing files. A folder with CUB-200-2011's lists is
@@ -95,11 +97,13 @@ def _require_folder_name(name: str) -> None:
 
 def _open(source: str, name: str | None, root: Path | None, download: bool) -> ImageDataset:
     kind, colon, rest = source.partition(":")
-    if colon and kind in ("torchvision", "cub", "hf", "table", *LABEL_KINDS):
+    if colon and kind in ("torchvision", "cub", "hf", "table", "classes", *LABEL_KINDS):
         if not rest:
             raise DatasetInvalid(f"dataset '{source}' names nothing after '{kind}:'; expected {KINDS}")
         if kind == "torchvision":
             return torchvision_dataset(rest, name=name, root=root or DEFAULT_ROOT, download=download)
+        if kind == "classes":
+            return class_list(Path(rest).expanduser(), name=name)
         if kind == "cub":
             return cub_200_2011(Path(rest).expanduser(), name=name)
         if kind == "table":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,11 +48,14 @@ def log_odds_by_id(answers: Answers, ids: Sequence[str]) -> NDArray[np.float32]:
 
 
 def log_odds_of(dataset: ImageDataset, records: Sequence[ImageRecord], answers: Answers) -> NDArray[np.float32]:
-    """Log-odds of yes [N, Q] in nats for `records`, NaN where there is none. Raises ExamplesInvalid for another
-    dataset's answers."""
+    """Log-odds of yes [N, Q] in nats for `records`, NaN where there is none; answers whose rows are classes are looked
+    up by the label's name. Raises ExamplesInvalid for another dataset's answers."""
     if answers.dataset != dataset.name:
         raise ExamplesInvalid(
             f"these answers are about dataset '{answers.dataset}', not '{dataset.name}'; "
             f"ask the teacher about '{dataset.name}' or open that dataset under the name '{answers.dataset}'"
         )
+    if answers.rows == "class":
+        names = [record.label_name for record in records]
+        return log_odds_by_id(replace(answers, image_ids=answers.label_names), names)
     return log_odds_by_id(answers, [record.image_id for record in records])

@@ -28,7 +28,11 @@ class AnswerMass:
     yes/no question, but a teacher that thinks first, or answers in another language, never says yes or no. Thread-safe.
     """
 
-    def __init__(self, config: TeacherConfig, options: EngineOptions, usage: EngineUsage) -> None:
+    def __init__(
+        self, config: TeacherConfig, options: EngineOptions, usage: EngineUsage, silent: str = "says neither yes nor no"
+    ) -> None:
+        """`silent` says in a message what a rejected teacher does."""
+        self.silent = silent
         self.config = config
         self.least = options.min_answer_mass
         self.usage = usage
@@ -64,7 +68,7 @@ class AnswerMass:
         instead = f"; it begins with {named(common)} instead" if common else ""
         about = f"'{printable(questions[0], 60)}'" if len(questions) == 1 else f"{len(questions)} questions"
         return TeacherInvalid(
-            f"teacher {printable(self.config.model, 100)} says neither yes nor no: their probability together is "
+            f"teacher {printable(self.config.model, 100)} {self.silent}: their probability together is "
             f"{mean:.2g} on average in its first {answers} answers, to {about}{instead}; {REMEDY}"
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -84,6 +84,28 @@ class LoadedModel(Protocol):
 
     def close(self) -> None:
         """Free the model's memory; it can no longer be called."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WordScores:
+    """Log-probabilities (nats) of words at the beginning of replies, float64, and the likeliest first token of each
+    reply; consume `first_tokens` only where they are needed."""
+
+    logprobs: NDArray[np.float64]
+    first_tokens: Iterable[str]
+
+
+class TextModel(LoadedModel, Protocol):
+    """A loaded language model that is asked without images."""
+
+    def logprobs(self, messages: Sequence[Sequence[str]], words: Sequence[Sequence[str]]) -> WordScores:
+        """Return log-probabilities [C, P, W] that the reply to a user's message begins with each word.
+
+        `messages` are C groups of P that begin alike, `words` the spellings of each word, one token each: a letter
+        counts as it is written, a longer word in any case. Raises ImageRefused for a group that the model rejects, and
+        TeacherInvalid for messages that are too long.
+        """
         ...
 
 

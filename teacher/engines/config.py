@@ -16,6 +16,8 @@ from storage.text import printable
 
 TINY_MODEL = Path(__file__).parents[1] / "tiny" / "model"
 DEFAULT_PROMPT = "{question}\nAnswer with Yes or No and nothing else."
+# The class comes first: everything up to the question is a prefix that all questions share.
+CLASS_PROMPT = "Think of a typical image of the class {class}.\n{question}\nAnswer with {answer} and nothing else."
 # Files of a model folder that change its answers.
 ANSWERING_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 WEIGHTS = ("*.safetensors", "*.bin")
@@ -30,6 +32,12 @@ TOP_LOGPROBS = 20
 MIN_ANSWER_MASS = 1e-3
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+About = Literal["images", "classes"]
+# Places in a prompt, and those that it must have.
+PLACES: Mapping[About, tuple[Sequence[str], Sequence[str]]] = {
+    "images": (("{question}",), ("{question}",)),
+    "classes": (("{class}", "{question}", "{answer}"), ("{class}", "{question}")),
+}
 
 
 class TeacherInvalid(InputInvalid):
@@ -53,6 +61,10 @@ class TeacherConfig:
     (case, leading space) that the tokenizer has as a single token. Images with more than `max_pixels` pixels are scaled
     down first; None leaves that to the model's own processor, whose settings are `processor`, e.g. {"max_patches": 1}
     for one tile of InternVL. `quantization` is vLLM's: fp8, ...
+
+    A teacher `about` classes is a language model that gets their names instead of images. Its `prompt` has `{class}`
+    and `{question}` in it, and may have `{answer}`: "Yes or No", or for a multiple-choice question "the letter of one
+    option". `domain` says what the classes are, e.g. "aircraft variants", where their names mean several things.
     """
 
     model: str
@@ -65,9 +77,11 @@ class TeacherConfig:
     processor: Mapping[str, Any] = field(default_factory=dict)
     quantization: str | None = None
     trust_remote_code: bool = False
+    about: About = "images"
+    domain: str | None = None
 
     def __post_init__(self) -> None:
-        _check_prompt(self.prompt)
+        _check_prompt(self.prompt, self.about)
         _check_words(self.yes_words, self.no_words)
         if self.max_pixels is not None and not 1 <= self.max_pixels <= LARGEST_IMAGE:
             raise TeacherInvalid(
@@ -75,27 +89,29 @@ class TeacherConfig:
             )
         if self.dtype not in get_args(Dtype):
             raise TeacherInvalid(f"dtype is {_shown(self.dtype)}; choose {', '.join(get_args(Dtype))} (--dtype)")
-        for name in ("model", "revision", "quantization"):
+        for name in ("model", "revision", "quantization", "domain"):
             value = getattr(self, name) or ""
             if len(value) > LONGEST_NAME or not (value.isprintable() or Path(value).exists()):
                 raise TeacherInvalid(f"{name} is {_shown(value)}, which is no name; see --help")
 
     def message(self, question: str) -> str:
-        """Return the user's message for one question."""
+        """Return the user's message for one question about an image."""
         return self.prompt.replace("{question}", question)
 
 
-def _check_prompt(prompt: str) -> None:
+def _check_prompt(prompt: str, about: About) -> None:
+    places, required = PLACES[about]
     shown = f"prompt '{printable(prompt[:200], 60)}'"
     if len(prompt) > LONGEST_PROMPT:
         raise TeacherInvalid(f"{shown} has {len(prompt)} characters; at most {LONGEST_PROMPT} are taken (--prompt)")
-    if "{question}" not in prompt:
-        raise TeacherInvalid(f"{shown} has no '{{question}}'; put it where the question belongs (--prompt)")
-    others = sorted(set(re.findall(r"\{\w*\}", prompt)) - {"{question}"})
+    for place in required:
+        if place not in prompt:
+            raise TeacherInvalid(f"{shown} has no '{place}'; put it where the {place[1:-1]} belongs (--prompt)")
+    others = sorted(set(re.findall(r"\{\w*\}", prompt)) - set(places))
     if others:
         raise TeacherInvalid(
-            f"{shown} has {printable(others[0], 40)} in it, and nothing is put there; {{question}} is the only place "
-            "there is (--prompt)"
+            f"{shown} has {printable(others[0], 40)} in it, and nothing is put there; known are {', '.join(places)} "
+            "(--prompt)"
         )
     if not prompt.translate(dict.fromkeys(map(ord, "\n\t\r"))).isprintable():
         raise TeacherInvalid(f"{shown} holds control characters; leave them out (--prompt)")
@@ -146,11 +162,16 @@ class ResolvedTeacher:
     def description(self) -> dict[str, Any]:
         """The configuration, and the weights' digest or commit, for display."""
         described = dataclasses.asdict(self.config)
+        if self.config.about == "images":
+            # As in releases that asked about images alone.
+            del described["about"], described["domain"]
+        else:
+            del described["max_pixels"], described["processor"]
         # A commit or digest is more precise than the requested branch.
         described.pop("revision")
         # Omitted unless set, so that answers from before this setting keep the teacher's fingerprint.
-        for name in ("processor", "quantization"):
-            if not described[name]:
+        for name in ("processor", "quantization", "domain"):
+            if not described.get(name, True):
                 del described[name]
         if self.path is None:  # decided by its server
             described.pop("dtype")

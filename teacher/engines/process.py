@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import wait
 from types import ModuleType
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from PIL import Image
 from storage.platform.processes import without_signals
 from teacher.engines.base import LoadedModel, TeacherDied, TeacherEngine
 from teacher.engines.calls import ModelCalls
+from teacher.engines.classes import ClassEngine
 from teacher.engines.config import ResolvedTeacher
 from teacher.engines.engine_log import EngineLog, remove_old_logs
 from teacher.engines.options import EngineOptions
@@ -171,11 +173,14 @@ def secrets_of(options: EngineOptions) -> list[str]:
 
 
 def load_engine(name: str, teacher: ResolvedTeacher, options: EngineOptions) -> TeacherEngine:
-    """Load a teacher in this process.
+    """Load a teacher in this process, for images or for classes.
 
     Raises TeacherInvalid if it cannot be used, TeacherUnreachable if its server is out of reach.
     """
-    return find_engine(name).load(teacher, options)
+    engine = find_engine(name)
+    if teacher.config.about == "classes":
+        return cast(TeacherEngine, ClassEngine(engine.load_text_model(teacher, options), teacher, options))
+    return engine.load(teacher, options)
 
 
 def load_writer(name: str, teacher: ResolvedTeacher, options: EngineOptions, images: int) -> Writer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -73,6 +73,26 @@ def load_processor(teacher: ResolvedTeacher) -> Any:
     return processor
 
 
+def load_tokenizer(teacher: ResolvedTeacher) -> Any:
+    """Load the model's tokenizer. Raises TeacherInvalid."""
+    assert teacher.path is not None, "a served teacher has no files here"
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(teacher.path, trust_remote_code=teacher.config.trust_remote_code)
+    except (ValueError, OSError, KeyError, ImportError) as error:
+        raise TeacherInvalid(
+            f"transformers cannot load the tokenizer of {teacher.path} ({first_line(error)})"
+        ) from error
+
+
+def tokenize_messages(tokenizer: Any, model: str, messages: Sequence[str]) -> list[list[int]]:
+    """Tokenize the chat prompts of users' messages without images. Raises as `render_prompt`."""
+    prompts = [render_message(tokenizer, model, message) for message in messages]
+    tokens: list[list[int]] = tokenizer(prompts, add_special_tokens=False)["input_ids"]
+    return tokens
+
+
 def check_processor(processor: Any, config: TeacherConfig, prompt: str) -> None:
     """Raise TeacherInvalid if the processor rejects `config.processor`: it would then reject every image."""
     if not config.processor:
@@ -111,12 +131,28 @@ def render_prompt(processor: Any, config: TeacherConfig, question: str) -> str:
 
     `processor` is a transformers processor. Raises ChatTemplateMissing if the model has no template.
     """
+    return _render(processor, config.model, [{"type": "image"}, {"type": "text", "text": config.message(question)}])
+
+
+def render_message(tokenizer: Any, model: str, message: str) -> str:
+    """Render the chat prompt for a user's message without images, ending where the answer's first token belongs.
+
+    Raises as `render_prompt`.
+    """
+    prompt = _render(tokenizer, model, message)
+    if message.strip() in prompt:
+        return prompt
+    # Templates of some vision-language models take a list of parts alone.
+    return _render(tokenizer, model, [{"type": "text", "text": message}])
+
+
+def _render(processor: Any, model: str, content: str | list[dict[str, str]]) -> str:
+    """Render the chat prompt of a user's message; `processor` is a transformers processor or tokenizer."""
     if not getattr(processor, "chat_template", None):
         raise ChatTemplateMissing(
-            f"model {config.model} has no chat template; choose an instruction-tuned model such as "
+            f"model {model} has no chat template; choose an instruction-tuned model such as "
             "Qwen/Qwen3-VL-8B-Instruct, or add a chat_template.jinja to its folder"
         )
-    content = [{"type": "image"}, {"type": "text", "text": config.message(question)}]
     messages = [{"role": "user", "content": content}]
     render = partial(processor.apply_chat_template, messages, tokenize=False)
     # A thinking model would write its thought where the answer is read.
@@ -127,7 +163,7 @@ def render_prompt(processor: Any, config: TeacherConfig, question: str) -> str:
         if not _is_thinking(prompt, str(render(add_generation_prompt=False, **switches))):
             return prompt
     raise TeacherInvalid(
-        f"model {printable(config.model, 100)} thinks before it answers: its chat template ends inside an open thought "
+        f"model {printable(model, 100)} thinks before it answers: its chat template ends inside an open thought "
         f"('{printable(prompt.strip()[-20:], 40)}'), where no yes or no is to be had, and has no switch for that; "
         "choose a model that does not think, or change its chat_template.jinja"
     )
@@ -147,24 +183,45 @@ def find_answer_tokens(tokenizer: Any, config: TeacherConfig) -> AnswerTokens:
     """
     vocabulary = tokenizer.get_vocab()
     return AnswerTokens(
-        yes=_spellings(tokenizer, vocabulary, config.yes_words, "yes_words", config.model),
-        no=_spellings(tokenizer, vocabulary, config.no_words, "no_words", config.model),
+        yes=_spellings(tokenizer, vocabulary, config.yes_words, config.model, _word_remedy("yes_words")),
+        no=_spellings(tokenizer, vocabulary, config.no_words, config.model, _word_remedy("no_words")),
     )
 
 
+def find_word_tokens(tokenizer: Any, words: Sequence[Sequence[str]], model: str) -> list[tuple[int, ...]]:
+    """Find the single tokens of each word's spellings, see `fold`. Raises AnswerTokenMissing if one has none."""
+    vocabulary = tokenizer.get_vocab()
+    remedy = "set --yes-words and --no-words to words that it has, or choose another model"
+    return [_spellings(tokenizer, vocabulary, spellings, model, remedy, fold) for spellings in words]
+
+
+def fold(word: str) -> str:
+    """Return a word in the form in which it is compared: without case, except for single letters.
+
+    Letters name options; "a" may begin a sentence.
+    """
+    return word if len(word) == 1 else word.casefold()
+
+
+def _word_remedy(setting: str) -> str:
+    return f"set TeacherConfig.{setting} (--{setting.replace('_', '-')}) to words that it has"
+
+
 def _spellings(
-    tokenizer: Any, vocabulary: dict[str, int], words: Sequence[str], setting: str, model: str
+    tokenizer: Any,
+    vocabulary: dict[str, int],
+    words: Sequence[str],
+    model: str,
+    remedy: str,
+    compared: Callable[[str], str] = str.casefold,
 ) -> tuple[int, ...]:
-    wanted = {word.casefold() for word in words}
-    found = {token_id for token, token_id in vocabulary.items() if token.lstrip(WORD_STARTS).casefold() in wanted}
+    wanted = set(map(compared, words))
+    found = {token_id for token, token_id in vocabulary.items() if compared(token.lstrip(WORD_STARTS)) in wanted}
     # Vocabularies store words outside ASCII in byte form: ask the tokenizer itself about the words as they are given.
     for word in words:
         token_ids = tokenizer.encode(word, add_special_tokens=False)
         if len(token_ids) == 1 and token_ids[0] != tokenizer.unk_token_id:
             found.add(token_ids[0])
     if not found:
-        raise AnswerTokenMissing(
-            f"tokenizer of {printable(model, 200)} has no single token for '{words[0]}'; set TeacherConfig.{setting} "
-            f"(--{setting.replace('_', '-')}) to words that it has"
-        )
+        raise AnswerTokenMissing(f"tokenizer of {printable(model, 200)} has no single token for '{words[0]}'; {remedy}")
     return tuple(sorted(found))

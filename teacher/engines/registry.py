@@ -17,7 +17,7 @@ import teacher.engines
 from storage.errors import InputInvalid
 
 if TYPE_CHECKING:
-    from teacher.engines.base import TeacherEngine
+    from teacher.engines.base import TeacherEngine, TextModel
     from teacher.engines.config import ResolvedTeacher
     from teacher.engines.options import EngineOptions
     from teacher.engines.writer import Writer
@@ -48,6 +48,13 @@ class Engine(ABC):
 
         Raises TeacherInvalid if it cannot be used, TeacherUnreachable if its server does not answer.
         """
+
+    def load_text_model(self, teacher: ResolvedTeacher, options: EngineOptions) -> TextModel:
+        """Load a language model in this process, to be asked about classes. Raises as `load`, and TeacherInvalid if the
+        engine has none."""
+        from teacher.engines.config import TeacherInvalid
+
+        raise TeacherInvalid(f"engine {self.name} does not ask about classes; choose another --engine")
 
     def load_writer(self, teacher: ResolvedTeacher, options: EngineOptions, images: int) -> Writer:
         """Load a model that writes questions from up to `images` images.

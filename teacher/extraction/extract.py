@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from storage.answers.damage import DirectoryChanged
 from storage.answers.reuse import KnownAnswers
@@ -181,5 +182,5 @@ def _summary_of(job: ShardJob, stored: StoredShard) -> ShardSummary:
 def _are_enough(images: Sequence[ReadImage], yes: NDArray[np.float32]) -> bool:
     """Return whether the pending questions about `images`, or their pixels in memory, are enough for a call."""
     pairs = sum(int(np.isnan(yes[index]).sum()) for index, image in enumerate(images) if image.error is None)
-    pixels = sum(image.pixels.width * image.pixels.height for image in images if image.pixels is not None)
+    pixels = sum(image.pixels.width * image.pixels.height for image in images if isinstance(image.pixels, Image.Image))
     return pairs >= PAIRS_AT_ONCE or pixels >= PIXELS_AT_ONCE

@@ -35,12 +35,13 @@ class Forecast:
     images_asked: int
     seconds: float | None
     start_seconds: float | None
+    about: str = "images"
 
     def lines(self) -> list[str]:
         """Return lines for display."""
         counted = (
-            f"{self.images:,} images x {self.questions} questions: {self.kept:,} answers are in finished shards, "
-            f"{self.reused:,} are reused, {self.asked:,} about {self.images_asked:,} images are to be asked"
+            f"{self.images:,} {self.about} x {self.questions} questions: {self.kept:,} answers are in finished shards, "
+            f"{self.reused:,} are reused, {self.asked:,} about {self.images_asked:,} {self.about} are to be asked"
         )
         if self.asked == 0:
             return [counted, "no model is loaded: there is nothing to ask"]
@@ -54,7 +55,7 @@ class Forecast:
 
 def forecast(plan: ExtractionPlan, known: KnownAnswers, store: str) -> Forecast:
     """Forecast a plan. Reads the images of missing shards whose digests are unknown; loads no model."""
-    texts = plan.header.questions.texts
+    keys = plan.header.questions.reuse_keys
     asked = reused = images_asked = 0
     with ThreadPoolExecutor(READERS) as readers:
         for shard in plan.missing:
@@ -63,24 +64,25 @@ def forecast(plan: ExtractionPlan, known: KnownAnswers, store: str) -> Forecast:
             for digest in readers.map(plan.comparison.digest, ids, before):
                 if digest is None:
                     continue
-                yes = np.full(len(texts), np.nan, np.float32)
-                found = known.fill(digest, texts, yes, yes.copy())
+                yes = np.full(len(keys), np.nan, np.float32)
+                found = known.fill(digest, keys, yes, yes.copy())
                 reused += found
-                asked += len(texts) - found
-                images_asked += found < len(texts)
+                asked += len(keys) - found
+                images_asked += found < len(keys)
     missing = sum(len(shard.records) for shard in plan.missing)
     seconds, start_seconds = expected_seconds(
         last_account(store, plan.header.teacher_fingerprint), images=images_asked, questions=asked
     )
     return Forecast(
         images=plan.images,
-        questions=len(texts),
-        kept=(plan.images - missing) * len(texts),
+        questions=len(keys),
+        kept=(plan.images - missing) * len(keys),
         reused=reused,
         asked=asked,
         images_asked=images_asked,
         seconds=seconds,
         start_seconds=start_seconds,
+        about="classes" if plan.subject == "classes" else "images",
     )
 
 

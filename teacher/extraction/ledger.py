@@ -99,17 +99,18 @@ class Ledger:
         ]
         return "\n".join(["| | |", "| --- | ---: |", *rows, ""])
 
-    def lines(self) -> list[str]:
-        """Return lines for display."""
+    def lines(self, about: str = "images") -> list[str]:
+        """Return lines for display; `about` is the noun for what was asked about."""
+        answered = "yes and no" if about != "classes" else "the possible answers"
         cost = "" if self.cost is None else f", cost {self.cost:,.2f}"
         bounded = [f"{self.bounded:,} answers are bounds: the server listed no log-probability of yes or of no"]
-        mass = [f"yes and no together have a probability of {self.answer_mass:.3g} on average"]
+        mass = [f"{answered} together have a probability of {self.answer_mass:.3g} on average"]
         return [
-            f"{self.images:,} images and {self.questions:,} answers in {self.asking_seconds:,.0f} s, after "
-            f"{self.start_seconds:,.0f} s of starting: {self.images_per_second:,.1f} images/s, "
+            f"{self.images:,} {about} and {self.questions:,} answers in {self.asking_seconds:,.0f} s, after "
+            f"{self.start_seconds:,.0f} s of starting: {self.images_per_second:,.1f} {about}/s, "
             f"{self.questions_per_second:,.0f} questions/s",
             *(mass if self.questions else []),
-            f"tokens: {self.prefix_tokens:,} of images and shared text, {self.suffix_tokens:,} of questions; "
+            f"tokens: {self.prefix_tokens:,} of {about} and shared text, {self.suffix_tokens:,} of questions; "
             f"{self.cache_hit_rate:.0%} of {self.prompt_tokens:,} prompt tokens came from the cache",
             f"seconds: decoding {self.decode_seconds:,.1f}, rendering {self.render_seconds:,.1f}, engine "
             f"{self.engine_seconds:,.1f}, writing {self.write_seconds:,.1f} (they overlap); workers {self.workers}, "

@@ -14,7 +14,8 @@ from storage.answers.shards import Shard, cut_shards
 from storage.answers.store import AnswerDirectory
 from storage.datasets.base import ImageDataset, select
 from storage.questions import QuestionSet
-from teacher.engines.config import ResolvedTeacher
+from storage.text import printable
+from teacher.engines.config import About, ResolvedTeacher, TeacherInvalid
 from teacher.extraction import SHARD_SIZE
 from teacher.extraction.comparison import READERS, ImageComparison
 from teacher.extraction.failures import is_teachers_fault
@@ -49,7 +50,9 @@ class ExtractionPlan:
 
     @property
     def subject(self) -> str:
-        """The noun for messages: images or boxes."""
+        """The noun for messages: images, boxes or classes."""
+        if self.header.rows_are_classes:
+            return "classes"
         return "boxes" if any(record.box for shard in self.shards for record in shard.records) else "images"
 
 
@@ -76,9 +79,10 @@ def plan_extraction(
     in its row, every image if `verify`, so a changed image is asked again; one that cannot be read right now counts as
     unchanged. Splits that the directory already has stay in it.
 
-    Raises DatasetInvalid for a split that the dataset does not have, VersionUnsupported, and StorageUnavailable if a
-    shard cannot be read.
+    Raises DatasetInvalid for a split that the dataset does not have, TeacherInvalid for multiple-choice questions about
+    images, VersionUnsupported, and StorageUnavailable if a shard cannot be read.
     """
+    require_askable(questions, teacher.config.about)
     directory = directory_of(dataset, questions, teacher, store).as_seen()
     header = AnswerHeader(
         dataset=dataset.name,
@@ -108,6 +112,15 @@ def plan_extraction(
     return ExtractionPlan(
         directory=directory, header=header, shards=shards, missing=missing, stored=stored, comparison=comparison
     )
+
+
+def require_askable(questions: QuestionSet, about: About) -> None:
+    """Raise TeacherInvalid for multiple-choice questions about images, which no engine asks."""
+    if questions.choices and about == "images":
+        raise TeacherInvalid(
+            f"'{printable(questions.choices[0].text, 60)}' is a multiple-choice question, and those are asked about "
+            "classes; give --about classes, or leave out questions with options"
+        )
 
 
 def _present_splits(dataset: ImageDataset, manifest: Mapping[str, Any], stored: Mapping[str, StoredShard]) -> list[str]:

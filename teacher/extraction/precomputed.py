@@ -25,14 +25,12 @@ from storage.matching import NamesAmbiguous, match_images
 from storage.questions import RESERVED_KEYS, AspectQuestion, QuestionSet
 from storage.tables import read_table
 from storage.text import printable
+from teacher.engines.choices import SMALLEST
 from teacher.engines.config import TeacherInvalid, fingerprint
 from teacher.extraction import SHARD_SIZE
 from teacher.extraction.answer_files import read_probabilities
 from teacher.extraction.finish import finish_directory
 from teacher.extraction.reading import read_image
-
-# Probabilities are clipped to this distance from 0 and 1, so that both logarithms stay finite.
-SMALLEST = 1e-7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from storage.datasets.base import ImageDataset, ImageRecord
+from storage.datasets.classes import ClassDataset
 from storage.errors import StorageUnavailable
 from storage.images.decode import ImageUnreadable, decode_image, shrink
 from teacher.extraction.comparison import GONE
@@ -21,14 +22,15 @@ CHUNK = 32  # images read ahead
 
 @dataclass(frozen=True, slots=True)
 class ReadImage:
-    """An image of the dataset: its digest and pixels if available, otherwise the reason.
+    """An image of the dataset: its digest and pixels if available, otherwise the reason. The pixels of a class are its
+    text.
 
     `gone` marks a missing file; any other unreadable one may be readable later.
     """
 
     record: ImageRecord
     sha256: str | None
-    pixels: Image.Image | None
+    pixels: Image.Image | str | None
     error: str | None
     seconds: float = 0.0  # of reading and decoding
     gone: bool = False
@@ -46,6 +48,8 @@ def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | Non
     except ImageUnreadable as error:  # of a part of an image
         return ReadImage(record, None, None, str(error), gone=True)
     sha256 = hashlib.sha256(data).hexdigest()
+    if isinstance(dataset, ClassDataset):
+        return ReadImage(record, sha256, data.decode(), None)
     try:
         pixels = shrink(decode_image(data), max_pixels)
         return ReadImage(record, sha256, pixels, None, time.perf_counter() - started)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from storage.answers.integrity import LOWEST, is_answer
 from storage.answers.reuse import KnownAnswers
 from storage.answers.schema import ShardAnswers, StoredShard
 from storage.answers.shards import Shard
 from storage.errors import RunFailed
-from storage.questions import QuestionSet
+from storage.questions import Option, QuestionSet
 from teacher.engines.base import ImageRefused
 from teacher.engines.config import ResolvedTeacher
 from teacher.engines.presets import display_name
@@ -23,8 +23,8 @@ from teacher.extraction.failures import NOT_ASKED
 from teacher.extraction.reading import ReadImage
 
 Answers = NDArray[np.float32]
-# Images and question texts to log-probabilities of yes and of no [I, Q], like `TeacherEngine.answer`.
-Ask = Callable[[Sequence[Image.Image], Sequence[str]], tuple[Answers, Answers]]
+# Images, or texts about classes, and questions to yes and no [I, Q], like `TeacherEngine.answer`.
+Ask = Callable[[Sequence[Any], Sequence[Any]], tuple[Answers, Answers]]
 
 
 class AnswersRefused(RunFailed):
@@ -61,7 +61,7 @@ class ShardRows:
         digest = image.sha256 if image.error is None else _digest_before(image, known)
         if digest is not None:
             for answers in known:
-                self.reused += answers.fill(digest, self.questions.texts, self.yes[row], self.no[row])
+                self.reused += answers.fill(digest, self.questions.reuse_keys, self.yes[row], self.no[row])
             if image.error is not None and not np.isnan(self.yes[row]).any():
                 return replace(image, sha256=digest, error=None)
         return image
@@ -74,8 +74,8 @@ class ShardRows:
         first, images = len(self.images), list(images)
         for missing_Q, indices in _same_gaps(images, self.yes[first:]):
             columns = np.flatnonzero(missing_Q)
-            texts = [self.questions.texts[column] for column in columns]
-            answered = _ask(ask, [images[index] for index in indices], texts)
+            questions = [self.questions.questions[column].asked for column in columns]
+            answered = _ask(ask, [images[index] for index in indices], questions)
             for index, (image, yes_Q, no_Q) in zip(indices, answered, strict=True):
                 yes_Q, no_Q = _checked(image, yes_Q, no_Q, teacher)
                 images[index] = image
@@ -132,16 +132,18 @@ def _same_gaps(chunk: Sequence[ReadImage], yes: Answers) -> Iterable[tuple[NDArr
     return [(np.frombuffer(missing, np.bool_), indices) for missing, indices in groups.items()]
 
 
-def _ask(ask: Ask, images: Sequence[ReadImage], texts: Sequence[str]) -> list[tuple[ReadImage, Answers, Answers]]:
+def _ask(
+    ask: Ask, images: Sequence[ReadImage], questions: Sequence[str | Option]
+) -> list[tuple[ReadImage, Answers, Answers]]:
     """Return every image with its answers [Q]; one that the teacher refuses gets the reason, and the others are asked
     again."""
     images = list(images)
-    nothing = np.full(len(texts), np.nan, np.float32)
+    nothing = np.full(len(questions), np.nan, np.float32)
     while True:
         good = [index for index, image in enumerate(images) if image.error is None]
         pixels = [image.pixels for image in images if image.pixels is not None]
         try:
-            yes, no = ask(pixels, texts) if good else (nothing[None], nothing[None])
+            yes, no = ask(pixels, questions) if good else (nothing[None], nothing[None])
         except ImageRefused as refusal:
             index = good[refusal.index]
             images[index] = replace(images[index], pixels=None, error=f"teacher refuses it: {refusal.reason}")

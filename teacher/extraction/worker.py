@@ -11,9 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
-
-from PIL import Image
+from typing import Any, TypeVar
 
 from storage.answers.reuse import KnownAnswers
 from storage.errors import AspectsError
@@ -88,7 +86,7 @@ class ShardWorker:
         engine's contract is raised unchanged, after all unfinished shards have been written.
         """
 
-        def ask(images: Sequence[Image.Image], questions: Sequence[str]) -> tuple[Answers, Answers]:
+        def ask(images: Sequence[Any], questions: Sequence[Any]) -> tuple[Answers, Answers]:
             engine = self._loaded(report)
             if self._stopped.is_set():
                 raise AskingStopped("the run was stopped")

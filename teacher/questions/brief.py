@@ -1,4 +1,4 @@
-"""The files that questions are written from: class names, images, and the draft of an interrupted run."""
+"""The files that questions are written from: images, and the draft of an interrupted run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from storage.documents import DocumentInvalid, read_json, read_text
+from storage.documents import DocumentInvalid, read_json
 from storage.errors import InputInvalid
 from storage.images.decode import ImageUnreadable, decode_image, read_image_file, shrink
 from teacher.questions.generation import Brief, Draft
@@ -14,19 +14,6 @@ from teacher.questions.generation import Brief, Draft
 
 class BriefInvalid(InputInvalid):
     """A file cannot be used; the message says which, why and what to do."""
-
-
-def read_class_names(path: Path) -> list[str]:
-    """One name per line, without duplicates. Raises BriefInvalid."""
-    try:
-        lines = read_text(path).splitlines()
-    except OSError as error:
-        raise BriefInvalid(f"cannot read class names from {path}: {error.strerror}") from error
-    except DocumentInvalid as error:
-        raise BriefInvalid(f"cannot read class names: {error}") from error
-    if not (names := list(dict.fromkeys(line.strip() for line in lines if line.strip()))):
-        raise BriefInvalid(f"{path} names no class; write one name a line")
-    return names
 
 
 def read_image(path: Path, max_pixels: int | None) -> Image.Image:

@@ -7,6 +7,7 @@ import pytest
 from storage.questions import (
     RESERVED_KEYS,
     AspectQuestion,
+    Choice,
     QuestionSet,
     QuestionsInvalid,
     load_questions,
@@ -174,3 +175,54 @@ def test_a_written_set_is_only_replaced_on_request(tmp_path: Path) -> None:
     assert load_questions(path).keys == ("a",)
     write_questions(path, questions(("b", "Is it b?")), replace=True)
     assert load_questions(path).keys == ("b",)
+
+
+CHOICE = """
+- {key: size, text: "How large is it?", options: ["Small", "Large"]}
+- {key: is_red, text: "Is it red?"}
+"""
+
+
+def test_a_multiple_choice_question_becomes_an_aspect_for_each_option(tmp_path: Path) -> None:
+    loaded = load_questions(written(tmp_path, CHOICE))
+    assert loaded.keys == ("size_1", "size_2", "is_red")
+    assert loaded.texts == ("How large is it? Small", "How large is it? Large", "Is it red?")
+    assert [question.group for question in loaded.questions] == ["size", "size", None]
+    assert loaded.choices == (Choice("How large is it?", ("Small", "Large")),)
+    assert loaded.questions[2].asked == "Is it red?"
+    write_questions(tmp_path / "again.yaml", loaded)
+    assert load_questions(tmp_path / "again.yaml") == loaded
+
+
+def test_an_answer_to_an_option_depends_on_all_options_but_not_on_their_order() -> None:
+    def reuse_keys(*options: str) -> dict[str, str]:
+        aspects = Choice("How large is it?", options).aspects("size")
+        return {aspect.text: aspect.reuse_key for aspect in aspects}
+
+    assert reuse_keys("Small", "Large") == reuse_keys("Large", "Small")
+    others = reuse_keys("Small", "Large", "Huge")
+    assert set(others.values()).isdisjoint(reuse_keys("Small", "Large").values())
+    yes_no = questions(("size_1", "How large is it? Small"), ("size_2", "How large is it? Large"))
+    choice = QuestionSet(Choice("How large is it?", ("Small", "Large")).aspects("size"))
+    assert yes_no.fingerprint != choice.fingerprint
+    assert yes_no.reuse_keys == yes_no.texts
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ('{key: a, text: "Which?", options: ["x"]}', "'Which\\?' has 1 options; give 2 to 9"),
+        ('{key: a, text: "Which?", options: [a, b, c, d, e, f, g, h, i, j]}', "has 10 options; give 2 to 9"),
+        ('{key: a, text: "Which?", options: ["x", "X "]}', "has the option 'x' more than once"),
+        ('{key: a, text: "Which?", options: ["x", ""]}', "has the option ''"),
+        ('{key: a, text: "Which?", options: ["x", "y\\nB. z"]}', "write each as text on one line"),
+        ('{key: a, text: "Which?", options: ["x", 3]}', "'options' is 3, not a string"),
+        ('{key: a, text: "Which?", options: "x"}', "'options' is 'x', not a list"),
+        ('{key: a, text: "", options: ["x", "y"]}', "question 'a' has no text"),
+        ('{key: a, text: "Which?", options: ["x", "y"], negation: "n"}', "has options, and so no 'negation'"),
+        ('{key: a, text: "Which?", options: ["x", "y"], choices: 2}', "unknown field 'choices'"),
+    ],
+)
+def test_options_are_checked(tmp_path: Path, entry: str, reason: str) -> None:
+    with pytest.raises(QuestionsInvalid, match=f"questions.yaml: .*{reason}"):
+        load_questions(written(tmp_path, f"- {entry}"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from teacher.engines.registry import Engine, engine
 
 if TYPE_CHECKING:
-    from teacher.engines.base import TeacherEngine
+    from teacher.engines.base import TeacherEngine, TextModel
     from teacher.engines.config import ResolvedTeacher
     from teacher.engines.options import EngineOptions
     from teacher.engines.writer import Writer
@@ -44,6 +44,11 @@ class OpenAI(Engine):
         from teacher.engines.openai.engine import OpenAIEngine
 
         return OpenAIEngine(teacher, options)
+
+    def load_text_model(self, teacher: ResolvedTeacher, options: EngineOptions) -> TextModel:
+        from teacher.engines.openai.text import OpenAITextModel
+
+        return OpenAITextModel(teacher, options)
 
     def load_writer(self, teacher: ResolvedTeacher, options: EngineOptions, images: int) -> Writer:
         from teacher.engines.openai.writer import OpenAIWriter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -141,12 +141,8 @@ class OpenAIEngine:
         """Check the server with one question. Raises TeacherInvalid, TeacherUnreachable."""
         await self._server.check_address()
         listed = (await self._ask_sample()).listed
-        if not listed:
-            raise TeacherInvalid(
-                f"{self._server} returns no log-probabilities, and answers without them are of no use here; choose "
-                "another model or server: vLLM's returns them for every model"
-            )
-        if all(_matching(listed, words) is None for words in (self.config.yes_words, self.config.no_words)):
+        require_listed(self._server, listed)
+        if all(matching(listed, words) is None for words in (self.config.yes_words, self.config.no_words)):
             tokens = [token for token, _ in listed]
             if all(token.startswith("token_id:") for token in tokens):
                 remedy = "start it without --return-tokens-as-token-ids"
@@ -165,12 +161,9 @@ class OpenAIEngine:
         try:
             return await self._ask(self._sample, SAMPLE_QUESTION, first=True)
         except RequestRefused as refusal:
-            remedy = (
-                "set --top-logprobs to what it allows (often 5), or choose a model that returns log-probabilities"
-                if "logprob" in str(refusal)
-                else "--request NAME=VALUE adds fields to requests or replaces them"
-            )
-            raise TeacherInvalid(f"{self._server} refuses every request ({refusal}); {remedy}") from refusal
+            raise TeacherInvalid(
+                f"{self._server} refuses every request ({refusal}); {refused_remedy(refusal)}"
+            ) from refusal
 
     async def _check_question(self, question: str) -> None:
         """Raise TeacherInvalid if the question is refused with an image that is known to be accepted."""
@@ -187,27 +180,48 @@ class OpenAIEngine:
         self.usage.cached_tokens += reply.cached_tokens
 
 
-def read_answer(listed: Listed, config: TeacherConfig) -> tuple[float, float, bool]:
-    """Return log-probabilities (nats) of yes and of no from the most likely tokens, and whether one is only a bound.
+def require_listed(server: ChatClient, listed: Listed) -> None:
+    """Raise TeacherInvalid for a server that returns no log-probabilities."""
+    if not listed:
+        raise TeacherInvalid(
+            f"{server} returns no log-probabilities, and answers without them are of no use here; choose another model "
+            "or server: vLLM's returns them for every model"
+        )
 
-    An unlisted token is no more likely than the last one listed, nor than all unlisted ones together.
+
+def refused_remedy(refusal: RequestRefused) -> str:
+    """Return what to do about a server that refuses the first request."""
+    if "logprob" in str(refusal):
+        return "set --top-logprobs to what it allows (often 5), or choose a model that returns log-probabilities"
+    return "--request NAME=VALUE adds fields to requests or replaces them"
+
+
+def read_answer(listed: Listed, config: TeacherConfig) -> tuple[float, float, bool]:
+    """Return log-probabilities (nats) of yes and of no from the most likely tokens, and whether one is only a bound."""
+    bound = unlisted_bound(listed)
+    yes, no = matching(listed, config.yes_words), matching(listed, config.no_words)
+    return bound if yes is None else yes, bound if no is None else no, yes is None or no is None
+
+
+def unlisted_bound(listed: Listed) -> float:
+    """Return the bound of an unlisted token's log-probability.
+
+    It is no more likely than the last one listed, nor than all unlisted ones together.
     """
     logprobs = [logprob for _, logprob in listed]
     unlisted = max(1 - sum(map(math.exp, logprobs)), ROUNDING)
-    bound = min(*logprobs, math.log(unlisted))
-    yes, no = _matching(listed, config.yes_words), _matching(listed, config.no_words)
-    return bound if yes is None else yes, bound if no is None else no, yes is None or no is None
+    return min(*logprobs, math.log(unlisted))
 
 
 def listed_mass(listed: Listed, config: TeacherConfig) -> float:
     """Return the probability of yes and no together, of listed tokens only."""
-    found = (_matching(listed, words) for words in (config.yes_words, config.no_words))
+    found = (matching(listed, words) for words in (config.yes_words, config.no_words))
     return sum(math.exp(logprob) for logprob in found if logprob is not None)
 
 
-def _matching(listed: Listed, words: Sequence[str]) -> float | None:
+def matching(listed: Listed, words: Sequence[str], compared: Callable[[str], str] = str.casefold) -> float | None:
     """Return the log of the summed probabilities of all spellings of `words` (see `find_answer_tokens`); None if none
     is listed."""
-    wanted = {word.casefold() for word in words}
-    found = [logprob for token, logprob in listed if token.strip().lstrip(WORD_STARTS).casefold() in wanted]
+    wanted = set(map(compared, words))
+    found = [logprob for token, logprob in listed if compared(token.strip().lstrip(WORD_STARTS)) in wanted]
     return float(np.logaddexp.reduce(found)) if found else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from teacher.engines.registry import Engine, engine
 
 if TYPE_CHECKING:
-    from teacher.engines.base import TeacherEngine
+    from teacher.engines.base import TeacherEngine, TextModel
     from teacher.engines.config import ResolvedTeacher
     from teacher.engines.options import EngineOptions
 
@@ -21,6 +21,12 @@ class Transformers(Engine):
         from teacher.engines.transformers.engine import TransformersEngine
 
         return TransformersEngine(teacher, options)
+
+    def load_text_model(self, teacher: ResolvedTeacher, options: EngineOptions) -> TextModel:
+        _skip_scikit_learn()
+        from teacher.engines.transformers.text import TransformersTextModel
+
+        return TransformersTextModel(teacher, options)
 
 
 def _skip_scikit_learn() -> None:

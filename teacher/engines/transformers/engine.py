@@ -54,7 +54,7 @@ class TransformersEngine:
         self.usage = EngineUsage()
         self._first_tokens: list[int] | None = None  # the most likely of each answer, until the first batch was checked
         # Scores in float32 whatever the model's dtype: bf16 rounds logits above 16 to steps of 0.125.
-        self.model.get_output_embeddings().register_forward_hook(_float32_logits)
+        self.model.get_output_embeddings().register_forward_hook(float32_logits)
         self.slow_because = "packing is switched off" if options.plain else self._why_not_packed()
         self.usage = EngineUsage()  # the trial does not count
         self._mass = AnswerMass(self.config, options, self.usage)
@@ -171,7 +171,8 @@ class TransformersEngine:
             torch.cuda.empty_cache()
 
 
-def _float32_logits(head: torch.nn.Linear, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+def float32_logits(head: torch.nn.Linear, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+    """Forward hook of a model's last layer: its output computed in float32."""
     if output.dtype == torch.float32:
         return output
     bias = None if head.bias is None else head.bias.float()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from teacher.engines.registry import Engine, engine
 
 if TYPE_CHECKING:
-    from teacher.engines.base import TeacherEngine
+    from teacher.engines.base import TeacherEngine, TextModel
     from teacher.engines.config import ResolvedTeacher
     from teacher.engines.options import EngineOptions
     from teacher.engines.writer import Writer
@@ -48,6 +48,11 @@ class Vllm(Engine):
         from teacher.engines.vllm.engine import VllmEngine
 
         return VllmEngine(teacher, options)
+
+    def load_text_model(self, teacher: ResolvedTeacher, options: EngineOptions) -> TextModel:
+        from teacher.engines.vllm.text import VllmTextModel
+
+        return VllmTextModel(teacher, options)
 
     def load_writer(self, teacher: ResolvedTeacher, options: EngineOptions, images: int) -> Writer:
         from teacher.engines.vllm.writer import VllmWriter

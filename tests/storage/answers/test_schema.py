@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 
 from storage.answers.schema import ANSWER_TYPE, AnswerHeader, parse_shard, shard_schema, write_shard
 from storage.errors import VersionUnsupported
+from storage.questions import Choice, QuestionSet
 from tests.storage.samples import HEADER, QUESTIONS, answers_for, box_records, records
 
 
@@ -74,8 +76,24 @@ def test_a_header_is_read_back_and_a_newer_one_refused() -> None:
     document = replace(HEADER, teacher={"model": "a", "max_pixels": None}).to_json()
     assert AnswerHeader.from_json({**document, "later": 1}).to_json() == document
     with pytest.raises(VersionUnsupported, match="newer release"):
-        AnswerHeader.from_json({**document, "schema_version": 2})
+        AnswerHeader.from_json({**document, "schema_version": 3})
     with pytest.raises(ValueError, match="field dataset"):
         AnswerHeader.from_json({**document, "dataset": 1})
     with pytest.raises(ValueError, match="not those of the fingerprint"):
         AnswerHeader.from_json({**document, "questions": document["questions"][::-1]})
+
+
+def test_options_and_rows_of_classes_need_this_version_and_nothing_else_does() -> None:
+    assert HEADER.to_json()["schema_version"] == 1
+    assert "option" not in HEADER.to_json()["questions"][0]
+    choices = replace(HEADER, questions=QuestionSet(Choice("What colour?", ("Red", "Blue")).aspects("colour")))
+    document = json.loads(json.dumps(choices.to_json()))
+    assert document["schema_version"] == 2
+    assert AnswerHeader.from_json(document) == choices
+    document["questions"][0]["option"]["index"] = 2
+    with pytest.raises(ValueError, match="question 'colour_1' has no option 2"):
+        AnswerHeader.from_json(document)
+    classes = replace(HEADER, teacher={"about": "classes"})
+    assert (classes.rows_are_classes, classes.to_json()["schema_version"]) == (True, 2)
+    imported = replace(HEADER, teacher={"about": "classes", "format": "lavid"})
+    assert (imported.rows_are_classes, imported.to_json()["schema_version"]) == (False, 1)

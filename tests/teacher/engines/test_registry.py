@@ -20,7 +20,7 @@ class Echo(Engine):
     speed_arguments = frozenset({"threads"})
 
     def load(self, teacher, options):
-        return f"echo of {teacher}"
+        return f"echo of {teacher.config.model}"
 """
 # Uses it as the command and a worker process do; the first argument is the folder that holds it.
 USE = """
@@ -28,10 +28,12 @@ import sys
 import teacher.engines
 teacher.engines.__path__.append(sys.argv.pop(1))
 from flows.parameters import EngineArguments, EngineParameters
+from teacher.engines.config import TeacherConfig, resolve_served
 from teacher.engines.process import load_engine
 
 engine = EngineParameters(name="echo").with_arguments(EngineArguments(echo={"threads": 2, "loud": True}))
-print(engine.choose(), engine.settings(), load_engine("echo", "tiny", engine.options()))
+teacher = resolve_served(TeacherConfig(model="tiny"))
+print(engine.choose(), engine.settings(), load_engine("echo", teacher, engine.options()))
 """
 HEAVY = "{'torch', 'vllm', 'transformers', 'httpx', 'numpy'}"
 
