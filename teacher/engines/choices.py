@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from storage.questions import Choice
 
@@ -41,10 +40,10 @@ def average_orders(
     logarithm of the mean probability of all letters together: sigmoid(yes - no) is p(option), and the rest of the
     probability is that of other answers, as for a yes/no question.
     """
-    mass_XS = logsumexp(letters_XSN, axis=-1)
+    mass_XS = np.logaddexp.reduce(letters_XSN, axis=-1)
     shown_XSN = np.exp(letters_XSN - mass_XS[..., None])
     # [S, N]: the letter of each option.
     places = np.argsort(np.array(orders), axis=-1)
     p_XN = np.take_along_axis(shown_XSN, places[None], axis=-1).mean(axis=1).clip(SMALLEST, 1 - SMALLEST)
-    mass_X1 = (logsumexp(mass_XS, axis=-1) - np.log(len(orders)))[:, None]
+    mass_X1 = (np.logaddexp.reduce(mass_XS, axis=-1) - np.log(len(orders)))[:, None]
     return np.log(p_XN) + mass_X1, np.log1p(-p_XN) + mass_X1
