@@ -106,6 +106,12 @@ def has_splits(root: Path) -> bool:
     return root.is_dir() and any(kind == "folder" and is_usual_split(name) for name, kind in entries(root))
 
 
+def holds_classes(root: Path) -> bool:
+    """Return whether a folder in `root` has folders, as splits have."""
+    folders = [name for name, kind in entries(root) if kind == "folder"] if root.is_dir() else []
+    return any(kind == "folder" for folder in folders for _, kind in entries(root / folder))
+
+
 def _split_folders(root: Path) -> dict[str, str]:
     """Return the folder of each split, in the order of the splits. Raises DatasetInvalid for two folders of one
     split."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from storage.datasets.base import DatasetInvalid, FileDataset
+from storage.datasets.base import DatasetInvalid, ImageDataset
 from storage.datasets.files import split_rank
 
 TRAIN, TEST = "train", "test"
-Images = TypeVar("Images", bound=FileDataset)
+Images = TypeVar("Images", bound=ImageDataset)
 
 
 def with_held_out(dataset: Images, share: float | None) -> Images:
@@ -31,7 +31,8 @@ def with_held_out(dataset: Images, share: float | None) -> Images:
             raise DatasetInvalid(
                 f"test={share:g} of dataset '{dataset.name}' leaves split '{split}' empty; change the share"
             )
-    return replace(dataset, records=sorted(records, key=lambda record: split_rank(record.split)))
+    changed: Any = dataset  # all datasets are dataclasses, which the protocol cannot say
+    return replace(changed, records=sorted(records, key=lambda record: split_rank(record.split)))
 
 
 def held_out_split(key: str, share: float) -> str:

@@ -19,7 +19,7 @@ from storage.datasets.exports.open import (
     recognise_boxes,
     recognise_labels,
 )
-from storage.datasets.folder import class_folders, has_splits, image_folder
+from storage.datasets.folder import class_folders, has_splits, holds_classes, image_folder
 from storage.datasets.hold_out import with_held_out
 from storage.datasets.hugging_face.dataset import hugging_face_dataset
 from storage.datasets.specification import Specification
@@ -27,6 +27,7 @@ from storage.datasets.table.read import is_metadata_folder, is_table, table_data
 from storage.datasets.torchvision_datasets import torchvision_dataset
 from storage.datasets.trees import LocalTree
 from storage.datasets.voc import voc_dataset
+from storage.datasets.webdataset.dataset import is_webdataset, webdataset
 
 DEFAULT_ROOT = Path("data")
 KINDS = "a folder, torchvision:NAME, cub:FOLDER, hf:NAME or a table of paths and labels (docs/datasets.md)"
@@ -97,7 +98,7 @@ def _require_folder_name(name: str) -> None:
 
 def _open(source: str, name: str | None, root: Path | None, download: bool) -> ImageDataset:
     kind, colon, rest = source.partition(":")
-    if colon and kind in ("torchvision", "cub", "hf", "table", "classes", *LABEL_KINDS):
+    if colon and kind in ("torchvision", "cub", "hf", "table", "classes", "webdataset", *LABEL_KINDS):
         if not rest:
             raise DatasetInvalid(f"dataset '{source}' names nothing after '{kind}:'; expected {KINDS}")
         if kind == "torchvision":
@@ -108,6 +109,8 @@ def _open(source: str, name: str | None, root: Path | None, download: bool) -> I
             return cub_200_2011(Path(rest).expanduser(), name=name)
         if kind == "table":
             return table_dataset(Specification.parse(rest), name=name)
+        if kind == "webdataset":
+            return _open_archives(Specification.parse(rest), name)
         if kind in LABEL_KINDS:
             return _open_labels(kind, Specification.parse(rest), name)
         return hugging_face_dataset(rest, name=name, cache=root)
@@ -119,6 +122,8 @@ def _open(source: str, name: str | None, root: Path | None, download: bool) -> I
         return table_dataset(asked, name=name)
     if place.is_dir() and is_metadata_folder(LocalTree(place)):
         return table_dataset(asked, name=name)
+    if is_webdataset(place) and not holds_classes(place):
+        return _open_archives(asked, name)
     if not has_splits(place) and (exported := recognise_labels(place)):
         return _open_labels(exported, asked, name)
     asked.allow(("test",))
@@ -127,6 +132,11 @@ def _open(source: str, name: str | None, root: Path | None, download: bool) -> I
     if asked.options and not has_splits(place):
         return with_held_out(class_folders(place, name=name), asked.share("test"))
     return with_held_out(image_folder(place, name=name), asked.share("test"))
+
+
+def _open_archives(asked: Specification, name: str | None) -> ImageDataset:
+    dataset = webdataset(Path(asked.place).expanduser(), asked, name=name)
+    return with_held_out(dataset, asked.share("test"))
 
 
 def _open_labels(kind: str, asked: Specification, name: str | None) -> ImageDataset:

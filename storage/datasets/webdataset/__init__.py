@@ -1,0 +1,1 @@
+"""WebDataset: images and labels in tar files."""
