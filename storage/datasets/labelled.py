@@ -17,14 +17,15 @@ def labelled_records(
 ) -> tuple[tuple[str, ...], list[ImageRecord]]:
     """Return class names and records: splits in the order train, val, test, others, and rows in their order in each.
 
-    Without `class_names` the labels are sorted, as numbers if all are. Images of unknown class are in split
+    Without `class_names` the labels are sorted, as numbers if all are written like numbers. Images of unknown class are in split
     `unlabelled`. Raises DatasetInvalid if no image has a label.
     """
     rows = [(image_id, split, "" if split == UNLABELLED else label) for image_id, split, label in rows]
     used = {label for _, _, label in rows if label}
     if not used:
         raise DatasetInvalid(f"no image of {place} has a label; see docs/datasets.md for where labels are looked for")
-    names = tuple(class_names) or tuple(sorted(used, key=int if all(map(str.isdecimal, used)) else None))
+    numeric = all(label.isdecimal() and str(int(label)) == label for label in used)
+    names = tuple(class_names) or tuple(sorted(used, key=int if numeric else None))
     numbers = {name: number for number, name in enumerate(names)}
     records = [
         ImageRecord(

@@ -22,6 +22,7 @@ from storage.datasets.exports.open import (
 from storage.datasets.folder import class_folders, has_splits, holds_classes, image_folder
 from storage.datasets.hold_out import with_held_out
 from storage.datasets.hugging_face.dataset import hugging_face_dataset
+from storage.datasets.image_tables.dataset import holds_images, image_table_dataset
 from storage.datasets.specification import Specification
 from storage.datasets.table.read import is_metadata_folder, is_table, table_dataset
 from storage.datasets.torchvision_datasets import torchvision_dataset
@@ -118,6 +119,8 @@ def _open(source: str, name: str | None, root: Path | None, download: bool) -> I
     place = Path(asked.place).expanduser()
     if not place.exists() and re.fullmatch(r"\w{2,}:.*", source):
         raise DatasetInvalid(f"dataset '{source}' is of no known kind '{kind}:'; expected {KINDS}")
+    if holds_images(place) and not holds_classes(place):
+        return with_held_out(image_table_dataset(place, asked, name=name), asked.share("test"))
     if is_table(place):
         return table_dataset(asked, name=name)
     if place.is_dir() and is_metadata_folder(LocalTree(place)):

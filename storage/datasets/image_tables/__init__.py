@@ -1,0 +1,1 @@
+"""Parquet and Arrow files that hold images, in the layout of Hugging Face."""
