@@ -17,8 +17,8 @@ def labelled_records(
 ) -> tuple[tuple[str, ...], list[ImageRecord]]:
     """Return class names and records: splits in the order train, val, test, others, and rows in their order in each.
 
-    Without `class_names` the labels are sorted, as numbers if all are written like numbers. Images of unknown class are in
-    split `unlabelled`. Raises DatasetInvalid if no image has a label.
+    Without `class_names` the labels are sorted, as numbers if all are written like numbers. Images of unknown class are
+    in split `unlabelled`. Raises DatasetInvalid if no image has a label.
     """
     rows = [(image_id, split, "" if split == UNLABELLED else label) for image_id, split, label in rows]
     used = {label for _, _, label in rows if label}
