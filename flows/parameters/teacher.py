@@ -27,12 +27,13 @@ from teacher.engines.registry import Engine, engines, find_engine
 
 if TYPE_CHECKING:
     from teacher.engines.devices import Devices
+    from teacher.extraction.cluster.workers import WorkerResources
 
     EngineName = str
 else:  # every engine that is registered: choices of --engine and of Prefect's pages
     EngineName = Literal[tuple(engines())]
 
-MAX_WORKERS = 64
+MAX_WORKERS = 512
 PRICES = ("price_per_gpu_hour", "price_per_million_tokens")
 DEFAULT_ENGINE, FALLBACK_ENGINE = "vllm", "transformers"
 
@@ -159,6 +160,15 @@ class EngineParameters(EngineOptions):
         int | None,
         Field(ge=1, le=MAX_WORKERS, description="Engine processes; default: one for each GPU, one on a CPU."),
     ] = None
+    cluster: Annotated[
+        str | None,
+        Field(description="Ray cluster that runs the workers: ray://HOST:10001, HOST:6379 or auto (of this machine)."),
+        Option(metavar="ADDRESS"),
+    ] = None
+    gpus_per_worker: Annotated[
+        float | None,
+        Field(gt=0, le=64, description="GPUs of each worker on a cluster, e.g. 0.5; default: 1, 0 if it has none."),
+    ] = None
     price_per_gpu_hour: Annotated[
         float | None,
         Field(ge=0, description="Price of a GPU for an hour, in any currency: the summary then has the cost."),
@@ -205,10 +215,32 @@ class EngineParameters(EngineOptions):
 
         if self.chosen.served:
             return Devices([{}] * (self.workers or 1), gpus=0, workers_per_gpu=0)
+        return share_devices(self.workers, self._tensor_parallel())
+
+    def cluster_resources(self) -> WorkerResources:
+        """Connect to the cluster and share it out. Raises ClusterInvalid, ClusterUnreachable and TeacherInvalid."""
+        from teacher.extraction.cluster.connection import alive_nodes, connect
+        from teacher.extraction.cluster.workers import share_cluster
+
+        assert self.cluster is not None, "the workers run on a cluster"
+        spread, served = self._tensor_parallel(), self.chosen.served
+        connect(self.cluster)
+        return share_cluster(alive_nodes(), self.workers, self.gpus_per_worker, spread, served=served)
+
+    def check_workers(self) -> None:
+        """Raise the errors of `devices` or `cluster_resources`."""
+        if self.cluster is not None:
+            self.cluster_resources()
+            return
+        if self.gpus_per_worker is not None:
+            raise TeacherInvalid("--gpus-per-worker is for workers on a cluster; give its address (--cluster)")
+        self.devices()
+
+    def _tensor_parallel(self) -> int:
         wanted = self.arguments.get("tensor_parallel_size", 1)
         if type(wanted) is not int or wanted < 1:
             raise TeacherInvalid(f"--vllm tensor_parallel_size is {str(wanted)[:60]!r}; it is a number of GPUs from 1")
-        return share_devices(self.workers, wanted)
+        return wanted
 
     def options(self, workers_per_gpu: int = 1) -> EngineOptions:
         """Return the options of one engine process; workers on the same GPU share its memory."""

@@ -6,9 +6,9 @@ import dataclasses
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Self
+from typing import Protocol, Self
 
 from flows.parameters import EngineParameters
 from flows.work.host import AnswerProgress, Host, Reporter
@@ -17,7 +17,6 @@ from storage.answers.writing import probe, writing
 from storage.errors import StorageUnavailable
 from storage.retries import may_pass
 from teacher.engines.config import ResolvedTeacher
-from teacher.engines.devices import Devices
 from teacher.engines.presets import display_name
 from teacher.extraction.jobs import Extraction, ShardSummary
 from teacher.extraction.ledger import Ledger, add_up
@@ -31,30 +30,70 @@ from teacher.extraction.worker import SHARDS_AT_ONCE
 FAILED_SHARDS = 3
 
 
+class WorkerSource(Protocol):
+    """What runs the workers: processes of this machine, or a cluster. `gpus` is the number of all GPUs they occupy."""
+
+    workers: int
+    gpus: int
+
+    def check(self, extractions: Sequence[Extraction]) -> None:
+        """Raise the errors that workers would have with images or stores of `extractions`. Called before `start`."""
+        ...
+
+    def start(self, number: int, cancelled: threading.Event) -> Worker:
+        """Start worker `number`. Raises the same errors as `WorkerProcess`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LocalWorkers:
+    """Workers in processes of this machine. Raises TeacherInvalid if it has too few devices."""
+
+    def __init__(self, name: str, teacher: ResolvedTeacher, engine: EngineParameters) -> None:
+        self._name, self._teacher = name, teacher
+        self._devices = engine.devices()
+        self._options = engine.options(self._devices.workers_per_gpu)
+        self.workers, self.gpus = len(self._devices), self._devices.gpus
+
+    def check(self, extractions: Sequence[Extraction]) -> None:
+        pass
+
+    def start(self, number: int, cancelled: threading.Event) -> Worker:
+        readers, environment = readers_of(self.workers), self._devices.environments[number]
+        return WorkerProcess(self._name, self._teacher, self._options, readers, cancelled, environment)
+
+    def close(self) -> None:
+        pass
+
+
 class TeacherWorkers:
     """A run's workers: started for the first shard, and kept for later ones.
 
-    At the end of the context their processes have ended and freed their GPU memory. If nothing is to be asked, no
-    process is started and no device is searched; otherwise an `engine` that this machine cannot run raises then.
+    At the end of the context they have ended and freed their GPU memory. If nothing is to be asked, none is started, no
+    device is searched and no cluster joined; otherwise an `engine` that cannot run raises then. `say` gets lines about
+    workers that wait for a cluster.
     """
 
-    def __init__(self, teacher: ResolvedTeacher, engine: EngineParameters) -> None:
+    def __init__(self, teacher: ResolvedTeacher, engine: EngineParameters, say: Callable[[str], None]) -> None:
         self.teacher = teacher
         self.engine = engine
         self.name, self.why = engine.choose()
+        self._say = say
 
     @cached_property
-    def devices(self) -> Devices:
-        return self.engine.devices()
+    def source(self) -> WorkerSource:
+        if self.engine.cluster is None:
+            return LocalWorkers(self.name, self.teacher, self.engine)
+        from teacher.extraction.cluster.workers import ClusterWorkers
+
+        resources = self.engine.cluster_resources()
+        options = self.engine.options(resources.workers_per_gpu)
+        return ClusterWorkers(self.name, self.teacher, options, resources, self._say)
 
     @cached_property
     def pool(self) -> WorkerPool:
-        return WorkerPool(self._start, len(self.devices))
-
-    def _start(self, number: int, cancelled: threading.Event) -> Worker:
-        devices, options = self.devices, self.engine.options(self.devices.workers_per_gpu)
-        readers, environment = readers_of(len(devices)), devices.environments[number]
-        return WorkerProcess(self.name, self.teacher, options, readers, cancelled, environment)
+        return WorkerPool(self.source.start, self.source.workers)
 
     def __enter__(self) -> Self:
         return self
@@ -62,6 +101,8 @@ class TeacherWorkers:
     def __exit__(self, *error: object) -> None:
         if "pool" in vars(self):  # else nothing was asked
             self.pool.close()
+        if "source" in vars(self):
+            self.source.close()
 
 
 @dataclasses.dataclass
@@ -88,7 +129,7 @@ def ask_missing(host: Host, extractions: Sequence[Extraction], workers: TeacherW
     Raises an error that is not retried at once, and others after every shard has been tried. Finished shards and the
     answers of unfinished ones are kept in any case.
     """
-    teacher, devices, pool = workers.teacher, workers.devices, workers.pool
+    teacher, source, pool = workers.teacher, workers.source, workers.pool
     host.reporter.say(
         f"teacher {display_name(teacher.config.model)} ({teacher.fingerprint}) by engine {workers.name} ({workers.why})"
     )
@@ -98,6 +139,7 @@ def ask_missing(host: Host, extractions: Sequence[Extraction], workers: TeacherW
         probe(directory)
         with writing(directory.manifest_path):
             directory.reopen()
+    source.check(extractions)
     about = ", ".join(dict.fromkeys(extraction.dataset.name for extraction in extractions))
     before = [dataclasses.replace(usage) for usage in pool.usages]
     images, questions = _size([extraction.plan for extraction in extractions])
@@ -113,8 +155,8 @@ def ask_missing(host: Host, extractions: Sequence[Extraction], workers: TeacherW
         before=before,
         seconds=finished - started,
         start_seconds=min((ready for ready in pool.ready if ready > started), default=started) - started,
-        workers=len(devices),
-        gpus=devices.gpus,
+        workers=source.workers,
+        gpus=source.gpus,
         **workers.engine.prices(),
     )
 

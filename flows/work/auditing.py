@@ -104,7 +104,7 @@ def ask_probes(
         if missing:
             read = {plan.directory.path: plan.stored for plan in plans}
             known = known_answers(store, {each.name for each, _ in datasets}, teacher.fingerprint, keys, read)
-            with TeacherWorkers(teacher, engine) as workers:
+            with TeacherWorkers(teacher, engine, host.reporter.say) as workers:
                 ledger = ask_missing(host, missing, workers, known)
             runs, count = [*runs, ledger.to_json()], ledger.questions
         for plan in plans:

@@ -75,7 +75,7 @@ def detect_aspects(host: Host, asked: DetectionParameters) -> tuple[Mapping[str,
         for shown, each in sets.values() if asked.train else ():
             require_training_split(splits_to_have(directory_of(shown, each, resolved, store), splits))
     summaries = {}
-    with TeacherWorkers(resolved, asked.engine) as workers:
+    with TeacherWorkers(resolved, asked.engine, host.reporter.say) as workers:
         for what, (shown, each) in sets.items():
             summaries[what] = ask_about(
                 host, shown, each, splits, workers, store, asked.shard_size, verify=asked.verify

@@ -91,7 +91,7 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
             if asked.about == "images":
                 answered = splits_to_have(directory_of(images, questions, resolved, store), splits)
             check_training(images, questions, answered, resolved.fingerprint, asked.student, about=asked.about)
-    with TeacherWorkers(resolved, asked.engine) as workers:
+    with TeacherWorkers(resolved, asked.engine, host.reporter.say) as workers:
         summary = ask_about(host, subjects, questions, splits, workers, store, shard_size(asked), verify=asked.verify)
     require_all([summary])
     if not asked.train:
@@ -233,7 +233,7 @@ def check_teacher(asked: AskingParameters) -> None:
     """Raise the errors of the teacher and its engine on this machine, as far as their files show them."""
     asked.engine.choose()  # before the teacher: a missing engine is what most users lack
     asked.answering().check(asked.engine)
-    asked.engine.devices()
+    asked.engine.check_workers()
 
 
 def describe(summary: ExtractionSummary) -> list[str]:

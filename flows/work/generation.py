@@ -13,7 +13,7 @@ from flows.work.host import Host
 from storage.errors import InputInvalid
 from storage.filesystem import write_file
 from storage.questions import QuestionSet, refuse_existing, write_questions
-from teacher.engines.config import ResolvedTeacher
+from teacher.engines.config import ResolvedTeacher, TeacherInvalid
 from teacher.engines.process import WriterProcess
 from teacher.engines.writer import Writer
 from teacher.questions.brief import draft_file, read_draft
@@ -93,6 +93,8 @@ def generate_questions(
 
 def check_output(path: Path, engine: EngineParameters, overwrite: bool) -> None:
     """Raise the errors that would otherwise occur at the end: QuestionsInvalid, TeacherInvalid."""
+    if engine.cluster is not None:
+        raise TeacherInvalid("questions are written on one machine, not on a cluster; leave out the engine's cluster")
     if not overwrite:
         refuse_existing(path)
     engine.chosen.check_writing()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NoReturn, Protocol
 
 from storage.platform.allocator import keep_freed_memory
 from storage.platform.processes import serve_parent
@@ -56,10 +56,20 @@ class Reply:
     usage: EngineUsage
 
 
-class ModelServer:
-    """Runs the parent's calls in `calls_at_once` threads of this process."""
+class Channel(Protocol):
+    """The connection of a `ModelServer` to its caller."""
 
-    def __init__(self, connection: Connection, secrets: Sequence[str]) -> None:
+    def recv(self) -> Any:
+        """Wait for the next `Call`. Raises EOFError or OSError when there will be no more."""
+        ...
+
+    def send(self, message: Report | Reply) -> None: ...
+
+
+class ModelServer:
+    """Runs the calls of another process in `calls_at_once` threads of this one."""
+
+    def __init__(self, connection: Channel, secrets: Sequence[str]) -> None:
         self._connection = connection
         self._secrets = secrets
         self._sending = threading.Lock()
@@ -103,8 +113,11 @@ class ModelServer:
         with self._sending:
             self._connection.send(message)
 
-    def _end_with_traceback(self) -> None:
-        print(redact(traceback.format_exc(), self._secrets), file=sys.stderr, flush=True)
+    def _end_with_traceback(self) -> NoReturn:
+        self._end(redact(traceback.format_exc(), self._secrets))
+
+    def _end(self, reason: str) -> NoReturn:
+        print(reason, file=sys.stderr, flush=True)
         os._exit(1)
 
 

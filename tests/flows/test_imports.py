@@ -22,6 +22,7 @@ HOME = {
     "prefect": ("flows/server/",),
     "typer": ("flows/",),
     "vllm": ("teacher/engines/vllm/",),
+    "ray": ("teacher/extraction/cluster/",),
     "transformers": ("teacher/",),
     "timm": ("student/",),
     "lightning_fabric": ("student/",),

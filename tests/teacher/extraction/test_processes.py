@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from storage.answers.reuse import KnownAnswers, known_answers
+from storage.answers.reuse import known_answers
 from storage.datasets.folder import image_folder
 from storage.images.decoder_warnings import take_warnings
 from teacher.engines.process import ModelProcess
@@ -31,8 +31,6 @@ IMAGES = 5
 
 class SlowProcess(WorkerProcess):
     def __init__(self, quick: int, breaks: bool = False) -> None:
-        self._known = KnownAnswers()
-        self._sending_known = threading.Lock()
         ModelProcess.__init__(self, partial(load_worker, TEACHER, quick, breaks))
 
 
@@ -105,3 +103,4 @@ def test_another_worker_goes_on_where_an_engine_broke(job: ShardJob) -> None:
 def test_decoding_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     assert [readers_of(workers) for workers in (1, 2, 4, 8)] == [8, 8, 4, 2]
+    assert readers_of(4, cores=64) == 8

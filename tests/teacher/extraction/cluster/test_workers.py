@@ -1,0 +1,169 @@
+"""Workers on a real Ray cluster of two nodes on this machine: what is lost, what is kept, and what is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.answers.reuse import KnownAnswers
+from storage.answers.store import AnswerDirectory
+from storage.datasets import image_folder
+from teacher.engines.base import TeacherDied
+from teacher.engines.options import EngineOptions
+from teacher.extraction.cluster import connection, ray_worker
+from teacher.extraction.cluster.workers import ClusterWorkers, WorkerResources
+from teacher.extraction.jobs import Extraction
+from teacher.extraction.plan import plan_extraction
+from teacher.extraction.pool import WorkerPool
+from tests.conftest import PROJECT
+from tests.flows.processes import alive, wait_until
+from tests.storage.samples import QUESTIONS
+from tests.teacher.extraction.asking import ask_all
+from tests.teacher.extraction.cluster.held_engine import load_worker, pids
+from tests.teacher.extraction.test_plan import TEACHER, Engine
+from tests.teacher.extraction.test_processes import Progress
+from tests.teacher.images import write_images
+
+pytest.importorskip("ray")
+pytestmark = pytest.mark.slow
+
+DRIVER = """
+import sys
+from pathlib import Path
+from tests.teacher.extraction.cluster.test_workers import Run
+run = Run(Path(sys.argv[1]), sys.argv[2])
+run.ask_all()
+"""
+
+
+class Run:
+    """An extraction of eight images in four shards by two workers of the cluster at `address`."""
+
+    def __init__(self, folder: Path, address: str, shard_size: int = 2) -> None:
+        self.folder, self.said = folder, list[str]()
+        connection.connect(address)
+        resources = WorkerResources(workers=2, cpus=1, gpus=0)
+        self.workers = ClusterWorkers("none", TEACHER, EngineOptions(), resources, self.said.append)
+        self.workers._load = partial(load_worker, folder)
+        dataset = image_folder(write_images(folder / "images"))
+        plan = plan_extraction(dataset, ("train",), QUESTIONS, TEACHER, str(folder / "store"), shard_size=shard_size)
+        self.extraction = Extraction(plan=plan, dataset=dataset)
+        self.jobs = self.extraction.jobs(KnownAnswers())
+        self.workers.check([self.extraction])
+        self.pool, self.progress = WorkerPool(self.workers.start, 2), Progress()
+
+    def ask(self, number: int) -> Any:
+        return self.pool.ask(self.jobs[number], self.progress)
+
+    def ask_all(self) -> None:
+        with ThreadPoolExecutor(len(self.jobs)) as threads:
+            list(threads.map(self.ask, range(len(self.jobs))))
+
+    def answers(self) -> list[Any]:
+        directory: AnswerDirectory = self.extraction.plan.directory
+        shards = [directory.read_shard(job.shard.file_name)[1] for job in self.jobs]
+        return [(shard.records, shard.yes.tolist(), shard.no.tolist(), shard.errors) for shard in shards]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        cluster.add_node(num_cpus=1)
+        yield cluster
+        connection.disconnect()
+        cluster.shutdown()
+
+
+@pytest.fixture
+def run(cluster: Any, tmp_path: Path) -> Iterator[Run]:
+    run = Run(tmp_path, cluster.address)
+    yield run
+    run.pool.close()
+    wait_until(lambda: not any(map(alive, pids(tmp_path, "loaded"))), 10, "end of the actors")
+
+
+def wait_for_asked(folder: Path, count: int) -> set[int]:
+    wait_until(lambda: len(pids(folder, "asked")) >= count, 60, f"asking {count} actors")
+    return pids(folder, "asked")
+
+
+def test_the_store_is_that_of_one_process_and_each_engine_is_loaded_once(run: Run, tmp_path: Path) -> None:
+    run.ask_all()
+    assert len(pids(tmp_path, "loaded")) == len(run.pool.ready) == 2
+    assert run.progress.images == 8
+    found = run.answers()
+    for job in run.jobs:
+        Path(job.path).unlink()
+    ask_all(run.extraction.plan, run.extraction.dataset, TEACHER, Engine(), KnownAnswers())
+    assert run.answers() == found
+
+
+def test_an_actor_that_is_killed_or_breaks_is_replaced(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "hold").touch()
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(run.ask, 0)
+        (first,) = wait_for_asked(tmp_path, 1)
+        os.kill(first, signal.SIGKILL)
+        (tmp_path / "break").touch()
+        (tmp_path / "hold").unlink()
+        error = asked.exception(timeout=60)
+    assert isinstance(error, TeacherDied)
+    assert "a worker of the cluster ended: " in str(error)
+    with pytest.raises(TeacherDied, match="RuntimeError: out of memory"):
+        run.ask(0)
+    (tmp_path / "break").unlink()
+    assert run.ask(0).images == 2
+    assert len(pids(tmp_path, "loaded")) == 3
+
+
+def test_a_stopped_run_keeps_what_actors_have_answered(run: Run, tmp_path: Path) -> None:
+    run.ask(0)
+    (tmp_path / "hold").touch()
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(run.ask, 1)
+        wait_until(lambda: run.progress.images == 2, 60, "the first shard")
+        run.pool.stop()
+        assert asked.exception(timeout=60) is not None
+    assert Path(run.jobs[0].path).exists()
+
+
+def test_a_shard_of_a_node_that_goes_away_is_asked_again_when_another_comes(
+    cluster: Any, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_worker, "WAITING_SECONDS", 0.0)
+    (tmp_path / "hold").touch()
+    with ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(run.ask, number) for number in range(4)]
+        wait_for_asked(tmp_path, 2)
+        cluster.remove_node(next(iter(cluster.worker_nodes)))
+        (tmp_path / "hold").unlink()
+        assert all(future.result(timeout=120).images == 2 for future in asked)
+    assert len(pids(tmp_path, "loaded")) == 2
+    wait_until(lambda: "waiting for the cluster: 1 of 2 workers have no 1 CPU yet" in run.said, 10, "a line")
+    cluster.add_node(num_cpus=1)
+    wait_until(lambda: not run.workers._waiting, 30, "start of the new actor")
+
+
+def test_actors_end_with_a_driver_that_is_killed(cluster: Any, tmp_path: Path) -> None:
+    (tmp_path / "hold").touch()
+    command = [sys.executable, "-c", DRIVER, str(tmp_path), cluster.address]
+    driver = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        actors = wait_for_asked(tmp_path, 2)
+    finally:
+        driver.kill()
+        driver.wait()
+    wait_until(lambda: not any(map(alive, actors)), 20, "end of the actors")
