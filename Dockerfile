@@ -25,7 +25,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir -p flows storage student teacher view experiments questions \
     && touch automations.yaml prefect.yaml \
     && touch flows/__init__.py storage/__init__.py student/__init__.py teacher/__init__.py \
-    && PIP_CONSTRAINT=constraints.txt pip install --editable ".[cuda,huggingface]"
+    && PIP_CONSTRAINT=constraints.txt pip install --editable ".[cuda,huggingface,ray]"
 
 COPY . .
 RUN mkdir -p /home/aspects/cache /home/aspects/work && chown --recursive aspects:aspects /home/aspects/cache /home/aspects/work

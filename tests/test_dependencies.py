@@ -17,7 +17,7 @@ PACKAGES = ("flows", "storage", "student", "teacher", "view")
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 # Needed although none of our files imports them: pyproject.toml says by whom, or they are programs.
 INDIRECT = {"num2words", "pycocotools"}
-EXTRA_OF = {"vllm": ("cuda", "cpu"), "datasets": ("huggingface",)}
+EXTRA_OF = {"vllm": ("cuda", "cpu"), "datasets": ("huggingface",), "ray": ("ray",)}
 PROJECT_TABLE = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -57,7 +57,7 @@ def test_what_is_optional_is_an_extra(name: str) -> None:
 
 
 def test_what_tests_and_benchmarks_import_is_declared() -> None:
-    everything = declared().keys() | declared("bench", "dev", "huggingface", "cuda").keys()
+    everything = declared().keys() | declared("bench", "dev", "huggingface", "ray", "cuda").keys()
     assert imported("tests", "bench") - everything == set()
 
 

@@ -35,8 +35,7 @@ class EngineLog:
         """Return the last lines for an error, on one line and without secrets."""
         # Use pread: the writing process shares the file position.
         data = os.pread(self._handle, LAST_BYTES, max(0, os.fstat(self._handle).st_size - LAST_BYTES))
-        words = [line.strip() for line in data.decode(errors="replace").split("\n") if line.strip()][-LAST_WORDS:]
-        return excerpt(" | ".join(words), secrets, LONGEST_WORDS)
+        return last_lines(data.decode(errors="replace"), secrets)
 
     def __reduce__(self) -> tuple[Callable[[Any], LogWriter], tuple[Any]]:
         return LogWriter, (reduction.DupFd(self._handle),)
@@ -54,6 +53,12 @@ class LogWriter:
         for stream in (1, 2):
             os.dup2(handle, stream)
         os.close(handle)
+
+
+def last_lines(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return the last lines of `text` on one line and without secrets."""
+    lines = [line.strip() for line in text.split("\n") if line.strip()][-LAST_WORDS:]
+    return excerpt(" | ".join(lines), secrets, LONGEST_WORDS)
 
 
 def remove_old_logs() -> None:

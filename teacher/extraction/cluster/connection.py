@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import re
 import signal
 import socket
@@ -59,6 +60,8 @@ def connect(address: str) -> None:
     Raises ClusterInvalid and ClusterUnreachable.
     """
     check_address(address)
+    # Ray prints the deaths of actors to this process's output, where they are reported already.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     import ray
 
     if ray.is_initialized():

@@ -11,7 +11,7 @@ from typing import Any
 
 from storage.answers.reuse import KnownAnswers
 from teacher.engines.base import TeacherDied, WorkerLost
-from teacher.engines.redaction import excerpt
+from teacher.engines.engine_log import last_lines
 from teacher.engines.serving import LOADED, Call
 from teacher.extraction.cluster import connection
 from teacher.extraction.cluster.actor import LastWords, Started
@@ -20,7 +20,6 @@ from teacher.extraction.shard_calls import ShardCalls, learn
 from teacher.extraction.worker import ShardWorker
 
 WAITING_SECONDS = 10.0  # for an actor to start, before that is reported
-LONGEST_REASON = 400  # characters
 
 
 class RayWorker(ShardCalls):
@@ -108,7 +107,7 @@ class RayWorker(ShardCalls):
         """Return the error to raise for an actor that has ended because of `error`."""
         if self._closed:
             return TeacherDied("the worker was ended")
-        reason = excerpt(self._words or cause_of(error), self._secrets, LONGEST_REASON)
+        reason = last_lines(self._words or cause_of(error), self._secrets)
         with suppress(Exception):  # of many types, if the cluster is gone
             if self._node_id not in {node.node_id for node in connection.alive_nodes()}:
                 return WorkerLost(f"the node of a worker is gone: {reason}")
@@ -128,6 +127,5 @@ def _learn(worker: ShardWorker, reference: Any) -> None:
 
 
 def cause_of(error: Exception) -> str:
-    """Return the last lines of one of Ray's errors: the first ones are identifiers."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[-2:]) or type(error).__name__
+    """Return the end of one of Ray's errors: its first lines are identifiers."""
+    return last_lines(str(error)) or type(error).__name__
