@@ -50,7 +50,7 @@ class TableInvalid(InputInvalid):
 class Table:
     """A table as read: every column of a CSV is text. `rows` are the row numbers for messages."""
 
-    path: Path
+    path: Path | str  # an address, for a table in an object store
     frame: pl.DataFrame
     rows: Sequence[int]
     decimal_comma: bool = False
@@ -167,7 +167,7 @@ def read_table(path: Path) -> Table:
     return load_table(path, lambda: read_bytes(path, limit=MAX_TABLE))
 
 
-def load_table(path: Path, read: Callable[[], bytes]) -> Table:
+def load_table(path: Path | str, read: Callable[[], bytes]) -> Table:
     """Like `read_table`, for a file whose bytes `read` returns; `path` is named in messages."""
     try:
         table = _parse(read(), path)
@@ -183,13 +183,13 @@ def load_table(path: Path, read: Callable[[], bytes]) -> Table:
     return table
 
 
-def _parse(data: bytes, path: Path) -> Table:
+def _parse(data: bytes, path: Path | str) -> Table:
     if data.startswith(PARQUET):
         return _read_parquet(data, path)
-    return _read_json_lines(data, path) if path.suffix.lower() in JSON_LINES else _read_csv(data, path)
+    return _read_json_lines(data, path) if Path(path).suffix.lower() in JSON_LINES else _read_csv(data, path)
 
 
-def _read_json_lines(data: bytes, path: Path) -> Table:
+def _read_json_lines(data: bytes, path: Path | str) -> Table:
     """Columns with values of several kinds, lists or objects have the type Object."""
     rows, entries = [], []
     for row, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
@@ -214,13 +214,13 @@ def _column(name: str, values: list[Any]) -> pl.Series:
         return pl.Series(name, values, dtype=pl.Object)
 
 
-def _read_parquet(data: bytes, path: Path) -> Table:
+def _read_parquet(data: bytes, path: Path | str) -> Table:
     frame = pl.read_parquet(io.BytesIO(data))
     frame = frame.drop([name for name in frame.columns if INDEX.fullmatch(name)])
     return Table(path=path, frame=frame, rows=range(1, len(frame) + 1))
 
 
-def _read_csv(data: bytes, path: Path) -> Table:
+def _read_csv(data: bytes, path: Path | str) -> Table:
     decode(data, path)
     data = data.removeprefix(b"\xef\xbb\xbf")
     if b"\n" not in data:
@@ -252,14 +252,14 @@ def _read_csv(data: bytes, path: Path) -> Table:
     return Table(path=path, frame=filled, rows=rows, decimal_comma=separator != ",")
 
 
-def _check_header(names: Sequence[str], path: Path) -> None:
+def _check_header(names: Sequence[str], path: Path | str) -> None:
     if not any(names):
         raise TableInvalid(f"{path} begins with an empty line; its first line must name the columns")
     if repeated := [name for name in dict.fromkeys(names) if name and names.count(name) > 1]:
         raise TableInvalid(f"{path} has several columns '{printable(repeated[0])}'; give each its own name")
 
 
-def _check_lines(data: bytes, separator: str, columns: int, path: Path) -> None:
+def _check_lines(data: bytes, separator: str, columns: int, path: Path | str) -> None:
     """Raise TableInvalid for a row with more or fewer cells than columns, whose meaning is ambiguous."""
     try:
         if b'"' in data:

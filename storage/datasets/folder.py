@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from storage.datasets.base import UNKNOWN, UNLABELLED, DatasetInvalid, FileDataset, ImageRecord
+from storage.datasets.base import UNKNOWN, UNLABELLED, DatasetInvalid, FileDataset, ImageDataset, ImageRecord
 from storage.datasets.files import (
     USUAL_SPLITS,
     Skipped,
@@ -20,6 +20,7 @@ from storage.datasets.files import (
     missing_classes,
     split_rank,
 )
+from storage.datasets.trees import ImageTree, LocalTree
 from storage.text import is_unicode, printable
 
 EXPECTED = "expected SPLIT/CLASS/FILE, e.g. train/daisy/001.jpg"
@@ -40,30 +41,34 @@ def image_folder(root: Path, *, name: str | None = None) -> FileDataset:
     """
     if not root.is_dir():
         raise DatasetInvalid(f"no folder at {root}; {EXPECTED}")
-    folders = _split_folders(root)
-    _refuse_missing_split(root, folders)
-    found, notes = _read_splits(root, folders)
+    dataset = folder_dataset(LocalTree(root), name=name)
+    assert isinstance(dataset, FileDataset)
+    return dataset
+
+
+def folder_dataset(tree: ImageTree, *, name: str | None = None) -> ImageDataset:
+    """Like `image_folder`, for a folder anywhere."""
+    folders = _split_folders(tree)
+    _refuse_missing_split(tree, folders)
+    found, notes = _read_splits(tree, folders)
     classes = sorted(
         {label_name for split, labelled in found.items() if split != UNLABELLED for label_name in labelled}
     )
     if not classes:  # unlabelled images only
-        raise DatasetInvalid(f"no class folders in {root}; {EXPECTED}")
+        raise DatasetInvalid(f"no class folders in {tree.place}; {EXPECTED}")
     _refuse_two_spellings({folders[split]: labelled for split, labelled in found.items() if split != UNLABELLED})
 
     records: list[ImageRecord] = []
-    paths: dict[str, Path] = {}
     for split, labelled in found.items():
         for label_name in sorted(labelled):
             label = UNKNOWN if split == UNLABELLED else classes.index(label_name)
             for image_id in labelled[label_name]:
-                _require_unicode(image_id, root)
+                _require_unicode(image_id, tree.place)
                 records.append(ImageRecord(image_id=image_id, split=split, label=label, label_name=label_name))
-                paths[image_id] = Path(os.path.join(root, image_id))
-    return FileDataset(
-        name=name or root.resolve().name,
+    return tree.dataset(
+        name=name or tree.name,
         class_names=tuple(classes),
         records=records,
-        paths=paths,
         notes=(*notes, *missing_classes(records, classes)),
     )
 
@@ -84,7 +89,7 @@ def class_folders(root: Path, *, name: str | None = None) -> FileDataset:
     for folder in sorted(found, key=lambda folder: (folder not in classes, folder)):
         known = folder in classes
         for image_id in found[folder]:
-            _require_unicode(image_id, root)
+            _require_unicode(image_id, str(root))
             records.append(
                 ImageRecord(
                     image_id=image_id,
@@ -112,49 +117,50 @@ def holds_classes(root: Path) -> bool:
     return any(kind == "folder" for folder in folders for _, kind in entries(root / folder))
 
 
-def _split_folders(root: Path) -> dict[str, str]:
+def _split_folders(tree: ImageTree) -> dict[str, str]:
     """Return the folder of each split, in the order of the splits. Raises DatasetInvalid for two folders of one
     split."""
     folders: dict[str, str] = {}
-    for folder in sorted(name for name, kind in entries(root) if kind == "folder"):
+    for folder in sorted(name for name, kind in tree.names().items() if kind == "folder"):
         split = folder.casefold() if is_usual_split(folder) else folder
         if split in folders:
-            raise DatasetInvalid(f"{root} has the split '{split}' twice: {folders[split]} and {folder}; merge them")
+            raise DatasetInvalid(
+                f"{tree.place} has the split '{split}' twice: {folders[split]} and {folder}; merge them"
+            )
         folders[split] = folder
     return {split: folders[split] for split in sorted(folders, key=split_rank)}
 
 
-def _refuse_missing_split(root: Path, folders: Mapping[str, str]) -> None:
+def _refuse_missing_split(tree: ImageTree, folders: Mapping[str, str]) -> None:
     """Raise DatasetInvalid, with advice for the two most similar layouts."""
     for split, folder in folders.items():
         if split == UNLABELLED:
             continue
         loose = min(
-            (name for name, kind in entries(root / folder) if kind == "file" and has_image_name(name)), default=""
+            (name for name, kind in tree.names(folder).items() if kind == "file" and has_image_name(name)), default=""
         )
         if not loose:
             continue
         if split in USUAL_SPLITS:
             raise DatasetInvalid(
-                f"{root / folder} holds images without a class ({loose}); move each into a folder of its class"
+                f"{tree.at(folder)} holds images without a class ({loose}); move each into a folder of its class"
             )
-        if root.resolve().name.casefold() in USUAL_SPLITS:
-            above = root.resolve().parent
-            raise DatasetInvalid(f"{root} is a split, not a dataset; name the folder above it: {above}")
+        if tree.name.casefold() in USUAL_SPLITS:
+            raise DatasetInvalid(f"{tree.place} is a split, not a dataset; name the folder above it: {tree.parent}")
         raise DatasetInvalid(
-            f"{root} holds classes without a split ({folder}/{loose}); move the class folders to {root / 'train'}, "
-            f"or hold out a fifth for testing: '{root}?test=0.2'"
+            f"{tree.place} holds classes without a split ({folder}/{loose}); move the class folders to "
+            f"{tree.at('train')}, or hold out a fifth for testing: '{tree.place}?test=0.2'"
         )
 
 
-def _read_splits(root: Path, folders: Mapping[str, str]) -> tuple[dict[str, Found], list[str]]:
+def _read_splits(tree: ImageTree, folders: Mapping[str, str]) -> tuple[dict[str, Found], list[str]]:
     """Return the images of each split, and notes about other files. Raises DatasetInvalid if there are no images."""
     skipped, every = Skipped(), Skipped()
     without: list[str] = []
     found: dict[str, Found] = {}
     for split, folder in folders.items():
         aside = Skipped()
-        labelled = _read_split(root, split, folder, aside)
+        labelled = _read_split(tree, split, folder, aside)
         every.add(aside)
         if any(labelled.values()) or is_usual_split(split):
             found[split] = labelled
@@ -164,36 +170,36 @@ def _read_splits(root: Path, folders: Mapping[str, str]) -> tuple[dict[str, Foun
     if not any(images for labelled in found.values() for images in labelled.values()):
         rest = "".join(f"; {note}" for note in every.notes())
         what = "images" if any(found.values()) or every else "class folders"
-        raise DatasetInvalid(f"no {what} in {root}; {EXPECTED}{rest}")
+        raise DatasetInvalid(f"no {what} in {tree.place}; {EXPECTED}{rest}")
     for split, labelled in found.items():
         if not any(labelled.values()):
-            raise DatasetInvalid(f"split '{split}' has no images in {root / folders[split]}; add some, or remove it")
+            raise DatasetInvalid(f"split '{split}' has no images in {tree.at(folders[split])}; add some, or remove it")
     notes = list(skipped.notes())
     if without:
         notes.append(f"skipped {counted(len(without), 'folder')} without images: {listing(without)}")
-    if loose := sorted(name for name, kind in entries(root) if kind != "folder" and has_image_name(name)):
+    if loose := sorted(name for name, kind in tree.names().items() if kind != "folder" and has_image_name(name)):
         notes.append(f"skipped {counted(len(loose), 'image')} in no split: {listing(loose)}")
     return found, notes
 
 
-def _read_split(root: Path, split: str, folder: str, skipped: Skipped) -> Found:
+def _read_split(tree: ImageTree, split: str, folder: str, skipped: Skipped) -> Found:
     """Return the images of each class folder, "" for a split without classes; other files are added to `skipped`.
 
     Raises DatasetInvalid for a class folder of a common split without image files.
     """
     if split == UNLABELLED:
-        return {"": images_below(folder, root, skipped)}
+        return {"": tree.images_below(folder, skipped)}
     labelled: Found = {}
-    for name, kind in sorted(entries(root / folder)):
+    for name, kind in tree.names(folder).items():
         if kind != "folder":
             skipped.suffixes[Path(name).suffix.lower()] += 1
             continue
         aside = Skipped()
-        labelled[name] = images_below(f"{folder}/{name}", root, aside)
+        labelled[name] = tree.images_below(f"{folder}/{name}", aside)
         if aside and not labelled[name] and split in USUAL_SPLITS:
             raise DatasetInvalid(
-                f"class folder {root / folder / name} has no images: {'; '.join(aside.notes())}; convert the files to "
-                "JPEG or PNG, or remove the folder"
+                f"class folder {tree.at(f'{folder}/{name}')} has no images: {'; '.join(aside.notes())}; convert the "
+                "files to JPEG or PNG, or remove the folder"
             )
         skipped.add(aside)
     return labelled
@@ -212,6 +218,6 @@ def _refuse_two_spellings(classes_of: Mapping[str, Iterable[str]]) -> None:
                 )
 
 
-def _require_unicode(image_id: str, root: Path) -> None:
+def _require_unicode(image_id: str, place: str) -> None:
     if not is_unicode(image_id):
-        raise DatasetInvalid(f"file name {printable(image_id)!r} in {root} is not UTF-8; rename the file")
+        raise DatasetInvalid(f"file name {printable(image_id)!r} in {place} is not UTF-8; rename the file")

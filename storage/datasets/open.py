@@ -23,6 +23,8 @@ from storage.datasets.folder import class_folders, has_splits, holds_classes, im
 from storage.datasets.hold_out import with_held_out
 from storage.datasets.hugging_face.dataset import hugging_face_dataset
 from storage.datasets.image_tables.dataset import holds_images, image_table_dataset
+from storage.datasets.remote.files import is_address
+from storage.datasets.remote.open import remote_dataset
 from storage.datasets.specification import Specification
 from storage.datasets.table.read import is_metadata_folder, is_table, table_dataset
 from storage.datasets.torchvision_datasets import torchvision_dataset
@@ -98,6 +100,8 @@ def _require_folder_name(name: str) -> None:
 
 
 def _open(source: str, name: str | None, root: Path | None, download: bool) -> ImageDataset:
+    if is_address(source.removeprefix("table:")):
+        return remote_dataset(source.removeprefix("table:"), name=name, tables=source.startswith("table:"))
     kind, colon, rest = source.partition(":")
     if colon and kind in ("torchvision", "cub", "hf", "table", "classes", "webdataset", *LABEL_KINDS):
         if not rest:

@@ -21,6 +21,15 @@ class ImageTree(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def parent(self) -> str:
+        """Return the folder above, for messages."""
+        ...
+
+    def at(self, path: str) -> str:
+        """Return the path of a file or folder, for messages."""
+        ...
+
     def subtree(self, folder: str) -> ImageTree:
         """Return the folder within. Raises DatasetInvalid if there is none."""
         ...
@@ -37,6 +46,10 @@ class ImageTree(Protocol):
 
     def images(self) -> list[str]:
         """Return the image files at any depth, ordered by folder and name."""
+        ...
+
+    def images_below(self, folder: str, skipped: Skipped) -> list[str]:
+        """Return the image files at any depth below a folder, ordered by folder and name; others go to `skipped`."""
         ...
 
     def read(self, path: str, *, limit: int) -> bytes:
@@ -59,6 +72,10 @@ class LocalTree:
         self.root = root
         self.place = str(root)
         self.name = root.resolve().name
+        self.parent = str(root.resolve().parent)
+
+    def at(self, path: str) -> str:
+        return str(self.root / path)
 
     def subtree(self, folder: str) -> LocalTree:
         return LocalTree(self.root / Path(folder).expanduser())
@@ -77,6 +94,9 @@ class LocalTree:
         real = self.root.resolve()
         found = images_below(real.name, real.parent, Skipped())
         return [path.removeprefix(f"{real.name}/") for path in found]
+
+    def images_below(self, folder: str, skipped: Skipped) -> list[str]:
+        return images_below(folder, self.root, skipped)
 
     def read(self, path: str, *, limit: int) -> bytes:
         return read_bytes(self.root / path, limit=limit)

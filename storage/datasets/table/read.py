@@ -90,7 +90,6 @@ def read_tables(folder: ImageTree, tables: Tables, asked: Specification, name: s
     tree = folder.subtree(images) if images else folder
     reader = TableReader(tree, asked, tree.images())
     for split, file in tables:
-        shown = Path(folder.place) / file
-        table = load_table(shown, partial(folder.read, file, limit=MAX_TABLE))
+        table = load_table(folder.at(file), partial(folder.read, file, limit=MAX_TABLE))
         reader.add(table, split, below=file.rpartition("/")[0])
     return reader.dataset(name)

@@ -1,0 +1,1 @@
+"""Datasets in object stores and on the Hugging Face Hub."""
