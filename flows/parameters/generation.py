@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, PositiveInt
 
-from flows.option_values import MAX_SEED
+from flows.option_values import MAX_SEED, OptionInvalid
+from flows.parameters.classes import DOMAIN_HELP
 from flows.parameters.dataset import DatasetParameters
 from storage.parameters import Only, Option, Parameters
-from teacher.questions import ROUNDS, SHARES
+from teacher.engines.config import About
+from teacher.questions import FEWEST_OPTIONS, MOST_OPTIONS, ROUNDS, SHARES
 
 if TYPE_CHECKING:  # numpy and Pillow are slow to import, and not needed for --help
+    from teacher.questions.forms import Form
     from teacher.questions.generation import Brief
 
 PROMPTED = "Prompt"  # heading of --help
@@ -30,6 +33,14 @@ class BriefParameters(Parameters):
         Field(description="Text file with one class name per line, instead of a dataset."),
         Option(metavar="FILE"),
     ] = None
+    about: Annotated[
+        About, Field(description="What the questions are asked about: images, or classes by their names.")
+    ] = "images"
+    options: Annotated[
+        int | None,
+        Field(ge=FEWEST_OPTIONS, le=MOST_OPTIONS, description="Multiple-choice questions with so many options."),
+    ] = None
+    domain: Annotated[str | None, Field(description=DOMAIN_HELP)] = None
     count: Annotated[int, Field(ge=1, le=10_000, description="Number of questions.")] = sum(SHARES.values())
     shares: Annotated[
         dict[str, PositiveInt],
@@ -53,7 +64,11 @@ class BriefParameters(Parameters):
     ] = ROUNDS
     max_tokens: Annotated[
         int | None,
-        Field(ge=1, le=1_000_000, description="Largest length of a reply; default: 150 for each question."),
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="Largest length of a reply; default: 150 for each question, 220 with options.",
+        ),
         Option(panel=PROMPTED),
     ] = None
     seed: Annotated[
@@ -66,17 +81,30 @@ class BriefParameters(Parameters):
         Raises BriefInvalid, PromptInvalid and DatasetInvalid.
         """
         from teacher.questions.brief import read_image
-        from teacher.questions.generation import PROMPT_FILE, Brief, load_prompt, share_out
+        from teacher.questions.generation import Brief, load_prompt, share_out
 
+        form = self.form()
         return Brief(
             classes=self.class_names(),
             wanted=share_out(self.count, self.shares),
-            prompt=load_prompt(Path(self.prompt).expanduser() if self.prompt else PROMPT_FILE),
+            prompt=load_prompt(Path(self.prompt).expanduser() if self.prompt else None, form),
             images=[read_image(Path(file).expanduser(), max_pixels) for file in self.photos],
             rounds=self.rounds,
             length=self.max_tokens,
             seed=self.seed,
+            form=form,
+            domain=self.domain,
         )
+
+    def form(self) -> Form:
+        """Return the form of the questions. Raises OptionInvalid for multiple-choice questions about images."""
+        from teacher.questions.forms import YES_NO, YES_NO_ABOUT_CLASSES, ChoiceForm
+
+        if self.options is None:
+            return YES_NO if self.about == "images" else YES_NO_ABOUT_CLASSES
+        if self.about == "images":
+            raise OptionInvalid("--options needs --about classes: images are asked yes/no questions; add that")
+        return ChoiceForm(options=self.options)
 
     def class_names(self) -> list[str]:
         """Return the class names.

@@ -12,7 +12,7 @@ from flows.parameters import BriefParameters, EngineParameters, TeacherParameter
 from flows.work.host import Host
 from storage.errors import InputInvalid
 from storage.filesystem import write_file
-from storage.questions import QuestionSet, refuse_existing, write_questions
+from storage.questions import refuse_existing, write_questions
 from teacher.engines.config import ResolvedTeacher, TeacherInvalid
 from teacher.engines.process import WriterProcess
 from teacher.engines.writer import Writer
@@ -79,7 +79,7 @@ def generate_questions(
     note = _note(generated, asked)
     if generated.questions:
         heading = f"Written by {resolved.config.model} about {len(asked.classes)} classes.\n{note}"
-        write_questions(path, QuestionSet(tuple(generated.questions)), heading=heading, replace=overwrite)
+        write_questions(path, generated.question_set(), heading=heading, replace=overwrite)
         reporter.say(f"{len(generated.questions)} questions: {path}")
     unfinished.unlink(missing_ok=True)
     if generated.rejections:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from storage.questions import KEY_PATTERN, RESERVED_KEYS, AspectQuestion
 from teacher.questions.wording import (
@@ -23,6 +23,9 @@ from teacher.questions.wording import (
 FIELDS = ("key", "text", "negation")
 LONGEST_KEY = 40  # characters
 LONGEST_TEXT = 160
+
+
+Entry = TypeVar("Entry")
 
 
 class ReplyUnreadable(Exception):
@@ -50,10 +53,15 @@ class Rejection:
 def reply_schema(count: int) -> dict[str, Any]:
     """Return the JSON schema of a reply with `count` candidates. It is bounded, so that nonsense ends too."""
     longest = {"key": LONGEST_KEY, "text": LONGEST_TEXT, "negation": LONGEST_TEXT}
+    return questions_schema({name: {"type": "string", "maxLength": longest[name]} for name in FIELDS}, count)
+
+
+def questions_schema(fields: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """Return the JSON schema of an object with `count` questions that have these fields."""
     candidate = {
         "type": "object",
-        "properties": {name: {"type": "string", "maxLength": longest[name]} for name in FIELDS},
-        "required": list(FIELDS),
+        "properties": dict(fields),
+        "required": list(fields),
         "additionalProperties": False,
     }
     return {
@@ -66,12 +74,16 @@ def reply_schema(count: int) -> dict[str, Any]:
 
 def read_reply(reply: str) -> list[Candidate]:
     """Return the candidates in a reply. Raises ReplyUnreadable."""
+    return reply_entries(reply, lambda entry: Candidate(**{name: one_line(entry[name]) for name in FIELDS}))
+
+
+def reply_entries(reply: str, read: Callable[[Any], Entry]) -> list[Entry]:
+    """Return what `read` makes of each question in a reply. Raises ReplyUnreadable."""
     try:
         # Grammars allow control characters in strings, strict JSON does not.
-        entries = json.loads(reply, strict=False)["questions"]
-        return [Candidate(**{name: _one_line(entry[name]) for name in FIELDS}) for entry in entries]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ReplyUnreadable(_one_line(reply[:LONGEST_TEXT])) from error
+        return [read(entry) for entry in json.loads(reply, strict=False)["questions"]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ReplyUnreadable(one_line(reply[:LONGEST_TEXT])) from error
 
 
 def judge(
@@ -137,6 +149,6 @@ def _repetition(text: str, accepted: Sequence[AspectQuestion]) -> str | None:
     return None
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     # Surrogates cannot be encoded, and control characters affect terminals.
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())

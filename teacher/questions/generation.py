@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ from PIL import Image
 
 from storage.documents import MEGABYTE, DocumentInvalid, read_text
 from storage.errors import InputInvalid
-from storage.questions import AspectQuestion
+from storage.questions import AspectQuestion, QuestionSet
 from teacher.engines.writer import Writer, WritingRequest, WrittenReply
 from teacher.questions import ROUNDS
-from teacher.questions.candidates import Candidate, Rejection, ReplyUnreadable, judge, read_reply, reply_schema
+from teacher.questions.candidates import Rejection, ReplyUnreadable
+from teacher.questions.forms import YES_NO, Form, Written, to_json
 from teacher.questions.wording import ClassNames, readable
 
-PROMPT_FILE = Path(__file__).parent / "prompts" / "generate_questions.txt"
 PLACES = ("classes", "count", "existing", "group")  # placeholders in the prompt, each in braces
 # Descriptions of the common groups for the prompt; any other group is given by its name.
 GROUPS = {
@@ -29,7 +29,6 @@ GROUPS = {
 }
 AT_ONCE = 10  # questions per request: in longer lists the later ones repeat earlier ones
 SPARE = 2  # requested in addition, since some will be rejected
-TOKENS_EACH = 150  # per candidate; most take half of it
 
 
 class PromptInvalid(InputInvalid):
@@ -38,9 +37,9 @@ class PromptInvalid(InputInvalid):
 
 @dataclass(frozen=True, kw_only=True)
 class Brief:
-    """A request for `wanted` questions of each group that distinguish `classes`.
+    """A request for `wanted` questions of each group that distinguish `classes`, which are of a `domain` if one is given.
 
-    `prompt` has the placeholders `PLACES`. Missing questions are requested in at most `rounds` rounds. A reply has at
+    `prompt` has the placeholders `PLACES` and those of the questions' `form`. Missing questions are requested in at most `rounds` rounds. A reply has at
     most `length` tokens; None allows as many as its candidates need.
     """
 
@@ -51,18 +50,22 @@ class Brief:
     rounds: int = ROUNDS
     length: int | None = None
     seed: int = 0
+    form: Form = YES_NO
+    domain: str | None = None
 
-    def request(self, group: str, count: int, existing: Sequence[AspectQuestion], seed: int) -> WritingRequest:
+    def request(self, group: str, count: int, existing: Sequence[Written], seed: int) -> WritingRequest:
+        names = ", ".join(map(readable, self.classes))
         values = {
-            "classes": ", ".join(map(readable, self.classes)),
+            **self.form.places,
+            "classes": f"{self.domain}: {names}" if self.domain else names,
             "count": str(count),
             "existing": "\n".join(f"- {question.text}" for question in existing) or "(none)",
             "group": GROUPS.get(group, group),
         }
         return WritingRequest(
             prompt=re.sub(r"\{(\w+)\}", lambda place: values.get(place[1], place[0]), self.prompt),
-            schema=reply_schema(count),
-            length=self.length or TOKENS_EACH * count,
+            schema=self.form.schema(count),
+            length=self.length or self.form.tokens * count,
             seed=seed,
             images=self.images,
         )
@@ -75,11 +78,16 @@ class Generated:
     `missing` has the incomplete groups. `saw_images` is true if the model was shown the images.
     """
 
-    questions: Sequence[AspectQuestion]
+    questions: Sequence[Written]
     rejections: Sequence[Rejection]
     missing: Mapping[str, int]
     requests: int
     saw_images: bool
+
+    def question_set(self) -> QuestionSet:
+        """Return the questions, multiple-choice ones as one aspect for each option."""
+        each = [(one,) if isinstance(one, AspectQuestion) else one.aspects() for one in self.questions]
+        return QuestionSet(tuple(itertools.chain.from_iterable(each)))
 
 
 def generate(
@@ -123,7 +131,7 @@ class Draft:
     def __init__(self, brief: Brief) -> None:
         self.brief = brief
         self.classes = ClassNames(brief.classes)
-        self.found: list[AspectQuestion] = []
+        self.found: list[Written] = []
         self.rejections: list[Rejection] = []
         self.requests = 0
         self.saw_images = False
@@ -133,7 +141,7 @@ class Draft:
         return {
             "classes": list(self.brief.classes),
             "requests": self.requests,
-            "questions": [dataclasses.asdict(question) for question in self.found],
+            "questions": [to_json(question) for question in self.found],
         }
 
     @classmethod
@@ -149,7 +157,7 @@ class Draft:
         if type(values["requests"]) is not int:
             raise TypeError("requests is no number")
         draft.requests = values["requests"]
-        for question in (AspectQuestion(**each) for each in values["questions"]):
+        for question in map(brief.form.from_json, values["questions"]):
             if draft.missing.get(question.group or ""):
                 draft.found.append(question)
         return draft
@@ -170,17 +178,16 @@ class Draft:
         reply = writer.write(self.brief.request(group, min(AT_ONCE, count + SPARE), self.found, seed))
         self.requests += 1
         self.saw_images |= reply.saw_images
-        for candidate in self._candidates(reply, group):
-            verdict = judge(candidate, group, self.found, self.classes)
+        for verdict in self._judged(reply, group):
             if isinstance(verdict, Rejection):
                 self.rejections.append(verdict)
             elif self.missing.get(group):
                 self.found.append(verdict)
 
-    def _candidates(self, reply: WrittenReply, group: str) -> Sequence[Candidate]:
-        """Return the candidates of a reply; an unreadable one is rejected as a whole."""
+    def _judged(self, reply: WrittenReply, group: str) -> Sequence[Written | Rejection]:
+        """Judge the candidates of a reply; an unreadable one is rejected as a whole."""
         try:
-            return read_reply(reply.text)
+            return self.brief.form.judge(reply.text, group, self.found, self.classes)
         except ReplyUnreadable as error:
             reason = "answer was cut off; see --max-tokens" if reply.cut else "answer is not the JSON asked for"
             self.rejections.append(Rejection(group=group, text=str(error), reason=reason))
@@ -197,8 +204,9 @@ def share_out(count: int, shares: Mapping[str, int]) -> dict[str, int]:
     return {group: number for group, number in whole.items() if number}
 
 
-def load_prompt(path: Path = PROMPT_FILE) -> str:
-    """Read a prompt file. Raises PromptInvalid if one of `PLACES` is missing, or for an unknown placeholder."""
+def load_prompt(path: Path | None = None, form: Form = YES_NO) -> str:
+    """Read a prompt file, the form's own by default. Raises PromptInvalid if a placeholder is missing or unknown."""
+    path, known_places = path or form.prompt, (*PLACES, *form.places)
     try:
         prompt = read_text(path, limit=MEGABYTE)
     except OSError as error:
@@ -206,10 +214,10 @@ def load_prompt(path: Path = PROMPT_FILE) -> str:
     except DocumentInvalid as error:
         raise PromptInvalid(f"cannot read prompt: {error}") from error
     places = set(re.findall(r"\{(\w+)\}", prompt))
-    for place in PLACES:
+    for place in known_places:
         if place not in places:
             raise PromptInvalid(f"prompt {path} has no {{{place}}}; put it where that belongs")
-    if unknown := sorted(places - set(PLACES)):
-        known = ", ".join(f"{{{place}}}" for place in PLACES)
+    if unknown := sorted(places - set(known_places)):
+        known = ", ".join(f"{{{place}}}" for place in known_places)
         raise PromptInvalid(f"prompt {path} has an unknown place {{{unknown[0]}}}; known are {known}")
     return prompt
