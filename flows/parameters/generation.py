@@ -12,7 +12,7 @@ from flows.parameters.classes import DOMAIN_HELP
 from flows.parameters.dataset import DatasetParameters
 from storage.parameters import Only, Option, Parameters
 from teacher.engines.config import About
-from teacher.questions import FEWEST_OPTIONS, MOST_OPTIONS, ROUNDS, SHARES
+from teacher.questions import ROUNDS, SHARES
 
 if TYPE_CHECKING:  # numpy and Pillow are slow to import, and not needed for --help
     from teacher.questions.forms import Form
@@ -38,7 +38,7 @@ class BriefParameters(Parameters):
     ] = "images"
     options: Annotated[
         int | None,
-        Field(ge=FEWEST_OPTIONS, le=MOST_OPTIONS, description="Multiple-choice questions with so many options."),
+        Field(ge=2, le=9, description="Multiple-choice questions with so many options."),
     ] = None
     domain: Annotated[str | None, Field(description=DOMAIN_HELP)] = None
     count: Annotated[int, Field(ge=1, le=10_000, description="Number of questions.")] = sum(SHARES.values())

@@ -37,10 +37,10 @@ class PromptInvalid(InputInvalid):
 
 @dataclass(frozen=True, kw_only=True)
 class Brief:
-    """A request for `wanted` questions of each group that distinguish `classes`, which are of a `domain` if one is given.
+    """A request for `wanted` questions of each group that distinguish `classes`, of a `domain` if one is given.
 
-    `prompt` has the placeholders `PLACES` and those of the questions' `form`. Missing questions are requested in at most `rounds` rounds. A reply has at
-    most `length` tokens; None allows as many as its candidates need.
+    `prompt` has the placeholders `PLACES` and those of the questions' `form`. Missing questions are requested in at
+    most `rounds` rounds. A reply has at most `length` tokens; None allows as many as its candidates need.
     """
 
     classes: Sequence[str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,8 @@ from teacher.engines.config import ResolvedTeacher
 from teacher.engines.options import EngineOptions
 from tests.flows.conftest import Aspects, Outcome
 from tests.flows.work.engines import LocalWorker, use_local_workers
+from tests.teacher.engines.openai.test_engine import completion
+from tests.teacher.servers import Reply, chat_reply, scripted_server
 from tests.teacher.text_model import build_text_model
 
 NAMES = ["blue jay", "owl", "red kite"]
@@ -195,3 +197,60 @@ def test_asked_and_imported_answers_of_the_same_numbers_train_the_same_student(
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert load_answers(str(directory)).rows == "class"
+
+
+def test_lavid_from_class_names_alone(aspects: Aspects, folder: Path) -> None:
+    """Generate, ask and train, with a model on a server: one command each."""
+    written = [
+        {"key": "size", "text": "How large is it?", "options": ["Tiny", "Middling", "Huge"]},
+        {"key": "place", "text": "Where is it found?", "options": ["Woods", "Fields", "Shores"]},
+        {"key": "kin", "text": "What is it like?", "options": ["An owl", "A crow", "A duck"]},
+    ]
+
+    def reply(request: Mapping[str, Any]) -> Reply:
+        if "response_format" in request:
+            return chat_reply(json.dumps({"questions": written}))
+        text = request["messages"][0]["content"][0]["text"]
+        return completion({"A": 0.6, "B": 0.2, "C": 0.1} if "owl" in text else {"B": 0.5, "C": 0.3, "A": 0.1})
+
+    write_images(folder)
+    with scripted_server(reply) as server:
+        model = ["-t", "writer", "--base-url", server.url]
+        generate = [
+            "questions",
+            "generate",
+            "birds.yaml",
+            "--classes",
+            "birds.txt",
+            "--about",
+            "classes",
+            "--options",
+            "3",
+            "--count",
+            "2",
+        ]
+        generated = aspects(*generate, "--group", "visual=1", "--domain", "birds", *model)
+        assert generated.code == 0, generated.err
+        assert "names the class 'owl'" in " ".join(generated.err.split())
+        assert "birds: blue jay, owl, red kite" in server.requests[-1]["messages"][0]["content"][0]["text"]
+        extract = [
+            "extract",
+            "--about",
+            "classes",
+            "--classes",
+            "birds.txt",
+            "--name",
+            "photos",
+            "-q",
+            "birds.yaml",
+            "--domain",
+            "birds",
+        ]
+        assert "3 classes x 6 questions: 18 answers asked" in aspects(*extract, *model).err
+    done = aspects(*["train", "-d", "photos", "--method", "lavid", "--seeds", "0"], *SMALL)
+    assert done.code == 0, done.err
+    run = json.loads((folder / "runs" / "lavid" / "seed-0" / "run.json").read_text())
+    assert [aspect["key"] for aspect in run["aspects"]] == [
+        f"{key}_{n}" for key in ("size", "place") for n in (1, 2, 3)
+    ]
+    assert "answers about classes" in aspects("show").out

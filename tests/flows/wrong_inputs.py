@@ -156,6 +156,8 @@ WORDS: Sequence[tuple[str, Sequence[str], str]] = (
     ("generate", ["--prompt", "nowhere"], "nowhere"),
     ("generate", ["--prompt", "classes.txt"], "classes.txt"),
     ("generate", ["--engine", "transformers"], "engine transformers"),
+    ("generate", ["--options", "5"], "--options needs --about classes"),
+    ("generate", ["--options", "1", "--about", "classes"], "2<=x<=9"),
     ("audit", ["--truth", "nowhere.csv"], "nowhere.csv"),
     ("audit", ["--truth", "folder"], "folder"),
     ("audit", ["--truth", "t-none.csv"], "image_id"),
