@@ -6,7 +6,7 @@ import pytest
 
 from storage.questions import Choice
 from teacher.questions.candidates import Rejection, ReplyUnreadable
-from teacher.questions.forms import PROMPTS, YES_NO, YES_NO_ABOUT_CLASSES, ChoiceForm, WrittenChoice, to_json
+from teacher.questions.forms import PROMPTS, YES_NO, YES_NO_ABOUT_CLASSES, ChoiceForm, WrittenChoice
 from teacher.questions.generation import Brief, Draft, load_prompt
 from teacher.questions.wording import ClassNames
 
@@ -70,4 +70,3 @@ def test_a_draft_is_read_back() -> None:
     again = Draft.resume(brief, values)
     assert again.found == draft.found
     assert again.missing == {"visual": 1}
-    assert values["questions"] == [to_json(draft.found[0])]
