@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from storage.questions import AspectQuestion, Choice
 from teacher.questions import candidates
@@ -40,8 +40,11 @@ class Form(Protocol):
     `tokens` bounds a candidate's length.
     """
 
-    prompt: Path
-    tokens: int
+    @property
+    def prompt(self) -> Path: ...
+
+    @property
+    def tokens(self) -> int: ...
 
     @property
     def places(self) -> Mapping[str, str]: ...
@@ -72,7 +75,10 @@ class YesNoForm:
 
     prompt: Path = PROMPTS / "generate_questions.txt"
     tokens: int = 150
-    places: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        return {}
 
     def schema(self, count: int) -> dict[str, Any]:
         return candidates.reply_schema(count)
