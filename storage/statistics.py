@@ -180,8 +180,11 @@ def cluster_order(values: NDArray[np.floating]) -> NDArray[np.int64]:
     if len(values) < 3 or values.shape[1] == 0:
         return np.arange(len(values))
     from scipy.cluster.hierarchy import leaves_list, linkage  # a second to import
+    from scipy.spatial.distance import pdist
 
     known = ~np.isnan(values)
     means = np.where(known, values, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    tree = linkage(np.where(known, values, means), "average", optimal_ordering=len(values) <= OPTIMAL_ROWS)
+    # Distances, not values: `linkage` warns of values that look like a matrix of distances, as confusions may.
+    distances = pdist(np.where(known, values, means))
+    tree = linkage(distances, "average", optimal_ordering=len(values) <= OPTIMAL_ROWS)
     return leaves_list(tree).astype(np.int64)

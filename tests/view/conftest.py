@@ -24,6 +24,7 @@ from view.sources import Sources
 
 # Text that would be markup, or a broken attribute, if it were not escaped.
 HOSTILE = "<script>alert(1)</script> \"quoted\" 'single' 🌻 & " + "long " * 60
+HOSTILE_CLASS = "<script>alert(2)</script> \"a\" 'b' 🌻 & " + "x" * 300  # without a place to break it
 CLASSES = ("daisy", "rose", "<b>tulip")
 QUESTIONS = QuestionSet(
     (
@@ -60,7 +61,7 @@ def flowers(tmp_path_factory: pytest.TempPathFactory) -> FileDataset:
 def p_yes_of(dataset: FileDataset) -> NDArray[np.float32]:
     """p(yes) [I, Q]: the class's, less a little for each image; one image contradicts its class, one has no answer."""
     names = [record.label_name for record in dataset.records]
-    values = MEANS[[CLASSES.index(name) for name in names]]
+    values = MEANS[[CLASSES.index(name) if name in CLASSES else -1 for name in names]]
     values = values - np.linspace(0, 0.05, len(names), dtype=np.float32)[:, None]
     values[[record.image_id for record in dataset.records].index(ODD), 0] = 0.02
     return values

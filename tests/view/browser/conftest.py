@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import pytest
 
 from bench.demo_site import serving, train_students
 from storage.answers.read import load_answers
+from storage.corrections import Correction, CorrectionFolder
 from storage.datasets import FileDataset, image_folder, open_detection_dataset
 from storage.datasets.scenes.classification import write_scenes
 from storage.datasets.scenes.detection import write_detection_scenes
@@ -20,7 +22,8 @@ from storage.questions import load_questions
 from student.core.stored_detections import write_detections
 from teacher.extraction.precomputed import import_answers, read_attributes
 from tests.conftest import PROJECT
-from tests.student.evaluations import write_run
+from tests.student.evaluations import write_evaluation, write_results, write_run
+from tests.view.conftest import CLASSES, HEADER, HOSTILE, HOSTILE_CLASS, ODD, write_answers
 from view.sources import Sources
 
 if TYPE_CHECKING:
@@ -74,8 +77,25 @@ def site(browser: Browser, scenes: Path, tmp_path_factory: pytest.TempPathFactor
 def hostile_site(
     browser: Browser, store: Path, flowers: FileDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """The address of the page about classes and questions whose text would be markup."""
-    with serving(Sources(str(store), tmp_path_factory.mktemp("hostile"), dataset=flowers)) as address:
+    """The address of the page about classes and questions whose text would be markup, and is long."""
+    folder = tmp_path_factory.mktemp("hostile")
+    renamed = {CLASSES[2]: HOSTILE_CLASS}
+    records = [
+        replace(record, label_name=renamed.get(record.label_name, record.label_name)) for record in flowers.records
+    ]
+    names = tuple(renamed.get(name, name) for name in flowers.class_names)
+    dataset = replace(flowers, class_names=names, records=records)
+    write_answers(folder / "store", dataset)
+    write_answers(folder / "store", dataset, replace(HEADER, teacher_fingerprint="ba9876543210"), complete=False)
+    run = write_run(folder / "runs" / "seed-0", classes=names, aspects=[{"key": "hostile", "text": HOSTILE}])
+    rows = [(ODD, "daisy", HOSTILE_CLASS, 0.9), ("train/rose/0.png", HOSTILE_CLASS, "rose", 0.6)]
+    write_evaluation(run, rows=rows)
+    write_results(folder / "runs")
+    corrections = CorrectionFolder.open(str(folder / "store"), dataset.name)
+    corrections.record(
+        [Correction(image_id=ODD, kind="label", value=HOSTILE_CLASS, old="daisy", note=HOSTILE)], HOSTILE
+    )
+    with serving(Sources(str(folder / "store"), folder, runs=(folder / "runs",), dataset=dataset)) as address:
         yield address
 
 
@@ -94,7 +114,8 @@ def boxed_site(browser: Browser, store: Path, tmp_path_factory: pytest.TempPathF
     """The address of the page about scenes with boxes; a detector has found all but the last box of each image."""
     root = tmp_path_factory.mktemp("boxed")
     write_detection_scenes(root / "scenes", train=2, test=3, seed=2)
-    dataset = open_detection_dataset(str(root / "scenes"))
+    opened = open_detection_dataset(str(root / "scenes"))
+    dataset = replace(opened, class_names=(HOSTILE_CLASS, *opened.class_names[1:]))
     config = {"detector": "fcos", "method": "base", "epochs": 1}
     run = write_run(root / "runs" / "seed-0", config=config, dataset=dataset.name, classes=tuple(dataset.class_names))
     tested = [record.image_id for record in dataset.records if record.split == "test"]

@@ -31,14 +31,17 @@ def kind_of(address: str) -> tuple[str, ...]:
 
 
 def crawl(site: str) -> dict[str, list[str]]:
-    """Addresses by the page that they lead to: a few for each choice of parameters. Raises HTTPError for a link that
-    leads nowhere."""
-    waiting, taken, found = [f"{site}/"], {f"{site}/"}, dict[str, list[str]]()
+    """Addresses by the page that they lead to: a few for each choice of parameters. Raises AssertionError for a link
+    that leads nowhere."""
+    waiting, taken, found = [f"{site}/"], {f"{site}/": "the start"}, dict[str, list[str]]()
     samples = {kind_of(f"{site}/"): 1}
     while waiting:
         address = waiting.pop(0)
-        with urllib.request.urlopen(address, timeout=30) as answer:
-            kind, text = answer.headers.get_content_type(), answer.read().decode("utf-8", "replace")
+        try:
+            with urllib.request.urlopen(address, timeout=30) as answer:
+                kind, text = answer.headers.get_content_type(), answer.read().decode("utf-8", "replace")
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{taken[address]} links to {address}: status {error.code}") from error
         if kind != "text/html":
             continue
         found.setdefault(urlsplit(address).path, []).append(address)
@@ -48,7 +51,7 @@ def crawl(site: str) -> dict[str, list[str]]:
             target = urljoin(address, link).partition("#")[0]
             assert target.startswith(site), f"{address} links to {target}"
             if target not in taken and samples.get(kind_of(target), 0) < SAMPLES:
-                taken.add(target)
+                taken[target] = address
                 samples[kind_of(target)] = samples.get(kind_of(target), 0) + 1
                 waiting.append(target)
     return found
