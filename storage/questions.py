@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
@@ -126,6 +127,16 @@ class QuestionSet:
     @property
     def texts(self) -> tuple[str, ...]:
         return tuple(question.text for question in self.questions)
+
+    def named(self, name: str) -> AspectQuestion:
+        """Return the question with this key or text. Raises QuestionsInvalid, with similar ones, if there is none."""
+        wanted = name.strip().casefold()
+        for question in self.questions:
+            if wanted in (question.key, question.text.strip().casefold()):
+                return question
+        close = difflib.get_close_matches(wanted, [*self.keys, *self.texts], n=2)
+        hint = f"did you mean {' or '.join(repr(one) for one in close)}?" if close else f"e.g. '{self.keys[0]}'"
+        raise QuestionsInvalid(f"no question has the key or text '{printable(name, 100)}'; {hint}")
 
     @property
     def reuse_keys(self) -> tuple[str, ...]:

@@ -27,13 +27,16 @@ def evaluate_classifier(
     scored: bool,
     calibrate: bool,
     corrections: Literal["ignore", "use"] = "ignore",
+    group_by: Sequence[str] | None = None,
 ) -> list[str]:
-    """Print the scores, with those of the aspects if `scored`, and plot the reliability of the probabilities.
+    """Print the scores, with those of the aspects if `scored` and those of groups, and plot the reliability of the
+    probabilities. Groups are by the questions `group_by`, by default those that the student was balanced by.
 
     Returns a line for each reason that scores of aspects are missing.
     """
     from flows.cli.report import print_evaluation
     from flows.work.corrections import apply_corrections
+    from flows.work.groups import image_groups
     from storage.answers.read import find_teacher_answers
     from student.classification.evaluate import evaluate
     from student.classification.examples import TeacherAnswers
@@ -44,18 +47,37 @@ def evaluate_classifier(
     from student.core.runs import read_description
     from student.core.settings import present_accelerator
 
-    learned = read_description(run, RunDescription).aspects
+    described = read_description(run, RunDescription)
+    learned = described.aspects
     images = asked.dataset.open()
     named = (images.name, asked.teacher, asked.questions)
     answers = find_teacher_answers(asked.store, *named) if scored else None
     images, teacher_answers = apply_corrections(note, corrections, asked.store, images, TeacherAnswers(image=answers))
     answers = teacher_answers.image or teacher_answers.classes
     accelerator = present_accelerator()
-    scores = evaluate(run, images, answers, split, accelerator=accelerator, progress=True, calibrate=calibrate)
+    groups = image_groups(note, images, split, teacher_answers.image, group_by, described.config.balance or ())
+    scores = evaluate(
+        run, images, answers, split, accelerator=accelerator, progress=True, calibrate=calibrate, groups=groups
+    )
     plot_reliability(scores, run / RELIABILITY_PLOT.format(split=split))
     print_evaluation(scores)
+    print_groups(scores)
     print_confusion(scores)
     return why_unscored(learned, scores.aspects, scores.images, split) if scored else []
+
+
+def print_groups(evaluation: Evaluation) -> None:
+    """The accuracy of the worst group and of each; nothing where there are none."""
+    if not evaluation.groups:
+        return
+    console = Console(highlight=False)
+    console.print(f"{'worst group':>16}: {100 * (evaluation.worst_group or 0.0):.2f} %")
+    table = TextTable("groups")
+    for heading in ("question", "class", "answer", "images", "top-1 %"):
+        table.column(heading, number=heading in ("images", "top-1 %"))
+    for group in sorted(evaluation.groups, key=lambda group: group.top1):
+        table.row(group.text, group.class_name, group.answer, str(group.images), f"{100 * group.top1:.2f}")
+    console.print(table)
 
 
 def print_confusion(evaluation: Evaluation) -> None:

@@ -120,7 +120,7 @@ def _students(
     from student.classification.fold_students import train_out_of_fold
 
     config = parameters.config()
-    learned = TeacherAnswers(image=answers) if config.objective.answer_terms else None
+    learned = TeacherAnswers(image=answers) if config.uses_answers else None
     return train_out_of_fold(
         config, images, parameters.folder(), folds=parameters.folds, splits=splits, teacher_answers=learned
     )

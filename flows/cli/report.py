@@ -30,6 +30,7 @@ HEADINGS = {
     **METRIC_NAMES,
     "macro_accuracy": "macro",
     "val_top1": "val top-1",
+    "worst_group": "worst group",
     "map": "mAP",
     "map50": "AP50",
     "map75": "AP75",

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from flows.cli.markup import echo
-from flows.option_values import MAX_SEED
+from flows.option_values import MAX_SEED, OptionInvalid
 
 MOST_SCENES = 100_000  # of a class
 
@@ -25,15 +25,30 @@ def scenes(
         Literal["classification", "detection"],
         typer.Option(help="detection: several objects in a scene, in COCO's layout; --train and --test count scenes."),
     ] = "classification",
+    spurious: Annotated[
+        float | None,
+        typer.Option(
+            help="Two classes, of few and many objects: this share of the training images of a class has the background "
+            "colour that goes with it, and half of the test images.",
+            metavar="SHARE",
+            min=0,
+            max=1,
+        ),
+    ] = None,
 ) -> None:
     """Draw the demo dataset: small scenes whose classes differ in combinations of aspects."""
     from storage.datasets.scenes.classification import write_scenes
     from storage.datasets.scenes.detection import write_detection_scenes
     from storage.datasets.scenes.folder import require_scenes_folder
+    from storage.datasets.scenes.spurious import write_spurious_scenes
 
+    if spurious is not None and task == "detection":
+        raise OptionInvalid("--spurious is for --task classification; leave it out")
     require_scenes_folder(folder)
     if task == "detection":
         write_detection_scenes(folder, train=train, test=test, seed=seed)
+    elif spurious is not None:
+        write_spurious_scenes(folder, train_per_class=train, test_per_class=test, share=spurious, seed=seed)
     else:
         write_scenes(folder, train_per_class=train, test_per_class=test, seed=seed)
     echo(f"{len(list(folder.rglob('*.png')))} scenes: {folder}")

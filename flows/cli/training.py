@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from student.core.results import Results
 
 # Options that override values of an experiment's file.
-REPLACEABLE = ("dataset", "store", "teacher", "class_teacher", "recipe", "seeds", "split", "runs", "settings", "report")
+REPLACEABLE = (
+    *("dataset", "store", "teacher", "class_teacher", "recipe", "seeds", "split", "group_by", "metric", "runs"),
+    *("settings", "report"),
+)
 INSTEAD = dict.fromkeys(("source", "store", "recipe", "seeds", "split", "runs"), "Instead of the file's.")
 
 app = typer.Typer()
@@ -64,7 +67,7 @@ def _train_students(asked: TrainingParameters) -> Results:
     from flows.work.training import read_stored_answers, train_student
 
     inputs = Inputs()
-    read_stored_answers(inputs, asked, needed=bool(asked.student.config().objective.answer_terms))
+    read_stored_answers(inputs, asked, needed=asked.student.config().uses_answers)
     return execution.carry_out(train_student, inputs, asked)
 
 
@@ -114,6 +117,14 @@ def evaluate(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Fit the temperature of the class probabilities on this split.")
     ] = False,
+    group_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Key or text of a question; may be repeated. The accuracy of each group, class x yes or no, by the "
+            "answers in --store, or the right ones of rendered scenes.",
+            metavar="QUESTION",
+        ),
+    ] = None,
     store: Annotated[str | None, typer.Option("--store", "-s", help="Score the aspects too, on these answers.")] = None,
     corrections: Annotated[
         Literal["ignore", "use"], typer.Option(help="use: evaluate on the labels and answers corrected in the store.")
@@ -134,6 +145,8 @@ def evaluate(
     if is_detector_run(run):
         if corrections == "use":
             raise OptionInvalid(f"--corrections is for classifiers, and {run} is the run of a detector; leave it out")
+        if group_by:
+            raise OptionInvalid(f"--group-by is for classifiers, and {run} is the run of a detector; leave it out")
         if calibrate:
             raise OptionInvalid(f"--calibrate is for classifiers, and {run} is the run of a detector; leave it out")
         notes = evaluation.evaluate_detector(run, asked, about_boxes.box_questions, boxes, split, scored=scored)
@@ -141,7 +154,7 @@ def evaluate(
         why = f"is for the run of a detector, and {run} is none; leave it out"
         refuse_boxes(about_boxes.box_questions, boxes, why)
         notes = evaluation.evaluate_classifier(
-            run, asked, split, scored=scored, calibrate=calibrate, corrections=corrections
+            run, asked, split, scored=scored, calibrate=calibrate, corrections=corrections, group_by=group_by
         )
     for line in notes:
         note(line)

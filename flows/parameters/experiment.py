@@ -41,6 +41,20 @@ class Experiment(ClassAnswersParameters, BoxQuestions, RecipeParameters, ReportP
         ),
         Option(panel=STUDENTS),
     ] = None
+    group_by: Annotated[
+        list[str] | None,
+        Field(
+            min_length=1,
+            description="Key or text of a question; may be repeated. The accuracy of each group, class x yes or no, is "
+            "scored, by the answers about the split; default: the questions that students are balanced by.",
+        ),
+        Option(panel=STUDENTS, metavar="QUESTION", repeatable=True),
+    ] = None
+    metric: Annotated[
+        str | None,
+        Field(description="The metric that gains are in: top1 (the default), top5, macro_accuracy or worst_group."),
+        Option(panel=STUDENTS),
+    ] = None
     runs: Annotated[
         str,
         Field(description="Folder of the trained students, the table and the plot."),

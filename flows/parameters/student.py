@@ -112,6 +112,14 @@ class CommonSettings(Parameters):
     method: Annotated[str | None, Field(description="Method of learning from the answers: recommended, makd, ...")] = (
         None
     )
+    balance: Annotated[
+        list[str] | None,
+        Field(
+            description="Key or text of a question about the training images, e.g. 'Is the background water?'; may be "
+            "repeated. The labels' loss balances the groups, class x answer."
+        ),
+        Option(metavar="QUESTION", repeatable=True),
+    ] = None
     alpha: Annotated[float | None, Field(description="Weight of the answers in the loss; default: the method's.")] = (
         None
     )

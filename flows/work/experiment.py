@@ -14,7 +14,7 @@ from flows.work.host import Host
 from flows.work.inputs import Inputs
 from flows.work.reports import show_report
 from storage.bundled import find_file, say_names
-from storage.datasets.base import ImageDataset
+from storage.datasets.base import ImageDataset, select
 from storage.datasets.detection import require_boxes
 from storage.documents import DocumentInvalid, read_yaml
 from storage.errors import InputInvalid
@@ -57,6 +57,8 @@ def check_experiment(experiment: Experiment, inputs: Inputs) -> None:
 
     runs = Path(experiment.runs)
     if experiment.task == "detection":
+        if experiment.group_by is not None or experiment.metric is not None:
+            raise ExperimentInvalid("group_by and metric are for task: classification; leave them out")
         experiment.to_detector_grid().cells(runs)
         boxed = inputs.boxed(experiment.dataset)
         require_boxes(boxed, ("train", experiment.split or detection.evaluation_split(boxed)))
@@ -72,13 +74,32 @@ def check_experiment(experiment: Experiment, inputs: Inputs) -> None:
                 f"embed draws the images of a split of the dataset, but split '{split}' is different for each student; "
                 f"set embed: false, or another split"
             )
-        read_teacher_answers(experiment, inputs)
+        known = read_teacher_answers(experiment, inputs)
+        _check_groups(experiment, images, split, known)
+
+
+def _check_groups(experiment: Experiment, images: ImageDataset, split: str, known: TeacherAnswers) -> None:
+    """Raise where groups or a metric are asked for that cannot be measured on `split`."""
+    from student.classification.experiment import compared_metrics, is_own_validation
+    from student.classification.group_scores import find_groups
+
+    grid = experiment.to_grid().fit_to_answers(known)
+    grouped = any(cell.config.balance for cell in grid.cells(Path(experiment.runs)))
+    if experiment.group_by is not None:
+        if is_own_validation(images, split):
+            raise ExperimentInvalid(
+                f"group_by needs a split of the dataset, and split '{split}' stands for each student's own; leave "
+                f"group_by out, or set another split"
+            )
+        find_groups(images, select(images, (split,)), experiment.group_by, known.image)
+        grouped = True
+    compared_metrics(images, split, grouped=grouped, first=experiment.metric)
 
 
 def read_teacher_answers(experiment: Experiment, inputs: Inputs) -> TeacherAnswers:
     """Load the answers. Raises AnswersMissing if there are none and some cell learns from answers."""
     cells = experiment.to_grid().cells(Path(experiment.runs))
-    needed = any(cell.config.objective.answer_terms for cell in cells)
+    needed = any(cell.config.uses_answers for cell in cells)
     return training.read_stored_answers(inputs, experiment, needed=needed)
 
 
@@ -106,7 +127,10 @@ def run_experiment(host: Host, experiment: Experiment) -> Results:
         use, store = experiment.corrections, experiment.store
         answers = teacher_answers.image or teacher_answers.classes
         images, teacher_answers = corrections.apply_corrections(host.reporter.say, use, store, images, teacher_answers)
-        results = training.train_grid(host.reporter, experiment.to_grid(), images, teacher_answers, runs, split=split)
+        grid, by, metric = experiment.to_grid(), experiment.group_by, experiment.metric
+        results = training.train_grid(
+            host.reporter, grid, images, teacher_answers, runs, split=split, group_by=by, metric=metric
+        )
         if experiment.embed:
             plot_features(results, images, runs, runs / "features.png")
             written.append(runs / "features.png")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.parameters import ClassAnswersParameters, TrainingParameters
 from flows.work.checks import ANSWERS_PLACE, check_grid, check_writable, evaluation_split, say_split
 from flows.work.corrections import apply_corrections
+from flows.work.groups import image_groups
 from flows.work.grids import compared_methods, say_processor_notes, show_results
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs
@@ -31,7 +33,7 @@ def train_student(host: Host, asked: TrainingParameters) -> Results:
     images = host.inputs.images(asked.dataset)
     split = evaluation_split(images)
     say_split(host.reporter, split)
-    teacher_answers = read_stored_answers(host.inputs, asked, needed=bool(config.objective.answer_terms))
+    teacher_answers = read_stored_answers(host.inputs, asked, needed=config.uses_answers)
     config = fit_to_answers(config, teacher_answers)
     if teacher_answers.about_classes_alone:
         host.reporter.say(f"the answers in {asked.store} are about classes, not about single images")
@@ -67,9 +69,13 @@ def train_grid(
     runs: Path,
     *,
     split: str,
+    group_by: Sequence[str] | None = None,
+    metric: str | None = None,
 ) -> Results:
-    """Train the missing students of the grid; log epochs, and show results on the run's page and in runs/report.md."""
-    from student.classification.experiment import require_split, run_experiment
+    """Train the missing students of the grid; log epochs, and show results on the run's page and in runs/report.md.
+
+    The accuracy of groups is by the questions `group_by`, by default those that students are balanced by."""
+    from student.classification.experiment import is_own_validation, require_split, run_experiment
     from student.classification.splits import labels_shown
     from student.classification.usefulness import answers_uses
     from student.core.experiment import write_parquet
@@ -85,8 +91,20 @@ def train_grid(
     say_processor_notes(reporter, grid.cells(runs)[0].config)
     if (note := grid.freeze_note(runs)) is not None:
         reporter.say(note)
+    groups = None
+    if not is_own_validation(images, split):
+        balanced = dict.fromkeys(key for cell in grid.cells(runs) for key in cell.config.balance or ())
+        groups = image_groups(reporter.say, images, split, teacher_answers.image, group_by, tuple(balanced))
     results = run_experiment(
-        grid, images, teacher_answers, runs, split=split, progress=reporter.progress_bars, on_epoch=log_epoch
+        grid,
+        images,
+        teacher_answers,
+        runs,
+        split=split,
+        progress=reporter.progress_bars,
+        on_epoch=log_epoch,
+        groups=groups,
+        metric=metric,
     )
     uses = None
     if teacher_answers.image is not None:

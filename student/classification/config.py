@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torchvision
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from student.classification.methods import MethodUnknown, frozen_method, method_named
 from student.classification.terms import Method
@@ -17,6 +17,9 @@ Policy = Literal["trivial", "rand"]
 Keep = Literal["last", "best"]
 ClassWeights = Literal["balanced"]
 Sampler = Literal["uniform", "balanced"]
+Questions = Annotated[
+    tuple[str, ...], Field(min_length=1), BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)
+]
 
 VAL_FRACTION = 0.1  # where validation images are needed and no share of them is given
 # Settings that the recipe `finetune` has gained since release 0.1.0.
@@ -89,6 +92,10 @@ class StudentConfig(TrainingConfig):
         default="uniform",
         description="uniform: each image once an epoch; balanced: each class equally often, with replacement",
     )
+    balance: Questions | None = Field(
+        default=None,
+        description="key or text of a question, or a list of them: the labels' loss balances the groups class x answer",
+    )
     layer_decay: Number | None = Field(
         default=None, gt=0, le=1, description="factor of the learning rate from each layer to the one below; null: 1"
     )
@@ -141,6 +148,8 @@ class StudentConfig(TrainingConfig):
             raise ConfigInvalid("patience needs validation images, and val_fraction is 0; give --set val_fraction=0.1")
         if self.class_weights == self.sampler == "balanced":
             raise ConfigInvalid("class_weights and sampler both balance the classes; give --set sampler=uniform")
+        if self.balance is not None:
+            _require_balance(self)
         _require_method(self)
         if self.compile:
             _require_compilable(self)
@@ -181,6 +190,10 @@ class StudentConfig(TrainingConfig):
         return self.replace(**gained, **held_out)
 
     @property
+    def uses_answers(self) -> bool:
+        return bool(self.objective.answer_terms) or self.balance is not None
+
+    @property
     def held_out(self) -> float:
         """The share of the training images that is held out for validation."""
         if self.val_fraction is not None:
@@ -205,6 +218,13 @@ class StudentConfig(TrainingConfig):
     def shown_size(self) -> int:
         """Short side of an evaluation image before its middle is cut out."""
         return self.resize_size if self.resize_size is not None else self.image_size
+
+
+def _require_balance(config: StudentConfig) -> None:
+    for name, default in {"class_weights": None, "sampler": "uniform", "mixup": 0, "cutmix": 0}.items():
+        if getattr(config, name) != default:
+            value = "null" if default is None else default
+            raise ConfigInvalid(f"balance weighs images by their groups, and {name} is set; give --set {name}={value}")
 
 
 def _require_method(config: StudentConfig) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from student.classification.confusion import (
     write_confusion,
 )
 from student.classification.examples import TeacherAnswers, digest_of
+from student.classification.group_scores import WORST_GROUP, GroupScore, ImageGroups, score_groups
 from student.classification.images import evaluation_cache, normalized_batches
 from student.classification.metrics import METRICS, score_labels
 from student.classification.model import Logits, Student
@@ -74,6 +75,10 @@ class Evaluation:
     reliability: Reliability | None = None  # of the class probabilities
     calibrated: Reliability | None = None  # of those at the temperature of the calibration, if there is one
     confused: tuple[ConfusedPair, ...] = ()  # the pairs of classes that are confused most
+    # Of the groups of images that were asked for, if any.
+    groups: tuple[GroupScore, ...] = ()
+    worst_group: float | None = None  # lowest top-1 of a group
+    grouping: str | None = None  # digest of the answers that make the groups
     predictions: str | None = None  # SHA-256 of the file of predictions, None where an older release wrote none
 
     @property
@@ -83,7 +88,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         values = dataclasses.asdict(self)
-        return values if self.others else {name: value for name, value in values.items() if name != "others"}
+        return {name: value for name, value in values.items() if value or name not in OPTIONAL_FIELDS}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Evaluation:
@@ -91,6 +96,7 @@ class Evaluation:
         return parse(cls, values, Path(EVALUATION_FILE))
 
 
+OPTIONAL_FIELDS = frozenset({"others", "groups", "worst_group", "grouping"})  # written where there are any
 OWN_FIELDS = frozenset(field.name for field in dataclasses.fields(Evaluation))
 
 
@@ -106,6 +112,7 @@ def evaluate(
     batch_size: int = 256,
     progress: bool = False,
     calibrate: bool = False,
+    groups: ImageGroups | None = None,
 ) -> Evaluation:
     """Evaluate the weights of the finished run in `run_dir` on `split`; write `predictions-SPLIT.parquet` and, for a
     student with aspects, `aspects-SPLIT.parquet` (see predictions.py), `confusion-SPLIT.csv` and
@@ -114,6 +121,7 @@ def evaluate(
 
     Computed in fp32. Aspects are scored where the student has them and `answers` cover images of this split; `images`
     are the split's where they are decoded already, `features` [N, D] those of a frozen backbone where they are known.
+    The top-1 of each of the `groups` is scored too.
     Raises ValueErrors of one line: no finished run, no such split, other classes than the run's, images that cannot be
     read.
     """
@@ -153,6 +161,7 @@ def evaluate(
             **{name: value for name, value in scores.items() if name in OWN_FIELDS},
             others={name: value for name, value in scores.items() if name not in OWN_FIELDS},
             **_confusions(run, split, logits.class_logits_BC, images.labels, means),
+            **_groups(groups, image_ids, logits.class_logits_BC, images.labels, description.class_names),
             predictions=write_predictions(run_dir, split, predictions),
         )
     write_json(run_dir / EVALUATION_FILE.format(split=split), evaluation.to_dict())
@@ -178,6 +187,21 @@ def _confusions(
         "calibrated": calibrated,
         "confused": most_confused(matrix, names, means),
     }
+
+
+def _groups(
+    groups: ImageGroups | None,
+    image_ids: Sequence[str],
+    class_logits_NC: Tensor,
+    labels_N: Tensor,
+    class_names: Sequence[str],
+) -> dict[str, Any]:
+    """The fields of an evaluation about groups of images."""
+    if groups is None:
+        return {}
+    scores = score_groups(groups, image_ids, class_logits_NC, labels_N, class_names)
+    worst = min((score.top1 for score in scores), default=None)
+    return {"groups": scores, WORST_GROUP: worst, "grouping": groups.digest(image_ids)}
 
 
 def _class_means(

@@ -15,6 +15,7 @@ from torch import Tensor
 from storage.answers.read import Answers
 from storage.datasets.base import UNKNOWN, UNLABELLED, ImageDataset, ImageRecord, select
 from student.classification.config import StudentConfig
+from student.classification.groups import soft_groups
 from student.classification.methods import method_about_classes
 from student.classification.splits import choose_fraction, choose_validation, visible_labels
 from student.classification.targets import ImageLabels, Values, class_mean, only_labelled
@@ -31,6 +32,7 @@ class Examples:
     images without a label, those with one stand in for them, so that every method has the same number of updates.
     `targets` has what the method makes of the answers, one tensor [N, K] for each of its terms that learn from them,
     NaN where there is none; `aspects` are the student's outputs beside the classes, in the order of those terms.
+    `groups` has the share of each image in each group [N, G] (see groups.py), None where none are balanced.
     """
 
     train_indices: Tensor
@@ -38,6 +40,7 @@ class Examples:
     labels_N: Tensor
     targets: tuple[Tensor, ...]
     aspects: tuple[Aspect, ...]
+    groups: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +86,10 @@ class TeacherAnswers:
 
 
 def fit_to_answers(config: StudentConfig, teacher_answers: TeacherAnswers) -> StudentConfig:
-    """The config with the method that suits what teachers were asked about."""
+    """The config with the method that suits what teachers were asked about, and with the keys of the questions whose
+    groups are balanced. Raises as `balanced_keys`."""
+    if config.balance is not None:
+        config = config.replace(balance=balanced_keys(config.balance, teacher_answers))
     if not teacher_answers.about_classes_alone:
         return config
     return config.replace(method=method_about_classes(config.method))
@@ -145,7 +151,36 @@ def join_examples(
         labels_N=torch.from_numpy(labels),
         targets=targets,
         aspects=aspects,
+        groups=_balanced_groups(config, dataset, records, teacher_answers, images),
     )
+
+
+def _balanced_groups(
+    config: StudentConfig,
+    dataset: ImageDataset,
+    records: Sequence[ImageRecord],
+    teacher_answers: TeacherAnswers,
+    images: ImageLabels,
+) -> Tensor | None:
+    """The share of each image in each group [N, G], None where none are balanced."""
+    if config.balance is None:
+        return None
+    keys = balanced_keys(config.balance, teacher_answers)
+    answers = teacher_answers.of("image").only(keys)
+    return torch.from_numpy(soft_groups(log_odds_of(dataset, records, answers), images))
+
+
+def balanced_keys(balance: Sequence[str], teacher_answers: TeacherAnswers) -> tuple[str, ...]:
+    """The keys of the questions that are named by key or text, each once. Raises ExamplesInvalid where there are no
+    answers about images, and QuestionsInvalid for a question that was not asked."""
+    answers = teacher_answers.image
+    if answers is None:
+        given = "they are about classes" if teacher_answers.classes is not None else "there are none"
+        raise ExamplesInvalid(
+            f"balance needs answers about the training images, and {given}; ask a teacher with 'aspects extract', or "
+            f"leave balance out"
+        )
+    return tuple(dict.fromkeys(answers.questions.named(name).key for name in balance))
 
 
 def aspects_of(config: StudentConfig, teacher_answers: TeacherAnswers) -> tuple[Aspect, ...]:

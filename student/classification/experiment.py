@@ -6,7 +6,7 @@ each student has held out of its own training images, to choose settings by with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,14 @@ from pathlib import Path
 import polars as pl
 
 from storage.answers.read import Answers
-from storage.datasets.base import ImageDataset, select
+from storage.datasets.base import ImageDataset, ImageRecord, select
 from student.classification.calibration import VALIDATION
 from student.classification.config import StudentConfig
 from student.classification.evaluate import Evaluation, evaluate, read_evaluation
 from student.classification.examples import TeacherAnswers, digest_of, training_records
 from student.classification.features import SharedFeatures, evaluation_features, features_key
 from student.classification.grid import StudentGrid
+from student.classification.group_scores import WORST_GROUP, ImageGroups
 from student.classification.images import evaluation_cache, training_cache
 from student.classification.kd_teacher import NETWORK, learns_from
 from student.classification.metrics import COMPARED
@@ -34,6 +35,7 @@ from student.core.experiment import Evaluated, Measured, epochs_of, experiment_f
 from student.core.grid import Cell
 from student.core.results import Results
 from student.core.runs import is_begun, is_finished
+from student.core.setting_errors import ConfigInvalid
 
 SEED_PLACE = "{seed}"  # in a folder that is given for the network
 
@@ -47,15 +49,19 @@ def run_experiment(
     split: str = "test",
     progress: bool = True,
     on_epoch: Callable[[str, int, EpochLog], None] | None = None,
+    groups: ImageGroups | None = None,
+    metric: str | None = None,
 ) -> Results:
     """Train and evaluate every cell with every seed in `run_dir/CELL/seed-N`, seed by seed.
 
+    With `groups` the accuracy of the worst of them is a metric too. Gains are in `metric`, by default the first one.
     Finished runs are not trained again, so an interrupted experiment resumes, and one that has grown trains what is
     new. Writes results.parquet, a row for each student, after every one of them, and results.json at the end. Raises
     what `train` and `evaluate` raise.
     """
     grid.cells(run_dir)  # refuses what is impossible before a folder is made
     require_split(grid, dataset, run_dir, split)
+    metrics = compared_metrics(dataset, split, grouped=groups is not None, first=metric)
     with ExitStack() as stack:
         stack.enter_context(experiment_folder(run_dir))
         experiment = StudentExperiment(
@@ -68,8 +74,8 @@ def run_experiment(
             features=SharedFeatures(),
             progress=progress,
             on_epoch=on_epoch,
+            groups=groups,
         )
-        metrics = ("val_top1",) if experiment.on_own_validation else COMPARED
         on = Evaluated(dataset=dataset.name, split=split, metrics=metrics)
         return run_cells(grid, run_dir, on, experiment.measure)
 
@@ -87,6 +93,7 @@ class StudentExperiment:
     features: SharedFeatures
     progress: bool
     on_epoch: Callable[[str, int, EpochLog], None] | None
+    groups: ImageGroups | None = None
 
     @property
     def on_own_validation(self) -> bool:
@@ -106,6 +113,8 @@ class StudentExperiment:
             return _measured(run, images=run.val_images, scores={})
         evaluation, predictions = self._scores(run, config)
         scores = {**evaluation.metrics, "aspect_auroc": evaluation.aspect_auroc, "aspect_ece": evaluation.aspect_ece}
+        if self.groups is not None:
+            scores[WORST_GROUP] = evaluation.worst_group
         return _measured(run, images=evaluation.images, scores=scores, image_scores=image_scores(predictions))
 
     def _kd_teacher(self, config: StudentConfig, place: Path) -> str:
@@ -148,8 +157,10 @@ class StudentExperiment:
         new ones."""
         answers = learned_answers(self.teacher_answers, run)
         stored = read_evaluation(run.run_dir, self.split)
-        digest = digest_of(self.dataset, select(self.dataset, (self.split,)), TeacherAnswers(image=answers))
-        if stored is not None and stored.digest == digest and None not in stored.metrics.values():
+        records = select(self.dataset, (self.split,))
+        digest = digest_of(self.dataset, records, TeacherAnswers(image=answers))
+        whole = stored is not None and stored.digest == digest and None not in stored.metrics.values()
+        if stored is not None and whole and self._has_groups(stored, records):
             predictions = read_predictions(run.run_dir, self.split, stored.predictions)
             if predictions is not None:
                 return stored, predictions
@@ -162,11 +173,37 @@ class StudentExperiment:
             )
         device = config.accelerator
         found = evaluate(
-            run.run_dir, self.dataset, answers, self.split, images=images, features=features, accelerator=device
+            run.run_dir,
+            self.dataset,
+            answers,
+            self.split,
+            images=images,
+            features=features,
+            accelerator=device,
+            groups=self.groups,
         )
         predictions = read_predictions(run.run_dir, self.split, found.predictions)
         assert predictions is not None
         return found, predictions
+
+
+    def _has_groups(self, stored: Evaluation, records: Sequence[ImageRecord]) -> bool:
+        """Whether the scores are of the groups that are asked for; damaged images are in no group."""
+        if self.groups is None or stored.dropped_images:
+            return self.groups is None
+        return stored.grouping == self.groups.digest([record.image_id for record in records])
+
+
+def compared_metrics(dataset: ImageDataset, split: str, *, grouped: bool, first: str | None) -> tuple[str, ...]:
+    """The metrics that cells are compared by on `split`, `first` before all others where it is given. Raises
+    ConfigInvalid where it is none of them."""
+    known = ("val_top1",) if is_own_validation(dataset, split) else (*COMPARED, *([WORST_GROUP] if grouped else []))
+    if first is None:
+        return known
+    if first not in known:
+        needs = "; worst_group needs group_by, a question that has answers about the split" * (first == WORST_GROUP)
+        raise ConfigInvalid(f"metric '{first}' is not measured on split '{split}'; take {', '.join(known)}{needs}")
+    return (first, *(name for name in known if name != first))
 
 
 def is_own_validation(dataset: ImageDataset, split: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from storage.errors import AspectsError
 from student.classification.config import StudentConfig
-from student.classification.examples import TeacherAnswers
+from student.classification.examples import TeacherAnswers, balanced_keys
 from student.classification.kd_teacher import DRAWS, NETWORK, kd_teacher_config
 from student.classification.methods import METHODS, frozen_method, method_about_classes, twin_of
 from student.classification.runs import RunDescription
@@ -19,7 +19,7 @@ from student.core.grid import Cell, Grid
 from student.core.runs import DESCRIPTION, read_description
 from student.core.settings import TrainingConfig
 
-VAL_FRACTION = "val_fraction"
+VAL_FRACTION, BALANCE = "val_fraction", "balance"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,22 @@ class StudentGrid(Grid[StudentConfig]):
         return kd_teacher_config(self.recipe, self.settings, self.network or {}, draw)
 
     def fit_to_answers(self, teacher_answers: TeacherAnswers) -> StudentGrid:
-        """The same with the methods for answers about classes, where there are no others."""
+        """The same with the keys of the questions whose groups are balanced, and with the methods for answers about
+        classes, where there are no others. Raises as `balanced_keys`."""
+        grid = self._with_keys(teacher_answers)
+        return grid._with_methods(teacher_answers)
+
+    def _with_keys(self, teacher_answers: TeacherAnswers) -> StudentGrid:
+        def key(balance: Any) -> Any:
+            return balance and balanced_keys([balance] if isinstance(balance, str) else balance, teacher_answers)
+
+        def named(values: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {**values, BALANCE: key(values[BALANCE])} if BALANCE in values else values
+
+        axes = {name: list(map(key, values)) if name == BALANCE else values for name, values in self.axes.items()}
+        return dataclasses.replace(self, settings=named(self.settings), axes=axes, baseline=named(self.baseline))
+
+    def _with_methods(self, teacher_answers: TeacherAnswers) -> StudentGrid:
         if not teacher_answers.about_classes_alone:
             return self
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from student.classification.examples import Examples
+from student.classification.groups import GroupBalance
 from student.classification.model import Logits
 from student.classification.terms import AspectTerm, ClassTerm, Method
 
@@ -18,11 +19,13 @@ LOSSES = ("loss", "classification", "aspects", "distillation", "inner")
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """The losses of a method on `examples`, for batches of their indices. `class_weights_C` weigh the labels' loss."""
+    """The losses of a method on `examples`, for batches of their indices. `class_weights_C` or `balance` weigh the
+    labels' loss."""
 
     method: Method
     examples: Examples
     class_weights_C: Tensor | None = None
+    balance: GroupBalance | None = None
 
     def __call__(
         self,
@@ -40,7 +43,7 @@ class Objective:
         device = logits.class_logits_BC.device
         labels_B = self.examples.labels_N[indices_B].to(device)
         targets = [targets_NK[indices_B].to(device) for targets_NK in self.examples.targets]
-        classification = self._classify(logits, labels_B)
+        classification = self._classify(logits, labels_B, indices_B, record=True)
         distillation = self._learn_classes(logits, targets)
         aspects = self._learn_aspects(logits, targets)
         inner = torch.zeros((), device=device)
@@ -48,7 +51,7 @@ class Objective:
             aspects = aspects + self._learn_aspects(stage, targets, depth)
             classes = self._learn_classes(stage, targets, depth)
             if depth <= method.inner_labels:
-                classes = self._classify(stage, labels_B) + classes
+                classes = self._classify(stage, labels_B, indices_B) + classes
             inner = inner + classes
         if network_logits_BC is not None:
             for term in method.network_terms:
@@ -61,8 +64,8 @@ class Objective:
         loss = classification + method.alpha * aspects + distillation + inner
         return dict(zip(LOSSES, (loss, classification, aspects, distillation, inner), strict=True))
 
-    def _classify(self, logits: Logits, labels_B: Tensor) -> Tensor:
-        """Mean over the images whose label is known, 0 where it is of none."""
+    def _classify(self, logits: Logits, labels_B: Tensor, indices_B: Tensor, *, record: bool = False) -> Tensor:
+        """Mean over the images whose label is known, 0 where it is of none. `record` tells the balance of groups."""
         labelled = labels_B >= 0
         losses = functional.cross_entropy(
             logits.class_logits_BC.float(),
@@ -70,6 +73,11 @@ class Objective:
             label_smoothing=self.method.label_smoothing,
             reduction="none",
         )
+        if self.balance is not None:
+            if record:
+                self.balance.record(indices_B, losses)
+            weights_B = labelled * self.balance.image_weights(indices_B)
+            return (losses * weights_B).sum() / labelled.sum().clamp(min=1)
         if self.class_weights_C is None:
             return (losses * labelled).sum() / labelled.sum().clamp(min=1)
         weights_B = labelled * self.class_weights_C.to(labels_B.device)[labels_B.clamp(min=0)]

@@ -68,7 +68,7 @@ class RunDescription:
             dataset=dataset.name,
             class_names=tuple(dataset.class_names),
             aspects=aspects_of(config, teacher_answers),
-            teacher=teacher_answers.teacher if method.answer_terms else None,
+            teacher=teacher_answers.teacher if config.uses_answers else None,
             digest=digest,
             network=digest_of_weights(Path(config.network)) if method.network_terms and config.network else None,
             weights=digest_of_weights_file(config.weights) if config.weights is not None else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from torch.nn import functional
 from student.classification.config import StudentConfig
 from student.classification.examples import Examples
 from student.classification.features import SharedFeatures
+from student.classification.groups import GroupBalance
 from student.classification.kd_teacher import KDTeacher
 from student.classification.model import Student, build_student
 from student.classification.objective import LOSSES, Objective
@@ -26,6 +27,7 @@ from student.core.loop import TrainingTask
 from student.core.runs import WEIGHTS, load_weights
 
 VALIDATION_BATCH = 256
+GROUP_WEIGHTS = "group_weights"  # in a checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +70,35 @@ class ClassifierTask(TrainingTask[EpochLog]):
             method=self.config.objective,
             examples=self.examples,
             class_weights_C=balanced_weights(self.examples, classes) if self.config.class_weights else None,
+            balance=self._balance(),
         )
         self.larger = KDTeacher.load(job.description, self.student, fabric.device)
         super().__init__(self.trained())
 
+    def _balance(self) -> GroupBalance | None:
+        groups_NG = self.examples.groups
+        return None if groups_NG is None else GroupBalance(groups_NG, self.fabric.device)
+
+    def after_update(self) -> None:
+        if self.objective.balance is not None:
+            self.objective.balance.update(self._over_devices)
+
+    def _over_devices(self, values: Tensor) -> Tensor:
+        total = self.fabric.all_reduce(values, reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return total
+
+    def state(self) -> dict[str, Tensor]:
+        balance = self.objective.balance
+        return {} if balance is None else {GROUP_WEIGHTS: balance.weights_G}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        if self.objective.balance is not None:
+            self.objective.balance.weights_G = state[GROUP_WEIGHTS].to(self.fabric.device)
+
     def sampling_weights(self, indices_N: Tensor) -> Tensor | None:
+        if self.objective.balance is not None and GroupBalance.RESAMPLE:
+            return self.objective.balance.sampling_N[indices_N]
         return class_sampling_weights(self.examples.labels_N[indices_N]) if self.config.sampler == "balanced" else None
 
     def trained(self) -> nn.Module:

@@ -50,7 +50,8 @@ class CheckpointInvalid(InputInvalid):
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Generic[AnyLog]):
     """After the last of `epochs`. `weights` is the digest of the weights kept so far, None where there are none;
-    `average` is that of the weights, and `scaler` the state of the loss scale, in runs that have one."""
+    `average` is that of the weights, `scaler` the state of the loss scale, and `task` that of what is trained, in runs
+    that have one."""
 
     student: Mapping[str, Tensor]
     optimizer: dict[str, Any]
@@ -58,6 +59,7 @@ class Checkpoint(Generic[AnyLog]):
     weights: str | None
     average: Mapping[str, Tensor] | None = None
     scaler: dict[str, Any] = dataclasses.field(default_factory=dict)
+    task: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
 def write_checkpoint(run_dir: Path, checkpoint: Checkpoint[Any]) -> None:
@@ -74,6 +76,8 @@ def write_checkpoint(run_dir: Path, checkpoint: Checkpoint[Any]) -> None:
         state["average"] = checkpoint.average
     if checkpoint.scaler:
         state["scaler"] = checkpoint.scaler
+    if checkpoint.task:
+        state["task"] = dict(checkpoint.task)
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = buffer.getbuffer()
@@ -103,9 +107,11 @@ def read_checkpoint(
     epochs: int,
     *,
     averaged: bool = False,
+    task: Mapping[str, Tensor] = {},
 ) -> tuple[Checkpoint[AnyLog] | None, dict[Path, str]]:
     """The newest checkpoint of a run of `epochs` that fits both, on the CPU, None where there is none; and the files
-    that cannot be used, with a line about each. Where the run is `averaged`, it has an average of the weights.
+    that cannot be used, with a line about each. Where the run is `averaged`, it has an average of the weights; it has
+    a state like that of the `task`.
 
     Raises StorageUnavailable where one cannot be read right now, VersionUnsupported for one of a newer release.
     """
@@ -115,7 +121,7 @@ def read_checkpoint(
     for path in (run_dir / CURRENT, run_dir / BEFORE):
         try:
             state = _load(path, read_bytes(path, limit=largest))
-            found = _checked(path, state, network, optimizer, log, epochs, averaged)
+            found = _checked(path, state, network, optimizer, log, epochs, averaged, task)
             break
         except FileNotFoundError:
             continue
@@ -177,6 +183,7 @@ def _checked(
     log: type[AnyLog],
     epochs: int,
     averaged: bool,
+    task: Mapping[str, Tensor],
 ) -> Checkpoint[AnyLog]:
     """Nothing is loaded into the network before all of it is known to fit."""
     if state.get("run") not in (None, digest_of_file(path.parent / "run.json")):
@@ -185,6 +192,8 @@ def _checked(
         raise CheckpointInvalid("it is of another network")
     if averaged and not _fits_network(state.get("average"), network):
         raise CheckpointInvalid("it has no average of the weights")
+    if not _fits(state.get("task", {}), task):
+        raise CheckpointInvalid("it has no state of what is trained")
     if not isinstance(entries := state.get("epochs"), list):
         raise CheckpointInvalid("it has no log")
     try:
@@ -203,11 +212,15 @@ def _checked(
         weights=weights,
         average=state.get("average"),
         scaler=state.get("scaler", {}),
+        task=state.get("task", {}),
     )
 
 
 def _fits_network(found: object, network: nn.Module) -> bool:
-    wanted = network.state_dict()
+    return _fits(found, network.state_dict())
+
+
+def _fits(found: object, wanted: Mapping[str, Tensor]) -> bool:
     if not isinstance(found, dict) or found.keys() != wanted.keys():
         return False
     return all(

@@ -80,7 +80,7 @@ class Cell(Generic[AnyConfig]):
     @classmethod
     def of(cls, config: AnyConfig, axes: Sequence[str]) -> Cell[AnyConfig]:
         config = config.effective()
-        varied = {name: getattr(config, name) for name in axes}
+        varied = {name: _joined(getattr(config, name)) for name in axes}
         named = [f"{name}={_plain(value)}" for name, value in varied.items() if name != "method" and value is not None]
         name = ",".join([config.method, *named]) if "method" in axes else ",".join(named)
         return cls(name=name.replace("/", "-"), varied=varied, config=config)
@@ -92,6 +92,12 @@ class Cell(Generic[AnyConfig]):
 
     def directory(self, run_dir: Path, seed: int) -> Path:
         return run_dir / self.name / f"seed-{seed}"
+
+
+def _joined(value: Any) -> Any:
+    """A tuple of names as one, any other value as it is."""
+    names = isinstance(value, tuple) and bool(value) and all(isinstance(one, str) for one in value)
+    return "+".join(value) if names else value
 
 
 def _plain(value: Any) -> Any:

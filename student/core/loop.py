@@ -62,6 +62,16 @@ class TrainingTask(ABC, Generic[AnyLog]):
     def begin(self, epoch: int, rank: int) -> None:
         """Called before the first update of an epoch."""
 
+    def after_update(self) -> None:
+        """Called after each update, on every device."""
+
+    def state(self) -> Mapping[str, Tensor]:
+        """What a checkpoint has besides weights and optimizer."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the state of a checkpoint, on the CPU."""
+
     def sampling_weights(self, indices_N: Tensor) -> Tensor | None:
         """Weights [N] by which the images of an epoch are drawn with replacement; None: each once."""
         return None
@@ -210,6 +220,7 @@ class _Updates:
         self.optimizer.zero_grad()
         if self.average is not None:
             self.average.update(self.task.network, number)
+        self.task.after_update()
 
 
 def _resume(
@@ -223,7 +234,7 @@ def _resume(
     """Load the checkpoint into network, optimizer, average and loss scale: the logs of its epochs and the digest of
     the kept weights. The first device removes damaged checkpoints, with a note about each."""
     checkpoint, refused = read_checkpoint(
-        run_dir, task.network, optimizer, task.log, config.epochs, averaged=average is not None
+        run_dir, task.network, optimizer, task.log, config.epochs, averaged=average is not None, task=task.state()
     )
     if fabric.is_global_zero:
         for path, line in refused.items():
@@ -235,6 +246,7 @@ def _resume(
     optimizer.load_state_dict(checkpoint.optimizer)
     if average is not None and checkpoint.average is not None:
         average.load_state_dict(checkpoint.average)
+    task.load_state(checkpoint.task)
     if checkpoint.scaler:
         fabric.strategy.precision.load_state_dict(checkpoint.scaler)
     return checkpoint.epochs, checkpoint.weights
@@ -256,6 +268,7 @@ def _save(
         scaler=fabric.strategy.precision.state_dict(),
         epochs=logs,
         weights=kept,
+        task=task.state(),
     )
     write_checkpoint(run_dir, checkpoint)
 

@@ -117,6 +117,15 @@ class StoredAspectScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredGroup:
+    text: str
+    class_name: str
+    answer: str
+    images: int
+    top1: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredBin:
     images: int
     confidence: float
@@ -146,6 +155,8 @@ class StoredEvaluation:
     aspect_ece: float | None = None
     reliability: StoredReliability | None = None
     calibrated: StoredReliability | None = None
+    groups: tuple[StoredGroup, ...] = ()
+    worst_group: float | None = None
     predictions: str | None = None
 
 

@@ -16,7 +16,7 @@ from teacher.engines.presets import display_name
 from view.rendering import MISSING, render, sources_of
 from view.sources import AnswerSet, OpenAnswers, Sources
 
-METRICS = {"top1": "top-1", "map": "mAP", "val_top1": "validation top-1"}
+METRICS = {"top1": "top-1", "map": "mAP", "val_top1": "validation top-1", "worst_group": "worst group"}
 WIDTH, EDGE = 400, 12  # of a dot plot
 
 router = APIRouter()

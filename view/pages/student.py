@@ -118,6 +118,7 @@ def student_context(
             for title, found in (("as trained", evaluation.reliability), ("calibrated", evaluation.calibrated))
             if found is not None
         ],
+        "groups": sorted(evaluation.groups, key=lambda group: group.top1),
         "classes": sorted((one for one in evaluation.per_class if one.images), key=lambda one: one.top1 or 0.0),
         **shown,
     }

@@ -79,17 +79,18 @@ def sample_scene(
     colour: str | None = None,
     texture: str | None = None,
     kind: str | None = None,
+    hue: str | None = None,
     counts: Sequence[int] = (1, 2, 3, 4),
 ) -> Scene:
-    """Return a random scene; given values apply to all of its objects, its background, and their number.
+    """Return a random scene; given values apply to all of its objects, its background and their number.
 
     Colours that would not stand out are never put on a background: with a given `colour`, the background adapts.
-    `colour` and `kind` must be compatible: nothing red stands out on bricks.
+    `colour`, `kind` and `hue` must be compatible: nothing red stands out on bricks, and no grass is blue.
     """
     while True:
         setting = _sample_setting(rng, kind)
         colours = visible_colours(setting)
-        if colour is None or colour in colours:
+        if (colour is None or colour in colours) and hue in (None, setting.hue):
             break
     shares = np.array([COUNT_SHARES[count - 1] for count in counts])
     count = int(rng.choice(counts, p=shares / shares.sum()))

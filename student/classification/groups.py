@@ -1,0 +1,88 @@
+"""Groups of training images, class x answer to a question, and weights of images that balance them.
+
+A teacher says p(yes), not yes or no: an image of a class belongs to the class's group of yes by p(yes), and to its
+group of no by the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit
+from torch import Tensor
+
+from student.classification.targets import ImageLabels, Values, means_by_class
+
+STEP = 0.01  # of the exponentiated gradient, per update (Sagawa et al., ICLR 2020)
+LEAST_IMAGES = 1.0  # expected images of a group that counts: fewer are errors of the teacher more than images
+UNDECIDED = 0.5
+
+
+def soft_groups(log_odds: Values, images: ImageLabels) -> NDArray[np.float32]:
+    """The share [N, G] of each image in each group, from the answers to K questions [N, K] as log-odds of yes in nats;
+    G = K x classes x 2, no before yes. The groups of each question share out an image anew: its row has the sum K.
+
+    Only images that are trained on with their label are in any group. Where there is no answer, the mean p(yes) of the
+    class stands for it.
+    """
+    count, questions = log_odds.shape
+    p_yes = expit(log_odds.astype(np.float64))
+    means = means_by_class(p_yes[images.trained], images.labels[images.trained], images.classes)
+    p_yes = np.where(np.isnan(p_yes), np.nan_to_num(means, nan=UNDECIDED)[images.labels], p_yes)
+    members = np.zeros((count, questions, images.classes, 2), dtype=np.float32)
+    rows = np.flatnonzero(images.trained)
+    labels = images.labels[rows]
+    for question in range(questions):
+        members[rows, question, labels, 0] = 1 - p_yes[rows, question]
+        members[rows, question, labels, 1] = p_yes[rows, question]
+    return members.reshape(count, -1)
+
+
+class GroupBalance:
+    """Weights of images in the labels' loss that make it a weighted mean of the losses of the groups.
+
+    The loss of a group is the mean over its images, each by its share in the group. The weights of the groups start
+    equal and follow their losses: after every update the weight of a group is multiplied by exp(step x loss) (group
+    DRO, Sagawa et al., arXiv 1911.08731), so that training minimises the loss of the worst group. A batch that is drawn
+    uniformly gives unbiased estimates of the losses, since the expected number of images of each group is known.
+    """
+
+    RESAMPLE = False
+
+    def __init__(self, members_NG: Tensor, device: torch.device, step: float = STEP) -> None:
+        sizes_G = members_NG.double().sum(dim=0)
+        counts_G = sizes_G >= LEAST_IMAGES
+        labelled = (members_NG > 0).any(dim=1).sum()
+        scale_G = torch.where(counts_G, labelled / sizes_G.clamp(min=LEAST_IMAGES), 0.0)
+        parts_NG = members_NG.double() * scale_G  # of an image in the loss of each group; the mean over N is 1
+        self.sampling_N = parts_NG.mean(dim=1) * len(counts_G) / counts_G.sum()
+        if self.RESAMPLE:
+            parts_NG = torch.where(self.sampling_N[:, None] > 0, parts_NG / self.sampling_N[:, None], 0.0)
+        self.parts_NG = parts_NG.float()
+        self.weights_G = (counts_G / counts_G.sum().clamp(min=1)).float().to(device)
+        self.step = step
+        self._clear()
+
+    def _clear(self) -> None:
+        self.losses_G, self.images = torch.zeros_like(self.weights_G), torch.zeros((), device=self.weights_G.device)
+
+    def image_weights(self, indices_B: Tensor) -> Tensor:
+        """[B], by the images' indices; the mean over all images that are trained on with their label is 1."""
+        return self.parts_NG[indices_B].to(self.weights_G.device) @ self.weights_G
+
+    def record(self, indices_B: Tensor, losses_B: Tensor) -> None:
+        """Add the losses of a batch to those of the groups, for the next update."""
+        parts_BG = self.parts_NG[indices_B].to(self.weights_G.device)
+        self.losses_G += losses_B.detach() @ parts_BG
+        self.images += (parts_BG > 0).any(dim=1).sum()
+
+    def update(self, reduce: Callable[[Tensor], Tensor]) -> None:
+        """Adapt the weights of the groups to what was recorded since the last update; `reduce` adds up a tensor over
+        all devices."""
+        losses_G, images = reduce(self.losses_G), reduce(self.images)
+        log_weights_G = self.weights_G.log() + self.step * losses_G / images.clamp(min=1)
+        self.weights_G = log_weights_G.softmax(dim=0)
+        self._clear()
