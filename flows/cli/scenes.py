@@ -28,8 +28,8 @@ def scenes(
     spurious: Annotated[
         float | None,
         typer.Option(
-            help="Two classes, of few and many objects: this share of the training images of a class has the background "
-            "colour that goes with it, and half of the test images.",
+            help="Draw two classes, few and many objects: so many of the training images of a class have its colour as "
+            "background, and half of the test images.",
             metavar="SHARE",
             min=0,
             max=1,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from flows.parameters import ClassAnswersParameters, TrainingParameters
 from flows.work.checks import ANSWERS_PLACE, check_grid, check_writable, evaluation_split, say_split
 from flows.work.corrections import apply_corrections
-from flows.work.groups import image_groups
 from flows.work.grids import compared_methods, say_processor_notes, show_results
+from flows.work.groups import image_groups
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs
 from flows.work.reports import show_report

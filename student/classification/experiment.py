@@ -186,7 +186,6 @@ class StudentExperiment:
         assert predictions is not None
         return found, predictions
 
-
     def _has_groups(self, stored: Evaluation, records: Sequence[ImageRecord]) -> bool:
         """Whether the scores are of the groups that are asked for; damaged images are in no group."""
         if self.groups is None or stored.dropped_images:

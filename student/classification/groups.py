@@ -19,6 +19,7 @@ from student.classification.targets import ImageLabels, Values, means_by_class
 STEP = 0.01  # of the exponentiated gradient, per update (Sagawa et al., ICLR 2020)
 LEAST_IMAGES = 1.0  # expected images of a group that counts: fewer are errors of the teacher more than images
 UNDECIDED = 0.5
+WEIGHTS = "group_weights"  # in a checkpoint
 
 
 def soft_groups(log_odds: Values, images: ImageLabels) -> NDArray[np.float32]:
@@ -62,20 +63,25 @@ class GroupBalance:
         if self.RESAMPLE:
             parts_NG = torch.where(self.sampling_N[:, None] > 0, parts_NG / self.sampling_N[:, None], 0.0)
         self.parts_NG = parts_NG.float()
-        self.weights_G = (counts_G / counts_G.sum().clamp(min=1)).float().to(device)
-        self.step = step
+        self.state = {WEIGHTS: (counts_G / counts_G.sum().clamp(min=1)).float()}
+        self.device, self.step = device, step
         self._clear()
 
+    @property
+    def weights_G(self) -> Tensor:
+        """Of the groups; their sum is 1."""
+        return self.state[WEIGHTS].to(self.device)
+
     def _clear(self) -> None:
-        self.losses_G, self.images = torch.zeros_like(self.weights_G), torch.zeros((), device=self.weights_G.device)
+        self.losses_G, self.images = torch.zeros_like(self.weights_G), torch.zeros((), device=self.device)
 
     def image_weights(self, indices_B: Tensor) -> Tensor:
         """[B], by the images' indices; the mean over all images that are trained on with their label is 1."""
-        return self.parts_NG[indices_B].to(self.weights_G.device) @ self.weights_G
+        return self.parts_NG[indices_B].to(self.device) @ self.weights_G
 
     def record(self, indices_B: Tensor, losses_B: Tensor) -> None:
         """Add the losses of a batch to those of the groups, for the next update."""
-        parts_BG = self.parts_NG[indices_B].to(self.weights_G.device)
+        parts_BG = self.parts_NG[indices_B].to(self.device)
         self.losses_G += losses_B.detach() @ parts_BG
         self.images += (parts_BG > 0).any(dim=1).sum()
 
@@ -84,5 +90,5 @@ class GroupBalance:
         all devices."""
         losses_G, images = reduce(self.losses_G), reduce(self.images)
         log_weights_G = self.weights_G.log() + self.step * losses_G / images.clamp(min=1)
-        self.weights_G = log_weights_G.softmax(dim=0)
+        self.state[WEIGHTS] = log_weights_G.softmax(dim=0)
         self._clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,6 @@ from student.core.loop import TrainingTask
 from student.core.runs import WEIGHTS, load_weights
 
 VALIDATION_BATCH = 256
-GROUP_WEIGHTS = "group_weights"  # in a checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +73,8 @@ class ClassifierTask(TrainingTask[EpochLog]):
         )
         self.larger = KDTeacher.load(job.description, self.student, fabric.device)
         super().__init__(self.trained())
+        if self.objective.balance is not None:
+            self.state = self.objective.balance.state
 
     def _balance(self) -> GroupBalance | None:
         groups_NG = self.examples.groups
@@ -87,14 +88,6 @@ class ClassifierTask(TrainingTask[EpochLog]):
         total = self.fabric.all_reduce(values, reduce_op="sum")
         assert isinstance(total, Tensor)
         return total
-
-    def state(self) -> dict[str, Tensor]:
-        balance = self.objective.balance
-        return {} if balance is None else {GROUP_WEIGHTS: balance.weights_G}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        if self.objective.balance is not None:
-            self.objective.balance.weights_G = state[GROUP_WEIGHTS].to(self.fabric.device)
 
     def sampling_weights(self, indices_N: Tensor) -> Tensor | None:
         if self.objective.balance is not None and GroupBalance.RESAMPLE:

@@ -54,6 +54,7 @@ class TrainingTask(ABC, Generic[AnyLog]):
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network  # whose weights are trained and kept
+        self.state: dict[str, Tensor] = {}  # what a run resumes from besides weights and optimizer
 
     def wrapped(self) -> nn.Module:
         """What Fabric wraps for its precision and devices, and `step` is given."""
@@ -64,13 +65,6 @@ class TrainingTask(ABC, Generic[AnyLog]):
 
     def after_update(self) -> None:
         """Called after each update, on every device."""
-
-    def state(self) -> Mapping[str, Tensor]:
-        """What a checkpoint has besides weights and optimizer."""
-        return {}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take over the state of a checkpoint, on the CPU."""
 
     def sampling_weights(self, indices_N: Tensor) -> Tensor | None:
         """Weights [N] by which the images of an epoch are drawn with replacement; None: each once."""
@@ -234,7 +228,7 @@ def _resume(
     """Load the checkpoint into network, optimizer, average and loss scale: the logs of its epochs and the digest of
     the kept weights. The first device removes damaged checkpoints, with a note about each."""
     checkpoint, refused = read_checkpoint(
-        run_dir, task.network, optimizer, task.log, config.epochs, averaged=average is not None, task=task.state()
+        run_dir, task.network, optimizer, task.log, config.epochs, averaged=average is not None, task=task.state
     )
     if fabric.is_global_zero:
         for path, line in refused.items():
@@ -246,7 +240,7 @@ def _resume(
     optimizer.load_state_dict(checkpoint.optimizer)
     if average is not None and checkpoint.average is not None:
         average.load_state_dict(checkpoint.average)
-    task.load_state(checkpoint.task)
+    task.state.update(checkpoint.task)
     if checkpoint.scaler:
         fabric.strategy.precision.load_state_dict(checkpoint.scaler)
     return checkpoint.epochs, checkpoint.weights
@@ -268,7 +262,7 @@ def _save(
         scaler=fabric.strategy.precision.state_dict(),
         epochs=logs,
         weights=kept,
-        task=task.state(),
+        task=task.state,
     )
     write_checkpoint(run_dir, checkpoint)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from storage.answers.browsing import Order, Selection, describe_rows, nearest_rows, select_rows
 from storage.errors import AspectsError
-from student.core.stored_runs import aspects_about, predictions_about
+from student.core.stored_lookups import aspects_about, predictions_about
 from view.corrections import class_names
 from view.rendering import link, render, sources_of
 from view.sources import OpenAnswers, Sources

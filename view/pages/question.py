@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
 from storage.answers.browsing import Selection, class_histograms, describe_rows, image_surprise, select_rows
-from student.core.stored_runs import aspect_scores
+from student.core.stored_lookups import aspect_scores
 from view.rendering import decimal, render, sources_of
 from view.sources import OpenAnswers, Sources
 

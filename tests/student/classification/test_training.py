@@ -58,7 +58,7 @@ def assert_same_weights(one: Path, other: Path) -> None:
     "changes",
     [
         {"optimizer": "sgd", "val_fraction": 0.0, "sampler": "balanced"},
-        {"optimizer": "adamw", "lr": 0.002, "policy": "trivial", "precision": "bf16-mixed", "val_fraction": 0.0},
+        {"optimizer": "adamw", "lr": 0.002, "policy": "trivial", "precision": "bf16-mixed", "balance": "is_warm"},
         {"ema": 0.9, "accumulate": 2, "layer_decay": 0.7, "selective_decay": True, "class_weights": "balanced"},
     ],
 )
@@ -161,7 +161,7 @@ def test_two_processes_train_one_student(image_root: Path, tmp_path: Path, confi
     dataset = image_folder(image_root, name="colours")
     seen: list[int] = []
     run = train(
-        config.replace(devices=2, threads=1, epochs=2),
+        config.replace(devices=2, threads=1, epochs=2, balance="is_warm"),
         dataset,
         TeacherAnswers(image=answers_for(dataset)),
         tmp_path,

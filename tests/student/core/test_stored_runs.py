@@ -11,11 +11,10 @@ import polars as pl
 import pytest
 
 from storage.filesystem import write_file
+from student.core.stored_lookups import aspect_scores, predictions_about
 from student.core.stored_runs import (
-    aspect_scores,
     find_results,
     find_runs,
-    predictions_about,
     read_stored_evaluation,
     read_stored_predictions,
 )
