@@ -127,9 +127,15 @@ def run_experiment(host: Host, experiment: Experiment) -> Results:
         use, store = experiment.corrections, experiment.store
         answers = teacher_answers.image or teacher_answers.classes
         images, teacher_answers = corrections.apply_corrections(host.reporter.say, use, store, images, teacher_answers)
-        grid, by, metric = experiment.to_grid(), experiment.group_by, experiment.metric
         results = training.train_grid(
-            host.reporter, grid, images, teacher_answers, runs, split=split, group_by=by, metric=metric
+            host.reporter,
+            experiment.to_grid(),
+            images,
+            teacher_answers,
+            runs,
+            split=split,
+            group_by=experiment.group_by,
+            metric=experiment.metric,
         )
         if experiment.embed:
             plot_features(results, images, runs, runs / "features.png")

@@ -88,7 +88,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         values = dataclasses.asdict(self)
-        return {name: value for name, value in values.items() if value or name not in OPTIONAL_FIELDS}
+        return {name: value for name, value in values.items() if value not in (None, (), {}) or name not in OPTIONAL}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Evaluation:
@@ -96,7 +96,7 @@ class Evaluation:
         return parse(cls, values, Path(EVALUATION_FILE))
 
 
-OPTIONAL_FIELDS = frozenset({"others", "groups", "worst_group", "grouping"})  # written where there are any
+OPTIONAL = frozenset({"others", "groups", "worst_group", "grouping"})  # written where there are any
 OWN_FIELDS = frozenset(field.name for field in dataclasses.fields(Evaluation))
 
 

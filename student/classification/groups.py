@@ -17,7 +17,7 @@ from torch import Tensor
 from student.classification.targets import ImageLabels, Values, means_by_class
 
 STEP = 0.01  # of the exponentiated gradient, per update (Sagawa et al., ICLR 2020)
-LEAST_IMAGES = 1.0  # expected images of a group that counts: fewer are errors of the teacher more than images
+LEAST_IMAGES = 1.0  # expected images of a group: fewer are doubts of the teacher more than an image
 UNDECIDED = 0.5
 WEIGHTS = "group_weights"  # in a checkpoint
 
@@ -27,7 +27,7 @@ def soft_groups(log_odds: Values, images: ImageLabels) -> NDArray[np.float32]:
     G = K x classes x 2, no before yes. The groups of each question share out an image anew: its row has the sum K.
 
     Only images that are trained on with their label are in any group. Where there is no answer, the mean p(yes) of the
-    class stands for it.
+    class stands for it. A group with less than LEAST_IMAGES joins the other one of its class.
     """
     count, questions = log_odds.shape
     p_yes = expit(log_odds.astype(np.float64))
@@ -39,6 +39,12 @@ def soft_groups(log_odds: Values, images: ImageLabels) -> NDArray[np.float32]:
     for question in range(questions):
         members[rows, question, labels, 0] = 1 - p_yes[rows, question]
         members[rows, question, labels, 1] = p_yes[rows, question]
+    sizes = members.sum(axis=0)
+    smaller = sizes.argmin(axis=2)
+    for question, label in np.argwhere(sizes.min(axis=2) < LEAST_IMAGES):
+        group = members[:, question, label]
+        group[:, 1 - smaller[question, label]] = group.sum(axis=1)
+        group[:, smaller[question, label]] = 0
     return members.reshape(count, -1)
 
 
@@ -49,35 +55,31 @@ class GroupBalance:
     equal and follow their losses: after every update the weight of a group is multiplied by exp(step x loss) (group
     DRO, Sagawa et al., arXiv 1911.08731), so that training minimises the loss of the worst group. A batch that is drawn
     uniformly gives unbiased estimates of the losses, since the expected number of images of each group is known.
+
+    `state` has the weights of the groups [G], float32, with the sum 1.
     """
 
-    RESAMPLE = False
-
     def __init__(self, members_NG: Tensor, device: torch.device, step: float = STEP) -> None:
+        """`members_NG` is what `soft_groups` gives."""
         sizes_G = members_NG.double().sum(dim=0)
-        counts_G = sizes_G >= LEAST_IMAGES
+        filled_G = sizes_G > 0
         labelled = (members_NG > 0).any(dim=1).sum()
-        scale_G = torch.where(counts_G, labelled / sizes_G.clamp(min=LEAST_IMAGES), 0.0)
-        parts_NG = members_NG.double() * scale_G  # of an image in the loss of each group; the mean over N is 1
-        self.sampling_N = parts_NG.mean(dim=1) * len(counts_G) / counts_G.sum()
-        if self.RESAMPLE:
-            parts_NG = torch.where(self.sampling_N[:, None] > 0, parts_NG / self.sampling_N[:, None], 0.0)
-        self.parts_NG = parts_NG.float()
-        self.state = {WEIGHTS: (counts_G / counts_G.sum().clamp(min=1)).float()}
+        scale_G = torch.where(filled_G, labelled / sizes_G, 0.0)
+        # What a loss adds to the mean loss of each group, as a multiple of what it adds to the mean over all images.
+        self.parts_NG = (members_NG * scale_G).float()
+        # Where no label is known, all weights are equal and none has an effect.
+        equal_G = filled_G if filled_G.any() else torch.ones_like(filled_G)
+        self.state = {WEIGHTS: (equal_G / equal_G.sum()).float()}
         self.device, self.step = device, step
-        self._clear()
+        self._forget()
 
     @property
-    def weights_G(self) -> Tensor:
-        """Of the groups; their sum is 1."""
+    def weights(self) -> Tensor:
         return self.state[WEIGHTS].to(self.device)
-
-    def _clear(self) -> None:
-        self.losses_G, self.images = torch.zeros_like(self.weights_G), torch.zeros((), device=self.device)
 
     def image_weights(self, indices_B: Tensor) -> Tensor:
         """[B], by the images' indices; the mean over all images that are trained on with their label is 1."""
-        return self.parts_NG[indices_B].to(self.device) @ self.weights_G
+        return self.parts_NG[indices_B].to(self.device) @ self.weights
 
     def record(self, indices_B: Tensor, losses_B: Tensor) -> None:
         """Add the losses of a batch to those of the groups, for the next update."""
@@ -88,7 +90,11 @@ class GroupBalance:
     def update(self, reduce: Callable[[Tensor], Tensor]) -> None:
         """Adapt the weights of the groups to what was recorded since the last update; `reduce` adds up a tensor over
         all devices."""
-        losses_G, images = reduce(self.losses_G), reduce(self.images)
-        log_weights_G = self.weights_G.log() + self.step * losses_G / images.clamp(min=1)
-        self.state[WEIGHTS] = log_weights_G.softmax(dim=0)
-        self._clear()
+        losses_G = reduce(self.losses_G) / reduce(self.images).clamp(min=1)
+        # A weight of 0 stays 0: its logarithm is -inf.
+        self.state[WEIGHTS] = (self.weights.log() + self.step * losses_G).softmax(dim=0)
+        self._forget()
+
+    def _forget(self) -> None:
+        self.losses_G = torch.zeros_like(self.weights)
+        self.images = torch.zeros((), device=self.device)

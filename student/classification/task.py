@@ -90,8 +90,6 @@ class ClassifierTask(TrainingTask[EpochLog]):
         return total
 
     def sampling_weights(self, indices_N: Tensor) -> Tensor | None:
-        if self.objective.balance is not None and GroupBalance.RESAMPLE:
-            return self.objective.balance.sampling_N[indices_N]
         return class_sampling_weights(self.examples.labels_N[indices_N]) if self.config.sampler == "balanced" else None
 
     def trained(self) -> nn.Module:

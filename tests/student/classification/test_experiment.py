@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -8,14 +9,18 @@ from PIL import Image
 
 from storage.answers.read import Answers
 from storage.datasets import FileDataset
+from storage.datasets.base import select
 from storage.questions import AspectQuestion, QuestionSet
 from student.classification.config import StudentConfig
+from student.classification.evaluate import Evaluation, read_evaluation
 from student.classification.examples import TeacherAnswers
 from student.classification.experiment import run_experiment
 from student.classification.grid import StudentGrid
+from student.classification.group_scores import find_groups
 from student.classification.plots import plot_features
 from student.classification.runs import EpochLog, load_run
 from student.core.plots import plot_results
+from student.core.setting_errors import ConfigInvalid
 from tests.student.grids import grid_of
 
 
@@ -55,6 +60,31 @@ def test_each_student_is_scored_on_the_answers_that_it_learned(
     }
     keys = {name: [aspect["key"] for aspect in evaluation["aspects"]] for name, evaluation in scored.items()}
     assert keys == {"makd": ["is_warm", "is_leafy"], "lavid": ["of_ice", "of_fire"]}
+
+
+def test_the_worst_group_is_a_metric_that_gains_can_be_in(
+    config: StudentConfig, dataset: FileDataset, answers: Answers, teacher_answers: TeacherAnswers, tmp_path: Path
+) -> None:
+    grid = grid_of(config.replace(epochs=2, warmup=0), [0], method=["base"], balance=[None, "Is it of a warm colour?"])
+    grid = grid.fit_to_answers(teacher_answers)
+    plain = run_experiment(grid, dataset, teacher_answers, tmp_path, progress=False)
+    assert ("worst_group" in plain.table.columns, plain.metrics[0]) == (False, "top1")
+    groups = find_groups(dataset, select(dataset, ("test",)), ["is_warm"], answers)
+    run_grouped = partial(run_experiment, grid, dataset, teacher_answers, tmp_path, progress=False, groups=groups)
+    results = run_grouped(metric="worst_group")
+    assert [cell.cell for cell in results.metric("top1")] == ["base", "base,balance=is_warm"]
+    assert results.metrics == ("worst_group", "top1", "top5", "macro_accuracy")
+    place = tmp_path / "base,balance=is_warm" / "seed-0"
+    scores = read_evaluation(place, "test")
+    assert scores is not None
+    assert [(one.class_name, one.answer) for one in scores.groups] == [("blue", "no"), ("green", "no"), ("red", "yes")]
+    assert scores.worst_group == min(one.top1 for one in scores.groups) == results.metric("worst_group")[1].mean
+    assert Evaluation.from_dict(json.loads(json.dumps(scores.to_dict()))) == scores
+    before = (place / "evaluation-test.json").stat().st_mtime_ns
+    run_grouped()
+    assert (place / "evaluation-test.json").stat().st_mtime_ns == before, "scored by the same groups already"
+    with pytest.raises(ConfigInvalid, match="metric 'worst_group' is not measured on split 'test'; take top1, top5"):
+        run_experiment(grid, dataset, teacher_answers, tmp_path, progress=False, metric="worst_group")
 
 
 def test_a_stopped_experiment_goes_on_and_a_grown_one_trains_what_is_new(

@@ -52,7 +52,7 @@ def test_groups_without_answers_are_refused(dataset: FileDataset, answers: Answe
         find_groups(dataset, records, ["is_wram"], answers)
     training = dataclasses.replace(answers, yes=answers.yes.copy())
     training.yes[[split == "test" for split in answers.splits]] = np.nan
-    with pytest.raises(ExamplesInvalid, match="about split 'test' .* 'aspects extract --splits test'"):
+    with pytest.raises(ExamplesInvalid, match=r"about split 'test' .* 'aspects extract --splits test'"):
         find_groups(dataset, records, ["is_warm"], training)
 
 
