@@ -48,7 +48,7 @@ def test_an_image_is_in_both_groups_of_its_class_by_p_yes() -> None:
 def test_hidden_labels_and_validation_images_are_in_no_group() -> None:
     trained = [True, True, False, False]
     members = soft_groups(log_odds(0.3, 0.7, 0.3, 0.3), labels_of(0, 0, -1, 1, trained=trained))
-    np.testing.assert_allclose(members, [[0.7, 0.3, 0, 0], [0.3, 0.7, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]], atol=1e-6)
+    np.testing.assert_allclose(members, [[0.7, 0.3, 0, 0], [0.3, 0.7, 0, 0], [0.0] * 4, [0.0] * 4], atol=1e-6)
 
 
 def test_the_mean_of_the_class_stands_for_a_missing_answer() -> None:
@@ -57,7 +57,7 @@ def test_the_mean_of_the_class_stands_for_a_missing_answer() -> None:
     members = soft_groups(odds, labels_of(0, 0, 0, 0, 1, 1))
     mean = 1.7 / 3
     np.testing.assert_allclose(members[3], [1 - mean, mean, 0, 0], atol=1e-6)
-    np.testing.assert_allclose(members[4:], [[0, 0, 0.5, 0.5]] * 2, atol=1e-6)
+    np.testing.assert_allclose(members[4:], [[0, 0, 0.5, 0.5], [0, 0, 0.5, 0.5]], atol=1e-6)
 
 
 def test_each_question_has_groups_of_its_own() -> None:
