@@ -19,8 +19,10 @@ from storage.datasets.files import (
     listing,
     missing_classes,
     split_rank,
+    suffix_of,
 )
 from storage.datasets.trees import ImageTree, LocalTree
+from storage.tables import TABLE_SUFFIXES
 from storage.text import is_unicode, printable
 
 EXPECTED = "expected SPLIT/CLASS/FILE, e.g. train/daisy/001.jpg"
@@ -84,6 +86,8 @@ def class_folders(root: Path, *, name: str | None = None) -> FileDataset:
     classes = [folder for folder in found if folder not in UNLABELLED_CLASSES]
     if not classes:
         raise DatasetInvalid(f"no class folders with images in {root}; expected CLASS/FILE, e.g. daisy/001.jpg")
+    if len(classes) < 2:
+        raise DatasetInvalid(f"{root} has one class folder ({classes[0]}); classes are learned from two or more")
     _refuse_two_spellings({str(root): classes})
     records = []
     for folder in sorted(found, key=lambda folder: (folder not in classes, folder)):
@@ -149,8 +153,15 @@ def _refuse_missing_split(tree: ImageTree, folders: Mapping[str, str]) -> None:
             raise DatasetInvalid(f"{tree.place} is a split, not a dataset; name the folder above it: {tree.parent}")
         raise DatasetInvalid(
             f"{tree.place} holds classes without a split ({folder}/{loose}); move the class folders to "
-            f"{tree.at('train')}, or hold out a fifth for testing: '{tree.place}?test=0.2'"
+            f"{tree.at('train')}, or {_other_way(tree)}"
         )
+
+
+def _other_way(tree: ImageTree) -> str:
+    table = next((name for name in tree.names() if suffix_of(name) in TABLE_SUFFIXES), None)
+    if table is not None:
+        return f"name the table of labels: {tree.at(table)}"
+    return f"hold out a fifth for testing: '{tree.place}?test=0.2'"
 
 
 def _read_splits(tree: ImageTree, folders: Mapping[str, str]) -> tuple[dict[str, Found], list[str]]:

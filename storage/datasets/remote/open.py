@@ -47,5 +47,5 @@ def _options(source: str) -> tuple[Specification, str]:
     theirs = "&".join(f"{name}={value}" for name, value in whole.options.items() if name not in OPTIONS)
     if theirs and is_hub(source):
         whole.allow(OPTIONS)
-    place = whole.place.rstrip("/")
+    place = whole.place if whole.place.endswith("://") else whole.place.rstrip("/")
     return Specification(place, ours), f"{place}?{theirs}" if theirs else place

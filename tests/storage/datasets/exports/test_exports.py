@@ -157,6 +157,9 @@ def test_a_class_tree_without_splits(tmp_path: Path) -> None:
     assert splits == sorted(splits, key=["train", "test", "unlabelled"].index)
     assert (splits.count("unlabelled"), dataset.class_names) == (1, ("cat", "dog"))
     assert 5 < splits.count("test") < 20
+    draw(tmp_path / "one" / "cat" / "1.png")
+    with pytest.raises(DatasetInvalid, match=r"has one class folder \(cat\)"):
+        open_dataset(f"{tmp_path}/one?test=0.3")
     for split in ("train", "test"):
         draw(tmp_path / "with" / split / "dog" / "1.png")
     with pytest.raises(DatasetInvalid, match="has a split 'test', so test= holds nothing out"):

@@ -178,6 +178,12 @@ def test_a_bad_table_is_one_line(folder: Path, content: str | bytes, options: st
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_with_a_table_says_so(folder: Path) -> None:
+    (folder / "list.csv").write_text(PLAIN)
+    with pytest.raises(DatasetInvalid, match=r"classes without a split .*, or name the table of labels: .*/list\.csv"):
+        open_dataset(str(folder))
+
+
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
