@@ -27,7 +27,7 @@ from student.classification.images import evaluation_cache, training_cache
 from student.classification.recipes import recipe
 from student.classification.task import TrainingImages
 from student.classification.training import train
-from student.core.cache import ImageCache
+from student.core.images import Images
 
 CLASSES = 100
 TURNS = 3
@@ -120,7 +120,7 @@ def measure_training(device: str) -> Iterator[dict[str, Any]]:
     }
 
 
-def _speed_of_ours(config: StudentConfig, dataset: NoiseImages, images: ImageCache, run_dir: Path) -> float:
+def _speed_of_ours(config: StudentConfig, dataset: NoiseImages, images: Images, run_dir: Path) -> float:
     """Of the epochs behind the first one, in which kernels are chosen."""
     run = train(config, dataset, TeacherAnswers(), run_dir, progress=False, images=TrainingImages(shown=images))
     return statistics.median(epoch.images_per_second for epoch in run.epochs[1:])

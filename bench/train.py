@@ -45,7 +45,7 @@ from student.classification.objective import Objective
 from student.classification.task import TrainingImages
 from student.classification.training import train
 from student.core.backbones import IMAGENET_MEAN, IMAGENET_STD, to_channels_last
-from student.core.cache import ImageCache
+from student.core.images import Images
 from student.core.processor import usable_precision
 from student.core.schedule import build_optimizer, parameter_groups
 from student.core.settings import present_accelerator
@@ -121,7 +121,7 @@ def first_images(folder: Path, images: int) -> ImageDataset:
     return dataclasses.replace(whole, records=records[::step][:images])
 
 
-def speed_of_ours(config: StudentConfig, dataset: ImageDataset, cache: ImageCache, run_dir: Path) -> float:
+def speed_of_ours(config: StudentConfig, dataset: ImageDataset, cache: Images, run_dir: Path) -> float:
     """Of the second epoch: the first one warms up."""
     run = train(config, dataset, TeacherAnswers(), run_dir, progress=False, images=TrainingImages(shown=cache))
     return run.epochs[-1].images_per_second

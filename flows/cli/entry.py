@@ -22,7 +22,7 @@ def run() -> int:
     try:
         from flows.cli.app import app
 
-        code = _outcome(app)
+        code = _outcome_among_others(app) if "TORCHELASTIC_RUN_ID" in os.environ else _outcome(app)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -49,6 +49,27 @@ def _outcome(app: typer.Typer) -> int:
     if notes := sys.modules.get("flows.work.notes"):  # else no dataset was opened
         notes.tell_warnings()
     return code if isinstance(code, int) else 0
+
+
+def _outcome_among_others(app: typer.Typer) -> int:
+    """The exit code of a process of torchrun: the first one runs the command, the others help it to train."""
+    from student.core.torchrun import Torchrun, follow, leading
+
+    torchrun = Torchrun.current()
+    if torchrun is None:
+        return _outcome(app)
+    if torchrun.rank == 0:
+        with leading():
+            return _outcome(app)
+    from student.core.devices import work_for_first
+
+    try:
+        follow(work_for_first)
+    except Exception as error:
+        if wants_traceback() or (explained := explain(error)) is None:
+            raise
+        return _tell(*explained)
+    return 0
 
 
 def _usage(error: typer.TyperException) -> str:

@@ -35,15 +35,28 @@ class Augmenter:
         self.policy = {None: None, "trivial": v2.TrivialAugmentWide(), "rand": v2.RandAugment()}[config.policy]
         self.mean, self.std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
 
-    def __call__(self, images: Sequence[Tensor], generator: torch.Generator, device: torch.device) -> Tensor:
-        """`images`: uint8 [3, H, W] each, any H and W -> float32 [B, 3, size, size] on `device`."""
+    def __call__(
+        self,
+        images: Sequence[Tensor],
+        generator: torch.Generator,
+        device: torch.device,
+        rows: range | None = None,
+    ) -> Tensor:
+        """`images`: uint8 [3, H, W] each, any H and W -> float32 [B, 3, size, size] on `device`.
+
+        They are the `rows` of a batch, up to its end, that several devices share, all of it where that is None: as many
+        numbers are drawn as for the whole batch.
+        """
         config = self.config
+        rows = range(len(images)) if rows is None else rows
+        mine = slice(rows.start, rows.stop, rows.step)
         if self.policy is not None:
             images = [self.policy(image) for image in images]
-        sizes = torch.tensor([image.shape[-2:] for image in images])
-        boxes = random_boxes(sizes, config.crop_scale, config.crop_ratio, generator)
-        flips = torch.rand(len(images), generator=generator) < config.flip
-        jitter = random_jitter(len(images), config.color_jitter, generator)
+        sizes = torch.ones(rows.stop, 2, dtype=torch.int64)
+        sizes[mine] = torch.tensor([image.shape[-2:] for image in images])
+        boxes = random_boxes(sizes, config.crop_scale, config.crop_ratio, generator)[mine]
+        flips = (torch.rand(rows.stop, generator=generator) < config.flip)[mine]
+        jitter = random_jitter(rows.stop, config.color_jitter, generator)[mine]
         batch, canvas = pad_together(images)
         batch = crop_batch(batch.to(device, non_blocking=True).float(), boxes, flips, canvas, config.image_size)
         white = 255.0

@@ -51,6 +51,10 @@ class StudentConfig(TrainingConfig):
     cache_size: int | None = Field(
         default=None, description="short side of the decoded training images; null: 1.15 x image_size"
     )
+    draft: bool = Field(
+        default=False,
+        description="decode large JPEGs of the training images at 1/2, 1/4 or 1/8, at least twice cache_size",
+    )
     resize_size: int | None = Field(
         default=None, description="short side in evaluation, before the middle is cut out; null: image_size"
     )

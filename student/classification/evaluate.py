@@ -34,7 +34,6 @@ from student.classification.predictions import prediction_table, write_aspects, 
 from student.classification.runs import TrainedStudent, load_run
 from student.core.aspects import yes_probability
 from student.core.backbones import to_channels_last
-from student.core.cache import ImageCache
 from student.core.evaluation import (
     EVALUATION_FILE,
     AspectScore,
@@ -46,6 +45,7 @@ from student.core.evaluation import (
 )
 from student.core.examples import ExamplesInvalid, log_odds_of
 from student.core.files import only_user, parse, write_json
+from student.core.images import Images
 from student.core.progress import ImageBar
 from student.core.settings import Accelerator
 
@@ -106,7 +106,7 @@ def evaluate(
     answers: Answers | None = None,
     split: str = "test",
     *,
-    images: ImageCache | None = None,
+    images: Images | None = None,
     features: Tensor | None = None,
     accelerator: Accelerator = "cpu",
     batch_size: int = 256,
@@ -205,7 +205,7 @@ def _groups(
 
 
 def _class_means(
-    run: TrainedStudent, dataset: ImageDataset, images: ImageCache, logits: Logits, answers: Answers | None
+    run: TrainedStudent, dataset: ImageDataset, images: Images, logits: Logits, answers: Answers | None
 ) -> ClassMeans | None:
     """By which questions classes differ: in the answers where there are any, else in the student's aspects."""
     class_names, aspects = run.description.class_names, run.description.aspects
@@ -218,7 +218,7 @@ def _class_means(
 
 
 def _score_aspects(
-    run: TrainedStudent, dataset: ImageDataset, images: ImageCache, logits: Logits, answers: Answers | None
+    run: TrainedStudent, dataset: ImageDataset, images: Images, logits: Logits, answers: Answers | None
 ) -> tuple[AspectScore, ...]:
     """Of the aspects that the student has and `answers` are about; none without answers. Raises ExamplesInvalid for
     answers to other questions."""
@@ -243,7 +243,7 @@ def read_evaluation(run_dir: Path, split: str) -> Evaluation | None:
 
 @torch.no_grad()
 def predict_logits(
-    student: Student, images: ImageCache, accelerator: Accelerator = "cpu", *, batch_size: int = 256, progress: bool
+    student: Student, images: Images, accelerator: Accelerator = "cpu", *, batch_size: int = 256, progress: bool
 ) -> Logits:
     """Class and aspect logits of all `images` of an evaluation cache, float32 on the CPU, in their order."""
     device = torch.device(accelerator)

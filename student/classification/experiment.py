@@ -29,10 +29,11 @@ from student.classification.predictions import image_scores, read_predictions
 from student.classification.runs import EpochLog, TrainedStudent
 from student.classification.task import TrainingImages
 from student.classification.training import train
-from student.core.cache import ImageCache, SharedCaches
+from student.core.cache import SharedCaches
 from student.core.examples import ExamplesInvalid
 from student.core.experiment import Evaluated, Measured, epochs_of, experiment_folder, run_cells
 from student.core.grid import Cell
+from student.core.images import Images
 from student.core.results import Results
 from student.core.runs import is_begun, is_finished
 from student.core.setting_errors import ConfigInvalid
@@ -230,16 +231,16 @@ def learned_answers(teacher_answers: TeacherAnswers, run: TrainedStudent) -> Ans
 
 def shared_training_images(
     caches: SharedCaches, config: StudentConfig, dataset: ImageDataset, progress: bool
-) -> ImageCache:
+) -> Images:
     return caches.get(
-        ("train", config.stored_size, config.damaged_images),
+        ("train", config.stored_size, config.damaged_images, *(["draft"] if config.draft else [])),
         lambda folder: training_cache(config, dataset, training_records(dataset), folder, progress=progress),
     )
 
 
 def shared_evaluation_images(
     caches: SharedCaches, config: StudentConfig, dataset: ImageDataset, split: str, progress: bool
-) -> ImageCache:
+) -> Images:
     return caches.get(
         (split, config.shown_size, config.image_size, config.damaged_images),
         lambda folder: evaluation_cache(config, dataset, select(dataset, (split,)), folder, progress=progress),

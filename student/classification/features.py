@@ -14,7 +14,7 @@ from student.classification.config import StudentConfig
 from student.classification.images import normalized_batches
 from student.classification.model import Student, create_network
 from student.core.backbones import to_channels_last
-from student.core.cache import ImageCache
+from student.core.images import Images
 from student.core.pretrained import digest_of_weights_file
 from student.core.progress import ImageBar
 from student.core.schedule import CROPS, derive_seed
@@ -34,7 +34,7 @@ class SharedFeatures:
         return self._known[key]
 
 
-def backbone_features(config: StudentConfig, images: ImageCache, *, progress: bool = False) -> NDArray[np.float32]:
+def backbone_features(config: StudentConfig, images: Images, *, progress: bool = False) -> NDArray[np.float32]:
     """What the last layer of the config's backbone is given for each of the `images` of an evaluation cache, in their
     order: [N, D], float32. The backbone has the weights that `pretrained` or `weights` names. Raises ConfigInvalid."""
     return evaluation_features(untrained_backbone(config), config, images, progress=progress).numpy()
@@ -47,21 +47,19 @@ def features_key(config: StudentConfig, images: str) -> tuple[object, ...]:
     return images, config.backbone, config.pretrained, weights, *sizes, config.damaged_images
 
 
-def evaluation_features(
-    student: Student, config: StudentConfig, images: ImageCache, *, progress: bool = False
-) -> Tensor:
+def evaluation_features(student: Student, config: StudentConfig, images: Images, *, progress: bool = False) -> Tensor:
     """The features [N, D] of all `images` of an evaluation cache, in their order, float32 on the CPU."""
     pixels = evaluation_pixels(student, images, torch.device(config.accelerator))
     return over_batches(student, student.features, pixels, len(images), progress=progress)
 
 
-def evaluation_pixels(student: Student, images: ImageCache, device: torch.device) -> Iterator[Tensor]:
+def evaluation_pixels(student: Student, images: Images, device: torch.device) -> Iterator[Tensor]:
     """Pixels [B, 3, H, W] of all `images` of an evaluation cache as `student` is shown them, in their order."""
     return normalized_batches(images, student.mean, student.std, device, batch_size=BATCH)
 
 
 def augmented_pixels(
-    student: Student, config: StudentConfig, images: ImageCache, view: int, device: torch.device
+    student: Student, config: StudentConfig, images: Images, view: int, device: torch.device
 ) -> Iterator[Tensor]:
     """The same of a training cache, augmented as the config says. The draws follow from the number of the `view`
     alone, so that students of all seeds share its features."""
@@ -69,8 +67,7 @@ def augmented_pixels(
     crops = torch.Generator().manual_seed(derive_seed(view, CROPS))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(view, CROPS))
-        for start in range(0, len(images), BATCH):
-            shown = [images.image(index) for index in range(start, min(start + BATCH, len(images)))]
+        for shown in images.in_order(BATCH):
             yield augment(shown, crops, device)
 
 

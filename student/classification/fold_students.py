@@ -33,14 +33,14 @@ from student.classification.out_of_fold import (
 from student.classification.runs import TrainedStudent
 from student.classification.task import TrainingImages
 from student.classification.training import train
-from student.core.cache import ImageCache
 from student.core.examples import ExamplesInvalid
 from student.core.files import only_user, remove_leftovers
+from student.core.images import Images
 from student.core.progress import titled
 from student.core.runs import is_finished
 from student.core.setting_errors import ConfigInvalid
 
-OpenCache = Callable[..., AbstractContextManager[ImageCache]]
+OpenCache = Callable[..., AbstractContextManager[Images]]
 
 
 def train_out_of_fold(
@@ -152,7 +152,7 @@ class _FoldTraining:
         return sums
 
     def _open_images(self) -> TrainingImages:
-        def decoded(cache: OpenCache) -> ImageCache:
+        def decoded(cache: OpenCache) -> Images:
             opened = cache(self.config, self.dataset, self.dataset.records, self.folder, progress=self.progress)
             return self.stack.enter_context(opened)
 
@@ -170,7 +170,7 @@ class _FoldTraining:
         if images is not None and not is_finished(place):
             by_id = {record.image_id: record for record in records}
             shown = tuple(by_id[record.image_id] for record in images.shown.records)
-            own = replace(images, shown=replace(images.shown, records=shown))
+            own = replace(images, shown=images.shown.with_records(shown))
         subset = self.dataset.subset(records)
         return train(self.config, subset, self.teacher_answers, place, progress=self.progress, images=own)
 

@@ -21,7 +21,7 @@ from student.classification.features import (
 from student.classification.images import evaluation_views
 from student.classification.model import Student
 from student.classification.task import TrainingImages
-from student.core.cache import ImageCache
+from student.core.images import Images
 
 
 def label_features(config: StudentConfig, images: TrainingImages, *, progress: bool = False) -> NDArray[np.float32]:
@@ -35,14 +35,15 @@ def label_features(config: StudentConfig, images: TrainingImages, *, progress: b
         return over_batches(backbone, backbone.features, pixels, len(images.shown), progress=progress)
 
     # With `freeze` they are what the last layers are trained on.
-    key = (*features_key(config, "train"), "features" if config.freeze else f"cached at {config.stored_size}")
+    key = (
+        *features_key(config, "train"),
+        "features" if config.freeze else f"cached at {config.stored_size}{' by drafts' * config.draft}",
+    )
     return images.features.get(key, compute).numpy()
 
 
-def _training_pixels(
-    student: Student, config: StudentConfig, images: ImageCache, device: torch.device
-) -> Iterator[Tensor]:
+def _training_pixels(student: Student, config: StudentConfig, images: Images, device: torch.device) -> Iterator[Tensor]:
     """Pixels [B, 3, H, W] of all `images` of a training cache as `student` is shown them in evaluation."""
-    for start in range(0, len(images), BATCH):
-        views = evaluation_views(config, images, range(start, min(start + BATCH, len(images))))
+    for shown in images.in_order(BATCH):
+        views = evaluation_views(config, shown)
         yield normalize_pixels(views.to(device), student.mean, student.std)

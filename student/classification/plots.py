@@ -19,7 +19,8 @@ from student.classification.experiment import shared_evaluation_images
 from student.classification.images import normalized_batches
 from student.classification.model import Student
 from student.classification.runs import load_run
-from student.core.cache import ImageCache, SharedCaches
+from student.core.cache import SharedCaches
+from student.core.images import Images
 from student.core.plots import LONGEST_TITLE, plain_text, write_figure
 from student.core.results import Results
 
@@ -73,7 +74,7 @@ def plot_reliability(evaluation: Evaluation, path: Path) -> None:
 
 
 @torch.no_grad()
-def features_of(student: Student, images: ImageCache) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def features_of(student: Student, images: Images) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """What the last layer is given for each of the `images` of an evaluation cache [N, D], and their labels [N]."""
     parts = [
         student.features(pixels) for pixels in normalized_batches(images, student.mean, student.std, batch_size=256)

@@ -33,9 +33,9 @@ from torchvision.transforms import v2
 from storage.images.decode import ImageUnreadable, decode_image, read_image_file
 from student.classification.augment import normalize_pixels
 from student.classification.evidence import evidence
-from student.classification.images import view_for_evaluation
 from student.core.aspects import yes_probability
 from student.core.processor import available_cpus
+from student.core.resizing import view_for_evaluation
 
 if TYPE_CHECKING:
     from student.classification.classifier import Classifier

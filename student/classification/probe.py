@@ -8,7 +8,7 @@ deviation, features that vary little would count as much as others, which is sev
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -22,6 +22,7 @@ from student.classification.model import Logits, Student
 from student.classification.task import ClassifierTask, Job
 from student.core.schedule import CROPS, derive_seed
 from student.core.setting_errors import ConfigInvalid
+from student.core.training_task import Part
 
 LEAST_DEVIATION = 1e-6
 TOLERANCE = 1e-3
@@ -109,15 +110,23 @@ class ProbeTask(ClassifierTask):
                 pixels = augmented_pixels(self.student, config, images.augmented, view, device)
             return over_batches(self.student, compute, pixels, len(images.shown), progress=self.job.progress)
 
-        drawn = (config.stored_size, config.crop_scale, config.crop_ratio, config.flip, config.color_jitter)
+        drawn = (
+            config.stored_size,
+            config.crop_scale,
+            config.crop_ratio,
+            config.flip,
+            config.color_jitter,
+            config.draft,
+        )
         keys = [key, *((*key, view, *drawn, config.policy) for view in range(1, config.views))]
         return torch.stack([images.features.get(key, partial(of_view, view)) for view, key in enumerate(keys)])
 
-    def begin(self, epoch: int, rank: int) -> None:
-        generator = torch.Generator().manual_seed(derive_seed(self.config.seed, epoch, CROPS, rank))
+    def begin(self, epoch: int) -> None:
+        generator = torch.Generator().manual_seed(derive_seed(self.config.seed, epoch, CROPS, 0))
         self.view_N = torch.randint(self.config.views, (len(self.view_N),), generator=generator)
 
-    def step(self, model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
+    def step(self, model: nn.Module, part: Part, epoch: int) -> dict[str, Tensor]:
+        images = part.indices
         views, strong_logits = self.view_N[images], None
         if self.objective.method.consistency_terms:  # the view of the evaluation is the weakly augmented one
             strong_logits = model(self.features_VND[views.clamp(min=1), images])
@@ -125,9 +134,10 @@ class ProbeTask(ClassifierTask):
         network_logits = None if self.network_logits_VNC is None else self.network_logits_VNC[views, images]
         return self.objective(model(self.features_VND[views, images]), images, network_logits, strong_logits)
 
-    def class_logits(self, images: Tensor) -> Tensor:
-        logits: Logits = self.head(self.features_VND[0, images])
-        return logits.class_logits_BC.float()
+    def class_logits(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        for images in batches:
+            logits: Logits = self.head(self.features_VND[0, images])
+            yield logits.class_logits_BC.float()
 
     def weights(self) -> dict[str, Tensor]:
         """Those of the whole student, for features as they are."""

@@ -17,9 +17,9 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from storage.datasets.base import ImageDataset, ImageRecord, select
 from student.classification.images import evaluation_cache, normalized_batches
 from student.classification.runs import RunDescription
-from student.core.cache import ImageCache
 from student.core.evaluation import require_same_classes, select_labelled
 from student.core.export_folder import Int8
+from student.core.images import Images
 from student.core.onnx import add_metadata, onnx_errors
 
 CALIBRATED_ON = 128  # training images that ranges of activations are taken from
@@ -68,7 +68,7 @@ def _spread(records: Sequence[ImageRecord]) -> list[ImageRecord]:
     return [records[place] for place in places]
 
 
-def _pixels(images: ImageCache, channels: tuple[Sequence[float], ...]) -> Iterator[NDArray[np.float32]]:
+def _pixels(images: Images, channels: tuple[Sequence[float], ...]) -> Iterator[NDArray[np.float32]]:
     mean, std = channels
     return (pixels.numpy() for pixels in normalized_batches(images, mean, std, batch_size=BATCH))
 
@@ -82,7 +82,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # it has no types
         return None if batch is None else {"images": batch}
 
 
-def _top1(model: Path, images: ImageCache, channels: tuple[Sequence[float], ...]) -> float:
+def _top1(model: Path, images: Images, channels: tuple[Sequence[float], ...]) -> float:
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     found = [session.run(["class_logits"], {"images": pixels})[0] for pixels in _pixels(images, channels)]
     return float((np.concatenate(found).argmax(axis=1) == images.labels.numpy()).mean())

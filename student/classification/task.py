@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,23 +22,23 @@ from student.classification.model import Student, build_student
 from student.classification.objective import LOSSES, Objective
 from student.classification.runs import EpochLog, RunDescription
 from student.core.backbones import to_channels_last
-from student.core.cache import ImageCache
-from student.core.loop import TrainingTask
+from student.core.images import Images
 from student.core.runs import WEIGHTS, load_weights
+from student.core.training_task import TrainingTask
 
 VALIDATION_BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingImages:
-    """The decoded training images of a run.
+    """The training images of a run.
 
     `shown` is a training cache; with `freeze` it is an evaluation cache, and `augmented` a training cache of the same
     images where there are augmented views. `features` keeps what is computed of them.
     """
 
-    shown: ImageCache
-    augmented: ImageCache | None = None
+    shown: Images
+    augmented: Images | None = None
     features: SharedFeatures = dataclasses.field(default_factory=SharedFeatures)
 
 
@@ -97,8 +97,8 @@ class ClassifierTask(TrainingTask[EpochLog]):
         return self.student
 
     @abstractmethod
-    def class_logits(self, images: Tensor) -> Tensor:
-        """Class logits [B, C], float32, of validation images by their indices [B]."""
+    def class_logits(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Class logits [B, C], float32, of batches of validation images by their indices [B]."""
 
     def measure(self, epoch: int) -> dict[str, float | None]:
         """Top-1 (0..1) and cross-entropy on the validation images; None where there are none."""
@@ -115,8 +115,9 @@ class ClassifierTask(TrainingTask[EpochLog]):
     def validation_logits(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Class logits [B, C] and labels [B] of the validation images, a batch at a time."""
         self.network.eval()
-        for chunk in self.examples.val_indices.split(VALIDATION_BATCH):
-            yield self.class_logits(chunk), self.examples.labels_N[chunk].to(self.fabric.device)
+        chunks = self.examples.val_indices.split(VALIDATION_BATCH)
+        for chunk, logits in zip(chunks, self.class_logits(chunks), strict=True):
+            yield logits, self.examples.labels_N[chunk].to(self.fabric.device)
 
     def load_kept(self, digest: str | None) -> None:
         """Load the weights that the run has kept: those of another epoch, or an average, than the last update's."""

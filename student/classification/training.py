@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -33,11 +33,12 @@ from student.classification.probe import ProbeTask
 from student.classification.runs import EpochLog, RunDescription, TrainedStudent, load_run
 from student.classification.task import ClassifierTask, Job, TrainingImages, kept_epoch
 from student.classification.trainable import require_trainable
-from student.core.devices import launch, prepare_device, relay, require_devices
+from student.core.devices import launch, on_all_devices, prepare_device, relay, require_devices
 from student.core.loop import finish, run_epochs
 from student.core.runs import is_begun, read_description, training_folder
 from student.core.schedule import CROPS, derive_seed, parameter_groups, undecayed
 from student.core.settings import TrainingConfig
+from student.core.training_task import Part
 
 
 def train(
@@ -58,6 +59,7 @@ def train(
     that cannot work here, images or answers that are missing, a run folder of another run, a loss that is no number
     any more. Raises RunBusy where another process trains in `run_dir`, StorageUnavailable where it cannot be used.
     """
+    config = on_all_devices(config)
     require_devices(config)
     config = fit_to_answers(config, teacher_answers)
     records = training_records(dataset)
@@ -92,7 +94,7 @@ def train(
 def _open_images(
     stack: ExitStack, config: StudentConfig, dataset: ImageDataset, folder: Path, progress: bool
 ) -> TrainingImages:
-    """Decode the training images in `folder`, until the stack ends."""
+    """The training images, until the stack ends."""
     records = training_records(dataset)
     if not config.freeze:
         return TrainingImages(
@@ -172,19 +174,24 @@ class ClassificationTask(ClassifierTask):
     def parameter_groups(self, config: TrainingConfig) -> list[dict[str, Any]]:
         return layer_groups(self.config, self.student)
 
-    def begin(self, epoch: int, rank: int) -> None:
-        self.crops.manual_seed(derive_seed(self.config.seed, epoch, CROPS, rank))
+    def begin(self, epoch: int) -> None:
+        # Every device draws for the whole batch and uses its part, so that their number changes no crop.
+        self.crops.manual_seed(derive_seed(self.config.seed, epoch, CROPS, 0))
 
-    def step(self, model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
-        shown = [self.images.image(index) for index in images.tolist()]
-        pixels, share, partners = mix(self.config, self.augment(shown, self.crops, self.fabric.device), self.crops)
+    def load(self, batches: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+        return self.images.batches(batch.tolist() for batch in batches)
+
+    def step(self, model: nn.Module, part: Part, epoch: int) -> dict[str, Tensor]:
+        images, shown, rows = part.indices, part.loaded, part.rows
+        augmented = self.augment(shown, self.crops, self.fabric.device, rows)
+        pixels, share, partners = mix(self.config, augmented, self.crops)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         logits = model(pixels)
         with torch.no_grad(), self.fabric.autocast():
             larger_logits = None if self.larger is None else self.larger(pixels).float()
         strong_logits = None
         if self.objective.method.consistency_terms:
-            strong_pixels = self.augment_strongly(shown, self.crops, self.fabric.device)
+            strong_pixels = self.augment_strongly(shown, self.crops, self.fabric.device, rows)
             strong_logits = model(strong_pixels)
         losses = self.objective(logits, images, larger_logits, strong_logits)
         if share < 1:
@@ -194,13 +201,14 @@ class ClassificationTask(ClassifierTask):
             losses = {name: share * losses[name] + (1 - share) * other[name] for name in losses}
         return losses
 
-    def class_logits(self, images: Tensor) -> Tensor:
+    def class_logits(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         student = self.student
-        views = evaluation_views(self.config, self.stored, images.tolist())
-        pixels = normalize_pixels(views.to(self.fabric.device), student.mean, student.std)
-        with self.fabric.autocast():
-            logits: Logits = student(pixels.contiguous(memory_format=torch.channels_last))
-        return logits.class_logits_BC.float()
+        for shown in self.stored.batches(batch.tolist() for batch in batches):
+            views = evaluation_views(self.config, shown)
+            pixels = normalize_pixels(views.to(self.fabric.device), student.mean, student.std)
+            with self.fabric.autocast():
+                logits: Logits = student(pixels.contiguous(memory_format=torch.channels_last))
+            yield logits.class_logits_BC.float()
 
 
 def layer_groups(config: StudentConfig, student: Student) -> list[dict[str, Any]]:

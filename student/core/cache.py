@@ -1,59 +1,59 @@
 """Images decoded once into one file of raw pixels, which every process of a run maps into its memory.
 
-The file is the cache: its pages live in the operating system's memory once, however many ranks and workers read them.
+The file is either in memory (`memory_cache`) or on disk (`disk_cache.py`). Its pages are in the operating system's
+memory once, however many ranks read them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
-from PIL import Image
+from numpy.typing import NDArray
 from torch import Tensor
 
-from storage.datasets.base import ImageDataset, ImageRecord
-from storage.errors import InputInvalid, StorageUnavailable
-from storage.images.decode import ImageUnreadable, decode_image
+from storage.datasets.base import ImageRecord
+from storage.errors import StorageUnavailable
+from student.core.decoding import ImageSource, Unreadable
 from student.core.files import remove_cache, writing
+from student.core.images import Images
 from student.core.progress import ImageBar
-from student.core.settings import OnError
-
-CHUNK = 256
-
-
-class ImagesInvalid(InputInvalid):
-    """The images of a split cannot be used as they are; the message says which, why and what to do."""
 
 
 @dataclass(frozen=True)
-class ImageCache:
-    """Decoded images, uint8 RGB, in the records' order. `shapes` [N, 2] holds height and width of each."""
+class ImageCache(Images):
+    """Decoded images in one file. `shapes` [N, 2] holds height and width of each."""
 
     path: Path
-    records: tuple[ImageRecord, ...]
-    shapes: np.ndarray
-    dropped: tuple[str, ...]  # ids of the images that were left out because they could not be read
-
-    def __len__(self) -> int:
-        return len(self.records)
+    shapes: NDArray[np.int64]
 
     def __reduce__(self) -> tuple[type[ImageCache], tuple[object, ...]]:
         # Another process maps the file itself; a pickled map would carry all pixels.
-        return ImageCache, (self.path, self.records, self.shapes, self.dropped)
+        return ImageCache, (self.records, self.dropped, self.path, self.shapes)
+
+    def shape(self, index: int) -> tuple[int, int]:
+        height, width = self.shapes[index].tolist()
+        return height, width
 
     def image(self, index: int) -> Tensor:
         """One image as uint8 [3, H, W]; a view of the shared pixels, not to be written to."""
         height, width = self.shapes[index]
         start = self._starts[index]
         return self._pixels[start : start + 3 * height * width].view(height, width, 3).permute(2, 0, 1)
+
+    def batches(self, batches: Iterable[Sequence[int]]) -> Iterator[list[Tensor]]:
+        return ([self.image(index) for index in batch] for batch in batches)
+
+    def with_records(self, records: Sequence[ImageRecord]) -> Self:
+        return dataclasses.replace(self, records=tuple(records))
 
     def on(self, device: torch.device) -> ImageCache:
         """The same images with their pixels in the memory of `device`, where at most half of what is free would hold
@@ -67,16 +67,6 @@ class ImageCache:
         copy.__dict__["_pixels"] = pixels
         return copy
 
-    def stack(self, indices: Sequence[int] | slice) -> Tensor:
-        """Images of one shape as uint8 [N, H, W, 3]."""
-        chosen = range(len(self))[indices] if isinstance(indices, slice) else indices
-        return torch.stack([self.image(index).permute(1, 2, 0) for index in chosen])
-
-    @property
-    def labels(self) -> Tensor:
-        """int64 [N]."""
-        return torch.tensor([record.label for record in self.records], dtype=torch.int64)
-
     @cached_property
     def _pixels(self) -> Tensor:
         size = int(self._starts[-1])
@@ -88,21 +78,21 @@ class ImageCache:
         raise StorageUnavailable(f"{self.path} was changed while it was in use; give the same command again")
 
     @cached_property
-    def _starts(self) -> np.ndarray:
+    def _starts(self) -> NDArray[np.int64]:
         return np.concatenate([[0], np.cumsum(3 * self.shapes.prod(axis=1, dtype=np.int64))])
 
 
 class SharedCaches:
-    """Caches that the students of an experiment share: decoded once for all that need the same images in the same form,
-    in folders below `folder`, until `stack` ends."""
+    """Images that the students of an experiment share: opened once for all that need the same images in the same form,
+    with folders below `folder`, until `stack` ends."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder = folder
         self._stack = stack
-        self._open: dict[tuple[object, ...], ImageCache] = {}
+        self._open: dict[tuple[object, ...], Images] = {}
 
-    def get(self, key: tuple[object, ...], decode: Callable[[Path], AbstractContextManager[ImageCache]]) -> ImageCache:
-        """The cache of `key`; `decode` opens it in a folder where it is not open yet."""
+    def get(self, key: tuple[object, ...], decode: Callable[[Path], AbstractContextManager[Images]]) -> Images:
+        """The images of `key`; `decode` opens them in a folder where they are not open yet."""
         if key not in self._open:
             folder = self._folder / "-".join(["images", *map(str, key)])
             self._stack.callback(remove_cache, folder)
@@ -110,78 +100,60 @@ class SharedCaches:
         return self._open[key]
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """What became of every image of a source: height and width [N, 2], 0 where it cannot be read, and why by its id."""
+
+    shapes: NDArray[np.int64]
+    unreadable: dict[str, Unreadable]
+
+    def kept(self, records: Sequence[ImageRecord]) -> tuple[ImageRecord, ...]:
+        """Those of the source's `records` that could be read."""
+        return tuple(record for record, height in zip(records, self.shapes[:, 0].tolist(), strict=True) if height)
+
+    @property
+    def kept_shapes(self) -> NDArray[np.int64]:
+        return self.shapes[self.shapes[:, 0] > 0]
+
+    def cache(self, source: ImageSource, path: Path) -> ImageCache:
+        """The images that could be read, whose pixels are in the file `path`."""
+        return ImageCache(self.kept(source.records), tuple(self.unreadable), path, self.kept_shapes)
+
+
 @contextmanager
-def image_cache(
-    dataset: ImageDataset,
-    records: Sequence[ImageRecord],
-    prepare: Callable[[Image.Image], Image.Image],
-    path: Path,
-    damaged: OnError,
-    progress: bool,
-) -> Iterator[ImageCache]:
-    """What `prepare` makes of the images, in the file `path`, which is gone when the block ends.
+def memory_cache(source: ImageSource, path: Path, *, progress: bool) -> Iterator[tuple[Decoded, Path]]:
+    """Decode all images into a file in memory, which is gone when the block ends or the process does: its path, under
+    which other processes find it too. Where the system has no such files it is `path`."""
+    with _memory_file(path) as (file, place):
+        shapes: list[tuple[int, ...]] = []
+        unreadable: dict[str, Unreadable] = {}
+        with writing(path), ImageBar("decoding images", len(source.records), shown=progress) as bar:
+            for chunk in source.decoded_chunks():
+                for image in chunk:
+                    if isinstance(image, Unreadable):
+                        unreadable[source.records[len(shapes)].image_id] = image
+                        shapes.append((0, 0))
+                    else:
+                        os.write(file, image.tobytes())
+                        shapes.append(image.shape[:2])
+                bar.advance(len(chunk))
+        yield Decoded(np.array(shapes, dtype=np.int64).reshape(-1, 2), unreadable), place
 
-    Raises ImagesInvalid for images that cannot be read, unless `damaged` ones are dropped and some are left.
-    """
-    with writing(path):
+
+@contextmanager
+def _memory_file(path: Path) -> Iterator[tuple[int, Path]]:
+    """An empty file in memory: its descriptor, and a path that other processes can open while the block runs."""
+    if hasattr(os, "memfd_create"):
+        handle = os.memfd_create(path.name)
+        place = Path(f"/proc/{os.getpid()}/fd/{handle}")
+    else:  # not on Linux
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        place = path
     try:
-        kept, shapes, unreadable = _decode_all(dataset, records, prepare, path, progress)
-        if unreadable and (damaged == "refuse" or not kept):
-            raise ImagesInvalid(_name_unreadable(dataset, unreadable, len(records)))
-        yield ImageCache(path, tuple(kept), np.array(shapes, dtype=np.int64).reshape(-1, 2), tuple(unreadable))
+        yield handle, place
     finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-
-
-def _decode_all(
-    dataset: ImageDataset,
-    records: Sequence[ImageRecord],
-    prepare: Callable[[Image.Image], Image.Image],
-    path: Path,
-    progress: bool,
-) -> tuple[list[ImageRecord], list[tuple[int, ...]], dict[str, str]]:
-    """Write the pixels of all images to `path`, in the records' order: the records that could be read, height and width
-    of each, and why the others could not, by their ids."""
-
-    def decode(record: ImageRecord) -> np.ndarray | str:
-        try:
-            return np.asarray(prepare(decode_image(dataset.read(record.image_id))))
-        except ImageUnreadable as error:
-            return str(error)
-        except OSError as error:
-            return error.strerror or str(error)
-
-    kept: list[ImageRecord] = []
-    shapes: list[tuple[int, ...]] = []
-    unreadable: dict[str, str] = {}
-    # Pillow decodes outside Python's lock, so threads are enough; by chunks, so that few wait in memory.
-    with (
-        writing(path),  # of all that happens here, only this file's errors are the file system's
-        path.open("wb") as file,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-        ImageBar("decoding images", len(records), shown=progress) as bar,
-    ):
-        for start in range(0, len(records), CHUNK):
-            chunk = records[start : start + CHUNK]
-            for record, image in zip(chunk, pool.map(decode, chunk), strict=True):
-                if isinstance(image, str):
-                    unreadable[record.image_id] = image
-                else:
-                    file.write(image.tobytes())
-                    kept.append(record)
-                    shapes.append(image.shape[:2])
-                bar.advance(1)
-    return kept, shapes, unreadable
-
-
-def _name_unreadable(dataset: ImageDataset, unreadable: dict[str, str], total: int) -> str:
-    named = [f"{image_id} ({why})" for image_id, why in list(unreadable.items())[:3]]
-    more = f" and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
-    return (
-        f"{len(unreadable)} of {total} images of dataset '{dataset.name}' cannot be read: {', '.join(named)}{more}; "
-        f"repair or remove them, or leave them out by --set damaged_images=drop"
-    )
+        os.close(handle)
+        if place == path:
+            with suppress(OSError):
+                path.unlink()

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -22,15 +22,23 @@ from storage.platform.processes import serve_parent
 from student.core.processor import usable_precision, use_threads
 from student.core.setting_errors import ConfigInvalid
 from student.core.settings import Accelerator, TrainingConfig, present_accelerator
+from student.core.streaming import reporting_dead_workers
+from student.core.torchrun import Torchrun, call_others
+
+AnyConfig = TypeVar("AnyConfig", bound=TrainingConfig)
 
 
 def launch(config: TrainingConfig, work: Callable[[Fabric], None]) -> None:
     """Run `work` on every device of the config; torch's generator is restored afterwards.
 
-    Raises RunFailed where the process of a device has crashed.
+    Raises RunFailed where the process of a device, or one that decodes images for it, has ended.
     """
     # Its notes about precision would break the progress bar.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    if (torchrun := Torchrun.current()) is not None:
+        call_others(config)
+        _work_with_others(config, torchrun, work)
+        return
     # Spawned, not relaunched from the command line: this may be a worker's process, whose command is not ours.
     strategy = "ddp_spawn" if config.devices > 1 else "auto"
     fabric = Fabric(
@@ -56,10 +64,36 @@ def launch(config: TrainingConfig, work: Callable[[Fabric], None]) -> None:
         raise
 
 
+def work_for_first(config: TrainingConfig) -> None:
+    """The part of a process of torchrun, other than the first one, in one call of `launch` there."""
+    torchrun = Torchrun.current()
+    assert torchrun is not None
+    _work_with_others(config, torchrun, None)
+
+
+def _work_with_others(config: TrainingConfig, torchrun: Torchrun, work: Callable[[Fabric], None] | None) -> None:
+    """Run `work`, which the first process has, in this process of torchrun."""
+    fabric = Fabric(
+        accelerator=config.accelerator,
+        devices=torchrun.local,
+        num_nodes=torchrun.machines,
+        strategy="ddp",
+        precision=usable_precision(config),
+    )
+    with torch.random.fork_rng():
+        fabric.launch()
+        work = fabric.broadcast(work)
+        assert work is not None
+        with reporting_dead_workers():
+            work(fabric)
+        fabric.barrier()
+
+
 def _report_errors(fabric: Fabric, work: Callable[[Fabric], None], errors: Any) -> None:
     """Errors that a user can act on are raised again in the parent process, as themselves."""
     try:
-        work(fabric)
+        with reporting_dead_workers():
+            work(fabric)
     except AspectsError as error:
         errors.put(error)
         raise
@@ -74,13 +108,26 @@ def prepare_device(fabric: Fabric, config: TrainingConfig) -> None:
         keep_freed_memory()
 
 
+def on_all_devices(config: AnyConfig) -> AnyConfig:
+    """The config with the devices that torchrun has started processes for. Raises ConfigInvalid for another number of
+    them."""
+    torchrun = Torchrun.current()
+    if torchrun is None:
+        return config
+    if config.devices not in (1, torchrun.world):
+        raise ConfigInvalid(f"devices is {config.devices}, but torchrun started {torchrun.world}; leave devices out")
+    return config.replace(devices=torchrun.world)
+
+
 def require_devices(config: TrainingConfig) -> None:
     """Raises ConfigInvalid for devices that are not on this machine."""
+    torchrun = Torchrun.current()
+    here = config.devices if torchrun is None else torchrun.local
     if config.accelerator == "mps" and not torch.backends.mps.is_available():
         raise ConfigInvalid("accelerator 'mps' is not on this machine; give --set accelerator=cpu")
-    if config.accelerator == "cuda" and torch.cuda.device_count() < config.devices:
+    if config.accelerator == "cuda" and torch.cuda.device_count() < here:
         raise ConfigInvalid(
-            f"{config.devices} CUDA device(s) asked for, but torch sees {torch.cuda.device_count()}; "
+            f"{here} CUDA device(s) asked for, but torch sees {torch.cuda.device_count()}; "
             f"give --set accelerator=cpu, or check nvidia-smi and that torch is a CUDA build"
         )
 
@@ -93,11 +140,28 @@ def require_accelerator(name: Accelerator | None) -> Accelerator:
     return name or present_accelerator()
 
 
+class OfFirstProcess:
+    """A function that stays in its process: other processes get one that does nothing."""
+
+    def __init__(self, function: Callable[[Any], None] | None = None) -> None:
+        self._function = function
+
+    def __call__(self, log: Any) -> None:
+        if self._function is not None:
+            self._function(log)
+
+    def __reduce__(self) -> tuple[type[OfFirstProcess], tuple[()]]:
+        return OfFirstProcess, ()
+
+
 @contextmanager
 def relay(on_epoch: Callable[[Any], None] | None, config: TrainingConfig) -> Iterator[Callable[[Any], Any] | None]:
     """What rank 0 calls so that `on_epoch` runs in this process, where it may be any function."""
     if on_epoch is None or config.devices == 1:
         yield on_epoch
+        return
+    if Torchrun.current() is not None:
+        yield OfFirstProcess(on_epoch)
         return
     queue = multiprocessing.get_context("spawn").SimpleQueue()
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from storage.errors import AspectsError, InputInvalid, RunFailed
 from storage.text import printable
+from student.core.batch_norm import synchronize_batch_norm
 from student.core.checkpoints import Checkpoint, read_checkpoint, remove_checkpoints, remove_damaged, write_checkpoint
 from student.core.curves import open_curves, write_curves
 from student.core.files import digest_of_file, write_json
@@ -32,71 +32,15 @@ from student.core.schedule import (
     build_scheduler,
     derive_seed,
     highest_rate,
-    parameter_groups,
 )
 from student.core.setting_errors import ConfigInvalid
 from student.core.settings import TrainingConfig
+from student.core.training_task import AnyLog, Part, TrainingTask
 from student.core.weight_average import WeightAverage
-
-# A dataclass: epoch, the losses, lr, what `measure` gives, images_per_second and seconds.
-AnyLog = TypeVar("AnyLog", bound=Any)
 
 
 class TrainingDiverged(InputInvalid):
     """The loss is not finite any more; the message says when and what to do."""
-
-
-class TrainingTask(ABC, Generic[AnyLog]):
-    """What is trained on one device: a network, its losses and measurements."""
-
-    losses: ClassVar[Sequence[str]]  # names of what `step` gives; "loss" comes first, and is what is minimised
-    log: type[AnyLog]
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network  # whose weights are trained and kept
-        self.state: dict[str, Tensor] = {}  # what a run resumes from besides weights and optimizer
-
-    def wrapped(self) -> nn.Module:
-        """What Fabric wraps for its precision and devices, and `step` is given."""
-        return self.network
-
-    def begin(self, epoch: int, rank: int) -> None:
-        """Called before the first update of an epoch."""
-
-    def after_update(self) -> None:
-        """Called after each update, on every device."""
-
-    def sampling_weights(self, indices_N: Tensor) -> Tensor | None:
-        """Weights [N] by which the images of an epoch are drawn with replacement; None: each once."""
-        return None
-
-    @abstractmethod
-    def step(self, model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
-        """The losses of one update, means over `images`, indices [B] of this device's part of the batch."""
-
-    @abstractmethod
-    def measure(self, epoch: int) -> dict[str, float | None]:
-        """The fields of the epoch's log besides losses and speed."""
-
-    @abstractmethod
-    def keeps(self, logs: list[AnyLog]) -> bool:
-        """Whether the weights after the last of `logs` are to be kept, in place of any before."""
-
-    def stops(self, logs: list[AnyLog]) -> bool:
-        """Whether training ends after the last of `logs`, before all epochs."""
-        return False
-
-    def weights(self) -> Mapping[str, Tensor]:
-        """What is written where the weights are kept."""
-        return self.network.state_dict()
-
-    def parameter_groups(self, config: TrainingConfig) -> list[dict[str, Any]]:
-        """The parameters of `network` for the optimizer."""
-        return parameter_groups(config, self.network)
-
-    @abstractmethod
-    def describe(self, log: AnyLog) -> str:
-        """A line about one epoch."""
 
 
 def run_epochs(
@@ -124,6 +68,8 @@ def run_epochs(
         )
     plan = UpdatePlan.of(config, len(indices))
     scheduler = build_scheduler(config, optimizer, plan.updates)
+    if config.sync_batchnorm and fabric.world_size > 1:
+        synchronize_batch_norm(task.network, fabric.device)
     average = None if config.ema is None else WeightAverage(task.network, config.ema)
     logs, kept = _resume(fabric, task, optimizer, average, config, run_dir)
     model, fabric_optimizer = fabric.setup(task.wrapped(), optimizer)
@@ -187,21 +133,24 @@ class _Updates:
         fabric, task, plan = self.fabric, self.task, self.plan
         self.model.train()
         torch.manual_seed(derive_seed(self.config.seed, epoch, NETWORK, fabric.global_rank))
-        task.begin(epoch, fabric.global_rank)
+        task.begin(epoch)
         sums = torch.zeros(len(task.losses), device=fabric.device)
         weights_N = task.sampling_weights(self.indices)
-        for number, batch in enumerate(batches(self.config, self.indices, epoch, plan.batches, weights_N)):
-            mine = batch[fabric.global_rank :: fabric.world_size]
-            update, part = divmod(number, plan.per_update)
+        order = list(batches(self.config, self.indices, epoch, plan.batches, weights_N))
+        loaded = task.load(batch[fabric.global_rank :: fabric.world_size] for batch in order)
+        for number, (batch, images) in enumerate(zip(order, loaded, strict=True)):
+            rows = range(fabric.global_rank, len(batch), fabric.world_size)
+            mine = Part(batch[fabric.global_rank :: fabric.world_size], rows, images)
+            update, place = divmod(number, plan.per_update)
             update += (epoch - 1) * plan.updates
             self.scheduler.step_update(update)
-            last = part + 1 == plan.per_update
+            last = place + 1 == plan.per_update
             with nullcontext() if last else fabric.no_backward_sync(self.model):
                 losses = _step(task, self.model, mine, epoch)
                 fabric.backward(losses["loss"] / plan.per_update)
             if last:
                 self._update(update)
-            sums += len(mine) * torch.stack([losses[name].detach() for name in task.losses])
+            sums += len(rows) * torch.stack([losses[name].detach() for name in task.losses])
             bar.advance(len(batch))
         total = fabric.all_reduce(sums, reduce_op="sum")
         assert isinstance(total, Tensor)
@@ -226,14 +175,17 @@ def _resume(
     run_dir: Path,
 ) -> tuple[list[AnyLog], str | None]:
     """Load the checkpoint into network, optimizer, average and loss scale: the logs of its epochs and the digest of
-    the kept weights. The first device removes damaged checkpoints, with a note about each."""
-    checkpoint, refused = read_checkpoint(
-        run_dir, task.network, optimizer, task.log, config.epochs, averaged=average is not None, task=task.state
-    )
+    the kept weights. The first device reads it, since others may be on machines that do not see the folder, and removes
+    damaged checkpoints, with a note about each."""
+    checkpoint: Checkpoint[AnyLog] | None = None
     if fabric.is_global_zero:
+        checkpoint, refused = read_checkpoint(
+            run_dir, task.network, optimizer, task.log, config.epochs, averaged=average is not None, task=task.state
+        )
         for path, line in refused.items():
             note(line)
             remove_damaged(path)  # or it would take the place of a good one before it
+    checkpoint = fabric.broadcast(checkpoint)
     if checkpoint is None:
         return [], None
     task.network.load_state_dict(checkpoint.student)
@@ -267,12 +219,12 @@ def _save(
     write_checkpoint(run_dir, checkpoint)
 
 
-def _step(task: TrainingTask[Any], model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
+def _step(task: TrainingTask[Any], model: nn.Module, part: Part, epoch: int) -> dict[str, Tensor]:
     """Raises ConfigInvalid where a network cannot be trained on one image at a time, as batch normalisation cannot."""
     try:
-        return task.step(model, images, epoch)
+        return task.step(model, part, epoch)
     except ValueError as error:
-        if len(images) > 1 or isinstance(error, AspectsError):
+        if len(part.indices) > 1 or isinstance(error, AspectsError):
             raise
         raise ConfigInvalid(
             f"this network cannot be trained on batches of one image ({printable(str(error), 100)}); "

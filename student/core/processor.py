@@ -1,4 +1,4 @@
-"""The number of threads and the precision of training on a CPU.
+"""The number of threads and the precision of training on a CPU, and the memory that is free.
 
 Threads wait for each other at every layer: where something else keeps their CPUs busy, a single one is faster. And
 bfloat16 takes ten times as long as float32 where the CPU has no instructions for it.
@@ -16,6 +16,7 @@ import torch
 from student.core.settings import Precision, TrainingConfig
 
 CGROUP = Path("/sys/fs/cgroup")
+MEMINFO = Path("/proc/meminfo")
 
 
 def use_threads(config: TrainingConfig) -> None:
@@ -34,6 +35,24 @@ def available_cpus(cgroup: Path = CGROUP) -> int:
         if len(words) == 2 and all(word.isdigit() for word in words):  # "max" and -1: no limit
             cpus = min(cpus, max(1, math.ceil(int(words[0]) / int(words[1]))))
     return cpus
+
+
+def free_memory(cgroup: Path = CGROUP, meminfo: Path = MEMINFO) -> int:
+    """Bytes of memory that this process may still take: of the machine, and of the limit of its container. What the
+    system keeps of files counts as free."""
+    amounts = [int(words[1]) << 10 for line in _lines(meminfo) if (words := line.split())[:1] == ["MemAvailable:"]]
+    if not amounts:  # not on Linux
+        amounts = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2]
+    v1 = cgroup / "memory"
+    for limit, used, stat in (
+        (cgroup / "memory.max", cgroup / "memory.current", cgroup / "memory.stat"),
+        (v1 / "memory.limit_in_bytes", v1 / "memory.usage_in_bytes", v1 / "memory.stat"),
+    ):
+        words = [*_words(limit), *_words(used)]
+        if len(words) == 2 and all(word.isdigit() for word in words):  # "max": no limit
+            files = [int(line.split()[1]) for line in _lines(stat) if line.startswith("inactive_file ")]
+            amounts.append(max(0, int(words[0]) - int(words[1]) + sum(files)))
+    return min(amounts)
 
 
 def usable_precision(config: TrainingConfig) -> Precision:
@@ -81,7 +100,11 @@ def _v1(cgroup: Path, name: str) -> list[str]:
 
 
 def _words(file: Path) -> list[str]:
+    return " ".join(_lines(file)).split()
+
+
+def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text().split()
+        return file.read_text().splitlines()
     except OSError:
         return []

@@ -26,6 +26,8 @@ Schedule = Literal["cosine", "multistep", "poly", "tanh"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Accelerator = Literal["cpu", "cuda", "mps"]
 OnError = Literal["refuse", "drop"]
+Place = Literal["memory", "disk", "stream"]
+Cache = Literal["auto", "memory", "disk", "stream"]
 
 
 def _as_given(value: object, check: ValidatorFunctionWrapHandler) -> object:
@@ -46,7 +48,9 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
     # How a run is computed and saved, not what it learns: a run may be resumed with other values of these.
-    EXECUTION_SETTINGS: ClassVar[frozenset[str]] = frozenset({"accelerator", "devices", "threads", "checkpoint_every"})
+    EXECUTION_SETTINGS: ClassVar[frozenset[str]] = frozenset(
+        {"accelerator", "devices", "threads", "checkpoint_every", "cache", "cache_folder", "cache_limit", "workers"}
+    )
 
     backbone: str = Field(description="name of a timm model")
     image_size: int = Field(ge=1, description="side of what the network is shown, in pixels")
@@ -100,11 +104,28 @@ class TrainingConfig(BaseModel):
 
     accelerator: Accelerator = Field(default="cpu", description="cpu, cuda or mps")
     devices: int = Field(default=1, ge=1, description="devices to train on, each in a process of its own")
+    sync_batchnorm: bool = Field(
+        default=False, description="batch normalisation over the images of all devices, not of each one's"
+    )
     precision: Precision = Field(default="32-true", description="32-true, bf16-mixed, or on a GPU 16-mixed")
     threads: int | None = Field(
         default=None, ge=1, description="of each CPU process; null: OMP_NUM_THREADS, or as many as it has CPUs"
     )
     checkpoint_every: int = Field(default=1, ge=1, description="epochs between two checkpoints")
+    cache: Cache = Field(
+        default="auto",
+        description="where decoded images are: memory, disk (kept for other runs), stream (decoded in every epoch); "
+        "auto: the first of them that they fit",
+    )
+    cache_folder: str | None = Field(
+        default=None, min_length=1, description="folder of cache=disk; null: ASPECTS_CACHE, or ~/.cache/aspects"
+    )
+    cache_limit: Number = Field(
+        default=100, gt=0, description="GB of cache=disk, beyond which the images not used for longest are deleted"
+    )
+    workers: int | None = Field(
+        default=None, ge=0, description="processes of each device that decode with cache=stream; null: one for each CPU"
+    )
 
     if not TYPE_CHECKING:  # type checkers know the fields
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,6 @@ from torchmetrics.detection import MeanAveragePrecision
 from storage.datasets.base import select
 from storage.datasets.detection import DetectionDataset, box_id, require_boxes
 from student.core.backbones import to_channels_last
-from student.core.cache import ImageCache
 from student.core.evaluation import (
     EVALUATION_FILE,
     AspectScore,
@@ -28,6 +28,7 @@ from student.core.evaluation import (
 )
 from student.core.examples import log_odds_by_id
 from student.core.files import only_user, parse, write_json
+from student.core.images import Images
 from student.core.progress import ImageBar
 from student.core.settings import Accelerator
 from student.core.stored_detections import SIDES, write_detections
@@ -104,7 +105,7 @@ def evaluate_detector(
     teacher_answers: DetectionAnswers | None = None,
     split: str = "test",
     *,
-    images: ImageCache | None = None,
+    images: Images | None = None,
     accelerator: Accelerator = "cpu",
     progress: bool = False,
 ) -> DetectionEvaluation:
@@ -146,19 +147,19 @@ def read_detection_evaluation(run_dir: Path, split: str) -> DetectionEvaluation 
 
 @torch.no_grad()
 def find_boxes(
-    detector: Detector, images: ImageCache, accelerator: Accelerator = "cpu", *, progress: bool = False
+    detector: Detector, images: Images, accelerator: Accelerator = "cpu", *, progress: bool = False
 ) -> list[dict[str, Tensor]]:
     """What the detector, in evaluation mode, finds on all `images`, on the CPU and in pixels of the cached images."""
     found: list[dict[str, Tensor]] = []
     with ImageBar("evaluating", len(images), shown=progress) as bar:
-        for batch in _batches(images):
-            for one in detector(_images(images, batch, accelerator)):
+        for shown in _shown(images, accelerator):
+            for one in detector(shown):
                 found.append({name: tensor.cpu() for name, tensor in one.items()})
-            bar.advance(len(batch))
+            bar.advance(len(shown))
     return found
 
 
-def detection_table(dataset: DetectionDataset, images: ImageCache, found: list[dict[str, Tensor]]) -> pl.DataFrame:
+def detection_table(dataset: DetectionDataset, images: Images, found: list[dict[str, Tensor]]) -> pl.DataFrame:
     """One row for each box that was found, in pixels of the dataset's images (student/core/stored_detections.py)."""
     names = dataset.class_names
     tables = []
@@ -177,7 +178,7 @@ def detection_table(dataset: DetectionDataset, images: ImageCache, found: list[d
     return pl.concat(tables)
 
 
-def score_boxes(dataset: DetectionDataset, images: ImageCache, found: list[dict[str, Tensor]]) -> DetectionScores:
+def score_boxes(dataset: DetectionDataset, images: Images, found: list[dict[str, Tensor]]) -> DetectionScores:
     """COCO's metrics of what was found, at the dataset's own resolution. Finding an ignored box is no mistake."""
     metric = MeanAveragePrecision(class_metrics=True, backend="pycocotools")
     metric.warn_on_many_detections = False
@@ -210,7 +211,7 @@ def _score_box_aspects(
     run: TrainedDetector,
     detector: Detector,
     dataset: DetectionDataset,
-    images: ImageCache,
+    images: Images,
     teacher_answers: DetectionAnswers,
     accelerator: Accelerator,
 ) -> tuple[AspectScore, ...]:
@@ -218,7 +219,7 @@ def _score_box_aspects(
     if teacher_answers.boxes is None or detector.box_aspects is None:
         return ()
     predicted, ids = [], []
-    for batch in _batches(images):
+    for batch, shown in zip(_batches(images), _shown(images, accelerator), strict=True):
         corners = []
         for index in batch:
             image_id = images.records[index].image_id
@@ -226,7 +227,7 @@ def _score_box_aspects(
             ids += [box_id(image_id, box) for box in boxes]
             places = torch.tensor([box.corners for box in boxes], dtype=torch.float32).view(-1, 4)
             corners.append((places * cache_scale(dataset, images, index)).to(accelerator))
-        predicted += [one.cpu() for one in detector.describe(_images(images, batch, accelerator), corners)]
+        predicted += [one.cpu() for one in detector.describe(shown, corners)]
     teacher_NQ = torch.from_numpy(log_odds_by_id(teacher_answers.boxes, ids)).sigmoid()
     keys = [aspect.key for aspect in run.description.box_aspects]
     return score_shared_aspects(torch.cat(predicted), teacher_NQ, keys, teacher_answers.boxes.questions.keys)
@@ -235,25 +236,27 @@ def _score_box_aspects(
 def _score_image_aspects(
     run: TrainedDetector,
     detector: Detector,
-    images: ImageCache,
+    images: Images,
     teacher_answers: DetectionAnswers,
     accelerator: Accelerator,
 ) -> tuple[AspectScore, ...]:
     if teacher_answers.images is None or detector.image_aspects is None:
         return ()
-    predicted = [detector.describe_images(_images(images, batch, accelerator)).cpu() for batch in _batches(images)]
+    predicted = [detector.describe_images(shown).cpu() for shown in _shown(images, accelerator)]
     ids = [record.image_id for record in images.records]
     teacher_NQ = torch.from_numpy(log_odds_by_id(teacher_answers.images, ids)).sigmoid()
     keys = [aspect.key for aspect in run.description.image_aspects]
     return score_shared_aspects(torch.cat(predicted), teacher_NQ, keys, teacher_answers.images.questions.keys)
 
 
-def _batches(images: ImageCache) -> list[range]:
+def _batches(images: Images) -> list[range]:
     return [range(start, min(start + BATCH, len(images))) for start in range(0, len(images), BATCH)]
 
 
-def _images(images: ImageCache, batch: range, accelerator: Accelerator) -> list[Tensor]:
-    return [images.image(index).to(accelerator).float() / 255 for index in batch]
+def _shown(images: Images, accelerator: Accelerator) -> Iterator[list[Tensor]]:
+    """The images of each of `_batches` as the network is shown them."""
+    for batch in images.in_order(BATCH):
+        yield [image.to(accelerator).float() / 255 for image in batch]
 
 
 def _share(value: float) -> float | None:

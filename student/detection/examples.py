@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy.special import expit
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
 
 from storage.answers.read import Answers
 from storage.datasets.base import ImageRecord
 from storage.datasets.detection import BoxKind, DetectionDataset, box_id, boxes_name
 from student.core.aspects import Aspect
-from student.core.cache import ImageCache, image_cache
+from student.core.decoding import ImageSource
 from student.core.examples import ExamplesInvalid, chosen_questions, log_odds_by_id
+from student.core.images import Images
+from student.core.placement import open_images
+from student.core.resizing import LongerSideShrink, shrunk_size
 from student.detection.config import DetectorConfig
 
 KINDS: tuple[BoxKind, ...] = ("crop", "drawn")
@@ -78,7 +78,7 @@ class DetectionExamples:
 
 
 def join_detection_examples(
-    config: DetectorConfig, dataset: DetectionDataset, images: ImageCache, teacher_answers: DetectionAnswers
+    config: DetectorConfig, dataset: DetectionDataset, images: Images, teacher_answers: DetectionAnswers
 ) -> DetectionExamples:
     """Join cached images with their boxes and with what the config learns from answers.
 
@@ -114,9 +114,9 @@ def join_detection_examples(
     )
 
 
-def cache_scale(dataset: DetectionDataset, images: ImageCache, index: int) -> Tensor:
+def cache_scale(dataset: DetectionDataset, images: Images, index: int) -> Tensor:
     """What turns corners in the dataset's pixels into those of the cached image: [4]."""
-    height, width = images.shapes[index]
+    height, width = images.shape(index)
     whole = dataset.sizes[images.records[index].image_id]
     return torch.tensor([width / whole[0], height / whole[1]] * 2, dtype=torch.float32)
 
@@ -155,24 +155,17 @@ def detection_digest(
     return digest.hexdigest()[:16]
 
 
-@contextmanager
 def detection_cache(
     config: DetectorConfig, dataset: DetectionDataset, records: Sequence[ImageRecord], path: Path, *, progress: bool
-) -> Iterator[ImageCache]:
-    """Images with their longer side at most `image_size`, in the file `path`, which is gone when the block ends."""
-    prepare = partial(shrink_longer_side, size=config.image_size)
-    with image_cache(dataset, records, prepare, path, config.damaged_images, progress) as cache:
-        yield cache
+) -> AbstractContextManager[Images]:
+    """Images with their longer side at most `image_size`, see `open_images`."""
 
+    def shape_of(record: ImageRecord) -> tuple[int, int]:
+        width, height = shrunk_size(dataset.sizes[record.image_id], config.image_size)
+        return height, width
 
-def shrink_longer_side(image: Image.Image, *, size: int) -> Image.Image:
-    """`image` with its longer side at `size`, never enlarged."""
-    longer = max(image.size)
-    if longer <= size:
-        return image
-    sides = [max(1, round(side * size / longer)) for side in (image.height, image.width)]
-    resized: Image.Image = v2.functional.resize(image, sides, InterpolationMode.BILINEAR)
-    return resized
+    source = ImageSource(dataset=dataset, records=records, preparation=LongerSideShrink(size=config.image_size))
+    return open_images(config, source, path, progress=progress, shape_of=shape_of)
 
 
 def _aspects(config: DetectorConfig, answers: Answers | None) -> tuple[Aspect, ...]:

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 from storage.datasets.base import select
 from storage.datasets.detection import DetectionDataset
-from student.core.cache import ImageCache, SharedCaches
+from student.core.cache import SharedCaches
 from student.core.experiment import Evaluated, Measured, epochs_of, experiment_folder, run_cells
 from student.core.grid import Cell, Grid
+from student.core.images import Images
 from student.core.results import Results
 from student.core.runs import is_finished
 from student.core.settings import TrainingConfig
@@ -111,8 +112,8 @@ class DetectorExperiment:
             accelerator=config.accelerator,
         )
 
-    def _images(self, config: DetectorConfig, split: str) -> ImageCache:
-        def decode(folder: Path) -> AbstractContextManager[ImageCache]:
+    def _images(self, config: DetectorConfig, split: str) -> Images:
+        def decode(folder: Path) -> AbstractContextManager[Images]:
             path, records = folder / "detector-pixels.uint8", select(self.dataset, (split,))
             return detection_cache(config, self.dataset, records, path, progress=self.progress)
 

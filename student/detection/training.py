@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from storage.datasets.base import select
 from storage.datasets.detection import DetectionDataset
 from student.core.backbones import to_channels_last
-from student.core.cache import ImageCache
-from student.core.devices import launch, prepare_device, relay, require_devices
-from student.core.loop import TrainingTask, finish, run_epochs
+from student.core.devices import launch, on_all_devices, prepare_device, relay, require_devices
+from student.core.images import Images
+from student.core.loop import finish, run_epochs
 from student.core.runs import training_folder
 from student.core.schedule import CROPS, derive_seed
+from student.core.training_task import Part, TrainingTask
 from student.detection.augment import BoxAugmenter
 from student.detection.config import DetectorConfig
 from student.detection.evaluate import find_boxes, score_boxes
@@ -42,9 +43,9 @@ class DetectorJob:
 
     description: DetectorDescription
     examples: DetectionExamples
-    images: ImageCache
+    images: Images
     dataset: DetectionDataset
-    watched: ImageCache | None
+    watched: Images | None
     run_dir: Path
     progress: bool
     on_epoch: Callable[[DetectorLog], None] | None
@@ -80,13 +81,14 @@ def train_detector(
     *,
     progress: bool = True,
     on_epoch: Callable[[DetectorLog], None] | None = None,
-    images: ImageCache | None = None,
+    images: Images | None = None,
 ) -> TrainedDetector:
     """Train on the dataset's split `train` in `run_dir`; resumes an interrupted run; a finished one returns at once.
 
     `images` are the training images where they are decoded already. Raises ValueErrors of one line, as
     `train` of classifiers does.
     """
+    config = on_all_devices(config)
     require_devices(config)
     records = select(dataset, (TRAIN,))
     used = teacher_answers.used_by(config)
@@ -149,14 +151,13 @@ class DetectionTask(TrainingTask[DetectorLog]):
     def wrapped(self) -> nn.Module:
         return Step(self.detector, self.config)
 
-    def step(self, model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
+    def load(self, batches: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+        return self.job.images.batches(batch.tolist() for batch in batches)
+
+    def step(self, model: nn.Module, part: Part, epoch: int) -> dict[str, Tensor]:
         views = [
-            self.augment(
-                self.job.images.image(one),
-                self.job.examples.target(one),
-                derive_seed(self.config.seed, epoch, CROPS, one),
-            )
-            for one in images.tolist()
+            self.augment(image, self.job.examples.target(one), derive_seed(self.config.seed, epoch, CROPS, one))
+            for one, image in zip(part.indices.tolist(), part.loaded, strict=True)
         ]
         losses: dict[str, Tensor] = model(Batch(views, self.device))
         return losses

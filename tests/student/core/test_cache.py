@@ -15,7 +15,8 @@ from storage.images.decode import decode_image
 from student.classification.augment import Augmenter
 from student.classification.config import StudentConfig
 from student.classification.images import training_cache
-from student.core.cache import ImageCache, ImagesInvalid, SharedCaches
+from student.core.cache import ImageCache, SharedCaches
+from student.core.images import Images, ImagesInvalid
 
 
 def pixels_of(dataset: FileDataset, image_id: str) -> np.ndarray:
@@ -38,6 +39,7 @@ def test_another_process_maps_the_file_instead_of_copying_it(
     config: StudentConfig, dataset: FileDataset, tmp_path: Path
 ) -> None:
     with training_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
+        assert isinstance(cache, ImageCache)
         first = cache.image(0)
         pickled = pickle.dumps(cache)
         copy = pickle.loads(pickled)
@@ -52,7 +54,9 @@ def test_another_process_maps_the_file_instead_of_copying_it(
 def test_a_cache_that_another_process_has_changed_is_one_line(
     config: StudentConfig, dataset: FileDataset, tmp_path: Path, cut: bool
 ) -> None:
+    config = config.replace(cache="disk", cache_folder=str(tmp_path))
     with training_cache(config, dataset, dataset.records, tmp_path, progress=False) as cache:
+        assert isinstance(cache, ImageCache)
         cache.path.write_bytes(b"cut") if cut else cache.path.unlink()
         with pytest.raises(StorageUnavailable, match=r"pixels\.uint8 was changed while it was in use"):
             cache.image(0)
@@ -112,7 +116,7 @@ def test_damaged_images_are_named_or_dropped(config: StudentConfig, image_root: 
 def test_students_share_a_cache_until_the_stack_ends(
     config: StudentConfig, dataset: FileDataset, tmp_path: Path
 ) -> None:
-    def decode(folder: Path) -> AbstractContextManager[ImageCache]:
+    def decode(folder: Path) -> AbstractContextManager[Images]:
         decoded.append(folder)
         return training_cache(config, dataset, dataset.records, folder)
 

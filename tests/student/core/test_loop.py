@@ -15,8 +15,9 @@ from storage.datasets import FileDataset
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
 from student.classification.training import train
-from student.core.loop import TrainingDiverged, TrainingTask, run_epochs
+from student.core.loop import TrainingDiverged, run_epochs
 from student.core.setting_errors import ConfigInvalid
+from student.core.training_task import Part, TrainingTask
 
 
 def test_a_loss_that_is_no_number_stops_the_run(
@@ -64,8 +65,8 @@ class SmallTask(TrainingTask[LossLog]):
             nn.init.normal_(parameter, generator=generator)
         super().__init__(network)
 
-    def step(self, model: nn.Module, images: Tensor, epoch: int) -> dict[str, Tensor]:
-        return {"loss": functional.cross_entropy(model(self.images[images]), self.labels[images])}
+    def step(self, model: nn.Module, part: Part, epoch: int) -> dict[str, Tensor]:
+        return {"loss": functional.cross_entropy(model(self.images[part.indices]), self.labels[part.indices])}
 
     def measure(self, epoch: int) -> dict[str, float | None]:
         return {}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from student.classification.config import StudentConfig
-from student.core.processor import available_cpus, processor_notes, usable_precision, use_threads
+from student.core.processor import available_cpus, free_memory, processor_notes, usable_precision, use_threads
 
 CONFIG = StudentConfig(backbone="test_resnet", image_size=32, epochs=1)
 
@@ -39,6 +39,24 @@ def test_a_containers_quota_counts(tmp_path: Path, files: dict[str, str], cpus: 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert available_cpus(tmp_path) == cpus
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({}, 4096 << 10),
+        ({"memory.max": "max", "memory.current": "1"}, 4096 << 10),
+        ({"memory.max": "3000000", "memory.current": "2000000", "memory.stat": "anon 5\ninactive_file 700"}, 1000700),
+        ({"memory/memory.limit_in_bytes": "3000", "memory/memory.usage_in_bytes": "1000"}, 2000),
+        ({"memory.max": "3000", "memory.current": "5000"}, 0),
+    ],
+)
+def test_a_containers_memory_counts(tmp_path: Path, files: dict[str, str], free: int) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    4096 kB\n")
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert free_memory(tmp_path, tmp_path / "meminfo") == free
 
 
 def test_no_more_threads_than_cpus_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:

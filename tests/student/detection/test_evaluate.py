@@ -31,7 +31,7 @@ def dataset_of(boxes: dict[str, tuple[Box, ...]]) -> DetectionDataset:
 
 def cache(records: tuple[ImageRecord, ...]) -> ImageCache:
     """Images that were shrunk to half of their size."""
-    return ImageCache(Path("none"), records, np.array([[50, 100]] * len(records)), ())
+    return ImageCache(records, (), Path("none"), np.array([[50, 100]] * len(records)))
 
 
 def found(*boxes: tuple[int, float, list[float]]) -> dict[str, torch.Tensor]:
@@ -99,7 +99,7 @@ def test_the_truth_is_perfect_on_real_images(shared_data: Path, tmp_path: Path) 
         }
         for record in records
     ]
-    scores = score_boxes(dataset, ImageCache(Path("none"), records, shapes, ()), said)
+    scores = score_boxes(dataset, ImageCache(records, (), Path("none"), shapes), said)
     assert scores.map == pytest.approx(1.0)
     assert scores.small == scores.medium == scores.large == pytest.approx(1.0)
 

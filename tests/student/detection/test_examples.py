@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from storage.datasets import DetectionDataset, open_detection_dataset
 from storage.datasets.base import select
@@ -20,7 +19,6 @@ from student.detection.examples import (
     detection_cache,
     detection_digest,
     join_detection_examples,
-    shrink_longer_side,
 )
 from tests.storage.datasets.test_image_size import oriented
 from tests.storage.datasets.tiny_images import write
@@ -146,9 +144,3 @@ def test_the_digest_knows_boxes_and_answers(scenes: DetectionDataset, detection_
     }
     assert len(found) == 4
     assert digest(scenes, detection_answers) in found
-
-
-def test_the_longer_side_is_shrunk_and_never_enlarged() -> None:
-    assert shrink_longer_side(Image.new("RGB", (80, 20)), size=40).size == (40, 10)
-    assert shrink_longer_side(Image.new("RGB", (30, 40)), size=64).size == (30, 40)
-    assert shrink_longer_side(Image.new("RGB", (1, 500)), size=10).size == (1, 10)
