@@ -23,6 +23,7 @@ from flows.parameters import (
     ReportParameters,
     ShardOptions,
     ShardParameters,
+    StoredClassAnswers,
     StudentParameters,
     SubjectParameters,
 )
@@ -87,6 +88,7 @@ def run(
     subject: SubjectParameters,
     student: StudentParameters,
     common: CommonSettings,
+    of_classes: StoredClassAnswers,
     reported: ReportParameters,
     task: options.Task = "classification",
 ) -> None:
@@ -101,12 +103,14 @@ def run(
     asked = _with_arguments(asked, arguments)
     if task == "detection":
         _refuse_classes(subject)
+        if of_classes.class_teacher is not None:
+            raise OptionInvalid("--class-teacher is for --task classification; leave it out")
         given = {**dict(asked), **dict(sets), **dict(reported)}
         results = _detect(DetectionParameters(**given, boxes=boxes, detector=student))
     else:
         refuse_boxes(sets.box_questions, boxes)
         questions_file = options.required_questions(sets.questions)
-        given = {**dict(asked), **dict(subject), **dict(reported)}
+        given = {**dict(asked), **dict(subject), **dict(of_classes), **dict(reported)}
         results = _extract(ExtractionParameters(**given, questions=questions_file, student=student))
     assert results is not None  # students were trained
     print_results(results)
@@ -144,15 +148,16 @@ def _check_store(store: str) -> None:
 
 
 def _extract(asked: ExtractionParameters) -> Results | None:
-    from flows.work.extraction import check_inputs, extract_aspects
+    from flows.work.extraction import check_inputs, extract_aspects, read_class_answers
     from flows.work.inputs import Inputs
 
     asked.check_subject()
-    if asked.train:
-        asked.student.config()
+    config = asked.student.config() if asked.train else None
     inputs = Inputs()
     with execution.terminal().working("checking dataset and questions"):
         check_inputs(inputs, asked, asked.questions)
+        if config is not None:
+            read_class_answers(inputs, asked, config)
     return execution.carry_out(extract_aspects, inputs, asked).results
 
 

@@ -67,7 +67,7 @@ def _train_students(asked: TrainingParameters) -> Results:
     from flows.work.training import read_stored_answers, train_student
 
     inputs = Inputs()
-    read_stored_answers(inputs, asked, needed=asked.student.config().uses_answers)
+    read_stored_answers(inputs, asked, asked.student.config())
     return execution.carry_out(train_student, inputs, asked)
 
 
@@ -99,7 +99,7 @@ def experiment(
     from flows.work.experiment import check_experiment, read_experiment, run_experiment
     from flows.work.inputs import Inputs
 
-    settings = replaced.pop("settings", {}) | common.model_dump(exclude_none=True)
+    settings = replaced.pop("settings", {}) | common.changes()
     asked = read_experiment(file, replaced, settings)
     inputs = Inputs()
     check_experiment(asked, inputs)

@@ -13,6 +13,7 @@ from flows.parameters.asking import (
     SampleParameters,
     ShardOptions,
     ShardParameters,
+    StoredClassAnswers,
     StoreParameters,
 )
 from flows.parameters.boxes import BoxParameters, BoxQuestions
@@ -66,6 +67,7 @@ __all__ = [
     "ShardOptions",
     "ShardParameters",
     "StoreParameters",
+    "StoredClassAnswers",
     "StudentParameters",
     "SubjectParameters",
     "TeacherMissing",

@@ -77,7 +77,21 @@ class ShardParameters(ShardOptions, AskingParameters):
     """The images to ask about, the teacher, and how answers are written."""
 
 
-class ExtractionParameters(ShardParameters, SubjectParameters, ReportParameters):
+class StoredClassAnswers(Parameters):
+    """The stored answers about classes to use."""
+
+    panel: ClassVar[str | None] = None
+
+    class_teacher: Annotated[
+        str | None,
+        Field(
+            description="Fingerprint of the answers about classes, for methods that learn from both and for training "
+            "without labels."
+        ),
+    ] = None
+
+
+class ExtractionParameters(ShardParameters, SubjectParameters, StoredClassAnswers, ReportParameters):
     """Parameters of `extract-aspects`. `questions` is a YAML file, or the name of a bundled set."""
 
     panel: ClassVar[str | None] = None

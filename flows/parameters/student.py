@@ -98,7 +98,7 @@ class StudentParameters(RecipeParameters):
 
     def changed_by(self, common: CommonSettings) -> StudentParameters:
         """Return the settings, changed by those with their own option."""
-        return self.model_copy(update={"settings": {**self.settings, **common.model_dump(exclude_none=True)}})
+        return self.model_copy(update={"settings": {**self.settings, **common.changes()}})
 
 
 class CommonSettings(Parameters):
@@ -123,3 +123,12 @@ class CommonSettings(Parameters):
     alpha: Annotated[float | None, Field(description="Weight of the answers in the loss; default: the method's.")] = (
         None
     )
+    labels: Annotated[
+        Literal["all", "none"],
+        Field(description="none: learn the classes from answers about them and about images; no label is used."),
+    ] = "all"
+
+    def changes(self) -> dict[str, Any]:
+        """Return the settings that were given."""
+        given = self.model_dump(exclude_none=True, exclude={"labels"})
+        return given if self.labels == "all" else {**given, "labels_per_class": 0}

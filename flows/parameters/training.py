@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from flows.parameters.asking import FlowParameters, StoreParameters
+from flows.parameters.asking import FlowParameters, StoredClassAnswers, StoreParameters
 from flows.parameters.boxes import BoxParameters, BoxQuestions
 from flows.parameters.dataset import DatasetParameters
 from flows.parameters.report import ReportParameters
@@ -30,12 +30,8 @@ class AnswersParameters(StoreParameters):
     ] = None
 
 
-class ClassAnswersParameters(AnswersParameters):
+class ClassAnswersParameters(StoredClassAnswers, AnswersParameters):
     """Answers about images, about classes, or both."""
-
-    class_teacher: Annotated[
-        str | None, Field(description="Fingerprint of the answers about classes, for methods that learn from both.")
-    ] = None
 
 
 class TrainingParameters(ClassAnswersParameters, ReportParameters, FlowParameters):

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flows.parameters import StudentParameters
-from flows.work.grids import compared_methods
+from flows.work.grids import compared_students
 from flows.work.host import Reporter
 from storage.answers.read import Answers
-from storage.datasets.base import ImageDataset, select
+from storage.datasets.base import UNLABELLED, ImageDataset, select
 from storage.errors import InputInvalid, StorageUnavailable
 from storage.filesystem import reason
 from storage.questions import QuestionSet
@@ -56,8 +56,11 @@ def say_split(reporter: Reporter, split: str) -> None:
         reporter.say(f"there is no split '{EVALUATED[0]}': students are evaluated on split '{split}'")
 
 
-def require_training_split(splits: Sequence[str]) -> None:
-    """Raise if the splits with answers do not include the training split."""
+def require_training_split(splits: Sequence[str], images: ImageDataset | None = None) -> None:
+    """Raise if the splits with answers do not include the training split. Classifiers may be trained on `images` that
+    are all without a label."""
+    if images is not None and UNLABELLED in splits and all(record.split != TRAINED for record in images.records):
+        return
     if TRAINED not in splits:
         raise RunsImpossible(
             f"students learn from split '{TRAINED}', and only {', '.join(splits)} is asked about; add it to --splits"
@@ -72,24 +75,22 @@ def check_training(
     student: StudentParameters,
     *,
     about: About = "images",
+    of_classes: Answers | None = None,
 ) -> None:
     """Raise the errors of training on answers to `asked` by `teacher` (its fingerprint) about settings, labels, splits
     and the runs folder.
 
-    `splits` are those that will have answers.
+    `splits` are those that will have answers, `of_classes` the stored answers about classes that are used.
     """
     from student.classification.examples import TeacherAnswers
-    from student.classification.grid import StudentGrid
 
-    config = student.config()
     evaluation_split(images)
-    require_training_split(splits)
-    methods = compared_methods(config)
-    grid = StudentGrid(settings=config.to_dict(), axes={"method": methods}, seeds=student.seeds)
+    require_training_split(splits, images)
+    grid = compared_students(student.config(), student.seeds)
     runs = None if ANSWERS_PLACE in student.runs else Path(student.runs).expanduser()
     check_writable(Path(student.runs.partition(ANSWERS_PLACE)[0]).expanduser())
     answers = replace(imagined(images, asked, teacher), level="class" if about == "classes" else "image")
-    check_grid(grid, images, TeacherAnswers(image=answers), runs)
+    check_grid(grid, images, TeacherAnswers(image=answers, classes=of_classes), runs)
 
 
 def check_grid(grid: StudentGrid, images: ImageDataset, teacher_answers: TeacherAnswers, runs: Path | None) -> None:

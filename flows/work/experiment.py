@@ -99,8 +99,7 @@ def _check_groups(experiment: Experiment, images: ImageDataset, split: str, know
 def read_teacher_answers(experiment: Experiment, inputs: Inputs) -> TeacherAnswers:
     """Load the answers. Raises AnswersMissing if there are none and some cell learns from answers."""
     cells = experiment.to_grid().cells(Path(experiment.runs))
-    needed = any(cell.config.uses_answers for cell in cells)
-    return training.read_stored_answers(inputs, experiment, needed=needed)
+    return training.read_stored_answers(inputs, experiment, *(cell.config for cell in cells))
 
 
 def run_experiment(host: Host, experiment: Experiment) -> Results:

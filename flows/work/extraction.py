@@ -31,6 +31,8 @@ from teacher.extraction.ledger import Ledger
 from teacher.extraction.plan import ExtractionPlan, directory_of, plan_extraction, require_askable
 
 if TYPE_CHECKING:
+    from storage.answers.read import Answers
+    from student.classification.config import StudentConfig
     from student.core.results import Results
 
 
@@ -90,7 +92,15 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
             answered = [TRAINED]  # answers about classes are for images of any split
             if asked.about == "images":
                 answered = splits_to_have(directory_of(images, questions, resolved, store), splits)
-            check_training(images, questions, answered, resolved.fingerprint, asked.student, about=asked.about)
+            check_training(
+                images,
+                questions,
+                answered,
+                resolved.fingerprint,
+                asked.student,
+                about=asked.about,
+                of_classes=read_class_answers(host.inputs, asked, asked.student.config()),
+            )
     with TeacherWorkers(resolved, asked.engine, host.reporter.say) as workers:
         summary = ask_about(host, subjects, questions, splits, workers, store, shard_size(asked), verify=asked.verify)
     require_all([summary])
@@ -101,6 +111,7 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
         store=store,
         teacher=resolved.fingerprint,
         questions=asked.questions,
+        class_teacher=asked.class_teacher,
         student=asked.student,
         report=asked.report,
     )
@@ -194,6 +205,19 @@ def forecast_about(asked: ShardParameters, images: ImageDataset, questions_file:
         read = {plan.directory.path: plan.stored}
         known = known_answers(asked.store, [images.name], resolved.fingerprint, questions.reuse_keys, read)
     return forecast(plan, known, asked.store)
+
+
+def read_class_answers(inputs: Inputs, asked: ExtractionParameters, config: StudentConfig) -> Answers | None:
+    """Return the stored answers about classes that training with `config` uses after the extraction, if any.
+
+    Raises AnswersMissing, also if it is without labels and there are none.
+    """
+    if asked.about == "classes" or (asked.class_teacher is None and config.labels_per_class != 0):
+        return None
+    from student.classification.stored_answers import load_class_answers
+
+    dataset = inputs.images(asked.dataset).name
+    return load_class_answers(asked.store, dataset, asked.class_teacher, read=inputs.answers)
 
 
 def find_teacher(reporter: Reporter, asked: AskingParameters) -> ResolvedTeacher:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,15 +13,22 @@ if TYPE_CHECKING:  # torch takes seconds
     import polars as pl
 
     from student.classification.config import StudentConfig
+    from student.classification.grid import StudentGrid
     from student.core.results import Results
     from student.core.settings import TrainingConfig
 
 
-def compared_methods(config: StudentConfig) -> list[str]:
-    """Return `base`, the twin of the config's method and that method, without repetition."""
+def compared_students(config: StudentConfig, seeds: Sequence[int]) -> StudentGrid:
+    """Return the grid of `base`, the twin of the config's method and that method, without repetition; of the method
+    alone where no label is used, which the others need."""
+    from student.classification.grid import StudentGrid
     from student.classification.methods import twin_of
 
-    return list(dict.fromkeys(["base", twin_of(config.method, frozen=config.freeze) or "base", config.method]))
+    baseline, twin = "base", twin_of(config.method, frozen=config.freeze) or "base"
+    if config.labels_per_class == 0:
+        baseline = twin = config.method
+    methods = list(dict.fromkeys([baseline, twin, config.method]))
+    return StudentGrid(settings=config.to_dict(), axes={"method": methods}, seeds=seeds, baseline={"method": baseline})
 
 
 def say_processor_notes(reporter: Reporter, config: TrainingConfig) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flows.parameters import ClassAnswersParameters, TrainingParameters
 from flows.work.checks import ANSWERS_PLACE, check_grid, check_writable, evaluation_split, say_split
 from flows.work.corrections import apply_corrections
-from flows.work.grids import compared_methods, say_processor_notes, show_results
+from flows.work.grids import compared_students, say_processor_notes, show_results
 from flows.work.groups import image_groups
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs
@@ -17,23 +17,28 @@ from flows.work.reports import show_report
 from storage.datasets.base import ImageDataset
 
 if TYPE_CHECKING:  # torch takes seconds to import, and extractions import this file too
+    from student.classification.config import StudentConfig
     from student.classification.examples import TeacherAnswers
     from student.classification.grid import StudentGrid
     from student.classification.runs import EpochLog
     from student.core.results import Results
 
+WITHOUT_LABELS = (
+    "no label is used: answers about the classes name the training images. There are no validation images, so class "
+    "probabilities are not calibrated; 'aspects evaluate RUN --split SPLIT --calibrate' does that on labelled images"
+)
+
 
 def train_student(host: Host, asked: TrainingParameters) -> Results:
     """Train on the complete answers about the dataset; finished students in `student.runs` are kept."""
     from student.classification.examples import digest_of, fit_to_answers, training_records
-    from student.classification.grid import StudentGrid
 
     student = asked.student
     config = student.config()
     images = host.inputs.images(asked.dataset)
     split = evaluation_split(images)
     say_split(host.reporter, split)
-    teacher_answers = read_stored_answers(host.inputs, asked, needed=config.uses_answers)
+    teacher_answers = read_stored_answers(host.inputs, asked, config)
     config = fit_to_answers(config, teacher_answers)
     if teacher_answers.about_classes_alone:
         host.reporter.say(f"the answers in {asked.store} are about classes, not about single images")
@@ -41,24 +46,33 @@ def train_student(host: Host, asked: TrainingParameters) -> Results:
         host.reporter.say, student.corrections, asked.store, images, teacher_answers
     )
     seeds = ", ".join(str(seed) for seed in student.seeds)
-    methods = compared_methods(config)
+    grid = compared_students(config, student.seeds)
+    methods = grid.axes["method"]
     host.reporter.say(f"training {config.backbone} for {config.epochs} epochs by {', '.join(methods)}; seeds {seeds}")
     digest = digest_of(images, training_records(images), teacher_answers)
     runs = Path(student.runs.replace(ANSWERS_PLACE, digest)).expanduser()
-    grid = StudentGrid(settings=config.to_dict(), axes={"method": methods}, seeds=student.seeds)
+    if config.labels_per_class == 0:
+        host.reporter.say(WITHOUT_LABELS)
     results = train_grid(host.reporter, grid, images, teacher_answers, runs, split=split)
     host.reporter.say(f"students and report: {runs}")
     show_report(host.reporter, asked, images, teacher_answers.image or teacher_answers.classes, runs)
     return results
 
 
-def read_stored_answers(inputs: Inputs, asked: ClassAnswersParameters, *, needed: bool) -> TeacherAnswers:
-    """Load the answers. Raises AnswersMissing like `load_teacher_answers`."""
+def read_stored_answers(inputs: Inputs, asked: ClassAnswersParameters, *configs: StudentConfig) -> TeacherAnswers:
+    """Load the answers for students of `configs`. Raises AnswersMissing like `load_teacher_answers`."""
     from student.classification.stored_answers import load_teacher_answers
 
-    named = (asked.teacher, asked.questions, asked.class_teacher)
-    dataset = inputs.images(asked.dataset).name
-    return load_teacher_answers(asked.store, dataset, *named, needed=needed, read=inputs.answers)
+    return load_teacher_answers(
+        asked.store,
+        inputs.images(asked.dataset).name,
+        asked.teacher,
+        asked.questions,
+        asked.class_teacher,
+        needed=any(config.uses_answers for config in configs),
+        classes_needed=any(config.labels_per_class == 0 for config in configs),
+        read=inputs.answers,
+    )
 
 
 def train_grid(
@@ -107,9 +121,9 @@ def train_grid(
         metric=metric,
     )
     uses = None
-    if teacher_answers.image is not None:
-        # With hidden labels, the report uses only those visible to the student with the fewest.
-        few = min((cell.config for cell in grid.cells(runs)), key=labels_shown)
+    # With hidden labels, the report uses only those visible to the student with the fewest.
+    few = min((cell.config for cell in grid.cells(runs)), key=labels_shown)
+    if teacher_answers.image is not None and few.labels_per_class != 0:
         uses = answers_uses(images, teacher_answers.image, few.replace(seed=grid.seeds[0]))
         write_parquet(runs / "questions.parquet", uses)
     show_results(reporter, results, uses, runs)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from student.classification.examples import Examples
 from student.classification.targets import means_by_class
-from student.classification.terms import AspectTerm, Method
+from student.classification.terms import AspectTerm, ClassTerm, Method
 from student.core.files import RunInvalid, parse, write_json
 from student.core.runs import read_if_whole
 
@@ -56,11 +56,16 @@ def learned_profile(
     method: Method, examples: Examples, class_names: Sequence[str], aspects: Sequence[str]
 ) -> ClassProfile:
     """The profile of the `aspects` that `method` teaches a student by `examples`. Images with a hidden label and
-    validation images have no part in it."""
-    terms = zip(method.target_terms, examples.targets, strict=True)
+    validation images have no part in it. Where no image has a label, it is of the classes that images are named."""
+    terms = list(zip(method.target_terms, examples.targets, strict=True))
     targets_NQ = torch.cat([targets for term, targets in terms if isinstance(term, AspectTerm)], dim=1)
     trained = examples.train_indices.unique()
-    means_CQ = means_by_class(targets_NQ[trained].numpy(), examples.labels_N[trained].numpy(), len(class_names))
+    labels_N = examples.labels_N
+    if (labels_N < 0).all():
+        for targets_NC in [targets for term, targets in terms if isinstance(term, ClassTerm)]:
+            named = ~targets_NC.isnan().any(dim=1)
+            labels_N = torch.where(named, targets_NC.nan_to_num().argmax(dim=1), labels_N)
+    means_CQ = means_by_class(targets_NQ[trained].numpy(), labels_N[trained].numpy(), len(class_names))
     rows = [[None if np.isnan(value) else round(value, 5) for value in mean] for mean in means_CQ.tolist()]
     return ClassProfile(class_names=tuple(class_names), aspects=tuple(aspects), p_yes=tuple(map(tuple, rows)))
 

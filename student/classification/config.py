@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import torchvision
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from student.classification.config_checks import require_compilable, require_freezable, require_label_free
 from student.classification.methods import MethodUnknown, frozen_method, method_named
 from student.classification.terms import Method
 from student.core.setting_errors import ConfigInvalid
@@ -109,9 +110,9 @@ class StudentConfig(TrainingConfig):
     )
     labels_per_class: int | None = Field(
         default=None,
-        ge=1,
+        ge=0,
         description="training images of each class with a label, drawn by the seed; of the others only the answers; "
-        "null: by label_fraction",
+        "0: classes are learned by answers about them; null: by label_fraction",
     )
     label_smoothing: Number = Field(default=0.0, ge=0, lt=1, description="of the labels (arXiv 1512.00567)")
     drop_rate: Number = Field(default=0.0, ge=0, lt=1, description="dropout before the last layer")
@@ -147,7 +148,7 @@ class StudentConfig(TrainingConfig):
             raise ConfigInvalid(f"cache_size and resize_size must be at least image_size ({self.image_size})")
         _require_backbone(self)
         if self.freeze:
-            _require_freezable(self)
+            require_freezable(self)
         if self.patience is not None and self.val_fraction == 0:
             raise ConfigInvalid("patience needs validation images, and val_fraction is 0; give --set val_fraction=0.1")
         if self.class_weights == self.sampler == "balanced":
@@ -156,7 +157,7 @@ class StudentConfig(TrainingConfig):
             _require_balance(self)
         _require_method(self)
         if self.compile:
-            _require_compilable(self)
+            require_compilable(self)
         return self
 
     @property
@@ -200,6 +201,8 @@ class StudentConfig(TrainingConfig):
     @property
     def held_out(self) -> float:
         """The share of the training images that is held out for validation."""
+        if self.labels_per_class == 0:
+            return 0.0
         if self.val_fraction is not None:
             return self.val_fraction
         return VAL_FRACTION if self.keep == "best" or self.patience is not None else 0.0
@@ -238,6 +241,8 @@ def _require_method(config: StudentConfig) -> None:
         raise ConfigInvalid(str(error)) from error
     if config.labels_per_class is not None and config.label_fraction != 1:
         raise ConfigInvalid("labels_per_class and label_fraction are both given; leave one out")
+    if config.labels_per_class == 0:
+        require_label_free(config)
     if method.consistency_terms:
         _require_views(config)
     if method.network_terms and config.network is None:
@@ -274,23 +279,3 @@ def _require_backbone(config: StudentConfig) -> None:
     for name in ("freeze", "hidden", "layer_decay"):
         if getattr(config, name):
             raise ConfigInvalid(f"{name} needs a backbone of timm, and '{backbone}' is torchvision's; take another one")
-
-
-def _require_freezable(config: StudentConfig) -> None:
-    for name in ("mixup", "cutmix"):
-        if getattr(config, name):
-            raise ConfigInvalid(f"{name} mixes pixels, and freeze trains on features; give --set {name}=0")
-    if config.devices > 1:
-        raise ConfigInvalid(f"freeze trains on one device, and devices is {config.devices}; give --set devices=1")
-
-
-def _require_compilable(config: StudentConfig) -> None:
-    method = config.objective
-    if config.freeze:
-        raise ConfigInvalid("compile is for training the backbone, which freeze does not; give --set compile=false")
-    if method.inner or method.head == "dual":
-        where = "at inner stages" if method.inner else "by a head of their own"
-        raise ConfigInvalid(
-            f"method '{config.method}' learns {where}, which torch.compile would leave out; "
-            f"give --set compile=false, or take method makd or base"
-        )

@@ -16,6 +16,7 @@ from storage.answers.read import Answers
 from storage.datasets.base import UNKNOWN, UNLABELLED, ImageDataset, ImageRecord, select
 from student.classification.config import StudentConfig
 from student.classification.groups import soft_groups
+from student.classification.label_free import learned_class_log_odds, require_class_answers
 from student.classification.methods import method_about_classes
 from student.classification.splits import choose_fraction, choose_validation, visible_labels
 from student.classification.targets import ImageLabels, Values, class_mean, only_labelled
@@ -90,15 +91,15 @@ def fit_to_answers(config: StudentConfig, teacher_answers: TeacherAnswers) -> St
     groups are balanced. Raises as `balanced_keys`."""
     if config.balance is not None:
         config = config.replace(balance=balanced_keys(config.balance, teacher_answers))
-    if not teacher_answers.about_classes_alone:
+    if not teacher_answers.about_classes_alone or config.labels_per_class == 0:
         return config
     return config.replace(method=method_about_classes(config.method))
 
 
 def training_records(dataset: ImageDataset) -> list[ImageRecord]:
-    """The images of the split `train` and, where there are any, those without a label. Raises DatasetInvalid."""
-    has_unlabelled = any(record.split == UNLABELLED for record in dataset.records)
-    return select(dataset, ("train", UNLABELLED) if has_unlabelled else ("train",))
+    """The images of the splits `train` and `unlabelled`, which may be the only one. Raises DatasetInvalid."""
+    known = {record.split for record in dataset.records}
+    return select(dataset, [split for split in ("train", UNLABELLED) if split in known] or ("train",))
 
 
 def join_examples(
@@ -116,7 +117,8 @@ def join_examples(
     Images without an answer are left out whatever the method learns, so that all methods see the same images; images
     without a label teach by their answers alone. Raises
     ExamplesInvalid for answers of another dataset, for images without answers unless the config drops them, for a
-    method that learns from answers where there are none. The only image of a class is trained on.
+    method that learns from answers where there are none, and where there is neither a label nor what takes the place of
+    labels. The only image of a class is trained on.
     """
     if len(dataset.class_names) < 2:
         raise ExamplesInvalid(f"dataset '{dataset.name}' has a single class; a classifier needs two or more")
@@ -128,7 +130,9 @@ def join_examples(
     answered = np.flatnonzero(about_images & about_classes)
     used = choose_fraction(labels, answered, config.train_fraction, seed=[config.seed, 4])
     labelled = used[labels[used] != UNKNOWN]
-    _refuse_unlabelled(config, dataset, labelled)
+    about_each_class = learned_class_log_odds(config, dataset, teacher_answers.image, teacher_answers.classes)
+    if len(labelled) == 0:
+        require_class_answers(config, dataset, teacher_answers.given, about_each_class)
     is_val = choose_validation(config, labels[labelled])
     trained = np.zeros(len(records), dtype=bool)
     trained[labelled[~is_val]] = True
@@ -139,7 +143,12 @@ def join_examples(
     if features is not None and config.objective.uses_features and hidden:
         known = _without(features(), left_out)
     images = ImageLabels(
-        labels=labels, trained=trained, classes=len(dataset.class_names), seed=config.seed, features=known
+        labels=labels,
+        trained=trained,
+        classes=len(dataset.class_names),
+        seed=config.seed,
+        features=known,
+        class_log_odds=about_each_class,
     )
     targets, aspects = _learn_what(config, dataset, records, teacher_answers, images, left_out)
     epoch = np.setdiff1d(used, labelled[is_val])
@@ -264,14 +273,6 @@ def _learns_without_labels(config: StudentConfig, teacher_answers: TeacherAnswer
     method = config.objective
     of_images = teacher_answers.image is not None and any(term.level == "image" for term in method.answer_terms)
     return of_images or by_features or bool(method.network_terms or method.consistency_terms)
-
-
-def _refuse_unlabelled(config: StudentConfig, dataset: ImageDataset, labelled: NDArray[np.int64]) -> None:
-    if len(labelled) == 0 and not config.objective.network_terms:
-        raise ExamplesInvalid(
-            f"no training image of dataset '{dataset.name}' has a label, and method '{config.method}' learns the "
-            f"classes from labels; label some images of every class"
-        )
 
 
 def _refuse_unanswered(

@@ -87,7 +87,7 @@ class StudentGrid(Grid[StudentConfig]):
         return dataclasses.replace(self, settings=named(self.settings), axes=axes, baseline=named(self.baseline))
 
     def _with_methods(self, teacher_answers: TeacherAnswers) -> StudentGrid:
-        if not teacher_answers.about_classes_alone:
+        if not teacher_answers.about_classes_alone or self.settings.get("labels_per_class") == 0:
             return self
 
         def suit(values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -104,6 +104,10 @@ def _learned(description: RunDescription) -> Iterator[str]:
     yield f"- method: `{config.method}`, {config.epochs} epochs at {config.image_size} pixels, seed {config.seed}"
     if config.label_fraction < 1:
         yield f"- labels: {config.label_fraction:.0%} of the training images"
+    if config.labels_per_class == 0:
+        yield "- labels: none; the classes were learned from answers about them"
+    elif config.labels_per_class is not None:
+        yield f"- labels: {config.labels_per_class} training images of each class"
     if description.teacher:
         asked = f" to {len(description.aspects)} yes/no questions:" if description.aspects else " to yes/no questions"
         yield f"- answers of teacher `{_text(description.teacher)}`{asked}"

@@ -18,7 +18,9 @@ LEAST_NORM = 1e-6
 Values = NDArray[np.floating]
 
 
-def propagate_labels(spaces: Sequence[Values], labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
+def propagate_labels(
+    spaces: Sequence[Values], labels: NDArray[np.int64], classes: int, matched: Values | None = None
+) -> NDArray[np.float32]:
     """log p(class) of every image [N, C], from its position among the labelled ones in each of `spaces`.
 
     `spaces` are descriptions of the same N images, e.g. log-odds of answers [N, Q] and features [N, D]; NaN where a
@@ -31,18 +33,31 @@ def propagate_labels(spaces: Sequence[Values], labels: NDArray[np.int64], classe
     With several spaces an image has no part in the mean that it is compared with (leave-one-out): otherwise a wrong
     name confirms itself. With one space that measured worse.
 
-    Raises ValueError where no image has a label.
+    `matched` [N, C] are log-probabilities up to a constant per row by answers about the classes (`match_classes`). They
+    take the place of labels in the first round and are added to the logits of every round, so that classes need no
+    label. NaN in the column of a class without answers: it needs one.
+
+    Raises ValueError where no image has a label and no class answers.
     """
     known = np.flatnonzero(labels >= 0)
-    present, columns = np.unique(labels[known], return_inverse=True)
+    by_answers = np.zeros(classes, dtype=bool)
+    if matched is not None:
+        by_answers |= ~np.isnan(matched).all(axis=0)
+    present = np.union1d(labels[known], np.flatnonzero(by_answers))
+    columns = np.searchsorted(present, labels[known])
     if len(present) == 0:
         raise ValueError("no image has a label")
     whitened = [whiten(values) for values in spaces if values.shape[1] > 0]
-    shares = np.zeros((len(labels), len(present)), dtype=np.float32)
+    prior = np.zeros((len(labels), len(present)), dtype=np.float32)
+    shares = np.zeros_like(prior)
+    if matched is not None:
+        prior = np.nan_to_num(matched[:, present]).astype(np.float32)
+        shares = softmax(np.where(by_answers[present], prior, IMPOSSIBLE), axis=1)
+        shares[known] = 0.0
     shares[known, columns] = 1.0
     leave_one_out = len(whitened) > 1
     for _ in range(ROUNDS):
-        logits = np.zeros_like(shares)
+        logits = prior.copy()
         for rows in whitened:
             logits += SCALE * _cosines(rows, shares, leave_one_out)
         given = shares[known]

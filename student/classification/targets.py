@@ -16,11 +16,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax
 from sklearn.covariance import ledoit_wolf
 
+from student.classification.class_matching import SUREST, match_classes
 from student.classification.propagation import propagate_labels
 
 FOLDS = 5
-# Log-odds beyond 10 reflect the number format of the answer more than the image.
-SUREST = 10.0
 LEAST_SPREAD = 1e-3
 
 Values = NDArray[np.floating]
@@ -29,14 +28,15 @@ Values = NDArray[np.floating]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageLabels:
     """Labels of N images with C classes: int labels [N] (-1: unknown), a mask of those trained on with their label
-    (bool [N]), a seed for random targets, and the images' features [N, D] by the pretrained backbone where there is one
-    (NaN: unknown)."""
+    (bool [N]), a seed for random targets, the images' features [N, D] by the pretrained backbone where there is one,
+    and log-odds about the classes [C, Q] to the questions about images, where there are any (NaN: unknown)."""
 
     labels: NDArray[np.int64]
     trained: NDArray[np.bool_]
     classes: int
     seed: int
     features: Values | None = None
+    class_log_odds: Values | None = None
 
     def generator(self) -> np.random.Generator:
         return np.random.default_rng([self.seed, 2])
@@ -94,12 +94,14 @@ def class_posterior(log_odds: Values, images: ImageLabels) -> Values:
 
     Linear discriminant analysis (Fisher 1936) of the log-odds with a Ledoit-Wolf covariance within the classes and
     equal priors. Training images are predicted by five-fold cross-fitting within each class; other images are predicted
-    by a fit to all training images. One temperature, fitted on the training images, calibrates the probabilities; it is
-    1 if every class has a single image. Missing answers are replaced by the question's mean; NaN for images without any
-    answer.
+    by a fit to all training images; NaN without any. One temperature, fitted on the training images, calibrates the
+    probabilities; it is 1 if every class has a single image. Missing answers are replaced by the question's mean; NaN
+    for images without any answer.
     """
     scores = class_scores(log_odds, images)
     silent = np.isnan(log_odds).all(axis=1) & (log_odds.shape[1] > 0)
+    if not images.trained.any():
+        return np.full_like(scores, np.nan)
     scores = _scale(scores, images) * (scores - scores.mean(axis=1, keepdims=True))
     return np.where(silent[:, None], np.nan, scores)
 
@@ -163,8 +165,10 @@ def _scale(scores: Values, images: ImageLabels) -> float:
 
 def propagated(log_odds: Values, images: ImageLabels) -> Values:
     """log p(class) [N, C] of images without a label, by label propagation over their answers and, where there are any,
-    their features (`propagate_labels`); NaN for all others, and for images that have neither."""
-    return _propagated([log_odds] if images.features is None else [log_odds, images.features], images)
+    their features (`propagate_labels`), and by answers about the classes where there are any (`match_classes`); NaN for
+    all others, and for images that have neither."""
+    spaces = [log_odds] if images.features is None else [log_odds, images.features]
+    return _propagated(spaces, images, images.class_log_odds)
 
 
 def propagated_by_features(values: Values, images: ImageLabels) -> Values:
@@ -172,15 +176,18 @@ def propagated_by_features(values: Values, images: ImageLabels) -> Values:
     return _propagated([] if images.features is None else [images.features], images)
 
 
-def _propagated(spaces: Sequence[Values], images: ImageLabels) -> Values:
+def _propagated(spaces: Sequence[Values], images: ImageLabels, class_log_odds: Values | None = None) -> Values:
+    """`class_log_odds` are to the questions of the first of the `spaces`."""
     unlabelled = images.labels < 0
     described = np.zeros(len(unlabelled), dtype=bool)
     for values in spaces:
         described |= ~np.isnan(values).all(axis=1) & (values.shape[1] > 0)
     found = np.full((len(unlabelled), images.classes), np.nan, dtype=np.float32)
     used = images.trained | (unlabelled & described)
-    if (unlabelled & described).any() and images.trained.any():
-        found[used] = propagate_labels([values[used] for values in spaces], images.labels[used], images.classes)
+    if (unlabelled & described).any() and (images.trained.any() or class_log_odds is not None):
+        shown = [values[used] for values in spaces]
+        matched = None if class_log_odds is None else match_classes(shown[0], class_log_odds)
+        found[used] = propagate_labels(shown, images.labels[used], images.classes, matched)
         found[~unlabelled] = np.nan
     return found
 

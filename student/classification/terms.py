@@ -116,6 +116,11 @@ class Method:
         return any(set(term.chain) & targets.BY_FEATURES for term in self.target_terms)
 
     @property
+    def uses_class_answers(self) -> bool:
+        """Whether images without a label learn their class by answers about the classes, where there are any."""
+        return any(targets.propagated in term.chain for term in self.target_terms)
+
+    @property
     def consistency_terms(self) -> tuple[ConsistencyTerm, ...]:
         return tuple(term for term in self.terms if isinstance(term, ConsistencyTerm))
 

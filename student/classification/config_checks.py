@@ -1,0 +1,44 @@
+"""Checks of settings of a classifier that do not go together. All raise ConfigInvalid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from student.core.setting_errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from student.classification.config import StudentConfig
+
+
+def require_label_free(config: StudentConfig) -> None:
+    """Raises ConfigInvalid for settings that need labels."""
+    if not config.objective.uses_class_answers:
+        raise ConfigInvalid(
+            f"labels_per_class is 0, and method '{config.method}' learns the classes from labels; take method "
+            "recommended, which learns them from answers about the classes"
+        )
+    if config.keep == "best" or config.patience is not None:
+        raise ConfigInvalid(
+            "keep=best and patience need validation images with a label, and labels_per_class is 0; "
+            "give --set keep=last --set patience=null"
+        )
+
+
+def require_freezable(config: StudentConfig) -> None:
+    for name in ("mixup", "cutmix"):
+        if getattr(config, name):
+            raise ConfigInvalid(f"{name} mixes pixels, and freeze trains on features; give --set {name}=0")
+    if config.devices > 1:
+        raise ConfigInvalid(f"freeze trains on one device, and devices is {config.devices}; give --set devices=1")
+
+
+def require_compilable(config: StudentConfig) -> None:
+    method = config.objective
+    if config.freeze:
+        raise ConfigInvalid("compile is for training the backbone, which freeze does not; give --set compile=false")
+    if method.inner or method.head == "dual":
+        where = "at inner stages" if method.inner else "by a head of their own"
+        raise ConfigInvalid(
+            f"method '{config.method}' learns {where}, which torch.compile would leave out; "
+            f"give --set compile=false, or take method makd or base"
+        )
