@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from storage.answers.read import Answers
 from storage.questions import QuestionSet
 
 # Of the cosine; chosen on flowers with simulated answers about classes (docs/experiments.md).
 SCALE = 5.0
-# Log-odds beyond 10 reflect the number format of the answer more than the image or class.
-SUREST = 10.0
 LEAST_DEVIATION = 1e-6
 
 Values = NDArray[np.floating]
@@ -47,30 +46,26 @@ def match_classes(image_log_odds: Values, class_log_odds: Values) -> NDArray[np.
     """log p(class) of N images up to a constant per row [N, C], from answers to the same questions about the images
     [N, Q] and about the classes [C, Q]. NaN in the columns of classes without answers.
 
-    `SCALE` times the cosine of z and m, where z are the log-odds about images less their mean over the images, divided
-    by their standard deviation, and m those about classes, standardised over the classes: a location and a scale for
-    each question, since the two teachers need not agree on how often and how surely they say yes. Means over images
-    and classes are comparable where classes are about equally frequent. It is the nearest class in the space of
-    attributes (Lampert et al., IEEE TPAMI 36, 2014), without labels to fit the attributes by. Missing answers, and
-    questions with the same answer for all images or all classes, say nothing.
+    `SCALE` times the cosine of z and m, where z is p(yes) about the image less the question's mean over the images,
+    divided by its standard deviation, and m is p(yes) about the class less the question's mean over the classes. The
+    location is calibrated for each question, since the two teachers need not say yes equally often; means over images
+    and over classes are comparable where classes are about equally frequent. m keeps its scale: a question with almost
+    the same answer for all classes says nothing. It is the nearest class in a space of attributes (Lampert et al., IEEE
+    TPAMI 36, 2014) without labels to fit the attributes by. Missing answers say nothing.
     """
     named = ~np.isnan(class_log_odds).all(axis=1)
-    images, classes = _standardised(image_log_odds), _standardised(class_log_odds[named])
+    images, classes = _centred(expit(image_log_odds)), _centred(expit(class_log_odds[named]))
+    deviation = np.sqrt(np.square(images).mean(axis=0))
     found = np.full((len(image_log_odds), len(class_log_odds)), np.nan, dtype=np.float32)
-    found[:, named] = SCALE * _unit(images) @ _unit(classes).T
+    found[:, named] = SCALE * _unit(images / np.maximum(deviation, LEAST_DEVIATION)) @ _unit(classes).T
     return found
 
 
-def _standardised(values: Values) -> NDArray[np.float64]:
-    """Clipped, with mean 0 and standard deviation 1 in each column; 0 where a value is missing or its column
-    constant."""
+def _centred(values: Values) -> NDArray[np.float64]:
+    """With mean 0 in each column; 0 where a value is missing."""
     known = ~np.isnan(values)
-    counts = np.maximum(known.sum(axis=0), 1)
-    clipped = np.where(known, np.clip(values, -SUREST, SUREST), 0.0).astype(np.float64)
-    centred = np.where(known, clipped - clipped.sum(axis=0) / counts, 0.0)
-    deviation = np.sqrt(np.square(centred).sum(axis=0) / counts)
-    varies = deviation > LEAST_DEVIATION
-    return np.where(varies, centred / np.where(varies, deviation, 1.0), 0.0)
+    means = np.where(known, values, 0.0).sum(axis=0, dtype=np.float64) / np.maximum(known.sum(axis=0), 1)
+    return np.where(known, values - means, 0.0)
 
 
 def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:

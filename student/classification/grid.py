@@ -43,7 +43,9 @@ class StudentGrid(Grid[StudentConfig]):
         return tuple(dataclasses.replace(cell, config=cell.config.resumed_as(begun)) for cell in cells)
 
     def twin(self, config: StudentConfig) -> StudentConfig | None:
-        method = None if config.alpha == 0 else twin_of(config.method, frozen=config.freeze)
+        if config.alpha == 0 or config.labels_per_class == 0:  # without answers nothing is learned without labels
+            return None
+        method = twin_of(config.method, frozen=config.freeze)
         return None if method is None else config.replace(method=method).effective()
 
     def freeze_note(self, run_dir: Path) -> str | None:

@@ -16,10 +16,12 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax
 from sklearn.covariance import ledoit_wolf
 
-from student.classification.class_matching import SUREST, match_classes
+from student.classification.class_matching import match_classes
 from student.classification.propagation import propagate_labels
 
 FOLDS = 5
+# Log-odds beyond 10 reflect the number format of the answer more than the image.
+SUREST = 10.0
 LEAST_SPREAD = 1e-3
 
 Values = NDArray[np.floating]

@@ -61,6 +61,29 @@ def test_recommended_is_recommended_classes_where_only_classes_were_asked_about(
     )
 
 
+def test_students_learn_without_labels_from_answers_about_images_and_classes(project: Path, aspects: Aspects) -> None:
+    given = (*("train", "-d", "photos", "--labels", "none", "--seeds", 0), *SMALL)
+    questions = "questions:\n- {key: is_warm, text: Is it of a warm colour?}\n"
+    (project / "warm.yaml").write_text(questions)
+    warm = {name: 0.9 if name == "red" else 0.2 for name in COLOURS}
+    lines = [f"train/{name}/{number}.png,{warm[name]}" for name in COLOURS for number in range(4)]
+    (project / "warm.csv").write_text("\n".join(["image_id,is_warm", *lines]))
+    imported = ("--format", "attributes", "-q", "warm.yaml", "-d", "photos")
+    teacher = teacher_of(aspects("import-answers", "warm.csv", *imported).out)
+    missing = aspects(*given)
+    assert (missing.code, "no answers about the classes of dataset 'photos'" in missing.err) == (2, True), missing.err
+    assert len(missing.err.strip().splitlines()) <= 4
+    aspects("import-answers", "classes.csv", *imported)
+    done = aspects(*given, "--teacher", teacher)
+    assert done.code == 0, done.err
+    assert "no label is used" in done.err
+    assert pl.read_parquet(project / "runs" / "results.parquet")["cell"].to_list() == ["recommended"]
+    scored = aspects("evaluate", "runs/recommended/seed-0", "-d", "photos")
+    assert scored.code == 0, scored.err
+    refused = aspects(*given, "--method", "makd")
+    assert (refused.code, "learns the classes from labels" in refused.err) == (2, True), refused.err
+
+
 def test_answers_about_images_and_about_classes_are_distinguished(project: Path, aspects: Aspects) -> None:
     classes = teacher_of(aspects(*LAVID).out)
     assert load_teacher_answers("store", "photos", None, None, None).about_classes_alone

@@ -77,6 +77,30 @@ def test_without_a_label_there_is_nothing_to_propagate() -> None:
         propagate_labels([described(1.0, 3, 0)], np.full(len(TRUTH), -1), CLASSES)
 
 
+def matched(weight: float, seed: int = 0) -> np.ndarray:
+    """Log-probabilities by answers about the classes [200, 5]: those of the right class are `weight` higher, and
+    noise."""
+    noise = np.random.default_rng(seed).normal(size=(len(TRUTH), CLASSES))
+    return weight * np.eye(CLASSES)[TRUTH] + noise
+
+
+def test_answers_about_classes_take_the_place_of_labels() -> None:
+    labels, given = np.full(len(TRUTH), -1), matched(1.5)
+    found = propagate_labels([described(0.8, 10, 3)], labels, CLASSES, given)
+    assert (given.argmax(axis=1) == TRUTH).mean() < 0.8
+    assert right(found, labels) > 0.9
+
+
+def test_a_class_has_answers_or_a_label_or_neither() -> None:
+    labels, given = one_label_each(), matched(3.0)
+    labels[labels >= 2] = -1
+    given[:, [0, 1, 4]] = np.nan  # two classes have a label each, two have answers, one has neither
+    found = propagate_labels([described(0.3, 10, 0)], labels, CLASSES, given)
+    assert (found[:, 4] == IMPOSSIBLE).all()
+    for label in range(4):
+        assert (found[label == TRUTH].argmax(axis=1) == label).mean() > 0.9
+
+
 def test_leave_one_out_leaves_an_image_out_of_the_mean_it_is_compared_with() -> None:
     generator = np.random.default_rng(0)
     rows = generator.normal(size=(6, 3)).astype(np.float32)
