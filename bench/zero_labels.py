@@ -51,9 +51,10 @@ from storage.questions import load_questions
 from student.classification.class_matching import class_log_odds, match_classes
 from student.classification.config import StudentConfig
 from student.classification.evaluate import evaluate
-from student.classification.examples import TeacherAnswers, join_examples, log_odds_of, training_records
+from student.classification.examples import TeacherAnswers, join_examples, training_records
 from student.classification.recipes import recipe
 from student.classification.training import train
+from student.core.examples import log_odds_of
 from teacher.extraction.precomputed import import_answers, read_attributes
 
 PROJECT = Path(__file__).parents[1]
