@@ -33,7 +33,7 @@ from flows.work.extraction import (
 from flows.work.grids import say_processor_notes, show_results
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs
-from flows.work.reports import show_report
+from flows.work.reports import require_report_place, show_report
 from storage.datasets.base import ImageDataset, select
 from storage.datasets.detection import DetectionDataset, require_boxes
 from storage.errors import InputInvalid
@@ -62,6 +62,8 @@ def detect_aspects(host: Host, asked: DetectionParameters) -> tuple[Mapping[str,
     Can be restarted at any time, like `extract-aspects`.
     """
     splits, store = asked.splits, asked.store
+    if asked.train:
+        require_report_place(asked)
     with host.reporter.working("reading the dataset"):
         images = host.inputs.boxed(asked.dataset)
         resolved = find_teacher(host.reporter, asked)
@@ -101,6 +103,7 @@ def train_detectors(host: Host, asked: DetectorTrainingParameters) -> Results:
     finished detectors in `detector.runs` are kept."""
     from student.detection.examples import detection_digest
 
+    require_report_place(asked)
     detector = asked.detector
     config = student_for(detector, asked.questions, asked.box_questions).detector_config()
     images = host.inputs.boxed(asked.dataset)

@@ -12,7 +12,7 @@ from flows.parameters import Experiment
 from flows.work import checks, corrections, detection, training
 from flows.work.host import Host
 from flows.work.inputs import Inputs
-from flows.work.reports import show_report
+from flows.work.reports import require_report_place, show_report
 from storage.bundled import find_file, say_names
 from storage.datasets.base import ImageDataset, select
 from storage.datasets.detection import require_boxes
@@ -108,6 +108,7 @@ def run_experiment(host: Host, experiment: Experiment) -> Results:
     from student.classification.plots import plot_features
     from student.core.plots import plot_results
 
+    require_report_place(experiment)
     check_experiment(experiment, host.inputs)
     runs = Path(experiment.runs).expanduser()
     written = [runs / name for name in ("results.parquet", "report.md", "results.png")]

@@ -13,6 +13,7 @@ from flows.work.asking import TeacherWorkers, ask_missing
 from flows.work.checks import TRAINED, check_training
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs
+from flows.work.reports import require_report_place
 from flows.work.training import train_student
 from storage.answers.lease import lease
 from storage.answers.read import join_shards
@@ -82,6 +83,8 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
     Can be restarted at any time: finished shards are kept, and if nothing is missing no model is loaded.
     """
     questions, store = load_questions(Path(asked.questions).expanduser()), asked.store
+    if asked.train:
+        require_report_place(asked)
     with host.reporter.working("reading the dataset"):
         images = host.inputs.images(asked.dataset)
         subjects, splits = asked.subjects(images, asked.splits)

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from flows.cli.markup import markdown_text
 from flows.option_values import is_address, report_place
-from flows.parameters import DetectorTrainingParameters, Experiment, TrainingParameters
+from flows.parameters import (
+    DetectionParameters,
+    DetectorTrainingParameters,
+    Experiment,
+    ExtractionParameters,
+    TrainingParameters,
+)
 from flows.parameters.report import REPORT_MB
 from flows.work.host import Reporter
 from storage.datasets.base import ImageDataset
@@ -23,6 +29,13 @@ if TYPE_CHECKING:
 
 UPLOAD_SECONDS = 60.0
 Reported = TrainingParameters | DetectorTrainingParameters | Experiment
+
+
+def require_report_place(asked: Reported | ExtractionParameters | DetectionParameters) -> None:
+    """Raise OptionInvalid for a place of the report that cannot be used: before training, since the parameters of a
+    flow run have not been checked."""
+    if asked.report is not None:
+        report_place(asked.report)
 
 
 def show_report(reporter: Reporter, asked: Reported, images: ImageDataset, answers: Answers | None, runs: Path) -> None:
@@ -58,7 +71,6 @@ def _write(place: str, store: str, images: ImageDataset, answers: Answers | None
     from view.report import write_report
     from view.sources import Sources, audited_questions, default_cache
 
-    report_place(place)  # a flow's parameters have not been checked
     sources = Sources(store, default_cache(), runs=(runs,), dataset=images, question_files=audited_questions())
     shown, limit = _id_of(sources, answers), REPORT_MB * 10**6
     if not is_address(place):

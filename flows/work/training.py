@@ -13,7 +13,7 @@ from flows.work.grids import compared_students, say_processor_notes, show_result
 from flows.work.groups import image_groups
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs
-from flows.work.reports import show_report
+from flows.work.reports import require_report_place, show_report
 from storage.datasets.base import ImageDataset
 
 if TYPE_CHECKING:  # torch takes seconds to import, and extractions import this file too
@@ -33,6 +33,7 @@ def train_student(host: Host, asked: TrainingParameters) -> Results:
     """Train on the complete answers about the dataset; finished students in `student.runs` are kept."""
     from student.classification.examples import digest_of, fit_to_answers, training_records
 
+    require_report_place(asked)
     student = asked.student
     config = student.config()
     images = host.inputs.images(asked.dataset)

@@ -147,7 +147,11 @@ def _write(directory: AnswerDirectory, keys: Sequence[str], sizes: Mapping[str, 
             start += len(found)
         p_yes.flush()
         pl.concat(rows).write_parquet(beside / "rows.parquet")
-        os.rename(beside, folder)
+        try:
+            os.rename(beside, folder)
+        except OSError:
+            if not (folder / "p_yes.npy").is_file():  # else another process has written the same meanwhile
+                raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
+import polars as pl
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 
@@ -33,6 +37,7 @@ PAIRS = 12  # of confused classes
 ASPECTS = 12  # of each kind
 PAGE = 60  # images
 DISAGREEMENTS = 12  # images
+KEPT = 4  # splits of students
 WIDTH = 240  # of the diagram of calibration
 
 router = APIRouter()
@@ -90,7 +95,6 @@ def answers_for(sources: Sources, answers: str | None, run: StoredRun | None) ->
 def student_context(
     run: StoredRun, split: str, evaluation: StoredEvaluation, found: OpenAnswers | None
 ) -> dict[str, Any]:
-    predictions = read_stored_predictions(run, split)
     texts = {aspect.key: aspect.text for aspect in run.aspects}
     scored = sorted(
         (score for score in evaluation.aspects if score.auroc is not None), key=lambda score: -(score.auroc or 0.0)
@@ -100,17 +104,9 @@ def student_context(
         for score in scored
     ]
     half = min(ASPECTS, math.ceil(len(aspects) / 2))
-    shown: dict[str, Any] = {"matrix": None, "pairs": [], "abstention": []}
-    if predictions is not None:
-        counts = confusion_counts(predictions, run.class_names)
-        shown = {
-            "matrix": _matrix(counts, run.class_names) if len(run.class_names) <= MATRIX else None,
-            "pairs": [{**pair, "question": _separating(found, pair)} for pair in _pairs(counts, run.class_names)],
-            "abstention": accuracy_by_confidence(predictions),
-        }
+    tables = _Tables(read_stored_predictions(run, split), read_stored_aspects(run, split))
     return {
         "evaluation": evaluation,
-        "disagreements": _disagreements(run, split, found),
         "best": aspects[:half],
         "worst": aspects[half:][-ASPECTS:][::-1],
         "diagrams": [
@@ -120,13 +116,50 @@ def student_context(
         ],
         "groups": sorted(evaluation.groups, key=lambda group: group.top1),
         "classes": sorted((one for one in evaluation.per_class if one.images), key=lambda one: one.top1 or 0.0),
-        **shown,
+        **_about_images(tables, run, found),
     }
 
 
-def _disagreements(run: StoredRun, split: str, found: OpenAnswers | None) -> list[dict[str, Any]]:
+@dataclass(frozen=True, eq=False)
+class _Tables:
+    """Predictions and aspects of a split as they were read."""
+
+    predictions: pl.DataFrame | None
+    aspects: pl.DataFrame | None
+
+
+_kept: OrderedDict[tuple[int, int, int], tuple[object, dict[str, Any]]] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _about_images(tables: _Tables, run: StoredRun, found: OpenAnswers | None) -> dict[str, Any]:
+    """What is computed from all images of a split: confusions, abstention, disagreements. Of the last few requests the
+    results are kept, with the tables, which are the same objects while their files do not change."""
+    objects = (tables.predictions, tables.aspects, None if found is None else found.columns)
+    key = (id(objects[0]), id(objects[1]), id(objects[2]))
+    with _lock:
+        if key not in _kept:
+            _kept[key] = objects, _compute_about_images(tables, run, found)
+        _kept.move_to_end(key)
+        while len(_kept) > KEPT:
+            _kept.popitem(last=False)
+        return _kept[key][1]
+
+
+def _compute_about_images(tables: _Tables, run: StoredRun, found: OpenAnswers | None) -> dict[str, Any]:
+    shown: dict[str, Any] = {"matrix": None, "pairs": [], "abstention": []}
+    if tables.predictions is not None:
+        counts = confusion_counts(tables.predictions, run.class_names)
+        shown = {
+            "matrix": _matrix(counts, run.class_names) if len(run.class_names) <= MATRIX else None,
+            "pairs": [{**pair, "question": _separating(found, pair)} for pair in _pairs(counts, run.class_names)],
+            "abstention": accuracy_by_confidence(tables.predictions),
+        }
+    return {**shown, "disagreements": _disagreements(run, tables.aspects, found)}
+
+
+def _disagreements(run: StoredRun, table: pl.DataFrame | None, found: OpenAnswers | None) -> list[dict[str, Any]]:
     """Cards of the images about which student and teacher differ most."""
-    table = read_stored_aspects(run, split)
     if table is None or found is None or found.found.dataset != run.dataset:
         return []
     columns = found.columns

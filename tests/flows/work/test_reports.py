@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import http.server
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from flows.option_values import OptionInvalid, report_place
 from flows.parameters import DatasetParameters, StudentParameters, TrainingParameters
-from flows.work import reports
+from flows.work import reports, training
 from flows.work.training import train_student
 from storage.datasets import image_folder
 from storage.datasets.scenes.folder import GROUND_TRUTH
@@ -85,13 +86,20 @@ def test_without_the_parameter_there_is_none(train: Train) -> None:
         ("", "is a folder; name a file in it"),
         ("store/answers/dataset=scenes", "is a folder"),
         ("ftp://host/report.html", "--report is no http(s) address"),
-        ("http://127.0.0.1:9/report.html", "onnect"),
     ],
 )
-def test_a_report_that_cannot_be_written_is_one_line(train: Train, folder: Path, report: str, why: str) -> None:
-    notes = train(report if "://" in report else str(folder / report))
+def test_an_unusable_place_is_refused_before_training(
+    train: Train, folder: Path, report: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "train_grid", None)
+    with pytest.raises(OptionInvalid, match=re.escape(why)):
+        train(report if "://" in report else str(folder / report))
+
+
+def test_a_report_that_cannot_be_written_is_one_line(train: Train) -> None:
+    notes = train("http://127.0.0.1:9/report.html")
     (line,) = [line for line in notes.lines if line.startswith("report not written: ")]
-    assert why in line
+    assert "onnect" in line
     assert "\n" not in line
     assert notes.pages["html-report"].startswith("report not written: ")
 
