@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from storage.datasets.files import JSON_LINES
 from storage.documents import MEGABYTE, DocumentInvalid, decode, parse_json, read_bytes
 from storage.errors import InputInvalid
 from storage.text import printable
@@ -30,8 +31,6 @@ YES, NO = ("yes", "true", "y", "t"), ("no", "false", "n", "f")
 EMPTY = ("", "na", "n/a", "nan", "null", "none")
 LARGEST = 2.0**53  # whole numbers up to it are exact as floating point
 ROUNDING = 1e-6  # tolerance around 0..1
-JSON_LINES = (".jsonl", ".ndjson")
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", *JSON_LINES)
 KINDS: dict[type, str] = {
     str: "text",
     int: "a number",

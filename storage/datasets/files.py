@@ -24,6 +24,8 @@ IMAGE_SUFFIXES = frozenset(PILLOW_SUFFIXES.split()) | {".heic", ".heif"}
 # Files of file managers; names that start with "." or "__" are ignored as well.
 LEFT_BEHIND = frozenset({"thumbs.db", "desktop.ini"})
 USUAL_SPLITS = ("train", "val", "valid", "validation", "test")
+JSON_LINES = (".jsonl", ".ndjson")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", *JSON_LINES)
 DEEPEST = 50  # folders within each other
 LONGEST_LIST = 5
 
@@ -89,6 +91,14 @@ def missing_classes(records: Iterable[ImageRecord], class_names: Sequence[str]) 
                 f"split '{split}' has no image of {counted(len(missing), 'class', 'classes')}: {listing(missing)}"
             )
     return tuple(notes)
+
+
+def files_with(place: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Return the files with one of the suffixes in a folder and in the folders within it, sorted; or `place` itself."""
+    if place.is_file():
+        return [place] if place.suffix.lower() in suffixes else []
+    found = [path for pattern in ("*", "*/*") for path in place.glob(pattern) if path.suffix.lower() in suffixes]
+    return sorted(path for path in found if path.is_file())
 
 
 def is_usual_split(name: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from storage.datasets.base import UNKNOWN, UNLABELLED, DatasetInvalid, FileDataset, ImageDataset, ImageRecord
 from storage.datasets.files import (
+    TABLE_SUFFIXES,
     USUAL_SPLITS,
     Skipped,
     counted,
@@ -22,7 +23,6 @@ from storage.datasets.files import (
     suffix_of,
 )
 from storage.datasets.trees import ImageTree, LocalTree
-from storage.tables import TABLE_SUFFIXES
 from storage.text import is_unicode, printable
 
 EXPECTED = "expected SPLIT/CLASS/FILE, e.g. train/daisy/001.jpg"

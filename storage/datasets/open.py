@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from storage.datasets.base import DatasetInvalid, ImageDataset
-from storage.datasets.classes import class_list
 from storage.datasets.coco.dataset import coco_dataset
 from storage.datasets.cub import cub_200_2011, is_cub_folder
 from storage.datasets.detection import DetectionDataset
@@ -19,18 +18,15 @@ from storage.datasets.exports.open import (
     recognise_boxes,
     recognise_labels,
 )
+from storage.datasets.files import files_with
 from storage.datasets.folder import class_folders, has_splits, holds_classes, image_folder
 from storage.datasets.hold_out import with_held_out
 from storage.datasets.hugging_face.dataset import hugging_face_dataset
-from storage.datasets.image_tables.dataset import holds_images, image_table_dataset
-from storage.datasets.remote.files import is_address
-from storage.datasets.remote.open import remote_dataset
-from storage.datasets.specification import Specification
-from storage.datasets.table.read import is_metadata_folder, is_table, table_dataset
+from storage.datasets.specification import Specification, is_address
+from storage.datasets.table.metadata import is_metadata_folder, is_table
 from storage.datasets.torchvision_datasets import torchvision_dataset
 from storage.datasets.trees import LocalTree
 from storage.datasets.voc import voc_dataset
-from storage.datasets.webdataset.dataset import is_webdataset, webdataset
 
 DEFAULT_ROOT = Path("data")
 KINDS = "a folder, torchvision:NAME, cub:FOLDER, hf:NAME or a table of paths and labels (docs/datasets.md)"
@@ -101,6 +97,8 @@ def _require_folder_name(name: str) -> None:
 
 def _open(source: str, name: str | None, root: Path | None, download: bool) -> ImageDataset:
     if is_address(source.removeprefix("table:")):
+        from storage.datasets.remote.open import remote_dataset
+
         return remote_dataset(source.removeprefix("table:"), name=name, tables=source.startswith("table:"))
     kind, colon, rest = source.partition(":")
     if colon and kind in ("torchvision", "cub", "hf", "table", "classes", "webdataset", *LABEL_KINDS):
@@ -109,11 +107,13 @@ def _open(source: str, name: str | None, root: Path | None, download: bool) -> I
         if kind == "torchvision":
             return torchvision_dataset(rest, name=name, root=root or DEFAULT_ROOT, download=download)
         if kind == "classes":
+            from storage.datasets.classes import class_list
+
             return class_list(Path(rest).expanduser(), name=name)
         if kind == "cub":
             return cub_200_2011(Path(rest).expanduser(), name=name)
         if kind == "table":
-            return table_dataset(Specification.parse(rest), name=name)
+            return _open_table(Specification.parse(rest), name)
         if kind == "webdataset":
             return _open_archives(Specification.parse(rest), name)
         if kind in LABEL_KINDS:
@@ -123,13 +123,13 @@ def _open(source: str, name: str | None, root: Path | None, download: bool) -> I
     place = Path(asked.place).expanduser()
     if not place.exists() and re.fullmatch(r"\w{2,}:.*", source):
         raise DatasetInvalid(f"dataset '{source}' is of no known kind '{kind}:'; expected {KINDS}")
-    if holds_images(place) and not holds_classes(place):
-        return with_held_out(image_table_dataset(place, asked, name=name), asked.share("test"))
+    if not holds_classes(place) and (found := _open_image_table(place, asked, name)) is not None:
+        return found
     if is_table(place):
-        return table_dataset(asked, name=name)
+        return _open_table(asked, name)
     if place.is_dir() and is_metadata_folder(LocalTree(place)):
-        return table_dataset(asked, name=name)
-    if is_webdataset(place) and not holds_classes(place):
+        return _open_table(asked, name)
+    if place.suffix == ".tar" or (files_with(place, (".tar",)) and not holds_classes(place)):
         return _open_archives(asked, name)
     if not has_splits(place) and (exported := recognise_labels(place)):
         return _open_labels(exported, asked, name)
@@ -141,7 +141,29 @@ def _open(source: str, name: str | None, root: Path | None, download: bool) -> I
     return with_held_out(image_folder(place, name=name), asked.share("test"))
 
 
+# pyarrow and Polars are slow to import, and a folder of images needs neither: the readers below are imported when used.
+
+
+def _open_table(asked: Specification, name: str | None) -> ImageDataset:
+    from storage.datasets.table.read import table_dataset
+
+    return table_dataset(asked, name=name)
+
+
+def _open_image_table(place: Path, asked: Specification, name: str | None) -> ImageDataset | None:
+    """Return the dataset of Parquet or Arrow files with images, None if there are no such files."""
+    if not files_with(place, (".parquet", ".pq", ".arrow", ".feather")):
+        return None
+    from storage.datasets.image_tables.dataset import holds_images, image_table_dataset
+
+    if not holds_images(place):
+        return None
+    return with_held_out(image_table_dataset(place, asked, name=name), asked.share("test"))
+
+
 def _open_archives(asked: Specification, name: str | None) -> ImageDataset:
+    from storage.datasets.webdataset.dataset import webdataset
+
     dataset = webdataset(Path(asked.place).expanduser(), asked, name=name)
     return with_held_out(dataset, asked.share("test"))
 

@@ -14,6 +14,11 @@ from storage.text import printable
 Options = Mapping[str, str]
 
 
+def is_address(source: str) -> bool:
+    """Return whether images are in an object store or on the Hugging Face Hub."""
+    return source.startswith(("s3://", "gs://", "gcs://", "hf://"))
+
+
 @dataclass(frozen=True, slots=True)
 class Specification:
     """A dataset's place and its options; values are not unquoted yet."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from storage.datasets.base import DatasetInvalid, ImageRecord, Stamp
-from storage.datasets.files import listing, missing_classes
+from storage.datasets.files import files_with, listing, missing_classes
 from storage.datasets.image_tables.files import SUFFIXES, ImageFile, image_columns, listed_classes
 from storage.datasets.labelled import Labelled, labelled_records, split_of_file
 from storage.datasets.specification import Specification
@@ -69,7 +69,7 @@ def _opened(path: str, mtime_ns: int) -> ImageFile:
 
 def holds_images(place: Path) -> bool:
     """Return whether a file, or the first one in a folder, has a column of images."""
-    files = _files(place)
+    files = files_with(place, SUFFIXES)
     if not files:
         return False
     try:
@@ -87,7 +87,7 @@ def image_table_dataset(place: Path, asked: Specification, *, name: str | None =
     row's number in the split. Raises DatasetInvalid.
     """
     asked.allow(OPTIONS)
-    files = _files(place)
+    files = files_with(place, SUFFIXES)
     if not files:
         raise DatasetInvalid(f"no Parquet or Arrow files at {place}; check the path")
     root = place.parent if place.is_file() else place
@@ -115,13 +115,6 @@ def image_table_dataset(place: Path, asked: Specification, *, name: str | None =
         cells={image_id: cell for image_id, (cell, _) in zip(image_ids, cells, strict=True)},
         notes=missing_classes(records, class_names),
     )
-
-
-def _files(place: Path) -> list[Path]:
-    if place.is_file():
-        return [place] if place.suffix.lower() in SUFFIXES else []
-    found = [path for pattern in ("*", "*/*") for path in place.glob(pattern) if path.suffix.lower() in SUFFIXES]
-    return sorted(path for path in found if path.is_file())
 
 
 def _only(columns: Sequence[str], what: str, path: Path) -> str:

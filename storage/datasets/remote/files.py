@@ -14,7 +14,6 @@ from storage.errors import StorageUnavailable
 from storage.filesystem import StoreUnreachable, open_root, reason
 from storage.hub import HubUnreachable, find_on_hub
 
-ADDRESS = re.compile(r"(s3|gs|gcs|hf)://")
 DENIED = re.compile(r"ACCESS_DENIED|HTTP (status|response code) 40[13]|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH")
 
 
@@ -25,10 +24,6 @@ class RemoteFile(NamedTuple):
     size: int
     mtime_ns: int
     etag: str = ""
-
-
-def is_address(source: str) -> bool:
-    return ADDRESS.match(source) is not None
 
 
 def shown(address: str) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from storage.datasets.base import DatasetInvalid, ImageDataset
+from storage.datasets.files import TABLE_SUFFIXES
 from storage.datasets.folder import folder_dataset
 from storage.datasets.hold_out import with_held_out
 from storage.datasets.remote.files import is_hub
 from storage.datasets.remote.tree import RemoteTree
 from storage.datasets.specification import Specification
 from storage.datasets.table.dataset import OPTIONS
-from storage.datasets.table.read import is_metadata_folder, metadata_files, read_tables, split_tables
+from storage.datasets.table.metadata import is_metadata_folder, metadata_files, split_tables
+from storage.datasets.table.read import read_tables
 from storage.errors import InputInvalid
-from storage.tables import TABLE_SUFFIXES
 
 
 def remote_dataset(source: str, *, name: str | None = None, tables: bool = False) -> ImageDataset:

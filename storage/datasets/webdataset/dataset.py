@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from storage.datasets.base import DatasetInvalid, ImageRecord, Stamp
-from storage.datasets.files import counted, listing, missing_classes
+from storage.datasets.files import counted, files_with, listing, missing_classes
 from storage.datasets.labelled import Labelled, labelled_records, split_of_file
 from storage.datasets.specification import Specification
 from storage.datasets.table.columns import LABEL_NAMES
@@ -19,6 +19,7 @@ from storage.documents import DocumentInvalid, read_text
 from storage.images.decode import MAX_BYTES, ImageUnreadable
 from storage.text import printable
 
+TAR = (".tar",)
 OPTIONS = ("label", "test")
 CLASS_LISTS = ("classnames.txt", "classes.txt")
 
@@ -58,10 +59,6 @@ class ArchiveDataset:
         return Stamp(place.size, os.stat(place.path).st_mtime_ns)
 
 
-def is_webdataset(place: Path) -> bool:
-    return place.suffix == ".tar" or bool(_tar_files(place))
-
-
 def webdataset(place: Path, asked: Specification, *, name: str | None = None) -> ArchiveDataset:
     """Read the samples in a tar file, or in those of a folder and of the folders within it.
 
@@ -71,7 +68,7 @@ def webdataset(place: Path, asked: Specification, *, name: str | None = None) ->
     within. Raises DatasetInvalid, naming file and member.
     """
     asked.allow(OPTIONS)
-    files = [place] if place.is_file() else _tar_files(place)
+    files = [place] if place.is_file() else files_with(place, TAR)
     if not files:
         raise DatasetInvalid(f"no tar files at {place}; check the path")
     root = place.parent if place.is_file() else place
@@ -96,10 +93,6 @@ def webdataset(place: Path, asked: Specification, *, name: str | None = None) ->
         places=places,
         notes=tuple(notes),
     )
-
-
-def _tar_files(folder: Path) -> list[Path]:
-    return sorted([*folder.glob("*.tar"), *folder.glob("*/*.tar")]) if folder.is_dir() else []
 
 
 def _class_names(root: Path) -> tuple[str, ...]:

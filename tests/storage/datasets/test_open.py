@@ -44,7 +44,7 @@ def test_a_plain_folder_does_not_need_torchvision_or_datasets(images: Path) -> N
 
     code = (
         "import sys; from storage.datasets import open_dataset; open_dataset(sys.argv[1]); "
-        "print(sorted({'torch', 'torchvision', 'datasets'} & sys.modules.keys()))"
+        "print(sorted({'torch', 'torchvision', 'datasets', 'polars', 'pyarrow'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(images)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
