@@ -112,7 +112,7 @@ def test_synchronised_batch_norm_is_torchs_where_there_is_one_device() -> None:
     other = pickle.loads(pickle.dumps(network))
     synchronize_batch_norm(other, torch.device("cpu"))
     assert other.state_dict().keys() == network.state_dict().keys()
-    images = torch.randn(5, 3, 3, 3)
+    images = torch.randn(5, 3, 3, 3, dtype=torch.float64)
     for _ in range(2):
         for one in (network, other):
             (one(images) * torch.arange(36)).square().sum().backward()
