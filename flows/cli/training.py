@@ -57,6 +57,7 @@ def train(
     if asked.class_teacher is not None:
         raise OptionInvalid("--class-teacher is for --task classification; leave it out")
     same = {name: getattr(asked, name) for name in (*AnswersParameters.model_fields, "report")}
+    same["teacher"] = asked.only_teacher()
     print_results(
         _train_detectors(DetectorTrainingParameters(**same, **dict(about_boxes), boxes=boxes, detector=asked.student))
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from flows.option_values import OptionInvalid
 from flows.parameters.asking import FlowParameters, StoredClassAnswers, StoreParameters
 from flows.parameters.boxes import BoxParameters, BoxQuestions
 from flows.parameters.dataset import DatasetParameters
@@ -30,8 +31,33 @@ class AnswersParameters(StoreParameters):
     ] = None
 
 
+def _listed(value: object) -> object:
+    """Return a single name as a list: as it stands in deployments and experiments."""
+    return [value] if isinstance(value, str) else value
+
+
 class ClassAnswersParameters(StoredClassAnswers, AnswersParameters):
-    """Answers about images, about classes, or both."""
+    """Answers about images, about classes, or both. Those of several teachers are blended."""
+
+    teacher: Annotated[  # type: ignore[assignment]  # of one teacher elsewhere
+        list[str] | None,
+        BeforeValidator(_listed),
+        Field(
+            description="Fingerprint or TEACHER/QUESTIONS, where there are several (aspects show); repeatable: the "
+            "teachers are blended."
+        ),
+        Option(flags=("--teacher", "-t"), repeatable=True),
+    ] = None
+    blend: Annotated[
+        Literal["equal", "agreement"],
+        Field(description="Weights of several teachers: equal, or for each question their agreement with the others."),
+    ] = "equal"
+
+    def only_teacher(self) -> str | None:
+        """Return the teacher of a detector. Raises OptionInvalid for several."""
+        if self.teacher is not None and len(self.teacher) > 1:
+            raise OptionInvalid("several --teacher are blended for --task classification alone; name one")
+        return self.teacher[0] if self.teacher else None
 
 
 class TrainingParameters(ClassAnswersParameters, ReportParameters, FlowParameters):

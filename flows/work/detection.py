@@ -126,7 +126,8 @@ def read_stored_answers(inputs: Inputs, asked: DetectorTrainingParameters | Expe
     """Load the answers. Raises AnswersMissing like `load_detection_answers`."""
     from student.detection.stored_answers import load_detection_answers
 
-    named = (asked.teacher, asked.questions, asked.box_questions)
+    teacher = asked.only_teacher() if isinstance(asked, Experiment) else asked.teacher
+    named = (teacher, asked.questions, asked.box_questions)
     return load_detection_answers(
         asked.store, inputs.boxed(asked.dataset), *named, asked.boxes.view, read=inputs.answers
     )

@@ -112,7 +112,7 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
     training = TrainingParameters(
         dataset=asked.dataset,
         store=store,
-        teacher=resolved.fingerprint,
+        teacher=[resolved.fingerprint],
         questions=asked.questions,
         class_teacher=asked.class_teacher,
         student=asked.student,

@@ -73,6 +73,7 @@ def read_stored_answers(inputs: Inputs, asked: ClassAnswersParameters, *configs:
         needed=any(config.uses_answers for config in configs),
         classes_needed=any(config.labels_per_class == 0 for config in configs),
         read=inputs.answers,
+        weighting=asked.blend,
     )
 
 

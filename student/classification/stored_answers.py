@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from storage.answers.blend import BlendImpossible, Weighting, blend_answers
 from storage.answers.read import (
     Answers,
+    Level,
     ReadAnswers,
     complete_directories,
     find_answers,
@@ -13,29 +17,43 @@ from storage.answers.read import (
 from storage.answers.store import AnswersMissing
 from student.classification.examples import TeacherAnswers
 
+LEVELS: Sequence[Level] = ("image", "class")
+
 
 def load_teacher_answers(
     store: str,
     dataset: str,
-    teacher: str | None,
+    teacher: str | Sequence[str] | None,
     questions: str | None,
     class_teacher: str | None,
     *,
     needed: bool = True,
     classes_needed: bool = False,
     read: ReadAnswers = read_answers,
+    weighting: Weighting = "equal",
 ) -> TeacherAnswers:
     """What the store knows about the dataset: answers about images, about classes, or both, as their teachers'
     descriptions say. What is not named is taken where there is a single one; where answers about images are named,
-    those about classes are taken only if they are named too, or `classes_needed`.
+    those about classes are taken only if they are named too, or `classes_needed`. Of several named teachers, those
+    about images are blended, and those about classes are; see `blend_answers`.
 
     Raises AnswersMissing as `find_teacher_answers` does; where there is nothing at all only if it is `needed`, and
     where there is nothing about classes only if `classes_needed`.
     """
-    named = teacher is not None or questions is not None
-    image = find_teacher_answers(store, dataset, teacher, questions, read) if named else None
-    classes = None
-    if class_teacher is not None or classes_needed:
+    teachers = [teacher] if isinstance(teacher, str) else list(teacher or ())
+    named = bool(teachers) or questions is not None
+    image = classes = None
+    if len(teachers) > 1:
+        found = [find_teacher_answers(store, dataset, one, questions, read) for one in teachers]
+        image, classes = (_blended([one for one in found if one.level == level], weighting) for level in LEVELS)
+        if classes is not None and class_teacher is not None:
+            raise BlendImpossible(
+                f"teachers {classes.teacher} and {class_teacher} both answered about classes; name all of them by "
+                "--teacher to blend them"
+            )
+    elif named:
+        image = find_teacher_answers(store, dataset, next(iter(teachers), None), questions, read)
+    if class_teacher is not None or (classes_needed and classes is None):
         classes = load_class_answers(store, dataset, class_teacher, read=read)
     if named:
         return TeacherAnswers(image=image, classes=classes)
@@ -61,3 +79,7 @@ def load_class_answers(
             "needs; import them ('aspects import-answers --format attributes'), or train with labels"
         )
     return read(find_answers(store, dataset, level="class", option="--class-teacher", read=read))
+
+
+def _blended(parts: Sequence[Answers], weighting: Weighting) -> Answers | None:
+    return blend_answers(parts, weighting) if parts else None

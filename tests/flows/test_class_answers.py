@@ -126,3 +126,23 @@ def test_a_method_that_cannot_be_is_one_line(project: Path, aspects: Aspects, op
     done = aspects("train", "-d", "photos", "-s", "nothing", *options)
     assert (done.code, message in done.err) == (2, True), done.err
     assert len(done.err.strip().splitlines()) <= 4
+
+
+def test_several_teachers_are_blended_by_naming_them(project: Path, aspects: Aspects) -> None:
+    def imported(name: str, is_bright: float) -> str:
+        lines = [f"train/{colour}/{number}.png,{is_bright}" for colour in COLOURS for number in range(4)]
+        (project / name).write_text("\n".join(["image_id,is_bright", *lines]))
+        return teacher_of(aspects("import-answers", name, "--format", "attributes", "-d", "photos").out)
+
+    first, second = imported("first.csv", 0.2), imported("second.csv", 0.8)
+    known = load_teacher_answers("store", "photos", [first, second], None, None)
+    assert known.image is not None
+    np.testing.assert_allclose(known.image.p_yes, 0.5, atol=1e-6)
+    named = ("--teacher", first, "--teacher", second)
+    done = aspects("train", "-d", "photos", "--method", "makd", "--seeds", 0, *named, *SMALL)
+    assert done.code == 0, done.err
+    run = json.loads((project / "runs" / "makd" / "seed-0" / "run.json").read_text())
+    assert run["teacher"] == f"mean({min(first, second)},{max(first, second)})"
+    for wrong, said in (((*named, "-t", first), "more than once"), ((*named, "--blend", "x"), "'agreement'")):
+        refused = aspects("train", "-d", "photos", *wrong, *SMALL)
+        assert (refused.code, said in refused.err) == (2, True), refused.err
