@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -60,20 +61,20 @@ def blend_answers(parts: Sequence[Answers], weighting: Weighting = "equal") -> A
 
 
 def agreement(log_odds_TNQ: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return weights [T, Q]: the correlation of each teacher's p(yes) with the mean p(yes) of the others, 0 where it is
-    negative or not defined; equal weights where all are 0. Of two teachers both have the same."""
+    """Return weights [T, Q]: the mean correlation of a teacher's p(yes) with that of each other teacher.
+
+    Correlations that are negative or not defined count as 0; where all are 0, weights are equal. Of two teachers both
+    have the same.
+    """
     p_TNQ = 0.5 + 0.5 * np.tanh(0.5 * log_odds_TNQ)
-    weights = np.zeros((len(p_TNQ), p_TNQ.shape[2]))
-    for teacher in range(len(p_TNQ)):
-        others_TNQ = np.delete(p_TNQ, teacher, axis=0)
-        counts_NQ = (~np.isnan(others_TNQ)).sum(axis=0)
-        with np.errstate(invalid="ignore"):
-            mean_NQ = np.nansum(others_TNQ, axis=0) / counts_NQ
-        for column in range(p_TNQ.shape[2]):
-            both = ~np.isnan(p_TNQ[teacher, :, column]) & (counts_NQ[:, column] > 0)
-            its, theirs = p_TNQ[teacher, both, column], mean_NQ[both, column]
-            if len(its) > 1 and its.std() > 0 and theirs.std() > 0:
-                weights[teacher, column] = max(0.0, float(np.corrcoef(its, theirs)[0, 1]))
+    teachers, _, questions = p_TNQ.shape
+    weights = np.zeros((teachers, questions))
+    for first, second in itertools.combinations(range(teachers), 2):
+        for column in range(questions):
+            pair = p_TNQ[[first, second], :, column]
+            pair = pair[:, ~np.isnan(pair).any(axis=0)]
+            if pair.shape[1] > 1 and (pair.std(axis=1) > 0).all():
+                weights[[first, second], column] += max(0.0, float(np.corrcoef(pair)[0, 1])) / (teachers - 1)
     return np.where(weights.sum(axis=0) > 0, weights, 1.0)
 
 
