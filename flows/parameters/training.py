@@ -39,7 +39,7 @@ def _listed(value: object) -> object:
 class ClassAnswersParameters(StoredClassAnswers, AnswersParameters):
     """Answers about images, about classes, or both. Those of several teachers are blended."""
 
-    teacher: Annotated[  # type: ignore[assignment]  # of one teacher elsewhere
+    teacher: Annotated[
         list[str] | None,
         BeforeValidator(_listed),
         Field(
@@ -47,7 +47,7 @@ class ClassAnswersParameters(StoredClassAnswers, AnswersParameters):
             "teachers are blended."
         ),
         Option(flags=("--teacher", "-t"), repeatable=True),
-    ] = None
+    ] = None  # type: ignore[assignment]  # elsewhere a single one
     blend: Annotated[
         Literal["equal", "agreement"],
         Field(description="Weights of several teachers: equal, or for each question their agreement with the others."),

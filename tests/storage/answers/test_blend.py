@@ -17,7 +17,7 @@ QUESTIONS = QuestionSet(tuple(AspectQuestion(key=key, text=f"Is it {key}?") for 
 def answers(teacher: str, log_odds: object, names: tuple[str, ...] = ("x", "y", "z")) -> Answers:
     """About images of these names, a class for each."""
     values: NDArray[np.float64] = np.asarray(log_odds, np.float64)
-    missing = np.isnan(values).all(axis=1)
+    missing = [bool(np.isnan(row).all()) for row in values]
     return Answers(
         dataset="photos",
         teacher=teacher,
@@ -52,7 +52,7 @@ def test_rows_are_joined_by_id_and_reasons_are_kept() -> None:
     blended = blend_answers([ONE, answers("2", [[7, 7], [9, 8]], ("w", "x"))])
     assert blended.image_ids == ("x", "y", "z", "w")
     assert blended.errors == (None, None, "damaged", None)
-    np.testing.assert_allclose(log_odds(blended), [[5, 5], [3, -1], [np.nan, np.nan], [7, 7]], atol=1e-5)
+    np.testing.assert_allclose(log_odds(blended), np.array([[5, 5], [3, -1], [np.nan, np.nan], [7, 7]]), atol=1e-5)
 
 
 def test_a_teacher_that_contradicts_the_others_has_no_weight() -> None:
@@ -71,7 +71,8 @@ def test_a_teacher_that_contradicts_the_others_has_no_weight() -> None:
 
 
 def test_two_teachers_agree_equally() -> None:
-    np.testing.assert_allclose(*agreement(np.stack([logit([[0.1, 0.5], [0.9, 0.5]]), [[1, 1], [2, 2]]])))
+    first, second = agreement(np.stack([logit([[0.1, 0.5], [0.9, 0.5]]), [[1, 1], [2, 2]]]))
+    np.testing.assert_allclose(first, second)
 
 
 def test_imported_and_asked_answers_about_classes_are_joined_by_class() -> None:
