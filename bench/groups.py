@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +24,7 @@ import polars as pl
 import torch
 
 from bench.flowers import describe, percent
-from storage.answers.read import Answers, find_answers, read_answers
+from storage.answers.read import Answers, complete_directories, find_answers, read_answers
 from storage.corrections.apply import human_log_probabilities
 from storage.datasets import FileDataset, image_folder
 from storage.datasets.base import select
@@ -48,7 +47,7 @@ SETTINGS: dict[str, Any] = {
     "backbone": "test_resnet",
     "image_size": 32,
     "cache_size": 32,
-    "epochs": 20,
+    "epochs": 15,
     "precision": "32-true",
     "accelerator": "cpu",
     "alpha": None,
@@ -103,15 +102,17 @@ def by_seed(results: Results, cell: str) -> dict[str, dict[int, float]]:
 def prepare(folder: Path, engine: str) -> tuple[FileDataset, Answers, Answers]:
     """The scenes with splits train, validation and test, and two teachers' answers about the first: the bundled one's
     and the right ones."""
-    scenes, store = folder / "scenes", str(folder / "store")
+    scenes, others, store = folder / "scenes", folder / "others", str(folder / "store")
     if not (scenes / "validation").exists():
-        write_spurious_scenes(folder / "others", train_per_class=0, test_per_class=TEST, share=SHARE, seed=1)
+        write_spurious_scenes(others, train_per_class=0, test_per_class=TEST, share=SHARE, seed=1)
         write_spurious_scenes(scenes, train_per_class=TRAIN, test_per_class=TEST, share=SHARE, seed=0)
-        others = read_right(folder / "others").with_columns(pl.col("image_id").str.replace("test/", "validation/"))
-        pl.concat([read_right(scenes), others]).write_parquet(scenes / "ground_truth.parquet")
-        shutil.move(folder / "others" / "test", scenes / "validation")
-    ask = [str(ASPECTS), "extract", "-d", str(scenes), "-q", "scenes", "-s", store, "--teacher", "tiny"]
-    subprocess.run([*ask, "--engine", engine, "--splits", "train"], check=True, stdout=sys.stderr)
+        mine = read_right(scenes).with_columns(pl.col("image_id").str.replace("test/", "validation/"))
+        pl.concat([mine, read_right(others)]).write_parquet(scenes / "ground_truth.parquet")
+        (scenes / "test").rename(scenes / "validation")
+        (others / "test").rename(scenes / "test")
+    if not complete_directories(store, "scenes"):
+        ask = [str(ASPECTS), "extract", "-d", str(scenes), "-q", "scenes", "-s", store, "--teacher", "tiny"]
+        subprocess.run([*ask, "--engine", engine, "--splits", "train"], check=True, stdout=sys.stderr)
     dataset, answers = image_folder(scenes), read_answers(find_answers(store, "scenes"))
     return dataset, answers, right_answers(dataset, answers)
 
