@@ -109,6 +109,7 @@ def test_synchronised_batch_norm_is_torchs_where_there_is_one_device() -> None:
     network = nn.Sequential(
         nn.Conv2d(3, 4, 1, bias=False), BatchNormAct2d(4), nn.Flatten(), nn.BatchNorm1d(36, momentum=None)
     )
+    network.double()
     other = pickle.loads(pickle.dumps(network))
     synchronize_batch_norm(other, torch.device("cpu"))
     assert other.state_dict().keys() == network.state_dict().keys()
