@@ -63,7 +63,7 @@ def move_some(scenes: Path) -> None:
     classes = sorted(path for path in (scenes / "train").iterdir() if path.is_dir())
     for place in chance.sample(range(len(classes)), MOVED):
         wrong = classes[(place + 1) % len(classes)]
-        path = chance.choice(sorted(classes[place].glob("*.png")))
+        path = chance.choice(sorted(classes[place].glob("[0-9]*.png")))
         path.rename(wrong / f"moved-{path.name}")
 
 
