@@ -37,6 +37,7 @@ ASPECTS = Path(sys.executable).with_name("aspects")
 QUESTIONS = Path(__file__).parents[1] / "questions" / "scenes.yaml"
 ACTOR = "ray::ModelActor"
 ENGINE = "transformers"
+ATTEMPTS = 4  # to start a node
 
 
 def main() -> None:
@@ -70,9 +71,18 @@ def start_cluster() -> Any:
     from ray.cluster_utils import Cluster
 
     cluster: Any = Cluster()
-    for _ in range(2):
-        cluster.add_node(num_cpus=1)
+    add_node(cluster, include_dashboard=False)
+    add_node(cluster)
     return cluster
+
+
+def add_node(cluster: Any, **options: Any) -> None:
+    """Add a node with one CPU. Ray gives it little time to start, which a busy machine may exceed."""
+    for _ in range(ATTEMPTS - 1):
+        with suppress(Exception):  # of no type of its own
+            cluster.add_node(num_cpus=1, **options)
+            return
+    cluster.add_node(num_cpus=1, **options)
 
 
 class Bench:
@@ -124,7 +134,7 @@ class Bench:
         self.wait_for("failures", count / 2)
         self.cluster.remove_node(next(iter(self.cluster.worker_nodes)))
         self.wait_for("failures", count * 3 / 4)
-        self.cluster.add_node(num_cpus=1)
+        add_node(self.cluster)
         code = run.wait()
         again = self.ledger("failures")["questions"] - alone["questions"]
         return {

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from bench.cluster import add_node
 from storage.answers.reuse import KnownAnswers
 from storage.answers.store import AnswerDirectory
 from storage.datasets import image_folder
@@ -38,7 +38,6 @@ from tests.teacher.images import write_images
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
-ATTEMPTS = 4
 
 DRIVER = """
 import sys
@@ -77,15 +76,6 @@ class Run:
         directory: AnswerDirectory = self.extraction.plan.directory
         shards = [directory.read_shard(job.shard.file_name)[1] for job in self.jobs]
         return [(shard.records, shard.yes.tolist(), shard.no.tolist(), shard.errors) for shard in shards]
-
-
-def add_node(cluster: Any, **options: Any) -> None:
-    """Ray gives a node little time to start, which a busy machine may exceed."""
-    for _ in range(ATTEMPTS - 1):
-        with suppress(Exception):  # of no type of its own
-            cluster.add_node(num_cpus=1, **options)
-            return
-    cluster.add_node(num_cpus=1, **options)
 
 
 @pytest.fixture(scope="module")
