@@ -185,7 +185,7 @@ def _write_and_rename(beside: Path, target: Path, data: bytes) -> None:
 
 
 def is_at(path: Path, handle: int) -> bool:
-    """Whether `path` still names the open file or folder."""
+    """Return whether `path` still names the open file or folder."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:

@@ -38,11 +38,11 @@ def find_on_hub(name: str, kind: Literal["model", "dataset"], revision: str | No
 
 
 class PushInvalid(InputInvalid):
-    """A folder cannot be uploaded as asked; the message says why and what to do."""
+    """A folder cannot be uploaded; the message says why and what to do."""
 
 
 def require_pushable(repository: str) -> None:
-    """Raises PushInvalid for what is no name of a repository, without a token, and under HF_HUB_OFFLINE=1."""
+    """Raise PushInvalid for an invalid name of a repository, without a token, and under HF_HUB_OFFLINE=1."""
     from huggingface_hub import get_token
     from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import HFValidationError
@@ -59,9 +59,10 @@ def require_pushable(repository: str) -> None:
 
 
 def push_folder(folder: Path, repository: str) -> str:
-    """Upload the files of `folder` in one commit to a model repository, made (private) if it is missing; its address.
+    """Upload the files of `folder` in one commit to a model repository, and return its address.
 
-    Raises PushInvalid as `require_pushable`, and RunFailed where the Hub is out of reach or refuses.
+    A missing repository is created, as a private one. Raises PushInvalid like `require_pushable`, and RunFailed if the
+    Hub is out of reach or rejects the upload.
     """
     from huggingface_hub import HfApi
 

@@ -27,7 +27,7 @@ def class_information(p_yes: NDArray[np.floating], label_names: Sequence[str]) -
 
 
 def information_of_sums(counts_CQ: NDArray[Any], sums_CQ: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`class_information` from the number of answers and the sum of p(yes) of each class and question."""
+    """Compute `class_information` from the number of answers and the sum of p(yes) of each class and question."""
     total = counts_CQ.sum(axis=0)
     with np.errstate(invalid="ignore"):
         within = np.nansum(counts_CQ / total * binary_entropy(sums_CQ / counts_CQ), axis=0)
@@ -42,11 +42,11 @@ def binary_entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def image_information(p_yes: NDArray[np.floating]) -> NDArray[np.float64]:
-    """How far the image decides each question's answer: float64 [Q], 0 .. 1.
+    """Return how much each question's answer depends on the image: float64 [Q], 0 .. 1.
 
-    Mutual information of image and answer as a share of the answer's entropy, (H(mean p) - mean H(p)) / H(mean p). 1
-    where every answer is sure and some differ, 0 where all images get the same p(yes); 0 too where the answer is the
-    same for certain. `p_yes` is [I, Q] without gaps.
+    It is the mutual information of image and answer as a share of the answer's entropy, (H(mean p) - mean H(p)) /
+    H(mean p): 1 if every answer is sure and some differ, 0 if all images get the same p(yes), sure or not. `p_yes` is
+    [I, Q] without gaps.
     """
     values = p_yes.astype(np.float64)
     total = binary_entropy(values.mean(axis=0))

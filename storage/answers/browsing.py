@@ -34,7 +34,7 @@ class Selection:
 def select_rows(
     columns: AnswerColumns, summary: AnswerSummary, wanted: Selection, limit: int | None = None
 ) -> NDArray[np.int64]:
-    """The rows that match, in order; with `limit` the first ones. An unknown key, split or class matches nothing."""
+    """Return the matching rows in order, at most `limit`. An unknown key, split or class matches nothing."""
     chosen = np.ones(len(columns.rows), np.bool_)
     if wanted.split:
         chosen &= (columns.rows["split"] == wanted.split).to_numpy()
@@ -63,7 +63,7 @@ def select_rows(
 
 
 def _scores(columns: AnswerColumns, summary: AnswerSummary, question: int, order: Order) -> NDArray[np.floating] | None:
-    """What images are ordered by, the highest first; None for the store's order."""
+    """Return the scores to order images by, the highest first; None for the store's order."""
     p_yes = np.asarray(columns.p_yes[question])
     if order == "yes":
         return p_yes
@@ -75,8 +75,10 @@ def _scores(columns: AnswerColumns, summary: AnswerSummary, question: int, order
 
 
 def image_surprise(columns: AnswerColumns, summary: AnswerSummary, question: int) -> NDArray[np.float64]:
-    """How far each image's answer [I] contradicts the other images of its class, in bits; 0 without a class, without
-    an answer, and for the only image of a class."""
+    """Return how much each image's answer [I] contradicts the other images of its class, in bits.
+
+    0 without a class, without an answer, and for the only image of a class.
+    """
     p_yes = np.asarray(columns.p_yes[question], np.float64)
     inside = (columns.labels >= 0) & ~np.isnan(p_yes)
     labels, values = columns.labels[inside], p_yes[inside]
@@ -88,7 +90,7 @@ def image_surprise(columns: AnswerColumns, summary: AnswerSummary, question: int
 
 
 def class_histograms(columns: AnswerColumns, question: int) -> NDArray[np.int64]:
-    """Images of each class by p(yes), in bins of equal width [C, CLASS_BINS]."""
+    """Count the images of each class by p(yes), in bins of equal width [C, CLASS_BINS]."""
     p_yes = np.asarray(columns.p_yes[question])
     inside = (columns.labels >= 0) & ~np.isnan(p_yes)
     bins = np.minimum((p_yes[inside] * CLASS_BINS).astype(np.int64), CLASS_BINS - 1)
@@ -98,8 +100,8 @@ def class_histograms(columns: AnswerColumns, question: int) -> NDArray[np.int64]
 
 
 def nearest_rows(columns: AnswerColumns, row: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The `count` other images with the most similar answers, and the mean absolute difference in p(yes) over the
-    questions that both have an answer to. Empty for an image without answers."""
+    """Return the `count` other images with the most similar answers, and the mean absolute difference in p(yes) over
+    the questions that both have an answer to. Empty for an image without answers."""
     total = np.zeros(columns.p_yes.shape[1], np.float32)
     shared = np.zeros(columns.p_yes.shape[1], np.int32)
     for values in columns.p_yes:
@@ -120,7 +122,7 @@ def nearest_rows(columns: AnswerColumns, row: int, count: int) -> tuple[NDArray[
 
 
 def describe_rows(columns: AnswerColumns, rows: NDArray[np.int64], key: str | None = None) -> pl.DataFrame:
-    """image_id, split, label_name, error and, with a `key`, p_yes of some rows, in their order."""
+    """Return image_id, split, label_name, error and, with a `key`, p_yes of some rows, in their order."""
     found = columns.rows[rows].select("image_id", "split", "label_name", "error")
     question = columns.question(key) if key else None
     if question is None:

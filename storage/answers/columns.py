@@ -1,4 +1,4 @@
-"""The answers of a directory as arrays by column, cached on disk, to look at large stores quickly.
+"""The answers of a directory as arrays by column, cached on disk, for fast views of large stores.
 
 CACHE/DIRECTORY/KEY/rows.parquet   one row for each image or box, in the store's order
 CACHE/DIRECTORY/KEY/p_yes.npy      p(yes), float32 [Q, I], read by memory mapping
@@ -60,12 +60,12 @@ class AnswerColumns:
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """The classes of the images, sorted."""
+        """Return the classes of the images, sorted."""
         return tuple(sorted(name for name in self.rows["label_name"].unique() if name))
 
     @cached_property
     def labels(self) -> NDArray[np.int32]:
-        """The index of each image's class [I], -1 for an image without a class."""
+        """Return the index of each image's class [I], -1 for an image without a class."""
         places = {name: place for place, name in enumerate(self.class_names)}
         found = self.rows["label_name"].replace_strict(places, default=-1, return_dtype=pl.Int32)
         return found.to_numpy()
@@ -75,24 +75,24 @@ class AnswerColumns:
         return tuple(self.rows["split"].unique(maintain_order=True))
 
     def question(self, key: str) -> int | None:
-        """The column of a question; None for an unknown key."""
+        """Return the column of a question; None for an unknown key."""
         return self.keys.index(key) if key in self.keys else None
 
     def row_of(self, image_id: str) -> int | None:
-        """The row of an image; None where it has none."""
+        """Return the row of an image; None if it has none."""
         found = (self.rows["image_id"] == image_id).arg_true()
         return int(found[0]) if len(found) else None
 
 
 def read_columns(directory: AnswerDirectory, cache: Path) -> AnswerColumns:
-    """The answers of a directory, complete or not, from the cache in the folder `cache` or from its shards.
+    """Read the answers of a directory, complete or not, from the cache in the folder `cache` or from its shards.
 
     Raises AnswersMissing for a directory without shards, AnswersDamaged, VersionUnsupported and StorageUnavailable.
     """
     manifest = directory.manifest()
     shards = list(manifest["shards"]) if manifest else directory.shard_files()
     if not shards:
-        raise AnswersMissing(f"no answers in {directory.path} yet; run 'aspects extract' again to go on with them")
+        raise AnswersMissing(f"no answers in {directory.path} yet; run 'aspects extract' again to resume")
     place = cache / _digest(directory.filesystem.type_name, directory.path)
     folder = place / columns_key(directory, manifest)
     header = AnswerHeader.from_json(manifest) if manifest else _header(directory, shards[0])
@@ -111,7 +111,7 @@ def read_columns(directory: AnswerDirectory, cache: Path) -> AnswerColumns:
 
 
 def columns_key(directory: AnswerDirectory, manifest: Mapping[str, Any] | None) -> str:
-    """A digest that changes where the answers do."""
+    """Return a digest that changes with the answers."""
     found = {"manifest": manifest} if manifest else {"shards": dict(directory.stamps())}
     return _digest(str(LAYOUT), json.dumps(found, sort_keys=True))
 
@@ -157,7 +157,7 @@ def _write(directory: AnswerDirectory, keys: Sequence[str], sizes: Mapping[str, 
 
 
 def _rows(directory: AnswerDirectory, name: str) -> int:
-    """The number of rows of a shard. Raises as `_source`, and AnswersDamaged."""
+    """Return the number of rows of a shard. Raises the same errors as `_source`, and AnswersDamaged."""
     source = _source(directory, name)
     with damage(f"shard {directory.path}/{name}", "replace"):
         found: int = pq.read_metadata(source if isinstance(source, str) else pa.BufferReader(source)).num_rows
@@ -165,7 +165,7 @@ def _rows(directory: AnswerDirectory, name: str) -> int:
 
 
 def _source(directory: AnswerDirectory, name: str) -> str | bytes:
-    """A shard as Polars reads it: its path on this machine, else its bytes.
+    """Return a shard as Polars reads it: its path on this machine, else its bytes.
 
     Raises AnswersDamaged for a missing one, and StorageUnavailable.
     """
@@ -181,7 +181,7 @@ def _source(directory: AnswerDirectory, name: str) -> str | bytes:
 
 
 def _read(directory: AnswerDirectory, names: Sequence[str], keys: Sequence[str]) -> pl.DataFrame:
-    """The rows of some shards, with p(yes) in the columns of `keys`."""
+    """Return the rows of some shards, with p(yes) in the columns of `keys`."""
     sources = [_source(directory, name) for name in names]
     try:
         return _collect(sources, keys)
@@ -193,7 +193,7 @@ def _read(directory: AnswerDirectory, names: Sequence[str], keys: Sequence[str])
 
 
 def _collect(sources: Sequence[str | bytes], keys: Sequence[str]) -> pl.DataFrame:
-    """Raises PolarsError for files that are not shards of these questions."""
+    """Read the rows. Raises PolarsError for files that are not shards of these questions."""
     paths = [source for source in sources if isinstance(source, str)]
     scans = [pl.scan_parquet(paths, hive_partitioning=False)] if paths else [pl.scan_parquet(data) for data in sources]
     shards = pl.concat(scans)

@@ -1,4 +1,4 @@
-"""What the extractions of a directory have cost, from the ledgers in its manifest."""
+"""The costs of a directory's extractions, from the ledgers in its manifest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Cost:
 
     @classmethod
     def of(cls, ledger: Mapping[str, Any]) -> Self:
-        """From a ledger in a manifest; values that are not numbers count as 0."""
+        """Convert a ledger of a manifest; values that are not numbers count as 0."""
 
         def number(name: str) -> Any:
             value = ledger.get(name)
@@ -51,10 +51,10 @@ class Cost:
 
     @property
     def images_per_second(self) -> float | None:
-        """None where the time is not known."""
+        """Return the images asked about per second; None if the time is unknown."""
         return self.images / self.asking_seconds if self.asking_seconds > 0 else None
 
 
 def costs_of(manifest: Mapping[str, Any]) -> list[Cost]:
-    """One for each extraction, in their order."""
+    """Return the cost of each extraction, in their order."""
     return [Cost.of(run) for run in manifest.get("runs", []) if isinstance(run, Mapping)]

@@ -1,4 +1,4 @@
-"""How far an extraction has come, from the times of its shards."""
+"""The progress of an extraction, from the modification times of its shards."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ RECENT = 10  # shards that the rate is measured on
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionProgress:
-    """`images` are those of the written `shards`, `expected` all to be asked about, where that is known.
+    """Numbers of written `shards`, of `images` in them, and of images `expected` in total, None if unknown.
 
     `rate` is in images per second over the last RECENT shards, None for a single one. `written` is the time of the
-    newest shard in seconds since the epoch, and `newest` that shard itself, None where it cannot be read.
+    newest shard in seconds since the epoch, and `newest` that shard itself, None if it cannot be read.
     """
 
     shards: int
@@ -34,7 +34,7 @@ class ExtractionProgress:
 
 
 def measure_progress(directory: AnswerDirectory, shard_size: int, expected: int | None) -> ExtractionProgress | None:
-    """The progress of a directory whose shards, but for the last, have `shard_size` images; None without shards.
+    """Return the progress of a directory whose shards, except the last, have `shard_size` images; None without shards.
 
     Raises VersionUnsupported and StorageUnavailable.
     """

@@ -276,6 +276,6 @@ def _long_form(directory: AnswerDirectory, header: AnswerHeader, shards: list[st
 def find_teacher_answers(
     store: str, dataset: str, teacher: str | None, questions: str | None, read: ReadAnswers = read_answers
 ) -> Answers:
-    """The complete answers for `dataset`. Raises AnswersMissing where there are none, or several to choose from."""
+    """Return the complete answers for `dataset`. Raises AnswersMissing if there are none, or several to choose from."""
     asked = load_questions(Path(questions).expanduser()) if questions else None
     return read(find_answers(store, dataset, teacher=teacher, questions=asked))

@@ -92,7 +92,8 @@ class AnswerSummary:
         )
 
     def separating(self, first: int, second: int) -> int | None:
-        """The question whose mean p(yes) differs most between two classes; None where none has an answer about both."""
+        """Return the question whose mean p(yes) differs most between two classes; None if no question has answers about
+        both."""
         gaps = np.abs(self.class_means[first] - self.class_means[second])
         return None if np.isnan(gaps).all() else int(np.nanargmax(gaps))
 
@@ -108,7 +109,7 @@ class AnswerSummary:
 
 
 def read_summary(columns: AnswerColumns) -> AnswerSummary:
-    """The summary from the cache, or computed and written there."""
+    """Return the summary from the cache; a missing one is computed and written there."""
     path = columns.folder / SUMMARY_FILE
     if path.is_file():
         return AnswerSummary.read(path)
@@ -120,7 +121,7 @@ def read_summary(columns: AnswerColumns) -> AnswerSummary:
 def _of_question(
     p_yes: NDArray[np.float32], answered: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """answered, mean, histogram, surest_yes and surest_no of one question."""
+    """Return answered, mean, histogram, surest_yes and surest_no of one question."""
     known = p_yes[answered]
     mean = known.mean(dtype=np.float64) if len(known) else np.nan
     places = np.minimum((known * BINS).astype(np.int64), BINS - 1)
@@ -131,7 +132,8 @@ def _of_question(
 
 
 def _highest(values: NDArray[np.float32], known: int) -> NDArray[np.int64]:
-    """The rows of the SUREST highest of the `known` values, padded with -1. Of equal ones the first row comes first."""
+    """Return the rows of the SUREST highest of the `known` values, padded with -1. Of equal ones the first row comes
+    first."""
     count = min(SUREST, known)
     found = np.full(SUREST, -1, np.int64)
     if count:

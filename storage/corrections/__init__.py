@@ -1,4 +1,4 @@
-"""Corrections: what people say about labels and about single answers, in an append-only table beside the answers.
+"""Corrections: people's changes of labels and of single answers, in an append-only table beside the answers.
 
 `STORE/corrections/dataset=<name>/*.parquet`
 """

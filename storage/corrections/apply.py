@@ -17,8 +17,8 @@ from storage.questions import AspectQuestion, QuestionSet
 from storage.text import printable
 
 HUMAN = "human"  # the teacher's fingerprint of answers by people
-# p(yes) of a person's yes is SURE, not 1: log-probabilities and log-odds (4.6) stay finite, as the losses need, and no
-# surer than a teacher's sure answers; people err too, in a few of a hundred clicks.
+# p(yes) of a person's yes is SURE, not 1: the losses need finite log-probabilities and log-odds (4.6), which are then
+# about those of a teacher's sure answers. People err too, in a few percent of their answers.
 SURE = 0.99
 TRAINED = ("train", "unlabelled")
 Images = TypeVar("Images", bound=ImageDataset)
@@ -99,12 +99,12 @@ def _number(numbers: Mapping[str, int], row: Correction, dataset: str) -> int:
 
 
 def is_stale(row: Correction, digest: str | None) -> bool:
-    """Whether the image has changed since it was corrected, as far as digests are known."""
+    """Return whether the image has changed since it was corrected, as far as digests are known."""
     return None not in (row.image_sha256, digest) and row.image_sha256 != digest
 
 
 def correct_answers(answers: Answers, current: CurrentCorrections) -> tuple[Answers, Applied]:
-    """Return the answers with those of people in place of the teacher's; unsure ones stay the teacher's.
+    """Return the answers with people's corrections applied; if a person was unsure, the teacher's answer stays.
 
     Questions are matched by their text. An image without answers gets those that people have given.
     """
@@ -134,8 +134,8 @@ def correct_class_answers(answers: Answers, dataset: ImageDataset) -> Answers:
 
 
 def human_truth(answers: Answers, current: CurrentCorrections) -> tuple[NDArray[np.float64], Applied]:
-    """Return what people say about the images and questions of `answers`: 1 yes, 0 no, NaN where there is no
-    correction or the person was unsure, [I, Q]."""
+    """Return people's corrections of `answers` [I, Q]: 1 yes, 0 no, NaN without a correction or if the person was
+    unsure."""
     rows = {image_id: row for row, image_id in enumerate(answers.image_ids)}
     columns = {text: column for column, text in enumerate(answers.questions.texts)}
     found = np.full(answers.yes.shape, np.nan)

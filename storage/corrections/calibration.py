@@ -24,8 +24,11 @@ SUREST = 10.0  # in the fit; log-odds beyond it reflect the number format of the
 
 @dataclass(frozen=True, kw_only=True)
 class PlattCalibration:
-    """Calibrated log-odds of yes are `slopes` * log-odds + `offsets`, each [Q], the slopes above 0: the order of a
-    question's images stays. `corrected` is the number of answers that it was fitted to."""
+    """Calibrated log-odds of yes are `slopes` * log-odds + `offsets`, each [Q].
+
+    Slopes are above 0, so the order of a question's images does not change. `corrected` is the number of answers in the
+    fit.
+    """
 
     slopes: NDArray[np.float64]
     offsets: NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""The corrections that count: of each label and answer the last one that is not undone."""
+"""The corrections in effect: the last one of each label and answer that is not undone."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class CurrentCorrections:
 
     @property
     def rows(self) -> list[Correction]:
-        """All of them, in the order of recording."""
+        """Return all of them, in the order of recording."""
         return sorted((*self.labels.values(), *self.answers.values()), key=lambda row: (row.at, row.correction))
 
 
 def current_corrections(rows: Iterable[Correction]) -> CurrentCorrections:
-    """Return the corrections that count, from all rows in the order of recording."""
+    """Return the corrections in effect, from all rows in the order of recording."""
     rows = list(rows)
     undone = {row.undoes for row in rows if row.undoes is not None}
     labels: dict[str, Correction] = {}

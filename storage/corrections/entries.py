@@ -1,4 +1,4 @@
-"""What files of corrections hold, whatever their format."""
+"""The entries of a file of corrections, independent of its format."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ MAX_BYTES = 512 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One value of a file: the label of an image, or, with a `key`, an answer: yes, no or unsure. An empty value says
-    nothing. `row` counts the rows of a table, or the lines or tasks of a JSON file, from 1."""
+    """One value of a file: the label of an image, or, with a `key`, an answer: yes, no or unsure.
+
+    An empty value is skipped. `row` counts the rows of a table, or the lines or tasks of a JSON file, from 1.
+    """
 
     row: int
     image: str

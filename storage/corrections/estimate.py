@@ -18,8 +18,8 @@ CONFIDENCE = 0.95
 class AccuracyEstimate:
     """The share (0..1) of a question's answers that are right, as an estimate for all images, with its 95 % interval.
 
-    `key` is None for all questions together. `answered` is the number of sampled answers that a person decided,
-    `unsure` that of those left open. `accuracy` is None, and the interval 0..1, without any.
+    `key` is None for all questions together. `answered` counts the sampled answers that a person has decided, `unsure`
+    the others. Without any, `accuracy` is None and the interval 0..1.
     """
 
     key: str | None
@@ -42,7 +42,7 @@ def estimate_accuracy(queue: Queue, current: CurrentCorrections) -> list[Accurac
 
 
 def _estimate(queue: Queue, sample: Sample, key: str | None, columns: NDArray[np.int64]) -> AccuracyEstimate:
-    """The mean of what is right in the sample, weighted by 1 / probability (Hajek, 1971)."""
+    """Return the share of right answers in the sample, weighted by 1 / probability (Hajek, 1971)."""
     of_these = np.isin(sample.columns, columns)
     decided = of_these & ~np.isnan(sample.yes)
     answered, unsure = int(decided.sum()), int(of_these.sum() - decided.sum())

@@ -32,8 +32,10 @@ UNSURE = "unsure"  # a class of that name is the class
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What a file may be about: the images of `dataset`, and questions by key with their texts; `digests` are the
-    images' SHA-256, where they are known."""
+    """The images of `dataset` and the questions, by key with their texts, that a file may be about.
+
+    `digests` are the images' SHA-256, as far as they are known.
+    """
 
     dataset: ImageDataset
     questions: Mapping[str, str]
@@ -41,8 +43,10 @@ class Known:
 
     @classmethod
     def of(cls, dataset: ImageDataset, given: Sequence[Answers], asked: QuestionSet | None = None) -> Known:
-        """The questions are those of `asked`, by default all that are answered in `given`. Raises CorrectionInvalid
-        where a key stands for several texts."""
+        """Return the questions of `asked`, by default all that are answered in `given`.
+
+        Raises CorrectionInvalid if a key has several texts.
+        """
         questions: dict[str, str] = {}
         for one in [answers.questions for answers in given] if asked is None else [asked]:
             for question in one.questions:
@@ -56,10 +60,10 @@ class Known:
 def export_corrections(
     current: CurrentCorrections, known: Known, format: Format, path: Path, image_prefix: str | None = None
 ) -> int:
-    """Write the corrections that count to `path`, whole or not at all, and return the number of rows.
+    """Write the corrections in effect to `path`, atomically, and return the number of rows.
 
     `image_prefix` comes before each image id in the addresses of images; by default they are the dataset's files.
-    Raises CorrectionInvalid where there is nothing to write.
+    Raises CorrectionInvalid if there is nothing to write.
     """
     if format in ("labels", "answers"):
         rows = list(_label_rows(current) if format == "labels" else _answer_rows(current, known))
@@ -90,7 +94,7 @@ def _answer_rows(current: CurrentCorrections, known: Known) -> Iterator[tuple[st
 
 
 def _by_image(current: CurrentCorrections, known: Known) -> list[ImageEntries]:
-    """One for each corrected image, in the dataset's order."""
+    """Return one entry per corrected image, in the dataset's order."""
     labels = dict(_label_rows(current))
     answers: dict[str, dict[str, str]] = {}
     for image_id, key, value in _answer_rows(current, known):
@@ -113,8 +117,8 @@ def _address(dataset: ImageDataset, image_id: str, prefix: str | None) -> str:
 
 
 def import_corrections(path: Path, format: Format, known: Known, current: CurrentCorrections) -> list[Correction]:
-    """Return what a file corrects, to be recorded at once: all rows but empty ones and those that say what counts
-    already.
+    """Return the corrections in a file, to be recorded together: all rows except empty ones and those that are already
+    in effect.
 
     Raises CorrectionInvalid and TableInvalid, naming file and row, for the first row that cannot be used.
     """
@@ -131,7 +135,7 @@ def import_corrections(path: Path, format: Format, known: Known, current: Curren
 
 
 def _matched(names: Sequence[str], dataset: ImageDataset, path: Path) -> dict[str, ImageRecord]:
-    """The images by the file's names for them."""
+    """Return the images by their names in the file."""
     records = {record.image_id: record for record in dataset.records}
     exact = {name: records[name] for name in names if name in records}
     others = [name for name in dict.fromkeys(names) if name not in records]
@@ -185,8 +189,8 @@ def _answer(value: str, where: str) -> str | None:
 
 
 def _is_news(row: Correction, current: CurrentCorrections) -> bool:
-    """Whether a correction changes what counts. An answer that agrees with the teacher's is news, a label that is the
-    dataset's is not."""
+    """Return whether a correction has an effect. Confirming a teacher's answer has one, repeating the dataset's label
+    has none."""
     if row.kind == "label":
         before = current.labels.get(row.image_id)
         return row.value != (row.old if before is None else before.value)

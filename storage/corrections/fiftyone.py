@@ -1,4 +1,4 @@
-"""Samples of FiftyOne, as `fiftyone.Sample.to_dict` and `from_dict` have them, one JSON object a line.
+"""Samples of FiftyOne in the form of `fiftyone.Sample.to_dict` and `from_dict`, one JSON object per line.
 
 The label is a Classification in the field `ground_truth`; each question has one, yes, no or unsure, in `aspect_KEY`.
 """

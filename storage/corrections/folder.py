@@ -19,7 +19,7 @@ from storage.filesystem import list_folder, open_store, read_file, reason, unfin
 from storage.text import printable
 
 MOST_FILES = 64  # small files; more of them are merged into one
-LARGE = 1000  # rows from which on a file is left as it is, so that merging stays quick
+LARGE = 1000  # files with at least so many rows are not merged, so that merging stays fast
 ATTEMPTS = 5  # to list and read the folder while another process merges it
 TICK = timedelta(microseconds=1)
 
@@ -27,8 +27,8 @@ TICK = timedelta(microseconds=1)
 class CorrectionFolder:
     """`STORE/corrections/dataset=<name>`, for one or more threads.
 
-    Files never change: each is read once and kept. A merged file is written before the files that it replaces are
-    deleted, so that a killed process leaves rows twice at worst; rows are told apart by their id.
+    Files never change: each is read once and cached. A merged file is written before the files that it replaces are
+    deleted, so a killed process leaves at worst duplicate rows, which are identified by their id.
     """
 
     def __init__(self, filesystem: fs.FileSystem, path: str, dataset: str) -> None:
@@ -66,7 +66,7 @@ class CorrectionFolder:
             return []
         with self._lock:
             before = self.read()
-            # Later than every known row also where clocks differ: the last correction counts.
+            # Later than every known row even if clocks differ: the last correction takes effect.
             first = max(datetime.now(UTC), before[-1].at + TICK if before else BEGINNING)
             named = user or system_user()
             recorded = [
@@ -79,8 +79,10 @@ class CorrectionFolder:
             return recorded
 
     def undo(self, correction: str, user: str | None = None) -> Correction:
-        """Take back the correction of that id: the one before it counts again. Raises CorrectionInvalid where there is
-        none, or where it is taken back already, and the same errors as `read`."""
+        """Undo a correction by its id; the previous one takes effect again.
+
+        Raises CorrectionInvalid if there is none or it is already undone, and the same errors as `read`.
+        """
         with self._lock:
             rows = self.read()
             undone = {row.undoes for row in rows}
@@ -94,7 +96,7 @@ class CorrectionFolder:
             return self.record([row], user)[0]
 
     def whole_id(self, beginning: str) -> str:
-        """Return the id that begins so. Raises CorrectionInvalid where there is none or several."""
+        """Return the id with this beginning. Raises CorrectionInvalid if there is none or several."""
         found = [row.correction for row in self.read() if row.correction.startswith(beginning) and row.undoes is None]
         if len(found) != 1 or not beginning:
             why = "is unknown" if not found else "stands for several"
@@ -185,7 +187,7 @@ def _order(row: Correction) -> tuple[datetime, str]:
 
 
 def system_user() -> str:
-    """Return the name of the user who runs this process; the number where the system has no name for it."""
+    """Return the name of the user who runs this process; the number if the system has no name for it."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # as in containers; Python 3.13 raises OSError

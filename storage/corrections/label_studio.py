@@ -43,7 +43,7 @@ def read_entries(path: Path) -> Iterator[Entry]:
 
 
 def _choices(annotations: object, where: str) -> Iterator[tuple[str, str]]:
-    """Names and choices of the last annotation that was not cancelled; none for a task without one."""
+    """Return names and choices of the last annotation that was not cancelled; none for a task without one."""
     if not isinstance(annotations, list | None):
         raise CorrectionInvalid(f"{where}: annotations are no list")
     kept = [each for each in annotations or () if not (isinstance(each, dict) and each.get("was_cancelled"))]

@@ -1,4 +1,4 @@
-"""The order in which people are asked about a teacher's answers, a sample of known design.
+"""The order in which people check a teacher's answers: a sample with known probabilities.
 
 Priority sampling (Duffield, Lund and Thorup, Journal of the ACM 54(6), 2007): each answer has a weight w and a uniform
 draw u in (0, 1], and they are asked about in the order of w / u, largest first. If the first k are answered and t is
@@ -45,10 +45,10 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """The answers of a queue that people have given without a gap, S of them, as a sample of all.
+    """The checked answers of a queue up to the first gap, S of them, as a sample of all answers.
 
-    `rows` and `columns` [S] index the answers, `probability` [S] is that of being in the sample, `yes` [S] what the
-    person said: 1 yes, 0 no, NaN unsure.
+    `rows` and `columns` [S] index the answers, `probability` [S] is that of being in the sample, `yes` [S] is the
+    person's answer: 1 yes, 0 no, NaN unsure.
     """
 
     rows: NDArray[np.int64]
@@ -131,7 +131,7 @@ class Queue:
         return chosen[np.lexsort((chosen, -priorities[chosen]))]
 
     def _correction(self, place: int, current: CurrentCorrections) -> Correction | None:
-        """Return the correction of an answer; one of another version of the image counts as unsure."""
+        """Return the correction of an answer; a correction of another version of the image counts as unsure."""
         row, column = divmod(place, self.weights.shape[1])
         key = self.answers.image_ids[row], self.answers.questions.questions[column].text
         found = current.answers.get(key)
@@ -155,8 +155,9 @@ class Queue:
 
 
 def expected_errors(answers: Answers, student_p_yes: NDArray[np.floating] | None = None) -> NDArray[np.float64]:
-    """Return a guess [I, Q] of the chance that the teacher's yes or no is wrong: the mean of what the teacher itself
-    says, the mean answer of the other images of the class, and the student. NaN where there is no answer."""
+    """Return a guess [I, Q] of the probability that the teacher's yes or no is wrong: the mean of three estimates, from
+    the teacher's own p(yes), the answers about the other images of the class, and the student. NaN without an
+    answer."""
     p_yes = answers.p_yes.astype(np.float64)
     says_yes = p_yes > 0.5
     others = [p_yes, _class_means(answers, p_yes)]
@@ -225,7 +226,7 @@ def _hash(text: str) -> int:
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
+    """Apply the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
     with np.errstate(over="ignore"):
         values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -57,8 +57,8 @@ class CorrectionInvalid(InputInvalid):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """Why an answer was shown: `queue` is the id of a queue (queue.py), `rank` the answer's place in it, from 1,
-    `weight` and `draw` what the place follows from."""
+    """The position of an answer in a queue: `queue` is the queue's id (queue.py), `rank` the position from 1, `weight`
+    and `draw` determine it."""
 
     queue: str
     rank: int
@@ -68,12 +68,12 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
-    """What a person says about one image: its label, or the answer to one question.
+    """A person's correction of one image's label, or of its answer to one question.
 
     `value` is a class name or "yes" or "no"; None means unsure: the image counts as unlabelled, the answer as the
     teacher's. `old` is the value before, `p_yes` the answer of `teacher` (a fingerprint) that was shown. `key` and
     `text` are the question's; corrections apply to questions of the same text, whatever their key. `undoes` is the id
-    of the correction that this row takes back. `correction` (the row's id), `at` and `user` are set when it is
+    of the correction that this row undoes. `correction` (the row's id), `at` and `user` are set when it is
     recorded.
     """
 
@@ -109,7 +109,7 @@ class Correction:
 
     @property
     def target(self) -> tuple[Kind, str, str | None]:
-        """What is corrected; of several corrections of the same target the last one counts."""
+        """Return what is corrected; of several corrections of the same target the last one is in effect."""
         return self.kind, self.image_id, self.text
 
 

@@ -1,6 +1,6 @@
-"""What Pillow decodes, in any of its modes, as 8 bits of red, green and blue.
+"""Convert decoded images of any Pillow mode to 8 bits of red, green and blue.
 
-Grey images of more than 8 bits say nothing about where white is, so their values do:
+Grey images of more than 8 bits do not record the value of white, so it is inferred from their values:
 
 | values                        | as 8 bits                                        |
 |-------------------------------|--------------------------------------------------|
@@ -11,9 +11,9 @@ Grey images of more than 8 bits say nothing about where white is, so their value
 | all in 0..65535               | divided by 256                                   |
 | others                        | the smallest becomes 0, the largest 255          |
 
-NaN is black; infinities are as dark or light as the darkest and lightest of the others. PGM states its range: Pillow
-scales it to 16 bits. 16 bits in colour are divided by 256 by Pillow. Transparency lies on white. ICC profiles are left
-alone.
+NaN becomes black; infinities become the darkest and lightest of the other values. PGM states its range, and Pillow
+scales it to 16 bits. Pillow divides colours of 16 bits by 256. Transparent pixels are composited on white. ICC profiles
+are ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from PIL import Image
 
 ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 BAND = 4_000_000  # pixels that are computed with at a time
-# Below it, floating-point values are too dark to be meant as 0..255.
+# If all are below it, floating-point values are too dark for a range of 0..255.
 DARKEST = 16
 PHOTOMETRIC, BITS, SAMPLE_FORMAT = 262, 258, 339  # tags of a TIFF
 MINISWHITE, UNSIGNED = 0, 1
@@ -38,7 +38,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return _deep_grey(image)
     transparent = image.info.get("transparency")
     if image.mode == "RGB" and isinstance(transparent, tuple):
-        # Pillow keeps the upper byte of 16-bit pixels, but not of the colour that stands for transparency.
+        # Pillow keeps the upper byte of 16-bit pixels, but not of the transparent colour.
         if max(transparent) > 255:
             image.info["transparency"] = tuple(value >> 8 for value in transparent)
     elif image.mode == "RGB":

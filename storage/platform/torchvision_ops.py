@@ -1,12 +1,12 @@
-"""Make torch's companions importable beside a CPU build of torch that their compiled parts do not fit.
+"""Make torchvision, torchaudio and torchcodec importable with a CPU build of torch.
 
-PyPI's torchvision, torchaudio and torchcodec are compiled for CUDA. Beside a CPU-only torch none of their libraries
-loads: `import torchvision` then fails with "operator torchvision::nms does not exist", and transformers fails because
-it takes torchaudio for usable. So the missing operators are defined here, and the two that are not needed are hidden.
+PyPI's builds of them are compiled for CUDA. With a CPU-only torch none of their libraries loads: `import torchvision`
+fails with "operator torchvision::nms does not exist", and transformers fails because it considers torchaudio usable. So
+this module defines the missing operators that detectors need, `nms` and `roi_align`, in plain torch, and hides
+torchaudio and torchcodec, which are not needed.
 
-Importing any of our packages calls `install`, so it reaches our own processes and no others. Until something imports
-torch, transformers or torchvision it does nothing at all, and where the real libraries load it changes nothing. What
-detectors need is here: `nms` and `roi_align`, in plain torch.
+Importing any of our packages calls `install`, so only our own processes are affected. It has no effect until torch,
+transformers or torchvision is imported, and none if the real libraries load.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 NOT_NEEDED = ("torchaudio", "torchcodec")
 STARTUP = Path(__file__).parent / "startup"  # holds a sitecustomize.py
-NMS_BLOCK = 1024  # boxes that are compared with each other at once
+NMS_BLOCK = 1024  # boxes compared with each other at a time
 _registrations: list[torch.library.Library] = []  # a registered operator lives as long as its Library object
 
 
 class CompanionFinder(importlib.abc.MetaPathFinder):
-    """Finds nothing itself: sees imports before they happen and prepares what they need."""
+    """Prepares imports before they happen; finds no module itself."""
 
     def __init__(self) -> None:
         self._prepared = False
@@ -47,7 +47,7 @@ class CompanionFinder(importlib.abc.MetaPathFinder):
             self._prepared = True  # before the next line, which asks for torchvision's spec again
             self._defined = define_missing_operators()
         elif fullname == "torchvision.ops" and self._defined:
-            # Its functions ask this before they call an operator, and would refuse or be compiled instead.
+            # Its functions check this before they call an operator.
             sys.modules["torchvision.extension"]._has_ops = _has_operators  # type: ignore[attr-defined]
         return None
 
@@ -59,12 +59,12 @@ def install() -> None:
 
 
 def reach_subprocesses() -> None:
-    """The same in Python processes that this one starts from now on and whose code is not ours."""
+    """Do the same in Python processes with other code than ours that this process starts from now on."""
     os.environ.update(startup_environment())
 
 
 def startup_environment() -> dict[str, str]:
-    """What a process's environment needs so that it is prepared from its start; nothing where torchvision fits."""
+    """Return environment variables that prepare a process from its start; empty if torchvision fits torch."""
     if _build("torch") != "cpu" or _build("torchvision") == "cpu":
         return {}
     places = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
@@ -76,19 +76,19 @@ def _has_operators() -> bool:
 
 
 def hide_unusable() -> None:
-    """Let `find_spec` and `import` report torchaudio and torchcodec as missing where torch is a CPU build and they
-    are not."""
+    """Let `find_spec` and `import` report torchaudio and torchcodec as missing if torch is a CPU build and they are
+    not."""
     if _build("torch") == "cpu":
         for name in NOT_NEEDED:
             if _build(name) != "cpu":
-                # None makes `find_spec` answer None and `import` raise ModuleNotFoundError.
+                # None makes `find_spec` return None and `import` raise ModuleNotFoundError.
                 sys.modules.setdefault(name, None)  # type: ignore[arg-type]
 
 
 def define_missing_operators() -> bool:
     """Define `torchvision::nms` and `torchvision::roi_align` in plain torch unless torchvision's own library loads.
 
-    True where they were defined.
+    Returns whether they were defined.
     """
     if _own_library_loads():
         return False
@@ -101,7 +101,7 @@ def define_missing_operators() -> bool:
         "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
         "int sampling_ratio, bool aligned) -> Tensor"
     )
-    # Made of operators that have gradients, so that it needs none of its own.
+    # It consists of operators with gradients, so it needs no gradient of its own.
     library.impl("roi_align", roi_align, "CompositeImplicitAutograd")
     library.define("_cuda_version() -> int")
     library.impl("_cuda_version", lambda: -1, "CompositeImplicitAutograd")  # compiled for the CPU alone
@@ -112,7 +112,7 @@ def define_missing_operators() -> bool:
 
 
 def nms(dets: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
-    """Greedy non-maximum suppression of boxes [N, 4] (x1, y1, x2, y2): indices of those kept, best score first."""
+    """Greedy non-maximum suppression of boxes [N, 4] (x1, y1, x2, y2). Returns the kept indices, best score first."""
     import torch
 
     order = scores.argsort(descending=True, stable=True)
@@ -121,7 +121,7 @@ def nms(dets: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch
     for places in torch.arange(len(order), device=dets.device).split(NMS_BLOCK):
         places = places[~(_overlap(boxes[kept], boxes[places]) > iou_threshold).any(dim=0)]
         beaten_by = (_overlap(boxes[places], boxes[places]) > iou_threshold).triu(diagonal=1)
-        # Whether a box is kept depends on better boxes alone: each round settles at least one more, and few are needed.
+        # Whether a box is kept depends only on better boxes: each round decides at least one more, and few are needed.
         keep = torch.ones(len(places), dtype=torch.bool, device=dets.device)
         while not torch.equal(again := ~(beaten_by & keep[:, None]).any(dim=0), keep):
             keep = again
@@ -130,7 +130,7 @@ def nms(dets: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch
 
 
 def _overlap(boxes: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of [N, 4] and [M, 4]: [N, M], NaN for two boxes without an area."""
+    """Return the intersection over union of [N, 4] and [M, 4]: [N, M], NaN for two boxes without an area."""
     import torch
 
     areas = [(these[:, 2:] - these[:, :2]).prod(dim=1) for these in (boxes, others)]
@@ -149,8 +149,10 @@ def roi_align(
     sampling_ratio: int,
     aligned: bool,
 ) -> torch.Tensor:
-    """Features [N, C, H, W] within `rois` [K, 5] (image, x1, y1, x2, y2 in units of 1 / spatial_scale), each value the
-    mean of bilinear samples: [K, C, pooled_height, pooled_width] (Mask R-CNN, arXiv 1703.06870)."""
+    """Pool features [N, C, H, W] within `rois` [K, 5] (image, x1, y1, x2, y2 in units of 1 / spatial_scale).
+
+    Returns [K, C, pooled_height, pooled_width], each value the mean of bilinear samples (Mask R-CNN, arXiv 1703.06870).
+    """
     import torch
 
     number, size = rois[:, 0].long(), torch.tensor([pooled_width, pooled_height], device=rois.device)
@@ -175,9 +177,9 @@ def roi_align(
 
 
 def _sample(features: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Bilinear samples of [C, H, W] at every pair of x [K, X] and y [K, Y] in pixels: [C, K, Y, X].
+    """Return bilinear samples of [C, H, W] at every pair of x [K, X] and y [K, Y] in pixels: [C, K, Y, X].
 
-    The border's value up to a pixel outside, 0 beyond.
+    Up to one pixel outside the features they have the border's value, beyond it 0.
     """
     import torch
 
@@ -197,7 +199,7 @@ def _sample(features: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.T
 
 
 def _build(package: str) -> str:
-    """The local label of an installed version: "cpu" for 2.13.0+cpu, "" for 2.13.0 or where it is missing."""
+    """Return the local label of an installed version: "cpu" for 2.13.0+cpu, "" for 2.13.0 or a missing one."""
     try:
         return importlib.metadata.version(package).partition("+")[2]
     except importlib.metadata.PackageNotFoundError:

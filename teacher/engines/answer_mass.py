@@ -16,8 +16,8 @@ from teacher.engines.options import EngineOptions
 
 NAMED_TOKENS = 3  # in a message
 REMEDY = (
-    "set --yes-words and --no-words, or --prompt, to what it says, or let it not think first; --min-answer-mass 0 "
-    "takes its answers all the same"
+    "set --yes-words and --no-words, or --prompt, to what it says, or switch off its thinking; --min-answer-mass 0 "
+    "accepts its answers"
 )
 
 

@@ -20,7 +20,7 @@ class EngineOptions(Parameters):
 
     panel: ClassVar[str | None] = "Engine: speed and memory"
 
-    plain: Annotated[bool, Field(description="The slow way that needs the least of vLLM and transformers."), HIDDEN] = (
+    plain: Annotated[bool, Field(description="Use only documented calls of vLLM and transformers; slower."), HIDDEN] = (
         False
     )
     batch_size: Annotated[

@@ -164,7 +164,7 @@ def _render(processor: Any, model: str, content: str | list[dict[str, str]]) -> 
             return prompt
     raise TeacherInvalid(
         f"model {printable(model, 100)} thinks before it answers: its chat template ends inside an open thought "
-        f"('{printable(prompt.strip()[-20:], 40)}'), where no yes or no is to be had, and has no switch for that; "
+        f"('{printable(prompt.strip()[-20:], 40)}'), where it cannot say yes or no, and has no switch for that; "
         "choose a model that does not think, or change its chat_template.jinja"
     )
 

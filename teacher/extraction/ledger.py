@@ -22,7 +22,7 @@ BY_ENGINES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """The account of one run.
+    """The costs of one run.
 
     `images` and `questions` were asked of the teacher, `reused` answers came from the store. `bounded` and tokens as in
     `EngineUsage`; `answer_mass` is the mean probability of yes and no together. Seconds of decoding, rendering, the
@@ -131,7 +131,7 @@ def add_up(
     price_per_gpu_hour: float | None = None,
     price_per_million_tokens: float | None = None,
 ) -> Ledger:
-    """Return the account of a run from its shards and its engines, less the engines' counts `before`."""
+    """Return the ledger of a run from its shards and its engines, less the engines' counts `before`."""
     shards, usages, before = list(shards), list(usages), list(before)
 
     def used(name: str) -> Any:

@@ -17,7 +17,7 @@ class AuditUnreadable(InputInvalid):
 
 
 def audit_files(questions: Path) -> tuple[Path, Path]:
-    """Paths of the audit of a question file: `NAME.audit.parquet` and `NAME.audit.json` beside `NAME.yaml`."""
+    """Return the paths of a question file's audit: `NAME.audit.parquet` and `NAME.audit.json` beside `NAME.yaml`."""
     return questions.with_name(f"{questions.stem}.audit.parquet"), questions.with_name(f"{questions.stem}.audit.json")
 
 
@@ -32,7 +32,7 @@ def write_audit(audit: Audit, questions: Path) -> tuple[Path, Path]:
 
 
 def read_audit(questions: Path) -> Audit | None:
-    """The audit that `write_audit` wrote; None where there is none. Raises AuditUnreadable."""
+    """Read the audit that `write_audit` wrote; None if there is none. Raises AuditUnreadable."""
     path = audit_files(questions)[1]
     try:
         return Audit.from_json(read_json(path))

@@ -17,7 +17,7 @@ class BriefInvalid(InputInvalid):
 
 
 def read_image(path: Path, max_pixels: int | None) -> Image.Image:
-    """An image to show to the model, scaled down to `max_pixels`. Raises BriefInvalid."""
+    """Read an image to show to the model, scaled down to `max_pixels`. Raises BriefInvalid."""
     try:
         return shrink(decode_image(read_image_file(path)), max_pixels)
     except OSError as error:
@@ -27,12 +27,12 @@ def read_image(path: Path, max_pixels: int | None) -> Image.Image:
 
 
 def draft_file(output: Path) -> Path:
-    """Where the questions for `output` are kept until the set is complete."""
+    """Return the file that holds the questions for `output` until the set is complete."""
     return output.with_name(f".{output.name}.unfinished")
 
 
 def read_draft(output: Path, brief: Brief) -> Draft:
-    """The draft of an interrupted run for `output`; an empty one where there is none. Raises BriefInvalid for a file
+    """Read the draft of an interrupted run for `output`; an empty one if there is none. Raises BriefInvalid for a file
     that is not a draft."""
     path = draft_file(output)
     try:
@@ -40,6 +40,6 @@ def read_draft(output: Path, brief: Brief) -> Draft:
     except FileNotFoundError:
         return Draft(brief)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        # It may hold answers that were paid for, so it is not overwritten.
+        # The questions in it may have been paid for, so it is not overwritten.
         reason = error if isinstance(error, DocumentInvalid) else f"{path} holds something else"
-        raise BriefInvalid(f"questions found before cannot be read: {reason}; delete it to begin anew") from error
+        raise BriefInvalid(f"the draft of questions cannot be read: {reason}; delete it to start anew") from error

@@ -26,8 +26,10 @@ class Change:
 
 
 def compare(questions: QuestionSet, store: str) -> list[Change]:
-    """One Change per dataset and teacher with complete answers in the store. Raises AnswersDamaged, VersionUnsupported
-    and StorageUnavailable."""
+    """Return one Change per dataset and teacher with complete answers in the store.
+
+    Raises AnswersDamaged, VersionUnsupported and StorageUnavailable.
+    """
     stored: dict[tuple[str, str], list[QuestionSet]] = {}
     for directory in answer_directories(store):
         if (manifest := directory.manifest()) is not None:

@@ -65,7 +65,7 @@ def find_audited_answers(store: str, audit: Audit, asked: QuestionSet) -> Answer
             raise
         except AnswersMissing:
             continue
-    raise AnswersMissing(f"store {store} has not the answers of the audit; name its store, or run the audit again")
+    raise AnswersMissing(f"store {store} does not have the audit's answers; name its store, or run the audit again")
 
 
 def _fit(audit: Audit, count: int) -> list[int]:

@@ -1,1 +1,1 @@
-"""A vision-language model of 5 MB that knows one small world, so that everything runs offline."""
+"""A vision-language model of 5 MB for rendered scenes, so that everything runs offline."""

@@ -1,7 +1,7 @@
-"""The tiny teacher before it has learnt anything: configuration, tokenizer, chat template and image processor.
+"""The tiny teacher before training: configuration, tokenizer, chat template and image processor.
 
-The architecture is InternVL in its Hugging Face form with a Qwen3 language model, which transformers and vLLM both
-serve. Every size below is bounded by the file: 2.7 million parameters are 5.3 MB in float16.
+The architecture is Hugging Face's InternVL with a Qwen3 language model, which transformers and vLLM both support. The
+size of the file limits all sizes below: 2.7 million parameters are 5.3 MB in float16.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ MAX_LENGTH = 512
 
 ANSWERS = ("Yes", "No")
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<IMG_CONTEXT>", "<img>", "</img>", "<video>")
-# The system line makes the part that all questions of an image share longer than 32 tokens, vLLM's smallest block on
-# a CPU: only whole blocks are cached.
+# The system message makes the part that all questions of an image share longer than 32 tokens, vLLM's smallest block
+# on a CPU: only whole blocks are cached.
 SYSTEM = "You look at a picture and answer a question about it."
 CHAT_TEMPLATE = (
     "{% if messages[0]['role'] != 'system' %}<|im_start|>system\n" + SYSTEM + "<|im_end|>\n{% endif %}"
@@ -44,7 +44,8 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer(sentences: Iterable[str], *, vocab_size: int = 1024) -> PreTrainedTokenizerFast:
-    """A byte-level BPE learnt from `sentences`: every text tokenises, case is ignored, "Yes" and "No" are one token."""
+    """Train a byte-level BPE tokenizer on `sentences`: it accepts any text, ignores case, and has one token each for
+    "Yes" and "No"."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -55,9 +56,9 @@ def build_tokenizer(sentences: Iterable[str], *, vocab_size: int = 1024) -> PreT
         special_tokens=list(SPECIAL),
         show_progress=False,
     )
-    # Repeated, so that its words become tokens although they occur once: it is part of every prompt.
+    # Repeated, so that its words become tokens: it is part of every prompt.
     tokenizer.train_from_iterator([*sentences, *[f"{SYSTEM}\nsystem\nuser\nassistant\n"] * 100], trainer)
-    # Neither special (they must survive decoding) nor normalised (their capital is what tells them from the rest).
+    # Not special, since decoding must keep them; not normalised, since only the capital letter makes them unique.
     tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=False) for word in ANSWERS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -76,7 +77,8 @@ def build_tokenizer(sentences: Iterable[str], *, vocab_size: int = 1024) -> PreT
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> InternVLProcessor:
-    """Any image becomes one tile of 64x64; the message format is Hugging Face's, image before text."""
+    """Build the processor: any image becomes one tile of 64x64; messages have Hugging Face's format, image before
+    text."""
     mean, std = MEAN_STD
     size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
     images = GotOcr2ImageProcessor(
@@ -93,7 +95,7 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> InternVLProcessor:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast) -> InternVLForConditionalGeneration:
-    """The model with random weights, float32."""
+    """Build the model with random weights, float32."""
 
     def token_id(word: str) -> int:
         return tokenizer.get_vocab()[word]
@@ -139,11 +141,11 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> InternVLForConditionalGen
 
 
 def save(model: InternVLForConditionalGeneration, processor: InternVLProcessor, folder: Path) -> None:
-    """Write everything that `from_pretrained` and vLLM need, weights as float16.
+    """Write all files for `from_pretrained` and vLLM, weights as float16.
 
-    The configuration keeps asking for float32: the file is small, the arithmetic exact.
+    The configuration still says float32: float16 makes the file small, and float32 the computation exact.
     """
     weights = {name: value.half() for name, value in model.state_dict().items()}
     model.save_pretrained(folder, state_dict=weights)
     processor.save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)  # written for its owner only
+    (folder / "model.safetensors").chmod(0o644)  # transformers writes it for its owner only

@@ -19,21 +19,21 @@ YES, NO = ANSWERS
 
 
 def to_input(pixels: np.ndarray) -> Tensor:
-    """uint8 [B, 64, 64, 3] to what the image processor makes of it, [B, 3, 64, 64]."""
+    """Convert uint8 [B, 64, 64, 3] to the input of the model, [B, 3, 64, 64], like the image processor."""
     mean, std = architecture.MEAN_STD
     scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     return (scaled - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
 def model_answers(model: InternVLForConditionalGeneration) -> list[int]:
-    """Token ids of Yes and No: the last two of the vocabulary."""
+    """Return the token ids of Yes and No: the last two of the vocabulary."""
     size = model.config.get_text_config().vocab_size
     return [size - 2, size - 1]
 
 
 @torch.no_grad()
 def p_yes(model: InternVLForConditionalGeneration, pixels: np.ndarray, prompts: Prompts) -> np.ndarray:
-    """[N, P] float32: the probability of Yes against No, for every image and every phrase of `prompts`."""
+    """Return the probability of Yes against No for every image and every phrase of `prompts`, float32 [N, P]."""
     yes, no = model_answers(model)
     asked = torch.arange(len(prompts.keys))
     found = []
@@ -44,7 +44,7 @@ def p_yes(model: InternVLForConditionalGeneration, pixels: np.ndarray, prompts: 
 
 
 def auroc(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Area under the ROC curve by ranks (Mann-Whitney U); ties count half."""
+    """Return the area under the ROC curve by ranks (Mann-Whitney U); ties count half."""
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     positive = int(truth.sum())
@@ -52,10 +52,10 @@ def auroc(scores: np.ndarray, truth: np.ndarray) -> float:
     return float((ranks[truth].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
-def examine(
+def evaluate(
     model: InternVLForConditionalGeneration, prompts: Prompts, world: World, keys: tuple[str, ...]
 ) -> dict[str, Any]:
-    """AUROC, accuracy and expected calibration error (10 equal bins) on `world`, and AUROC on a blank image."""
+    """Measure AUROC, accuracy and expected calibration error (10 equal bins) on `world`, and AUROC on a blank image."""
     p = p_yes(model, world.pixels, prompts)
     per_question = {key: round(auroc(p[:, i], world.truth[:, i]), 4) for i, key in enumerate(keys)}
     blank = p_yes(model, np.full_like(world.pixels[:1], 128), prompts).repeat(len(p), axis=0)

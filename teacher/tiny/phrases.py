@@ -1,4 +1,4 @@
-"""Several ways of asking each question about the scenes, so that the teacher reads and does not recognise."""
+"""Several phrasings of each question about the scenes, so that the teacher does not just memorise one text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OTHER_PROMPTS = (
     "Question: {question}\nReply with one word, Yes or No.",
 )
 
-# What can be there or not: fills the patterns below.
+# Things that can be present or absent: they fill the patterns below.
 THINGS = {
     "has_red": ("a red object", "something red", "an object that is red"),
     "has_yellow": ("a yellow object", "something yellow", "an object that is yellow"),
@@ -113,7 +113,7 @@ SENTENCES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phrase:
-    """One text that asks for `key`; `negated` where the right answer is the opposite."""
+    """One phrasing of the question `key`; `negated` if its right answer is the opposite."""
 
     key: str
     text: str
@@ -122,7 +122,7 @@ class Phrase:
 
 
 def all_phrases(questions: QuestionSet) -> list[Phrase]:
-    """Every prompt the teacher learns. Half of the weight of a question lies on its own words in the usual prompt."""
+    """Return every training prompt. The question's own text in the usual prompt has half of a question's weight."""
     found: list[Phrase] = []
     for question in questions.questions:
         found.append(Phrase(key=question.key, text=PROMPT.format(question=question.text), weight=0.5))
@@ -144,6 +144,6 @@ def _phrase(key: str, prompt: str, text: str, weight: float, negated: bool) -> P
 def _present(key: str) -> Iterator[str]:
     for thing in THINGS.get(key, ()):
         for pattern in PRESENT:
-            # "Is there rain in the image in the image?"
+            # Avoid repetitions such as "Is there a frame around the picture in the picture?".
             if not (re.search(r"picture|image|background|ground", thing) and "picture" in pattern):
                 yield pattern.format(thing=thing)

@@ -1,7 +1,7 @@
-"""Many questions about one image in one pass of the language model, which runs over the shared prompt only once.
+"""Answer many questions about one image in one pass of the language model, which processes the shared prompt only once.
 
-The same arithmetic as transformers' own forward pass on each prompt by itself (tests compare them), several times
-faster for short questions. Shapes: B images, K questions each, S shared tokens, L tokens of a question, D features.
+The results are those of transformers' forward pass on each prompt (tests compare them), several times faster for short
+questions. Shapes: B images, K questions each, S shared tokens, L tokens of a question, D features.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ LONGEST = 30  # tokens of a phrase and of the rest of its prompt
 
 @dataclass(frozen=True)
 class Prompts:
-    """Token ids of what comes before the question, and of P phrases with the rest of the prompt after them."""
+    """Token ids of the prompt before the question, and of P phrases with the rest of the prompt after them."""
 
-    prefix: Tensor  # [S]; the image's tokens are among them
+    prefix: Tensor  # [S], with the image's tokens
     blocks: Tensor  # [P, L], padded on the right
     last: Tensor  # [P], the position whose next token is the answer
-    keys: Tensor  # [P], which question
+    keys: Tensor  # [P], index of the question
     negated: Tensor  # [P]
     weights: np.ndarray  # [P], sums to 1
 
 
 def see(model: InternVLForConditionalGeneration, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Features of the class token and all patches [B, 65, V], and the image's tokens for the language model."""
+    """Return features of the class token and all patches [B, 65, V], and the image's tokens for the language model."""
     output = model.model.get_image_features(pixel_values=images, vision_feature_layer=-1)
     return output.last_hidden_state, output.pooler_output
 
@@ -44,9 +44,9 @@ def see(model: InternVLForConditionalGeneration, images: Tensor) -> tuple[Tensor
 def answer_logits(
     model: InternVLForConditionalGeneration, tokens: Tensor, prompts: Prompts, asked: Tensor, *, compiled: bool = False
 ) -> Tensor:
-    """Logits of the first answer token [B, K, vocabulary] for phrases `asked` [B, K] about each image.
+    """Return logits of the first answer token [B, K, vocabulary] for phrases `asked` [B, K] about each image.
 
-    `tokens` [B, 16, D] are the images as the language model sees them.
+    `tokens` [B, 16, D] are the images' tokens for the language model.
     """
     language_model = model.model.language_model
     embed = model.get_input_embeddings()
@@ -70,7 +70,8 @@ def _compiled() -> Any:
 
 
 def _layer_forward(layer: Any, shared: Tensor, own: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
-    """One decoder layer on the shared tokens [B, S, D] and on the questions' own [B*K, L, D], which see both."""
+    """Apply one decoder layer to the shared tokens [B, S, D] and to each question's own tokens [B*K, L, D], which
+    attend to both."""
     (batch, start), (rows, length) = shared.shape[:2], own.shape[:2]
     count = rows // batch
     query, key, value = _attention_inputs(layer, shared, cosine[:start], sine[:start])
@@ -81,7 +82,7 @@ def _layer_forward(layer: Any, shared: Tensor, own: Tensor, cosine: Tensor, sine
     shared_seen = (weights @ value).transpose(1, 2).reshape(batch, start, -1)
 
     own_query, own_key, own_value = _attention_inputs(layer, own, cosine[start:], sine[start:])
-    # [B*K, H, L, .] <-> [B, H, K*L, .]: all questions of an image meet its keys in one product.
+    # [B*K, H, L, .] <-> [B, H, K*L, .]: one product for all questions of an image with its keys.
     gathered = own_query.view(batch, count, heads, length, size).transpose(1, 2).reshape(batch, heads, -1, size)
     to_shared = (gathered @ key.transpose(-1, -2)).view(batch, heads, count, length, start)
     to_shared = to_shared.transpose(1, 2).reshape(rows, heads, length, start)
@@ -101,7 +102,7 @@ def _layer_forward(layer: Any, shared: Tensor, own: Tensor, cosine: Tensor, sine
 
 
 def _attention_inputs(layer: Any, states: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys (both rotated to their positions) and values, [N, H, T, size] each."""
+    """Return queries, keys (both rotated to their positions) and values, [N, H, T, size] each."""
     attention, normed = layer.self_attn, layer.input_layernorm(states)
     shape = (*normed.shape[:-1], -1, attention.head_dim)
     query = attention.q_norm(attention.q_proj(normed).view(shape)).transpose(1, 2)
@@ -116,7 +117,7 @@ def _rotate(vectors: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
 
 def tokenize(processor: InternVLProcessor, phrases: list[Phrase], questions: QuestionSet) -> Prompts:
-    """All phrases through the real chat template; the few long ones, which would slow down all, are left out."""
+    """Tokenize all phrases by the chat template. The few longest ones, which would slow down all, are left out."""
     tokens = [_prompt_tokens(processor, phrase.text) for phrase in phrases]
     newline = tokens[0].index(processor.end_image_token_id) + 2
     prefix = tokens[0][:newline]
@@ -124,7 +125,7 @@ def tokenize(processor: InternVLProcessor, phrases: list[Phrase], questions: Que
     rest = [line[newline:] for line in tokens]
     phrases = [phrase for phrase, line in zip(phrases, rest, strict=True) if len(line) <= LONGEST]
     rest = [line for line in rest if len(line) <= LONGEST]
-    assert {phrase.key for phrase in phrases} == set(questions.keys), "a question in its own words is too long"
+    assert {phrase.key for phrase in phrases} == set(questions.keys), "all phrases of a question are too long"
     width = max(map(len, rest))
     pad = processor.tokenizer.pad_token_id
     weights = np.array([phrase.weight for phrase in phrases])

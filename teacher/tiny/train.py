@@ -1,10 +1,10 @@
-"""Train the tiny teacher from nothing: `python -m teacher.tiny.train --seed 0`.
+"""Train the tiny teacher from scratch: `python -m teacher.tiny.train --seed 0`.
 
-1. Seeing: the vision tower learns what lies under each patch, and its tokens what is true of the whole image.
-2. Reading: the tower stays as it is and its features are kept, so that all effort goes into the language model, which
-   learns to answer: many questions about each image, cross-entropy on the first answer token.
+1. Seeing: the vision tower learns to classify the object under each patch, and its tokens to predict all answers.
+2. Reading: the tower is frozen and its features are cached, so that only projector and language model are trained, on
+   many questions about each image, with cross-entropy on the first answer token.
 
-Then the weights are rounded to what is stored, and the stored model is examined on scenes that it has not seen.
+The weights are then stored in float16, and the stored model is evaluated on new scenes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from transformers import InternVLForConditionalGeneration, PreTrainedConfig
 from storage.questions import load_questions
 from teacher.tiny import architecture
 from teacher.tiny.architecture import ANSWERS, IMAGE_SIZE, PATCH_SIZE
-from teacher.tiny.evaluation import examine, model_answers, to_input
+from teacher.tiny.evaluation import evaluate, model_answers, to_input
 from teacher.tiny.phrases import PROMPT, Phrase, all_phrases
 from teacher.tiny.reader import Prompts, answer_logits, see, tokenize
 from teacher.tiny.world import PATCH_LABELS, PATCH_NAMES, World, render_world
@@ -36,13 +36,13 @@ from teacher.tiny.world import PATCH_LABELS, PATCH_NAMES, World, render_world
 HERE = Path(__file__).parent
 QUESTIONS = Path("scenes")  # the bundled set
 YES, NO = ANSWERS
-USUAL = 26  # most phrases are no longer, and batches of them need no more room
+SHORT = 26  # tokens; most phrases are no longer, and batches of these are padded to this length only
 PATCHES_PER_SIDE = IMAGE_SIZE // PATCH_SIZE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """Everything that decides the weights."""
+    """All settings that determine the weights."""
 
     seed: int
     scenes: int
@@ -51,14 +51,14 @@ class TrainConfig:
     see_batch: int = 128
     read_batch: int = 64
     questions_per_image: int = 16
-    first_steps: int = 250  # of reading, on the questions' own words alone
+    first_steps: int = 250  # of reading, on the questions' own texts only
     see_rate: float = 1.5e-3
     see_decay: float = 0.05
     read_rate: float = 2e-3
 
 
 class SeeingHeads(nn.Module):
-    """Thrown away after training: reads from the vision tower what it should see."""
+    """Auxiliary heads on the vision tower, discarded after training."""
 
     def __init__(self, vision_width: int, text_width: int, questions: int) -> None:
         super().__init__()
@@ -67,27 +67,27 @@ class SeeingHeads(nn.Module):
         self.whole = nn.Sequential(
             nn.LayerNorm(vision_width), nn.Linear(vision_width, 256), nn.GELU(), nn.Linear(256, questions)
         )
-        # What the language model gets must tell the truth in the simplest way: then reading is quickly learnt.
+        # If a linear layer can predict the answers from the tokens, the language model learns to read them quickly.
         self.tokens = nn.Linear(text_width, questions)
 
     def losses(self, features: Tensor, tokens: Tensor, truth: Tensor, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cross-entropy of the patches' labels [B, 64, 4], and of the questions' answers [B, Q] told from the mean of
-        the patches' features and from that of the tokens."""
+        """Return the cross-entropy of the patches' labels [B, 64, 4], and of the answers [B, Q] as predicted from the
+        mean of the patches' features and from the mean of the tokens."""
         logits = self.patch(features[:, 1:]).split(self.sizes, dim=-1)
         each = [functional.cross_entropy(one.flatten(0, 1), patches[..., i].flatten()) for i, one in enumerate(logits)]
-        return torch.stack(each).sum(), self.told_by_patches(features, truth), self.told_by_tokens(tokens, truth)
+        return torch.stack(each).sum(), self.whole_loss(features, truth), self.token_loss(tokens, truth)
 
-    def told_by_patches(self, features: Tensor, truth: Tensor) -> Tensor:
+    def whole_loss(self, features: Tensor, truth: Tensor) -> Tensor:
         logits = self.whole(features[:, 1:].mean(dim=1))
         return functional.binary_cross_entropy_with_logits(logits, truth.float())
 
-    def told_by_tokens(self, tokens: Tensor, truth: Tensor) -> Tensor:
+    def token_loss(self, tokens: Tensor, truth: Tensor) -> Tensor:
         logits = self.tokens(tokens.mean(dim=1))
         return functional.binary_cross_entropy_with_logits(logits, truth.float())
 
 
 def batches(world: World, size: int, steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Images, truth and patch labels; half of them mirrored, which changes no answer."""
+    """Yield batches of images, truth and patch labels. Half of the images are mirrored, which changes no answer."""
     rng = np.random.default_rng(seed)
     order = np.empty(0, dtype=int)
     for _ in range(steps):
@@ -106,7 +106,7 @@ def batches(world: World, size: int, steps: int, seed: int) -> Iterator[tuple[Te
 def learn_to_see(
     model: InternVLForConditionalGeneration, heads: SeeingHeads, world: World, config: TrainConfig
 ) -> None:
-    """Stage 1: vision tower and projector, AdamW with decay on matrices only."""
+    """Stage 1: train vision tower and projector by AdamW, with weight decay on matrices only."""
     trained = [
         *model.model.vision_tower.parameters(),
         *model.model.multi_modal_projector.parameters(),
@@ -130,9 +130,9 @@ def learn_to_see(
 def learn_to_read(
     model: InternVLForConditionalGeneration, heads: SeeingHeads, world: World, prompts: Prompts, config: TrainConfig
 ) -> None:
-    """Stage 2: projector and language model on the kept features of the tower, Muon for the layers' matrices."""
+    """Stage 2: train projector and language model on the tower's cached features, Muon for the layers' matrices."""
     projector = model.model.multi_modal_projector
-    features, truth = keep_features(model, world.pixels), torch.from_numpy(world.truth)
+    features, truth = compute_features(model, world.pixels), torch.from_numpy(world.truth)
     trained = [p for name, p in model.named_parameters() if "vision_tower" not in name]
     matrices = [p for p in model.model.language_model.layers.parameters() if p.ndim == 2]
     rest = [p for p in trained if not any(p is matrix for matrix in matrices)] + list(heads.tokens.parameters())
@@ -160,40 +160,40 @@ def learn_to_read(
             logits = answer_logits(model, tokens, cut, asked, compiled=True)
         target = torch.where(right.flatten(), yes, no)
         answer_loss = functional.cross_entropy(logits.float().flatten(0, 1), target)
-        token_loss = heads.told_by_tokens(tokens.float(), truth[chosen])
+        token_loss = heads.token_loss(tokens.float(), truth[chosen])
         _step(optimizers, schedules, answer_loss + 0.5 * token_loss, trained)
         _log("read", step, config.read_steps, started, answer=answer_loss, tokens=token_loss)
 
 
 def _pools(prompts: Prompts) -> list[tuple[int, np.ndarray]]:
-    """Tokens to make room for, and weights [P] of the phrases that fit (0: another pool's): the shorter ones, the
-    longer ones, and each question in its own words."""
+    """Return three pools of phrases, each with its length in tokens and its phrases' weights [P], 0 for others: the
+    short phrases, the long ones, and each question's own text."""
     lengths = prompts.last.numpy() + 1
-    short = lengths <= USUAL
+    short = lengths <= SHORT
     own = prompts.weights > 0.4 * prompts.weights.max()
     return [
-        (int(lengths[chosen].max()) if name != "short" else USUAL, np.where(chosen, prompts.weights, 0.0))
+        (int(lengths[chosen].max()) if name != "short" else SHORT, np.where(chosen, prompts.weights, 0.0))
         for name, chosen in (("short", short), ("long", ~short), ("own", own))
     ]
 
 
 @torch.no_grad()
-def keep_features(model: InternVLForConditionalGeneration, pixels: np.ndarray) -> Tensor:
-    """bfloat16 [N, 16, 4V]: what the projector makes tokens of, for every image; 25 kB each."""
-    kept = []
+def compute_features(model: InternVLForConditionalGeneration, pixels: np.ndarray) -> Tensor:
+    """Return the projector's input for every image, bfloat16 [N, 16, 4V], 25 kB each."""
+    parts = []
     for start in range(0, len(pixels), 256):
         with torch.autocast("cpu", torch.bfloat16):
             features = model.model.vision_tower(pixel_values=to_input(pixels[start : start + 256])).last_hidden_state
         grid = features[:, 1:].unflatten(1, (PATCHES_PER_SIDE, PATCHES_PER_SIDE))
         merged = model.model.pixel_shuffle(grid, scale_factor=model.config.downsample_ratio)
-        kept.append(merged.flatten(1, 2).bfloat16())
-    return torch.cat(kept)
+        parts.append(merged.flatten(1, 2).bfloat16())
+    return torch.cat(parts)
 
 
 def _cosine(
     optimizer: torch.optim.Optimizer, steps: int, *, warm: int, floor: float = 0.0
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """A short warm-up, then a cosine down to `floor`."""
+    """Return the schedule: a linear warm-up, then a cosine down to `floor`."""
 
     def factor(step: int) -> float:
         return min((step + 1) / warm, max(floor, 0.5 + 0.5 * math.cos(math.pi * step / max(1, steps))))
@@ -224,8 +224,10 @@ def _log(stage: str, step: int, steps: int, started: float, **losses: Tensor) ->
 
 
 def train(config: TrainConfig, folder: Path, *, workers: int) -> dict[str, Any]:
-    """Train, write the model to `folder` and say what was measured. After the first stage the model's state lies in
-    `folder` too, and a later start goes on from it."""
+    """Train, write the model to `folder`, and return its evaluation.
+
+    The state after the first stage is also saved in `folder`, and a later call resumes from it.
+    """
     torch.manual_seed(config.seed)
     questions = load_questions(QUESTIONS)
     phrases = all_phrases(questions)
@@ -240,7 +242,7 @@ def train(config: TrainConfig, folder: Path, *, workers: int) -> dict[str, Any]:
     started = time.monotonic()
     world = render_world(config.scenes, seed=config.seed + 1000, workers=workers)
     print(f"rendered {config.scenes} scenes in {time.monotonic() - started:.0f} s", flush=True)
-    # PyTorch's fused attention is slow backwards on a CPU; compiled, plain attention is twice as fast.
+    # PyTorch's fused attention has a slow backward pass on a CPU; compiled plain attention is twice as fast.
     model.set_attn_implementation("eager")
     for layer in model.model.vision_tower.encoder.layer:
         layer.compile()
@@ -266,7 +268,7 @@ def train(config: TrainConfig, folder: Path, *, workers: int) -> dict[str, Any]:
         "config": asdict(config),
         "training_seconds": round(seconds),
         "torch": torch.__version__,
-        **examine(model, tokenize(processor, asked, questions), fresh, questions.keys),
+        **evaluate(model, tokenize(processor, asked, questions), fresh, questions.keys),
     }
 
 

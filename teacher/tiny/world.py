@@ -1,4 +1,4 @@
-"""Rendered scenes as arrays: pixels, right answers, and what lies under every patch."""
+"""Rendered scenes as arrays: pixels, right answers, and the object under every patch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from teacher.tiny.architecture import PATCH_SIZE
 
 CHUNK = 500
 PATCH_NAMES = {"shape": SHAPES, "colour": tuple(COLOURS), "texture": TEXTURES, "size": tuple(SIZES)}
-PATCH_LABELS = tuple(PATCH_NAMES)  # 0 means that no object is there
+PATCH_LABELS = tuple(PATCH_NAMES)  # label 0 means no object
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class World:
 
 
 def render_world(count: int, *, seed: int, workers: int = 1) -> World:
-    """`count` random scenes. The same seed gives the same scenes, however many workers there are."""
+    """Render `count` random scenes. The same seed gives the same scenes with any number of workers."""
     sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
     seeds = [(seed, number) for number in range(len(sizes))]
     if workers == 1:
@@ -47,7 +47,7 @@ def _render_chunk(size: int, seed: tuple[int, int]) -> tuple[np.ndarray, np.ndar
 
 
 def _under_patches(scene: Scene) -> np.ndarray:
-    """[64, 4]: of each patch, row by row, the object whose disc covers its centre."""
+    """Return the labels of each patch [64, 4], row by row: of the object whose disc covers its centre."""
     axis = np.arange(PATCH_SIZE / 2, SIZE, PATCH_SIZE)
     x, y = (grid.ravel() for grid in np.meshgrid(axis, axis))
     labels = np.zeros((len(x), len(PATCH_LABELS)), dtype=np.uint8)

@@ -136,7 +136,7 @@ def test_a_choice_rests_on_the_audit(audited: tuple[Path, AuditSummary], tmp_pat
     assert set(chosen.keys) < set(KEPT)
     with pytest.raises(SelectionImpossible, match=r"only 5 of 9 questions in .* are fit to be chosen, not 6"):
         select_from_audit(path, asked, 6, str(path.parent / "store"))
-    with pytest.raises(AnswersMissing, match="has not the answers of the audit"):
+    with pytest.raises(AnswersMissing, match="does not have the audit's answers"):
         select_from_audit(path, asked, 2, str(tmp_path))
     with pytest.raises(SelectionImpossible, match="has changed since its audit"):
         select_from_audit(path, type(asked)(asked.questions[1:]), 2, str(path.parent / "store"))

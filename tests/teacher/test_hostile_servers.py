@@ -255,7 +255,7 @@ def test_a_long_pause_ends_the_run_at_once(server: ScriptedServer, promise: str)
     with load(server.url) as engine:
         server.requests.clear()
         server.reply = lambda request: failure(429, "quota used up", **{"Retry-After": promise})
-        with pytest.raises(TeacherPaused, match=r"takes no requests for another \d+ s \(quota used up\)"):
+        with pytest.raises(TeacherPaused, match=r"accepts no requests for another \d+ s \(quota used up\)"):
             engine.answer(IMAGES, ["Is it red?"])
     assert len(server.requests) == 1
 

@@ -37,8 +37,8 @@ REFUSED = frozenset({400, 413, 422})  # HTTP status: this request cannot be answ
 TRANSIENT = frozenset({408, 409, 429})  # and 500 or more: the same request may succeed later
 # Further attempts after a time-out or a malformed reply, which are rarely transient and expensive.
 SLOW_RETRIES, MALFORMED_RETRIES = 1, 2
-# Of the first request where the connection breaks: a server that has just listed its models and breaks each connection
-# at a question is not one that is busy.
+# Retries of the first request after a broken connection: a server that lists its models but breaks the connection at
+# every question is not just busy.
 FIRST_RETRIES = 2
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds between attempts
 LONGEST_PROMISE = 60.0  # seconds in Retry-After that are waited for
@@ -163,14 +163,14 @@ class ChatClient:
                 reply = await self._transport.send("POST", "/chat/completions", body, self.options.timeout)
                 if reply.state < 300:
                     return read_reply(reply.body, self._secrets)
-                trouble = self._explain(reply)
-                if trouble is not None:
-                    raise trouble
+                permanent = self._explain(reply)
+                if permanent is not None:
+                    raise permanent
                 reason, pause = self._message(reply), _promised_wait(reply)
                 if pause is not None and pause > LONGEST_PATIENCE:
                     raise TeacherPaused(
-                        f"{self} takes no requests for another {pause:.0f} s ({reason}); give the same command again "
-                        "then: finished shards are kept"
+                        f"{self} accepts no requests for another {pause:.0f} s ({reason}); run the same command again "
+                        "after that: finished shards are kept"
                     )
                 pause = pause if pause is not None and pause <= LONGEST_PROMISE else None
             except NoReply as error:
@@ -189,7 +189,7 @@ class ChatClient:
             await asyncio.sleep(_wait(attempts) if pause is None else pause)
 
     def _explain(self, reply: Reply) -> RequestRefused | TeacherInvalid | None:
-        """Return the error for an HTTP status, in words for the user; None for one that is retried."""
+        """Return the error for an HTTP status; None for one that is retried."""
         url, state = self.options.base_url, reply.state
         if state in TRANSIENT or state >= 500:
             return None
@@ -200,7 +200,7 @@ class ChatClient:
             return self._redirected(reply)
         if state == 401:
             return TeacherInvalid(
-                f"{url} does not take the key; put yours into the environment variable "
+                f"{url} rejects the key; put yours into the environment variable "
                 f"{self.options.api_key_variable}, or name another one with --api-key-variable"
             )
         if state == 404:
@@ -208,7 +208,7 @@ class ChatClient:
                 f"{url} has no model {self.excerpt(self.model, 100)} ({said}); check --teacher, and --base-url, which "
                 "often ends in /v1"
             )
-        return TeacherInvalid(f"{self} is not to be used ({state}: {said}); see its operator's documentation")
+        return TeacherInvalid(f"{self} rejects requests ({state}: {said}); see its operator's documentation")
 
     def _redirected(self, reply: Reply) -> TeacherInvalid:
         try:
@@ -217,8 +217,8 @@ class ChatClient:
         except ValueError:
             where = ""
         return TeacherInvalid(
-            f"{self.options.base_url} redirects to {self.excerpt(where, 100) or 'nowhere'} ({reply.state}), and "
-            "nothing is sent there, the key least of all; give the server's own address with --base-url"
+            f"{self.options.base_url} redirects to {self.excerpt(where, 100) or 'nowhere'} ({reply.state}); requests "
+            "and keys are not sent to other addresses; give the server's own address with --base-url"
         )
 
     def _message(self, reply: Reply) -> str:

@@ -128,7 +128,7 @@ class OpenAIEngine:
                 raise ImageRefused(row, f"no log-probabilities in its answer ({reason})")
         # It did return them when it was loaded: the server's fault, and not the image's.
         raise TeacherUnreachable(
-            f"{self._server} returns no log-probabilities any more ({reason}); start again when the server is as before"
+            f"{self._server} returns no log-probabilities any more ({reason}); run the same command again when it does"
         )
 
     async def _ask(self, url: str, question: str, *, first: bool = False) -> ChatReply:

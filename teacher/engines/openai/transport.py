@@ -19,7 +19,7 @@ MEGABYTE = 1 << 20
 LARGEST_BODY = 4 * MEGABYTE  # decoded; a thousand listed tokens take a tenth of it
 LONGEST_ADDRESS = 2000  # characters
 LAST_PORT = 65535
-CONNECT_SECONDS = 30.0  # a busy server takes its time even to accept a connection
+CONNECT_SECONDS = 30.0  # a busy server may be slow even to accept a connection
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ANY_WINDOW = 47  # zlib's number for gzip as well as zlib streams
 
@@ -68,7 +68,7 @@ class Transport:
         """Return the complete reply, at most `seconds` after the call. Raises NoReply and ReplyMalformed."""
         timeout = httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
         try:
-            # httpx bounds each read; a byte a second would keep that waiting for ever.
+            # httpx limits the time of each read only; a server that sends a byte a second would never reach it.
             async with asyncio.timeout(seconds):
                 request = self._client.stream(method, self.address + path, content=body, timeout=timeout)
                 async with request as response:

@@ -63,7 +63,7 @@ class OpenAIWriter:
             )
         except RequestRefused as refusal:
             raise TeacherInvalid(
-                f"{self._server} refuses to write ({refusal}); see whether --max-tokens is too much for it, --request "
+                f"{self._server} refuses to write ({refusal}); try a lower --max-tokens; --request "
                 "NAME=VALUE adds fields to requests or replaces them"
             ) from refusal
         self.usage.prompt_tokens += reply.prompt_tokens
