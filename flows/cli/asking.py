@@ -26,6 +26,7 @@ from flows.parameters import (
     StoredClassAnswers,
     StudentParameters,
     SubjectParameters,
+    TaskParameters,
 )
 from storage.parameters import Overrides
 
@@ -44,6 +45,7 @@ def extract(
     sets: QuestionSets,
     boxes: BoxParameters,
     subject: SubjectParameters,
+    chosen: TaskParameters,
     classes: Annotated[
         Path | None,
         typer.Option(
@@ -52,7 +54,6 @@ def extract(
             rich_help_panel=SubjectParameters.panel,
         ),
     ] = None,
-    task: options.Task = "classification",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be asked and how long it takes; ask nothing.")
     ] = False,
@@ -65,7 +66,7 @@ def extract(
     _check_store(given.store)
     described = _dataset(named, classes, subject)
     asked = _with_arguments(ShardParameters(**dict(given), dataset=described), arguments)
-    if task == "detection":
+    if chosen.task == "detection":
         _refuse_classes(subject)
         detection = DetectionParameters(**dict(asked), **dict(sets), boxes=boxes, train=False)
         _forecast_detection(detection) if dry_run else _detect(detection)
@@ -90,7 +91,7 @@ def run(
     common: CommonSettings,
     of_classes: StoredClassAnswers,
     reported: ReportParameters,
-    task: options.Task = "classification",
+    chosen: TaskParameters,
 ) -> None:
     """Ask the teacher; train students by the labels alone, a method and its twin without answers; compare them.
 
@@ -101,7 +102,7 @@ def run(
     student = student.changed_by(common)
     _check_store(asked.store)
     asked = _with_arguments(asked, arguments)
-    if task == "detection":
+    if chosen.task == "detection":
         _refuse_classes(subject)
         if of_classes.class_teacher is not None:
             raise OptionInvalid("--class-teacher is for --task classification; leave it out")

@@ -10,7 +10,7 @@ import typer
 from flows.cli import options
 from flows.cli.markup import TextTable, echo
 from flows.cli.model_options import with_models
-from flows.parameters import AnswersParameters, DatasetParameters, StoreParameters
+from flows.parameters import AnswersParameters, DatasetParameters, StoreParameters, TeacherChoice
 
 if TYPE_CHECKING:
     from storage.corrections.estimate import AccuracyEstimate
@@ -80,7 +80,7 @@ def queue(
     file: Annotated[Path, typer.Argument(help="CSV file to write, with an empty column 'yes'.", metavar="FILE")],
     place: StoreParameters,
     dataset: Name,
-    teacher: options.Teacher = None,
+    chosen: TeacherChoice,
     count: Annotated[int, typer.Option("--count", "-n", help="Number of answers.", min=1)] = 50,
 ) -> None:
     """Write the answers to check next: image, question and an empty cell for yes, no or unsure.
@@ -93,7 +93,7 @@ def queue(
     from storage.table_writer import open_table
 
     current = current_corrections(CorrectionFolder.open(place.store, dataset).read())
-    items = _queue(place.store, dataset, teacher).next_items(current, count)
+    items = _queue(place.store, dataset, chosen.teacher).next_items(current, count)
     rows = [(item.image_id, item.key, "", item.text) for item in items]
     with open_table(file) as table:
         table.write(pl.DataFrame(rows, schema=["image_id", "key", "yes", "question"], orient="row"))
@@ -102,7 +102,7 @@ def queue(
 
 @app.command(epilog="Example: aspects corrections accuracy -s store -d scenes")
 @with_models
-def accuracy(place: StoreParameters, dataset: Name, teacher: options.Teacher = None) -> None:
+def accuracy(place: StoreParameters, dataset: Name, chosen: TeacherChoice) -> None:
     """Estimate the teacher's accuracy on each question from the corrected answers of the queue, with 95 % intervals."""
     from rich.console import Console
 
@@ -114,7 +114,7 @@ def accuracy(place: StoreParameters, dataset: Name, teacher: options.Teacher = N
     table.column("question", no_wrap=True)
     for heading in ("answers", "unsure", "accuracy", "95 %"):
         table.column(heading, number=True)
-    for estimate in estimate_accuracy(_queue(place.store, dataset, teacher), current):
+    for estimate in estimate_accuracy(_queue(place.store, dataset, chosen.teacher), current):
         table.row(*_accuracy_cells(estimate))
     Console(highlight=False).print(table)
 

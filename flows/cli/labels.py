@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,9 +11,9 @@ from flows.cli import options
 from flows.cli.evaluation import print_confused_pairs
 from flows.cli.markup import TextTable, echo
 from flows.cli.model_options import with_models
-from flows.option_values import OptionInvalid, split_names
-from flows.parameters import AnswersParameters, FoldStudentParameters
-from storage.parameters import Only
+from flows.option_values import OptionInvalid
+from flows.parameters import AnswersParameters, AskingParameters, FoldStudentParameters
+from storage.parameters import Only, Overrides
 
 if TYPE_CHECKING:
     from storage.answers.read import Answers
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from student.classification.out_of_fold import OutOfFold
 
 SUSPICIOUS = 3  # exit code: more labels are suspicious than --fail-above allows
+GIVEN_HELP = {"store": "Judge the labels by these answers.", "splits": "Splits, separated by commas; default: all."}
 
 app = typer.Typer(help="Find wrong labels.")
 
@@ -37,14 +38,13 @@ def labels(context: typer.Context) -> None:
 def audit(
     asked: Annotated[AnswersParameters, Only(("dataset", "questions", "teacher"))],
     students: Annotated[FoldStudentParameters, Only(("recipe", "settings", "folds", "runs"))],
-    store: Annotated[str | None, typer.Option("--store", "-s", help="Judge the labels by these answers.")] = None,
+    given: Annotated[dict[str, Any], Overrides(AskingParameters, ("store", "splits"), GIVEN_HELP)],
     student: Annotated[
         bool, typer.Option("--student", help="Judge the labels by students that were trained without them, too.")
     ] = False,
     corrections: Annotated[
         Literal["ignore", "use"], typer.Option(help="Whether to judge the labels as corrected in the store.")
     ] = "ignore",
-    splits: Annotated[str | None, typer.Option(help="Splits, separated by commas; default: all.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Table to write: *.parquet, *.csv or *.jsonl.", metavar="FILE")
     ] = None,
@@ -61,6 +61,7 @@ def audit(
     Every label is judged by a classifier that was fitted to the answers about other images, or by a student that was
     trained on other images, or by both. Images without a label get their most likely class.
     """
+    store, splits = given.get("store"), given.get("splits")
     if store is None and not student and students.runs is None:
         raise OptionInvalid("labels are judged by answers (--store), by students (--student), or by both; give one")
     if corrections == "use" and store is None:
@@ -72,7 +73,7 @@ def audit(
     from student.classification.label_audit import audit_labels
 
     images = asked.dataset.open()
-    wanted = None if splits is None else _present_splits(images, split_names(splits))
+    wanted = None if splits is None else _present_splits(images, splits)
     answers = None if store is None else _answers(asked.model_copy(update={"store": store}), images)
     if corrections == "use":
         images = _corrected(images, str(store), answers)

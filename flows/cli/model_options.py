@@ -47,6 +47,11 @@ def flag_of(model: type[Parameters], field: str) -> str:
     return _flags(field, _option_of(model.model_fields[field]))[0]
 
 
+def help_of(model: type[Parameters], field: str) -> str | None:
+    """Return the description of a field, for an argument that stands for it."""
+    return model.model_fields[field].description
+
+
 @dataclass(frozen=True)
 class Group:
     """A group of parameters that a command takes; the Python names of its options begin with `prefix`."""

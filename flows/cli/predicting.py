@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.markup import TextTable
 from flows.cli.model_options import with_models
 from flows.option_values import OptionInvalid
-from flows.parameters import DatasetParameters
+from flows.parameters import DatasetParameters, PredictionParameters
 from storage.errors import RunFailed
 from storage.parameters import Only
 
@@ -34,6 +34,7 @@ def predict(
         DatasetParameters | None,
         Only(("source", "name", "root", "download"), help={"source": "Images of a dataset, instead of PATHS."}),
     ],
+    asked: PredictionParameters,
     paths: Annotated[
         list[str] | None, typer.Argument(help="Images, folders of images at any depth, or patterns.", metavar="PATHS")
     ] = None,
@@ -42,20 +43,6 @@ def predict(
         Path | None,
         typer.Option("--out", "-o", help="Table to write: *.parquet, *.csv or *.jsonl.", metavar="FILE"),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="So many of the most likely classes.")] = 5,
-    reasons: Annotated[int, typer.Option(min=0, help="So many aspects for and against the predicted class.")] = 3,
-    probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="A column for the probability of each class.")
-    ] = False,
-    aspects: Annotated[bool, typer.Option("--aspects", help="A column for p(yes) of each aspect.")] = False,
-    abstain_below: Annotated[float | None, typer.Option(help="Predict no class below this probability.")] = None,
-    abstain_for_precision: Annotated[
-        float | None, typer.Option(help="Predict no class where less than this share would be right.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that the network is given at once.")] = 64,
-    accelerator: Annotated[
-        Literal["cpu", "cuda", "mps"] | None, typer.Option(help="Default: what this machine has.")
-    ] = None,
 ) -> None:
     """Predict the classes of images, with calibrated probabilities and the aspects for and against each class.
 
@@ -63,29 +50,20 @@ def predict(
     """
     from storage.table_writer import require_table_name
     from student.classification.classifier import load_classifier
+    from student.classification.predict import Predictor
     from student.core.devices import require_accelerator
 
-    if abstain_below is not None and abstain_for_precision is not None:
-        raise OptionInvalid("--abstain-below and --abstain-for-precision are two ways to abstain; give one")
-    for flag, value in (("--abstain-below", abstain_below), ("--abstain-for-precision", abstain_for_precision)):
-        if value is not None and not 0 <= value <= 1:  # Typer's limits let NaN pass
-            raise OptionInvalid(f"{flag} is {value}; it must be between 0 and 1")
+    asked.require_one_threshold()
     if out is not None:
         require_table_name(out.expanduser())
-    device = require_accelerator(accelerator)
+    accelerator = require_accelerator(asked.accelerator)
     named = _images(paths or [], dataset, split)
     if out is None and len(named) > FEW:
         raise OptionInvalid(f"{len(named):,} images are too many to print; give -o predictions.parquet")
-    classifier = load_classifier(run, accelerator=device)
-    predictor = classifier.predictor(
-        name_column="path" if dataset is None else "image_id",
-        top=top,
-        reasons=reasons,
-        probabilities=probabilities,
-        aspects=aspects,
-        abstain_below=_threshold(classifier, run, abstain_below, abstain_for_precision),
-    )
-    failed = _write(predictor, named, out, batch_size)
+    classifier = load_classifier(run, accelerator=accelerator)
+    columns = asked.columns(_threshold(classifier, run, asked.abstain_below, asked.abstain_for_precision))
+    predictor = Predictor(classifier=classifier, columns=columns, name_column="path" if dataset is None else "image_id")
+    failed = _write(predictor, named, out, asked.batch_size)
     _report(len(named), failed, out)
 
 

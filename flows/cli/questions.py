@@ -78,9 +78,6 @@ def audit(
     asked: AskingParameters,
     arguments: EngineArguments,
     sample: SampleParameters,
-    truth: Annotated[
-        Path | None, typer.Option(help="Right answers: Parquet or CSV with image_id and a column per question.")
-    ] = None,
 ) -> None:
     """Measure every question on a sample of images, and report which ones to keep and why.
 
@@ -94,13 +91,11 @@ def audit(
     from teacher.questions.truth import read_truth
 
     engine = asked.engine.with_arguments(arguments)
-    audited = AuditParameters(
-        **{**dict(asked), "engine": engine}, **dict(sample), questions=str(file), truth=options.file_name(truth)
-    )
+    audited = AuditParameters(**{**dict(asked), "engine": engine}, **dict(sample), questions=str(file))
     inputs = Inputs()
     check_inputs(inputs, audited, audited.questions)
-    if truth is not None:
-        read_truth(truth, load_questions(file))
+    if audited.truth is not None:
+        read_truth(Path(audited.truth).expanduser(), load_questions(file))
     print_audit(execution.carry_out(audit_questions, inputs, audited).audit)
 
 

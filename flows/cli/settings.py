@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli import options
 from flows.cli.markup import TextTable, markdown_table
+from flows.cli.model_options import with_models
+from flows.parameters import TaskParameters
 
 if TYPE_CHECKING:  # torch takes seconds
     from student.core.settings import TrainingConfig
@@ -30,8 +31,9 @@ app = typer.Typer()
 
 
 @app.command(epilog="Example: aspects settings --task detection")
+@with_models
 def settings(
-    task: options.Task = "classification",
+    chosen: TaskParameters,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print docs/settings.md, with the settings of both tasks.")
     ] = False,
@@ -49,7 +51,7 @@ def settings(
     table.column("setting", no_wrap=True)
     table.column("default")
     table.column("description")
-    for row in rows(DetectorConfig if task == "detection" else StudentConfig):
+    for row in rows(DetectorConfig if chosen.task == "detection" else StudentConfig):
         table.row(*row.values())
     Console().print(table)
 

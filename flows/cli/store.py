@@ -12,10 +12,11 @@ from flows.cli import options
 from flows.cli.markup import echo
 from flows.cli.model_options import with_models
 from flows.option_values import OptionInvalid
-from flows.parameters import AskingParameters, StoreParameters
+from flows.parameters import AskingParameters, QuestionSets, StoreParameters
 from storage.parameters import Only
 
 app = typer.Typer()
+QUESTIONS_HELP = "Question set of the answers (YAML); for lavid, the text file with its questions."
 maintenance = typer.Typer(help="Maintain a store.")
 
 
@@ -28,9 +29,7 @@ def import_answers(
     file: Annotated[Path, typer.Argument(help="The answers: JSON, or a CSV or Parquet table.", metavar="FILE")],
     format: Annotated[Literal["makd", "lavid", "attributes"], typer.Option(help="Format of the file.")],
     about: Annotated[AskingParameters, Only(("dataset", "store", "splits"))],
-    questions: Annotated[
-        Path | None, typer.Option("--questions", "-q", help="Question set (YAML); for lavid its text file.")
-    ] = None,
+    sets: Annotated[QuestionSets, Only(("questions",), help={"questions": QUESTIONS_HELP})],
     alias: Annotated[
         list[str] | None, typer.Option("--alias", help="DATASET_CLASS=FILE_CLASS for lavid; may be repeated.")
     ] = None,
@@ -45,6 +44,7 @@ def import_answers(
     from flows.cli.report import import_lines
     from teacher.extraction.precomputed import import_answers as import_into_store
 
+    questions = None if sets.questions is None else Path(sets.questions)
     answers = read_answers_file(file, format, questions, alias)
     for line in import_lines(import_into_store(answers, about.dataset.open(), about.splits, about.store)):
         echo(line)

@@ -18,6 +18,8 @@ from flows.parameters import (
     CommonSettings,
     DetectorTrainingParameters,
     Experiment,
+    StoreParameters,
+    TaskParameters,
     TrainingParameters,
 )
 from storage.parameters import Only, Overrides
@@ -31,6 +33,7 @@ REPLACEABLE = (
     *("settings", "report"),
 )
 INSTEAD = dict.fromkeys(("source", "store", "recipe", "seeds", "split", "runs"), "Instead of the file's.")
+SCORED = {"store": "Score the aspects too, on these answers."}
 
 app = typer.Typer()
 
@@ -42,7 +45,7 @@ def train(
     boxes: Annotated[BoxParameters, Only(("view",))],
     about_boxes: BoxQuestions,
     common: CommonSettings,
-    task: options.Task = "classification",
+    chosen: TaskParameters,
 ) -> None:
     """Train students by the labels alone, a method and its twin without answers; compare them on the test split."""
     from flows.cli.report import print_results
@@ -50,7 +53,7 @@ def train(
 
     asked = asked.model_copy(update={"student": asked.student.changed_by(common)})
     open_store(asked.store)
-    if task == "classification":
+    if chosen.task == "classification":
         refuse_boxes(about_boxes.box_questions, boxes)
         print_results(_train_students(asked))
         return
@@ -114,6 +117,7 @@ def evaluate(
     asked: Annotated[AnswersParameters, Only(("dataset", "questions", "teacher"))],
     boxes: Annotated[BoxParameters, Only(("view",))],
     about_boxes: BoxQuestions,
+    scored_on: Annotated[dict[str, Any], Overrides(StoreParameters, ("store",), SCORED)],
     split: Annotated[str, typer.Option(help="The split to evaluate on.")] = "test",
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Fit the temperature of the class probabilities on this split.")
@@ -126,7 +130,6 @@ def evaluate(
             metavar="QUESTION",
         ),
     ] = None,
-    store: Annotated[str | None, typer.Option("--store", "-s", help="Score the aspects too, on these answers.")] = None,
     corrections: Annotated[
         Literal["ignore", "use"], typer.Option(help="use: evaluate on the labels and answers corrected in the store.")
     ] = "ignore",
@@ -134,6 +137,7 @@ def evaluate(
     """Measure the accuracy of one trained student, or the mAP of a detector, and how well it predicts its teacher."""
     from storage.filesystem import open_store
 
+    store = scored_on.get("store")
     if corrections == "use" and not store:
         raise OptionInvalid("--corrections use reads them from a store; give --store too")
     if store:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli import options
 from flows.cli.markup import echo
-from flows.cli.model_options import with_models
+from flows.cli.model_options import help_of, with_models
 from flows.option_values import OptionInvalid
-from flows.parameters import DatasetParameters
+from flows.parameters import DatasetParameters, StoreParameters, TaskParameters
 from flows.parameters.report import REPORT_MB
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 HIGHEST_PORT = 65535
 
-Store = Annotated[str, typer.Argument(help="Folder of the answers, or s3://bucket/path.", metavar="STORE")]
+Store = Annotated[str, typer.Argument(help=help_of(StoreParameters, "store"), metavar="STORE")]
 Runs = Annotated[
     list[Path] | None, typer.Option("--runs", help="Folder of runs or experiments; repeatable.", metavar="DIR")
 ]
@@ -36,9 +35,9 @@ app = typer.Typer()
 def view(
     store: Store,
     images: DatasetParameters | None,
+    chosen: TaskParameters,
     runs: Runs = None,
     questions: Questions = None,
-    task: options.Task = "classification",
     port: Annotated[int, typer.Option(help="0 chooses a free port.", min=0, max=HIGHEST_PORT)] = 0,
     host: Annotated[
         str, typer.Option(help="Address to listen on. An address that others reach requires a token.")
@@ -48,7 +47,13 @@ def view(
     """Show answers, images and students as a web page on this machine, until Ctrl-C."""
     from view.server import serve
 
-    serve(open_sources(store, images, runs, questions, task), host=host, port=port, open_browser=not no_open, say=echo)
+    serve(
+        open_sources(store, images, runs, questions, chosen.task),
+        host=host,
+        port=port,
+        open_browser=not no_open,
+        say=echo,
+    )
 
 
 @app.command(epilog="Example: aspects report store --runs runs -d data/scenes -o report.html")
@@ -56,10 +61,10 @@ def view(
 def report(
     store: Store,
     images: DatasetParameters | None,
+    chosen: TaskParameters,
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.", metavar="FILE")],
     runs: Runs = None,
     questions: Questions = None,
-    task: options.Task = "classification",
     answers: Annotated[
         str | None, typer.Option(help="Id of the answers, as in the addresses of 'aspects view'; default: the first.")
     ] = None,
@@ -70,7 +75,7 @@ def report(
     """Write the page about a store as one HTML file, with small copies of the images inside."""
     from view.report import write_report
 
-    sources = open_sources(store, images, runs, questions, task)
+    sources = open_sources(store, images, runs, questions, chosen.task)
     left_out = write_report(sources, output, answers_id=answers, max_bytes=int(max_mb * 1e6))
     echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
     if left_out:

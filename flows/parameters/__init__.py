@@ -16,12 +16,13 @@ from flows.parameters.asking import (
     StoredClassAnswers,
     StoreParameters,
 )
-from flows.parameters.boxes import BoxParameters, BoxQuestions
+from flows.parameters.boxes import BoxParameters, BoxQuestions, TaskParameters
 from flows.parameters.classes import ClassTeacherParameters, SubjectParameters
 from flows.parameters.dataset import DatasetParameters
 from flows.parameters.experiment import Experiment
 from flows.parameters.generation import BriefParameters
 from flows.parameters.labels import FoldStudentParameters
+from flows.parameters.prediction import PredictionParameters
 from flows.parameters.report import ReportParameters
 from flows.parameters.student import CommonSettings, RecipeParameters, StudentParameters
 from flows.parameters.teacher import (
@@ -35,6 +36,7 @@ from flows.parameters.training import (
     AnswersParameters,
     ClassAnswersParameters,
     DetectorTrainingParameters,
+    TeacherChoice,
     TrainingParameters,
 )
 from storage.parameters import Parameters
@@ -60,6 +62,7 @@ __all__ = [
     "FlowParameters",
     "FoldStudentParameters",
     "Parameters",
+    "PredictionParameters",
     "QuestionSets",
     "RecipeParameters",
     "ReportParameters",
@@ -70,6 +73,8 @@ __all__ = [
     "StoredClassAnswers",
     "StudentParameters",
     "SubjectParameters",
+    "TaskParameters",
+    "TeacherChoice",
     "TeacherMissing",
     "TeacherParameters",
     "TrainingParameters",

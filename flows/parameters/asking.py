@@ -130,7 +130,7 @@ class DetectionParameters(ShardParameters, QuestionSets, ReportParameters):
 
 
 class SampleParameters(Parameters):
-    """The size of an audit's sample."""
+    """The sample of an audit, and the right answers to compare with."""
 
     images: Annotated[
         int,
@@ -138,19 +138,16 @@ class SampleParameters(Parameters):
     ] = 200
     probed: Annotated[
         int,
-        Field(
-            ge=1,
-            le=MOST_IMAGES,
-            description="Images of the sample asked about in all variants: rephrased, negated, mirrored.",
-        ),
+        Field(ge=1, le=MOST_IMAGES, description="Images to ask about rephrased, negated and mirrored as well."),
     ] = 64
+    truth: Annotated[
+        str | None,
+        Field(description="Table of right answers, Parquet or CSV: image_id, and a column for each known question."),
+        Option(metavar="FILE"),
+    ] = None
 
 
 class AuditParameters(AskingParameters, SampleParameters):
-    """Parameters of `audit-questions`.
-
-    `truth` is a Parquet or CSV table of right answers: image_id, and a column for each question with known answers.
-    """
+    """Parameters of `audit-questions`. `questions` is a YAML file, or the name of a bundled set."""
 
     questions: str
-    truth: str | None = None

@@ -1,4 +1,4 @@
-"""Questions about boxes, and the view of a box."""
+"""The choice between classification and detection, questions about boxes, and the view of a box."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ if TYPE_CHECKING:  # numpy and Pillow are slow to import, and not needed for --h
     from storage.datasets.detection import BoxImages, DetectionDataset
 
 BOXES = "Detection: questions about boxes"  # heading of --help
+
+
+class TaskParameters(Parameters):
+    """The task of the students."""
+
+    task: Annotated[
+        Literal["classification", "detection"],
+        Field(description="detection: images with boxes, of a COCO or YOLO folder or torchvision:VOCDetection."),
+    ] = "classification"
 
 
 class BoxParameters(Parameters):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from flows.option_values import runs_folder
-from flows.parameters.boxes import BoxParameters, BoxQuestions
+from flows.parameters.boxes import BoxParameters, BoxQuestions, TaskParameters
 from flows.parameters.report import ReportParameters
 from flows.parameters.student import STUDENTS, RecipeParameters
 from flows.parameters.training import ClassAnswersParameters
@@ -18,12 +18,11 @@ if TYPE_CHECKING:  # torch takes seconds
     from student.detection.experiment import DetectorGrid
 
 
-class Experiment(ClassAnswersParameters, BoxQuestions, RecipeParameters, ReportParameters):
+class Experiment(TaskParameters, ClassAnswersParameters, BoxQuestions, RecipeParameters, ReportParameters):
     """The contents of an experiment's file. Every combination of `grid` is trained with each of `seeds`."""
 
     panel: ClassVar[str | None] = None
 
-    task: Literal["classification", "detection"] = "classification"
     boxes: BoxParameters = BoxParameters()
     grid: dict[str, list[Any]] = Field(min_length=1, description="settings that vary, each with its values")
     baseline: dict[str, Any] = Field(

@@ -12,10 +12,20 @@ from flows.parameters.boxes import BoxParameters, BoxQuestions
 from flows.parameters.dataset import DatasetParameters
 from flows.parameters.report import ReportParameters
 from flows.parameters.student import StudentParameters
-from storage.parameters import Option
+from storage.parameters import Option, Parameters
 
 
-class AnswersParameters(StoreParameters):
+class TeacherChoice(Parameters):
+    """The teacher whose stored answers are used; None selects the only one."""
+
+    teacher: Annotated[
+        str | None,
+        Field(description="Fingerprint or TEACHER/QUESTIONS (aspects show); required if the store has several."),
+        Option(flags=("--teacher", "-t")),
+    ] = None
+
+
+class AnswersParameters(StoreParameters, TeacherChoice):
     """The stored answers to use. Unset fields select the only available ones."""
 
     dataset: DatasetParameters
@@ -23,11 +33,6 @@ class AnswersParameters(StoreParameters):
         str | None,
         Field(description="Question set, as for extract; required if the store has several."),
         Option(flags=("--questions", "-q"), metavar="FILE"),
-    ] = None
-    teacher: Annotated[
-        str | None,
-        Field(description="Fingerprint or TEACHER/QUESTIONS (aspects show); required if the store has several."),
-        Option(flags=("--teacher", "-t")),
     ] = None
 
 

@@ -16,9 +16,7 @@ from flows.work.asking import TeacherWorkers
 from flows.work.checks import (
     ANSWERS_PLACE,
     EVALUATED,
-    check_detector_grid,
     check_writable,
-    imagined,
     require_training_split,
     say_split,
 )
@@ -150,7 +148,7 @@ def train_detection_grid(
         reporter.detail(f"{cell}, seed {seed}: epoch {log.epoch}, loss {log.loss:.3f}{watched}")
 
     check_writable(runs)
-    check_detector_grid(grid, images, teacher_answers, runs)
+    grid.check(images, teacher_answers, runs)
     say_processor_notes(reporter, grid.cells(runs)[0].config)
     results = run_detection_experiment(
         grid, images, teacher_answers, runs, split=split, progress=reporter.progress_bars, on_epoch=log_epoch
@@ -174,16 +172,16 @@ def check_detector_training(
 ) -> None:
     """Raise the errors of training detectors on answers to `asked` by `teacher` (its fingerprint) about settings,
     splits, boxes and the runs folder."""
+    from student.core.examples import random_answers
     from student.detection.examples import DetectionAnswers
 
     config = detector.detector_config()
     evaluation_split(images)
     check_writable(Path(detector.runs.partition(ANSWERS_PLACE)[0]).expanduser())
     runs = None if ANSWERS_PLACE in detector.runs else Path(detector.runs).expanduser()
-    teacher_answers = DetectionAnswers(
-        **{what: imagined(shown, each, teacher) for what, (shown, each) in asked.items()}
-    )
-    check_detector_grid(_grid_of(config, detector.seeds), images, teacher_answers, runs)
+    answers = {what: random_answers(shown, each, teacher) for what, (shown, each) in asked.items()}
+    teacher_answers = DetectionAnswers(**answers)
+    _grid_of(config, detector.seeds).check(images, teacher_answers, runs)
 
 
 def student_for(detector: StudentParameters, questions: str | None, box_questions: str | None) -> StudentParameters:

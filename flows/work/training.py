@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.parameters import ClassAnswersParameters, TrainingParameters
-from flows.work.checks import ANSWERS_PLACE, check_grid, check_writable, evaluation_split, say_split
+from flows.work.checks import ANSWERS_PLACE, check_writable, evaluation_split, say_split
 from flows.work.corrections import apply_corrections
 from flows.work.grids import compared_students, say_processor_notes, show_results
 from flows.work.groups import image_groups
@@ -103,7 +103,7 @@ def train_grid(
     grid = grid.fit_to_answers(teacher_answers)
     require_split(grid, images, runs, split)
     check_writable(runs)
-    check_grid(grid, images, teacher_answers, runs)
+    grid.check(images, teacher_answers, runs)
     say_processor_notes(reporter, grid.cells(runs)[0].config)
     if (note := grid.freeze_note(runs)) is not None:
         reporter.say(note)

@@ -19,7 +19,6 @@ from student.classification.model import Student, create_network
 from student.classification.predict import (
     ImageInput,
     Predictor,
-    Wanted,
     as_source,
 )
 from student.classification.runs import RunDescription, load_run
@@ -27,6 +26,7 @@ from student.core.aspects import Aspect
 from student.core.backbones import to_channels_last
 from student.core.export_folder import USE, ExportInvalid
 from student.core.files import RunInvalid, exists, read_json
+from student.core.prediction_columns import PredictionColumns
 from student.core.runs import DESCRIPTION, load_weights, read_description
 from student.core.settings import Accelerator
 
@@ -55,22 +55,22 @@ class Classifier:
     def temperature(self) -> float:
         return 1.0 if self.calibration is None else self.calibration.temperature
 
-    def predict(self, images: Iterable[ImageInput], *, batch_size: int = 64, **wanted: Any) -> pl.DataFrame:
+    def predict(self, images: Iterable[ImageInput], *, batch_size: int = 64, **columns: Any) -> pl.DataFrame:
         """One row for each of `images` - paths, Pillow images, or tensors [3, H, W] of uint8 or of 0..1 - in their
-        order, with the columns of `student.classification.predict`; `wanted` are the fields of `Wanted`.
+        order, with the columns of `student.classification.predict`; `columns` are the fields of `PredictionColumns`.
 
         An image that cannot be read has its reason in the column `error`.
         """
-        frames = list(self.stream(images, batch_size=batch_size, **wanted))
-        return pl.concat(frames) if frames else self.predictor(**wanted).empty()
+        frames = list(self.stream(images, batch_size=batch_size, **columns))
+        return pl.concat(frames) if frames else self.predictor(**columns).empty()
 
-    def stream(self, images: Iterable[ImageInput], *, batch_size: int = 64, **wanted: Any) -> Iterator[pl.DataFrame]:
+    def stream(self, images: Iterable[ImageInput], *, batch_size: int = 64, **columns: Any) -> Iterator[pl.DataFrame]:
         """The same a batch at a time; few images are in memory at once, so that there may be any number of them."""
-        return self.predictor(**wanted).frames(map(as_source, images), batch_size=batch_size)
+        return self.predictor(**columns).frames(map(as_source, images), batch_size=batch_size)
 
-    def predictor(self, *, name_column: str = "path", **wanted: Any) -> Predictor:
+    def predictor(self, *, name_column: str = "path", **columns: Any) -> Predictor:
         """What makes the rows of the table; `name_column` is the name of its first column."""
-        return Predictor(classifier=self, wanted=Wanted(**wanted), name_column=name_column)
+        return Predictor(classifier=self, columns=PredictionColumns(**columns), name_column=name_column)
 
     def threshold_for(self, precision: float) -> float:
         """The `abstain_below` with which that share (0..1) of the predictions that are left is right, chosen on the

@@ -9,12 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from storage.datasets.base import ImageDataset
 from storage.errors import AspectsError
 from student.classification.config import StudentConfig
-from student.classification.examples import TeacherAnswers, balanced_keys
+from student.classification.examples import (
+    TeacherAnswers,
+    balanced_keys,
+    fit_to_answers,
+    join_examples,
+    training_records,
+)
 from student.classification.kd_teacher import DRAWS, NETWORK, kd_teacher_config
 from student.classification.methods import METHODS, frozen_method, method_about_classes, twin_of
 from student.classification.runs import RunDescription
+from student.classification.trainable import require_trainable
 from student.core.grid import Cell, Grid
 from student.core.runs import DESCRIPTION, read_description
 from student.core.settings import TrainingConfig
@@ -71,6 +79,21 @@ class StudentGrid(Grid[StudentConfig]):
         """The KD teacher that `student` learns from, and the name of its folder."""
         draw = {name: getattr(student, name) for name in (*DRAWS, "seed")}
         return kd_teacher_config(self.recipe, self.settings, self.network or {}, draw)
+
+    def check(self, images: ImageDataset, teacher_answers: TeacherAnswers, run_dir: Path | None) -> None:
+        """Raise the errors of training any student about labels, answers and folders of other runs, before the first
+        one is trained."""
+        records = training_records(images)
+
+        def describe(config: StudentConfig, digest: str) -> RunDescription | None:
+            if config.objective.network_terms:  # the network is known once it is trained
+                return None
+            return RunDescription.of(fit_to_answers(config, teacher_answers), images, teacher_answers, digest)
+
+        for cell in self.untrained_cells(run_dir, RunDescription, describe):
+            config = fit_to_answers(cell.config, teacher_answers)
+            require_trainable(config)
+            join_examples(config.replace(seed=self.seeds[0]), images, records, teacher_answers)
 
     def fit_to_answers(self, teacher_answers: TeacherAnswers) -> StudentGrid:
         """The same with the keys of the questions whose groups are balanced, and with the methods for answers about

@@ -34,6 +34,7 @@ from storage.images.decode import ImageUnreadable, decode_image, read_image_file
 from student.classification.augment import normalize_pixels
 from student.classification.evidence import evidence
 from student.core.aspects import yes_probability
+from student.core.prediction_columns import PredictionColumns
 from student.core.processor import available_cpus
 from student.core.resizing import view_for_evaluation
 
@@ -45,18 +46,6 @@ ImageInput = Path | str | Image.Image | Tensor | NDArray[Any]
 
 CLASS = pl.Struct({"class": pl.String, "probability": pl.Float32})
 REASON = pl.Struct({"aspect": pl.String, "text": pl.String, "p_yes": pl.Float32, "evidence": pl.Float32})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What predictions say: so many of the most likely classes and of the reasons for and against the best; the
-    probability of every class, p(yes) of every aspect. Below `abstain_below` no class is predicted."""
-
-    top: int = 5
-    reasons: int = 3
-    probabilities: bool = False
-    aspects: bool = False
-    abstain_below: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +71,7 @@ class Predictor:
     """Makes the rows of a classifier's predictions."""
 
     classifier: Classifier
-    wanted: Wanted
+    columns: PredictionColumns
     name_column: str = "path"
 
     def frames(
@@ -104,7 +93,7 @@ class Predictor:
 
     @property
     def schema(self) -> dict[str, Any]:
-        wanted, classifier = self.wanted, self.classifier
+        columns, classifier = self.columns, self.classifier
         reasons = {"reasons_for": pl.List(REASON), "reasons_against": pl.List(REASON)}
         return {
             self.name_column: pl.String,
@@ -112,9 +101,9 @@ class Predictor:
             "probability": pl.Float32,
             "abstained": pl.Boolean,
             "top": pl.List(CLASS),
-            **(reasons if wanted.reasons else {}),
-            **({f"p_{name}": pl.Float32 for name in classifier.class_names} if wanted.probabilities else {}),
-            **({f"yes_{aspect.key}": pl.Float32 for aspect in classifier.aspects} if wanted.aspects else {}),
+            **(reasons if columns.reasons else {}),
+            **({f"p_{name}": pl.Float32 for name in classifier.class_names} if columns.probabilities else {}),
+            **({f"yes_{aspect.key}": pl.Float32 for aspect in classifier.aspects} if columns.aspects else {}),
             "error": pl.String,
         }
 
@@ -169,28 +158,28 @@ class Predictor:
         ).cpu().numpy()
 
     def _rows(self, probs_BC: NDArray[np.float32], p_yes_BQ: NDArray[np.float32]) -> Iterator[dict[str, Any]]:
-        wanted, names = self.wanted, self.classifier.class_names
+        columns, names = self.columns, self.classifier.class_names
         order_BC = np.argsort(-probs_BC, axis=1, kind="stable")
-        reasons = self._reasons(p_yes_BQ, order_BC[:, 0]) if wanted.reasons else [{}] * len(probs_BC)
+        reasons = self._reasons(p_yes_BQ, order_BC[:, 0]) if columns.reasons else [{}] * len(probs_BC)
         for probs, p_yes, order, why in zip(probs_BC, p_yes_BQ, order_BC, reasons, strict=True):
             best = float(probs[order[0]])
-            abstained = wanted.abstain_below is not None and best < wanted.abstain_below
+            abstained = columns.abstain_below is not None and best < columns.abstain_below
             row = {
                 "predicted": None if abstained else names[order[0]],
                 "probability": best,
                 "abstained": abstained,
-                "top": [{"class": names[c], "probability": float(probs[c])} for c in order[: wanted.top]],
+                "top": [{"class": names[c], "probability": float(probs[c])} for c in order[: columns.top]],
                 **why,
             }
-            if wanted.probabilities:
+            if columns.probabilities:
                 row |= {f"p_{name}": float(p) for name, p in zip(names, probs, strict=True)}
-            if wanted.aspects:
+            if columns.aspects:
                 row |= {f"yes_{a.key}": float(p) for a, p in zip(self.classifier.aspects, p_yes, strict=True)}
             yield row
 
     def _reasons(self, p_yes_BQ: NDArray[np.float32], best_B: NDArray[np.int64]) -> list[dict[str, Any]]:
         """The aspects that speak most for and most against each image's best class."""
-        aspects, profile, count = self.classifier.aspects, self.classifier.profile, self.wanted.reasons
+        aspects, profile, count = self.classifier.aspects, self.classifier.profile, self.columns.reasons
         if not aspects or profile is None:
             return [{"reasons_for": [], "reasons_against": []} for _ in best_B]
         evidence_BQ = np.nan_to_num(evidence(p_yes_BQ, best_B, profile.means()))

@@ -38,6 +38,25 @@ def chosen_questions(config: TrainingConfig, questions: QuestionSet) -> NDArray[
     return np.sort(order[: config.question_count])
 
 
+def random_answers(images: ImageDataset, asked: QuestionSet, teacher: str) -> Answers:
+    """Return random answers to all questions about all images, to check that students can be trained on them."""
+    records = images.records
+    log_odds = np.random.default_rng(0).standard_normal((len(records), len(asked)), np.float32)
+    yes = -np.logaddexp(0, -log_odds)
+    return Answers(
+        dataset=images.name,
+        teacher=teacher,
+        questions=asked,
+        image_ids=tuple(record.image_id for record in records),
+        image_sha256=(None,) * len(records),
+        splits=tuple(record.split for record in records),
+        label_names=tuple(record.label_name for record in records),
+        errors=(None,) * len(records),
+        yes=yes,
+        no=yes - log_odds,
+    )
+
+
 def log_odds_by_id(answers: Answers, ids: Sequence[str]) -> NDArray[np.float32]:
     """Log-odds of yes [N, Q] in nats for images or boxes by their ids, NaN where there is none."""
     row_of = {image_id: row for row, image_id in enumerate(answers.image_ids)}

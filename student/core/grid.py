@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from student.core.fit import fit
+from student.core.runs import DESCRIPTION, AnyDescription, is_finished, open_run, read_description
 from student.core.setting_errors import ConfigInvalid
 from student.core.settings import TrainingConfig
 
@@ -62,6 +63,28 @@ class Grid(Generic[AnyConfig]):
         """The same training without what is learned from answers; None where nothing is, and where a kind of student
         has no twins."""
         return None
+
+    def untrained_cells(
+        self,
+        run_dir: Path | None,
+        kind: type[AnyDescription],
+        describe: Callable[[AnyConfig, str], AnyDescription | None],
+    ) -> Iterator[Cell[AnyConfig]]:
+        """Yield the cells with unfinished students; without a folder, which may not be known yet, all of them.
+
+        Raises RunInvalid for folders of other runs than `describe` gives for a config and a digest; None is not
+        compared.
+        """
+        for cell in self.cells(run_dir or Path()):
+            places = [] if run_dir is None else [(seed, cell.directory(run_dir, seed)) for seed in self.seeds]
+            for seed, place in places:
+                if (place / DESCRIPTION).exists():
+                    # With the stored digest: the digest of images and answers is not known before all are read.
+                    digest = read_description(place, kind).digest
+                    if (wanted := describe(cell.config.replace(seed=seed), digest)) is not None:
+                        open_run(place, wanted)
+            if not places or not all(is_finished(place) for _, place in places):
+                yield cell
 
     def _config_type(self) -> type[AnyConfig]:
         kind: Any = self.CONFIG  # a class variable cannot have the type of the parameter

@@ -19,8 +19,9 @@ from student.core.runs import is_finished
 from student.core.settings import TrainingConfig
 from student.detection.config import DetectorConfig
 from student.detection.evaluate import DetectionEvaluation, evaluate_detector, read_detection_evaluation
-from student.detection.examples import DetectionAnswers, detection_cache, detection_digest
-from student.detection.runs import DetectorLog, TrainedDetector
+from student.detection.examples import DetectionAnswers, detection_cache, detection_digest, require_answers
+from student.detection.runs import DetectorDescription, DetectorLog, TrainedDetector
+from student.detection.trainable import require_trainable_detector
 from student.detection.training import TRAIN, train_detector
 
 # What the table has of every detector; the first one counts. Classes of boxes that a split has none of are left out.
@@ -36,6 +37,23 @@ class DetectorGrid(Grid[DetectorConfig]):
     def twin(self, config: DetectorConfig) -> DetectorConfig | None:
         learns_answers = config.box_alpha > 0 or config.whole_alpha > 0
         return config.replace(method="base").effective() if learns_answers else None
+
+    def check(self, images: DetectionDataset, teacher_answers: DetectionAnswers, run_dir: Path | None) -> None:
+        """Raise the errors of training any detector about boxes, answers and folders of other runs, before the first
+        one is trained."""
+        records = select(images, (TRAIN,))
+        for cell in self.cells(run_dir or Path()):
+            if cell.config.watch is not None:
+                select(images, (cell.config.watch,))
+
+        def describe(config: DetectorConfig, digest: str) -> DetectorDescription:
+            return DetectorDescription.of(config, images, teacher_answers, digest)
+
+        for cell in self.untrained_cells(run_dir, DetectorDescription, describe):
+            used = teacher_answers.used_by(cell.config)
+            require_answers(cell.config, images, records, used)
+            used.aspects(cell.config)
+            require_trainable_detector(cell.config)
 
 
 def run_detection_experiment(
