@@ -151,10 +151,13 @@ def effective_rank(values: NDArray[np.floating]) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def calibration_error(p_yes: NDArray[np.floating], right: NDArray[np.bool_], bins: int = 15) -> float:
-    """Return the expected calibration error of p(yes) [I] against the true answers [I] (Guo et al., ICML 2017).
+def calibration_error(
+    p_yes: NDArray[np.floating], right: NDArray[np.bool_] | NDArray[np.floating], bins: int = 15
+) -> float:
+    """Return the expected calibration error of p(yes) [I] against the right answers [I] (Guo et al., ICML 2017).
 
-    It is the mean distance between p(yes) and the share of yes in bins of equal width, weighted by bin size.
+    It is the mean distance between p(yes) and the share of yes in bins of equal width, weighted by bin size. Right
+    answers may be probabilities.
     """
     places = np.minimum((p_yes * bins).astype(int), bins - 1)
     counts = np.bincount(places, minlength=bins)

@@ -13,6 +13,7 @@ from flows.cli.model_options import with_models
 from flows.parameters import AnswersParameters, DatasetParameters, StoreParameters, TeacherChoice
 
 if TYPE_CHECKING:
+    from storage.corrections import CorrectionFolder, CurrentCorrections
     from storage.corrections.estimate import AccuracyEstimate
     from storage.corrections.exchange import Known
     from storage.corrections.queue import Queue
@@ -148,12 +149,9 @@ def export_file(
     ] = None,
 ) -> None:
     """Write the corrections in effect as a CSV table, or as JSON lines of FiftyOne or Label Studio."""
-    from storage.corrections import CorrectionFolder, current_corrections
     from storage.corrections.exchange import export_corrections
 
-    images = dataset.open()
-    current = current_corrections(CorrectionFolder.open(place.store, images.name).read())
-    known = _known(place.store, dataset, None)
+    _, current, known = _open(place.store, dataset, None)
     count = export_corrections(current, known, format, file, image_prefix)
     echo(f"{count:,} rows: {file}")
 
@@ -172,24 +170,27 @@ def import_file(
     labels: columns image_id, label. answers: image_id, key, yes. Empty cells are skipped; unsure is a value. If one row
     is wrong, no row is recorded.
     """
-    from storage.corrections import CorrectionFolder, current_corrections
     from storage.corrections.exchange import import_corrections
 
-    known = _known(asked.store, asked.dataset, asked.questions)
-    folder = CorrectionFolder.open(asked.store, known.dataset.name)
-    rows = import_corrections(file, format, known, current_corrections(folder.read()))
+    folder, current, known = _open(asked.store, asked.dataset, asked.questions)
+    rows = import_corrections(file, format, known, current)
     folder.record(rows)
     labels = sum(row.kind == "label" for row in rows)
     echo(f"recorded: {labels:,} labels, {len(rows) - labels:,} answers")
 
 
-def _known(store: str, dataset: DatasetParameters, questions: str | None) -> Known:
-    """Return the images with the questions of a set, or else the questions that the store has answers to."""
+def _open(
+    store: str, dataset: DatasetParameters, questions: str | None
+) -> tuple[CorrectionFolder, CurrentCorrections, Known]:
+    """Open the corrections of a dataset, and what files of corrections may be about: its images, and the questions of a
+    set or else those that the store has answers to."""
     from storage.answers.read import complete_directories, read_answers
+    from storage.corrections import CorrectionFolder, current_corrections
     from storage.corrections.exchange import Known
     from storage.questions import load_questions
 
     images = dataset.open()
-    given = [read_answers(directory) for directory in complete_directories(store, images.name)]
+    folder = CorrectionFolder.open(store, images.name)
+    answered = [read_answers(directory) for directory in complete_directories(store, images.name)]
     asked = None if questions is None else load_questions(Path(questions).expanduser())
-    return Known.of(images, given, asked)
+    return folder, current_corrections(folder.read()), Known.of(images, answered, asked)

@@ -12,10 +12,10 @@ from flows.parameters import (
     Experiment,
     StudentParameters,
 )
+from flows.work import checks
 from flows.work.asking import TeacherWorkers
 from flows.work.checks import (
     ANSWERS_PLACE,
-    EVALUATED,
     check_writable,
     require_training_split,
     say_split,
@@ -215,7 +215,6 @@ def evaluation_split(images: DetectionDataset) -> str:
 
     Raises DatasetInvalid if there is none, and if it or `train` has no boxes.
     """
-    known = {record.split for record in images.records}
-    split = next((name for name in EVALUATED if name in known), "test")
+    split = checks.evaluation_split(images)
     require_boxes(images, ("train", split))
     return split

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flows.cli.report import rejections_rows, rejections_table
 from flows.parameters import BriefParameters, EngineParameters, TeacherParameters
-from flows.work.host import Host
+from flows.work.host import Host, Reporter
 from storage.errors import InputInvalid
 from storage.filesystem import write_file
 from storage.questions import refuse_existing, write_questions
@@ -74,21 +74,27 @@ def generate_questions(
         if draft.found:
             reporter.say(f"{len(draft.found)} questions were found; the same command resumes with them")
         raise
-    if asked.images and not generated.saw_images:
-        reporter.say("the model takes no images; the prompt had none")
     note = _note(generated, asked)
     if generated.questions:
         heading = f"Written by {resolved.config.model} about {len(asked.classes)} classes.\n{note}"
         write_questions(path, generated.question_set(), heading=heading, replace=overwrite)
-        reporter.say(f"{len(generated.questions)} questions: {path}")
     unfinished.unlink(missing_ok=True)
-    if generated.rejections:
-        reporter.show(rejections_table(generated.rejections))
-        reporter.table("rejections", rejections_rows(generated.rejections), f"not in {output}")
+    _report(reporter, generated, asked, path)
     if note:
         where = f"those are in {path}" if generated.questions else "nothing is written"
         raise QuestionsMissing(f"{note}; {where}; try more --rounds, another --seed, --prompt or --teacher")
     return GenerationSummary(output=str(path), questions=len(generated.questions), rejected=len(generated.rejections))
+
+
+def _report(reporter: Reporter, generated: Generated, asked: Brief, path: Path) -> None:
+    """Report the questions written to `path`, and the rejected candidates."""
+    if asked.images and not generated.saw_images:
+        reporter.say("the model takes no images; the prompt had none")
+    if generated.questions:
+        reporter.say(f"{len(generated.questions)} questions: {path}")
+    if generated.rejections:
+        reporter.show(rejections_table(generated.rejections))
+        reporter.table("rejections", rejections_rows(generated.rejections), f"not in {path}")
 
 
 def check_output(path: Path, engine: EngineParameters, overwrite: bool) -> None:

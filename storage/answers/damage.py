@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-from storage.errors import InputInvalid, RunFailed, VersionUnsupported
-from storage.filesystem import reason
+from storage.errors import InputInvalid, RunFailed
+from storage.parsing import parsing
 
 
 class AnswersMissing(InputInvalid):
@@ -21,18 +20,6 @@ class DirectoryChanged(RunFailed):
     """Another run has written to the directory since this one compared it with the dataset. Nothing was deleted."""
 
 
-@contextmanager
-def damage(what: str, cure: str) -> Iterator[None]:
-    """Report every error of parsing a file's bytes in the block as damage, unless a newer release wrote the file.
-
-    Raises AnswersDamaged and VersionUnsupported, both naming `what`.
-    """
-    try:
-        yield
-    except VersionUnsupported as error:
-        raise VersionUnsupported(f"{what} was {error}; update aspects, nothing was changed") from error
-    # pyarrow and its parsers raise errors of any type for corrupt bytes.
-    except Exception as error:
-        raise AnswersDamaged(
-            f"{what} is damaged ({reason(error)}); run 'aspects extract' again to {cure} it"
-        ) from error
+def damage(what: str, cure: str) -> AbstractContextManager[None]:
+    """Report errors of parsing a file as AnswersDamaged, like `parsing`."""
+    return parsing(what, AnswersDamaged, f"run 'aspects extract' again to {cure} it")

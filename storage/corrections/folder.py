@@ -14,8 +14,8 @@ from pyarrow import fs
 
 from storage.answers.writing import write_patiently, writing
 from storage.corrections.rows import BEGINNING, Correction, CorrectionInvalid, parse_rows, write_rows
-from storage.errors import VersionUnsupported
-from storage.filesystem import list_folder, open_store, read_file, reason, unfinished_prefix, write_whole
+from storage.filesystem import list_folder, open_store, read_file, unfinished_prefix, write_whole
+from storage.parsing import parsing
 from storage.text import printable
 
 MOST_FILES = 64  # small files; more of them are merged into one
@@ -148,15 +148,9 @@ class CorrectionFolder:
     def _load(self, name: str) -> list[Correction]:
         path = f"{self.path}/{name}"
         data = read_file(self.filesystem, path)
-        try:
+        advice = "restore the file, or move it away and lose its rows"
+        with parsing(f"corrections file {path}", CorrectionInvalid, advice):
             return parse_rows(data)
-        except VersionUnsupported as error:
-            raise VersionUnsupported(f"corrections {path} were {error}; update aspects, nothing was changed") from error
-        # pyarrow and its parsers raise errors of any type for corrupt bytes.
-        except Exception as error:
-            raise CorrectionInvalid(
-                f"corrections {path} are damaged ({reason(error)}); restore the file, or move it away and lose its rows"
-            ) from error
 
     def _write(self, rows: list[Correction]) -> None:
         """Write a new file; its name sorts by time."""

@@ -140,14 +140,6 @@ def evaluate(
                 logits = run.load().classify(features)
         if calibrate:
             write_calibration(run_dir, logits.class_logits_BC, images.labels, dataset=dataset.name, split=split)
-        aspects = _score_aspects(run, dataset, images, logits, answers)
-        scores: dict[str, Any] = {**score_labels(logits.class_logits_BC, images.labels)}
-        image_ids = [record.image_id for record in images.records]
-        predictions = prediction_table(image_ids, logits.class_logits_BC, images.labels, description.class_names)
-        if description.aspects:
-            p_yes = yes_probability(logits.aspect_logits_BQ, description.aspects)
-            write_aspects(run_dir, split, image_ids, p_yes, description.aspect_keys)
-        means = _class_means(run, dataset, images, logits, answers)
         evaluation = Evaluation(
             dataset=dataset.name,
             split=split,
@@ -155,24 +147,47 @@ def evaluate(
             images=len(images),
             dropped_images=len(images.dropped),
             best_epoch=run.best_epoch,
-            aspects=aspects,
-            aspect_auroc=mean_of_known([score.auroc for score in aspects]),
-            aspect_ece=mean_of_known([score.ece for score in aspects]),
-            **{name: value for name, value in scores.items() if name in OWN_FIELDS},
-            others={name: value for name, value in scores.items() if name not in OWN_FIELDS},
-            **_confusions(run, split, logits.class_logits_BC, images.labels, means),
-            **_groups(groups, image_ids, logits.class_logits_BC, images.labels, description.class_names),
-            predictions=write_predictions(run_dir, split, predictions),
+            **_aspect_fields(_score_aspects(run, dataset, images, logits, answers)),
+            **_metric_fields(score_labels(logits.class_logits_BC, images.labels)),
+            **_class_fields(run, split, logits, images, _class_means(run, dataset, images, logits, answers)),
+            **_group_fields(groups, logits, images, description.class_names),
+            predictions=_write_tables(run, split, logits, images),
         )
     write_json(run_dir / EVALUATION_FILE.format(split=split), evaluation.to_dict())
     return evaluation
 
 
-def _confusions(
-    run: TrainedStudent, split: str, class_logits_NC: Tensor, labels_N: Tensor, means: ClassMeans | None
+def _aspect_fields(aspects: tuple[AspectScore, ...]) -> dict[str, Any]:
+    """The fields of an evaluation about aspects."""
+    return {
+        "aspects": aspects,
+        "aspect_auroc": mean_of_known([score.auroc for score in aspects]),
+        "aspect_ece": mean_of_known([score.ece for score in aspects]),
+    }
+
+
+def _metric_fields(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an evaluation about the metrics of metrics.py."""
+    own = {name: value for name, value in scores.items() if name in OWN_FIELDS}
+    return {**own, "others": {name: value for name, value in scores.items() if name not in OWN_FIELDS}}
+
+
+def _write_tables(run: TrainedStudent, split: str, logits: Logits, images: ImageCache) -> str:
+    """Write the tables of predictions.py, and return the digest of the predictions."""
+    description, image_ids = run.description, [record.image_id for record in images.records]
+    if description.aspects:
+        p_yes = yes_probability(logits.aspect_logits_BQ, description.aspects)
+        write_aspects(run.run_dir, split, image_ids, p_yes, description.aspect_keys)
+    table = prediction_table(image_ids, logits.class_logits_BC, images.labels, description.class_names)
+    return write_predictions(run.run_dir, split, table)
+
+
+def _class_fields(
+    run: TrainedStudent, split: str, logits: Logits, images: ImageCache, means: ClassMeans | None
 ) -> dict[str, Any]:
     """The fields of an evaluation about single classes and the reliability of their probabilities; writes the confusion
     matrix."""
+    class_logits_NC, labels_N = logits.class_logits_BC, images.labels
     names, calibration = run.description.class_names, read_calibration(run.run_dir)
     matrix = confusion_matrix(class_logits_NC, labels_N)
     write_confusion(run.run_dir, split, matrix, names)
@@ -189,17 +204,14 @@ def _confusions(
     }
 
 
-def _groups(
-    groups: ImageGroups | None,
-    image_ids: Sequence[str],
-    class_logits_NC: Tensor,
-    labels_N: Tensor,
-    class_names: Sequence[str],
+def _group_fields(
+    groups: ImageGroups | None, logits: Logits, images: ImageCache, class_names: Sequence[str]
 ) -> dict[str, Any]:
     """The fields of an evaluation about groups of images."""
     if groups is None:
         return {}
-    scores = score_groups(groups, image_ids, class_logits_NC, labels_N, class_names)
+    image_ids = [record.image_id for record in images.records]
+    scores = score_groups(groups, image_ids, logits.class_logits_BC, images.labels, class_names)
     worst = min((score.top1 for score in scores), default=None)
     return {"groups": scores, WORST_GROUP: worst, "grouping": groups.digest(image_ids)}
 

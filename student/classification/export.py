@@ -63,24 +63,14 @@ def export(
     if not keep_aspects and student.aspects:
         student = without_aspects(student, description.config)
     aspects = description.aspects if keep_aspects else ()
-    if "safetensors" in formats and student.aspect_head is not None:
-        raise ExportInvalid(
-            f"the aspects of the run in {run_dir} have a head of their own, which no timm model has; "
-            f"export onnx alone, or without the aspects"
-        )
-    if "safetensors" in formats and description.config.hidden is not None:
-        raise ExportInvalid(
-            f"the run in {run_dir} has a hidden layer before its outputs, which no timm model has; export onnx alone"
-        )
+    if "safetensors" in formats:
+        _require_timm_model(student, description.config, run_dir)
     difference, quantized = None, None
     calibration, profile = read_calibration(run_dir), read_class_profile(run_dir)
     with export_folder(out_dir) as folder:
         use = describe_use(description, student, aspects, calibration, profile)
         if "safetensors" in formats:
-            state = {name: tensor.contiguous() for name, tensor in student.network.state_dict().items()}
-            weights = safetensors.torch.save(state, metadata={"format": "pt"})
-            write_bytes(folder / "model.safetensors", weights)
-            use["weights"] = hashlib.sha256(weights).hexdigest()
+            use["weights"] = _write_weights(student, folder)
             if not description.config.backbone.startswith(TORCHVISION):
                 values = timm_config(description, student, aspects)
                 write_bytes(folder / "config.json", json.dumps(values, indent=2, ensure_ascii=False).encode())
@@ -93,6 +83,27 @@ def export(
         write_bytes(folder / "README.md", card.encode())
         written = [name for name in FILES if (folder / name).exists()]
     return Export(folder=out_dir, files=tuple(written), onnx_difference=difference, int8=quantized)
+
+
+def _require_timm_model(student: Student, config: StudentConfig, run_dir: Path) -> None:
+    """Raise ExportInvalid for a student with layers that no timm model has."""
+    if student.aspect_head is not None:
+        raise ExportInvalid(
+            f"the aspects of the run in {run_dir} have a head of their own, which no timm model has; "
+            f"export onnx alone, or without the aspects"
+        )
+    if config.hidden is not None:
+        raise ExportInvalid(
+            f"the run in {run_dir} has a hidden layer before its outputs, which no timm model has; export onnx alone"
+        )
+
+
+def _write_weights(student: Student, folder: Path) -> str:
+    """Write the weights as safetensors, and return their SHA-256."""
+    state = {name: tensor.contiguous() for name, tensor in student.network.state_dict().items()}
+    weights = safetensors.torch.save(state, metadata={"format": "pt"})
+    write_bytes(folder / "model.safetensors", weights)
+    return hashlib.sha256(weights).hexdigest()
 
 
 def describe_use(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from student.classification.config import GAINED, StudentConfig
-from student.core.fit import fit
-from student.core.setting_errors import ConfigInvalid
+from student.core.fit import fit, named_recipe
 
 # The schedule that MaKD and LaViD share.
 _PUBLISHED: dict[str, Any] = {
@@ -108,7 +107,5 @@ def recipe(name: str, **changes: Any) -> StudentConfig:
 
 
 def recipe_settings(name: str) -> dict[str, Any]:
-    """The settings that the named recipe makes. Raises ConfigInvalid for a name that does not exist."""
-    if name not in RECIPES:
-        raise ConfigInvalid(f"recipe '{name}' is unknown; use one of {', '.join(RECIPES)}")
-    return RECIPES[name]
+    """Return the settings of the named recipe. Raises ConfigInvalid for an unknown name."""
+    return named_recipe(RECIPES, name, "recipe")

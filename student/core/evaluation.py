@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
+from storage import statistics
 from storage.datasets.base import UNKNOWN, ImageDataset, ImageRecord, select
 from student.core.aspects import Aspect
 from student.core.examples import ExamplesInvalid
@@ -117,11 +117,8 @@ def score_shared_aspects(
 
 
 def calibration_error(yes_prob_N: Tensor, teacher_N: Tensor) -> float:
-    """Expected calibration error against soft labels: sum over bins of share * |mean student - mean teacher|."""
-    bins = calibration_bins(yes_prob_N)
-    gaps = torch.zeros(CALIBRATION_BINS, dtype=torch.float64)
-    gaps.index_add_(0, bins, (yes_prob_N - teacher_N).double())
-    return (gaps.abs().sum() / len(yes_prob_N)).item()
+    """Return the expected calibration error of p(yes) [N] against the teacher's [N], over CALIBRATION_BINS bins."""
+    return statistics.calibration_error(yes_prob_N.numpy(), teacher_N.numpy(), CALIBRATION_BINS)
 
 
 def mean_of_known(values: Iterable[float | None]) -> float | None:

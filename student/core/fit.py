@@ -36,6 +36,14 @@ def fit(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     return fitted
 
 
+def named_recipe(recipes: Mapping[str, dict[str, Any]], name: str, what: str) -> dict[str, Any]:
+    """Return the settings of a recipe. Raises ConfigInvalid for an unknown name; `what` is its kind, for the
+    message."""
+    if name not in recipes:
+        raise ConfigInvalid(f"{what} '{name}' is unknown; use one of {', '.join(recipes)}")
+    return recipes[name]
+
+
 def _fit_epochs(fitted: dict[str, Any], recipe: Mapping[str, Any], given: Mapping[str, Any], epochs: int) -> None:
     if "warmup" not in given and recipe.get("warmup", 0) >= epochs:
         fitted["warmup"] = epochs // 2

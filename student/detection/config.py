@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from student.core.fit import fit
+from student.core.fit import fit, named_recipe
 from student.core.setting_errors import ConfigInvalid
 from student.core.settings import Number, TrainingConfig, require_timm
 
@@ -144,7 +144,5 @@ def detection_recipe(name: str, **changes: Any) -> DetectorConfig:
 
 
 def detection_recipe_settings(name: str) -> dict[str, Any]:
-    """The settings that the named recipe makes. Raises ConfigInvalid for a name that does not exist."""
-    if name not in DETECTION_RECIPES:
-        raise ConfigInvalid(f"detection recipe '{name}' is unknown; use one of {', '.join(DETECTION_RECIPES)}")
-    return DETECTION_RECIPES[name]
+    """Return the settings of the named recipe. Raises ConfigInvalid for an unknown name."""
+    return named_recipe(DETECTION_RECIPES, name, "detection recipe")

@@ -8,7 +8,15 @@ import polars as pl
 import pytest
 
 from flows.cli.errors import explain
-from flows.parameters import DatasetParameters, EngineParameters, TeacherMissing, TeacherParameters
+from flows.option_values import OptionInvalid
+from flows.parameters import (
+    DatasetParameters,
+    EngineParameters,
+    PredictionParameters,
+    TeacherMissing,
+    TeacherParameters,
+)
+from student.core.prediction_columns import PredictionColumns
 from teacher.engines.config import TINY_MODEL, TeacherInvalid
 
 
@@ -79,3 +87,10 @@ def test_words_that_are_none_are_not_the_defaults() -> None:
     for words in ([], [""], ["Yes", ""]):
         with pytest.raises(ValueError, match="yes_words"):  # by pydantic, or by the teacher's configuration
             TeacherParameters(model="x", yes_words=words).config()
+
+
+def test_columns_of_predictions_get_the_threshold_that_is_used() -> None:
+    asked = PredictionParameters(top=2, abstain_for_precision=0.9)
+    assert asked.columns(0.7) == PredictionColumns(top=2, abstain_below=0.7)
+    with pytest.raises(OptionInvalid, match="two ways to abstain"):
+        PredictionParameters(abstain_below=0.5, abstain_for_precision=0.9).require_one_threshold()

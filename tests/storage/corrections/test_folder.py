@@ -127,7 +127,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     open_folder(tmp_path).record([label("a.png", "ant")])
     (path,) = files(tmp_path)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(CorrectionInvalid, match=rf"{path.name} are damaged .* move it away"):
+    with pytest.raises(CorrectionInvalid, match=rf"{path.name} is damaged .* move it away"):
         open_folder(tmp_path).read()
 
 

@@ -8,6 +8,7 @@ import pytest
 from student.classification.config import StudentConfig
 from student.classification.grid import StudentGrid
 from student.classification.recipes import recipe_settings
+from student.classification.runs import RunDescription
 from student.core.grid import Cell
 from student.core.setting_errors import ConfigInvalid
 from tests.student.grids import grid_of
@@ -71,3 +72,9 @@ def test_the_cells_of_an_experiment_fit_too(tmp_path: Path) -> None:
     assert [cell.config.warmup for cell in grid.cells(tmp_path) if cell.varied["epochs"] == 30] == [2]
     assert (larger := grid.kd_teacher()) is not None
     assert (larger.warmup, larger.epochs, larger.method) == (1, 2, "base")
+
+
+def test_all_cells_are_untrained_without_a_folder(config: StudentConfig, tmp_path: Path) -> None:
+    grid = grid_of(config, [0], method=["makd", "base"])
+    for folder in (None, tmp_path):
+        assert list(grid.untrained_cells(folder, RunDescription, lambda *_: None)) == list(grid.cells(Path()))
