@@ -45,18 +45,18 @@ def imported(*folders: str) -> set[str]:
     return {canonical(DISTRIBUTIONS.get(name, name)) for name in names - ours - set(sys.stdlib_module_names)}
 
 
-def test_what_the_packages_import_is_what_is_declared() -> None:
+def test_packages_import_exactly_the_declared_dependencies() -> None:
     assert imported(*PACKAGES) - EXTRA_OF.keys() == declared().keys() - INDIRECT
 
 
 @pytest.mark.parametrize("name", EXTRA_OF)
-def test_what_is_optional_is_an_extra(name: str) -> None:
+def test_optional_dependencies_are_extras(name: str) -> None:
     assert name in imported(*PACKAGES)
     for extra in EXTRA_OF[name]:
         assert any(found.startswith(name) for found in declared(extra))
 
 
-def test_what_tests_and_benchmarks_import_is_declared() -> None:
+def test_imports_of_tests_and_benchmarks_are_declared() -> None:
     everything = declared().keys() | declared("bench", "dev", "huggingface", "ray", "cuda").keys()
     assert imported("tests", "bench") - everything == set()
 

@@ -55,7 +55,7 @@ def test_unknown_names_are_refused(arguments: list[str], named: str, capsys: pyt
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_machine_without_a_gpu_is_told_of_the_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_gpu_the_message_names_the_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu.main([]) == 2
     assert capsys.readouterr().err.startswith("error: torch finds no CUDA device; --device cpu")
 
@@ -103,7 +103,7 @@ def test_the_card_is_measured_first(capsys: pytest.CaptureFixture[str]) -> None:
     assert line["copy_terabytes_per_second"] > 0
 
 
-def test_what_is_missing_is_said_in_the_line(
+def test_missing_parts_are_named_in_the_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ASPECTS_DATA", str(tmp_path))

@@ -87,7 +87,7 @@ def test_planted_faults_are_found_and_good_questions_kept(audited: tuple[Path, A
     assert (path.parent / "planted.audit.json").is_file()
 
 
-def test_a_second_audit_asks_nothing_and_a_changed_set_what_is_new(
+def test_a_second_audit_asks_nothing_and_a_changed_set_its_new_questions(
     audited: tuple[Path, AuditSummary], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, summary = audited

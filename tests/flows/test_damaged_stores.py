@@ -150,7 +150,7 @@ def test_show_and_prune_list_what_can_be_read(whole: Path, tmp_path: Path, what:
 
 
 @pytest.mark.parametrize(("what", "name"), CASES)
-def test_an_extraction_asks_only_what_is_lost(
+def test_an_extraction_asks_only_lost_answers(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, name: str
 ) -> None:
     store, _ = damaged_store(whole, tmp_path, what, name)

@@ -69,7 +69,7 @@ def test_students_are_compared_on_the_images_that_they_hold_out(tmp_path: Path) 
         ({"embed": True}, "set embed: false, or another split"),
     ],
 )
-def test_what_cannot_be_done_on_validation_images_is_one_line(
+def test_impossible_uses_of_validation_images_are_one_line(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     write_images(tmp_path / "images")

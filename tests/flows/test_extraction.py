@@ -183,7 +183,7 @@ def test_two_workers_write_the_same_store_even_if_one_dies(
 
 
 @pytest.mark.usefixtures("local_workers")
-def test_the_account_of_a_run_is_kept_in_the_manifest(extract: Extract, store: Path) -> None:
+def test_the_ledger_of_a_run_is_kept_in_the_manifest(extract: Extract, store: Path) -> None:
     (manifest,) = store.glob("answers/*/*/*.json")
     (first,) = json.loads(manifest.read_text())["runs"]
     assert first["questions"] == 4 * first["images"] > 0

@@ -46,7 +46,7 @@ def prompt_of(request: Mapping[str, Any]) -> str:
     return str(request["messages"][0]["content"][-1]["text"])
 
 
-def test_a_set_is_written_and_what_was_rejected_is_shown(
+def test_a_set_is_written_and_rejected_candidates_are_shown(
     aspects: Aspects, folder: Path, server: ScriptedServer
 ) -> None:
     outcome = aspects(

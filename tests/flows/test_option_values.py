@@ -42,7 +42,7 @@ def test_lists(read: Callable[[str], Any], text: str, value: list[Any]) -> None:
         (runs_folder, " ", "--runs is empty; name a folder"),
     ],
 )
-def test_what_cannot_be_read_is_named(read: Callable[[str], Any], text: str, message: str) -> None:
+def test_values_that_cannot_be_parsed_are_named(read: Callable[[str], Any], text: str, message: str) -> None:
     with pytest.raises(OptionInvalid, match=message) as caught:
         read(text)
     assert caught.value.exit_code == 2

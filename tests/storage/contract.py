@@ -97,7 +97,7 @@ class StoreContract:
         with pytest.raises(AnswersMissing, match="aspects extract"):
             find_answers(store, "sample")
 
-    def test_what_was_complete_once_is_remembered_until_it_is_again(self, store: str) -> None:
+    def test_the_last_manifest_is_kept_until_the_directory_is_complete_again(self, store: str) -> None:
         directory = write_directory(store)
         shards = cut_shards(records(5), 3)
         directory.complete(HEADER, shards, {"runs": ["first"]})

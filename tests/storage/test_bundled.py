@@ -33,7 +33,7 @@ def test_a_file_of_that_name_comes_first_and_a_folder_does_not(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("path", ["nothing", "alpha", "scenes.yaml", "questions/scenes", "../questions/scenes.yaml"])
-def test_what_is_no_name_is_a_path_and_a_missing_file_names_the_sets(path: str) -> None:
+def test_other_names_are_paths_and_errors_for_missing_files_list_the_sets(path: str) -> None:
     assert find_file(Path(path), "questions") == Path(path)
     with pytest.raises(QuestionsInvalid, match=rf"{path}: No such file .*; bundled questions: caltech101, .*scenes"):
         load_questions(Path(path))

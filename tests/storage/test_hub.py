@@ -60,7 +60,7 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", ["model", "dataset"])
-def test_what_is_there_is_found(served: None, kind: str) -> None:
+def test_existing_repositories_are_found(served: None, kind: str) -> None:
     find_on_hub("known/one", kind)  # type: ignore[arg-type]
     with pytest.raises(HubUnreachable, match="404"):
         find_on_hub("unknown/one", kind)  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ def token(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a/b/c", "a b", "-a/b"])
-def test_what_names_no_repository_is_not_pushed_to(token: None, name: str) -> None:
+def test_invalid_repository_names_are_not_pushed_to(token: None, name: str) -> None:
     with pytest.raises(PushInvalid, match="names no repository of the Hub; write OWNER/NAME"):
         require_pushable(name)
 

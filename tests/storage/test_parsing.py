@@ -14,12 +14,12 @@ class TableDamaged(InputInvalid):
 
 @pytest.mark.parametrize("error", [ValueError("bad\nbytes"), KeyError("bad bytes"), OverflowError("bad bytes")])
 def test_errors_of_parsers_name_the_file_and_the_advice(error: Exception) -> None:
-    with pytest.raises(TableDamaged, match=r"^table x is damaged \(.*bad bytes.*\); write it again$"):
-        with parsing("table x", TableDamaged, "write it again"):
-            raise error
+    named = pytest.raises(TableDamaged, match=r"^table x is damaged \(.*bad.bytes.*\); write it again$")
+    with named, parsing("table x", TableDamaged, "write it again"):
+        raise error
 
 
 def test_a_newer_version_is_not_damage() -> None:
-    with pytest.raises(VersionUnsupported, match=r"^table x was written by a newer release; update aspects"):
-        with parsing("table x", TableDamaged, "write it again"):
-            raise VersionUnsupported("written by a newer release")
+    named = pytest.raises(VersionUnsupported, match=r"^table x was written by a newer release; update aspects")
+    with named, parsing("table x", TableDamaged, "write it again"):
+        raise VersionUnsupported("written by a newer release")

@@ -117,7 +117,7 @@ def test_a_key_must_not_hide_a_column_of_the_store(key: str) -> None:
         ("questions: [{key: a, text: !!python/object/apply:os.getcwd []}]", "is no valid YAML"),
     ],
 )
-def test_what_is_no_question_set(tmp_path: Path, text: str, reason: str) -> None:
+def test_invalid_question_sets_are_rejected(tmp_path: Path, text: str, reason: str) -> None:
     path = written(tmp_path, text)
     with pytest.raises(QuestionsInvalid, match=reason) as caught:
         load_questions(path)
@@ -151,7 +151,7 @@ def test_a_bad_negation_is_refused() -> None:
         AspectQuestion(key="a", text="Is it a?", negation="Is it a?")
 
 
-def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+def test_written_question_sets_are_read_again(tmp_path: Path) -> None:
     asked = QuestionSet(
         (
             AspectQuestion(key="yes", text="Is it: 'red'? # really", group="visual", negation="Is it not\tred?"),

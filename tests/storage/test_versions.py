@@ -19,6 +19,6 @@ def test_known_versions(found: object) -> None:
 
 
 @pytest.mark.parametrize("found", [None, True, 0, -3, float("nan"), "1", "2", "", "two", "3x", [3], {"a": 3}])
-def test_what_is_no_version(found: object) -> None:
+def test_invalid_versions_are_rejected(found: object) -> None:
     assert not is_version(found)
     assert not is_newer(found, 2)

@@ -158,7 +158,7 @@ def test_batches_of_one_image_are_refused_where_the_backbone_cannot(
 
 
 @pytest.mark.parametrize("name", CASES[4:9])
-def test_questions_are_reported_whatever_their_answers(dataset: FileDataset, answers: Answers, name: str) -> None:
+def test_questions_with_any_answers_are_reported(dataset: FileDataset, answers: Answers, name: str) -> None:
     dataset, answers, _ = case_of(name, dataset, answers)
     uses = answers_uses(dataset, answers)
     assert np.isfinite(uses["missed"].to_numpy()).all()

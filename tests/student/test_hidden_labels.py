@@ -125,7 +125,7 @@ def test_the_report_on_questions_knows_no_more(few: StudentConfig, partly: FileD
     assert uses[0].equals(uses[1])
 
 
-def test_a_class_that_nobody_answered_about_says_nothing_about_hidden_images(
+def test_a_class_without_answers_does_not_affect_hidden_images(
     few: StudentConfig, dataset: FileDataset, answers: Answers
 ) -> None:
     few = few.replace(method="recommended-classes", missing_answers="drop", val_fraction=0.0)

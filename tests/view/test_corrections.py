@@ -99,7 +99,7 @@ def test_undo_brings_the_label_back(page: TestClient, own_store: Path) -> None:
         ({"value": ["yes"]}, "not text"),
     ],
 )
-def test_what_cannot_be_recorded_is_refused(
+def test_invalid_corrections_are_rejected(
     page: TestClient, own_store: Path, fields: dict[str, Any], message: str
 ) -> None:
     reply = correct(page, **{"value": "yes", **fields})

@@ -79,7 +79,7 @@ def test_wrong_images_come_with_the_least_probable_label_first(student: TestClie
         ("/predictions?run=recommended/seed-0&split=val", 404, "no predictions"),
     ],
 )
-def test_what_is_missing_is_said(student: TestClient, address: str, status: int, text: str) -> None:
+def test_missing_pages_and_files_are_reported(student: TestClient, address: str, status: int, text: str) -> None:
     answer = student.get(address)
     assert (answer.status_code, text in answer.text) == (status, True)
 

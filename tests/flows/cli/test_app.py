@@ -138,7 +138,7 @@ def test_show_names_the_most_and_the_least_informative_question(aspects: Aspects
     assert first.start() < second.start()
 
 
-def test_show_counts_what_is_missing(aspects: Aspects, imported: Path) -> None:
+def test_show_counts_missing_answers(aspects: Aspects, imported: Path) -> None:
     (shard,) = imported.glob("answers/*/*/*/*.parquet")
     shard.write_bytes(shard.read_bytes()[:100])
     shown = aspects("show").out

@@ -116,7 +116,7 @@ def test_only_some_fields_and_a_group_that_may_be_left_out() -> None:
     assert call(some, "--from", "here", "--root", "r") == (Work(), Place(source="here", root="r"))
 
 
-def test_overrides_have_no_defaults_and_only_what_is_given_counts() -> None:
+def test_overrides_have_no_defaults_and_hold_given_values_only() -> None:
     options = options_of(overriding)
     assert set(options) == {"--most", "--kind", "--set", "--shout", "--from", "--root"}
     assert all(option.default is None and not option.required for option in options.values())

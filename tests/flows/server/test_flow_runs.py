@@ -90,7 +90,9 @@ LABELS: list[tuple[str, dict[str, Any], str, list[str]]] = [
 
 
 @pytest.mark.parametrize(("verb", "parameters", "name", "tags"), LABELS, ids=[case[2] for case in LABELS])
-def test_a_run_is_named_by_what_it_does(verb: str, parameters: dict[str, Any], name: str, tags: list[str]) -> None:
+def test_a_run_is_named_by_its_action_and_inputs(
+    verb: str, parameters: dict[str, Any], name: str, tags: list[str]
+) -> None:
     found = labels(verb, parameters)
     assert (found.name, found.tags) == (name, tags)
 

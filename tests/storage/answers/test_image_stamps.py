@@ -28,7 +28,7 @@ STAMPS: ImageStamps = {
 }
 
 
-def test_what_is_written_is_read_and_polars_scans_the_directory_as_before(tmp_path: Path) -> None:
+def test_written_stamps_are_read_and_polars_still_scans_the_directory(tmp_path: Path) -> None:
     directory = write_directory(str(tmp_path))
     assert read_image_stamps(directory) == {}
     write_image_stamps(directory, STAMPS)

@@ -22,7 +22,7 @@ def parse(**changes: Any) -> dict[str, Any]:
     return parse_manifest(json.dumps({**DOCUMENT, **changes}).encode(), PLACE)
 
 
-def test_what_an_earlier_release_left_out_gets_a_default() -> None:
+def test_fields_missing_in_earlier_releases_get_defaults() -> None:
     found = parse()
     assert found["shards"] == DOCUMENT["shards"]
     assert (found["splits"], found["errors"], found["runs"], found["digests"]) == ([], 0, [], {})

@@ -15,7 +15,7 @@ from storage.questions import Choice, QuestionSet
 from tests.storage.samples import HEADER, QUESTIONS, answers_for, box_records, records
 
 
-def test_what_is_written_is_read() -> None:
+def test_written_shards_are_read() -> None:
     answers = answers_for(records(4), damaged=2)
     stored = parse_shard(write_shard(HEADER, answers))
     assert stored.header == HEADER

@@ -103,7 +103,7 @@ def test_answers_about_classes_follow_the_corrected_label() -> None:
     assert correct_class_answers(given, dataset()) is given
 
 
-def test_what_was_applied_is_one_line() -> None:
+def test_applied_corrections_are_one_line() -> None:
     assert str(Applied(labels=12, answers=1)) == "12 labels and 1 answer corrected"
     assert str(Applied(labels=1) + Applied(answers=2, ignored=1, unlabelled=2)) == (
         "1 label and 2 answers corrected; 2 images unlabelled; "

@@ -44,7 +44,7 @@ def test_an_overconfident_teacher_is_calibrated() -> None:
     np.testing.assert_allclose(np.exp(calibrated.yes) + np.exp(calibrated.no), 1, atol=1e-6)
 
 
-def test_a_question_with_few_corrections_keeps_what_is_true_of_all() -> None:
+def test_a_question_with_few_corrections_keeps_the_common_calibration() -> None:
     generator = np.random.default_rng(3)
     honest = generator.normal(0, 2, (300, 3))
     truth = generator.random((300, 3)) < 1 / (1 + np.exp(-honest))

@@ -31,7 +31,7 @@ def summary(rows: list[Correction]) -> set[tuple[str, str | None, str | None]]:
 
 
 @pytest.mark.parametrize("format", ["labels", "answers", "fiftyone", "label-studio"])
-def test_what_is_exported_is_imported(tmp_path: Path, format: Format) -> None:
+def test_exported_corrections_are_imported(tmp_path: Path, format: Format) -> None:
     path = tmp_path / "corrections"
     export_corrections(current(*ROWS), known(), format, path)
     kinds = {"labels": ("label",), "answers": ("answer",)}.get(format, ("label", "answer"))

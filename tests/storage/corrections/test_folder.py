@@ -135,7 +135,7 @@ def test_a_newer_file_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("storage.corrections.rows.VERSION", 2)
     open_folder(tmp_path).record([label("a.png", "ant")])
     monkeypatch.undo()
-    with pytest.raises(VersionUnsupported, match=r"parquet were written by a newer release.*update aspects"):
+    with pytest.raises(VersionUnsupported, match=r"parquet was written by a newer release.*update aspects"):
         open_folder(tmp_path).read()
 
 

@@ -73,7 +73,7 @@ def test_a_sample_ends_at_the_first_gap() -> None:
     assert len(everything.rows) == 120
 
 
-def test_the_next_items_leave_out_what_is_corrected_or_unsure() -> None:
+def test_the_next_items_skip_corrected_and_unsure_answers() -> None:
     given = answers(LOG_ODDS)
     queue = Queue.of(given)
     first = queue.next_items(current(), 5)

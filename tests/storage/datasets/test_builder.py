@@ -23,7 +23,7 @@ def add(to: DetectionBuilder, image: str, *boxes: Box, split: str = "train") -> 
     to.add(image, split, Path("data") / image, (8, 8), boxes, "a.json")
 
 
-def test_what_is_left_out_is_counted_in_one_line() -> None:
+def test_skipped_images_are_counted_in_one_line() -> None:
     images = builder()
     images.remark("train", NOT_THERE, "2.jpg")
     images.remark("train", NOT_THERE, "3.jpg")

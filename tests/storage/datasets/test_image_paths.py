@@ -34,7 +34,7 @@ def test_files_folders_and_patterns(folder: Path, places: list[str], found: list
     assert [str(path) for path in image_paths(places)[0]] == found
 
 
-def test_what_is_skipped_is_counted(folder: Path) -> None:
+def test_skipped_files_are_counted(folder: Path) -> None:
     assert image_paths(["new"])[1] == ("skipped 1 file without the name of an image: 1 .txt",)
 
 

@@ -85,7 +85,7 @@ print(read_size(Path({str(tmp_path / "a.png")!r})).stored)
     assert (ended.stdout, ended.stderr) == ("(9500, 9500)\n", "")
 
 
-def test_what_is_no_image(tmp_path: Path) -> None:
+def test_other_files_have_no_image_size(tmp_path: Path) -> None:
     write(tmp_path / "text.jpg", "no image")
     write(tmp_path / "empty.jpg", "")
     buffer = io.BytesIO()

@@ -60,7 +60,7 @@ def test_a_plain_folder_does_not_need_torchvision_or_datasets(images: Path) -> N
         ("no/such/folder", "no folder at no/such/folder"),
     ],
 )
-def test_what_is_no_dataset(source: str, reason: str) -> None:
+def test_invalid_dataset_sources_are_rejected(source: str, reason: str) -> None:
     with pytest.raises(DatasetInvalid, match=reason):
         open_dataset(source)
 

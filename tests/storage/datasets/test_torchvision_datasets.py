@@ -224,7 +224,7 @@ def test_stanford_cars_cannot_be_downloaded(tmp_path: Path) -> None:
         torchvision_dataset("StanfordCars", root=tmp_path, download=True)
 
 
-def test_download_leaves_what_is_there_alone(tmp_path: Path) -> None:
+def test_download_keeps_existing_files(tmp_path: Path) -> None:
     make_dtd(tmp_path)
     assert len(torchvision_dataset("DTD", root=tmp_path, download=True).records) == 6
 

@@ -105,7 +105,7 @@ def test_an_annotation_that_cannot_be_read_is_named(tmp_path: Path, old: str, ne
         opened(tmp_path)
 
 
-def test_what_is_missing_is_left_out_and_noted(tmp_path: Path) -> None:
+def test_missing_files_are_skipped_and_noted(tmp_path: Path) -> None:
     write_voc(tmp_path)
     base = tmp_path / "VOCdevkit" / "VOC2012"
     write(base / "ImageSets" / "Main" / "train.txt", "a\nb\nc\nd\n")

@@ -96,7 +96,7 @@ def test_torchvisions_functions_call_the_operators() -> None:
 
 
 @pytest.mark.parametrize("first", ["torchvision", "transformers"])
-def test_a_fresh_interpreter_imports_everything_whatever_comes_first(first: str) -> None:
+def test_a_fresh_interpreter_imports_everything_in_any_order(first: str) -> None:
     code = (
         f"import storage, {first}, torch, torchvision, timm, transformers; transformers.AutoModelForImageTextToText\n"
         "boxes = torch.tensor([[0., 0, 10, 10], [1, 1, 11, 11]])\n"

@@ -51,7 +51,7 @@ def test_the_whole_image_at_its_own_size_is_left_alone_or_mirrored() -> None:
     torch.testing.assert_close(crop(image, [0, 0, 32, 32], 32, flip=True), image.float().flip(-1), atol=0.02, rtol=0)
 
 
-def test_a_crop_is_where_the_box_says_whatever_the_canvas() -> None:
+def test_a_crop_is_at_its_box_on_any_canvas() -> None:
     small, large = random_image(40, 48), random_image(80, 90)
     batch, canvas = pad_together([small, large])
     boxes = torch.tensor([[5.0, 7, 16, 16], [11.0, 3, 16, 16]])

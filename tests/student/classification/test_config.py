@@ -43,7 +43,7 @@ def test_nonsense_is_refused_in_one_line(changes: dict[str, object], message: st
     assert "\n" not in str(caught.value)
 
 
-def test_where_a_run_is_computed_does_not_make_it_another_run() -> None:
+def test_the_device_does_not_change_the_identity_of_a_run() -> None:
     config = recipe("small")
     assert config.replace(devices=2, threads=1).identity() == config.identity()
     assert config.replace(lr=0.2).identity() != config.identity()

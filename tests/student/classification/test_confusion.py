@@ -58,7 +58,7 @@ def test_the_file_has_a_row_and_a_column_for_each_class(tmp_path: Path) -> None:
     )
 
 
-def test_pairs_are_told_apart_by_the_question_whose_means_differ_most() -> None:
+def test_pairs_name_the_question_whose_means_differ_most() -> None:
     aspects = [Aspect(key="x", text="Is it x?"), Aspect(key="y", text="Is it y?")]
     p_yes = torch.tensor([[0.9, 0.5], [0.7, 0.5], [0.1, 0.6], [0.1, 0.4]])
     means = ClassMeans.of_student(p_yes, torch.tensor([0, 0, 1, 1]), aspects, 3)

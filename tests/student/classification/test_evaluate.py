@@ -72,7 +72,7 @@ def test_decoded_images_give_the_same_scores(config: StudentConfig, dataset: Fil
         assert evaluate(tmp_path, dataset, images=images) == evaluate(tmp_path, dataset, batch_size=5)
 
 
-def test_what_cannot_be_evaluated_is_one_line(
+def test_impossible_evaluations_are_one_line(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
 ) -> None:
     with pytest.raises(RunInvalid, match="no run at"):

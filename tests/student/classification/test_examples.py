@@ -136,7 +136,7 @@ def test_images_whose_label_is_hidden_teach_by_their_answers_alone(
 
 
 @pytest.mark.parametrize("method", ["recommended", "self-training", "shuffled"])
-def test_what_train_fraction_leaves_out_changes_no_target(
+def test_images_outside_train_fraction_change_no_target(
     config: StudentConfig, dataset: FileDataset, answers: Answers, method: str
 ) -> None:
     records = select(dataset, ("train",))

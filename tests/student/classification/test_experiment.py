@@ -87,7 +87,7 @@ def test_the_worst_group_is_a_metric_that_gains_can_be_in(
         run_experiment(grid, dataset, teacher_answers, tmp_path, progress=False, metric="worst_group")
 
 
-def test_a_stopped_experiment_goes_on_and_a_grown_one_trains_what_is_new(
+def test_a_stopped_experiment_resumes_and_a_grown_one_trains_its_new_cells(
     config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
 ) -> None:
     def stop_in_second_run(cell: str, seed: int, log: EpochLog) -> None:

@@ -115,7 +115,7 @@ def test_an_export_with_a_flipped_bit_predicts_nothing(run_dir: Path, tmp_path: 
         load_classifier(tmp_path / "out")
 
 
-def test_what_cannot_be_exported_or_predicted_is_one_line(run_dir: Path, tmp_path: Path) -> None:
+def test_impossible_exports_and_predictions_are_one_line(run_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportInvalid, match="export format 'tflite' is unknown; use safetensors or onnx"):
         export(run_dir, tmp_path / "out", formats=["tflite"])
     with pytest.raises(ExportInvalid, match="no run and no safetensors export in"):
@@ -142,9 +142,7 @@ def test_onnx_says_how_it_is_used(run_dir: Path, tmp_path: Path) -> None:
     assert said["aspects"] == ["is_warm", "is_leafy"]
 
 
-def test_the_card_says_what_was_learned_from_and_the_figures(
-    dataset: FileDataset, run_dir: Path, tmp_path: Path
-) -> None:
+def test_the_card_names_the_training_data_and_the_figures(dataset: FileDataset, run_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(run_dir, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation-*"))
     run_dir = tmp_path / "run"
     export(run_dir, tmp_path / "before", formats=["onnx"])

@@ -133,7 +133,7 @@ def test_only_the_given_splits_are_judged(dataset: FileDataset, answers: Answers
     assert set(audit_labels(dataset, answers, splits=["test"]).table["split"]) == {"test"}
 
 
-def test_what_cannot_judge_labels_is_refused(dataset: FileDataset, answers: Answers) -> None:
+def test_settings_that_cannot_judge_labels_are_rejected(dataset: FileDataset, answers: Answers) -> None:
     with pytest.raises(ExamplesInvalid, match="neither is given"):
         audit_labels(dataset)
     with pytest.raises(ExamplesInvalid, match="are about classes: they follow the label"):

@@ -119,7 +119,7 @@ def test_images_are_looked_up_by_id() -> None:
     assert found.places_of(["b", "c"]).tolist() == [1, -1]
 
 
-def test_what_has_seen_all_labels_and_too_many_folds_are_refused(
+def test_networks_that_saw_all_labels_and_too_many_folds_are_rejected(
     quick: StudentConfig, dataset: FileDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigInvalid, match="learns from a network that has seen all labels"):

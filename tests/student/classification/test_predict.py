@@ -112,7 +112,7 @@ def test_reasons_speak_for_and_against_and_the_strongest_comes_first(classifier:
     assert without["reasons_for"].to_list() == [[]]
 
 
-def test_what_cannot_be_read_is_a_row_with_its_reason(
+def test_unreadable_images_are_rows_with_their_reasons(
     classifier: Classifier, paths: list[Path], tmp_path: Path
 ) -> None:
     broken, missing = tmp_path / "broken.png", tmp_path / "missing.png"

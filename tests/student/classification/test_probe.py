@@ -191,7 +191,7 @@ def test_a_hidden_layer_is_exported_as_onnx_alone(
         ),
     ],
 )
-def test_what_a_probe_cannot_do_is_refused_in_one_line(
+def test_settings_that_a_probe_does_not_support_are_rejected_in_one_line(
     probe: StudentConfig, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigInvalid, match=message) as raised:

@@ -44,7 +44,7 @@ def test_inception_has_one_output_in_training() -> None:
         ("torchvision:vit_b_32", "recommended", 32),
     ],
 )
-def test_what_cannot_be_trained_is_refused_by_name(backbone: str, method: str, image_size: int) -> None:
+def test_untrainable_networks_are_rejected_by_name(backbone: str, method: str, image_size: int) -> None:
     with pytest.raises(ConfigInvalid, match=backbone) as caught:
         require_trainable(config_of(backbone, method, image_size))
     assert "\n" not in str(caught.value)

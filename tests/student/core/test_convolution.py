@@ -86,7 +86,7 @@ def test_large_maps_groups_and_odd_layers_stay_as_they_are(monkeypatch: pytest.M
     assert [type(layer) for layer in layers] == [nn.Conv2d] * 3
 
 
-def test_what_it_puts_out_may_be_changed_in_place() -> None:
+def test_outputs_may_be_changed_in_place() -> None:
     layer = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.ReLU(inplace=True))
     use_matrix_products(layer)
     images = torch.randn(2, 3, 2, 2, requires_grad=True)

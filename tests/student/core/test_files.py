@@ -86,7 +86,7 @@ def test_a_folder_that_another_process_removes_meanwhile_is_made_again(
     assert removed
 
 
-def test_what_killed_runs_have_left_is_removed_by_the_next(dataset: FileDataset, tmp_path: Path) -> None:
+def test_the_next_run_removes_files_of_killed_runs(dataset: FileDataset, tmp_path: Path) -> None:
     run, digits = tmp_path / "seed-0", "0" * 32
     left = [".result.json." + digits, ".checkpoint.pt." + digits, "train-pixels.uint8", "eval-pixels.uint8"]
     run.mkdir()
@@ -172,7 +172,7 @@ def test_a_full_disk_is_one_line_and_the_checkpoint_before_stays(
     [(errno.EACCES, StorageUnavailable), (errno.EROFS, StorageUnavailable), (errno.EIO, StorageUnavailable),
      (errno.ENOTDIR, RunInvalid), (errno.EISDIR, RunInvalid)],
 )  # fmt: skip
-def test_what_cannot_be_written_is_one_line(
+def test_errors_of_writing_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]
 ) -> None:
     def fail(*_: object) -> None:

@@ -44,7 +44,9 @@ def test_any_detection_recipe_fits_any_number_of_epochs(name: str) -> None:
         ("small", {"checkpoint_every": 100, "epochs": 2}, {"checkpoint_every": 100}),
     ],
 )
-def test_what_nobody_has_set_gives_way(name: str, given: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_recipe_settings_are_fitted_to_the_given_ones(
+    name: str, given: dict[str, Any], expected: dict[str, Any]
+) -> None:
     config = recipe(name, **given)
     assert {setting: getattr(config, setting) for setting in expected} == expected
 
@@ -62,6 +64,6 @@ def test_what_nobody_has_set_gives_way(name: str, given: dict[str, Any], expecte
         ),
     ],
 )
-def test_what_somebody_has_set_is_refused(given: dict[str, Any], message: str) -> None:
+def test_contradicting_settings_are_rejected(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigInvalid, match=message):
         recipe("small", **given)

@@ -24,7 +24,7 @@ def _same_numbers() -> None:
     torch.manual_seed(0)
 
 
-def test_zero_logits_cost_log_2_whatever_the_answers() -> None:
+def test_zero_logits_cost_log_2_for_any_answers() -> None:
     torch.testing.assert_close(bce_loss(torch.zeros(2, 3), torch.rand(2, 3)).item(), math.log(2))
 
 

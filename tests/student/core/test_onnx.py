@@ -37,7 +37,7 @@ def model_that_differs_by(difference: float) -> OnnxModel:
 EXAMPLES = (torch.ones(2, 3), torch.ones(1, 3))
 
 
-def test_what_is_written_takes_any_batch(tmp_path: Path) -> None:
+def test_exported_models_take_any_batch_size(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     assert write_checked(model_that_differs_by(0.25), path, EXAMPLES) == 0.25
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -109,7 +109,7 @@ def _wrong_shape(state: dict[str, Tensor]) -> dict[str, Tensor]:
         (lambda state: {**state, "extra": RunsCode()}, "could run code, and was not loaded"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(
+def test_weights_that_do_not_fit_are_rejected_in_one_line(
     state: dict[str, Tensor], tmp_path: Path, make: Callable[[Any], Any], message: str
 ) -> None:
     path = saved(tmp_path, make(state))

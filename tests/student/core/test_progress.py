@@ -76,7 +76,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.Mon
     assert len(log.file.getvalue().splitlines()) == count  # type: ignore[attr-defined]
 
 
-def test_what_is_not_shown_says_nothing() -> None:
+def test_hidden_progress_prints_nothing() -> None:
     log = Console(file=io.StringIO(), force_terminal=True)
     with ImageBar("training", 10, shown=False, console=log) as bar:
         bar.advance(5)

@@ -5,7 +5,7 @@ from student.core.setting_errors import ConfigInvalid
 from student.core.stages import Stage, inner_stages
 
 
-def test_stages_are_pooled_whatever_their_layout() -> None:
+def test_stages_of_any_layout_are_pooled() -> None:
     maps = torch.randn(2, 6, 4, 5)
     stage = Stage("", 6)
     torch.testing.assert_close(stage.pool(maps.permute(0, 2, 3, 1)), stage.pool(maps))

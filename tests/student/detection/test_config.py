@@ -30,7 +30,7 @@ def test_recipes_are_configs_that_survive_json(name: str) -> None:
         ({"mixup": 0.2}, "student setting 'mixup' is unknown"),
     ],
 )
-def test_what_makes_no_sense_is_one_line(changes: dict[str, Any], wanted: str) -> None:
+def test_contradicting_settings_are_one_line(changes: dict[str, Any], wanted: str) -> None:
     with pytest.raises(ConfigInvalid) as caught:
         detection_recipe("demo", **changes)
     assert wanted in str(caught.value)

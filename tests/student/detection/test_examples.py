@@ -111,7 +111,7 @@ def test_ignored_boxes_are_not_learned(
     assert examples.target(0)["boxes"].shape == (0, 4)
 
 
-def test_what_is_missing_is_named(
+def test_missing_answers_are_named(
     detector_config: DetectorConfig, scenes: DetectionDataset, detection_answers: DetectionAnswers, tmp_path: Path
 ) -> None:
     with pytest.raises(ExamplesInvalid, match="method 'both' learns from answers about images, but there are none"):

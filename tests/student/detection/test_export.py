@@ -45,7 +45,7 @@ def test_onnxruntime_finds_the_same(
     assert use["class_names"] == list(scenes.class_names)
 
 
-def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
+def test_detectors_that_cannot_be_exported_are_named(tmp_path: Path) -> None:
     with pytest.raises(ExportInvalid, match="use safetensors or onnx"):
         export_detector(tmp_path, tmp_path / "out", ["tflite"])
     with pytest.raises(ExportInvalid, match=r"call Detector\.explain"):

@@ -10,6 +10,6 @@ def test_a_small_detector_can_be_trained(method: str) -> None:
     require_trainable_detector(config(method=method))
 
 
-def test_what_cannot_be_trained_is_refused_by_name() -> None:
+def test_untrainable_networks_are_rejected_by_name() -> None:
     with pytest.raises(ConfigInvalid, match=r"^backbone 'test_vit' gives no maps of 64 px"):
         require_trainable_detector(config(backbone="test_vit", finest_stride=32))

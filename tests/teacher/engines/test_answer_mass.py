@@ -26,7 +26,7 @@ def judge(least: float = MIN_ANSWER_MASS) -> AnswerMass:
     return AnswerMass(tiny_teacher(), EngineOptions(min_answer_mass=least), EngineUsage())
 
 
-def test_a_mean_below_the_least_is_refused_for_good() -> None:
+def test_a_mean_below_the_least_is_rejected_in_every_later_call() -> None:
     mass = judge()
     with pytest.raises(TeacherInvalid, match=r"1e-06 on .* 6 answers, to 3 questions; it begins with 'A', "):
         mass.add(np.full((2, 3), 1e-6), ["a", "b", "c"], ["A", "A", "\x1b[2J", "The"])
@@ -62,7 +62,7 @@ def refused(engine: TeacherEngine) -> str:
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_transformers_names_what_is_said_instead(plain: bool) -> None:
+def test_transformers_names_other_first_tokens(plain: bool) -> None:
     engine = TransformersEngine(resolve(SILENT), EngineOptions(plain=plain))
     said = refused(engine)
     assert "'Yes'" in said or "'No'" in said

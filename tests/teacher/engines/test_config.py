@@ -31,7 +31,7 @@ def test_the_same_weights_elsewhere_are_the_same_teacher(tmp_path: Path) -> None
         {"quantization": "fp8"},
     ],
 )
-def test_what_changes_an_answer_changes_the_fingerprint(change: dict[str, Any]) -> None:
+def test_settings_that_change_answers_change_the_fingerprint(change: dict[str, Any]) -> None:
     other = dataclasses.replace(tiny_teacher(), **change)
     assert resolve(other).fingerprint != resolve(tiny_teacher()).fingerprint
 

@@ -26,7 +26,7 @@ def gpus_of(workers: int | None, gpus_per_worker: int = 1) -> list[str]:
 
 
 @pytest.mark.usefixtures("four_gpus")
-def test_one_worker_on_each_gpu_unless_told_otherwise() -> None:
+def test_the_default_is_one_worker_per_gpu() -> None:
     assert gpus_of(None) == ["0", "1", "2", "3"]
     assert gpus_of(2) == ["0", "1"]
     assert share_devices(2).gpus == 2

@@ -56,7 +56,7 @@ def test_an_unknown_engine_is_refused_with_the_names_of_all() -> None:
         find_engine("vlm")
 
 
-def test_engines_that_write_can_be_told_apart() -> None:
+def test_engines_with_a_writer_are_known() -> None:
     assert {name for name, engine in engines().items() if engine.served} == {"openai"}
     for name in ("vllm", "openai"):
         find_engine(name).check_writing()

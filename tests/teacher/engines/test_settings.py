@@ -90,7 +90,9 @@ def test_speed_is_not_part_of_a_teacher(engine: str, arguments: dict[str, Any]) 
         ("openai", {}, 5),
     ],
 )
-def test_what_changes_answers_is_another_teacher(engine: str, arguments: dict[str, Any], top_logprobs: int) -> None:
+def test_arguments_that_change_answers_change_the_teacher(
+    engine: str, arguments: dict[str, Any], top_logprobs: int
+) -> None:
     settings = answer_settings(engine, arguments, top_logprobs)
     plain = resolve_served(TeacherConfig(model=NAME))
     assert dataclasses.replace(plain, settings=settings).fingerprint != plain.fingerprint
@@ -130,7 +132,7 @@ def test_secrets_in_requests_are_not_stored() -> None:
         ("vllm", {"hf_overrides": {"a": math.inf}}, "JSON cannot hold"),
     ],
 )
-def test_what_has_an_option_of_its_own_is_refused(engine: str, arguments: dict[str, Any], reason: str) -> None:
+def test_arguments_with_their_own_option_are_rejected(engine: str, arguments: dict[str, Any], reason: str) -> None:
     with pytest.raises(TeacherInvalid, match=reason):
         answer_settings(engine, arguments)
 

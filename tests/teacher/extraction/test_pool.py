@@ -109,7 +109,7 @@ def test_one_worker_serves_all_shards() -> None:
     assert len(starts) == len(pool.ready) == 1
 
 
-def test_a_dead_worker_is_replaced_and_what_it_did_counts() -> None:
+def test_a_dead_worker_is_replaced_and_its_usage_counts() -> None:
     first, second = FakeWorker([TeacherDied("gone")]), FakeWorker()
     first.usage.questions, second.usage.questions = 3, 4
     pool, _ = pool_of([first, second])

@@ -161,7 +161,7 @@ def test_real_lavid_answers_cover_every_class(shared_data: Path, tmp_path: Path)
         (None, "has None where a probability should be"),
     ],
 )
-def test_what_is_no_list_of_probabilities_is_named(tmp_path: Path, values: Any, complaint: str) -> None:
+def test_invalid_probabilities_are_named(tmp_path: Path, values: Any, complaint: str) -> None:
     file = write_json(tmp_path / "a.json", {"a.png": [0.1, 0.2], "b.png": values})
     with pytest.raises(TeacherInvalid, match=f"'b.png' .*{complaint}") as caught:
         read_makd(file)

@@ -123,7 +123,9 @@ def test_a_worker_that_is_stopped_writes_its_shards_while_the_engine_is_busy(job
         assert isinstance(asked.exception(timeout=30), AskingStopped)
 
 
-def test_what_is_there_from_before_is_not_replaced_by_less(job: ShardJob, dataset: Unreadable, tmp_path: Path) -> None:
+def test_an_unfinished_shard_does_not_replace_an_existing_one(
+    job: ShardJob, dataset: Unreadable, tmp_path: Path
+) -> None:
     worker_with(Engine()).ask(job, ignore)
     again = plan_extraction(dataset, ("train",), QUESTIONS, TEACHER, str(tmp_path / "store"), shard_size=IMAGES)
     shard: Shard = again.shards[0]
@@ -162,7 +164,7 @@ def test_an_engine_that_cannot_be_used_is_loaded_once(job: ShardJob) -> None:
     assert len(loads) == 1
 
 
-def test_a_defect_of_ours_is_told_with_its_traceback(job: ShardJob, dataset: Unreadable) -> None:
+def test_a_defect_of_the_program_keeps_its_traceback(job: ShardJob, dataset: Unreadable) -> None:
     broken = Unreadable(dataset.folder, {job.shard.records[1].image_id: KeyError("ours")})
     with pytest.raises(WorkerFailed, match=r"(?s)Traceback .*test_plan\.py.*KeyError: 'ours'"):
         worker_with(Engine()).ask(ShardJob(**{**vars(job), "dataset": broken}), ignore)

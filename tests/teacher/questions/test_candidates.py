@@ -105,13 +105,13 @@ def test_an_answer_is_read_into_lines_that_can_be_written() -> None:
         '{"questions": [{"key": "a", "text": 3, "negation": "Is it?"}]}',
     ],
 )
-def test_an_answer_that_is_something_else_is_told_apart(reply: str) -> None:
+def test_replies_of_another_form_are_rejected(reply: str) -> None:
     with pytest.raises(ReplyUnreadable) as caught:
         read_reply(f"{reply}\n")
     assert str(caught.value) == reply
 
 
-def test_the_schema_asks_for_what_is_read() -> None:
+def test_the_schema_requests_the_fields_that_are_read() -> None:
     schema = reply_schema(3)
     assert schema["properties"]["questions"]["minItems"] == schema["properties"]["questions"]["maxItems"] == 3
     item = schema["properties"]["questions"]["items"]

@@ -84,7 +84,7 @@ def test_a_set_is_written_group_by_group() -> None:
     assert schema["properties"]["questions"]["minItems"] == 2 + SPARE
 
 
-def test_what_is_missing_is_asked_for_again() -> None:
+def test_missing_questions_are_requested_again() -> None:
     answers = [
         [question("tail"), {"key": "f", "text": "Is it a fox?", "negation": "Is it?"}, question("tail")],
         [question("tail"), question("ear")],
@@ -110,7 +110,7 @@ def test_many_are_asked_for_in_several_requests_of_a_round() -> None:
     assert len(set(keys)) == len(keys)
 
 
-def test_the_rounds_come_to_an_end_and_what_was_found_is_kept() -> None:
+def test_after_the_last_round_the_found_questions_are_kept() -> None:
     with server_that_writes(lambda number, count: [question("tail")]) as server:
         result = generated(server, wanted={"visual": 3, "categorical": 1}, rounds=3)
     assert [one.key for one in result.questions] == ["tail"]

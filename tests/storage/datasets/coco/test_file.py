@@ -103,7 +103,7 @@ def test_an_entry_that_is_no_object(tmp_path: Path, part: str, entry: Any) -> No
         ('{"images": [{"id": 1' + "0" * 5000 + "}]}", "is no valid JSON"),
     ],
 )
-def test_what_is_no_coco_document(tmp_path: Path, content: str, wanted: str) -> None:
+def test_invalid_coco_documents_are_rejected(tmp_path: Path, content: str, wanted: str) -> None:
     assert wanted in refusal(tmp_path, content)
 
 

@@ -126,7 +126,7 @@ def test_a_split_without_boxes_is_refused(tmp_path: Path, labels: str | None, wa
         yolo_dataset(tmp_path)
 
 
-def test_what_is_missing_is_noted(tmp_path: Path) -> None:
+def test_missing_files_are_noted(tmp_path: Path) -> None:
     write_yolo(tmp_path)
     write(tmp_path / "labels" / "val" / "9.txt", "0 0.5 0.5 0.5 0.5\n")
     write(tmp_path / "labels" / "val" / "classes.txt", "cat\n")

@@ -56,7 +56,7 @@ def test_each_kind_of_line(tmp_path: Path, line: str, keypoints: int, corners: t
         ("x", 0, "are no numbers"),
     ],
 )
-def test_what_is_no_label(tmp_path: Path, line: str, keypoints: int, wanted: str) -> None:
+def test_invalid_labels_are_rejected(tmp_path: Path, line: str, keypoints: int, wanted: str) -> None:
     with pytest.raises(DatasetInvalid, match=rf"^{re.escape(str(tmp_path))}/1\.txt, line \d.*{wanted}"):
         read(tmp_path / "1.txt", line, keypoints)
 

@@ -23,13 +23,13 @@ def test_all_spellings_count() -> None:
     assert bounded is False
 
 
-def test_what_is_not_listed_is_no_likelier_than_the_last_one() -> None:
+def test_unlisted_tokens_are_no_likelier_than_the_last_listed_one() -> None:
     yes, no, bounded = read(Yes=0.8, Sure=0.05)
     assert [math.exp(yes), math.exp(no)] == pytest.approx([0.8, 0.05])
     assert bounded is True
 
 
-def test_what_is_not_listed_is_no_likelier_than_the_rest() -> None:
+def test_unlisted_tokens_are_no_likelier_than_the_remaining_probability() -> None:
     yes, no, bounded = read(Sure=0.6, No=0.39)
     assert [math.exp(yes), math.exp(no)] == pytest.approx([0.01, 0.39])
     assert bounded is True

@@ -77,7 +77,7 @@ def test_a_request_holds_images_prompt_and_schema(server: ScriptedServer) -> Non
     }
 
 
-def test_unless_told_otherwise_it_may_vary(server: ScriptedServer) -> None:
+def test_requests_have_the_default_temperature(server: ScriptedServer) -> None:
     with load(server) as writer:
         writer.write(REQUEST)
     assert server.requests[0]["temperature"] == TEMPERATURE

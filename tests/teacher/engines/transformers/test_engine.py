@@ -46,7 +46,7 @@ def test_it_is_a_plain_forward_pass(engine: TransformersEngine) -> None:
     assert yes[0, 0] == pytest.approx(expected.item(), abs=1e-5)
 
 
-def test_usage_counts_what_was_computed(engine: TransformersEngine) -> None:
+def test_usage_counts_computed_tokens(engine: TransformersEngine) -> None:
     before = engine.usage.prompt_tokens, engine.usage.cached_tokens, engine.usage.prefix_tokens
     engine.answer(sample_images()[:2], QUESTIONS[:3])
     prompt, cached, prefix = np.subtract(

@@ -39,7 +39,7 @@ def test_a_token_sees_the_shared_part_and_its_own_question_so_far() -> None:
         ("llava_next", None),
     ],
 )
-def test_what_cannot_be_packed_is_known_from_its_structure(family: str, reason: str | None) -> None:
+def test_models_that_cannot_be_packed_are_detected_by_their_structure(family: str, reason: str | None) -> None:
     with torch.device("meta"):  # a structure without weights
         model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(family))
     assert obstacle(model) == reason

@@ -103,7 +103,7 @@ def test_an_image_processor_that_is_not_vllms_is_noticed(engine: EngineProcess) 
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_what_is_said_instead_of_yes_and_no_is_named(engine: EngineProcess, plain: bool) -> None:
+def test_other_first_tokens_than_yes_and_no_are_named(engine: EngineProcess, plain: bool) -> None:
     refused(EngineBeside(engine, resolve(SILENT), EngineOptions(plain=plain)))
 
 
@@ -146,7 +146,7 @@ def test_callers_at_the_same_time_get_their_own_answers(engine: EngineProcess) -
             np.testing.assert_allclose(call.result(), expected[:, index:, : index + 1], atol=1e-4)
 
 
-def test_what_was_done_is_counted(engine: EngineProcess) -> None:
+def test_usage_is_counted(engine: EngineProcess) -> None:
     before = dataclasses.replace(engine.usage)
     engine.answer(sample_images(), QUESTIONS)
     after = engine.usage
