@@ -172,7 +172,7 @@ def _metric_fields(scores: Mapping[str, Any]) -> dict[str, Any]:
     return {**own, "others": {name: value for name, value in scores.items() if name not in OWN_FIELDS}}
 
 
-def _write_tables(run: TrainedStudent, split: str, logits: Logits, images: ImageCache) -> str:
+def _write_tables(run: TrainedStudent, split: str, logits: Logits, images: Images) -> str:
     """Write the tables of predictions.py, and return the digest of the predictions."""
     description, image_ids = run.description, [record.image_id for record in images.records]
     if description.aspects:
@@ -183,7 +183,7 @@ def _write_tables(run: TrainedStudent, split: str, logits: Logits, images: Image
 
 
 def _class_fields(
-    run: TrainedStudent, split: str, logits: Logits, images: ImageCache, means: ClassMeans | None
+    run: TrainedStudent, split: str, logits: Logits, images: Images, means: ClassMeans | None
 ) -> dict[str, Any]:
     """The fields of an evaluation about single classes and the reliability of their probabilities; writes the confusion
     matrix."""
@@ -205,7 +205,7 @@ def _class_fields(
 
 
 def _group_fields(
-    groups: ImageGroups | None, logits: Logits, images: ImageCache, class_names: Sequence[str]
+    groups: ImageGroups | None, logits: Logits, images: Images, class_names: Sequence[str]
 ) -> dict[str, Any]:
     """The fields of an evaluation about groups of images."""
     if groups is None:
