@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from flows.option_values import OptionInvalid
 from flows.parameters import (
     BoxParameters,
     DatasetParameters,
@@ -153,13 +154,13 @@ def test_a_grid_of_detectors_is_an_experiment_like_any_other(
         grid={"method": ["box"], "alpha": [1.0, 5.0]},
         seeds=[0],
         runs=str(tmp_path / "grid"),
-        report=str(tmp_path),
     )
+    with pytest.raises(OptionInvalid, match="is a folder"):
+        run_experiment(plain_host(Notes()), experiment.model_copy(update={"report": str(tmp_path)}))
+    assert not (tmp_path / "grid").exists()
     check_experiment(experiment, Inputs())
-    notes = Notes()
-    results = run_experiment(plain_host(notes), experiment)
+    results = run_experiment(plain_host(Notes()), experiment)
     assert results.table["cell"].to_list() == ["base", "box,alpha=1.0", "box,alpha=5.0"]
-    assert f"report not written: --report {tmp_path} is a folder" in notes.lines[-2]
     assert (tmp_path / "grid" / "results.png").exists()
 
 
