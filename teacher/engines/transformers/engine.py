@@ -16,14 +16,19 @@ from transformers import AutoModelForImageTextToText
 
 from teacher.engines.answer_mass import AnswerMass, total_mass
 from teacher.engines.base import REFUSALS, EngineUsage, ImageRefused
-from teacher.engines.config import ResolvedTeacher, TeacherInvalid, first_line
+from teacher.engines.config import ResolvedTeacher, first_line
 from teacher.engines.options import EngineOptions
 from teacher.engines.prompt import Prompts, check_processor, find_answer_tokens, load_processor, tokenize_questions
-from teacher.engines.transformers.packed import obstacle, packed_logits
+from teacher.engines.transformers.loading import (
+    default_device,
+    load_pretrained,
+    prepare,
+    release_memory,
+    require_stored_weights,
+    why_not_packed,
+)
+from teacher.engines.transformers.packed import packed_logits
 
-# How far packed and plain log-probabilities may lie apart before packing is taken to be wrong for a model. In half
-# precision the order of summation alone moves them by tenths.
-ALLOWED = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.5}
 CHECK_QUESTIONS = ("Is it red?", "Can you see something that is larger than a tree?")
 
 
@@ -38,40 +43,24 @@ class TransformersEngine:
 
     def __init__(self, teacher: ResolvedTeacher, options: EngineOptions) -> None:
         self.config = teacher.config
-        if self.config.quantization is not None:
-            raise TeacherInvalid(
-                f"the engine transformers does not quantize ({self.config.quantization}); use --engine vllm, or a "
-                "model whose weights are stored that way"
-            )
+        require_stored_weights(self.config)
         self.batch_size = options.batch_size
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = default_device()
         self.processor: Any = load_processor(teacher)
         self.tokens = find_answer_tokens(self.processor.tokenizer, self.config)
         # Extraction asks the same questions about one chunk of images after the other.
         self._prompts = lru_cache(maxsize=4)(partial(tokenize_questions, self.processor, self.config))
         check_processor(self.processor, self.config, self._prompts(CHECK_QUESTIONS).texts[0])
-        self.model: Any = self.load_model(teacher).to(self.device).eval()
+        self.model: Any = prepare(self.load_model(teacher), self.device)
         self.usage = EngineUsage()
         self._first_tokens: list[int] | None = None  # the most likely of each answer, until the first batch was checked
-        # Scores in float32 whatever the model's dtype: bf16 rounds logits above 16 to steps of 0.125.
-        self.model.get_output_embeddings().register_forward_hook(float32_logits)
         self.slow_because = "packing is switched off" if options.plain else self._why_not_packed()
         self.usage = EngineUsage()  # the trial does not count
         self._mass = AnswerMass(self.config, options, self.usage)
 
     def load_model(self, teacher: ResolvedTeacher) -> Any:
         """Load the model with its weights. Raises TeacherInvalid."""
-        assert teacher.path is not None, "a served teacher has no files here"
-        try:
-            return AutoModelForImageTextToText.from_pretrained(
-                teacher.path,
-                dtype=getattr(torch, self.config.dtype),
-                trust_remote_code=self.config.trust_remote_code,
-            )
-        except (ValueError, OSError, KeyError, ImportError) as error:
-            raise TeacherInvalid(
-                f"transformers cannot load {teacher.path} as a model for images and text ({first_line(error)})"
-            ) from error
+        return load_pretrained(teacher, AutoModelForImageTextToText, what="a model for images and text")
 
     @torch.inference_mode()
     def answer(
@@ -148,32 +137,16 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def _why_not_packed(self) -> str | None:
-        """Return why this model's questions are not packed; None if they are.
-
-        Checks its structure, then makes a trial: two images in one batch, two questions in one row.
-        """
+        """As `why_not_packed`, by a trial of two images in one batch and two questions in one row."""
         random = np.random.default_rng(0)
         images = [Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)) for _ in range(2)]
         prompts = self._prompts(CHECK_QUESTIONS)
-        try:
-            if reason := obstacle(self.model):
-                return f"its questions cannot be packed: {reason}"
-            difference = float(np.abs(self._packed(images, prompts)[1:] - self._plain(images[1:], prompts)).max())
-        except Exception as error:  # an untested model may fail in any way: fall back to plain passes
-            return f"a trial of packing its questions failed ({first_line(error)})"
-        if difference <= ALLOWED[self.model.dtype]:
-            return None
-        return f"packing its questions moved the answers by {difference:.2g} in a trial"
+
+        def trial() -> float:
+            return float(np.abs(self._packed(images, prompts)[1:] - self._plain(images[1:], prompts)).max())
+
+        return why_not_packed(self.model, trial)
 
     def close(self) -> None:
         del self.model
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-
-def float32_logits(head: torch.nn.Linear, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
-    """Forward hook of a model's last layer: its output computed in float32."""
-    if output.dtype == torch.float32:
-        return output
-    bias = None if head.bias is None else head.bias.float()
-    return torch.nn.functional.linear(inputs[0].float(), head.weight.float(), bias)
+        release_memory(self.device)

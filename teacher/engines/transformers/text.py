@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,11 +15,18 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from teacher.engines.base import EngineUsage, WordScores
-from teacher.engines.config import ResolvedTeacher, TeacherInvalid, first_line
+from teacher.engines.config import ResolvedTeacher
 from teacher.engines.options import EngineOptions
 from teacher.engines.prompt import find_word_tokens, load_tokenizer, split_endings, tokenize_messages
-from teacher.engines.transformers.engine import ALLOWED, float32_logits
-from teacher.engines.transformers.packed import obstacle, packed_logits
+from teacher.engines.transformers.loading import (
+    default_device,
+    load_pretrained,
+    prepare,
+    release_memory,
+    require_stored_weights,
+    why_not_packed,
+)
+from teacher.engines.transformers.packed import packed_logits
 
 CHECK_MESSAGES = [[f"The class is {name}. Is it {what}?" for what in ("red", "larger than a tree")] for name in "XY"]
 CHECK_WORDS = [("Yes",), ("No",)]
@@ -33,19 +40,15 @@ class TransformersTextModel:
 
     def __init__(self, teacher: ResolvedTeacher, options: EngineOptions) -> None:
         self.config = teacher.config
-        if self.config.quantization is not None:
-            raise TeacherInvalid(
-                f"the engine transformers does not quantize ({self.config.quantization}); use --engine vllm, or a "
-                "model whose weights are stored that way"
-            )
+        require_stored_weights(self.config)
         self.batch_size = options.batch_size
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = default_device()
         self.tokenizer = load_tokenizer(teacher)
-        checked = [
-            self._tokenize(group) for group in CHECK_MESSAGES
-        ]  # before the model: a missing template shows at once
-        self.model: Any = _load(teacher).to(self.device).eval()
-        self.model.get_output_embeddings().register_forward_hook(float32_logits)
+        # Before the model: a missing template shows at once.
+        checked = [self._tokenize(group) for group in CHECK_MESSAGES]
+        # Without images a vision-language model is a language model.
+        kinds = (AutoModelForCausalLM, AutoModelForImageTextToText)
+        self.model: Any = prepare(load_pretrained(teacher, *kinds, what="a language model"), self.device)
         self.usage = EngineUsage()
         self.slow_because = "packing is switched off" if options.plain else self._why_not_packed(checked)
         self.usage = EngineUsage()  # the trial does not count
@@ -63,8 +66,7 @@ class TransformersTextModel:
 
     def close(self) -> None:
         del self.model
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        release_memory(self.device)
 
     def _tokenize(self, messages: Sequence[str]) -> Prompts:
         return tokenize_messages(self.tokenizer, self.config.model, messages)
@@ -122,37 +124,14 @@ class TransformersTextModel:
 
     @torch.inference_mode()
     def _why_not_packed(self, groups: Sequence[Prompts]) -> str | None:
-        """Return why this model's questions are not packed; None if they are. Checks its structure, then makes a
-        trial."""
-        try:
-            if reason := obstacle(self.model):
-                return f"its questions cannot be packed: {reason}"
-            tokens = [(group[0][-1],) for group in groups]  # any will do
-            scores = [self._score(groups, tokens, packed=packed)[0] for packed in (True, False)]
-            difference = float(np.abs(scores[0] - scores[1]).max())
-        except Exception as error:  # an untested model may fail in any way: fall back to plain passes
-            return f"a trial of packing its questions failed ({first_line(error)})"
-        if difference <= ALLOWED[self.model.dtype]:
-            return None
-        return f"packing its questions moved the answers by {difference:.2g} in a trial"
+        """As `why_not_packed`, by a trial of `groups`."""
+        tokens = [(group[0][-1],) for group in groups]  # any will do
 
+        def trial() -> float:
+            packed, plain = (self._score(groups, tokens, packed=packed)[0] for packed in (True, False))
+            return float(np.abs(packed - plain).max())
 
-def _load(teacher: ResolvedTeacher) -> Any:
-    """Load a language model, or a vision-language model, which is asked without images. Raises TeacherInvalid."""
-    assert teacher.path is not None, "a served teacher has no files here"
-    reasons: Iterable[str] = []
-    for kind in (AutoModelForCausalLM, AutoModelForImageTextToText):
-        try:
-            return kind.from_pretrained(
-                teacher.path,
-                dtype=getattr(torch, teacher.config.dtype),
-                trust_remote_code=teacher.config.trust_remote_code,
-            )
-        except (ValueError, OSError, KeyError, ImportError) as error:
-            reasons = [*reasons, first_line(error)]
-    raise TeacherInvalid(
-        f"transformers cannot load {teacher.path} as a language model ({'; '.join(dict.fromkeys(reasons))})"
-    )
+        return why_not_packed(self.model, trial)
 
 
 def _read(logits: Tensor, tokens: Sequence[tuple[int, ...]]) -> NDArray[np.float64]:
