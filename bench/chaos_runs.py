@@ -172,11 +172,11 @@ def is_engine(pid: int) -> bool:
 
 
 def shared_memory() -> set[str]:
-    """Names of shared memory that no process uses. joblib's are left out: its resource tracker removes them, and other
-    programs of this machine have some too."""
+    """Names of shared memory that no process uses. Semaphores of multiprocessing and joblib are left out: a resource
+    tracker removes them unless it is killed too, and other programs of this machine have some."""
     folder = Path("/dev/shm")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    names = {name for name in names if not name.startswith("sem.loky-")}
+    names = {name for name in names if not name.startswith("sem.")}
     for path in Path("/proc").glob("[0-9]*/maps"):
         with suppress(OSError):
             maps = path.read_text(errors="replace")

@@ -18,7 +18,7 @@ from storage.answers.read import find_answers, find_teacher_answers, scan_answer
 from storage.answers.store import AnswerDirectory
 from storage.datasets.base import FileDataset
 from storage.errors import InputInvalid
-from teacher.engines.config import ResolvedTeacher
+from teacher.engines.config import ResolvedTeacher, TeacherConfig
 from teacher.extraction.finish import finish_directory
 from teacher.extraction.plan import plan_extraction
 from teacher.questions.changes import compare
@@ -169,6 +169,7 @@ def plan_with(store: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("teacher.extraction.comparison.digest_of", lambda dataset, image_id, unreadable: unreadable)
     monkeypatch.setattr(ResolvedTeacher, "fingerprint", HEADER.teacher_fingerprint)
     teacher = ResolvedTeacher.__new__(ResolvedTeacher)
+    object.__setattr__(teacher, "config", TeacherConfig(model="sample"))
     monkeypatch.setattr(ResolvedTeacher, "description", {"model": "sample"})
     paths = {record.image_id: store / record.image_id for record in records(5)}
     dataset = FileDataset(name="sample", class_names=["a"], records=records(5), paths=paths)

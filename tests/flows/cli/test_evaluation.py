@@ -23,9 +23,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def evaluate(run: Path, images: object, answers: object, split: str, **options: object) -> object:
         found.append(answers)
-        return SimpleNamespace(aspects=(), image_aspects=(), box_aspects=(), images=1, boxes=1)
+        return SimpleNamespace(aspects=(), image_aspects=(), box_aspects=(), groups=(), images=1, boxes=1)
 
-    learned = SimpleNamespace(aspects=(), image_aspects=(), box_aspects=())
+    config = SimpleNamespace(balance=None)
+    learned = SimpleNamespace(aspects=(), image_aspects=(), box_aspects=(), config=config)
     monkeypatch.setattr("student.core.runs.read_description", lambda run, kind: learned)
     monkeypatch.setattr("student.classification.evaluate.evaluate", evaluate)
     monkeypatch.setattr("student.detection.evaluate.evaluate_detector", evaluate)

@@ -60,7 +60,7 @@ def test_a_server_that_cannot_be_used_is_one_line(server: ScriptedServer) -> Non
     for reply, said in (
         (chat_reply("Yes"), "returns no log-probabilities"),
         (failure(400, "logprobs are not supported"), "refuses every request .*set --top-logprobs"),
-        (failure(401), "does not take the key"),
+        (failure(401), "rejects the key"),
         (completion({"token_id:9": 0.9}), "start it without --return-tokens-as-token-ids"),
     ):
         server.reply = lambda request, reply=reply: reply  # type: ignore[misc]
