@@ -10,18 +10,22 @@ from flows import signals
 
 def main() -> NoReturn:
     """Run the command of sys.argv and end the process."""
-    with signals.listening():
-        try:
-            from flows.cli.entry import run
+    try:
+        with signals.listening():
+            try:
+                from flows.cli.entry import run
 
-            code = run()
-        except BaseException:
-            # After a signal, any error is a consequence of it.
-            if signals.exit_code() is None:
-                raise
-        if (ended := signals.exit_code()) is not None:
-            signals.tell()
-            signals.leave(ended)
+                code = run()
+            except BaseException:
+                # After a signal, any error is a consequence of it.
+                if signals.exit_code() is None:
+                    raise
+            if (ended := signals.exit_code()) is not None:
+                signals.tell()
+                signals.leave(ended)
+    except signals.Ended as signalled:  # while handlers were installed or removed
+        signals.tell()
+        signals.leave(int(signalled.code or 0))
     sys.exit(code)
 
 

@@ -215,3 +215,14 @@ def test_while_it_trains(
         return any((tmp_path / "runs").rglob("events.out.tfevents.*"))
 
     ended_command(["run", *asked, *served, *student], training, signal.SIGTERM, tmp_path, environment, group=True)
+
+
+def test_while_handlers_are_installed() -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from flows import signals, __main__\n"
+        "signals._silence_when_ended = lambda: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "__main__.main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (CODES[signal.SIGTERM], LINE)
