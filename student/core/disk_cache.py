@@ -19,10 +19,10 @@ import PIL
 
 from storage.datasets.base import StampedDataset
 from storage.errors import InputInvalid, StorageUnavailable
-from storage.filesystem import is_at
 from student.core.cache import Decoded
 from student.core.decoding import ImageSource
 from student.core.disk_entry import INDEX, Entry
+from student.core.files import try_lock
 from student.core.progress import note
 
 VERSION = 1  # of the files, and of how images are decoded
@@ -164,26 +164,12 @@ def free_space(folder: Path) -> int:
 def _lock(folder: Path, kind: int) -> int:
     """A descriptor of the folder, made if it is missing, with a lock of the `kind`; waits for it."""
     waited = False
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            handle = os.open(folder, os.O_RDONLY)
-        except FileNotFoundError:  # deleted by another process, as the next
-            continue
-        try:
-            fcntl.flock(handle, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            if not waited:
-                note("another process decodes the same images; waiting for it")
-            waited = True
-            time.sleep(0.2)
-            continue
-        except OSError:  # a file system without locks: as good as it gets there
-            return handle
-        if is_at(folder, handle):
-            return handle
-        os.close(handle)
+    while (handle := try_lock(folder, kind)) is None:
+        if not waited:
+            note("another process decodes the same images; waiting for it")
+        waited = True
+        time.sleep(0.2)
+    return handle
 
 
 def _delete_unused(entry: Entry) -> None:

@@ -169,20 +169,29 @@ def only_user(folder: Path) -> Iterator[None]:
 
 def _open_locked(folder: Path) -> int:
     """A descriptor of the locked folder. Raises as `only_user`."""
+    with writing(folder):
+        handle = try_lock(folder, fcntl.LOCK_EX)
+    if handle is None:
+        raise RunBusy(
+            f"another process trains or evaluates in {folder}; wait until it has ended, or choose another folder"
+        )
+    return handle
+
+
+def try_lock(folder: Path, kind: int) -> int | None:
+    """A descriptor of the folder, made if it is missing, with a lock of the `kind` (of `fcntl.flock`); None while
+    another process has a lock that excludes it. Raises OSError where the folder cannot be made or opened."""
     while True:
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            try:
-                handle = os.open(folder, os.O_RDONLY)
-            except FileNotFoundError:  # removed by another process, as the next
-                continue
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # removed by another process, as the next
+            continue
+        try:
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
             os.close(handle)
-            raise RunBusy(
-                f"another process trains or evaluates in {folder}; wait until it has ended, or choose another folder"
-            ) from error
+            return None
         except OSError:  # a file system without locks: as good as it gets there
             return handle
         if is_at(folder, handle):
