@@ -7,7 +7,7 @@ overconfident, biased and noisy, each question differently.
 
 Last lines: students of the worse teacher that ignore the corrections, use them, or calibrate by them, with the answers
 of the scenes' descriptions to score their aspects; and students with a tenth of the labels wrong, before and after the
-labels that the answers contradict most are corrected. Goes on where it stopped.
+labels that the answers contradict most are corrected. Finished students are kept: the same command resumes.
 
     python bench/corrections.py --run-dir runs/corrections
 """
@@ -43,6 +43,7 @@ from student.classification.examples import TeacherAnswers
 from student.classification.recipes import recipe
 from student.classification.targets import ImageLabels, class_posterior
 from student.classification.training import train
+from view.corrections import as_drawn
 
 PROJECT = Path(__file__).parents[1]
 ASPECTS = Path(sys.executable).with_name("aspects")
@@ -114,16 +115,13 @@ def answers_that_are(truth: NDArray[np.bool_], answers: Answers) -> Answers:
     return dataclasses.replace(answers, teacher="truth", yes=yes, no=no)
 
 
-def clicked(answers: Answers, truth: NDArray[np.bool_], places: Iterable[int]) -> CurrentCorrections:
-    """Right answers at flat places, as a person would give them."""
+def clicked(queue: Queue, truth: NDArray[np.bool_], count: int) -> CurrentCorrections:
+    """The first answers of the queue, checked by a person who knows the truth."""
     rows = []
-    for place in places:
-        row, column = divmod(int(place), truth.shape[1])
-        question, value = answers.questions.questions[column], "yes" if truth[row, column] else "no"
-        one = Correction(
-            image_id=answers.image_ids[row], kind="answer", key=question.key, text=question.text, value=value
-        )
-        rows.append(one)
+    for item in queue.next_items(current_corrections([]), count):
+        value = "yes" if truth[item.row, item.column] else "no"
+        one = Correction(image_id=item.image_id, kind="answer", key=item.key, text=item.text, value=value)
+        rows.append(as_drawn(one, item))
     return current_corrections(rows)
 
 
@@ -140,7 +138,7 @@ def accuracy_line(name: str, answers: Answers, truth: NDArray[np.bool_], asked: 
     found = np.full((asked.draws, len(wanted), 3), np.nan)
     for draw in range(asked.draws):
         drawn = redrawn(queue, draw)
-        estimates = estimate_accuracy(drawn, clicked(answers, truth, drawn.first(asked.clicks)))
+        estimates = estimate_accuracy(drawn, clicked(drawn, truth, asked.clicks))
         for place, one in enumerate(estimates):
             found[draw, place] = (np.nan if one.accuracy is None else one.accuracy, one.low, one.high)
     inside = (found[..., 1] <= wanted + 1e-9) & (found[..., 2] >= wanted - 1e-9)
@@ -174,7 +172,7 @@ def calibration_line(
     before, after, corrected = scores(answers, truth), [], []
     for draw in range(min(asked.draws, 20)):
         drawn = redrawn(queue, draw)
-        current = clicked(answers, truth, drawn.first(asked.clicks))
+        current = clicked(drawn, truth, asked.clicks)
         calibrated = fit_calibration(drawn, current).apply(answers)
         after.append(scores(calibrated, truth))
         corrected.append(scores(correct_answers(calibrated, current)[0], truth))
@@ -211,7 +209,7 @@ def student_lines(
     results: dict[str, list[dict[str, float]]] = {"ignore": [], "use": [], "calibrate": []}
     for seed in seeds:
         queue = redrawn(Queue.of(answers), 1000 + seed)
-        current = clicked(answers, truth, queue.first(asked.clicks))
+        current = clicked(queue, truth, asked.clicks)
         calibrated = fit_calibration(queue, current).apply(answers)
         given = {
             "ignore": answers,

@@ -1,4 +1,4 @@
-"""What bench/pages.py shows: synthetic answers, corrections, a student's run, an extraction that goes on, boxes."""
+"""What bench/pages.py shows: synthetic answers, corrections, a student's run, an unfinished extraction, boxes."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def write_corrections(store: Path, records: Sequence[ImageRecord], count: int) -
 
 
 def write_runs(runs: Path, records: Sequence[ImageRecord], count: int) -> None:
-    """A student evaluated on all images, whose training goes on, and out-of-fold predictions of all images."""
+    """A student evaluated on all images, whose training is unfinished, and out-of-fold predictions of all images."""
     generator, run = np.random.default_rng(1), runs / "student"
     labels = np.array([record.label for record in records])
     log_p = np.float32(4) * np.eye(CLASSES, dtype=np.float32)[labels]

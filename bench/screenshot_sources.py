@@ -1,5 +1,5 @@
 """What bench/screenshots.py shows, made in a folder where it is not there: rendered scenes, the answers of the bundled
-teacher about them, students, an extraction that goes on, corrections, and a detector."""
+teacher about them, students, an unfinished extraction, corrections, and a detector."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from student.detection.config import detection_recipe
 from student.detection.evaluate import evaluate_detector
 from student.detection.examples import DetectionAnswers
 from student.detection.training import train_detector
+from view.corrections import as_drawn
 from view.sources import Sources
 
 PROJECT = Path(__file__).parents[1]
@@ -36,7 +37,7 @@ MARK = "/moved-"  # in the ids of scenes that are filed under another class
 MOVED = 12  # training scenes that are filed under another class
 METHODS = ("base", "recommended-without-answers", "recommended")
 SEEDS = (0, 1, 2)
-SHARD = 24  # images of a shard of the extraction that goes on
+SHARD = 24  # images of a shard of the unfinished extraction
 CHECKED = 60  # answers of the queue
 USER = "ada"
 
@@ -119,8 +120,16 @@ def corrected_sources(folder: Path, demo: Sources) -> Sources:
         row = rows[f"{split}/{true_class(item.image_id, classes)}/{name.removeprefix('moved-')}"]
         value = "yes" if truth[item.key][row] else "no"
         said = "yes" if item.p_yes > 0.5 else "no"
-        answer = {"key": item.key, "text": item.text, "value": value, "old": said, "p_yes": item.p_yes}
-        checked.append(Correction(image_id=item.image_id, kind="answer", shown=item.shown, **answer))  # type: ignore[arg-type]
+        answer = Correction(
+            image_id=item.image_id,
+            kind="answer",
+            key=item.key,
+            text=item.text,
+            value=value,
+            old=said,
+            p_yes=item.p_yes,
+        )
+        checked.append(as_drawn(answer, item))
     corrections.record(checked, USER)
     return Sources(str(store), folder / "cache", runs=demo.runs, dataset=demo.dataset)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.answers.read import read_answers
-from storage.corrections import Correction, CorrectionFolder, CorrectionInvalid, CurrentCorrections, Shown
+from storage.corrections import Correction, CorrectionFolder, CorrectionInvalid, CurrentCorrections
 from storage.corrections import current_corrections as find_current
-from storage.corrections.queue import Queue
+from storage.corrections.queue import Item, Queue
 from storage.corrections.rows import NO, YES
 from storage.text import printable
+from student.classification.out_of_fold import expected_answers, find_out_of_fold, read_out_of_fold
 
 if TYPE_CHECKING:
     from view.sources import OpenAnswers, Sources
@@ -21,14 +23,15 @@ UNSURE = "unsure"
 
 
 class Corrections:
-    """Folders of corrections and queues of a store, opened when they are needed and kept."""
+    """Folders of corrections and queues of a store, opened when they are needed and kept. The newest out-of-fold
+    students below the folders of `runs` take part in the order of a queue."""
 
-    def __init__(self, store: str) -> None:
-        self._store = store
+    def __init__(self, store: str, runs: Sequence[Path] = ()) -> None:
+        self._store, self._runs = store, tuple(runs)
         self._lock = threading.RLock()
         self._folders: dict[str, CorrectionFolder] = {}
         self._current: dict[str, tuple[list[Correction], CurrentCorrections]] = {}
-        self._queue: tuple[Path, Queue] | None = None
+        self._queue: tuple[object, Queue] | None = None
 
     def folder(self, dataset: str) -> CorrectionFolder:
         with self._lock:
@@ -48,10 +51,16 @@ class Corrections:
     def queue(self, found: OpenAnswers) -> Queue:
         """The queue of a set of answers, that of the last one asked for is kept. Raises AnswersMissing for a set that
         is not complete."""
+        path = find_out_of_fold(self._runs, found.found.dataset)
         with self._lock:
-            folder = found.columns.folder  # another one where the answers have changed
-            if self._queue is None or self._queue[0] != folder:
-                self._queue = folder, Queue.of(read_answers(found.found.directory))
+            # The folder is another one where the answers have changed.
+            state = found.columns.folder, path, None if path is None else path.stat().st_mtime_ns
+            if self._queue is None or self._queue[0] != state:
+                self._queue = None  # two queues would take twice the memory
+                answers = read_answers(found.found.directory)
+                students = None if path is None else read_out_of_fold(path.parent)
+                said = None if students is None else expected_answers(students, answers)
+                self._queue = state, Queue.of(answers, said)
             return self._queue[1]
 
 
@@ -107,7 +116,6 @@ def _text(given: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def shown_by(queue: Queue, row: int, column: int, rank: int) -> Shown:
-    """Why an answer was shown by a queue."""
-    weight, draw = float(queue.weights[row, column]), float(queue.draws[row, column])
-    return Shown(queue=queue.id, rank=rank, weight=weight, draw=draw)
+def as_drawn(correction: Correction, item: Item) -> Correction:
+    """The correction of the answer that a queue asked about, with how the answer was drawn."""
+    return replace(correction, shown=item.shown, probability=item.probability, pool=item.pool)

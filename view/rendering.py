@@ -74,11 +74,12 @@ def sources_of(request: Request) -> Sources:
 
 
 def thumbnail_address(sources: Sources, dataset: str) -> Callable[..., str | None]:
-    """A function for templates: the address of an image's thumbnail, None where images of `dataset` are not shown."""
-    shown = sources.shows(dataset)
+    """A function for templates: the address of the thumbnail of an image, or of a class for answers about classes; None
+    where images of `dataset` are not shown, and for what it does not have."""
+    shown = sources.thumbnails if sources.shows(dataset) else None
 
     def address(image_id: str, side: int = 96) -> str | None:
-        return link("/thumbnail", id=image_id, side=side) if shown else None
+        return link("/thumbnail", id=image_id, side=side) if shown is not None and shown.is_known(image_id) else None
 
     return address
 

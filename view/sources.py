@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.answers.columns import AnswerColumns, read_columns
+from storage.answers.progress import ShardSplits
 from storage.answers.store import AnswerDirectory, AnswersMissing, answer_directories
 from storage.answers.summary import AnswerSummary, read_summary
 from storage.datasets.base import ImageDataset
@@ -98,7 +99,7 @@ class Sources:
     ) -> None:
         self.store = store
         self.runs = tuple(runs)
-        self.corrections = Corrections(store)
+        self.corrections = Corrections(store, runs)
         self.label_audits = LabelAudits(runs)
         self.matches = DetectionMatches()
         self.thumbnails = None if dataset is None else Thumbnails(dataset, cache / "thumbnails")
@@ -110,6 +111,7 @@ class Sources:
         self._open: OrderedDict[str, tuple[object, OpenAnswers]] = OrderedDict()
         self._looked: dict[str, float] = {}
         self._states: dict[str, tuple[object, SetState]] = {}
+        self._splits = ShardSplits()
 
     @property
     def dataset(self) -> ImageDataset | None:
@@ -132,7 +134,7 @@ class Sources:
                 stamp = directory_state(one.directory)
                 kept = self._states.get(one.id)
                 if kept is None or kept[0] != stamp:
-                    kept = stamp, _set_state(one.directory)
+                    kept = stamp, _set_state(one.directory, self._splits)
                     self._states[one.id] = kept
                 return kept[1]
             except AspectsError as error:
@@ -214,7 +216,7 @@ class Sources:
         return found
 
 
-def _set_state(directory: AnswerDirectory) -> SetState:
+def _set_state(directory: AnswerDirectory, splits: ShardSplits) -> SetState:
     manifest = directory.manifest()
     if manifest is None:
         shards = directory.shard_files()
@@ -226,7 +228,7 @@ def _set_state(directory: AnswerDirectory) -> SetState:
             shard_size=len(first.answers.records),
             questions=len(first.header.questions),
             model=str(first.header.teacher.get("model", "")) or None,
-            splits=tuple(dict.fromkeys(record.split for record in first.answers.records)),
+            splits=splits.of(directory),
         )
     return SetState(
         complete=True,

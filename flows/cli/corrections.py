@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,7 @@ import typer
 from flows.cli import options
 from flows.cli.markup import TextTable, echo
 from flows.cli.model_options import with_models
+from flows.option_values import OptionInvalid
 from flows.parameters import AnswersParameters, DatasetParameters, StoreParameters, TeacherChoice
 
 if TYPE_CHECKING:
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from storage.corrections.exchange import Known
     from storage.corrections.queue import Queue
 
+Runs = Annotated[
+    list[Path] | None,
+    typer.Option("--runs", help="Folder of runs: out-of-fold students in it take part; repeatable.", metavar="DIR"),
+]
 ID_LENGTH = 8  # displayed characters of a correction's id
 
 app = typer.Typer(help="Labels and answers that people have corrected.")
@@ -83,21 +89,25 @@ def queue(
     dataset: Name,
     chosen: TeacherChoice,
     count: Annotated[int, typer.Option("--count", "-n", help="Number of answers.", min=1)] = 50,
+    runs: Runs = None,
 ) -> None:
     """Write the answers to check next: image, question and an empty cell for yes, no or unsure.
 
-    Fill in the cells from the first row on, and import the file with --format answers; it may be incomplete.
+    Fill in the cells from the first row on, and import the file with --format answers; it may be incomplete. The columns
+    probability and pool say how each answer was drawn; leave them as they are.
     """
     import polars as pl
 
     from storage.corrections import CorrectionFolder, current_corrections
+    from storage.corrections.exchange import DRAWN_COLUMNS
     from storage.table_writer import open_table
 
     current = current_corrections(CorrectionFolder.open(place.store, dataset).read())
-    items = _queue(place.store, dataset, chosen.teacher).next_items(current, count)
-    rows = [(item.image_id, item.key, "", item.text) for item in items]
+    items = _queue(place.store, dataset, chosen.teacher, runs or ()).next_items(current, count)
+    rows = [(item.image_id, item.key, "", item.text, item.probability, item.pool) for item in items]
+    columns = ["image_id", "key", "yes", "question", *DRAWN_COLUMNS]
     with open_table(file) as table:
-        table.write(pl.DataFrame(rows, schema=["image_id", "key", "yes", "question"], orient="row"))
+        table.write(pl.DataFrame(rows, schema=columns, orient="row"))
     echo(f"{len(items)} answers to check: {file}")
 
 
@@ -128,11 +138,20 @@ def _accuracy_cells(estimate: AccuracyEstimate) -> tuple[str, ...]:
     return estimate.key or "all questions", str(estimate.answered), str(estimate.unsure), accuracy, interval
 
 
-def _queue(store: str, dataset: str, teacher: str | None) -> Queue:
+def _queue(store: str, dataset: str, teacher: str | None, runs: Sequence[Path] = ()) -> Queue:
+    """Raises OptionInvalid for a missing folder of runs."""
     from storage.answers.read import find_teacher_answers
     from storage.corrections.queue import Queue
+    from student.classification.out_of_fold import expected_answers, find_out_of_fold, read_out_of_fold
 
-    return Queue.of(find_teacher_answers(store, dataset, teacher, None))
+    if missing := [folder for folder in runs if not folder.is_dir()]:
+        raise OptionInvalid(f"--runs {missing[0]} is no folder; correct it, or leave it out")
+    answers = find_teacher_answers(store, dataset, teacher, None)
+    found = find_out_of_fold(runs, dataset)
+    students = None if found is None else read_out_of_fold(found.parent)
+    if runs and students is None:
+        echo("no out-of-fold students in --runs: 'aspects labels audit --student' trains them")
+    return Queue.of(answers, None if students is None else expected_answers(students, answers))
 
 
 @app.command(

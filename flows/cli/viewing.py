@@ -99,4 +99,11 @@ def open_sources(
     if images is not None:
         dataset = images.open_detection() if task == "detection" else images.open()
     files = questions or audited_questions()
-    return Sources(store, default_cache(), runs=runs or (), dataset=dataset, question_files=files)
+    sources = Sources(store, default_cache(), runs=runs or (), dataset=dataset, question_files=files)
+    stored = list(dict.fromkeys(one.dataset for one in sources.answer_sets()))
+    if dataset is not None and not any(sources.shows(name) for name in stored):
+        echo(
+            f"images are not shown: the store's answers are about {', '.join(stored[:5])}, not about '{dataset.name}'; "
+            "--name sets the dataset's name"
+        )
+    return sources

@@ -157,14 +157,14 @@ def _write(directory: AnswerDirectory, keys: Sequence[str], sizes: Mapping[str, 
 
 
 def _rows(directory: AnswerDirectory, name: str) -> int:
-    """Return the number of rows of a shard. Raises the same errors as `_source`, and AnswersDamaged."""
-    source = _source(directory, name)
+    """Return the number of rows of a shard. Raises the same errors as `shard_source`, and AnswersDamaged."""
+    source = shard_source(directory, name)
     with damage(f"shard {directory.path}/{name}", "replace"):
         found: int = pq.read_metadata(source if isinstance(source, str) else pa.BufferReader(source)).num_rows
         return found
 
 
-def _source(directory: AnswerDirectory, name: str) -> str | bytes:
+def shard_source(directory: AnswerDirectory, name: str) -> str | bytes:
     """Return a shard as Polars reads it: its path on this machine, else its bytes.
 
     Raises AnswersDamaged for a missing one, and StorageUnavailable.
@@ -182,7 +182,7 @@ def _source(directory: AnswerDirectory, name: str) -> str | bytes:
 
 def _read(directory: AnswerDirectory, names: Sequence[str], keys: Sequence[str]) -> pl.DataFrame:
     """Return the rows of some shards, with p(yes) in the columns of `keys`."""
-    sources = [_source(directory, name) for name in names]
+    sources = [shard_source(directory, name) for name in names]
     try:
         return _collect(sources, keys)
     except pl.exceptions.PolarsError:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import polars as pl
+
+from storage.answers.columns import shard_source
 from storage.answers.damage import AnswersDamaged
 from storage.answers.schema import StoredShard
 from storage.answers.store import AnswerDirectory
@@ -31,6 +35,35 @@ class ExtractionProgress:
         if self.expected is None or not self.rate:
             return None
         return max(0, self.expected - self.images) / self.rate
+
+
+class ShardSplits:
+    """The splits of the images in the shards of incomplete directories. Each shard is read once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[dict[str, object], dict[str, None]]] = {}
+
+    def of(self, directory: AnswerDirectory) -> tuple[str, ...]:
+        """Return the splits in the order of the shards; those of damaged shards are left out. Raises
+        StorageUnavailable."""
+        stamps: dict[str, object] = dict(directory.stamps())
+        seen, splits = self._seen.get(directory.path, ({}, {}))
+        if not seen.items() <= stamps.items():  # shards were deleted or replaced
+            seen, splits = {}, {}
+        new = [name for name in stamps if name not in seen]
+        found = splits | dict.fromkeys(_splits(directory, new))
+        self._seen[directory.path] = stamps, found
+        return tuple(found)
+
+
+def _splits(directory: AnswerDirectory, names: Sequence[str]) -> list[str]:
+    """Return the splits of some shards."""
+    try:
+        sources = [shard_source(directory, name) for name in names]
+        scans = [pl.scan_parquet(source, hive_partitioning=False).select("split") for source in sources]
+        return pl.concat(scans).unique(maintain_order=True).collect()["split"].to_list() if scans else []
+    except (AnswersDamaged, pl.exceptions.PolarsError):
+        return [] if len(names) == 1 else [split for name in names for split in _splits(directory, [name])]
 
 
 def measure_progress(directory: AnswerDirectory, shard_size: int, expected: int | None) -> ExtractionProgress | None:

@@ -49,13 +49,13 @@ def fit_calibration(queue: Queue, current: CurrentCorrections) -> PlattCalibrati
     good answers as they are.
     """
     found = queue.sample(current)
-    decided = ~np.isnan(found.yes)
+    decided = found.drawn & ~np.isnan(found.yes)
     rows, columns = found.rows[decided], found.columns[decided]
     sample = _Sample(
         columns=columns,
         log_odds=(queue.answers.yes - queue.answers.no)[rows, columns].clip(-SUREST, SUREST).astype(np.float64),
         signs=2 * found.yes[decided] - 1,
-        weights=1 / found.probability[decided],
+        weights=found.weights[decided],
     )
     questions, best = len(queue.answers.questions), STRENGTHS[0]
     if len(rows) >= FOLDS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from storage.corrections.rows import Correction
 
@@ -25,7 +25,8 @@ class CurrentCorrections:
 
 
 def current_corrections(rows: Iterable[Correction]) -> CurrentCorrections:
-    """Return the corrections in effect, from all rows in the order of recording."""
+    """Return the corrections in effect, from all rows in the order of recording. An answer that a queue has drawn stays
+    drawn when it is corrected again."""
     rows = list(rows)
     undone = {row.undoes for row in rows if row.undoes is not None}
     labels: dict[str, Correction] = {}
@@ -36,5 +37,8 @@ def current_corrections(rows: Iterable[Correction]) -> CurrentCorrections:
         if row.kind == "label":
             labels[row.image_id] = row
         else:
+            before = answers.get((row.image_id, row.text or ""))
+            if before is not None and before.probability is not None and row.probability is None:
+                row = replace(row, probability=before.probability, pool=before.pool)
             answers[row.image_id, row.text or ""] = row
     return CurrentCorrections(labels=labels, answers=answers)

@@ -18,7 +18,7 @@ CONFIDENCE = 0.95
 class AccuracyEstimate:
     """The share (0..1) of a question's answers that are right, as an estimate for all images, with its 95 % interval.
 
-    `key` is None for all questions together. `answered` counts the sampled answers that a person has decided, `unsure`
+    `key` is None for all questions together. `answered` counts the drawn answers that a person has decided, `unsure`
     the others. Without any, `accuracy` is None and the interval 0..1.
     """
 
@@ -42,18 +42,19 @@ def estimate_accuracy(queue: Queue, current: CurrentCorrections) -> list[Accurac
 
 
 def _estimate(queue: Queue, sample: Sample, key: str | None, columns: NDArray[np.int64]) -> AccuracyEstimate:
-    """Return the share of right answers in the sample, weighted by 1 / probability (Hajek, 1971)."""
+    """Return the share of right answers in the sample by its weights (Hajek, 1971)."""
     of_these = np.isin(sample.columns, columns)
     decided = of_these & ~np.isnan(sample.yes)
-    answered, unsure = int(decided.sum()), int(of_these.sum() - decided.sum())
+    answered, unsure = int((decided & sample.drawn).sum()), int((of_these & sample.drawn & ~decided).sum())
     if answered == 0:
         return AccuracyEstimate(key=key, answered=0, unsure=unsure, accuracy=None, low=0.0, high=1.0)
     rows, places, yes = sample.rows[decided], sample.columns[decided], sample.yes[decided]
-    weights = 1 / sample.probability[decided]
+    weights = sample.weights[decided]
     right = is_right(queue.p_yes_of(rows, places), yes)
-    accuracy = float((weights * right).sum() / weights.sum())
-    if unsure == 0 and answered == int((queue.weights[:, columns] > 0).sum()):  # all are known
+    if len(right) == int((queue.weights[:, columns] > 0).sum()):  # all are known
+        accuracy = float(right.mean())
         return AccuracyEstimate(key=key, answered=answered, unsure=0, accuracy=accuracy, low=accuracy, high=accuracy)
+    accuracy = float((weights * right).sum() / weights.sum())
     low, high = wilson_interval(accuracy, effective_size(weights))
     return AccuracyEstimate(key=key, answered=answered, unsure=unsure, accuracy=accuracy, low=low, high=high)
 

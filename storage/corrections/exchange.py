@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,6 +27,7 @@ from storage.text import printable
 
 Format = Literal["labels", "answers", "fiftyone", "label-studio"]
 LABEL_COLUMNS, ANSWER_COLUMNS = ("image_id", "label"), ("image_id", "key", "yes")
+DRAWN_COLUMNS = ("probability", "pool")  # of files that a queue wrote
 UNSURE = "unsure"  # a class of that name is the class
 
 
@@ -163,8 +164,16 @@ def _correction(entry: Entry, images: Mapping[str, ImageRecord], known: Known, p
             f"{where}: question '{printable(entry.key, 100)}' is unknown; name its set with --questions"
         )
     value = _answer(entry.value, where)
+    probability, pool = _drawn(entry.drawn, where)
     return Correction(
-        image_id=record.image_id, kind="answer", key=entry.key, text=text, value=value, image_sha256=digest
+        image_id=record.image_id,
+        kind="answer",
+        key=entry.key,
+        text=text,
+        value=value,
+        image_sha256=digest,
+        probability=probability,
+        pool=pool,
     )
 
 
@@ -188,6 +197,19 @@ def _answer(value: str, where: str) -> str | None:
     raise CorrectionInvalid(f"{where}: '{printable(word, 60)}' is no answer; write yes, no or unsure")
 
 
+def _drawn(given: tuple[str, str] | None, where: str) -> tuple[float | None, int | None]:
+    """Return probability and pool of an answer that a queue drew. Raises CorrectionInvalid."""
+    if given is None or given == ("", ""):
+        return None, None
+    try:
+        return float(given[0].replace(",", ".")), int(float(given[1]))
+    except (ValueError, OverflowError) as error:
+        shown = printable(", ".join(given), 100)
+        raise CorrectionInvalid(
+            f"{where}: probability and pool are '{shown}'; leave both columns as the queue wrote them, or delete them"
+        ) from error
+
+
 def _is_news(row: Correction, current: CurrentCorrections) -> bool:
     """Return whether a correction has an effect. Confirming a teacher's answer has one, repeating the dataset's label
     has none."""
@@ -206,8 +228,13 @@ def _read_labels(path: Path) -> Iterator[Entry]:
 
 def _read_answers(path: Path) -> Iterator[Entry]:
     table = _table(path, ANSWER_COLUMNS)
-    for number, image, key, yes in zip(table.rows, *(_text(table, name) for name in ANSWER_COLUMNS), strict=True):
-        yield Entry(row=number, image=image or "", key=key or "", value=yes or "")
+    drawn: Iterable[tuple[str, str] | None] = [None] * len(table.rows)
+    if set(DRAWN_COLUMNS) <= set(table.columns):
+        texts = ([text or "" for text in _text(table, name)] for name in DRAWN_COLUMNS)
+        drawn = zip(*texts, strict=True)
+    columns = (_text(table, name) for name in ANSWER_COLUMNS)
+    for number, image, key, yes, chance in zip(table.rows, *columns, drawn, strict=True):
+        yield Entry(row=number, image=image or "", key=key or "", value=yes or "", drawn=chance)
 
 
 def _table(path: Path, columns: Sequence[str]) -> Table:

@@ -47,6 +47,8 @@ SCHEMA = pa.schema(
         pa.field("note", pa.string()),
         pa.field("shown", SHOWN_TYPE),
         pa.field("undoes", pa.string()),
+        pa.field("probability", pa.float64()),
+        pa.field("pool", pa.int64()),
     ]
 )
 
@@ -73,8 +75,9 @@ class Correction:
     `value` is a class name or "yes" or "no"; None means unsure: the image counts as unlabelled, the answer as the
     teacher's. `old` is the value before, `p_yes` the answer of `teacher` (a fingerprint) that was shown. `key` and
     `text` are the question's; corrections apply to questions of the same text, whatever their key. `undoes` is the id
-    of the correction that this row undoes. `correction` (the row's id), `at` and `user` are set when it is
-    recorded.
+    of the correction that this row undoes. `probability` is that with which a queue drew the answer from the `pool`
+    answers that were not corrected yet; both are None for what a person chose, and in files of earlier releases.
+    `correction` (the row's id), `at` and `user` are set when it is recorded.
     """
 
     image_id: str
@@ -89,6 +92,8 @@ class Correction:
     note: str | None = None
     shown: Shown | None = None
     undoes: str | None = None
+    probability: float | None = None
+    pool: int | None = None
     correction: str = ""
     at: datetime = BEGINNING
     user: str = ""
@@ -104,6 +109,11 @@ class Correction:
                 raise CorrectionInvalid(f"{where} names no question; give its key")
             if self.value not in (YES, NO, None):
                 raise CorrectionInvalid(f"{where}, question '{self.key}': {self.value!r} is no answer; use yes or no")
+        if self.probability is not None and not (0 < self.probability <= 1 and (self.pool or 0) >= 1):
+            raise CorrectionInvalid(
+                f"{where}: probability {self.probability!r} from a pool of {self.pool!r} answers; both are as the queue "
+                "wrote them, or empty"
+            )
         if self.value == "":
             raise CorrectionInvalid(f"{where} has an empty value; leave it out where you are unsure")
 

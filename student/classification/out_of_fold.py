@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from storage.answers.read import Answers
 from storage.datasets.base import UNKNOWN, UNLABELLED, ImageDataset, ImageRecord
 from student.core.files import VERSION, RunInvalid, read_bytes, require_version, write_bytes
 
@@ -24,6 +25,7 @@ OUT_OF_FOLD = "out-of-fold.parquet"
 LARGEST = 1 << 34  # bytes
 METADATA = "aspects"
 DEEPEST = 5  # folders between those of runs and a file
+CHUNK = 8192  # images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,39 @@ class OutOfFold:
         """The rows [M] of images by their ids, -1 for those that are not known."""
         row_of = {image_id: row for row, image_id in enumerate(self.image_ids)}
         return np.array([row_of.get(image_id, -1) for image_id in image_ids], dtype=np.int64)
+
+
+def expected_answers(students: OutOfFold, answers: Answers) -> NDArray[np.float32]:
+    """p(yes) [I, Q] that follows from what the students say about the class: the classes' mean answers, weighted by the
+    probabilities of the classes. NaN for images that the students have not judged."""
+    p_yes_IQ, places_I = answers.p_yes, students.places_of(answers.image_ids)
+    means_CQ = _class_means(p_yes_IQ, answers.label_names, students.class_names)
+    answered_C = ~np.isnan(means_CQ).any(axis=1)
+    found_IQ = np.full_like(p_yes_IQ, np.nan)
+    if not answered_C.any():
+        return found_IQ
+    rows = np.flatnonzero(places_I >= 0)
+    for start in range(0, len(rows), CHUNK):
+        part = rows[start : start + CHUNK]
+        p_MC = np.exp(students.log_p_NC[places_I[part]][:, answered_C])
+        found_IQ[part] = (p_MC / p_MC.sum(axis=1, keepdims=True)) @ means_CQ[answered_C]
+    return found_IQ
+
+
+def _class_means(
+    p_yes_IQ: NDArray[np.float32], label_names: Sequence[str], class_names: Sequence[str]
+) -> NDArray[np.float32]:
+    """Mean p(yes) [C, Q] of the images of each class, NaN without any."""
+    number = {name: place for place, name in enumerate(class_names)}
+    labels_I = np.array([number.get(name, -1) for name in label_names], dtype=np.int64)
+    means_CQ = np.full((len(class_names), p_yes_IQ.shape[1]), np.nan, dtype=np.float32)
+    for column, p_yes in enumerate(p_yes_IQ.T):
+        known = (labels_I >= 0) & ~np.isnan(p_yes)
+        counts, sums = (
+            np.bincount(labels_I[known], weights, len(class_names)) for weights in (None, p_yes[known])
+        )
+        means_CQ[counts > 0, column] = (sums / np.maximum(counts, 1))[counts > 0]
+    return means_CQ
 
 
 def audited_records(dataset: ImageDataset, splits: Sequence[str] | None = None) -> list[ImageRecord]:

@@ -23,6 +23,7 @@ FOLDS = 5
 # Log-odds beyond 10 reflect the number format of the answer more than the image.
 SUREST = 10.0
 LEAST_SPREAD = 1e-3
+CHUNK = 8192  # images whose values are copied at once
 
 Values = NDArray[np.floating]
 
@@ -113,7 +114,7 @@ class FittedScores:
     """Discriminants by the fold whose images they judge; those of fold -1 are fitted to all training images. `values`
     [N, K] are log-odds without gaps, `folds` [N] the fold of each image."""
 
-    values: NDArray[np.float64]
+    values: Values
     folds: NDArray[np.int64]
     discriminants: Mapping[int, Discriminant]
     classes: int
@@ -125,18 +126,22 @@ class FittedScores:
         for fold, discriminant in self.discriminants.items():
             judged = folds == fold
             if judged.any():
-                scores[judged] = discriminant.scores(self.values[rows[judged]], self.classes)
+                scores[judged] = discriminant.scores(self.values[rows[judged]].astype(np.float64), self.classes)
         return scores
 
 
 def fit_class_scores(log_odds: Values, images: ImageLabels) -> FittedScores:
     """Fit the discriminants of `class_scores`, which take little memory where the scores of all images take much."""
-    answered = ~np.isnan(log_odds[images.trained]).all(axis=0)
-    values = np.clip(log_odds[:, answered], -SUREST, SUREST).astype(np.float64)
+    answered = np.array([not np.isnan(column[images.trained]).all() for column in log_odds.T], dtype=bool)
+    # As they are, since float64 would double the memory; they are converted where they are used.
+    values = np.clip(log_odds[:, answered], -SUREST, SUREST)
     folds = _folds(images)
     discriminants: dict[int, Discriminant] = {}
     if answered.any():
-        np.copyto(values, np.nanmean(values[images.trained], axis=0), where=np.isnan(values))
+        gaps = np.isnan(values)
+        if gaps.any():
+            values = values.astype(np.float64)
+            np.copyto(values, np.nanmean(values[images.trained], axis=0), where=gaps)
         for fold in range(-1, FOLDS):
             judged = folds == fold
             fitted = images.trained & ~judged
@@ -217,14 +222,18 @@ class Discriminant:
 
 def fit_discriminant(values: Values, labels: NDArray[np.int64]) -> Discriminant:
     """Fit a discriminant to images with `values` [M, K] and `labels` [M]."""
+    values = values.astype(np.float64)
     classes = np.unique(labels)
     means = np.stack([values[labels == label].mean(axis=0) for label in classes])
-    centres = means[np.searchsorted(classes, labels)]
-    if len(classes) == len(labels):  # one image per class gives no spread within the class
-        centres = values.mean(axis=0)
-    covariance, _ = ledoit_wolf(values - centres, assume_centered=True)
     # Class-level answers are equal for all images of a class: some of the total spread keeps the covariance invertible.
     spread = max(float(values.var(axis=0).mean()), LEAST_SPREAD)
+    if len(classes) == len(labels):  # one image per class gives no spread within the class
+        values -= values.mean(axis=0)
+    else:
+        for start in range(0, len(values), CHUNK):
+            part = slice(start, start + CHUNK)
+            values[part] -= means[np.searchsorted(classes, labels[part])]
+    covariance, _ = ledoit_wolf(values, assume_centered=True)
     covariance += LEAST_SPREAD * spread * np.eye(len(covariance))
     return Discriminant(labels=classes, means=means.T, directions=np.linalg.solve(covariance, means.T))
 
@@ -242,9 +251,10 @@ def _folds(images: ImageLabels) -> NDArray[np.int64]:
 def means_by_class(values: Values, labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
     """Return the mean row of each class [C, K] of `values` [N, K]; NaN for a class without images or values. Images
     without a label (-1) count for no class."""
-    known = labels >= 0
-    labels, rows = labels[known], values[known]
     sums, counts = np.zeros((classes, values.shape[1])), np.zeros((classes, values.shape[1]))
-    np.add.at(sums, labels, np.nan_to_num(rows))
-    np.add.at(counts, labels, ~np.isnan(rows))
+    for start in range(0, len(labels), CHUNK):
+        inside, rows = labels[start : start + CHUNK], values[start : start + CHUNK]
+        known = inside >= 0
+        np.add.at(sums, inside[known], np.nan_to_num(rows[known]))
+        np.add.at(counts, inside[known], ~np.isnan(rows[known]))
     return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)

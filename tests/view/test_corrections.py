@@ -7,11 +7,16 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from storage.answers.read import load_answers
+from storage.answers.store import answer_directories
 from storage.corrections import CorrectionFolder, current_corrections
+from storage.corrections.queue import Queue
 from storage.datasets import FileDataset
+from student.classification.out_of_fold import OUT_OF_FOLD, OutOfFold, expected_answers, write_out_of_fold
 from tests.view.conftest import CLASSES, HOSTILE, ODD, Open, write_answers
 
 ORIGIN = {"origin": "http://127.0.0.1:8000"}
@@ -146,3 +151,39 @@ def test_the_queue_asks_one_answer_after_the_other(page: TestClient, own_store: 
     assert "6 answers checked" in text
     assert "all questions" in text
     assert "the teacher said" in text
+
+
+def test_answers_of_the_queue_have_their_probability(page: TestClient, own_store: Path) -> None:
+    queue = Queue.of(load_answers(answer_directories(str(own_store))[0].path))
+    first, second = queue.next_items(current_corrections([]), 2)
+    fields = {"image_id": first.image_id, "key": first.key, "value": "yes", "queue": queue.id}
+    correct(page, **{**fields, "image_id": second.image_id, "key": second.key})  # not the next one
+    correct(page, **fields, answers="")
+    later, drawn = folder(own_store).read()
+    assert (later.probability, later.pool, later.shown) == (None, None, None)
+    left = queue.weights.sum() - queue.weights[second.row, second.column]
+    assert drawn.probability == pytest.approx(queue.weights[first.row, first.column] / left)
+    assert (drawn.pool, drawn.shown) == (len(queue) - 1, first.shown)
+    assert drawn.p_yes == pytest.approx(first.p_yes)
+
+
+def test_out_of_fold_students_take_part_in_the_queue(
+    open_page: Open, own_store: Path, flowers: FileDataset, tmp_path: Path
+) -> None:
+    ids = [record.image_id for record in flowers.records]
+    log_p = np.full((len(ids), 3), -9.0, np.float32)
+    log_p[np.arange(len(ids)), [record.label for record in flowers.records]] = 0
+    students = OutOfFold(
+        image_ids=tuple(ids),
+        class_names=tuple(flowers.class_names),
+        log_p_NC=log_p,
+        folds_N=np.zeros(len(ids), np.int64),
+        identity='{"dataset": "flowers"}',
+    )
+    page = open_page(own_store, dataset=flowers, runs=[tmp_path / "runs"])
+    ids_of = re.compile(r'name="queue" value="(\w+)"')
+    before = ids_of.findall(page.get("/queue").text)
+    write_out_of_fold(tmp_path / "runs" / "labels" / OUT_OF_FOLD, students)
+    answers = load_answers(answer_directories(str(own_store))[0].path)
+    expected = Queue.of(answers, expected_answers(students, answers)).id
+    assert before != ids_of.findall(page.get("/queue").text) == [expected]

@@ -34,7 +34,7 @@ def own_store(tmp_path: Path, flowers: FileDataset) -> Path:
 def shown(client: TestClient, **parameters: object) -> list[str]:
     """The ids of the images on the page, in order."""
     page = client.get("/labels", params={name: str(value) for name, value in parameters.items()}).text
-    return re.findall(r'class="picture" href="[^"]*" title="([^"]*)"', page)
+    return re.findall(r'class="preview" href="[^"]*" title="([^"]*)"', page)
 
 
 def test_the_image_that_contradicts_its_class_comes_first_with_its_reasons(client: TestClient) -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import io
 import re
-from html import escape
+from dataclasses import replace
+from html import escape, unescape
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from storage.answers.schema import ShardAnswers
+from storage.answers.shards import cut_shards
+from storage.answers.store import AnswerDirectory
 from storage.datasets import FileDataset
+from storage.datasets.classes import ClassDataset
+from storage.questions import QuestionSet
 from tests.student.evaluations import write_evaluation, write_results, write_run
-from tests.view.conftest import EACH, HOSTILE, ODD, Open, write_answers
+from tests.view.conftest import EACH, HEADER, HOSTILE, ODD, QUESTIONS, Open, write_answers
 
 EVERY_PAGE = (
     "/",
@@ -168,6 +175,29 @@ def test_without_a_dataset_names_stand_for_images(open_page: Open, store: Path) 
     page = open_page(store).get("/images").text
     assert "/thumbnail" not in page
     assert "0.png" in page
+
+
+def test_answers_about_classes_show_images_of_the_class(open_page: Open, tmp_path: Path, flowers: FileDataset) -> None:
+    classes = ClassDataset.of("flowers", [*flowers.class_names, "orchid"], {})
+    about = replace(HEADER, teacher={"model": "sample", "about": "classes"})
+    header = replace(about, questions=QuestionSet(QUESTIONS.questions[:2]))
+    directory = AnswerDirectory.locate(str(tmp_path / "store"), "flowers", "0123456789ab", header.questions.fingerprint)
+    shards = cut_shards(classes.records, 10)
+    p_yes = np.full((len(classes.records), 2), -0.7, np.float32)
+    nothing: list[None] = [None] * len(p_yes)
+    rows = ShardAnswers(records=classes.records, image_sha256=["0" * 64] * len(p_yes), errors=nothing, yes=p_yes, no=p_yes)
+    directory.write_shard(shards[0], header, rows)
+    directory.complete(header, shards, {"splits": ["classes"]})
+    client = open_page(tmp_path / "store", dataset=flowers)
+    page = client.get("/images").text
+    images = [unescape(address) for address in re.findall(r'<img src="([^"]+)"', page)]
+    assert len(images) == len(flowers.class_names)
+    assert '<span class="none">orchid</span>' in page
+    for address in images:
+        assert Image.open(io.BytesIO(client.get(address).content)).size == (192, 192)
+    page = client.get("/image?id=rose").text
+    assert "answers about the class itself" in page
+    assert "Correct the label" not in page
 
 
 @pytest.mark.parametrize(

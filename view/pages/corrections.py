@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
@@ -14,7 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 
 from storage.corrections import Correction, CorrectionInvalid
 from storage.corrections.estimate import estimate_accuracy
-from view.corrections import class_names, requested, shown_by
+from view.corrections import as_drawn, class_names, requested
 from view.rendering import link, render, sources_of
 from view.sources import Sources
 
@@ -27,7 +26,7 @@ router = APIRouter()
 @router.post("/corrections")
 async def record(request: Request) -> Response:
     """Record one correction. Fields, as JSON or as a form: `image_id`, `kind` (label or answer), `value`, for an answer
-    `key`; optional `answers` (the id of a set), `note`, and of the queue `queue` and `rank`. A value that is empty
+    `key`; optional `answers` (the id of a set), `note`, and `queue`, the id of the queue that asked. A value that is empty
     means unsure, or no label.
 
     Answers JSON with the id `correction`; a form is sent back to the page `next`.
@@ -48,12 +47,12 @@ async def undo(request: Request) -> Response:
 def _record(sources: Sources, given: dict[str, Any]) -> Correction:
     found = sources.answers(given.get("answers") or None)
     row = requested(found, class_names(sources, found), given)
-    rank = str(given.get("rank") or "")
-    if given.get("queue") and rank.isdecimal():
-        queue, place = sources.corrections.queue(found), found.columns.row_of(row.image_id)
-        column = found.columns.question(row.key or "")
-        if queue.id == given["queue"] and place is not None and column is not None:
-            row = replace(row, shown=shown_by(queue, place, column, int(rank)))
+    if given.get("queue"):
+        queue, current = sources.corrections.queue(found), sources.corrections.current(found.found.dataset)
+        items = queue.next_items(current, 1) if queue.id == given["queue"] else []
+        # The page may be an old one: only the next answer was drawn with the probability that is recorded.
+        if items and (items[0].image_id, items[0].text) == (row.image_id, row.text):
+            row = as_drawn(row, items[0])
     return sources.corrections.folder(found.found.dataset).record([row])[0]
 
 

@@ -101,6 +101,7 @@ def _without_answers(request: Request, found: OpenAnswers, image_id: str) -> HTM
         "class_names": class_names(sources, found),
         "predictions": predictions_about(sources.student_runs(), image_id, found.found.dataset),
         "parameters": parameters,
+        "about_classes": False,
         "address": link("/image", **parameters, id=image_id),
     }
     nothing: dict[str, Any] = {
@@ -124,6 +125,7 @@ def image_context(sources: Sources, found: OpenAnswers, row: int) -> dict[str, A
     said = aspects_about(sources.student_runs(), described["image_id"], found.found.dataset)
     return {
         "student": None if said is None else said[0],
+        "about_classes": columns.header.rows_are_classes,
         "image": described,
         "correction": current.labels.get(described["image_id"]),
         "class_names": class_names(sources, found),

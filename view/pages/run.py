@@ -1,9 +1,9 @@
-"""What is going on: extractions that are not complete and trainings that are not finished, read again every few
-seconds."""
+"""Extractions that are not complete and trainings that are not finished, read again every few seconds."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from storage.answers.schema import StoredShard
 from storage.errors import AspectsError
 from student.core.stored_curves import TrainingProgress, read_progress
 from student.core.stored_runs import StoredRun
-from view.rendering import render, sources_of
+from view.rendering import render, sources_of, thumbnail_address
 from view.sources import AnswerSet, Sources
 
 REFRESH_SECONDS = 3
@@ -61,13 +61,13 @@ def _extraction(sources: Sources, one: AnswerSet) -> dict[str, Any] | None:
         "id": one.id,
         "progress": progress,
         "ago": max(0.0, time.time() - progress.written),
-        "newest": [] if progress.newest is None else _newest(progress.newest),
-        "shows": sources.shows(one.dataset),
+        "newest": [] if progress.newest is None else _newest(progress.newest, thumbnail_address(sources, one.dataset)),
+        "splits": state.splits,
     }
 
 
-def _newest(shard: StoredShard) -> list[dict[str, Any]]:
-    """The last images of a shard with their surest yes."""
+def _newest(shard: StoredShard, address: Callable[..., str | None]) -> list[dict[str, Any]]:
+    """The last images of a shard with their surest yes. `address` gives that of a thumbnail."""
     answers = shard.answers
     rows = []
     for row in range(len(answers.records))[-NEWEST:]:
@@ -75,7 +75,8 @@ def _newest(shard: StoredShard) -> list[dict[str, Any]]:
         if answers.errors[row] is None and not np.isnan(answers.yes[row]).all():
             best = int(np.nanargmax(answers.yes[row] - answers.no[row]))
             note = f"yes: {shard.keys[best]}"
-        rows.append({"image_id": record.image_id, "label_name": record.label_name, "note": note})
+        shown = {"image_id": record.image_id, "address": address(record.image_id, 192)}
+        rows.append({**shown, "label_name": record.label_name, "note": note})
     return rows
 
 

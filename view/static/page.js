@@ -58,7 +58,7 @@ for (const form of document.querySelectorAll("form.filters")) {
   });
 }
 
-// A page about something that is going on is read again while it is visible.
+// A page about unfinished work is loaded again while it is visible.
 const seconds = Number(document.body.dataset.refresh || 0);
 if (seconds > 0) {
   setInterval(async () => {

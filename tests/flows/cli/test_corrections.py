@@ -27,7 +27,7 @@ def test_from_a_file_of_the_queue_to_the_accuracy(aspects: Aspects, store: str, 
     assert aspects("corrections", "queue", "ask.csv", *place, "-n", 40).out == "40 answers to check: ask.csv\n"
     with Path("ask.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["image_id", "key", "yes", "question"]
+    assert list(rows[0]) == ["image_id", "key", "yes", "question", "probability", "pool"]
     for row in rows[:30]:
         row["yes"] = "yes"
     with Path("ask.csv").open("w", newline="") as file:
@@ -67,6 +67,7 @@ def test_labels_are_imported_listed_undone_and_exported(aspects: Aspects, store:
         (("corrections", "undo", "abc", "-d", "scenes"), "correction 'abc' is unknown"),
         (("corrections", "accuracy", "-d", "nothing"), "no complete answers for dataset 'nothing'"),
         (("corrections", "queue", "out.txt", "-d", "scenes"), "no known suffix"),
+        (("corrections", "queue", "out.csv", "-d", "scenes", "--runs", "gone"), "--runs gone is no folder"),
         (("corrections", "import", "gone.csv", "--format", "labels", "-d", "SCENES"), "cannot read table gone.csv"),
         (("corrections", "export", "x.csv", "--format", "labels", "-d", "SCENES"), "no corrections of dataset"),
         (("train", "-d", "SCENES", "--task", "detection", "--corrections", "use"), "is for --task classification"),

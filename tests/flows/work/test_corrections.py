@@ -45,7 +45,15 @@ def correct_some(images: FileDataset, answers: TeacherAnswers, store: str, count
     items = Queue.of(answers.image).next_items(CurrentCorrections(), count)
     folder.record(
         [
-            Correction(image_id=one.image_id, kind="answer", key=one.key, text=one.text, value="yes", shown=one.shown)
+            Correction(
+                image_id=one.image_id,
+                kind="answer",
+                key=one.key,
+                text=one.text,
+                value="yes",
+                probability=one.probability,
+                pool=one.pool,
+            )
             for one in items
         ]
     )

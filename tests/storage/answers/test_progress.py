@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 
-from storage.answers.progress import measure_progress
+from storage.answers.progress import ShardSplits, measure_progress
 from tests.storage.answers.test_columns import RECORDS, write
 
 
@@ -30,3 +31,19 @@ def test_a_directory_without_shards_has_no_progress(tmp_path: Path) -> None:
     assert (one.rate, one.seconds_left, one.images) == (None, None, 5)
     Path(directory.path, "part-00000.parquet").unlink()
     assert measure_progress(directory, 5, None) is None
+
+
+def test_splits_are_those_of_all_shards(tmp_path: Path) -> None:
+    records = (*RECORDS[:7], *(dataclasses.replace(record, split="test") for record in RECORDS[7:]))
+    directory, splits = write(tmp_path, records, complete=False), ShardSplits()
+    last = Path(directory.path, directory.shard_files()[-1])
+    data = last.read_bytes()
+    later = sorted(Path(directory.path).glob("part-*"))[1:]
+    for path in later:
+        path.rename(path.with_suffix(".aside"))
+    assert splits.of(directory) == ("train",)
+    for path in later:
+        path.with_suffix(".aside").rename(path)
+    assert splits.of(directory) == ("train", "test")
+    last.write_bytes(data[:100])
+    assert ShardSplits().of(directory) == ("train", "test")

@@ -12,6 +12,7 @@ from scipy.special import log_expit
 
 from storage.answers.read import Answers
 from storage.corrections import Correction, CurrentCorrections, current_corrections
+from storage.corrections.queue import Queue
 from storage.datasets.base import FileDataset, ImageRecord
 from storage.questions import AspectQuestion, QuestionSet
 from tests.storage.samples import QUESTIONS
@@ -69,8 +70,28 @@ def current(*rows: Correction) -> CurrentCorrections:
     return current_corrections(rows)
 
 
+def checked(
+    queue: Queue, truth: NDArray[np.bool_], count: int, before: CurrentCorrections | None = None
+) -> CurrentCorrections:
+    """The corrections `before`, and the next `count` answers of a queue as a person who knows the truth checks them."""
+    before = before or current()
+    rows = [
+        Correction(
+            image_id=item.image_id,
+            kind="answer",
+            key=item.key,
+            text=item.text,
+            value="yes" if truth[item.row, item.column] else "no",
+            probability=item.probability,
+            pool=item.pool,
+        )
+        for item in queue.next_items(before, count)
+    ]
+    return current_corrections([*before.answers.values(), *rows])
+
+
 def truth_as_corrections(given: Answers, truth: NDArray[np.bool_], places: Iterable[int]) -> CurrentCorrections:
-    """The true answers at flat `places` of `given`, as if a person had clicked them."""
+    """The true answers at flat `places` of `given`, as if a person had clicked them outside of a queue."""
     rows = []
     for place in places:
         row, column = divmod(int(place), truth.shape[1])

@@ -7,7 +7,7 @@ import numpy as np
 from storage.corrections.calibration import fit_calibration
 from storage.corrections.queue import Queue
 from storage.statistics import calibration_error
-from tests.storage.corrections.samples import answer, answers, current, truth_as_corrections
+from tests.storage.corrections.samples import answer, answers, checked, current
 
 
 def test_without_corrections_p_yes_stays() -> None:
@@ -33,7 +33,7 @@ def test_an_overconfident_teacher_is_calibrated() -> None:
     truth = generator.random((1500, 3)) < 1 / (1 + np.exp(-honest))
     given = answers(2 * (honest - offsets))
     queue = Queue.of(given)
-    found = fit_calibration(queue, truth_as_corrections(given, truth, queue.first(450)))
+    found = fit_calibration(queue, checked(queue, truth, 450))
     assert found.corrected == 450
     np.testing.assert_allclose(found.slopes, 0.5, atol=0.15)
     np.testing.assert_allclose(found.offsets, offsets, atol=0.35)
@@ -50,7 +50,6 @@ def test_a_question_with_few_corrections_keeps_the_common_calibration() -> None:
     truth = generator.random((300, 3)) < 1 / (1 + np.exp(-honest))
     given = answers(3 * honest)
     queue = Queue.of(given)
-    order = queue.first(200)
-    found = fit_calibration(queue, truth_as_corrections(given, truth, order))
+    found = fit_calibration(queue, checked(queue, truth, 200))
     assert (found.slopes < 0.7).all()
     assert (found.slopes > 0).all()

@@ -136,3 +136,15 @@ def test_there_is_nothing_to_write_without_corrections(tmp_path: Path) -> None:
     with pytest.raises(CorrectionInvalid, match="no corrections of dataset 'sample' to write as answers"):
         export_corrections(current(ROWS[0]), known(), "answers", tmp_path / "file")
     assert not (tmp_path / "file").exists()
+
+
+def test_probabilities_of_a_queue_come_with_their_answers(tmp_path: Path) -> None:
+    path = tmp_path / "asked.csv"
+    path.write_text(
+        "image_id,key,yes,question,probability,pool\ntrain/ant/0.png,is_red,yes,?,0.125,12\ntrain/bee/1.png,is_red,no,?,,\n"
+    )
+    rows = import_corrections(path, "answers", known(), current())
+    assert [(row.probability, row.pool) for row in rows] == [(0.125, 12), (None, None)]
+    path.write_text("image_id,key,yes,probability,pool\ntrain/ant/0.png,is_red,yes,often,12\n")
+    with pytest.raises(CorrectionInvalid, match="row 2: probability and pool are 'often, 12'"):
+        import_corrections(path, "answers", known(), current())

@@ -7,18 +7,30 @@ import dataclasses
 import numpy as np
 import pytest
 
-from storage.corrections.queue import Queue, answer_weights, expected_errors, question_shares, uniform_draws
-from tests.storage.corrections.samples import answer, answers, current, dataset, truth_as_corrections
+from storage.corrections.queue import Queue
+from storage.corrections.weights import answer_weights, expected_errors, question_shares, uniform_draws
+from tests.storage.corrections.samples import answer, answers, current, dataset
 
 LOG_ODDS = np.random.default_rng(0).normal(0, 3, (40, 3))
 
 
-def test_the_order_is_that_of_weight_over_draw() -> None:
+def test_the_order_is_that_of_exponential_clocks() -> None:
     queue = Queue.of(answers(LOG_ODDS))
-    expected = np.argsort(-(queue.weights / queue.draws).ravel())
+    expected = np.argsort((-np.log1p(-queue.draws) / queue.weights).ravel())
     np.testing.assert_array_equal(queue.first(1000), expected)
     np.testing.assert_array_equal(queue.first(7), expected[:7])
     assert len(queue) == 120
+
+
+def test_answers_come_first_as_often_as_their_probability_says() -> None:
+    queue = Queue.of(answers(LOG_ODDS[:4]))
+    expected = np.array([0.0] * 12)
+    for item in queue.next_items(current(), 12)[:1]:
+        assert item.probability == pytest.approx(queue.weights[item.row, item.column] / queue.weights.sum())
+    generator, draws = np.random.default_rng(5), 20_000
+    for uniform in generator.uniform(size=(draws, 4, 3)):
+        expected[(-np.log1p(-uniform) / queue.weights).argmin()] += 1
+    np.testing.assert_allclose(expected / draws, (queue.weights / queue.weights.sum()).ravel(), atol=0.012)
 
 
 def test_draws_are_uniform_and_stay_where_images_are_added() -> None:
@@ -29,6 +41,7 @@ def test_draws_are_uniform_and_stay_where_images_are_added() -> None:
     assert abs(counts - 800).max() < 120
     assert abs(np.corrcoef(draws.T)[0, 1]) < 0.05
     np.testing.assert_array_equal(uniform_draws(ids[:5:-1], ["Is it big?"])[:, 0], draws[:5:-1, 1])
+    assert abs(np.corrcoef(draws[:, 0], uniform_draws(ids, ["Is it red?"], "another queue")[:, 0])[0, 1]) < 0.05
 
 
 def test_answers_that_contradict_their_class_are_expected_to_be_wrong() -> None:
@@ -59,20 +72,6 @@ def test_weights_are_shared_out_among_questions_and_gaps_have_none() -> None:
     assert (question_shares(given) >= 0.5 / 3 - 1e-9).all()
 
 
-def test_a_sample_ends_at_the_first_gap() -> None:
-    given = answers(LOG_ODDS)
-    queue, truth = Queue.of(given), np.ones(LOG_ODDS.shape, dtype=bool)
-    order = queue.first(30)
-    found = queue.sample(truth_as_corrections(given, truth, [*order[:10], *order[12:20]]))
-    np.testing.assert_array_equal(found.rows * 3 + found.columns, order[:10])
-    limit = (queue.weights / queue.draws).ravel()[order[10]]
-    np.testing.assert_allclose(found.probability, np.minimum(1, queue.weights.ravel()[order[:10]] / limit))
-    assert (found.yes == 1).all()
-    everything = queue.sample(truth_as_corrections(given, truth, range(120)))
-    assert (everything.probability == 1).all()
-    assert len(everything.rows) == 120
-
-
 def test_the_next_items_skip_corrected_and_unsure_answers() -> None:
     given = answers(LOG_ODDS)
     queue = Queue.of(given)
@@ -82,8 +81,12 @@ def test_the_next_items_skip_corrected_and_unsure_answers() -> None:
     unsure = answer(first[1].image_id, None, first[1].key)
     rest = queue.next_items(current(unsure), 4)
     assert [item.shown.rank for item in rest] == [1, 3, 4, 5]
-    assert rest[0] == first[0]
     item = first[0]
+    # Without the unsure answer the others are drawn from a pool of one less.
+    left = queue.weights.sum() - queue.weights[first[1].row, first[1].column]
+    assert (first[0].pool, rest[0].pool, rest[1].pool) == (120, 119, 118)
+    assert rest[0].probability == pytest.approx(item.shown.weight / left)
+    assert rest[1].probability == pytest.approx(rest[1].shown.weight / (left - item.shown.weight))
     assert item.p_yes == pytest.approx(given.p_yes[item.row, item.column])
     assert (item.shown.queue, item.shown.weight) == (queue.id, queue.weights[item.row, item.column])
     assert np.isnan(queue.sample(current(answer(first[0].image_id, None, first[0].key))).yes).all()

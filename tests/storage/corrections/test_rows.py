@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -14,16 +15,26 @@ from storage.corrections.rows import METADATA_KEY, parse_rows, write_rows
 from storage.errors import VersionUnsupported
 from tests.storage.corrections.samples import answer, label
 
+SHOWN = Shown(queue="q", rank=3, weight=0.5, draw=0.25)
 ROWS = [
     label("a.png", "ant", old="bee", correction="1", user="ann"),
     answer("b.png", None, p_yes=0.25, teacher="t", note="<b>\"'é🐝", correction="2", user="ann"),
-    answer("b.png", "yes", shown=Shown(queue="q", rank=3, weight=0.5, draw=0.25), correction="3", user="bob"),
+    answer("b.png", "yes", shown=SHOWN, probability=0.01, pool=99, correction="3", user="bob"),
     label("a.png", None, undoes="1", correction="4", user="bob"),
 ]
 
 
 def test_rows_survive_the_round_trip() -> None:
     assert parse_rows(write_rows(ROWS, "sample")) == ROWS
+
+
+def test_files_of_earlier_releases_have_no_probabilities() -> None:
+    table = pq.read_table(pa.BufferReader(write_rows(ROWS, "sample")))
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table.drop_columns(["probability", "pool"]), buffer)
+    found = parse_rows(bytes(buffer.getvalue().to_pybytes()))
+    assert found[2] == dataclasses.replace(ROWS[2], probability=None, pool=None)
+    assert [found[place] for place in (0, 1, 3)] == [ROWS[place] for place in (0, 1, 3)]
 
 
 def changed(data: bytes, **metadata: Any) -> bytes:
@@ -60,6 +71,8 @@ def test_columns_of_a_later_release_are_ignored() -> None:
         ({"kind": "answer"}, "names no question"),
         ({"kind": "answer", "key": "is_red", "text": "Red?", "value": "maybe"}, "'maybe' is no answer"),
         ({"value": ""}, "empty value"),
+        ({"probability": 1.5, "pool": 3}, "probability 1.5"),
+        ({"probability": 0.5}, "pool of None"),
     ],
 )
 def test_nonsense_is_refused(fields: dict[str, Any], message: str) -> None:

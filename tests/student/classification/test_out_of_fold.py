@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.special import logit
 
 from storage.datasets import FileDataset
 from storage.datasets.base import UNKNOWN, ImageDataset
@@ -15,10 +16,11 @@ from student.classification import fold_students, training
 from student.classification.config import StudentConfig
 from student.classification.fold_students import stratified_folds, train_out_of_fold
 from student.classification.model import create_network
-from student.classification.out_of_fold import OUT_OF_FOLD, OutOfFold, write_out_of_fold
+from student.classification.out_of_fold import OUT_OF_FOLD, OutOfFold, expected_answers, write_out_of_fold
 from student.classification.runs import TrainedStudent
 from student.core.examples import ExamplesInvalid
 from student.core.setting_errors import ConfigInvalid
+from tests.storage.corrections.samples import answers
 from tests.student.small_backbone import SMALL_BACKBONE
 
 
@@ -117,6 +119,22 @@ def test_images_are_looked_up_by_id() -> None:
         identity="",
     )
     assert found.places_of(["b", "c"]).tolist() == [1, -1]
+
+
+def test_answers_are_expected_by_the_class_that_students_see() -> None:
+    """Means of p(yes): 0.9 for ants, 0.2 for bees. The students take the first image for a bee, and know no wasps."""
+    p_yes = np.array([[0.9], [0.9], [0.2], [0.2], [0.5]])
+    given = answers(logit(p_yes))
+    given = replace(given, label_names=("ant", "ant", "bee", "bee", ""))
+    students = OutOfFold(
+        image_ids=given.image_ids[:4],
+        class_names=("ant", "bee", "wasp"),
+        log_p_NC=np.log([[0.1, 0.7, 0.2], [0.6, 0.2, 0.2], [0.0, 1.0, 0.0], [0.4, 0.4, 0.2]], dtype=np.float32),
+        folds_N=np.zeros(4, dtype=np.int64),
+        identity="",
+    )
+    found = expected_answers(students, given)[:, 0]
+    np.testing.assert_allclose(found, [0.125 * 0.9 + 0.875 * 0.2, 0.75 * 0.9 + 0.25 * 0.2, 0.2, 0.55, np.nan], rtol=1e-5)
 
 
 def test_networks_that_saw_all_labels_and_too_many_folds_are_rejected(
