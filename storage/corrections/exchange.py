@@ -6,9 +6,10 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
+from scipy.special import expit
 
 from storage.answers.read import Answers
 from storage.corrections import fiftyone, label_studio
@@ -35,12 +36,14 @@ UNSURE = "unsure"  # a class of that name is the class
 class Known:
     """The images of `dataset` and the questions, by key with their texts, that a file may be about.
 
-    `digests` are the images' SHA-256, as far as they are known.
+    `digests` are the images' SHA-256, as far as they are known. `answered` are the teachers' answers, each with the rows
+    of the images.
     """
 
     dataset: ImageDataset
     questions: Mapping[str, str]
     digests: Mapping[str, str | None]
+    answered: Sequence[tuple[Answers, Mapping[str, int]]] = ()
 
     @classmethod
     def of(cls, dataset: ImageDataset, given: Sequence[Answers], asked: QuestionSet | None = None) -> Known:
@@ -55,7 +58,22 @@ class Known:
                     raise CorrectionInvalid(
                         f"question '{question.key}' has several texts in the store; name one set with --questions"
                     )
-        return cls(dataset=dataset, questions=questions, digests=digests_of(given))
+        answered = [(one, {image_id: row for row, image_id in enumerate(one.image_ids)}) for one in given]
+        return cls(dataset=dataset, questions=questions, digests=digests_of(given), answered=answered)
+
+    def teachers_answer(self, image_id: str, text: str) -> dict[str, Any]:
+        """Return the fields `teacher`, `p_yes` and `old` of a correction; none of them if not exactly one teacher has
+        answered."""
+        found = []
+        for answers, rows in self.answered:
+            row, texts = rows.get(image_id), answers.questions.texts
+            if row is None or text not in texts:
+                continue
+            column = texts.index(text)
+            p_yes = float(expit(float(answers.yes[row, column]) - float(answers.no[row, column])))
+            if p_yes == p_yes:
+                found.append({"teacher": answers.teacher, "p_yes": p_yes, "old": YES if p_yes > 0.5 else NO})
+        return found[0] if len(found) == 1 else {}
 
 
 def export_corrections(
@@ -174,6 +192,7 @@ def _correction(entry: Entry, images: Mapping[str, ImageRecord], known: Known, p
         image_sha256=digest,
         probability=probability,
         pool=pool,
+        **known.teachers_answer(record.image_id, text),
     )
 
 

@@ -143,8 +143,11 @@ def test_probabilities_of_a_queue_come_with_their_answers(tmp_path: Path) -> Non
     path.write_text(
         "image_id,key,yes,question,probability,pool\ntrain/ant/0.png,is_red,yes,?,0.125,12\ntrain/bee/1.png,is_red,no,?,,\n"
     )
-    rows = import_corrections(path, "answers", known(), current())
+    rows = import_corrections(path, "answers", Known.of(dataset(), [answers(np.full((4, 3), 3.0))]), current())
     assert [(row.probability, row.pool) for row in rows] == [(0.125, 12), (None, None)]
+    assert [(row.p_yes, row.old, row.teacher) for row in rows] == [(pytest.approx(0.9526, abs=1e-4), "yes", "0123456789ab")] * 2
+    two = Known.of(dataset(), [answers(np.full((4, 3), 3.0)), answers(np.zeros((4, 3)))])
+    assert [row.p_yes for row in import_corrections(path, "answers", two, current())] == [None, None]
     path.write_text("image_id,key,yes,probability,pool\ntrain/ant/0.png,is_red,yes,often,12\n")
     with pytest.raises(CorrectionInvalid, match="row 2: probability and pool are 'often, 12'"):
         import_corrections(path, "answers", known(), current())
