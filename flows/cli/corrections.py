@@ -93,8 +93,8 @@ def queue(
 ) -> None:
     """Write the answers to check next: image, question and an empty cell for yes, no or unsure.
 
-    Fill in the cells from the first row on, and import the file with --format answers; it may be incomplete. The columns
-    probability and pool say how each answer was drawn; leave them as they are.
+    Fill in the cells from the first row on, and import the file with --format answers; it may be incomplete. The
+    columns probability and pool say how each answer was drawn; leave them as they are.
     """
     import polars as pl
 

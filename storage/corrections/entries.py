@@ -19,8 +19,8 @@ MAX_BYTES = 512 << 20
 class Entry:
     """One value of a file: the label of an image, or, with a `key`, an answer: yes, no or unsure.
 
-    An empty value is skipped. `row` counts the rows of a table, or the lines or tasks of a JSON file, from 1. `drawn` is
-    the probability and the pool with which a queue drew an answer, as text.
+    An empty value is skipped. `row` counts the rows of a table, or the lines or tasks of a JSON file, from 1. `drawn`
+    is the probability and the pool with which a queue drew an answer, as text.
     """
 
     row: int

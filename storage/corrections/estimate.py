@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.corrections.current import CurrentCorrections
-from storage.corrections.queue import Queue, Sample
+from storage.corrections.queue import Queue
+from storage.corrections.sampling import Sample
 
 CONFIDENCE = 0.95
 

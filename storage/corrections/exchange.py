@@ -36,8 +36,8 @@ UNSURE = "unsure"  # a class of that name is the class
 class Known:
     """The images of `dataset` and the questions, by key with their texts, that a file may be about.
 
-    `digests` are the images' SHA-256, as far as they are known. `answered` are the teachers' answers, each with the rows
-    of the images.
+    `digests` are the images' SHA-256, as far as they are known. `answered` are the teachers' answers, each with the
+    rows of the images.
     """
 
     dataset: ImageDataset

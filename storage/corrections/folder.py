@@ -92,8 +92,16 @@ class CorrectionFolder:
                 raise CorrectionInvalid(
                     f"correction '{printable(correction, 60)}' {why}; see 'aspects corrections list'"
                 )
-            empty: dict[str, None] = dict.fromkeys(("value", "note", "shown", "probability", "pool"))
-            row = replace(found, **empty, old=found.value, undoes=correction)
+            row = replace(
+                found,
+                value=None,
+                old=found.value,
+                note=None,
+                shown=None,
+                probability=None,
+                pool=None,
+                undoes=correction,
+            )
             return self.record([row], user)[0]
 
     def whole_id(self, beginning: str) -> str:

@@ -59,7 +59,7 @@ class Queue:
         weights = answer_weights(answers, expected_errors(answers, student_p_yes))
         named = (answers.dataset, answers.teacher, answers.questions.fingerprint, answers.image_ids)
         digest = hashlib.sha256(repr(named).encode())
-        digest.update(np.ascontiguousarray(weights))
+        digest.update(np.ascontiguousarray(weights).data)
         name = digest.hexdigest()[:12]
         return cls(
             id=name,
@@ -87,7 +87,8 @@ class Queue:
     def next_items(self, current: CurrentCorrections, count: int = BATCH) -> list[Item]:
         """Return the next answers without a correction."""
         known = set(self._known(current).places.tolist())
-        weights, items = self.weights.ravel(), []
+        weights = self.weights.ravel()
+        items: list[Item] = []
         pool = len(self) - len(known)
         total = self._total - float(weights[list(known)].sum())
         for rank, place in enumerate(self.first(len(known) + count).tolist(), start=1):
@@ -132,6 +133,7 @@ class Queue:
 
     def _item(self, place: int, rank: int, probability: float, pool: int) -> Item:
         row, column = divmod(place, self.weights.shape[1])
+        log_odds = float(self.answers.yes[row, column]) - float(self.answers.no[row, column])
         question = self.answers.questions.questions[column]
         weight, draw = float(self.weights[row, column]), float(self.draws[row, column])
         return Item(
@@ -140,7 +142,7 @@ class Queue:
             image_id=self.answers.image_ids[row],
             key=question.key,
             text=question.text,
-            p_yes=float(self.p_yes_of(np.array([row]), np.array([column]))[0]),
+            p_yes=float(expit(log_odds)),
             shown=Shown(queue=self.id, rank=rank, weight=weight, draw=draw),
             probability=probability,
             pool=pool,

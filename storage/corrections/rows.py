@@ -99,23 +99,28 @@ class Correction:
     user: str = ""
 
     def __post_init__(self) -> None:
-        where = f"correction of image '{printable(self.image_id, 100)}'"
         if self.kind not in ("label", "answer"):
-            raise CorrectionInvalid(f"{where} is of kind {self.kind!r}; use label or answer")
+            raise CorrectionInvalid(f"{self._where} is of kind {self.kind!r}; use label or answer")
         if not self.image_id:
             raise CorrectionInvalid("a correction names no image; give its image_id")
         if self.kind == "answer":
             if not (self.key and self.text):
-                raise CorrectionInvalid(f"{where} names no question; give its key")
+                raise CorrectionInvalid(f"{self._where} names no question; give its key")
             if self.value not in (YES, NO, None):
-                raise CorrectionInvalid(f"{where}, question '{self.key}': {self.value!r} is no answer; use yes or no")
+                raise CorrectionInvalid(
+                    f"{self._where}, question '{self.key}': {self.value!r} is no answer; use yes or no"
+                )
         if self.probability is not None and not (0 < self.probability <= 1 and (self.pool or 0) >= 1):
             raise CorrectionInvalid(
-                f"{where}: probability {self.probability!r} from a pool of {self.pool!r} answers; both are as the queue "
-                "wrote them, or empty"
+                f"{self._where}: probability {self.probability!r} from a pool of {self.pool!r} answers; "
+                "leave both as the queue wrote them, or empty"
             )
         if self.value == "":
-            raise CorrectionInvalid(f"{where} has an empty value; leave it out where you are unsure")
+            raise CorrectionInvalid(f"{self._where} has an empty value; leave it out where you are unsure")
+
+    @property
+    def _where(self) -> str:
+        return f"correction of image '{printable(self.image_id, 100)}'"
 
     @property
     def target(self) -> tuple[Kind, str, str | None]:

@@ -75,9 +75,7 @@ def _class_means(
     means_CQ = np.full((len(class_names), p_yes_IQ.shape[1]), np.nan, dtype=np.float32)
     for column, p_yes in enumerate(p_yes_IQ.T):
         known = (labels_I >= 0) & ~np.isnan(p_yes)
-        counts, sums = (
-            np.bincount(labels_I[known], weights, len(class_names)) for weights in (None, p_yes[known])
-        )
+        counts, sums = (np.bincount(labels_I[known], weights, len(class_names)) for weights in (None, p_yes[known]))
         means_CQ[counts > 0, column] = (sums / np.maximum(counts, 1))[counts > 0]
     return means_CQ
 

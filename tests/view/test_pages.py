@@ -185,7 +185,9 @@ def test_answers_about_classes_show_images_of_the_class(open_page: Open, tmp_pat
     shards = cut_shards(classes.records, 10)
     p_yes = np.full((len(classes.records), 2), -0.7, np.float32)
     nothing: list[None] = [None] * len(p_yes)
-    rows = ShardAnswers(records=classes.records, image_sha256=["0" * 64] * len(p_yes), errors=nothing, yes=p_yes, no=p_yes)
+    rows = ShardAnswers(
+        records=classes.records, image_sha256=["0" * 64] * len(p_yes), errors=nothing, yes=p_yes, no=p_yes
+    )
     directory.write_shard(shards[0], header, rows)
     directory.complete(header, shards, {"splits": ["classes"]})
     client = open_page(tmp_path / "store", dataset=flowers)

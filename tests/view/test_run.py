@@ -42,7 +42,9 @@ def test_a_training_shows_its_epochs(open_page: Open, store: Path, tmp_path: Pat
 
 def test_images_of_every_split_are_expected(open_page: Open, tmp_path: Path, flowers: FileDataset) -> None:
     """The first shards are about another split than the last ones."""
-    records = [replace(record, split="test") if number > 11 else record for number, record in enumerate(flowers.records)]
+    records = [
+        replace(record, split="test") if number > 11 else record for number, record in enumerate(flowers.records)
+    ]
     both = replace(flowers, records=records)
     write_answers(tmp_path / "store", both, shard_size=4, complete=False)
     page = open_page(tmp_path / "store", dataset=both).get("/run").text

@@ -26,8 +26,8 @@ router = APIRouter()
 @router.post("/corrections")
 async def record(request: Request) -> Response:
     """Record one correction. Fields, as JSON or as a form: `image_id`, `kind` (label or answer), `value`, for an answer
-    `key`; optional `answers` (the id of a set), `note`, and `queue`, the id of the queue that asked. A value that is empty
-    means unsure, or no label.
+    `key`; optional `answers` (the id of a set), `note`, and `queue`, the id of the queue that asked. A value that is
+    empty means unsure, or no label.
 
     Answers JSON with the id `correction`; a form is sent back to the page `next`.
     """

@@ -133,8 +133,8 @@ _lock = threading.Lock()
 
 
 def _about_images(tables: _Tables, run: StoredRun, found: OpenAnswers | None) -> dict[str, Any]:
-    """Confusions, abstention and disagreements over all images of a split. Of the last few requests the results are kept,
-    with the tables, which are the same objects while their files do not change."""
+    """Confusions, abstention and disagreements over all images of a split. Of the last few requests the results are
+    kept, with the tables, which are the same objects while their files do not change."""
     objects = (tables.predictions, tables.aspects, None if found is None else found.columns)
     key = (id(objects[0]), id(objects[1]), id(objects[2]))
     with _lock:

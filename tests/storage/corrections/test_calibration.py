@@ -26,15 +26,15 @@ def test_answers_that_a_person_chose_are_not_fitted() -> None:
 
 
 def test_an_overconfident_teacher_is_calibrated() -> None:
-    """The truth follows half of the log-odds, and minus 1 for one question; a sample of a tenth finds it."""
+    """The truth follows half of the log-odds, and minus 1 for one question; a sample of a fifth finds it."""
     generator = np.random.default_rng(2)
     offsets = np.array([0, -1, 0])
     honest = generator.normal(0, 1.5, (1500, 3)) + offsets
     truth = generator.random((1500, 3)) < 1 / (1 + np.exp(-honest))
     given = answers(2 * (honest - offsets))
     queue = Queue.of(given)
-    found = fit_calibration(queue, checked(queue, truth, 450))
-    assert found.corrected == 450
+    found = fit_calibration(queue, checked(queue, truth, 900))
+    assert found.corrected == 900
     np.testing.assert_allclose(found.slopes, 0.5, atol=0.15)
     np.testing.assert_allclose(found.offsets, offsets, atol=0.35)
     calibrated = found.apply(given)

@@ -134,7 +134,9 @@ def test_answers_are_expected_by_the_class_that_students_see() -> None:
         identity="",
     )
     found = expected_answers(students, given)[:, 0]
-    np.testing.assert_allclose(found, [0.125 * 0.9 + 0.875 * 0.2, 0.75 * 0.9 + 0.25 * 0.2, 0.2, 0.55, np.nan], rtol=1e-5)
+    np.testing.assert_allclose(
+        found, [0.125 * 0.9 + 0.875 * 0.2, 0.75 * 0.9 + 0.25 * 0.2, 0.2, 0.55, np.nan], rtol=1e-5
+    )
 
 
 def test_networks_that_saw_all_labels_and_too_many_folds_are_rejected(
