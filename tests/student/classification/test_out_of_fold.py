@@ -129,7 +129,7 @@ def test_answers_are_expected_by_the_class_that_students_see() -> None:
     students = OutOfFold(
         image_ids=given.image_ids[:4],
         class_names=("ant", "bee", "wasp"),
-        log_p_NC=np.log([[0.1, 0.7, 0.2], [0.6, 0.2, 0.2], [0.0, 1.0, 0.0], [0.4, 0.4, 0.2]], dtype=np.float32),
+        log_p_NC=np.log([[0.1, 0.7, 0.2], [0.6, 0.2, 0.2], [1e-9, 1.0, 1e-9], [0.4, 0.4, 0.2]], dtype=np.float32),
         folds_N=np.zeros(4, dtype=np.int64),
         identity="",
     )
