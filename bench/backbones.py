@@ -1,7 +1,7 @@
 """Which backbones can be trained by which methods? A small model of every architecture of timm and torchvision: one
 step of training and one of evaluation for each kind of method, each model in a process with a limit on time and memory.
 
-Prints a line of JSON for each architecture, then a summary. Lines are kept in --out: started again, it goes on.
+Prints a line of JSON for each architecture, then a summary. Lines are kept in --out: the same command resumes.
 
     python bench/backbones.py --out runs/backbones.jsonl
 """

@@ -1,4 +1,4 @@
-"""What keeps a process busy: CPU time of its threads, where its Python code is, and the GPU."""
+"""Load of a process: CPU time of its threads, where its Python code is, and the GPU."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import psutil
 
 SAMPLE_SECONDS = 0.01
 SHOWN_THREADS, SHOWN_PLACES = 2, 12
-LEAST, MOST = 0.03, 0.9  # shares of a thread's samples: what is nearly never there, and what is always there
+LEAST, MOST = 0.03, 0.9  # shares of a thread's samples: functions outside this range are left out
 _sampler: Sampler | None = None
 
 
 class Sampler(threading.Thread):
-    """Looks every 10 ms at where each Python thread of this process is."""
+    """Samples every 10 ms where each Python thread of this process is."""
 
     def __init__(self) -> None:
         super().__init__(name="sampler", daemon=True)
@@ -69,7 +69,7 @@ class Sampler(threading.Thread):
 
 
 def start_sampling(_: object) -> None:
-    """In the process that is looked at; the argument is its model, see `ModelProcess.call`."""
+    """In the sampled process; the argument is its model, see `ModelProcess.call`."""
     global _sampler
     _sampler = Sampler()
     _sampler.start()

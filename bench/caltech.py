@@ -1,8 +1,7 @@
-"""The same question as bench/flowers.py where only the classes are known: Caltech-101 at 64 px, ResNet18 from scratch.
+"""As bench/flowers.py with answers about the classes alone: Caltech-101 at 64 px, ResNet18 from scratch.
 
 The answers are Qwen2.5-72B's about the classes (files of LaViD's); none are about the 5,784 training images. Prints a
-line of JSON for each method; the 2,893 test images are looked at once per student. Started again with the same
---run-dir it resumes.
+line of JSON for each method; the 2,893 test images are looked at once per student. With the same --run-dir it resumes.
 
 A student takes about 6 minutes on one core of a CPU with bfloat16 instructions, as in bench/flowers.py; all 8 methods
 with five seeds 4 hours.

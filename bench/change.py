@@ -2,9 +2,10 @@
 
 The change and, in an empty store, the same set in full, taking turns: real vLLM with the bundled teacher, rendered
 scenes, the whole command. A pair is an image and a question; `share` is how many of all pairs have changed. `tokens`
-are those that have to be computed: what an image's questions share once for each image, and the rest of each question.
-One question about an old image costs that image again, so their share is larger. `apart` are the changed pairs asked
-with nothing known: the new question about the old images and all questions about the new ones, in two empty stores.
+are those that have to be computed: the part shared by an image's questions once for each image, and the rest of each
+question. One question about an old image costs that image again, so their share is larger. `apart` are the changed
+pairs asked with nothing known: the new question about the old images and all questions about the new ones, in two empty
+stores.
 
     python bench/change.py
 """

@@ -1,4 +1,4 @@
-"""Kill commands at random moments, give each again until it is done, and look at what is there then. One JSON line.
+"""Kill commands at random moments, run each again until it is done, and check the result. One JSON line.
 
 python bench/chaos.py --kills 100 --seed 0
 
@@ -30,8 +30,8 @@ from bench.chaos_runs import Kill, Outcome, Place, draw_kill, run, shared_memory
 from bench.chaos_scenarios import NAMES, Inputs, Scenario, State, import_words, scenarios, train_words
 from bench.chaos_servers import CountingTeacher, FaultyProxy, s3_server, serving
 
-KILLS_A_ROUND = 4  # of one command before it is left alone
-TRIES = 8  # until a command that is left alone has to be done; its store may go on failing
+KILLS_A_ROUND = 4  # of one command before it may finish
+TRIES = 8  # until a command that is not killed has to be done; its store may go on failing
 FAULTS = 0.1  # of the requests to the object store
 # How often a scenario is drawn after its first time; vLLM takes long to start.
 WEIGHTS = {"extract": 4, "extract-s3": 4, "train": 2, "extract-transformers": 2, "extract-vllm": 0.2, "import": 2}
@@ -39,7 +39,7 @@ WEIGHTS = {"extract": 4, "extract-s3": 4, "train": 2, "extract-transformers": 2,
 
 @dataclass
 class Account:
-    """What has happened."""
+    """Counts of kills, checks and questions, and the violations."""
 
     kills: Counter[str] = field(default_factory=Counter)
     by_signal: Counter[str] = field(default_factory=Counter)
@@ -138,7 +138,7 @@ class Chaos:
         self.count(place, needed, before, stops, scenario.lost)
 
     def compare(self, scenario: Scenario, place: Place, outcome: Outcome) -> None:
-        """Whether the last run of a place has left there what an undisturbed one leaves."""
+        """Check that the last run has left the same as an undisturbed one."""
         if outcome.code != 0:
             self.note(place.folder, [f"not done in the end: {outcome.err[-500:]!r}"])
             return
@@ -213,7 +213,7 @@ def disturb_all(chaos: Chaos, found: Sequence[Scenario], kills: int) -> None:
 
 
 def check(chaos: Chaos, scenario: Scenario) -> None:
-    """What is tried once, where the teacher counts."""
+    """The checks that are made once, with the teacher that counts."""
     if scenario.lost:
         two_at_once(chaos, scenario)
     if scenario.faulty_store:

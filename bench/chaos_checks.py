@@ -1,4 +1,4 @@
-"""What bench/chaos.py tries once beside the kills: two runs at once, and a store that refuses what is written to it."""
+"""Checks that bench/chaos.py makes once beside the kills: two runs at once, and a store that refuses writes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def two_at_once(chaos: Chaos, scenario: Scenario) -> None:
         outcome = first.result()
     chaos.note(place.folder, [f"a second run beside the first one: {fault}" for fault in _not_refused(second)])
     if BUSY not in second.err:
-        chaos.note(place.folder, [f"a second run is not told that the first is at work: {second.err[-300:]!r}"])
+        chaos.note(place.folder, [f"a second run does not say that the first one is running: {second.err[-300:]!r}"])
     chaos.compare(scenario, place, outcome)
     chaos.count(place, needed, before, stops=0, lost=0)
 
@@ -53,8 +53,8 @@ def _not_refused(outcome: Outcome) -> list[str]:
     faults = list(outcome.faults)
     if outcome.code != 1:
         faults.append(f"exit code {outcome.code} instead of 1")
-    told = outcome.err.partition("error: ")[2].rstrip("\n")
-    if not told or told.count("\n") >= LINES or "Traceback" in outcome.err:
+    message = outcome.err.partition("error: ")[2].rstrip("\n")
+    if not message or message.count("\n") >= LINES or "Traceback" in outcome.err:
         faults.append(f"no short error: {outcome.err[-300:]!r}")
     return faults
 

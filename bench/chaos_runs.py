@@ -1,4 +1,4 @@
-"""Commands for bench/chaos.py: started, killed at a moment, and looked for afterwards."""
+"""Run commands for bench/chaos.py: start, kill at a given moment, and look for what is left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MARK = "ASPECTS_CHAOS"  # an environment variable by which a run's processes are
 SOON = 5.0  # seconds within which a signal ends a command
 TARGETS = ("main", "engine", "both", "group")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-KEPT = ("torchinductor_", ".ses")  # of torch and onnxruntime, which mean to keep them
+KEPT = ("torchinductor_", ".ses")  # of torch and onnxruntime, which keep them on purpose
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Place:
 
 def draw_kill(chance: random.Random, longest: float, targets: Sequence[str] = TARGETS) -> Kill:
     target = chance.choice(targets)
-    # An engine is killed by the system (out of memory), not by somebody who sends a signal to it.
+    # An engine is killed by the system (out of memory), not by a user's signal.
     number = signal.SIGKILL if target == "engine" else chance.choice(SIGNALS)
     return Kill(chance.uniform(0.05, 0.95 * longest), target, number)
 
@@ -102,7 +102,7 @@ def run(command: Sequence[object], place: Place, kill: Kill | None = None, timeo
 
 
 def _send(kill: Kill, pid: int) -> bool:
-    """Whether there was somebody to send it to."""
+    """Whether there was a process to send it to."""
     engines = [child for child in descendants(pid) if is_engine(child)]
     if kill.target == "engine" and not engines:
         return False

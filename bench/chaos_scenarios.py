@@ -1,4 +1,4 @@
-"""What bench/chaos.py disturbs: commands with little data, and what has to be the same in the end."""
+"""Scenarios of bench/chaos.py: commands on little data, and what has to be the same in the end."""
 
 from __future__ import annotations
 

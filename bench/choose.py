@@ -1,8 +1,8 @@
-"""Which method should `recommended` be? Methods in pairs of one seed, on images held out of the training images.
+"""Choose the method `recommended`: methods in pairs of one seed, on images held out of the training images.
 
 A quarter of the training images of each class is held out, and no test image is looked at. Prints a line of JSON for
 each method: top-1 on the held-out images in percent, and what it gains over MaKD (LaViD where the answers are about the
-classes) and over its twin. Started again with the same --run-dir it resumes.
+classes) and over its twin. With the same --run-dir it resumes.
 
     python bench/choose.py --backbone resnet10t --image-size 32 --epochs 16 --run-dir runs/choose --threads 1
     python bench/choose.py --dataset caltech --backbone resnet10t --image-size 32 --epochs 8 --run-dir runs/choose-2

@@ -1,14 +1,15 @@
-"""Do a teacher's answers make a better detector? Rendered scenes with several objects each, in pairs of one seed.
+"""Detectors trained with and without a teacher's answers. Rendered scenes with several objects each, in pairs of one
+seed.
 
 The bundled tiny teacher answers 50 questions about every image and about every box (cut out with its margin), through
 vLLM. Faster R-CNN learns from none of the answers, from those about images, about boxes, or from both. Prints one line
-of JSON for each. Started again with the same --run-dir it goes on.
+of JSON for each. With the same --run-dir it resumes.
 
     python bench/detection.py --run-dir runs/detection
 
-With --images the same on the 128 training images of coco128, which are learnt by heart: mAP50 on these images
-themselves, as a curve over the epochs, with and without answers. The tiny teacher knows no images: this shows that all
-of it runs on real ones.
+With --images the same on the 128 training images of coco128, which are memorised: mAP50 on these images themselves, as
+a curve over the epochs, with and without answers. The tiny teacher knows rendered scenes alone: this shows that all of
+it runs on real images.
 
     python bench/detection.py --images --run-dir runs/coco128
 """
@@ -44,7 +45,7 @@ QUESTIONS = PROJECT / "questions" / "scenes.yaml"
 # Fresh ones: the weights of the recipe were chosen on scenes of seed 0.
 SCENES = 1
 METHODS = ("base", "image", "box", "both")
-# Learnt by heart: nothing is done to the images.
+# Memorised: the images are not augmented.
 BY_HEART = {
     "image_size": 128,
     "epochs": 50,
@@ -58,7 +59,7 @@ BY_HEART = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "detection", help="where everything is kept")
-    parser.add_argument("--coco128", action="store_true", help="coco128 by heart, instead of rendered scenes")
+    parser.add_argument("--coco128", action="store_true", help="memorise coco128 instead of rendered scenes")
     parser.add_argument("--train", type=int, default=160, help="rendered training scenes")
     parser.add_argument("--test", type=int, default=120, help="rendered test scenes")
     parser.add_argument("--seeds", default="0,1,2", help="paired seeds; with --images the first only")

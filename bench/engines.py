@@ -1,4 +1,4 @@
-"""What a question costs by four ways of asking, on the same machine in the same run. Prints one line of JSON.
+"""Cost of a question by four ways of asking, on the same machine in the same run. Prints one line of JSON.
 
     paper        transformers, one call for each image and question, image encoded every time, 10 new tokens
     plain        vLLM's `LLM.generate` with text prompts and images

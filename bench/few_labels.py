@@ -4,9 +4,9 @@ Oxford 102 Flowers at 64 px, enlarged to 160, EfficientNet-Lite0 with ImageNet w
 fine-tuned, with 1, 2, 5 or all labels of each class, in five draws of the labels. The answers are p(yes) of
 InternVL2-8B to 50 questions about each of the 2,091 training images (files of MaKD's authors). Methods without answers
 use the same images without a label: self-training by label propagation over the features, and FixMatch. In a probe
-`recommended-without-answers` is `self-training`, and `makd` predicts the classes as `base` does. Prints a line
-of JSON for each method and number of labels; the 6,098 test images are looked at once per student. Started again with
-the same --run-dir it goes on.
+`recommended-without-answers` is `self-training`, and `makd` predicts the classes as `base` does. Prints a line of JSON
+for each method and number of labels; the 6,098 test images are looked at once per student. With the same --run-dir it
+resumes.
 
     pip install --constraint constraints.txt '.[bench]'
     python bench/few_labels.py --run-dir runs/few-labels --threads 1
@@ -46,7 +46,7 @@ SHARED: Mapping[str, Any] = {
     "val_fraction": 0.0,
     "accelerator": "cpu",
 }
-# Fewer epochs than the recipe's, so that a CPU comes to an end.
+# Fewer epochs than the recipe's, so that a CPU finishes in hours.
 FINETUNE: Mapping[str, Any] = {"epochs": 10, "warmup": 1, "batch_size": 32, "crop_scale": (0.5, 1.0)}
 
 

@@ -1,11 +1,11 @@
-"""Which method makes the best student? Oxford 102 Flowers at 64 px, ResNet18 from scratch, in pairs of one seed.
+"""Compare all methods: Oxford 102 Flowers at 64 px, ResNet18 from scratch, in pairs of one seed.
 
 The answers are real: p(yes) of InternVL2-8B to 50 questions about each of the 2,091 training images (files of MaKD's
 authors), and Qwen2.5-7B's about the 102 classes (files of LaViD's). Every method has the same images, the same
 budget and the same starts; weights were chosen on validation images, and the 6,098 test images are looked at once per
 student. The methods include the twin of each, the same training without answers, and controls without answers. Where
 all images have a label, `recommended-without-answers` trains what `labels-deep` does. Prints one line of JSON for each
-method. Started again with the same --run-dir it resumes.
+method. With the same --run-dir it resumes.
 
 A student takes about 6 minutes on one core of a CPU with bfloat16 instructions, all 13 methods with five seeds 6.5
 hours; a larger image or backbone takes longer in proportion to its computations.

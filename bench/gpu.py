@@ -1,4 +1,4 @@
-"""What a GPU makes of it: four measurements, each a line of JSON as soon as it is known. Needs a GPU, no network.
+"""Four measurements on a GPU, each printed as a line of JSON as soon as it is known. Needs a GPU, no network.
 
     card        the card itself: bfloat16 matrix products, copies within its memory
     teacher     questions about images, for teachers of published shapes with random weights, by each way of asking
@@ -6,7 +6,7 @@
     proof       Caltech-101 at 224 px from scratch, with and without answers (images and answers from ASPECTS_DATA)
 
 Every part runs in a process of its own for a limited time: one that fails leaves a line with `error`, and the next one
-begins. The exit code is 1 then. `--device cpu` tries the same out where there is no GPU, on tiny models.
+begins. The exit code is 1 then. `--device cpu` runs the same on tiny models where there is no GPU.
 
     python bench/gpu.py
     python bench/gpu.py --only teacher --shapes 8b --engines vllm
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).parents[1]
-sys.path.insert(0, str(PROJECT))  # it runs where Aspects is not installed, too
+sys.path.insert(0, str(PROJECT))  # it also runs where Aspects is not installed
 
 import yaml
 
@@ -38,7 +38,7 @@ from storage.text import printable
 # Seconds for each part, loading and compiling included.
 LIMITS = {"card": 90, "teacher": 240, "training": 180, "proof": 420}
 SHAPES, ENGINES = ("8b", "2b", "tiny"), ("vllm", "transformers", "plain")
-# Nothing is looked up in a network, vLLM's process talks to nobody but itself, and its log is shown where it fails.
+# No network is used, vLLM's process listens on the loopback interface, and its log is shown where it fails.
 OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_HOST_IP": "127.0.0.1", "VLLM_LOGGING_LEVEL": "INFO"}
 
 
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", default="0", help="of the proof's students, by commas")
     parser.add_argument("--epochs", type=int, help="of the proof's students; 60 unless given, 1 on a CPU")
     parser.add_argument("--matrix-rate", type=float, help="the card's in TFLOP/s, where it was measured before")
-    parser.add_argument("--part", help=argparse.SUPPRESS)  # how this script calls itself
+    parser.add_argument("--part", help=argparse.SUPPRESS)  # the part that this process runs
     return parser
 
 
@@ -117,13 +117,13 @@ def supervise(command: Sequence[str], limit: float, environment: Mapping[str, st
     started = time.monotonic()
     timer = threading.Timer(limit, _kill, [process])
     timer.start()
-    told = False
+    reported = False
     assert process.stdout is not None
     try:
         for text in process.stdout:
             if text.startswith("{"):
                 line = json.loads(text)
-                told |= "error" in line
+                reported |= "error" in line
                 yield line
             else:
                 print(text, end="", file=sys.stderr)
@@ -132,7 +132,7 @@ def supervise(command: Sequence[str], limit: float, environment: Mapping[str, st
         timer.cancel()
         _kill(process)
         process.stdout.close()
-    if code and not told:
+    if code and not reported:
         late = time.monotonic() - started >= limit
         yield {"error": f"ended after its limit of {limit:g} seconds" if late else f"ended with code {code}"}
 
@@ -149,7 +149,7 @@ def run_part(asked: argparse.Namespace) -> int:
     try:
         for line in _measure(asked):
             print(json.dumps(line), flush=True)
-    except (Exception, SystemExit) as error:  # whatever a card, a driver or a library does: others want their turn
+    except (Exception, SystemExit) as error:  # of any type; the other parts still run
         traceback.print_exc()
         first = (str(error).strip().splitlines() or [""])[0]
         print(json.dumps({"error": printable(f"{type(error).__name__}: {first}", 300)}), flush=True)

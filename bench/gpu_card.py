@@ -1,4 +1,4 @@
-"""What the card itself does: the measure of everything else."""
+"""Speed of the card itself, which the other parts are compared with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training on a device: how close our loop comes to the model alone, and what answers bring at the paper's size."""
+"""Training on a device: our loop against the model alone, and the gain by answers at the paper's size."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PROOF: dict[str, dict[str, Any]] = {
     "cpu": {"backbone": "test_resnet", "epochs": 1, "image_size": 32, "cache_size": 32, "resize_size": 32},
 }
 THINNED = {"cuda": 1, "cpu": 80}  # every n-th image
-# Method and settings. The twin has the same terms at inner stages, and nothing that is learnt from answers.
+# Method and settings. The twin has the same terms at inner stages, and learns nothing from answers.
 STUDENTS: dict[str, dict[str, Any]] = {
     "base": {"method": "base"},
     "twin": {"method": "recommended", "alpha": 0.0},

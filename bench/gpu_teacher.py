@@ -1,4 +1,4 @@
-"""What a teacher of a published shape does on a device, asked by each engine as an extraction asks it."""
+"""Speed of a teacher of a published shape on a device, asked by each engine as in an extraction."""
 
 from __future__ import annotations
 

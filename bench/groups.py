@@ -1,10 +1,10 @@
-"""Spurious backgrounds: what balancing groups by a teacher's answers is worth, against balancing them by the truth.
+"""Spurious backgrounds: groups balanced by a teacher's answers, against groups balanced by the truth.
 
 Rendered scenes of two classes, few and many objects; in training 90 % of the images of a class have its background
 colour, in test half of them. Students from scratch: `base`, `makd`, and `base` balanced by "Is the ground or background
 blue?", by the answers of the bundled teacher and by the right ones. Groups of the evaluation are by the truth. Prints a
 line of JSON for each with the top-1 of the worst group, over all seeds, on `--split validation` to choose settings or
-`test` to report. Goes on where it stopped.
+`test` to report. The same command resumes.
 
     python bench/groups.py --run-dir runs/groups
 """

@@ -1,4 +1,4 @@
-"""Does `aspects labels audit` find wrong labels?
+"""Wrong labels that `aspects labels audit` finds.
 
 Oxford 102 Flowers at 160 px with 5, 10 and 20 % of the labels flipped, at random or to the most similar class, in five
 draws.
@@ -7,7 +7,7 @@ Ranks the 2,091 training images by the answers, by out-of-fold students (a linea
 with ImageNet weights, five folds), and by both; against confident learning (Northcutt et al., JAIR 2021; the package
 cleanlab) on the same out-of-fold students. The answers are p(yes) of InternVL2-8B to 50 questions about each image
 (files of MaKD's authors). Prints a line of JSON for each kind and share of flips: average precision, and precision at
-k = number of flips. Started again with the same --run-dir it goes on.
+k = number of flips. With the same --run-dir it resumes.
 
     pip install --constraint constraints.txt '.[bench]'
     python bench/labels.py --run-dir runs/labels --threads 1
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2,3,4", help="draws of the flips, separated by commas")
     parser.add_argument("--shares", default="5,10,20", help="flipped labels in percent, separated by commas")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=20, help="fewer than the recipe's, so that a CPU comes to an end")
+    parser.add_argument("--epochs", type=int, default=20, help="fewer than the recipe's, for a CPU")
     parser.add_argument("--weights", type=Path, help="ImageNet weights; default: those of the extra 'bench'")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()

@@ -1,4 +1,4 @@
-"""How fast are the pages of `aspects view`, and how much memory do they take?
+"""Speed and memory of the pages of `aspects view`.
 
 Writes synthetic answers about --images images to --questions questions with the project's own writer, a student's
 predictions and small real images (flowers102_64, one hard link for each synthetic image) whose thumbnails are made.

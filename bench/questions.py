@@ -1,4 +1,4 @@
-"""Does the audit find bad questions, and do its choices make better students? Rendered scenes, the bundled teacher.
+"""Bad questions that the audit finds, and students of the questions it chooses. Rendered scenes, bundled teacher.
 
 First line: bad questions are planted among the bundled 50 and audited through vLLM; which verdict each one got, and
 which good questions were called bad. The scenes' own descriptions say what is good: a question whose answer never

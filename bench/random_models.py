@@ -1,4 +1,4 @@
-"""Models with random weights for benchmarks: what they say is noise, what they cost is real.
+"""Models with random weights for benchmarks: their answers are noise, their cost is real.
 
 InternVL in its Hugging Face form with a Qwen3 language model, 256 image tokens, the bundled teacher's tokenizer, and
 its chat template without the system line. `large` has 219 million parameters; `thin` computes next to nothing, so that

@@ -1,8 +1,7 @@
-"""Teachers of published shapes without their weights: what they would say is noise, what they cost is real.
+"""Teachers of published shapes with random weights: their answers are noise, their cost is real.
 
-A folder gets configuration, tokenizer, image processor and chat template; the weights are drawn on the device by
-whoever loads it. The shapes are those of Qwen3-VL, the tokenizer is the bundled teacher's with Qwen's marks around
-images.
+A folder gets configuration, tokenizer, image processor and chat template; the weights are drawn on the device when it
+is loaded. The shapes are those of Qwen3-VL, the tokenizer is the bundled teacher's with Qwen's marks around images.
 """
 
 from __future__ import annotations

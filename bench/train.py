@@ -1,8 +1,8 @@
-"""How close does training come to what the model alone would take? Images a second of three ways, taking turns.
+"""Speed of training against the model alone: images a second of three ways, taking turns.
 
 ours    `student.classification.training.train` on real images: augmentation, losses, logging and all
 limit   the same student, losses and optimizer, fed one random batch that is already in memory
-plain   what one would write: a PyTorch DataLoader with two workers that decode with Pillow and augment with torchvision
+plain   usual code: a PyTorch DataLoader with two workers that decode with Pillow and augment with torchvision
 
 Images of 64 px are flowers, those of 224 px from Caltech-101. Prints one line of JSON for each size.
 
@@ -190,7 +190,7 @@ def speed(
             optimizer.step()
             optimizer.zero_grad()
             count += len(pixels)
-        loss.item()  # a GPU may still be at it
+        loss.item()  # a GPU may still compute
         seconds = time.perf_counter() - started
     return count / seconds
 

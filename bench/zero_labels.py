@@ -1,4 +1,4 @@
-"""How far students get without any label: classes learned from answers about them alone.
+"""Accuracy of students without any label: classes learned from answers about them alone.
 
 Rendered scenes of 12 classes, 24 training and 20 test images each, and the answers of the bundled teacher to 50
 questions about each training image. Two sets of classes: `clans`, those of the demo, each of four forms (a colour on a
@@ -9,9 +9,8 @@ and `stand-in`, an imitation of an LLM that answers from the name: the more freq
 No LLM is asked. Seeds draw these scenes, the wrong answers, the labels that are shown, and the students.
 
 Prints a line of JSON for each way of naming the training images and for each student, after every seed the means so
-far; top-1 in percent. No setting of
-the students was chosen on these scenes; docs/experiments.md says how the formula was. Started again with the same
---run-dir it goes on.
+far; top-1 in percent. No setting of the students was chosen on these scenes; docs/experiments.md says how the formula
+was. With the same --run-dir it resumes.
 
     python bench/zero_labels.py --run-dir runs/zero-labels --threads 1
 """
