@@ -131,7 +131,7 @@ def _by_image(current: CurrentCorrections, known: Known) -> list[ImageEntries]:
 
 def _address(dataset: ImageDataset, image_id: str, prefix: str | None) -> str:
     if prefix is None and isinstance(dataset, FileDataset):
-        return str(dataset.paths[image_id].absolute())
+        return str(dataset.places[image_id].absolute())
     return f"{prefix or ''}{image_id}"
 
 

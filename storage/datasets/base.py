@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self, runtime_checkable
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 from storage.errors import InputInvalid
 from storage.images.decode import read_image_file
@@ -17,6 +17,7 @@ UNLABELLED = "unlabelled"
 # Between an image's id and the number of a box in it.
 BOX_MARK = "#"
 
+Place = TypeVar("Place")
 Corners = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the upright image
 
 
@@ -94,24 +95,28 @@ class StampedDataset(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileDataset:
-    """A dataset whose images are files on this machine; `paths` maps every image_id to its file."""
+class ListedImages(Generic[Place]):
+    """The base of datasets that list where each image is; `places` maps every image_id to its place."""
 
     name: str
     class_names: Sequence[str]
     records: Sequence[ImageRecord]
-    paths: Mapping[str, Path] = field(repr=False)
+    places: Mapping[str, Place] = field(repr=False)
     notes: tuple[str, ...] = ()
 
-    def read(self, image_id: str) -> bytes:
-        return read_image_file(self.paths[image_id])
-
     def subset(self, records: Sequence[ImageRecord]) -> Self:
-        paths = {record.image_id: self.paths[record.image_id] for record in records}
-        return replace(self, records=records, paths=paths, notes=())
+        places = {record.image_id: self.places[record.image_id] for record in records}
+        return replace(self, records=records, places=places, notes=())
+
+
+class FileDataset(ListedImages[Path]):
+    """A dataset whose images are files on this machine."""
+
+    def read(self, image_id: str) -> bytes:
+        return read_image_file(self.places[image_id])
 
     def stamp(self, image_id: str) -> Stamp:
-        found = os.stat(self.paths[image_id])
+        found = os.stat(self.places[image_id])
         return Stamp(found.st_size, found.st_mtime_ns)
 
 

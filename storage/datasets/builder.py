@@ -96,7 +96,7 @@ class DetectionBuilder:
             name=name,
             class_names=tuple(self.class_names),
             records=self.records,
-            paths=self.paths,
+            places=self.paths,
             boxes=self.boxes,
             sizes=self.sizes,
             notes=(*self._notes(), *self._never_trained()),

@@ -63,7 +63,7 @@ def cub_200_2011(folder: Path, *, name: str | None = None) -> FileDataset:
         paths[image_id] = path
     notes = _refuse_losses(root, class_names, records, missing)
     records.sort(key=lambda record: (record.split != "train", record.label, record.image_id))
-    return FileDataset(name=name or "CUB_200_2011", class_names=class_names, records=records, paths=paths, notes=notes)
+    return FileDataset(name=name or "CUB_200_2011", class_names=class_names, records=records, places=paths, notes=notes)
 
 
 def _refuse_repeated(path: Path, named: Mapping[int, str]) -> None:

@@ -106,7 +106,7 @@ def class_folders(root: Path, *, name: str | None = None) -> FileDataset:
         name=name or root.resolve().name,
         class_names=tuple(classes),
         records=records,
-        paths={record.image_id: Path(os.path.join(root, record.image_id)) for record in records},
+        places={record.image_id: Path(os.path.join(root, record.image_id)) for record in records},
         notes=skipped.notes(),
     )
 

@@ -42,7 +42,7 @@ def shared_images(dataset: FileDataset) -> str | None:
 
 def _size(dataset: FileDataset, record: ImageRecord) -> int | None:
     try:
-        return dataset.paths[record.image_id].stat().st_size
+        return dataset.places[record.image_id].stat().st_size
     except OSError:
         return None
 

@@ -73,7 +73,7 @@ def torchvision_dataset(name_there: str, *, name: str | None = None, root: Path,
             image_id = path.relative_to(base).as_posix()
             records.append(ImageRecord(image_id=image_id, split=split, label=label, label_name=class_names[label]))
             paths[image_id] = path
-    return FileDataset(name=name or key, class_names=class_names, records=records, paths=paths)
+    return FileDataset(name=name or key, class_names=class_names, records=records, places=paths)
 
 
 def _construct(key: str, base: Path, source: Source, arguments: dict[str, Any]) -> Any:

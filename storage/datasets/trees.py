@@ -105,4 +105,4 @@ class LocalTree:
         self, *, name: str, class_names: Sequence[str], records: Sequence[ImageRecord], notes: tuple[str, ...]
     ) -> FileDataset:
         paths = {record.image_id: Path(os.path.join(self.root, record.image_id)) for record in records}
-        return FileDataset(name=name, class_names=class_names, records=records, paths=paths, notes=notes)
+        return FileDataset(name=name, class_names=class_names, records=records, places=paths, notes=notes)

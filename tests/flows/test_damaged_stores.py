@@ -172,7 +172,7 @@ def plan_with(store: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     object.__setattr__(teacher, "config", TeacherConfig(model="sample"))
     monkeypatch.setattr(ResolvedTeacher, "description", {"model": "sample"})
     paths = {record.image_id: store / record.image_id for record in records(5)}
-    dataset = FileDataset(name="sample", class_names=["a"], records=records(5), paths=paths)
+    dataset = FileDataset(name="sample", class_names=["a"], records=records(5), places=paths)
     return plan_extraction(dataset, ["train"], QUESTIONS, teacher, str(store), shard_size=3)
 
 

@@ -31,7 +31,7 @@ def dataset(tmp_path: Path) -> DetectionDataset:
         name="few",
         class_names=("<b>cat", "dog"),
         records=[image_record(name, "test") for name in paths],
-        paths=paths,
+        places=paths,
         boxes=boxes,
         sizes=dict.fromkeys(paths, (60, 40)),
     )

@@ -36,7 +36,7 @@ def error_of(page: TestClient, address: str) -> tuple[int, str]:
 def test_a_dataset_that_was_moved_leaves_names_in_place_of_images(
     open_page: Open, own_store: Path, flowers: FileDataset, tmp_path: Path
 ) -> None:
-    root = Path(shutil.copytree(flowers.paths[ODD].parents[2], tmp_path / "flowers"))
+    root = Path(shutil.copytree(flowers.places[ODD].parents[2], tmp_path / "flowers"))
     page = open_page(own_store, dataset=image_folder(root))
     shutil.move(root, tmp_path / "elsewhere")
     for address in ("/images", f"/image?id={ODD}", "/labels"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qsl
 
-from storage.datasets.base import DatasetInvalid, ImageRecord
+from storage.datasets.base import DatasetInvalid, ImageRecord, ListedImages
 from storage.datasets.files import missing_classes
 from storage.datasets.hugging_face.labels import read_labels, refuse_other_lists
 from storage.hub import find_on_hub
@@ -22,18 +22,13 @@ SPLIT_ORDER = ("train", "val", "validation", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableDataset:
-    """A dataset with images in cells of Arrow tables; `rows` maps every image_id to its split and row number."""
+class TableDataset(ListedImages[tuple[str, int]]):
+    """A dataset with images in cells of Arrow tables; a place is a split and the number of its row."""
 
-    name: str
-    class_names: Sequence[str]
-    records: Sequence[ImageRecord]
     tables: Mapping[str, datasets.Dataset] = field(repr=False)  # one column: the undecoded image
-    rows: Mapping[str, tuple[str, int]] = field(repr=False)
-    notes: tuple[str, ...] = ()
 
     def read(self, image_id: str) -> bytes:
-        split, row = self.rows[image_id]
+        split, row = self.places[image_id]
         table = self.tables[split]
         cell = table[row][table.column_names[0]]
         if cell and cell["bytes"] is not None:
@@ -42,12 +37,12 @@ class TableDataset:
             return read_image_file(Path(cell["path"]))
         raise FileNotFoundError(f"row {row} of split '{split}' of '{self.name}' holds no image")
 
-    def subset(self, records: Sequence[ImageRecord]) -> TableDataset:
-        rows = {record.image_id: self.rows[record.image_id] for record in records}
-        splits = {split for split, _ in rows.values()}
+    def subset(self, records: Sequence[ImageRecord]) -> Self:
+        part = super().subset(records)
+        splits = {split for split, _ in part.places.values()}
         # Tables are pickled as the names of the files that hold them.
         tables = {split: table for split, table in self.tables.items() if split in splits}
-        return replace(self, records=records, tables=tables, rows=rows, notes=())
+        return replace(part, tables=tables)
 
 
 def hugging_face_dataset(source: str, *, name: str | None = None, cache: Path | None = None) -> TableDataset:
@@ -90,7 +85,7 @@ def hugging_face_dataset(source: str, *, name: str | None = None, cache: Path | 
         class_names=class_names,
         records=records,
         tables=tables,
-        rows=rows,
+        places=rows,
         notes=missing_classes(records, class_names),
     )
 

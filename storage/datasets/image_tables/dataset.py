@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import pyarrow as pa
 
-from storage.datasets.base import DatasetInvalid, ImageRecord, Stamp
+from storage.datasets.base import DatasetInvalid, ListedImages, Stamp
 from storage.datasets.files import files_with, listing, missing_classes
 from storage.datasets.image_tables.files import SUFFIXES, ImageFile, image_columns, listed_classes
 from storage.datasets.labelled import Labelled, labelled_records, split_of_file
@@ -31,30 +30,19 @@ class Cell(NamedTuple):
     row: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageTableDataset:
-    """A dataset with images in cells of Parquet or Arrow files; `cells` maps every image_id to its own."""
-
-    name: str
-    class_names: Sequence[str]
-    records: Sequence[ImageRecord]
-    cells: Mapping[str, Cell] = field(repr=False)
-    notes: tuple[str, ...] = ()
+class ImageTableDataset(ListedImages[Cell]):
+    """A dataset with images in cells of Parquet or Arrow files."""
 
     def read(self, image_id: str) -> bytes:
-        cell = self.cells[image_id]
+        cell = self.places[image_id]
         found = _opened(cell.path, os.stat(cell.path).st_mtime_ns).image(cell.column, cell.row)
         if found is None:
             raise FileNotFoundError(f"row {cell.row} of {cell.path} holds no image")
         return found
 
-    def subset(self, records: Sequence[ImageRecord]) -> ImageTableDataset:
-        cells = {record.image_id: self.cells[record.image_id] for record in records}
-        return replace(self, records=records, cells=cells, notes=())
-
     def stamp(self, image_id: str) -> Stamp:
         """Return size and modification time of the file that holds the image, and its row."""
-        cell = self.cells[image_id]
+        cell = self.places[image_id]
         found = os.stat(cell.path)
         return Stamp(found.st_size, found.st_mtime_ns, f"row {cell.row} of {cell.column}")
 
@@ -112,7 +100,7 @@ def image_table_dataset(place: Path, asked: Specification, *, name: str | None =
         name=name or (place.stem if place.is_file() else place.resolve().name),
         class_names=class_names,
         records=records,
-        cells={image_id: cell for image_id, (cell, _) in zip(image_ids, cells, strict=True)},
+        places={image_id: cell for image_id, (cell, _) in zip(image_ids, cells, strict=True)},
         notes=missing_classes(records, class_names),
     )
 

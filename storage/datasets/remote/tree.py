@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
-from storage.datasets.base import DatasetInvalid, ImageRecord, Stamp
+from storage.datasets.base import DatasetInvalid, ImageRecord, ListedImages, Stamp
 from storage.datasets.files import Kind, Skipped, has_image_name, is_visible, suffix_of
 from storage.datasets.remote.files import RemoteFile, list_files, read_remote, shown
 from storage.documents import MEGABYTE, DocumentInvalid
@@ -13,30 +13,21 @@ from storage.images.decode import MAX_BYTES, ImageUnreadable
 
 
 @dataclass(frozen=True, kw_only=True)
-class RemoteDataset:
-    """A dataset whose images are files behind an address; `files` maps every image_id to its file, as listed."""
+class RemoteDataset(ListedImages[RemoteFile]):
+    """A dataset whose images are files behind an address, as they were listed."""
 
-    name: str
-    class_names: Sequence[str]
-    records: Sequence[ImageRecord]
     address: str
-    files: Mapping[str, RemoteFile] = field(repr=False)
-    notes: tuple[str, ...] = ()
 
     def read(self, image_id: str) -> bytes:
         """Like `ImageDataset.read`; raises StorageUnavailable if the server fails or cannot be reached."""
-        file = self.files[image_id]
+        file = self.places[image_id]
         if file.size > MAX_BYTES:
             raise ImageUnreadable(f"file of {file.size >> 20} MB, more than {MAX_BYTES >> 20} MB allowed")
         return read_remote(self.address, file)
 
-    def subset(self, records: Sequence[ImageRecord]) -> RemoteDataset:
-        files = {record.image_id: self.files[record.image_id] for record in records}
-        return replace(self, records=records, files=files, notes=())
-
     def stamp(self, image_id: str) -> Stamp:
         """Return size, modification time and ETag as they were listed when the dataset was opened."""
-        file = self.files[image_id]
+        file = self.places[image_id]
         return Stamp(file.size, file.mtime_ns, file.etag)
 
 
@@ -120,7 +111,7 @@ class RemoteTree:
     ) -> RemoteDataset:
         files = {record.image_id: self._files[record.image_id] for record in records}
         return RemoteDataset(
-            name=name, class_names=class_names, records=records, address=self.address, files=files, notes=notes
+            name=name, class_names=class_names, records=records, address=self.address, places=files, notes=notes
         )
 
 

@@ -26,6 +26,6 @@ def _folder_of(dataset: ImageDataset) -> Path | None:
     if not isinstance(dataset, FileDataset) or not dataset.records:
         return None
     image_id = dataset.records[0].image_id
-    path = dataset.paths[image_id]
+    path = dataset.places[image_id]
     parts = PurePosixPath(image_id).parts
     return path.parents[len(parts) - 1] if path.parts[-len(parts) :] == parts else None

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from storage.datasets.base import DatasetInvalid, ImageRecord, Stamp
+from storage.datasets.base import DatasetInvalid, ListedImages, Stamp
 from storage.datasets.files import counted, files_with, listing, missing_classes
 from storage.datasets.labelled import Labelled, labelled_records, split_of_file
 from storage.datasets.specification import Specification
@@ -24,7 +23,7 @@ OPTIONS = ("label", "test")
 CLASS_LISTS = ("classnames.txt", "classes.txt")
 
 
-class Place(NamedTuple):
+class Part(NamedTuple):
     """The bytes of an image: a part of a file."""
 
     path: str
@@ -32,15 +31,8 @@ class Place(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class ArchiveDataset:
-    """A dataset whose images are parts of files; `places` maps every image_id to its own."""
-
-    name: str
-    class_names: Sequence[str]
-    records: Sequence[ImageRecord]
-    places: Mapping[str, Place] = field(repr=False)
-    notes: tuple[str, ...] = ()
+class ArchiveDataset(ListedImages[Part]):
+    """A dataset whose images are parts of files."""
 
     def read(self, image_id: str) -> bytes:
         place = self.places[image_id]
@@ -48,10 +40,6 @@ class ArchiveDataset:
             raise ImageUnreadable(f"file of {place.size >> 20} MB, more than {MAX_BYTES >> 20} MB allowed")
         with open(place.path, "rb") as file:
             return os.pread(file.fileno(), place.size, place.offset)
-
-    def subset(self, records: Sequence[ImageRecord]) -> ArchiveDataset:
-        places = {record.image_id: self.places[record.image_id] for record in records}
-        return replace(self, records=records, places=places, notes=())
 
     def stamp(self, image_id: str) -> Stamp:
         """Return the image's size, and the modification time of the tar file."""
@@ -72,14 +60,14 @@ def webdataset(place: Path, asked: Specification, *, name: str | None = None) ->
     if not files:
         raise DatasetInvalid(f"no tar files at {place}; check the path")
     root = place.parent if place.is_file() else place
-    listed, rows, places = _class_names(root), list[Labelled](), dict[str, Place]()
+    listed, rows, places = _class_names(root), list[Labelled](), dict[str, Part]()
     for file in files:
         shown = file.relative_to(root).as_posix()
         for image, label in _samples(file, asked.text("label"), listed):
             image_id = f"{shown}/{image.name.removeprefix('./')}"
             if image_id in places:
                 raise DatasetInvalid(f"{file} has the member {printable(image.name, 200)} twice; keep one")
-            places[image_id] = Place(str(file), image.offset, image.size)
+            places[image_id] = Part(str(file), image.offset, image.size)
             rows.append((image_id, split_of_file(shown), label))
     _refuse_captions(place, [label for _, _, label in rows])
     class_names, records = labelled_records(rows, place, listed)

@@ -75,7 +75,7 @@ def test_only_files_that_are_there_are_stamped(tmp_path: Path) -> None:
     for image_id in ("0", str(count - 1)):
         paths[image_id] = tmp_path / image_id
         paths[image_id].write_bytes(b"abc")
-    dataset = FileDataset(name="a", class_names=(), records=(), paths=paths)
+    dataset = FileDataset(name="a", class_names=(), records=(), places=paths)
     found = look_at(dataset, list(paths))
     assert found == {name: Stamp(3, paths[name].stat().st_mtime_ns) for name in ("0", str(count - 1))}
 

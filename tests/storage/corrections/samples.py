@@ -33,7 +33,7 @@ def dataset(train: int = 4, test: int = 2) -> FileDataset:
         for number in range(count)
     ]
     paths = {record.image_id: Path("/data") / record.image_id for record in records}
-    return FileDataset(name="sample", class_names=CLASSES, records=records, paths=paths)
+    return FileDataset(name="sample", class_names=CLASSES, records=records, places=paths)
 
 
 def answers(log_odds: NDArray[np.floating], images: FileDataset | None = None) -> Answers:

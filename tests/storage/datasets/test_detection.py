@@ -31,7 +31,7 @@ def dataset(root: Path) -> DetectionDataset:
         name="images",
         class_names=("cat", "dog"),
         records=[image_record("a#1.png", "train"), image_record("b.png", "test")],
-        paths={name: root / name for name in ("a#1.png", "b.png")},
+        places={name: root / name for name in ("a#1.png", "b.png")},
         boxes={"a#1.png": boxes, "b.png": ()},
         sizes=dict.fromkeys(("a#1.png", "b.png"), (40, 30)),
     )
@@ -121,7 +121,7 @@ def test_a_view_that_makes_no_sense_is_refused() -> None:
 
 
 def test_a_dataset_without_boxes_has_nothing_to_ask_about(tmp_path: Path) -> None:
-    empty = DetectionDataset(name="empty", class_names=("a",), records=[], paths={}, boxes={}, sizes={})
+    empty = DetectionDataset(name="empty", class_names=("a",), records=[], places={}, boxes={}, sizes={})
     with pytest.raises(DatasetInvalid, match="no boxes to ask about"):
         BoxImages(empty, BoxView())
 

@@ -49,7 +49,7 @@ def truth(config: StudentConfig, dataset: FileDataset, run_dir: Path) -> tuple[l
     run = load_run(run_dir)
     with evaluation_cache(run.description.config, dataset, records, run_dir / "images", progress=False) as images:
         logits = predict_logits(run.load(), images, progress=False)
-    return [dataset.paths[record.image_id] for record in records], logits.class_logits_BC, logits.aspect_logits_BQ
+    return [dataset.places[record.image_id] for record in records], logits.class_logits_BC, logits.aspect_logits_BQ
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -126,7 +126,7 @@ def test_transformers_names_the_classes(dataset: FileDataset, run_dir: Path, tmp
     from transformers import pipeline
 
     export(run_dir, tmp_path / "out", formats=["safetensors"])
-    paths = [str(dataset.paths[record.image_id]) for record in dataset.records if record.split == "test"]
+    paths = [str(dataset.places[record.image_id]) for record in dataset.records if record.split == "test"]
     found = [best[0]["label"] for best in pipeline("image-classification", model=str(tmp_path / "out"))(paths)]
     assert found == load_classifier(tmp_path / "out").predict(paths)["predicted"].to_list()
 

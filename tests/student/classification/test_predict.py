@@ -46,7 +46,7 @@ def run_dir(images: FileDataset, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def paths(images: FileDataset) -> list[Path]:
-    return [images.paths[record.image_id] for record in images.records if record.split == "test"]
+    return [images.places[record.image_id] for record in images.records if record.split == "test"]
 
 
 @pytest.fixture(scope="module")

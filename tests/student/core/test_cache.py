@@ -95,7 +95,7 @@ def test_damaged_images_are_named_or_dropped(config: StudentConfig, image_root: 
         name="colours",
         class_names=dataset.class_names,
         records=dataset.records,
-        paths={image_id: root / image_id for image_id in dataset.paths},
+        places={image_id: root / image_id for image_id in dataset.places},
     )
     with (
         pytest.raises(ImagesInvalid, match=r"^3 of 36 images of dataset 'colours' cannot be read: train/blue/000.png"),

@@ -38,7 +38,7 @@ class Counting(FileDataset):
 
 def source_of(dataset: FileDataset, stop: str | None = None, size: int = 37) -> ImageSource:
     counting = Counting(
-        name=dataset.name, class_names=dataset.class_names, records=dataset.records, paths=dataset.paths, stop=stop
+        name=dataset.name, class_names=dataset.class_names, records=dataset.records, places=dataset.places, stop=stop
     )
     return ImageSource(dataset=counting, records=dataset.records, preparation=TrainingShrink(size=size))
 

@@ -23,7 +23,7 @@ def dataset_of(boxes: dict[str, tuple[Box, ...]]) -> DetectionDataset:
         name="few",
         class_names=("cat", "dog", "bird"),
         records=[FIRST, SECOND],
-        paths={},
+        places={},
         boxes={"a.png": (), "b.png": (), **boxes},
         sizes={"a.png": (200, 100), "b.png": (200, 100)},
     )

@@ -231,7 +231,7 @@ def test_real_images(shared_data: Path, tmp_path: Path) -> None:
     boxes = [box for found in dataset.boxes.values() for box in found]
     assert len(boxes) > 1500
     for record in dataset.records[:5]:
-        with Image.open(dataset.paths[record.image_id]) as image:
+        with Image.open(dataset.places[record.image_id]) as image:
             for box in dataset.boxes[record.image_id]:
                 left, top, right, bottom = box.corners
                 assert 0 <= left < right <= image.width
