@@ -19,7 +19,7 @@ class TaskParameters(Parameters):
 
     task: Annotated[
         Literal["classification", "detection"],
-        Field(description="detection: images with boxes, of a COCO or YOLO folder or torchvision:VOCDetection."),
+        Field(description="detection: images with boxes, of COCO, YOLO, VOC or a labelling tool."),
     ] = "classification"
 
 

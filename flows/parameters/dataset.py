@@ -15,12 +15,14 @@ if TYPE_CHECKING:  # numpy and Pillow are slow to import, and not needed for --h
 
 
 class DatasetParameters(Parameters):
-    """A dataset: a folder `split/class/file`, a table, `torchvision:NAME`, `cub:FOLDER` or `hf:NAME`."""
+    """A dataset: a folder `split/class/file`, a table of paths and labels, an address (`s3://...`), tar or
+    Parquet files with images, an export of a labelling tool, `torchvision:NAME`, `cub:FOLDER` or `hf:NAME`."""
 
     source: Annotated[
         str,
         Field(
-            description="Folder SPLIT/CLASS/FILE, table of paths and labels, torchvision:NAME, cub:FOLDER or hf:NAME."
+            description="Folder SPLIT/CLASS/FILE, table of paths and labels, address, tar or Parquet files, export of "
+            "a labelling tool, torchvision:NAME, cub:FOLDER or hf:NAME."
         ),
         Option(flags=("--dataset", "-d")),
     ]
@@ -47,8 +49,8 @@ class DatasetParameters(Parameters):
         return telling(open_dataset(self.source, name=self.name, root=self._root(), download=self.download))
 
     def open_detection(self) -> DetectionDataset:
-        """Open a dataset with boxes: a COCO or YOLO folder, `coco:FOLDER`, `yolo:FOLDER`, `torchvision:VOCDetection`,
-        ..."""
+        """Open a dataset with boxes: COCO, YOLO or an export of a labelling tool, recognised or as `coco:FOLDER`, or
+        `torchvision:VOCDetection`."""
         from flows.work.notes import telling
         from storage.datasets.open import open_detection_dataset
 

@@ -44,8 +44,8 @@ class Augmenter:
     ) -> Tensor:
         """`images`: uint8 [3, H, W] each, any H and W -> float32 [B, 3, size, size] on `device`.
 
-        They are the `rows` of a batch, up to its end, that several devices share, all of it where that is None: as many
-        numbers are drawn as for the whole batch.
+        With several devices they are the `rows` of the shared batch, up to its end (None: all of it), and random
+        numbers are drawn for the whole batch.
         """
         config = self.config
         rows = range(len(images)) if rows is None else rows
@@ -62,15 +62,15 @@ class Augmenter:
         white = 255.0
         if config.color_jitter > 0:
             batch, white = jitter_batch(batch.div_(255), jitter.to(device)), 1.0
-        # Normalised into the layout that the network wants: one pass over the pixels less than one after the other.
+        # Normalised straight into the network's memory layout, which saves a pass over the pixels.
         normalised = torch.empty_like(batch, memory_format=torch.channels_last)
         torch.sub(batch, (white * self.mean).to(device), out=normalised)
         return normalised.div_((white * self.std).to(device))
 
 
 def mix(config: StudentConfig, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, float, Tensor]:
-    """Mixup (arXiv 1710.09412) or CutMix (arXiv 1905.04899) of a batch [B, 3, H, W], a coin's toss where the config
-    wants both: the mixed batch, the share in it of each image's own pixels, and the index [B] of each one's partner."""
+    """Mixup (arXiv 1710.09412) or CutMix (arXiv 1905.04899) of a batch [B, 3, H, W], chosen at random where the config
+    has both: the mixed batch, the share in it of each image's own pixels, and the index [B] of each one's partner."""
     strengths = [(kind, alpha) for kind, alpha in (("mixup", config.mixup), ("cutmix", config.cutmix)) if alpha > 0]
     partners = torch.randperm(len(batch), generator=generator) if strengths else torch.arange(len(batch))
     if not strengths:

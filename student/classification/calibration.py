@@ -31,7 +31,7 @@ FEWEST_ACCEPTED = 10  # images above a threshold; the precision of fewer says no
 
 
 class CalibrationInvalid(InputInvalid):
-    """What was asked for needs a calibration that there is not; the message says how to get it."""
+    """A calibration is needed and there is none; the message says how to make one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], path: Path) -> Calibration:
-        """Raises RunInvalid for what is no calibration."""
+        """Raises RunInvalid where the fields are not those of a calibration."""
         return parse(cls, values, path)
 
     def threshold_for(self, precision: float) -> float:
@@ -122,7 +122,7 @@ def confidence_of(class_logits_NC: Tensor, labels_N: Tensor) -> tuple[Tensor, Te
 
 
 def require_held_out(split: str) -> None:
-    """Raises CalibrationInvalid for images that students are trained on, which they are too sure of."""
+    """Raises CalibrationInvalid for training images: students are overconfident about them."""
     if split in ("train", UNLABELLED):
         raise CalibrationInvalid(f"split '{split}' is trained on; calibrate on a held-out one, e.g. --split val")
 

@@ -1,4 +1,4 @@
-"""Name images without a label: match answers about each image with answers about the classes to the same questions."""
+"""Predict the class of images without a label: match answers about each image with those about the classes."""
 
 from __future__ import annotations
 

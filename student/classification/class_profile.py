@@ -1,7 +1,7 @@
 """What the answers say about each class, and which aspects of an image speak for and against a class.
 
 class-profile.json, in a run folder, has the mean p(yes) of each aspect among the training images of each class, as the
-student was taught it.
+student learned it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ClassProfile:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], path: Path) -> ClassProfile:
-        """Raises RunInvalid for what is no class profile."""
+        """Raises RunInvalid where the fields are not those of a class profile."""
         profile = parse(cls, values, path)
         if len(profile.p_yes) != len(profile.class_names) or {len(row) for row in profile.p_yes} - {
             len(profile.aspects)
@@ -55,7 +55,7 @@ class ClassProfile:
 def learned_profile(
     method: Method, examples: Examples, class_names: Sequence[str], aspects: Sequence[str]
 ) -> ClassProfile:
-    """The profile of the `aspects` that `method` teaches a student by `examples`. Images with a hidden label and
+    """The profile of the `aspects` that a student learns from `examples` by `method`. Images with a hidden label and
     validation images have no part in it. Where no image has a label, it is of the classes that images are named."""
     terms = list(zip(method.target_terms, examples.targets, strict=True))
     targets_NQ = torch.cat([targets for term, targets in terms if isinstance(term, AspectTerm)], dim=1)

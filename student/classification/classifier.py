@@ -35,7 +35,7 @@ WEIGHTS = "model.safetensors"  # of an export
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """A student with what its images are shown as and its outputs mean.
+    """A trained student with its preprocessing and the meaning of its outputs.
 
     Without a `calibration` the class probabilities are those of the logits as they are; without a `profile` or without
     aspects predictions have no reasons.
@@ -65,11 +65,11 @@ class Classifier:
         return pl.concat(frames) if frames else self.predictor(**columns).empty()
 
     def stream(self, images: Iterable[ImageInput], *, batch_size: int = 64, **columns: Any) -> Iterator[pl.DataFrame]:
-        """The same a batch at a time; few images are in memory at once, so that there may be any number of them."""
+        """The same, one table for each batch: memory does not grow with the number of images."""
         return self.predictor(**columns).frames(map(as_source, images), batch_size=batch_size)
 
     def predictor(self, *, name_column: str = "path", **columns: Any) -> Predictor:
-        """What makes the rows of the table; `name_column` is the name of its first column."""
+        """The `Predictor` of the table; `name_column` is the name of its first column."""
         return Predictor(classifier=self, columns=PredictionColumns(**columns), name_column=name_column)
 
     def threshold_for(self, precision: float) -> float:

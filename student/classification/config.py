@@ -67,16 +67,14 @@ class StudentConfig(TrainingConfig):
     freeze: bool = Field(
         default=False, description="train the last layers alone, on features that are computed once (a linear probe)"
     )
-    views: int = Field(
-        default=1, ge=1, description="views of each image that freeze computes: the evaluation's, others augmented"
-    )
+    views: int = Field(default=1, ge=1, description="views of each image that freeze computes; one is unaugmented")
     hidden: int | None = Field(
         default=None, ge=1, description="width of a hidden layer between features and outputs; null: none"
     )
 
     method: str = Field(default=METHOD, description="what is learned besides the labels, e.g. makd or lskd+lavid")
     network: str | None = Field(
-        default=None, description="folder of a finished run whose network kd, dkd and their like learn from"
+        default=None, description="folder of a finished run whose network kd, dkd and similar methods learn from"
     )
     val_fraction: Number | None = Field(
         default=None,
@@ -208,12 +206,12 @@ class StudentConfig(TrainingConfig):
         return VAL_FRACTION if self.keep == "best" or self.patience is not None else 0.0
 
     def untrained(self) -> Self:
-        """The same network without weights to start from: those of a run replace them."""
+        """The same config without pretrained weights, for a network whose weights are loaded from a run."""
         return self.replace(pretrained=False, weights=None)
 
     @property
     def starts_pretrained(self) -> bool:
-        """Whether the backbone knows images before it is trained."""
+        """Whether the backbone starts from pretrained weights."""
         return self.pretrained or self.weights is not None
 
     @property

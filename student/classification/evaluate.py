@@ -69,7 +69,7 @@ class Evaluation:
     aspect_auroc: float | None  # mean over the questions that have one
     aspect_ece: float | None
     others: Mapping[str, float] = dataclasses.field(default_factory=dict)  # metrics without a field of their own
-    # Where an earlier release has evaluated, there is none of the following.
+    # Evaluations of earlier releases have none of the following.
     macro_precision: float | None = None
     macro_f1: float | None = None
     reliability: Reliability | None = None  # of the class probabilities
@@ -92,7 +92,7 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Evaluation:
-        """Raises RunInvalid for what is no evaluation."""
+        """Raises RunInvalid where the fields are not those of an evaluation."""
         return parse(cls, values, Path(EVALUATION_FILE))
 
 

@@ -29,10 +29,10 @@ from student.core.examples import ExamplesInvalid, chosen_questions, log_odds_of
 class Examples:
     """N training images by their index in the image cache, which of them are only validated on, and what is learned.
 
-    `labels_N` are -1 where the label is not known. `train_indices` is one epoch: where a method learns nothing from
-    images without a label, those with one stand in for them, so that every method has the same number of updates.
-    `targets` has what the method makes of the answers, one tensor [N, K] for each of its terms that learn from them,
-    NaN where there is none; `aspects` are the student's outputs beside the classes, in the order of those terms.
+    `labels_N` are -1 where the label is not known. `train_indices` is one epoch. Where a method learns nothing from
+    images without a label, labelled images are repeated in their place, so that every method has the same number of
+    updates. `targets` has what the method makes of the answers, one tensor [N, K] for each of its terms that learn from
+    them, NaN where there is none; `aspects` are the student's outputs beside the classes, in the order of those terms.
     `groups` has the share of each image in each group [N, G] (see groups.py), None where none are balanced.
     """
 
@@ -50,9 +50,9 @@ class TeacherAnswers:
 
     Where a method wants answers about the class and there are none, it takes the mean answers of the class's training
     images; where it wants answers about the image and there are none, those about its class. Answers about a class are
-    those of its images by their label, so an image whose label is hidden has none. Answers that say of themselves that
-    they are about classes are taken as such. `corrections` says what people have corrected in labels and answers; the
-    answers here are the corrected ones.
+    those of its images by their label, so an image whose label is hidden has none. Answers of a teacher that was asked
+    about classes count as answers about classes. `corrections` says what people have corrected in labels and answers;
+    the answers here are the corrected ones.
     """
 
     image: Answers | None = None

@@ -17,14 +17,14 @@ from torch import Tensor
 from student.classification.targets import ImageLabels, Values, means_by_class
 
 STEP = 0.01  # of the exponentiated gradient, per update (Sagawa et al., ICLR 2020)
-LEAST_IMAGES = 1.0  # expected images of a group: fewer are doubts of the teacher more than an image
+LEAST_IMAGES = 1.0  # expected images of a group; a smaller one is the teacher's uncertainty rather than images
 UNDECIDED = 0.5
 WEIGHTS = "group_weights"  # in a checkpoint
 
 
 def soft_groups(log_odds: Values, images: ImageLabels) -> NDArray[np.float32]:
     """The share [N, G] of each image in each group, from the answers to K questions [N, K] as log-odds of yes in nats;
-    G = K x classes x 2, no before yes. The groups of each question share out an image anew: its row has the sum K.
+    G = K x classes x 2, no before yes. Each question divides an image among its groups, so that every row sums to K.
 
     Only images that are trained on with their label are in any group. Where there is no answer, the mean p(yes) of the
     class stands for it. A group with less than LEAST_IMAGES joins the other one of its class.

@@ -1,4 +1,4 @@
-"""Suspicious labels: what answers, and students that never saw an image's label, say its class is.
+"""Find suspicious labels by answers, and by students that have not seen the image's label.
 
 Each source gives log p(class) of every image, by a fit to other images. `pool` combines them and estimates how likely
 each given label is wrong; the table lists the images by that, the most suspicious first.

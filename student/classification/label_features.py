@@ -1,4 +1,4 @@
-"""Features of the training images by the pretrained backbone as it comes, for label propagation."""
+"""Features of the training images by the pretrained backbone before training, for label propagation."""
 
 from __future__ import annotations
 

@@ -48,8 +48,9 @@ def require_class_answers(
             raise ExamplesInvalid(f"{nothing}, and there are no answers about the images; run 'aspects extract'")
         about = f"teacher {levels['class']} gave none" if "class" in levels else "there are no answers"
         raise ExamplesInvalid(
-            f"{nothing}, and {about} about the classes to the questions that were asked about images; import some "
-            "('aspects import-answers --format attributes'), or label some images of every class"
+            f"{nothing}, and {about} about the classes to the questions that were asked about images; ask a teacher "
+            "('aspects extract --about classes'), import some ('aspects import-answers --format attributes'), or label "
+            "some images of every class"
         )
     silent = np.flatnonzero(np.isnan(about_each_class).all(axis=1))
     if missing := [dataset.class_names[label] for label in silent.tolist()]:

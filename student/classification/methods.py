@@ -21,7 +21,7 @@ from student.core import losses
 
 
 class MethodUnknown(InputInvalid):
-    """There is no such method; the message names those that there are."""
+    """There is no such method; the message lists the methods."""
 
 
 # Up to a constant, of the student's distribution against the target's.

@@ -1,4 +1,4 @@
-"""A backbone that answers for the classes and, beside them, for the aspect questions."""
+"""A backbone with outputs for the classes and for the aspect questions."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _joined(features: Sequence[Tensor]) -> Tensor:
 
 
 def build_student(config: StudentConfig, *, classes: int, aspects: int) -> Student:
-    """A fresh student, the same for the same seed.
+    """A new student, the same for the same seed.
 
     Students of one seed with different numbers of aspects start from the same backbone and the same class rows: the
     wide network takes over everything that a network with the classes alone would have drawn.

@@ -65,7 +65,7 @@ class Objective:
         return dict(zip(LOSSES, (loss, classification, aspects, distillation, inner), strict=True))
 
     def _classify(self, logits: Logits, labels_B: Tensor, indices_B: Tensor, *, record: bool = False) -> Tensor:
-        """Mean over the images whose label is known, 0 where it is of none. `record` tells the balance of groups."""
+        """Mean over the images with a known label, 0 where there is none. `record` tells the balance of groups."""
         labelled = labels_B >= 0
         losses = functional.cross_entropy(
             logits.class_logits_BC.float(),

@@ -39,7 +39,7 @@ class ProbeHead(nn.Module):
         (self.classifier,) = classifiers_of(student.network)
         self.aspect_head = student.aspect_head
         self.classes, self.drop_rate = student.classes, drop_rate
-        # From nothing: what is drawn at random would stay in the outputs where there are few labels.
+        # Zeros: with few labels, random initial weights would remain in the outputs.
         for layer in self.last_layers:
             nn.init.zeros_(layer.weight)
         centred = all(layer.bias is not None for layer in self.first_layers)

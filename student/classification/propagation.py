@@ -1,4 +1,4 @@
-"""Label propagation: name the images without a label by those with one, from answers and features together."""
+"""Label propagation: predict the class of unlabelled images from labelled ones, by answers and features together."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def propagate_labels(
     are taken to be independent given the class. A class without a labelled image gets `IMPOSSIBLE`.
 
     With several spaces an image has no part in the mean that it is compared with (leave-one-out): otherwise a wrong
-    name confirms itself. With one space that measured worse.
+    class confirms itself. With one space that measured worse.
 
     `matched` [N, C] are log-probabilities up to a constant per row by answers about the classes (`match_classes`). They
     take the place of labels in the first round and are added to the logits of every round, so that classes need no

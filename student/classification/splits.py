@@ -87,8 +87,8 @@ def choose_validation(config: StudentConfig, labels: np.ndarray) -> np.ndarray:
 
 
 def _spread(places: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
-    """`places` at random, but so that the first ones of any number lie evenly all over: of every two neighbours a coin
-    sends one to the first half, and each half is treated alike."""
+    """`places` in a random order whose first ones, of any number, are spread evenly: of every two neighbours one,
+    chosen at random, goes to the first half, and each half is treated alike."""
     if len(places) < 2:
         return places
     coins = generator.integers(2, size=(len(places) + 1) // 2)

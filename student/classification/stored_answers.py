@@ -76,7 +76,8 @@ def load_class_answers(
     if not complete_directories(store, dataset, level="class", read=read):
         raise AnswersMissing(
             f"store {store} has no answers about the classes of dataset '{dataset}', which training without labels "
-            "needs; import them ('aspects import-answers --format attributes'), or train with labels"
+            "needs; ask a teacher ('aspects extract --about classes'), import some ('aspects import-answers --format "
+            "attributes'), or train with labels"
         )
     return read(find_answers(store, dataset, level="class", option="--class-teacher", read=read))
 

@@ -1,4 +1,4 @@
-"""What every way of training a classifier shares: its job, its losses, and measuring it on the validation images."""
+"""Shared by all ways of training a classifier: its job, its losses, and its validation."""
 
 from __future__ import annotations
 
@@ -136,8 +136,8 @@ class ClassifierTask(TrainingTask[EpochLog]):
 
 def kept_epoch(config: StudentConfig, logs: list[EpochLog]) -> int:
     """The epoch whose weights are kept, as far as `logs` go: the last of all, or the one with the highest validation
-    top-1, the later of equals. Few validation images name the best epoch by chance, and a rate that falls to the end
-    makes the last one good: so the last is what most recipes keep."""
+    top-1, the later of equals. With few validation images the best epoch is chosen by chance, and with a learning rate
+    that falls to the end the last epoch is a good one, so most recipes keep the last."""
     if config.keep == "last":
         return logs[-1].epoch if has_stopped(config, logs) else config.epochs
     return max(logs, key=lambda log: (log.val_top1 or 0.0, log.epoch)).epoch

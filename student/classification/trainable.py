@@ -1,4 +1,4 @@
-"""Try whether a backbone can be trained by a method, with random pixels, before anything is asked or trained."""
+"""Check with random pixels that a backbone can be trained by a method, before anything is asked or trained."""
 
 from __future__ import annotations
 

@@ -54,10 +54,10 @@ def train(
     """Train on the dataset's split `train`, and on `unlabelled` if there is one, in `run_dir`.
 
     Where `teacher_answers` is about classes alone, method `recommended` is `recommended-classes`, and the run says so.
-    Resumes an interrupted run; a finished one returns at once.
-    `images` are the training images where they are decoded already. Raises ValueErrors of one line: settings
-    that cannot work here, images or answers that are missing, a run folder of another run, a loss that is no number
-    any more. Raises RunBusy where another process trains in `run_dir`, StorageUnavailable where it cannot be used.
+    Resumes an interrupted run; a finished one returns at once. `images` are the training images where they are decoded
+    already. Raises ValueErrors of one line: settings that cannot work here, images or answers that are missing, a run
+    folder of another run, a loss that is not finite. Raises RunBusy where another process trains in `run_dir`,
+    StorageUnavailable where it cannot be used.
     """
     config = on_all_devices(config)
     require_devices(config)

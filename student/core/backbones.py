@@ -21,7 +21,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def to_channels_last(student: Network) -> Network:
-    """The module with its convolutions laid out and computed as CPUs with matrix units and tensor cores want them."""
+    """The module with its convolutions in the layout that is fastest on CPUs with matrix units and on tensor cores."""
     take_strides_first(student)
     use_matrix_products(student)
     moved: Network = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -30,7 +30,7 @@ def to_channels_last(student: Network) -> Network:
 
 @contextmanager
 def network_errors(before: str, after: str = "") -> Iterator[None]:
-    """Whatever a network raises that is built or tried out, as ConfigInvalid: `before`, the error, `after`."""
+    """Raise any error of building or trying a network as ConfigInvalid: `before`, the error, `after`."""
     try:
         yield
     except ConfigInvalid:

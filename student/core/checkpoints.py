@@ -49,9 +49,9 @@ class CheckpointInvalid(InputInvalid):
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Generic[AnyLog]):
-    """After the last of `epochs`. `weights` is the digest of the weights kept so far, None where there are none;
-    `average` is that of the weights, `scaler` the state of the loss scale, and `task` that of what is trained, in runs
-    that have one."""
+    """The state after the last of `epochs`. `weights` is the digest of the weights kept so far, None where there are
+    none; `average` is that of the weights, `scaler` the state of the loss scale, and `task` that of what is trained, in
+    runs that have one."""
 
     student: Mapping[str, Tensor]
     optimizer: dict[str, Any]
@@ -157,7 +157,7 @@ def _load(path: Path, data: bytes) -> dict[str, Any]:
     if seal.startswith(SEAL):
         data = data[:-SEALED]
         if hashlib.sha256(data).hexdigest().encode() != seal[len(SEAL) :]:
-            raise CheckpointInvalid("its SHA-256 is another one")
+            raise CheckpointInvalid("its SHA-256 does not match")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about ways of pickling that no checkpoint has
@@ -167,11 +167,11 @@ def _load(path: Path, data: bytes) -> dict[str, Any]:
     except Exception as error:  # torch raises errors of many types for bytes that are no checkpoint
         raise CheckpointInvalid("it is damaged") from error
     if not isinstance(state, dict):
-        raise CheckpointInvalid("it holds something else")
+        raise CheckpointInvalid("it holds no checkpoint")
     try:
         require_version(path, state.get("version", 1))
     except RunInvalid as error:
-        raise CheckpointInvalid("its version is none") from error
+        raise CheckpointInvalid("its version is not a number") from error
     return state
 
 

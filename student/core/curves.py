@@ -13,7 +13,7 @@ from student.core.files import writing
 
 
 def open_curves(run_dir: Path, epochs: int) -> SummaryWriter:
-    """To resume after so many epochs. What an attempt without a checkpoint has drawn is deleted."""
+    """To resume after so many epochs. Curves of later epochs, which have no checkpoint, are deleted."""
     folder = run_dir / "tensorboard"
     if epochs == 0:
         shutil.rmtree(folder, ignore_errors=True)

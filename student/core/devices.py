@@ -65,7 +65,7 @@ def launch(config: TrainingConfig, work: Callable[[Fabric], None]) -> None:
 
 
 def work_for_first(config: TrainingConfig) -> None:
-    """The part of a process of torchrun, other than the first one, in one call of `launch` there."""
+    """What any process of torchrun but the first one does in one call of `launch`."""
     torchrun = Torchrun.current()
     assert torchrun is not None
     _work_with_others(config, torchrun, None)

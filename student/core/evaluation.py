@@ -1,4 +1,4 @@
-"""What every evaluation of a trained student has: its file, and scores of the aspects against the teacher."""
+"""Shared by all evaluations of trained students: the file, and scores of the aspects against the teacher."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def read_scores(kind: type[Scores], run_dir: Path, split: str) -> Scores | None:
     """The stored evaluation of `split`, None where there is none or its file is damaged. Raises
     VersionUnsupported for one of a newer release, StorageUnavailable for one that cannot be read right now."""
     path = run_dir / EVALUATION_FILE.format(split=split)
-    # The student is there, so that its scores can be found out again.
+    # The student is there, so that it can be evaluated again.
     return read_if_whole(path, partial(parse, kind), "; evaluating again")
 
 

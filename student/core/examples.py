@@ -1,4 +1,4 @@
-"""What classifiers and detectors learn of the answers: chosen questions and log-odds by id."""
+"""Answers that classifiers and detectors learn from: chosen questions and log-odds by id."""
 
 from __future__ import annotations
 

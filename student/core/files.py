@@ -47,12 +47,12 @@ def unreadable(path: Path, why: object) -> RunInvalid:
 
 
 def read_bytes(path: Path, *, limit: int) -> bytes:
-    """The whole file. Raises FileNotFoundError where there is none, RunInvalid for what is no file or larger than
+    """The whole file. Raises FileNotFoundError where there is none, RunInvalid where it is not a file or has more than
     `limit` bytes, StorageUnavailable where it cannot be read right now."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise unreadable(path, "it is no file")
+            raise unreadable(path, "it is not a file")
         if found.st_size > limit:
             raise unreadable(path, f"it is larger than {limit} bytes")
         return path.read_bytes()
@@ -78,8 +78,8 @@ def exists(path: Path) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The fields of a JSON file of a run folder, without its version. Raises as `read_bytes`, RunInvalid for what holds
-    no fields or is not what was written, and VersionUnsupported for a file of a newer release."""
+    """The fields of a JSON file of a run folder, without its version. Raises as `read_bytes`, RunInvalid where it holds
+    no fields or is not as it was written, and VersionUnsupported for a file of a newer release."""
     try:
         values = parse_json(read_bytes(path, limit=MAX_TEXT), path.name)
     except DocumentInvalid as error:
@@ -192,7 +192,7 @@ def try_lock(folder: Path, kind: int) -> int | None:
         except BlockingIOError:
             os.close(handle)
             return None
-        except OSError:  # a file system without locks: as good as it gets there
+        except OSError:  # a file system without locks: nothing can be checked
             return handle
         if is_at(folder, handle):
             return handle

@@ -25,8 +25,8 @@ OPSET = 18
 class OnnxModel:
     """A module of one input whose outputs are a tuple of tensors, their names, and the axes that vary in size.
 
-    `difference` compares torch's outputs with onnxruntime's, in the order of their names; above `tolerance` they are
-    another function's. `compared` names in the error what differs.
+    `difference` compares torch's outputs with onnxruntime's, in the order of their names; above `tolerance` the export
+    is rejected. `compared` names in the error what differs.
     """
 
     module: nn.Module
@@ -93,7 +93,7 @@ def _difference(model: OnnxModel, module: nn.Module, session: onnxruntime.Infere
 
 @contextmanager
 def onnx_errors(what: str, remedy: str) -> Iterator[None]:
-    """Whatever ONNX's tools raise in the block as ExportInvalid: this model cannot be `what`; errors of files pass."""
+    """Raise errors of ONNX's tools in the block as ExportInvalid: this model cannot be `what`. Errors of files pass."""
     try:
         yield
     except OSError:

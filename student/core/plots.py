@@ -61,7 +61,7 @@ def _draw_lines(axes: Axes, cells: tuple[CellSummary, ...], setting: str) -> Non
     for named, members in lines.items():
         name = printable(named, LONGEST_TITLE)
         placed = [cell for cell in members if cell.varied[setting] is not None]
-        if not placed:  # the setting is nothing to this method
+        if not placed:  # this method ignores the setting
             axes.axhline(100 * members[0].mean, label=name, color="grey", linestyle="--")
             continue
         axes.errorbar(

@@ -1,4 +1,4 @@
-"""One line for what pydantic refuses about a setting: its name, its value and what it may be."""
+"""One line for a setting that pydantic rejects: its name, its value and what it may be."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from student.core.setting_errors import ConfigInvalid
 
 @contextmanager
 def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """What `modules` put out while the block runs, in the order in which they run."""
+    """The outputs of `modules` while the block runs, in the order in which they run."""
     kept: list[Tensor] = []
     hooks = [module.register_forward_hook(lambda _, __, output: kept.append(output)) for module in modules]
     try:
@@ -28,8 +28,8 @@ def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def inputs_of(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """What `modules` are given while the block runs. Whatever stands before a classifier differs from family to family;
-    what reaches it does not."""
+    """The inputs of `modules` while the block runs. The layers before a classifier differ between families of networks;
+    its input does not."""
     kept: list[Tensor] = []
     hooks = [module.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0])) for module in modules]
     try:

@@ -95,7 +95,7 @@ class DetectionEvaluation:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DetectionEvaluation:
-        """Raises RunInvalid for what is no evaluation."""
+        """Raises RunInvalid where the fields are not those of an evaluation."""
         return parse(cls, values, Path(EVALUATION_FILE))
 
 
@@ -260,5 +260,5 @@ def _shown(images: Images, accelerator: Accelerator) -> Iterator[list[Tensor]]:
 
 
 def _share(value: float) -> float | None:
-    """COCO says -1 where there is nothing to be found."""
+    """COCO gives -1 where there is nothing to find."""
     return value if value >= 0 else None

@@ -70,7 +70,7 @@ def run_detection_experiment(
 
     Finished runs are not trained again. Writes results.parquet after every detector, and results.json at the end.
     """
-    grid.cells(run_dir)  # refuses what is impossible before a folder is made
+    grid.cells(run_dir)  # raises for impossible settings before a folder is made
     digest = detection_digest(dataset, select(dataset, (split,)), teacher_answers)
     with ExitStack() as stack:
         stack.enter_context(experiment_folder(run_dir))

@@ -1,4 +1,4 @@
-"""A torchvision detector that answers for boxes and classes and, beside them, for the aspects of boxes and images."""
+"""A torchvision detector with additional outputs for the aspects of boxes and of images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOSSES = ("loss", "detection", "box_aspects", "image_aspects")
 
 
 class Detector(nn.Module):
-    """`network` is torchvision's, and all that a detector is once it has been trained.
+    """`network` is torchvision's, and is complete without the other parts once it is trained.
 
     `box_aspects` and `image_aspects` are the outputs that learn from answers; None where there are none. Labels count
     from 0, without a background. Images are float [3, H, W] in 0..1, of any size; boxes are [N, 4] in their pixels.
@@ -89,7 +89,7 @@ class Detector(nn.Module):
 
 
 def build_detector(config: DetectorConfig, *, classes: int, box_aspects: int, image_aspects: int) -> Detector:
-    """A fresh detector, the same for the same seed. Those of one seed with different aspects start from the same
+    """A new detector, the same for the same seed. Those of one seed with different aspects start from the same
     network."""
     network: Any = build_network(config, classes=classes)
     with torch.random.fork_rng(devices=[]):

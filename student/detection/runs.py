@@ -69,7 +69,7 @@ class DetectorDescription:
         return self.digest, self.box_aspects, self.image_aspects, self.teacher
 
     def build(self) -> Detector:
-        """A fresh detector, as training begins with it."""
+        """A new detector, as training starts with it."""
         return build_detector(
             self.config,
             classes=len(self.class_names),

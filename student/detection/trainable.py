@@ -1,4 +1,4 @@
-"""Try whether a detector can be trained, with random pixels, before anything is asked or trained."""
+"""Check with random pixels that a detector can be trained, before anything is asked or trained."""
 
 from __future__ import annotations
 
