@@ -148,12 +148,13 @@ def evaluate(
 
     scored = bool(store)
     if is_detector_run(run):
-        if corrections == "use":
-            raise OptionInvalid(f"--corrections is for classifiers, and {run} is the run of a detector; leave it out")
-        if group_by:
-            raise OptionInvalid(f"--group-by is for classifiers, and {run} is the run of a detector; leave it out")
-        if calibrate:
-            raise OptionInvalid(f"--calibrate is for classifiers, and {run} is the run of a detector; leave it out")
+        for option, given in {
+            "corrections": corrections == "use",
+            "group-by": group_by,
+            "calibrate": calibrate,
+        }.items():
+            if given:
+                raise OptionInvalid(f"--{option} is for classifiers, and {run} is the run of a detector; leave it out")
         notes = evaluation.evaluate_detector(run, asked, about_boxes.box_questions, boxes, split, scored=scored)
     else:
         why = f"is for the run of a detector, and {run} is none; leave it out"

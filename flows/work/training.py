@@ -17,6 +17,9 @@ from flows.work.reports import require_report_place, show_report
 from storage.datasets.base import ImageDataset
 
 if TYPE_CHECKING:  # torch takes seconds to import, and extractions import this file too
+    import polars as pl
+
+    from storage.answers.read import Answers
     from student.classification.config import StudentConfig
     from student.classification.examples import TeacherAnswers
     from student.classification.grid import StudentGrid
@@ -92,9 +95,6 @@ def train_grid(
 
     The accuracy of groups is by the questions `group_by`, by default those that students are balanced by."""
     from student.classification.experiment import is_own_validation, require_split, run_experiment
-    from student.classification.splits import labels_shown
-    from student.classification.usefulness import answers_uses
-    from student.core.experiment import write_parquet
 
     def log_epoch(cell: str, seed: int, log: EpochLog) -> None:
         val_top1 = "" if log.val_top1 is None else f", val top-1 {100 * log.val_top1:.1f} %"
@@ -122,11 +122,20 @@ def train_grid(
         groups=groups,
         metric=metric,
     )
-    uses = None
+    show_results(reporter, results, _question_uses(grid, images, teacher_answers.image, runs), runs)
+    return results
+
+
+def _question_uses(grid: StudentGrid, images: ImageDataset, answers: Answers | None, runs: Path) -> pl.DataFrame | None:
+    """Write to questions.parquet how much each question helps; None without answers about images, or labels."""
+    from student.classification.splits import labels_shown
+    from student.classification.usefulness import answers_uses
+    from student.core.experiment import write_parquet
+
     # With hidden labels, the report uses only those visible to the student with the fewest.
     few = min((cell.config for cell in grid.cells(runs)), key=labels_shown)
-    if teacher_answers.image is not None and few.labels_per_class != 0:
-        uses = answers_uses(images, teacher_answers.image, few.replace(seed=grid.seeds[0]))
-        write_parquet(runs / "questions.parquet", uses)
-    show_results(reporter, results, uses, runs)
-    return results
+    if answers is None or few.labels_per_class == 0:
+        return None
+    uses = answers_uses(images, answers, few.replace(seed=grid.seeds[0]))
+    write_parquet(runs / "questions.parquet", uses)
+    return uses

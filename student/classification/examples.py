@@ -115,10 +115,9 @@ def join_examples(
     hidden.
 
     Images without an answer are left out whatever the method learns, so that all methods see the same images; images
-    without a label teach by their answers alone. Raises
-    ExamplesInvalid for answers of another dataset, for images without answers unless the config drops them, for a
-    method that learns from answers where there are none, and where there is neither a label nor what takes the place of
-    labels. The only image of a class is trained on.
+    without a label teach by their answers alone. The only image of a class is trained on. Raises ExamplesInvalid for
+    answers of another dataset, for images without answers unless the config drops them, for a method that learns from
+    answers where there are none, and where there is neither a label nor what takes the place of labels.
     """
     if len(dataset.class_names) < 2:
         raise ExamplesInvalid(f"dataset '{dataset.name}' has a single class; a classifier needs two or more")
@@ -134,17 +133,14 @@ def join_examples(
     if len(labelled) == 0:
         require_class_answers(config, dataset, teacher_answers.given, about_each_class)
     is_val = choose_validation(config, labels[labelled])
-    trained = np.zeros(len(records), dtype=bool)
-    trained[labelled[~is_val]] = True
     hidden = bool((labels[used] == UNKNOWN).any())
-    left_out = np.ones(len(records), dtype=bool)
-    left_out[used] = False
+    left_out = ~_mask(used, len(records))
     known = None
     if features is not None and config.objective.uses_features and hidden:
         known = _without(features(), left_out)
     images = ImageLabels(
         labels=labels,
-        trained=trained,
+        trained=_mask(labelled[~is_val], len(records)),
         classes=len(dataset.class_names),
         seed=config.seed,
         features=known,
@@ -162,6 +158,13 @@ def join_examples(
         aspects=aspects,
         groups=_balanced_groups(config, dataset, records, teacher_answers, images),
     )
+
+
+def _mask(indices: NDArray[np.int64], images: int) -> NDArray[np.bool_]:
+    """Whether each of so many images is one of `indices`."""
+    found = np.zeros(images, dtype=bool)
+    found[indices] = True
+    return found
 
 
 def _balanced_groups(

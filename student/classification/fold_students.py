@@ -57,7 +57,7 @@ def train_out_of_fold(
     """Train a student for each of `folds` folds of the labelled images of all `splits`, stratified by class, and let it
     predict the images of its fold.
 
-    To a student the images of its fold are images without a label, as are those that have none. Finished students and
+    A student treats the images of its fold as images without a label. Finished students and
     finished epochs are kept, so that an interrupted call resumes. `features` are shared by calls about the same images.
     Raises what `train` raises, and ExamplesInvalid for fewer labelled images than folds.
     """
@@ -65,11 +65,7 @@ def train_out_of_fold(
     _refuse_what_knows_labels(config)
     records = audited_records(dataset, splits)
     folds_N = stratified_folds(np.array([record.label for record in records]), folds, config.seed)
-    if (folds_N >= 0).sum() < folds:
-        raise ExamplesInvalid(
-            f"dataset '{dataset.name}' has {(folds_N >= 0).sum()} labelled images, and {folds} folds need {folds} or "
-            f"more; take fewer folds"
-        )
+    _require_folds(dataset.name, folds, int((folds_N >= 0).sum()))
     whole = dataset.subset(records)
     digest = digest_of(whole, records, given)
     folder = runs / f"{digest}-{folds}-folds"
@@ -100,6 +96,14 @@ def train_out_of_fold(
         )
         write_out_of_fold(folder / OUT_OF_FOLD, found)
     return found
+
+
+def _require_folds(dataset: str, folds: int, labelled: int) -> None:
+    if labelled < folds:
+        raise ExamplesInvalid(
+            f"dataset '{dataset}' has {labelled} labelled images, and {folds} folds need {folds} or more; take fewer "
+            "folds"
+        )
 
 
 def stratified_folds(labels_N: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:

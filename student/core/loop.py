@@ -62,11 +62,7 @@ def run_epochs(
     """
     first = fabric.is_global_zero
     optimizer = build_optimizer(config, task.parameter_groups(config))
-    if len(indices) < config.devices:
-        raise ConfigInvalid(
-            f"{len(indices)} training images are too few for {config.devices} devices; give --set devices=1"
-        )
-    plan = UpdatePlan.of(config, len(indices))
+    plan = _plan(config, len(indices))
     scheduler = build_scheduler(config, optimizer, plan.updates)
     if config.sync_batchnorm and fabric.world_size > 1:
         synchronize_batch_norm(task.network, fabric.device)
@@ -81,13 +77,7 @@ def run_epochs(
         for epoch in range(len(logs) + 1, config.epochs + 1):
             if stopped:
                 break
-            started = time.perf_counter()
-            means = updates.run_epoch(epoch, bar)
-            if not np.isfinite(means["loss"]):
-                raise TrainingDiverged(
-                    f"the loss became {means['loss']} in epoch {epoch} of {run_dir}; lower lr ({config.lr})"
-                )
-            seconds = time.perf_counter() - started
+            means, seconds = _train_epoch(updates, epoch, bar, run_dir)
             if writer is not None:
                 rates = {"lr": highest_rate(optimizer), "images_per_second": updates.images / seconds}
                 with nullcontext() if average is None else average.in_place_of(task.network):
@@ -107,6 +97,23 @@ def run_epochs(
         return [], None
     writer.close()
     return logs, kept
+
+
+def _plan(config: TrainingConfig, images: int) -> UpdatePlan:
+    """Raises ConfigInvalid for fewer images than devices."""
+    if images < config.devices:
+        raise ConfigInvalid(f"{images} training images are too few for {config.devices} devices; give --set devices=1")
+    return UpdatePlan.of(config, images)
+
+
+def _train_epoch(updates: _Updates, epoch: int, bar: ImageBar, run_dir: Path) -> tuple[dict[str, float], float]:
+    """The mean of each loss, and seconds. Raises TrainingDiverged."""
+    started = time.perf_counter()
+    means = updates.run_epoch(epoch, bar)
+    if not np.isfinite(means["loss"]):
+        lr = updates.config.lr
+        raise TrainingDiverged(f"the loss became {means['loss']} in epoch {epoch} of {run_dir}; lower lr ({lr})")
+    return means, time.perf_counter() - started
 
 
 @dataclass(frozen=True)
