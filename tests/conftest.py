@@ -26,7 +26,6 @@ HEAVY = (
     "flows/test_kill.py",
     "test_gpu_bench.py",
     "teacher/engines/openai/test_vllm_server.py",
-    "teacher/engines/vllm/test_writer.py",
     "student/classification/test_training.py",
     "teacher/test_tiny.py",
     "flows/test_generation.py",

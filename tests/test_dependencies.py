@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ def canonical(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
+@cache
 def imported(*folders: str) -> set[str]:
     """Names of the distributions that the files in `folders` import anywhere in them, without ours and Python's."""
     trees = [

@@ -16,7 +16,7 @@ from email.parser import Parser
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
-TESTS = ("test_vllm_engine.py", "test_vllm_writer.py", "test_vllm_load.py", "test_families.py")
+TESTS = ("engines/vllm", "test_families.py")
 OWN = ("psutil", "pytest", "pytest-timeout")
 
 

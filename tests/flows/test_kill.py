@@ -86,14 +86,9 @@ def survives_a_kill(
 
 
 @pytest.mark.slow
-def test_rendered_scenes(scenes: Path, few_questions: Path, tmp_path: Path, environment: Environment) -> None:
-    # Shards of one image: this engine has finished larger ones before they can be counted.
-    survives_a_kill(scenes, few_questions, "transformers", tmp_path, environment, shard_size=1)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
-def test_real_images_on_vllm(shared_data: Path, few_questions: Path, tmp_path: Path, environment: Environment) -> None:
-    survives_a_kill(
-        flowers(shared_data, tmp_path / "flowers"), few_questions, "vllm", tmp_path, environment, shard_size=6
-    )
+def test_a_killed_extraction_resumes(
+    shared_data: Path, few_questions: Path, tmp_path: Path, environment: Environment
+) -> None:
+    root = flowers(shared_data, tmp_path / "flowers")
+    engine = "vllm" if importlib.util.find_spec("vllm") is not None else "transformers"
+    survives_a_kill(root, few_questions, engine, tmp_path, environment, shard_size=6 if engine == "vllm" else 1)

@@ -1,4 +1,4 @@
-"""Engines beside others in one process: importing vLLM takes longer than loading a small model."""
+"""Engines and writers beside others in one process: importing vLLM takes longer than loading a small model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from PIL import Image
 from teacher.engines.base import EngineUsage, TeacherEngine
 from teacher.engines.config import ResolvedTeacher
 from teacher.engines.options import EngineOptions
-from teacher.engines.process import ModelProcess, load_engine
+from teacher.engines.process import ModelProcess, load_engine, load_writer
+from teacher.engines.writer import Writer, WritingRequest, WrittenReply
 
 Answers = tuple[NDArray[np.float32], NDArray[np.float32]]
 _engines: list[TeacherEngine] = []
+_writers: list[Writer] = []
 
 
 class Host:
@@ -48,6 +50,20 @@ class EngineBeside:
         pass
 
 
+class WriterBeside:
+    """A vLLM writer in the process of an engine. Follows `Writer`; ends with the process."""
+
+    def __init__(self, process: ModelProcess, teacher: ResolvedTeacher, options: EngineOptions, images: int) -> None:
+        self._process = process
+        self._number: int = process.call(_load_writer, teacher, options, images)
+
+    def write(self, request: WritingRequest) -> WrittenReply:
+        return self._process.call(_write, self._number, request)
+
+    def close(self) -> None:
+        pass
+
+
 def _load(_: Any, teacher: ResolvedTeacher, options: EngineOptions) -> tuple[int, str | None]:
     _engines.append(load_engine("vllm", teacher, options))
     return len(_engines) - 1, _engines[-1].slow_because
@@ -55,3 +71,12 @@ def _load(_: Any, teacher: ResolvedTeacher, options: EngineOptions) -> tuple[int
 
 def _answer(_: Any, number: int, pixels: Sequence[NDArray[np.uint8]], questions: Sequence[str]) -> Answers:
     return _engines[number].answer([Image.fromarray(array) for array in pixels], questions)
+
+
+def _load_writer(_: Any, teacher: ResolvedTeacher, options: EngineOptions, images: int) -> int:
+    _writers.append(load_writer("vllm", teacher, options, images))
+    return len(_writers) - 1
+
+
+def _write(_: Any, number: int, request: WritingRequest) -> WrittenReply:
+    return _writers[number].write(request)

@@ -1,12 +1,17 @@
-"""The vLLM engine, in a process of its own, keeps the contract and agrees with transformers."""
+"""vLLM's engines, all in one process, keep the contracts and agree with transformers.
+
+Importing vLLM takes longer than loading a small model, so the engine for classes and the writer are loaded beside the
+engine for images.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,17 +19,31 @@ from PIL import Image
 
 from storage.datasets import BoxImages, BoxView, ImageRecord, image_folder, open_detection_dataset
 from storage.images.decode import decode_image
+from storage.questions import Option
 from teacher.engines.base import ImageRefused
-from teacher.engines.config import TeacherInvalid, resolve, tiny_teacher
+from teacher.engines.classes import ClassEngine
+from teacher.engines.config import (
+    TINY_MODEL,
+    ResolvedTeacher,
+    TeacherConfig,
+    TeacherInvalid,
+    resolve,
+    tiny_teacher,
+)
 from teacher.engines.options import EngineOptions
-from teacher.engines.process import EngineProcess
+from teacher.engines.process import EngineProcess, load_engine
 from teacher.engines.prompt import load_processor, tokenize_questions
 from teacher.engines.transformers.engine import TransformersEngine
+from teacher.engines.transformers.text import TransformersTextModel
 from teacher.engines.vllm.engine import VllmEngine
 from tests.conftest import link_coco128, vllm_release
 from tests.teacher.contract import QUESTIONS, EngineContract, sample_images
 from tests.teacher.engines.test_answer_mass import SILENT, refused
-from tests.teacher.engines.vllm.beside import EngineBeside
+from tests.teacher.engines.vllm.beside import EngineBeside, WriterBeside
+from tests.teacher.text_model import build_text_model
+from tests.teacher.text_questions import ANY_ANSWER, CLASSES, answers_of, text_teacher
+from tests.teacher.text_questions import QUESTIONS as ABOUT_CLASSES
+from tests.teacher.writer_contract import WriterContract
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("vllm") is None, reason="vLLM has no packages for this machine; see install.py"
@@ -155,3 +174,49 @@ def test_usage_is_counted(engine: EngineProcess) -> None:
     prefix, suffix = after.prefix_tokens - before.prefix_tokens, after.suffix_tokens - before.suffix_tokens
     assert after.prompt_tokens - before.prompt_tokens == prefix * len(QUESTIONS) + suffix
     assert after.engine_seconds > before.engine_seconds
+
+
+@pytest.fixture(scope="module")
+def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_text_model(tmp_path_factory.mktemp("text-model"))
+
+
+@pytest.fixture(scope="module")
+def writer(engine: EngineProcess, text_model: Path) -> WriterBeside:
+    teacher = resolve(TeacherConfig(model=str(text_model), dtype="float32"))
+    return WriterBeside(engine, teacher, EngineOptions(), images=1)
+
+
+class TestVllmWriter(WriterContract):
+    pass
+
+
+_class_engines: dict[str, Any] = {}
+
+
+def ask(
+    _: Any, teacher: ResolvedTeacher, classes: Sequence[str], questions: Sequence[str | Option]
+) -> tuple[np.ndarray, int]:
+    """In the process: load the engine for classes once, and ask. Returns answers and the number of cached tokens."""
+    if teacher.fingerprint not in _class_engines:
+        _class_engines[teacher.fingerprint] = load_engine("vllm", teacher, ANY_ANSWER)
+    engine = _class_engines[teacher.fingerprint]
+    return answers_of(engine, classes, questions), engine.usage.cached_tokens
+
+
+def test_a_language_model_agrees_with_transformers_about_classes(engine: EngineProcess, text_model: Path) -> None:
+    teacher = text_teacher(text_model)
+    reference = ClassEngine(TransformersTextModel(teacher, ANY_ANSWER), teacher, ANY_ANSWER)
+    found, cached = engine.call(ask, teacher, CLASSES, ABOUT_CLASSES)
+    np.testing.assert_allclose(found, answers_of(reference, CLASSES, ABOUT_CLASSES), atol=1e-4)
+    assert cached > 0
+    with pytest.raises(TeacherInvalid, match="raise --max-model-len"):
+        engine.call(ask, teacher, ["x" * 10_000], ABOUT_CLASSES)
+
+
+def test_a_vision_language_model_agrees_about_classes(engine: EngineProcess) -> None:
+    teacher = text_teacher(TINY_MODEL, ("Yes", "No"))
+    reference = ClassEngine(TransformersTextModel(teacher, ANY_ANSWER), teacher, ANY_ANSWER)
+    asked = ["red", "blue"], ["Is there a red object?", "Is there a large object in the middle?"]
+    found, _ = engine.call(ask, teacher, *asked)
+    np.testing.assert_allclose(found, answers_of(reference, *asked), atol=1e-4)
