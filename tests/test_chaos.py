@@ -16,12 +16,12 @@ CHAOS = PROJECT / "bench" / "chaos.py"
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
-def test_six_kills_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, str(CHAOS), "--kills", "6", "--seed", "3", "--only", "extract,import,prune"]
+def test_kills_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, str(CHAOS), "--kills", "3", "--seed", "3", "--only", "extract,import,prune"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     line = json.loads(done.stdout)
-    assert line["kills"] >= 6
+    assert line["kills"] >= 3
     assert (line["violations"], line["other_checks"]) == (0, 1)
     assert line["questions_needed"] <= line["questions_asked"] <= line["questions_allowed"]
 
