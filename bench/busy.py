@@ -64,8 +64,8 @@ class Sampler(threading.Thread):
 
     def _inside(self, ident: int | None) -> dict[str, float]:
         shares = {place: count / max(1, self._samples) for place, count in self._places.get(ident or 0, {}).items()}
-        telling = sorted(((share, place) for place, share in shares.items() if LEAST < share < MOST), reverse=True)
-        return {place: round(share, 2) for share, place in telling[:SHOWN_PLACES]}
+        distinctive = sorted(((share, place) for place, share in shares.items() if LEAST < share < MOST), reverse=True)
+        return {place: round(share, 2) for share, place in distinctive[:SHOWN_PLACES]}
 
 
 def start_sampling(_: object) -> None:

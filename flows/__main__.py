@@ -21,10 +21,10 @@ def main() -> NoReturn:
                 if signals.exit_code() is None:
                     raise
             if (ended := signals.exit_code()) is not None:
-                signals.tell()
+                signals.print_line()
                 signals.leave(ended)
     except signals.Ended as signalled:  # while handlers were installed or removed
-        signals.tell()
+        signals.print_line()
         signals.leave(int(signalled.code or 0))
     sys.exit(code)
 

@@ -21,8 +21,8 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 3.5  # seconds for what is open to be closed
 LINE = "error: interrupted; run the same command again to resume"
 _received: list[int] = []
-_to_tell: list[Callable[[], None]] = []
-_telling = threading.Lock()
+_callbacks: list[Callable[[], None]] = []
+_notifying = threading.Lock()
 
 
 class Ended(SystemExit):
@@ -64,24 +64,24 @@ def listening() -> Iterator[None]:
 
 
 @contextmanager
-def telling(other: Callable[[], None]) -> Iterator[None]:
+def notifying(other: Callable[[], None]) -> Iterator[None]:
     """Call `other` at the first signal in the block, in a separate thread.
 
     A main thread that closes resources may need more time than it has. The end waits for a started call, so `other` has
     to be fast.
     """
-    _to_tell.append(other)
+    _callbacks.append(other)
     try:
         yield
     finally:
-        with _telling:
-            if other in _to_tell:
-                _to_tell.remove(other)
+        with _notifying:
+            if other in _callbacks:
+                _callbacks.remove(other)
                 if _received:  # and this thread was faster
                     other()
 
 
-def tell() -> None:
+def print_line() -> None:
     """Print the line about the signal."""
     # Not through sys.stderr, whose lock another thread may hold.
     with suppress(OSError):
@@ -113,19 +113,19 @@ def _watch(reading: int, handled: list[signal.Signals]) -> None:
         if ending and first is not None:
             break
         if ending:
-            threading.Thread(target=_tell_others, name="telling", daemon=True).start()
+            threading.Thread(target=_notify_others, name="notifying", daemon=True).start()
         first, ending = (ending[0], ending[1:]) if ending else (first, [])
         if ending:
             break
     assert first is not None
-    tell()
+    print_line()
     _leave(128 + first)
 
 
-def _tell_others() -> None:
-    with _telling:
-        while _to_tell:
-            _to_tell.pop()()
+def _notify_others() -> None:
+    with _notifying:
+        while _callbacks:
+            _callbacks.pop()()
 
 
 def _leave(code: int) -> NoReturn:

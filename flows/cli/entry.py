@@ -47,7 +47,7 @@ def _outcome(app: typer.Typer) -> int:
             raise
         return _tell(*explained)
     if notes := sys.modules.get("flows.work.notes"):  # else no dataset was opened
-        notes.tell_warnings()
+        notes.print_warnings()
     return code if isinstance(code, int) else 0
 
 

@@ -43,18 +43,20 @@ class DatasetParameters(Parameters):
         return holds_rendered_scenes(Path(folder).expanduser())
 
     def open(self) -> ImageDataset:
-        from flows.work.notes import telling
+        from flows.work.notes import print_notes
         from storage.datasets.open import open_dataset
 
-        return telling(open_dataset(self.source, name=self.name, root=self._root(), download=self.download))
+        return print_notes(open_dataset(self.source, name=self.name, root=self._root(), download=self.download))
 
     def open_detection(self) -> DetectionDataset:
         """Open a dataset with boxes: COCO, YOLO or an export of a labelling tool, recognised or as `coco:FOLDER`, or
         `torchvision:VOCDetection`."""
-        from flows.work.notes import telling
+        from flows.work.notes import print_notes
         from storage.datasets.open import open_detection_dataset
 
-        return telling(open_detection_dataset(self.source, name=self.name, root=self._root(), download=self.download))
+        return print_notes(
+            open_detection_dataset(self.source, name=self.name, root=self._root(), download=self.download)
+        )
 
     def _root(self) -> Path | None:
         return Path(self.root).expanduser() if self.root else None

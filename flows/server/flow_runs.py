@@ -64,7 +64,7 @@ def as_flow(
         _label_run(run, labels(verb, bound.arguments))
         secrets = secrets_of(bound.arguments)
         reporter = ServerReporter(get_run_logger(), _watching.get(), secrets)
-        with hiding(secrets), signals.telling(partial(_mark_crashed, run)):
+        with hiding(secrets), signals.notifying(partial(_mark_crashed, run)):
             host = Host(reporter=reporter, open_shards=TaskShards)
             given = bound.arguments if group is None else {"asked": group(**bound.arguments)}
             return cast(Any, work)(host, **given)

@@ -14,16 +14,16 @@ LONGEST_NOTE = 400
 Images = TypeVar("Images", bound=ImageDataset)
 
 # Per process: a command opens its dataset several times.
-_told: set[str] = set()
+_printed: set[str] = set()
 _compared: set[tuple[str, int]] = set()
 
 
-def telling(dataset: Images) -> Images:
+def print_notes(dataset: Images) -> Images:
     """Return `dataset`, and print its notes on standard error unless this process has printed them already."""
     for note in (*dataset.notes, *_overlap(dataset)):
         line = f"note: dataset '{printable(dataset.name)}': {printable(note, LONGEST_NOTE)}"
-        if line not in _told:
-            _told.add(line)
+        if line not in _printed:
+            _printed.add(line)
             print(line, file=sys.stderr, flush=True)
     return dataset
 
@@ -38,7 +38,7 @@ def _overlap(dataset: ImageDataset) -> list[str]:
     return [note] if note else []
 
 
-def tell_warnings() -> None:
+def print_warnings() -> None:
     """Print one line about decoder warnings for images of this process, if any."""
     if line := take_warnings():
         print(f"note: {line}", file=sys.stderr, flush=True)

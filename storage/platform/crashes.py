@@ -14,11 +14,11 @@ from storage.text import printable
 CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
 SHELL = "/bin/sh"
 # A crashed process cannot write much itself: a shell waits for the first word of Python's fault handler.
-SAY_IF_TOLD = 'read -r told && printf "\\n%s\\n" "$0" >&2'
+PRINT_ON_INPUT = 'read -r fault && printf "\\n%s\\n" "$0" >&2'
 
 
 @contextmanager
-def telling_crash(line: str) -> Iterator[None]:
+def reporting_crash(line: str) -> Iterator[None]:
     """Write `line` to stderr if this process crashes within the block, and nothing if it ends in any other way.
 
     Has no effect if Python's fault handler is already in use, by PYTHONFAULTHANDLER or an outer block of this kind, or
@@ -27,8 +27,8 @@ def telling_crash(line: str) -> Iterator[None]:
     if faulthandler.is_enabled() or not os.access(SHELL, os.X_OK):
         yield
         return
-    with _watched(line) as told:
-        faulthandler.enable(told, all_threads=False)
+    with _watched(line) as sink:
+        faulthandler.enable(sink, all_threads=False)
         try:
             yield
         finally:
@@ -38,11 +38,11 @@ def telling_crash(line: str) -> Iterator[None]:
 @contextmanager
 def _watched(line: str) -> Iterator[int]:
     """Return a file descriptor; once something is written to it, another process writes `line` to stderr."""
-    ours, told = os.pipe()
+    ours, sink = os.pipe()
     try:
         # In a session of its own: Ctrl-C reaches every process of a terminal.
         shell = subprocess.Popen(
-            [SHELL, "-c", SAY_IF_TOLD, printable(line)],
+            [SHELL, "-c", PRINT_ON_INPUT, printable(line)],
             stdin=ours,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
@@ -50,7 +50,7 @@ def _watched(line: str) -> Iterator[int]:
     finally:
         os.close(ours)
     try:
-        yield told
+        yield sink
     finally:
-        os.close(told)
+        os.close(sink)
         shell.wait()

@@ -7,7 +7,7 @@ import functools
 import torch
 from torch import Tensor
 
-from storage.platform.crashes import telling_crash
+from storage.platform.crashes import reporting_crash
 from student.classification.config import StudentConfig
 from student.classification.model import Logits, Student, build_student
 from student.classification.probe import require_probeable
@@ -56,7 +56,7 @@ def _try_out(config: StudentConfig, images: int) -> None:
         f"backbone '{config.backbone}' cannot be trained by method '{config.method}' at {config.image_size} px (",
         f"); {_advice(config, images)}",
     )
-    with refused, telling_crash(crash), torch.random.fork_rng(devices=[]):
+    with refused, reporting_crash(crash), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         student = to_channels_last(build_student(config, classes=CLASSES, aspects=aspects))
         pixels = torch.randn(images, 3, config.image_size, config.image_size)

@@ -17,7 +17,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from storage.errors import AspectsError, RunFailed
 from storage.platform.allocator import keep_freed_memory
-from storage.platform.crashes import CRASHES, telling_crash
+from storage.platform.crashes import CRASHES, reporting_crash
 from storage.platform.processes import serve_parent
 from student.core.processor import usable_precision, use_threads
 from student.core.setting_errors import ConfigInvalid
@@ -49,7 +49,7 @@ def launch(config: TrainingConfig, work: Callable[[Fabric], None]) -> None:
         f"checkpoint; if it crashes again, take another backbone or image_size"
     )
     if config.devices == 1:
-        with telling_crash(crash), torch.random.fork_rng():
+        with reporting_crash(crash), torch.random.fork_rng():
             fabric.launch(work)
         return
     errors = multiprocessing.get_context("spawn").SimpleQueue()

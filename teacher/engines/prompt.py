@@ -30,7 +30,7 @@ THOUGHT = re.compile(
     re.IGNORECASE,
 )
 OTHER_SWITCHES = ("thinking", "think", "reasoning")  # tried where a template opens a thought
-ENDING = 100  # characters that a template puts behind a message, where it cannot be told
+ENDING = 100  # characters that a template puts behind a message, where it cannot be found
 # Marks of a word's beginning in byte-level BPE, SentencePiece and plain vocabularies.
 WORD_STARTS = "\u0120\u2581 "
 

@@ -103,8 +103,8 @@ def judge(
 
 def repair_key(key: str, text: str, taken: Collection[str]) -> str:
     """Return `key` as an unused column name, or one made of the text's words if nothing of it is usable."""
-    telling = [word for word in words(text) if word not in STOP_WORDS]
-    slugs = (_slug(part) for part in (key, " ".join(telling[:4]), "question"))
+    distinctive = [word for word in words(text) if word not in STOP_WORDS]
+    slugs = (_slug(part) for part in (key, " ".join(distinctive[:4]), "question"))
     repaired = next(slug for slug in slugs if KEY_PATTERN.fullmatch(slug) and slug not in RESERVED_KEYS)
     number, free = 1, repaired
     while free in taken:

@@ -92,7 +92,7 @@ class ClassNames:
         used = Counter(word for stems in self._stems.values() for word in set(stems))
         common = {stem(word) for word in COMMON_WORDS | STOP_WORDS}
         self._distinctive = {
-            name: {word for word in stems if used[word] == 1 and _is_telling(word)} - common
+            name: {word for word in stems if used[word] == 1 and _is_distinctive(word)} - common
             for name, stems in self._stems.items()
         }
 
@@ -117,5 +117,5 @@ def _name_stems(name: str) -> list[str]:
     return [stem(word) for word in words(readable(name))]
 
 
-def _is_telling(word: str) -> bool:
+def _is_distinctive(word: str) -> bool:
     return len(word) >= SHORTEST_WORD and not word.isdigit()

@@ -34,7 +34,7 @@ def script(body: str) -> list[str]:
         "        print('ready', flush=True)\n"
         f"        {body}\n"
         "    except signals.Ended as ended:\n"
-        "        signals.tell()\n"
+        "        signals.print_line()\n"
         "        signals.leave(ended.code)\n"
     )
     return [sys.executable, "-c", code]
@@ -80,7 +80,7 @@ def test_a_second_signal_ends_it_at_once() -> None:
 
 @pytest.mark.parametrize("busy", [BUSY, "time.sleep(60)"])
 def test_callbacks_are_called_at_once(busy: str) -> None:
-    body = f"with signals.telling(lambda: os.write(2, b'told\\n')): {busy}"
+    body = f"with signals.notifying(lambda: os.write(2, b'told\\n')): {busy}"
     code, err, seconds = end_script(body, signal.SIGTERM)
     assert (code, err) == (143, "told\n" + LINE)
     assert seconds < SOON
@@ -88,7 +88,7 @@ def test_callbacks_are_called_at_once(busy: str) -> None:
 
 def test_no_callback_is_called_without_a_signal() -> None:
     told: list[str] = []
-    with signals.listening(), signals.telling(lambda: told.append("told")):
+    with signals.listening(), signals.notifying(lambda: told.append("told")):
         pass
     assert not told
 

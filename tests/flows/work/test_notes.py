@@ -33,6 +33,6 @@ def test_decoder_warnings_are_one_line(capsys: pytest.CaptureFixture[str]) -> No
     for name in (b"first", b"second"):
         with decoder_warnings.kept_warnings(name):
             decoder_warnings._keep("Corrupt EXIF data")
-    notes.tell_warnings()
-    notes.tell_warnings()
+    notes.print_warnings()
+    notes.print_warnings()
     assert capsys.readouterr().err == "note: 2 images gave warnings when decoded, e.g. Corrupt EXIF data\n"

@@ -10,8 +10,8 @@ from storage.platform.crashes import CRASHES
 
 SCRIPT = """
 import os, signal, sys
-from storage.platform.crashes import telling_crash
-with telling_crash("backbone 'x\x1b[1m' crashed"), telling_crash("an inner block"):
+from storage.platform.crashes import reporting_crash
+with reporting_crash("backbone 'x\x1b[1m' crashed"), reporting_crash("an inner block"):
     {within}
 {after}
 """

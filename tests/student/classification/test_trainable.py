@@ -55,12 +55,12 @@ def test_a_crash_is_reported_with_the_name_of_the_backbone(module: ModuleType, m
     begun: list[str] = []
 
     @contextmanager
-    def telling_crash(line: str) -> Iterator[None]:
+    def reporting_crash(line: str) -> Iterator[None]:
         begun.append(line)
         yield
         begun.append("ended")
 
-    monkeypatch.setattr(module, "telling_crash", telling_crash)
+    monkeypatch.setattr(module, "reporting_crash", reporting_crash)
     config = config_of("test_resnet", "base", 33).replace(accelerator="cpu")
     if module is trainable:
         require_trainable(config)
