@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from storage.answers.read import Answers
-from storage.datasets import FileDataset, image_folder
+from storage.datasets import FileDataset
 from student.classification.config import StudentConfig
 from student.classification.examples import Examples, TeacherAnswers
 from student.classification.methods import method_named
@@ -21,7 +21,6 @@ from student.classification.task import balanced_weights, has_stopped, kept_epoc
 from student.classification.training import ClassificationTask, train
 from student.core.examples import ExamplesInvalid
 from tests.flows.processes import wait_until
-from tests.student.conftest import answers_for
 
 PROJECT = Path(__file__).parents[3]
 
@@ -155,22 +154,6 @@ def test_images_without_answers_are_refused_or_dropped(
         train(config, dataset, partly, tmp_path / "refused", progress=False)
     run = train(config.replace(missing_answers="drop"), dataset, partly, tmp_path / "dropped", progress=False)
     assert run.dropped_images == 2
-
-
-def test_two_processes_train_one_student(image_root: Path, tmp_path: Path, config: StudentConfig) -> None:
-    dataset = image_folder(image_root, name="colours")
-    seen: list[int] = []
-    run = train(
-        config.replace(devices=2, threads=1, epochs=2, balance="is_warm"),
-        dataset,
-        TeacherAnswers(image=answers_for(dataset)),
-        tmp_path,
-        progress=False,
-        on_epoch=lambda log: seen.append(log.epoch),
-    )
-    assert seen == [1, 2]
-    assert len(run.epochs) == 2
-    assert not list(tmp_path.glob("*.uint8"))
 
 
 def test_the_kept_epoch_is_the_last_or_validations_best(config: StudentConfig) -> None:

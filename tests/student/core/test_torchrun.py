@@ -68,6 +68,7 @@ def test_two_machines_train_as_one_process_does(
     config: StudentConfig, image_root: Path, dataset: FileDataset, tmp_path: Path
 ) -> None:
     config = config.replace(drop_rate=0.0, sync_batchnorm=True, threads=1, workers=0, epochs=2, keep="last")
+    config = config.replace(balance="is_warm")
     (tmp_path / "rank.py").write_text(RANK_SCRIPT)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
     torchrun += ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}"]

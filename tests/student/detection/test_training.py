@@ -144,5 +144,9 @@ def test_two_processes_train_one_detector(
     detector_config: DetectorConfig, scenes: DetectionDataset, detection_answers: DetectionAnswers, tmp_path: Path
 ) -> None:
     config = detector_config.replace(devices=2, threads=1, epochs=2)
-    run = train_detector(config, scenes, detection_answers, tmp_path, progress=False)
-    assert len(run.epochs) == 2
+    epochs: list[int] = []
+    run = train_detector(
+        config, scenes, detection_answers, tmp_path, progress=False, on_epoch=lambda log: epochs.append(log.epoch)
+    )
+    assert [log.epoch for log in run.epochs] == epochs == [1, 2]
+    assert not list(tmp_path.glob("*.uint8"))
