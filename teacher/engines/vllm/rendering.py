@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import hashlib
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -40,6 +40,9 @@ class VllmRenderer:
         self._settings = settings
         self._sampling = sampling
         self._fewest: float = ALIKE  # images of one size that are rendered together
+        # vLLM keeps what it computed for an image under a key. A number will do: each image is rendered once, and
+        # hashing the pixels of a large one takes longer than decoding it.
+        self._keys = itertools.count()
 
     def try_out(self, prompts: Prompts) -> str | None:
         """Return why images have to be rendered one by one; None if they do not.
@@ -100,10 +103,10 @@ class VllmRenderer:
         except (*CHANGED, *REFUSALS):  # rendering one by one finds the image
             return None
         requests = []
-        for image, item in zip(images, items, strict=True):
-            digest = _digest(image)
+        for item in items:
+            key = f"rendered-{next(self._keys)}"
             request = copy.copy(first)
-            request.mm_features = [replace(feature, data=item, identifier=digest, mm_hash=digest)]
+            request.mm_features = [replace(feature, data=item, identifier=key, mm_hash=key)]
             requests.append(request)
         return requests
 
@@ -124,8 +127,3 @@ class VllmRenderer:
                     data = values.to(pattern.dtype).reshape(len(chunk), *pattern.shape)[index]
                     item[name] = replace(template[name], data=data)
                 yield item
-
-
-def _digest(image: Image.Image) -> str:
-    """Return the key by which vLLM identifies images: it processes only one of those with the same key."""
-    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
