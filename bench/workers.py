@@ -40,6 +40,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--shard-size", type=int, default=32)
+    parser.add_argument("--options", default="", help="more options of both")
+    parser.add_argument("--after-options", default="", help="more options of the command that is measured")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images"
@@ -47,7 +49,9 @@ def main() -> None:
         runs: dict[str, list[dict[str, Any]]] = {"before": [], "after": []}
         for number in range(asked.rounds):
             for name in ("before", "after") if number % 2 == 0 else ("after", "before"):
-                run = extract(shlex.split(getattr(asked, name)), images, asked, Path(folder) / f"{name}-{number}")
+                options = shlex.split(f"{asked.options} {asked.after_options if name == 'after' else ''}")
+                command = shlex.split(getattr(asked, name))
+                run = extract(command, images, asked, Path(folder) / f"{name}-{number}", options)
                 runs[name].append(run)
                 print(name, run, file=sys.stderr, flush=True)
     speeds = {name: statistics.median(run["images_per_second"] for run in found) for name, found in runs.items()}
@@ -57,6 +61,8 @@ def main() -> None:
         "workers": asked.workers,
         "images": asked.images,
         "size": asked.size,
+        "options": asked.options,
+        "after_options": asked.after_options,
         "images_per_second": speeds,
         "ratio": round(speeds["after"] / speeds["before"], 3),
         "runs": runs,
@@ -81,12 +87,14 @@ def write_images(dataset: Path, folder: Path, count: int, size: str) -> None:
             image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC).save(target, quality=92)
 
 
-def extract(aspects: list[str], images: Path, asked: argparse.Namespace, store: Path) -> dict[str, Any]:
+def extract(
+    aspects: list[str], images: Path, asked: argparse.Namespace, store: Path, options: list[str]
+) -> dict[str, Any]:
     """Run the command with a new store; what its manifest says about the time."""
     command = [
         *(*aspects, "extract", "--dataset", str(images), "--splits", "train", "--questions", str(QUESTIONS)),
         *("--teacher", "tiny", "--engine", asked.engine, "--workers", str(asked.workers)),
-        *("--shard-size", str(asked.shard_size), "--store", str(store)),
+        *("--shard-size", str(asked.shard_size), "--store", str(store), *options),
     ]
     before = _cpu_seconds()
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import stat
 from pathlib import Path
 
@@ -49,18 +50,19 @@ def read_image_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def decode_image(data: bytes, *, smallest: int | None = None) -> Image.Image:
+def decode_image(data: bytes, *, smallest: int | None = None, fewest: int | None = None) -> Image.Image:
     """Decode `data` to RGB, upright (EXIF orientation applied), transparency on white; the first frame of several.
 
     With `smallest` a JPEG is decoded at the smallest of the scales 1/8, 1/4, 1/2 and 1 whose sides all have at least
-    that many pixels (libjpeg's scaled decoding, Pillow's draft mode). See `pixels.py` for images with other than 8
-    bits. Raises ImageUnreadable for an empty, truncated, unknown or oversized file.
+    that many pixels (libjpeg's scaled decoding, Pillow's draft mode), with `fewest` at the smallest of them that has
+    that many in all. See `pixels.py` for images with other than 8 bits. Raises ImageUnreadable for an empty, truncated,
+    unknown or oversized file.
     """
     if not data:
         raise ImageUnreadable("file is empty")
     with kept_warnings(data):
         try:
-            return _decode(data, smallest)
+            return _decode(data, smallest, fewest)
         except ImageUnreadable:
             raise
         except Image.DecompressionBombError as error:
@@ -75,22 +77,25 @@ def decode_image(data: bytes, *, smallest: int | None = None) -> Image.Image:
             raise ImageUnreadable(f"damaged: {printable(str(error), 300)}") from error
 
 
-def _decode(data: bytes, smallest: int | None) -> Image.Image:
+def _decode(data: bytes, smallest: int | None, fewest: int | None) -> Image.Image:
     try:
-        return _decode_all(data, smallest)
+        return _decode_all(data, smallest, fewest)
     except ValueError:
         # Pillow rejects a PNG with long texts or a long colour profile, although its pixels are readable.
         bare = _without_texts(data)
         if bare is None:
             raise
-        return _decode_all(bare, smallest)
+        return _decode_all(bare, smallest, fewest)
 
 
-def _decode_all(data: bytes, smallest: int | None) -> Image.Image:
+def _decode_all(data: bytes, smallest: int | None, fewest: int | None) -> Image.Image:
     with Image.open(io.BytesIO(data)) as image:
         _refuse_too_many_pixels(image)
         if smallest is not None:
             image.draft(image.mode, (smallest, smallest))  # without effect for other formats than JPEG
+        elif fewest is not None and image.width * image.height > fewest:
+            scale = math.sqrt(fewest / (image.width * image.height))
+            image.draft(image.mode, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
         image.load()
         _refuse_too_many_pixels(image)  # some formats have their size only after loading
         method = UPRIGHT.get(_orientation(image))

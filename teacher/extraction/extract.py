@@ -131,7 +131,8 @@ def _ask_images(
     """Continue `rows` to the shard's last image; return the seconds of decoding."""
     waiting: list[ReadImage] = []
     decode_seconds = 0.0
-    for chunk in read_ahead(job.shard.records[len(rows.images) :], job.dataset, teacher.config.max_pixels, readers):
+    left, config = job.shard.records[len(rows.images) :], teacher.config
+    for chunk in read_ahead(left, job.dataset, config.max_pixels, readers, scaled=config.scaled_decoding):
         if stopped.is_set():
             raise AskingStopped("the run was stopped")
         for image in chunk:

@@ -192,6 +192,20 @@ def test_shrink_keeps_the_shape_and_the_bound() -> None:
         assert shrunk.width * shrunk.height <= 500
 
 
+@pytest.mark.parametrize(
+    ("fewest", "size"),
+    [(256 * 256, (375, 250)), (375 * 250, (375, 250)), (375 * 250 + 1, (750, 500)), (3000 * 2000, (3000, 2000))],
+)
+def test_a_jpeg_is_decoded_at_the_smallest_scale_with_enough_pixels(fewest: int, size: tuple[int, int]) -> None:
+    data = encoded(Image.new("RGB", (3000, 2000), "teal"), "JPEG")
+    assert decode_image(data, fewest=fewest).size == size
+
+
+def test_only_jpegs_are_decoded_at_a_scale() -> None:
+    data = encoded(Image.new("RGB", (300, 200), "teal"))
+    assert decode_image(data, fewest=1).size == (300, 200)
+
+
 def test_shrink_leaves_small_images_alone() -> None:
     image = noise()
     assert shrink(image, None) is image

@@ -17,6 +17,7 @@ from storage.answers.read import Answers, read_answers
 from storage.answers.reuse import known_answers
 from storage.datasets import BoxImages, BoxView, DatasetInvalid, ImageDataset, image_folder, open_detection_dataset
 from storage.datasets.scenes.detection import write_detection_scenes
+from storage.images.decode import decode_image
 from storage.questions import AspectQuestion, QuestionSet, load_questions
 from teacher.engines.base import EngineUsage, ImageRefused
 from teacher.engines.config import ResolvedTeacher, resolve, tiny_teacher
@@ -200,6 +201,22 @@ def test_another_teacher_has_a_directory_of_its_own(root: Path, tmp_path: Path, 
     other = dataclasses.replace(teacher, config=dataclasses.replace(teacher.config, max_pixels=100))
     one, two = plan(root, tmp_path, teacher), plan(root, tmp_path, other)
     assert one.directory.path != two.directory.path
+
+
+def test_jpegs_are_decoded_at_a_scale_where_told(
+    tmp_path: Path, teacher: ResolvedTeacher, engine: CountingEngine
+) -> None:
+    path = tmp_path / "photos" / "train" / "a" / "1.jpg"
+    path.parent.mkdir(parents=True)
+    Image.effect_noise((200, 152), 100).convert("RGB").save(path)
+    scaled = dataclasses.replace(
+        teacher, config=dataclasses.replace(teacher.config, max_pixels=475, scaled_decoding=True)
+    )
+    answers = extract(tmp_path / "photos", tmp_path / "store", scaled, engine)
+    image = decode_image(path.read_bytes(), fewest=475)
+    assert image.size == (25, 19)
+    yes, _ = engine.answer([image], [question.text for question in QUESTIONS.questions])
+    np.testing.assert_allclose(answers.yes, yes, atol=1e-5)
 
 
 def ask_boxes(scenes: Path, store: Path, teacher: ResolvedTeacher, engine: CountingEngine) -> Answers:
