@@ -19,6 +19,7 @@ from flows.parameters import (
     DetectionParameters,
     EngineArguments,
     ExtractionParameters,
+    ProbeParameters,
     QuestionSets,
     ReportParameters,
     ShardOptions,
@@ -45,6 +46,7 @@ def extract(
     sets: QuestionSets,
     boxes: BoxParameters,
     subject: SubjectParameters,
+    probing: ProbeParameters,
     chosen: TaskParameters,
     classes: Annotated[
         Path | None,
@@ -73,7 +75,8 @@ def extract(
         return
     refuse_boxes(sets.box_questions, boxes)
     questions_file = options.required_questions(sets.questions)
-    extraction = ExtractionParameters(**dict(asked), **dict(subject), questions=questions_file, train=False)
+    given_too = {**dict(subject), **dict(probing)}
+    extraction = ExtractionParameters(**dict(asked), **given_too, questions=questions_file, train=False)
     _forecast(extraction) if dry_run else _extract(extraction)
 
 
@@ -87,6 +90,7 @@ def run(
     sets: QuestionSets,
     boxes: BoxParameters,
     subject: SubjectParameters,
+    probing: ProbeParameters,
     student: StudentParameters,
     common: CommonSettings,
     of_classes: StoredClassAnswers,
@@ -111,7 +115,7 @@ def run(
     else:
         refuse_boxes(sets.box_questions, boxes)
         questions_file = options.required_questions(sets.questions)
-        given = {**dict(asked), **dict(subject), **dict(of_classes), **dict(reported)}
+        given = {**dict(asked), **dict(subject), **dict(probing), **dict(of_classes), **dict(reported)}
         results = _extract(ExtractionParameters(**given, questions=questions_file, student=student))
     assert results is not None  # students were trained
     print_results(results)

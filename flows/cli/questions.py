@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli import execution, options
-from flows.cli.markup import echo
+from flows.cli.markup import TextTable, echo
 from flows.cli.model_options import with_models
 from flows.option_values import OptionInvalid
 from flows.parameters import (
     AskingParameters,
     AuditParameters,
     BriefParameters,
+    CommonSettings,
     EngineArguments,
     EngineParameters,
+    ImprovementParameters,
+    RoundParameters,
     SampleParameters,
     StoreParameters,
+    StudentParameters,
     TeacherParameters,
 )
 from storage.parameters import Only
+
+if TYPE_CHECKING:
+    from flows.work.improvement_record import Record
 
 # Options of answering models that apply to writing models too.
 WRITER_FIELDS = ("model", "revision", "dtype", "max_pixels", "quantization", "trust_remote_code")
@@ -31,14 +38,18 @@ WRITER_HELP = (
 )
 ENGINE_FIELDS = ("name", "gpu_memory_utilization", "max_model_len", "base_url", "api_key_variable")
 ENGINE_HELP = "vllm or openai (a server); default: vllm where it is installed."
+STUDENT_HELP = {
+    "seeds": "Seeds, separated by commas; each trains a student for each fold.",
+    "runs": "Folder of the rounds and their students; given again, it is resumed.",
+}
 
-app = typer.Typer(help="Question sets: write, check, choose, publish.")
+app = typer.Typer(help="Question sets: write, check, choose, improve, publish.")
 File = Annotated[Path, typer.Argument(help="Question set: a YAML file, or a bundled one such as dtd.", metavar="FILE")]
 
 
 @app.callback(invoke_without_command=True)
 def questions(context: typer.Context) -> None:
-    """Question sets: write, check, choose, publish."""
+    """Question sets: write, check, choose, improve, publish."""
     options.require_command(context)
 
 
@@ -121,6 +132,58 @@ def select(
     echo(f"audited: {verdicts}")
     echo(f"chosen: {', '.join(chosen.keys)}")
     echo(f"{len(chosen)} questions: {out}")
+
+
+@app.command(
+    epilog="Example: aspects questions improve questions/ten.yaml --pool questions/scenes.yaml -d data/scenes -s store"
+)
+@with_models
+def improve(
+    file: File,
+    asked: Annotated[AskingParameters, Only(("dataset", "store", "teacher", "engine"))],
+    arguments: EngineArguments,
+    rounds: RoundParameters,
+    student: Annotated[StudentParameters, Only(("recipe", "settings", "seeds", "runs"), help=STUDENT_HELP)],
+    common: Annotated[CommonSettings, Only(("backbone", "epochs", "image_size", "method", "alpha"))],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Question set to write; default: questions.yaml in --runs.", metavar="FILE"),
+    ] = None,
+) -> None:
+    """Improve a question set in rounds, by the classes that students confuse.
+
+    Each round asks candidates about a sample, keeps the set that separates the classes best, asks it about all training
+    images and trains again. The same command resumes. Writes rounds.json and rounds.md in --runs.
+    """
+    from flows.work.extraction import check_inputs
+    from flows.work.improving import improve_questions
+    from flows.work.inputs import Inputs
+
+    rounds.check_source()
+    engine = asked.engine.with_arguments(arguments)
+    improved = ImprovementParameters(
+        **{**dict(asked), "engine": engine},
+        **dict(rounds),
+        questions=str(file),
+        output=None if out is None else str(out),
+        student=student.changed_by(common),
+    )
+    inputs = Inputs()
+    check_inputs(inputs, improved, improved.questions)
+    _print_rounds(execution.carry_out(improve_questions, inputs, improved).record)
+
+
+def _print_rounds(record: Record) -> None:
+    from rich.console import Console
+
+    table = TextTable(f"rounds; best: {record.best}")
+    rows = [one.row() for one in record.rounds]
+    for column in rows[0]:
+        table.column(column)
+    for row in rows:
+        table.row(*row.values())
+    Console(highlight=False).print(table)
+    echo(f"stopped: {record.stopped}")
 
 
 @app.command(epilog="Example: aspects questions publish questions/scenes.yaml -s store")

@@ -9,6 +9,7 @@ from flows.parameters.asking import (
     DetectionParameters,
     ExtractionParameters,
     FlowParameters,
+    ProbeParameters,
     QuestionSets,
     SampleParameters,
     ShardOptions,
@@ -21,6 +22,7 @@ from flows.parameters.classes import ClassTeacherParameters, SubjectParameters
 from flows.parameters.dataset import DatasetParameters
 from flows.parameters.experiment import Experiment
 from flows.parameters.generation import BriefParameters
+from flows.parameters.improvement import ImprovementParameters, RoundParameters
 from flows.parameters.labels import FoldStudentParameters
 from flows.parameters.prediction import PredictionParameters
 from flows.parameters.report import ReportParameters
@@ -61,11 +63,14 @@ __all__ = [
     "ExtractionParameters",
     "FlowParameters",
     "FoldStudentParameters",
+    "ImprovementParameters",
     "Parameters",
     "PredictionParameters",
+    "ProbeParameters",
     "QuestionSets",
     "RecipeParameters",
     "ReportParameters",
+    "RoundParameters",
     "SampleParameters",
     "ShardOptions",
     "ShardParameters",

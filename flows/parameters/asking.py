@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from flows.option_values import split_names
+from flows.option_values import split_names, words
 from flows.parameters.boxes import BoxParameters, BoxQuestions
 from flows.parameters.classes import ClassTeacherParameters, SubjectParameters
 from flows.parameters.dataset import DatasetParameters
@@ -17,6 +17,7 @@ from storage.parameters import Option, Parameters
 from teacher.extraction import SHARD_SIZE
 
 MOST_IMAGES = 10_000_000  # of an audit's sample
+Probe = Literal["blank", "negated"]
 
 
 class FlowParameters(Parameters):
@@ -91,7 +92,20 @@ class StoredClassAnswers(Parameters):
     ] = None
 
 
-class ExtractionParameters(ShardParameters, SubjectParameters, StoredClassAnswers, ReportParameters):
+class ProbeParameters(Parameters):
+    """What else the teacher is asked, to correct its answers by."""
+
+    probes: Annotated[
+        list[Probe] | None,
+        Field(
+            description="Also ask about a blank image (blank) and every negated question about every image (negated), "
+            "for methods that use these answers, such as makd-calibrated."
+        ),
+        Option(read=words),
+    ] = None
+
+
+class ExtractionParameters(ShardParameters, SubjectParameters, ProbeParameters, StoredClassAnswers, ReportParameters):
     """Parameters of `extract-aspects`. `questions` is a YAML file, or the name of a bundled set."""
 
     panel: ClassVar[str | None] = None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.parameters import AuditParameters, EngineParameters
+from flows.parameters import AuditParameters
 from flows.work.asking import TeacherWorkers, ask_missing
 from flows.work.extraction import find_teacher
 from flows.work.host import Host
@@ -51,10 +51,9 @@ def audit_questions(host: Host, asked: AuditParameters) -> AuditSummary:
         resolved = find_teacher(host.reporter, asked)
         records = select(images, asked.splits)
         sample, some = choose_sample(records, asked.images), choose_sample(records, min(asked.probed, asked.images))
-    complete = _complete_answers(asked.store, images.name, resolved, questions)
-    plain, probing, variants, count = ask_probes(
-        host, images, sample, some, questions, resolved, asked.engine, asked.store
-    )
+    complete = complete_answers(asked.store, images.name, resolved, questions)
+    with TeacherWorkers(resolved, asked.engine, host.reporter.say) as workers:
+        plain, probing, variants, count = ask_probes(host, images, sample, some, questions, workers, asked.store)
     answers = complete or plain
     if right is not None:
         right = match_truth(right, answers.image_ids, Path(asked.truth or ""))
@@ -75,25 +74,44 @@ def ask_probes(
     sample: Sequence[ImageRecord],
     some: Sequence[ImageRecord],
     asked: QuestionSet,
-    teacher: ResolvedTeacher,
-    engine: EngineParameters,
+    workers: TeacherWorkers,
     store: str,
 ) -> tuple[Answers, Answers, Answers, int]:
     """Return the answers about the sample, to the probing questions about some of it, and about its variants, and the
-    number of new answers.
+    number of new answers. Raises as `ask_in_audits`."""
+    (plain, probing, variants), count = ask_in_audits(
+        host,
+        [
+            (Sample(dataset=dataset, records=sample), asked),
+            (Sample(dataset=dataset, records=some), probing_questions(asked)),
+            (ImageVariants(dataset=dataset, originals=some), asked),
+        ],
+        workers,
+        store,
+    )
+    return plain, probing, variants, count
+
+
+def ask_in_audits(
+    host: Host, datasets: Sequence[tuple[ImageDataset, QuestionSet]], workers: TeacherWorkers, store: str
+) -> tuple[list[Answers], int]:
+    """Ask for missing answers about all images of datasets, each with its questions; return the answers, and the number
+    of new ones. The cost is recorded with the first dataset.
 
     They are kept in the store's audits. Raises DirectoryBusy if another run asks there.
     """
-    datasets: list[tuple[ImageDataset, QuestionSet]] = [
-        (Sample(dataset=dataset, records=sample), asked),
-        (Sample(dataset=dataset, records=some), probing_questions(asked)),
-        (ImageVariants(dataset=dataset, originals=some), asked),
-    ]
+    teacher = workers.teacher
     with lease(*(directory_of(each, questions, teacher, audits_of(store)) for each, questions in datasets)):
         with host.reporter.working("comparing the sample with the store"):
-            splits = list(dict.fromkeys(record.split for record in sample))
             plans = [
-                plan_extraction(each, splits, questions, teacher, audits_of(store), shard_size=SHARD_SIZE)
+                plan_extraction(
+                    each,
+                    list(dict.fromkeys(record.split for record in each.records)),
+                    questions,
+                    teacher,
+                    audits_of(store),
+                    shard_size=SHARD_SIZE,
+                )
                 for each, questions in datasets
             ]
         missing = [
@@ -104,16 +122,15 @@ def ask_probes(
         if missing:
             read = {plan.directory.path: plan.stored for plan in plans}
             known = known_answers(store, {each.name for each, _ in datasets}, teacher.fingerprint, keys, read)
-            with TeacherWorkers(teacher, engine, host.reporter.say) as workers:
-                ledger = ask_missing(host, missing, workers, known)
+            ledger = ask_missing(host, missing, workers, known)
             runs, count = [*runs, ledger.to_json()], ledger.questions
         for plan in plans:
             finish_plan(plan, {"runs": runs} if plan is plans[0] else {})
-    plain, probing, variants = (read_answers(plan.directory) for plan in plans)
-    return plain, probing, variants, count
+    return [read_answers(plan.directory) for plan in plans], count
 
 
-def _complete_answers(store: str, dataset: str, teacher: ResolvedTeacher, asked: QuestionSet) -> Answers | None:
+def complete_answers(store: str, dataset: str, teacher: ResolvedTeacher, asked: QuestionSet) -> Answers | None:
+    """Return the store's complete answers to a question set; None if there are none. Raises AnswersDamaged."""
     try:
         return read_answers(find_answers(store, dataset, teacher=teacher.fingerprint, questions=asked))
     except AnswersDamaged:

@@ -11,6 +11,7 @@ from pathlib import Path
 from flows.parameters import StudentParameters
 from flows.work.grids import compared_students
 from flows.work.host import Reporter
+from storage.answers.probes import ProbeAnswers, blank_questions
 from storage.answers.read import Answers
 from storage.datasets.base import UNLABELLED, ImageDataset, select
 from storage.errors import InputInvalid, StorageUnavailable
@@ -61,11 +62,13 @@ def check_training(
     *,
     about: About = "images",
     of_classes: Answers | None = None,
+    probed: bool = False,
 ) -> None:
     """Raise the errors of training on answers to `asked` by `teacher` (its fingerprint) about settings, labels, splits
     and the runs folder.
 
-    `splits` are those that will have answers, `of_classes` the stored answers about classes that are used.
+    `splits` are those that will have answers, `of_classes` the stored answers about classes that are used, and `probed`
+    says whether a blank image will be asked about.
     """
     from student.classification.examples import TeacherAnswers
     from student.core.examples import random_answers
@@ -76,7 +79,8 @@ def check_training(
     runs = None if ANSWERS_PLACE in student.runs else Path(student.runs).expanduser()
     check_writable(Path(student.runs.partition(ANSWERS_PLACE)[0]).expanduser())
     answers = replace(random_answers(images, asked, teacher), level="class" if about == "classes" else "image")
-    grid.check(images, TeacherAnswers(image=answers, classes=of_classes), runs)
+    probes = ProbeAnswers(blank=random_answers(images, blank_questions(asked), teacher)) if probed else None
+    grid.check(images, TeacherAnswers(image=answers, classes=of_classes, probes=probes), runs)
 
 
 def check_writable(runs: Path) -> None:

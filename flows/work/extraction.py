@@ -13,12 +13,13 @@ from flows.work.asking import TeacherWorkers, ask_missing
 from flows.work.checks import TRAINED, check_training
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs
+from flows.work.probing import probing_of
 from flows.work.reports import require_report_place
 from flows.work.training import train_student
 from storage.answers.lease import lease
 from storage.answers.read import join_shards
 from storage.answers.reuse import KnownAnswers, known_answers
-from storage.answers.store import AnswerDirectory
+from storage.answers.store import AnswerDirectory, audits_of
 from storage.datasets.base import ImageDataset, select
 from storage.errors import RunFailed
 from storage.questions import QuestionSet, load_questions
@@ -91,6 +92,7 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
         resolved = find_teacher(host.reporter, asked)
         require_askable(questions, asked.about)
         select(subjects, splits)
+        probing = probing_of(asked, subjects, questions, splits)
         if asked.train:
             answered = [TRAINED]  # answers about classes are for images of any split
             if asked.about == "images":
@@ -103,10 +105,15 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
                 asked.student,
                 about=asked.about,
                 of_classes=read_class_answers(host.inputs, asked, asked.student.config()),
+                probed="blank" in (asked.probes or []),
             )
     with TeacherWorkers(resolved, asked.engine, host.reporter.say) as workers:
         summary = ask_about(host, subjects, questions, splits, workers, store, shard_size(asked), verify=asked.verify)
-    require_all([summary])
+        probes = [
+            ask_about(host, each, probe_set, some, workers, audits_of(store), asked.shard_size, verify=asked.verify)
+            for each, probe_set, some in probing
+        ]
+    require_all([summary, *probes])
     if not asked.train:
         return summary
     training = TrainingParameters(

@@ -77,6 +77,7 @@ def read_stored_answers(inputs: Inputs, asked: ClassAnswersParameters, *configs:
         classes_needed=any(config.labels_per_class == 0 for config in configs),
         read=inputs.answers,
         weighting=asked.blend,
+        probes_needed=any(config.objective.uses_probes for config in configs),
     )
 
 

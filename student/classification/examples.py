@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from storage.answers.probes import ProbeAnswers
 from storage.answers.read import Answers
 from storage.datasets.base import UNKNOWN, UNLABELLED, ImageDataset, ImageRecord, select
+from student.classification.calibrated import answer_weights, probe_log_odds
 from student.classification.config import StudentConfig
 from student.classification.groups import soft_groups
 from student.classification.label_free import learned_class_log_odds, require_class_answers
@@ -33,7 +35,8 @@ class Examples:
     images without a label, labelled images are repeated in their place, so that every method has the same number of
     updates. `targets` has what the method makes of the answers, one tensor [N, K] for each of its terms that learn from
     them, NaN where there is none; `aspects` are the student's outputs beside the classes, in the order of those terms.
-    `groups` has the share of each image in each group [N, G] (see groups.py), None where none are balanced.
+    `groups` has the shares of groups [N, G] (see groups.py), None where none are balanced. `weights` has those of the
+    answers [N, Q], by the number of the term.
     """
 
     train_indices: Tensor
@@ -42,6 +45,7 @@ class Examples:
     targets: tuple[Tensor, ...]
     aspects: tuple[Aspect, ...]
     groups: Tensor | None = None
+    weights: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,7 @@ class TeacherAnswers:
     image: Answers | None = None
     classes: Answers | None = None
     corrections: str | None = None
+    probes: ProbeAnswers | None = None
 
     def __post_init__(self) -> None:
         if self.image is not None and self.image.level == "class":
@@ -146,7 +151,10 @@ def join_examples(
         features=known,
         class_log_odds=about_each_class,
     )
-    targets, aspects = _learn_what(config, dataset, records, teacher_answers, images, left_out)
+    if config.objective.uses_probes:
+        asked, probes = teacher_answers.of("image").questions, teacher_answers.probes
+        images = replace(images, probes=probe_log_odds(config, dataset, records, asked, probes))
+    targets, weights = _learn_what(config, dataset, records, teacher_answers, images, left_out)
     epoch = np.setdiff1d(used, labelled[is_val])
     if not _learns_without_labels(config, teacher_answers, by_features=known is not None):
         epoch = np.resize(labelled[~is_val], len(epoch))
@@ -155,7 +163,8 @@ def join_examples(
         val_indices=torch.from_numpy(labelled[is_val]),
         labels_N=torch.from_numpy(labels),
         targets=targets,
-        aspects=aspects,
+        weights=weights,
+        aspects=aspects_of(config, teacher_answers),
         groups=_balanced_groups(config, dataset, records, teacher_answers, images),
     )
 
@@ -216,7 +225,7 @@ def _learn_what(
     teacher_answers: TeacherAnswers,
     images: ImageLabels,
     left_out: NDArray[np.bool_],
-) -> tuple[tuple[Tensor, ...], tuple[Aspect, ...]]:
+) -> tuple[tuple[Tensor, ...], dict[int, Tensor]]:
     method = config.objective
     if method.answer_terms and not teacher_answers.given:
         raise ExamplesInvalid(
@@ -232,7 +241,7 @@ def _learn_what(
 
     about_classes = teacher_answers.classes is not None
     learned = tuple(_target(term, log_odds, images, about_classes=about_classes) for term in method.target_terms)
-    return learned, aspects_of(config, teacher_answers)
+    return learned, answer_weights(method.target_terms, log_odds, images)
 
 
 def _target(
@@ -260,6 +269,8 @@ def digest_of(dataset: ImageDataset, records: Sequence[ImageRecord], teacher_ans
     for answers in teacher_answers.given:
         digest.update(repr(answers.questions.keys).encode())
         digest.update(log_odds_of(dataset, records, answers).tobytes())
+    if teacher_answers.probes is not None:
+        digest.update(teacher_answers.probes.digest())
     return digest.hexdigest()[:16]
 
 

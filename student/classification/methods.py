@@ -14,7 +14,7 @@ from functools import partial
 from torch import Tensor
 
 from storage.errors import InputInvalid
-from student.classification import targets
+from student.classification import calibrated, targets
 from student.classification.targets import Transform
 from student.classification.terms import AspectTerm, ClassTerm, ConsistencyTerm, Head, Method, NetworkTerm
 from student.core import losses
@@ -30,6 +30,16 @@ _CROSS_ENTROPY = partial(losses.kd_loss, temperature=1.0)
 
 def _answers(*chain: Transform, inner: int = 0) -> AspectTerm:
     return AspectTerm(chain=(targets.probability, *chain), loss=losses.bce_loss, inner=inner)
+
+
+def _calibrated(weigh: Transform | None = None) -> AspectTerm:
+    """Answers corrected by those about a blank image and to negated questions."""
+    chain = (calibrated.calibrated, targets.probability)
+    return AspectTerm(chain=chain, loss=losses.bce_loss, weigh=weigh, probes=True)
+
+
+def _weighted(weigh: Transform, probes: bool = False) -> AspectTerm:
+    return AspectTerm(chain=(targets.probability,), loss=losses.bce_loss, weigh=weigh, probes=probes)
 
 
 def _posterior(posterior: Transform = targets.class_posterior, inner: int = 0, answers: bool = True) -> ClassTerm:
@@ -78,6 +88,17 @@ METHODS: dict[str, Method] = {
         twin="labels-deep-1",
     ),
     "makd-deep": _makd(f"{_MAKD}, at inner stages too", _answers(inner=2)),
+    "makd-calibrated": _makd(
+        f"{_MAKD}; log-odds less those about a blank image, averaged with the negated question's", _calibrated()
+    ),
+    "makd-certainty": _makd(f"{_MAKD}, each answer weighted by its certainty", _weighted(calibrated.certainty)),
+    "makd-information": _makd(
+        f"{_MAKD}, each question weighted by its information about the class", _weighted(calibrated.information)
+    ),
+    "makd-consistency": _makd(
+        f"{_MAKD}, each question weighted by its agreement with its negation",
+        _weighted(calibrated.consistency, probes=True),
+    ),
     "blend": _makd("MaKD and LaViD at once", _answers(), _lavid()),
     "posterior": Method(
         source="the class distribution given the answers, distilled", terms=(_posterior(),), twin="base"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,12 +43,13 @@ class Objective:
         device = logits.class_logits_BC.device
         labels_B = self.examples.labels_N[indices_B].to(device)
         targets = [targets_NK[indices_B].to(device) for targets_NK in self.examples.targets]
+        weights = {term: weights_NK[indices_B].to(device) for term, weights_NK in self.examples.weights.items()}
         classification = self._classify(logits, labels_B, indices_B, record=True)
         distillation = self._learn_classes(logits, targets)
-        aspects = self._learn_aspects(logits, targets)
+        aspects = self._learn_aspects(logits, targets, weights)
         inner = torch.zeros((), device=device)
         for depth, stage in zip(range(len(logits.inner), 0, -1), logits.inner, strict=True):
-            aspects = aspects + self._learn_aspects(stage, targets, depth)
+            aspects = aspects + self._learn_aspects(stage, targets, weights, depth)
             classes = self._learn_classes(stage, targets, depth)
             if depth <= method.inner_labels:
                 classes = self._classify(stage, labels_B, indices_B) + classes
@@ -91,14 +92,17 @@ class Objective:
                 total = total + term.weight * term.loss(logits.class_logits_BC.float(), targets_BC)
         return total
 
-    def _learn_aspects(self, logits: Logits, targets: Sequence[Tensor], depth: int = 0) -> Tensor:
+    def _learn_aspects(
+        self, logits: Logits, targets: Sequence[Tensor], weights: Mapping[int, Tensor], depth: int = 0
+    ) -> Tensor:
         """Every term that acts `depth` stages before the last one on its own outputs."""
         total = torch.zeros((), device=logits.class_logits_BC.device)
         first = 0
-        for term, targets_BK in zip(self.method.target_terms, targets, strict=True):
+        for number, (term, targets_BK) in enumerate(zip(self.method.target_terms, targets, strict=True)):
             if isinstance(term, AspectTerm):
                 outputs_BK = logits.aspect_logits_BQ[:, first : first + targets_BK.shape[1]].float()
                 if depth <= term.inner:
-                    total = total + term.weight * term.loss(outputs_BK, targets_BK)
+                    weighed = [weights[number]] if number in weights else []
+                    total = total + term.weight * term.loss(outputs_BK, targets_BK, *weighed)
                 first += targets_BK.shape[1]
         return total

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from storage.answers.blend import BlendImpossible, Weighting, blend_answers
+from storage.answers.probes import read_probes
 from storage.answers.read import (
     Answers,
     Level,
@@ -31,11 +33,13 @@ def load_teacher_answers(
     classes_needed: bool = False,
     read: ReadAnswers = read_answers,
     weighting: Weighting = "equal",
+    probes_needed: bool = False,
 ) -> TeacherAnswers:
     """What the store knows about the dataset: answers about images, about classes, or both, as their teachers'
     descriptions say. What is not named is taken where there is a single one; where answers about images are named,
     those about classes are taken only if they are named too, or `classes_needed`. Of several named teachers, those
-    about images are blended, and those about classes are; see `blend_answers`.
+    about images are blended, and those about classes are; see `blend_answers`. `probes_needed` reads those of the
+    answers about images too.
 
     Raises AnswersMissing as `find_teacher_answers` does; where there is nothing at all only if it is `needed`, and
     where there is nothing about classes only if `classes_needed`.
@@ -56,14 +60,14 @@ def load_teacher_answers(
     if class_teacher is not None or (classes_needed and classes is None):
         classes = load_class_answers(store, dataset, class_teacher, read=read)
     if named:
-        return TeacherAnswers(image=image, classes=classes)
+        return _with_probes(TeacherAnswers(image=image, classes=classes), store, probes_needed, read)
     if complete_directories(store, dataset, level="image", read=read):
         image = read(find_answers(store, dataset, level="image", read=read))
     if classes is None and complete_directories(store, dataset, level="class", read=read):
         classes = read(find_answers(store, dataset, level="class", option="--class-teacher", read=read))
     if needed and image is None and classes is None:
         find_answers(store, dataset)  # says that there is nothing
-    return TeacherAnswers(image=image, classes=classes)
+    return _with_probes(TeacherAnswers(image=image, classes=classes), store, probes_needed, read)
 
 
 def load_class_answers(
@@ -84,3 +88,9 @@ def load_class_answers(
 
 def _blended(parts: Sequence[Answers], weighting: Weighting) -> Answers | None:
     return blend_answers(parts, weighting) if parts else None
+
+
+def _with_probes(found: TeacherAnswers, store: str, needed: bool, read: ReadAnswers) -> TeacherAnswers:
+    if not needed or found.image is None:
+        return found
+    return replace(found, probes=read_probes(store, found.image, read))

@@ -29,10 +29,21 @@ Values = NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeLogOdds:
+    """Log-odds of yes in nats to Q questions and to their negations: `blank` [Q] and `blank_negated` [Q] about a blank
+    image, `negated` [N, Q] about N images; NaN where there is none."""
+
+    blank: Values
+    blank_negated: Values
+    negated: Values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageLabels:
     """Labels of N images with C classes: int labels [N] (-1: unknown), a mask of those trained on with their label
     (bool [N]), a seed for random targets, the images' features [N, D] by the pretrained backbone where there is one,
-    and log-odds about the classes [C, Q] to the questions about images, where there are any (NaN: unknown)."""
+    log-odds about the classes [C, Q] to the questions about images, where there are any (NaN: unknown), and log-odds of
+    probes, where they were asked."""
 
     labels: NDArray[np.int64]
     trained: NDArray[np.bool_]
@@ -40,6 +51,7 @@ class ImageLabels:
     seed: int
     features: Values | None = None
     class_log_odds: Values | None = None
+    probes: ProbeLogOdds | None = None
 
     def generator(self) -> np.random.Generator:
         return np.random.default_rng([self.seed, 2])

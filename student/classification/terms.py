@@ -23,15 +23,18 @@ class AspectTerm:
 
     `level` says whose answers: those about each image, or those about its class. `link` says what an output is: the
     log-odds of yes or p(yes) itself. `loss` takes outputs and targets [B, Q]. `inner` is the number of stages before
-    the last one that learn the same.
+    the last one that learn the same. `weigh` turns the log-odds into weights [N, Q] of the answers, the third argument
+    of `loss`. `probes` says whether answers about a blank image and to negated questions are used.
     """
 
     chain: tuple[Transform, ...]
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[..., Tensor]
     level: Level = "image"
     link: OutputKind = "logit"
     weight: float = 1.0
     inner: int = 0
+    weigh: Transform | None = None
+    probes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +122,11 @@ class Method:
     def uses_class_answers(self) -> bool:
         """Whether images without a label learn their class by answers about the classes, where there are any."""
         return any(targets.propagated in term.chain for term in self.target_terms)
+
+    @property
+    def uses_probes(self) -> bool:
+        """Whether answers about a blank image and to negated questions are used."""
+        return any(term.probes for term in self.aspect_terms)
 
     @property
     def consistency_terms(self) -> tuple[ConsistencyTerm, ...]:

@@ -10,11 +10,14 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def bce_loss(aspect_logits_BQ: Tensor, targets_BQ: Tensor) -> Tensor:
-    """Binary cross-entropy of the logits against p(yes), as in MaKD (arXiv 2501.13341), mean over the answers."""
+def bce_loss(aspect_logits_BQ: Tensor, targets_BQ: Tensor, weights_BQ: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy of the logits against p(yes), as in MaKD (arXiv 2501.13341), mean over the answers, each
+    times its weight, where there are `weights_BQ`."""
     answered = ~targets_BQ.isnan()
     # Filled before the loss, not masked after it: 0 * NaN would reach the gradient.
     losses = functional.binary_cross_entropy_with_logits(aspect_logits_BQ, targets_BQ.nan_to_num(0.0), reduction="none")
+    if weights_BQ is not None:
+        losses = losses * weights_BQ
     return (losses * answered).sum() / answered.sum().clamp(min=1)
 
 

@@ -18,11 +18,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from storage.answers.integrity import FIELDS_KEY, check_fields, field_digests
+from storage.answers.probes import NEGATED
 from storage.answers.read import Answers
 from storage.errors import InputInvalid
 from storage.questions import AspectQuestion
 from storage.statistics import effective_rank, image_information, measure_class_information
-from teacher.questions.probes import BLANK, MIRRORED, NEGATED, REPHRASED
+from teacher.questions.probes import BLANK, MIRRORED, REPHRASED
 from teacher.questions.truth import score_answers
 from teacher.questions.wording import ClassNames
 
@@ -51,6 +52,15 @@ class Probes:
     negated: NDArray[np.float32]
     mirrored: NDArray[np.float32]
     blank: NDArray[np.float32]
+
+    @classmethod
+    def unasked(cls, answers: Answers) -> Probes:
+        """Return probes that change nothing, for a sample that was asked in no other way. Raises AuditImpossible."""
+        p_yes = answers.p_yes[[row for row, error in enumerate(answers.errors) if error is None]]
+        if not len(p_yes):
+            raise AuditImpossible("no image has answers; ask the teacher first, or take another sample")
+        unknown = np.full_like(p_yes, np.nan)
+        return cls(p_yes=p_yes, rephrased=p_yes, negated=unknown, mirrored=p_yes, blank=unknown[0])
 
     @classmethod
     def of(cls, plain: Answers, probing: Answers, variants: Answers) -> Probes:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from storage.questions import AspectQuestion, Choice
 from teacher.questions import candidates
 from teacher.questions.candidates import LONGEST_KEY, LONGEST_TEXT, Rejection, one_line, repair_key, reply_entries
-from teacher.questions.wording import ClassNames, nearly_the_same
+from teacher.questions.wording import ClassNames, nearly_the_same, readable
 
 PROMPTS = Path(__file__).parent / "prompts"
 LONGEST_OPTION = 60  # characters
@@ -96,6 +96,18 @@ class YesNoForm:
 
     def from_json(self, values: Mapping[str, Any]) -> AspectQuestion:
         return AspectQuestion(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairForm(YesNoForm):
+    """Yes/no questions that tell apart the two classes of `pairs`, the most confused pair first."""
+
+    pairs: Sequence[tuple[str, str]]
+    prompt: Path = PROMPTS / "generate_pair_questions.txt"
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        return {"pairs": "\n".join(f"- {readable(first)} and {readable(second)}" for first, second in self.pairs)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,8 +39,9 @@ class PromptInvalid(InputInvalid):
 class Brief:
     """A request for `wanted` questions of each group that distinguish `classes`, of a `domain` if one is given.
 
-    `prompt` has the placeholders `PLACES` and those of the questions' `form`. Missing questions are requested in at
-    most `rounds` rounds. A reply has at most `length` tokens; None allows as many as its candidates need.
+    `prompt` has the placeholders `PLACES` and those of the questions' `form`. `known` questions are not to be repeated.
+    Missing questions are requested in at most `rounds` rounds. A reply has at most `length` tokens; None allows as many
+    as its candidates need.
     """
 
     classes: Sequence[str]
@@ -52,6 +53,7 @@ class Brief:
     seed: int = 0
     form: Form = YES_NO
     domain: str | None = None
+    known: Sequence[Written] = ()
 
     def request(self, group: str, count: int, existing: Sequence[Written], seed: int) -> WritingRequest:
         names = ", ".join(map(readable, self.classes))
@@ -59,7 +61,7 @@ class Brief:
             **self.form.places,
             "classes": f"{self.domain}: {names}" if self.domain else names,
             "count": str(count),
-            "existing": "\n".join(f"- {question.text}" for question in existing) or "(none)",
+            "existing": "\n".join(f"- {question.text}" for question in (*self.known, *existing)) or "(none)",
             "group": GROUPS.get(group, group),
         }
         return WritingRequest(
@@ -187,7 +189,7 @@ class Draft:
     def _judged(self, reply: WrittenReply, group: str) -> Sequence[Written | Rejection]:
         """Judge the candidates of a reply; an unreadable one is rejected as a whole."""
         try:
-            return self.brief.form.judge(reply.text, group, self.found, self.classes)
+            return self.brief.form.judge(reply.text, group, [*self.brief.known, *self.found], self.classes)
         except ReplyUnreadable as error:
             reason = "answer was cut off; see --max-tokens" if reply.cut else "answer is not the JSON asked for"
             self.rejections.append(Rejection(group=group, text=str(error), reason=reason))

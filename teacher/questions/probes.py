@@ -1,4 +1,4 @@
-"""The variants that an audit asks: negated and rephrased questions, mirrored images, and a blank image.
+"""Variants of questions and images: negated and rephrased questions, mirrored images, and a blank image.
 
 Each is an ordinary dataset or question set, so that the store keeps the answers, and a second audit asks only for new
 ones.
@@ -13,14 +13,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageOps
 
-from storage.datasets.base import ImageDataset, ImageRecord
+from storage.answers.probes import NEGATED, blank_name
+from storage.datasets.base import UNKNOWN, ImageDataset, ImageRecord
 from storage.images.decode import ImageUnreadable, decode_image
 from storage.questions import AspectQuestion, QuestionSet
 
-NEGATED, REPHRASED = "__negated", "__rephrased"
+REPHRASED = "__rephrased"
 REPHRASING = "Question: {question}"
 MIRRORED, BLANK = "mirrored/", "blank.png"
 GREY = (128, 128, 128)
+BLANK_CANDIDATES = 100  # images that are tried for the size of the blank one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +65,48 @@ class ImageVariants:
         return ImageVariants(dataset=self.dataset.subset(originals), originals=originals)
 
     def _blank(self) -> bytes:
-        for record in self.originals:
-            try:
-                return _encode(Image.new("RGB", decode_image(self.dataset.read(record.image_id)).size, GREY))
-            except (ImageUnreadable, OSError):
-                continue
-        raise OSError("no image of the sample can be read")
+        return blank_image(self.dataset, self.originals)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlankImage:
+    """A dataset of a single blank image, of the size of the first image of `dataset` that can be read."""
+
+    dataset: ImageDataset
+    split: str
+
+    @property
+    def name(self) -> str:
+        return blank_name(self.dataset.name)
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        return self.dataset.class_names
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.dataset.notes
+
+    @property
+    def records(self) -> Sequence[ImageRecord]:
+        return [ImageRecord(image_id=BLANK, split=self.split, label=UNKNOWN, label_name="")]
+
+    def read(self, image_id: str) -> bytes:
+        return blank_image(self.dataset, self.dataset.records)
+
+    def subset(self, records: Sequence[ImageRecord]) -> BlankImage:
+        few = self.dataset.records[:BLANK_CANDIDATES]
+        return BlankImage(dataset=self.dataset.subset(few), split=self.split)
+
+
+def blank_image(dataset: ImageDataset, originals: Sequence[ImageRecord]) -> bytes:
+    """Return a grey image of the size of the first of `originals` that can be read. Raises OSError if none can."""
+    for record in originals:
+        try:
+            return _encode(Image.new("RGB", decode_image(dataset.read(record.image_id)).size, GREY))
+        except (ImageUnreadable, OSError):
+            continue
+    raise OSError("no image can be read")
 
 
 @dataclass(frozen=True, kw_only=True)

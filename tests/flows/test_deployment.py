@@ -111,6 +111,7 @@ def test_the_flows_are_deployed_with_parameters_that_they_accept(served: Mapping
     from flows.experiment import run_experiment
     from flows.extraction import extract_aspects
     from flows.generation import generate_questions
+    from flows.improving import improve_questions
     from flows.training import train_student
 
     flows: dict[str, Any] = {
@@ -121,6 +122,7 @@ def test_the_flows_are_deployed_with_parameters_that_they_accept(served: Mapping
         "detect-aspects": detect_aspects,
         "train-detector": train_detectors,
         "generate-questions": generate_questions,
+        "improve-questions": improve_questions,
     }
     assert set(deployments) == set(flows)
     for name, flow in flows.items():

@@ -13,6 +13,7 @@ import pytest
 from flows.cli.errors import explain
 from flows.parameters import EngineParameters
 from flows.work import auditing, extraction
+from flows.work.asking import TeacherWorkers
 from flows.work.extraction import ExtractionSummary, ask_about
 from storage.answers.lease import DirectoryBusy, lease
 from storage.answers.read import find_answers
@@ -99,10 +100,9 @@ def test_a_run_with_nothing_to_ask_removes_what_killed_ones_left(
 def test_an_audit_does_not_wait_for_another_run_either(dataset: Unreadable, tmp_path: Path) -> None:
     store, sample = tmp_path / "store", select(dataset, ["train"])
     directory = directory_of(Sample(dataset=dataset, records=sample), QUESTIONS, TEACHER, audits_of(str(store)))
+    workers = TeacherWorkers(TEACHER, EngineParameters(), print)
     with lease(directory), pytest.raises(DirectoryBusy, match=directory.folder):
-        auditing.ask_probes(
-            plain_host(), dataset, sample, sample[:2], QUESTIONS, TEACHER, EngineParameters(), str(store)
-        )
+        auditing.ask_probes(plain_host(), dataset, sample, sample[:2], QUESTIONS, workers, str(store))
 
 
 def test_imports_keep_other_splits_and_stop_at_a_busy_directory(aspects: Aspects, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from flows.work.detection import detect_aspects, train_detectors
 from flows.work.experiment import run_experiment
 from flows.work.extraction import extract_aspects
 from flows.work.generation import generate_questions
+from flows.work.improving import improve_questions
 from flows.work.training import train_student
 from tests.conftest import PROJECT
 
@@ -27,6 +28,7 @@ WORK: dict[str, Callable[..., Any]] = {
     "detect-aspects": detect_aspects,
     "train-detector": train_detectors,
     "generate-questions": generate_questions,
+    "improve-questions": improve_questions,
 }
 
 

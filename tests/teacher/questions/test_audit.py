@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from storage.answers.probes import NEGATED
 from storage.answers.read import Answers
 from storage.questions import AspectQuestion, QuestionSet
 from teacher.questions.audit import Audit, AuditImpossible, Probes, QuestionAudit, audit
-from teacher.questions.probes import BLANK, MIRRORED, NEGATED, REPHRASED
+from teacher.questions.probes import BLANK, MIRRORED, REPHRASED
 
 IMAGES = 120
 CLASSES = ("oak", "elm")

@@ -6,7 +6,7 @@ import pytest
 
 from storage.questions import Choice
 from teacher.questions.candidates import Rejection, ReplyUnreadable
-from teacher.questions.forms import PROMPTS, YES_NO, YES_NO_ABOUT_CLASSES, ChoiceForm, WrittenChoice
+from teacher.questions.forms import PROMPTS, YES_NO, YES_NO_ABOUT_CLASSES, ChoiceForm, PairForm, WrittenChoice
 from teacher.questions.generation import Brief, Draft, load_prompt
 from teacher.questions.wording import ClassNames
 
@@ -70,3 +70,11 @@ def test_a_draft_is_read_back() -> None:
     again = Draft.resume(brief, values)
     assert again.found == draft.found
     assert again.missing == {"visual": 1}
+
+
+def test_a_prompt_about_pairs_names_them_as_words() -> None:
+    form = PairForm(pairs=(("red_fox", "bobcat"), ("sea_horse", "cat")))
+    brief = Brief(classes=["red_fox"], wanted={"visual": 1}, prompt=load_prompt(None, form), form=form)
+    prompt = brief.request("visual", 3, [], seed=0).prompt
+    assert "- red fox and bobcat\n- sea horse and cat\n" in prompt
+    assert "{pairs}" not in prompt

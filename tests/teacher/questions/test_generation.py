@@ -182,3 +182,13 @@ def test_a_prompt_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes("grün".encode("latin-1"))
     with pytest.raises(PromptInvalid, match="is not UTF-8 text"):
         load_prompt(tmp_path / "latin.txt")
+
+
+def test_known_questions_are_listed_and_not_repeated() -> None:
+    known = [AspectQuestion(key="tail", text="Is the tail long?", negation="Is the tail short?")]
+    parts = iter(["tail", "ear"])
+    with server_that_writes(lambda number, count: [question(next(parts)), question(next(parts))]) as server:
+        result = generated(server, wanted={"visual": 1}, known=known)
+    assert [one.key for one in result.questions] == ["ear"]
+    assert [one.reason for one in result.rejections] == ["repeats 'Is the tail long?'"]
+    assert asked(server.requests[0])[3] == "- Is the tail long?"

@@ -1,0 +1,135 @@
+"""What do rounds of improvement find with a third of the pairs of image and question? Rendered scenes, bundled teacher.
+
+The pool is the bundled 50 questions; ten at random, others with each seed, are the start. `aspects questions improve`
+chooses ten in at most three rounds. Its students are trained on the training scenes alone, out of fold. Then one
+student of each set is trained by recipe `demo` and MaKD's method, with the same seed: the start, the improved set, and
+the ten that an audit chooses from all answers. Prints a line of JSON for each seed and one for all, top-1 on 480 test
+scenes in percent. The store has all answers beforehand; `pairs` counts those that the improvement asked for. Resumes.
+
+    python bench/improve.py --run-dir runs/improve --threads 1
+    python bench/improve.py --run-dir runs/improve-validation --scenes-seed 11     # other scenes, to choose settings
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.flowers import describe, percent
+from bench.questions import BUNDLED, aspects
+from flows.cli.execution import direct_host, terminal
+from flows.parameters import DatasetParameters, EngineParameters, ImprovementParameters, StudentParameters
+from flows.work.improving import improve_questions
+from storage.answers.read import Answers, find_answers, read_answers
+from storage.datasets import FileDataset, image_folder
+from storage.datasets.scenes.classification import write_scenes
+from storage.questions import QuestionSet, load_questions, write_questions
+from student.classification.evaluate import evaluate
+from student.classification.examples import TeacherAnswers
+from student.classification.recipes import recipe
+from student.classification.training import train
+from student.core.results import paired_difference
+from teacher.questions.selection import select_from_audit
+
+PROJECT = Path(__file__).parents[1]
+COUNT = 10
+FOLD_SETTINGS = {"image_size": 32, "cache_size": 32, "precision": "32-true", "method": "makd", "accelerator": "cpu"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "improve")
+    parser.add_argument("--seeds", default="0,1,2,3,4", help="paired seeds, separated by commas")
+    parser.add_argument("--scenes-seed", type=int, default=0, help="of the scenes; 0 are those of bench/questions.py")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sample", type=int, default=72, help="images that candidates are compared on")
+    parser.add_argument("--share", type=float, default=1 / 3, help="of the pairs that may be asked")
+    parser.add_argument("--engine", default="transformers")
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads or torch.get_num_threads())
+    dataset, answers, chosen = prepare(asked.run_dir, asked.engine, asked.scenes_seed)
+    top1: dict[str, dict[int, float]] = {"start": {}, "improved": {}, "chosen": {}}
+    pairs = []
+    for seed in [int(seed) for seed in asked.seeds.split(",")]:
+        start = random_questions(seed)
+        improved, record = improve(asked, dataset, answers, start, seed)
+        for name, questions in {"start": start, "improved": improved, "chosen": chosen}.items():
+            place = asked.run_dir / f"seed-{seed}" / f"{name}-{questions.fingerprint}"
+            top1[name][seed] = score(dataset, answers.only(questions.keys), place, seed, asked.threads)
+        pairs.append(record["pairs"])
+        line = {name: percent(values[seed]) for name, values in top1.items()}
+        print(json.dumps({"benchmark": "improve", "seed": seed, **line, **record}), flush=True)
+    summary: dict[str, Any] = {"benchmark": "improve, all seeds", "seeds": len(pairs), "pairs": max(pairs)}
+    summary["all_pairs"] = int(np.prod(answers.yes.shape))
+    summary["top1"] = {name: percent(float(np.mean(list(values.values())))) for name, values in top1.items()}
+    for other in ("start", "chosen"):
+        summary[f"improved_over_{other}"] = describe(paired_difference(top1["improved"], top1[other]))
+    print(json.dumps(summary), flush=True)
+
+
+def prepare(folder: Path, engine: str, seed: int) -> tuple[FileDataset, Answers, QuestionSet]:
+    """The scenes, all answers about the training images, and the ten questions that the audit chooses by them."""
+    scenes, file, store = folder / "scenes", folder / "bundled.yaml", str(folder / "store")
+    if not (scenes / "ground_truth.parquet").exists():
+        write_scenes(scenes, train_per_class=24, test_per_class=40, seed=seed)
+    bundled = load_questions(BUNDLED)
+    write_questions(file, bundled, replace=True)
+    aspects(folder, engine, "extract", "--questions", str(file))
+    aspects(folder, engine, "questions", "audit", str(file))
+    dataset = image_folder(scenes)
+    answers = read_answers(find_answers(store, dataset.name, questions=bundled))
+    return dataset, answers, select_from_audit(file, bundled, COUNT, store)[0]
+
+
+def random_questions(seed: int) -> QuestionSet:
+    questions = load_questions(BUNDLED).questions
+    places = sorted(np.random.default_rng([seed, 9]).permutation(len(questions))[:COUNT].tolist())
+    return QuestionSet(tuple(questions[place] for place in places))
+
+
+def improve(
+    asked: argparse.Namespace, dataset: FileDataset, answers: Answers, start: QuestionSet, seed: int
+) -> tuple[QuestionSet, dict[str, Any]]:
+    """The improved set, and facts about its rounds."""
+    runs = asked.run_dir / f"seed-{seed}" / f"rounds-{asked.sample}-{asked.share:.3f}"
+    runs.mkdir(parents=True, exist_ok=True)
+    write_questions(runs / "start.yaml", start, replace=True)
+    settings = {**FOLD_SETTINGS, "threads": asked.threads}
+    parameters = ImprovementParameters(
+        dataset=DatasetParameters(source=str(asked.run_dir / "scenes")),
+        questions=str(runs / "start.yaml"),
+        pool=str(asked.run_dir / "bundled.yaml"),
+        store=str(asked.run_dir / "store"),
+        engine=EngineParameters(name=asked.engine),
+        sample=asked.sample,
+        rounds=asked.rounds,
+        budget_pairs=int(asked.share * answers.yes.size),
+        student=StudentParameters(recipe="demo", settings=settings, seeds=[seed], runs=str(runs)),
+    )
+    found = improve_questions(direct_host(terminal()), parameters)
+    record = found.record
+    return found.questions, {
+        "pairs": record.pairs,
+        "rounds": len(record.rounds) - 1,
+        "best_round": record.best,
+        "out_of_fold": [percent(one.top1) for one in record.rounds],
+        "stopped": record.stopped,
+        "questions": list(found.questions.keys),
+    }
+
+
+def score(dataset: FileDataset, answers: Answers, place: Path, seed: int, threads: int | None) -> float:
+    """Top-1 on the test scenes of a student that learns these answers."""
+    config = recipe("demo", method="makd", accelerator="cpu", seed=seed, threads=threads)
+    train(config, dataset, TeacherAnswers(image=answers), place, progress=False)
+    return evaluate(place, dataset, split="test").top1
+
+
+if __name__ == "__main__":
+    main()
