@@ -80,7 +80,7 @@ class TeacherParameters(Parameters):
             description="Larger images are scaled down first; default: a megapixel, the model's own size for tiny.",
         ),
     ] = None
-    scaled_decoding: Annotated[
+    draft: Annotated[
         bool,
         Field(
             description="Decode JPEG files at 1/2, 1/4 or 1/8 of their size if that has the wanted pixels: faster for "

@@ -60,7 +60,7 @@ class TeacherConfig:
     message with `{question}` in it; the image always precedes it. `yes_words` and `no_words` count in every spelling
     (case, leading space) that the tokenizer has as a single token. Images with more than `max_pixels` pixels are scaled
     down first; None leaves that to the model's own processor, whose settings are `processor`, e.g. {"max_patches": 1}
-    for one tile of InternVL. With `scaled_decoding` JPEG files are decoded at 1/2, 1/4 or 1/8 of their size if that
+    for one tile of InternVL. With `draft` JPEG files are decoded at 1/2, 1/4 or 1/8 of their size if that
     still has `max_pixels`: several times faster for images of cameras, with slightly other pixels. `quantization` is
     vLLM's: fp8, ...
 
@@ -76,7 +76,7 @@ class TeacherConfig:
     no_words: tuple[str, ...] = ("No",)
     dtype: Dtype = "bfloat16"
     max_pixels: int | None = 1_048_576
-    scaled_decoding: bool = False
+    draft: bool = False
     processor: Mapping[str, Any] = field(default_factory=dict)
     quantization: str | None = None
     trust_remote_code: bool = False
@@ -90,10 +90,8 @@ class TeacherConfig:
             raise TeacherInvalid(
                 f"max_pixels is {_shown(self.max_pixels)}; choose a number from 1 to {LARGEST_IMAGE} (--max-pixels)"
             )
-        if self.scaled_decoding and self.max_pixels is None:
-            raise TeacherInvalid(
-                "scaled_decoding needs a size to scale to; give max_pixels too (--scaled-decoding, --max-pixels)"
-            )
+        if self.draft and self.max_pixels is None:
+            raise TeacherInvalid("draft needs a size to scale to; give max_pixels too (--draft, --max-pixels)")
         if self.dtype not in get_args(Dtype):
             raise TeacherInvalid(f"dtype is {_shown(self.dtype)}; choose {', '.join(get_args(Dtype))} (--dtype)")
         for name in ("model", "revision", "quantization", "domain"):
@@ -173,11 +171,11 @@ class ResolvedTeacher:
             # As in releases that asked about images alone.
             del described["about"], described["domain"]
         else:
-            del described["max_pixels"], described["scaled_decoding"], described["processor"]
+            del described["max_pixels"], described["draft"], described["processor"]
         # A commit or digest is more precise than the requested branch.
         described.pop("revision")
         # Omitted unless set, so that answers from before this setting keep the teacher's fingerprint.
-        for name in ("processor", "quantization", "domain", "scaled_decoding"):
+        for name in ("processor", "quantization", "domain", "draft"):
             if not described.get(name, True):
                 del described[name]
         if self.path is None:  # decided by its server

@@ -132,7 +132,7 @@ def _ask_images(
     waiting: list[ReadImage] = []
     decode_seconds = 0.0
     left, config = job.shard.records[len(rows.images) :], teacher.config
-    for chunk in read_ahead(left, job.dataset, config.max_pixels, readers, scaled=config.scaled_decoding):
+    for chunk in read_ahead(left, job.dataset, config.max_pixels, readers, draft=config.draft):
         if stopped.is_set():
             raise AskingStopped("the run was stopped")
         for image in chunk:

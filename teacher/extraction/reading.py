@@ -36,11 +36,11 @@ class ReadImage:
     gone: bool = False
 
 
-def read_image(
-    dataset: ImageDataset, record: ImageRecord, max_pixels: int | None, *, scaled: bool = False
-) -> ReadImage:
-    """Return the image's digest and pixels, or the reason why there are none; a `scaled` one is decoded at the smallest
-    scale that has `max_pixels`."""
+def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | None, *, draft: bool = False) -> ReadImage:
+    """Return the image's digest and pixels, or the reason why there are none.
+
+    With `draft` a JPEG is decoded at the smallest scale that has `max_pixels`.
+    """
     started = time.perf_counter()
     try:
         data = dataset.read(record.image_id)
@@ -54,7 +54,7 @@ def read_image(
     if isinstance(dataset, ClassDataset):
         return ReadImage(record, sha256, data.decode(), None)
     try:
-        pixels = shrink(decode_image(data, fewest=max_pixels if scaled else None), max_pixels)
+        pixels = shrink(decode_image(data, fewest=max_pixels if draft else None), max_pixels)
         return ReadImage(record, sha256, pixels, None, time.perf_counter() - started)
     except ImageUnreadable as error:
         return ReadImage(record, sha256, None, str(error))
@@ -66,13 +66,13 @@ def read_ahead(
     max_pixels: int | None,
     readers: Executor,
     *,
-    scaled: bool = False,
+    draft: bool = False,
 ) -> Iterator[list[ReadImage]]:
     """Yield chunks of images read by `readers`; the next one is read while the caller uses this one."""
 
     def submit(start: int) -> list[Future[ReadImage]]:
         chunk = records[start : start + CHUNK]
-        return [readers.submit(read_image, dataset, record, max_pixels, scaled=scaled) for record in chunk]
+        return [readers.submit(read_image, dataset, record, max_pixels, draft=draft) for record in chunk]
 
     ahead = submit(0)
     try:

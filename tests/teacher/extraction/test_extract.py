@@ -209,9 +209,7 @@ def test_jpegs_are_decoded_at_a_scale_where_told(
     path = tmp_path / "photos" / "train" / "a" / "1.jpg"
     path.parent.mkdir(parents=True)
     Image.effect_noise((200, 152), 100).convert("RGB").save(path)
-    scaled = dataclasses.replace(
-        teacher, config=dataclasses.replace(teacher.config, max_pixels=475, scaled_decoding=True)
-    )
+    scaled = dataclasses.replace(teacher, config=dataclasses.replace(teacher.config, max_pixels=475, draft=True))
     answers = extract(tmp_path / "photos", tmp_path / "store", scaled, engine)
     image = decode_image(path.read_bytes(), fewest=475)
     assert image.size == (25, 19)
