@@ -26,7 +26,7 @@ def train_students(
     dataset: FileDataset, answers: Answers, runs: Path, methods: Sequence[str], seeds: Sequence[int], **settings: Any
 ) -> None:
     """An experiment with a student of each method and seed."""
-    config = StudentConfig(val_fraction=0.0, **settings)
+    config = StudentConfig(**{"val_fraction": 0.0, **settings})
     grid = StudentGrid(settings=config.to_dict(), axes={"method": list(methods)}, seeds=list(seeds))
     run_experiment(grid, dataset, TeacherAnswers(image=answers), runs, progress=False)
 

@@ -75,7 +75,7 @@ def measure(
     with subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            found = re.search(r"http://\S+", process.stdout.readline())
+            found = next((match for line in process.stdout if (match := re.search(r"http://\S+", line))), None)
             assert found is not None, "the server did not start"
             site = found[0].rstrip("/")
             start = {"images": images or asked.images, "start_seconds": round(time.perf_counter() - started, 1)}

@@ -75,6 +75,9 @@ def report(
     """Write the page about a store as one HTML file, with small copies of the images inside."""
     from view.report import write_report
 
+    output = output.expanduser()
+    if output.is_dir():
+        raise OptionInvalid(f"--output {output} is a folder; name a file in it, e.g. {output / 'report.html'}")
     sources = open_sources(store, images, runs, questions, chosen.task)
     left_out = write_report(sources, output, answers_id=answers, max_bytes=int(max_mb * 1e6))
     echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
@@ -102,8 +105,7 @@ def open_sources(
     sources = Sources(store, default_cache(), runs=runs or (), dataset=dataset, question_files=files)
     stored = list(dict.fromkeys(one.dataset for one in sources.answer_sets()))
     if dataset is not None and not any(sources.shows(name) for name in stored):
-        echo(
-            f"images are not shown: the store's answers are about {', '.join(stored[:5])}, not about '{dataset.name}'; "
-            "--name sets the dataset's name"
-        )
+        names = ", ".join(f"'{name}'" for name in stored[:5])
+        note = f"images are not shown: the answers in the store are about {names}, not about '{dataset.name}'"
+        typer.echo(f"{note}; --name sets the name of the dataset", err=True)
     return sources
