@@ -12,11 +12,12 @@ import pytest
 from tests.conftest import PROJECT
 
 SCRIPTS = [path for path in sorted((PROJECT / "bench").glob("*.py")) if ".parse_args(" in path.read_text()]
-# Each script runs in a fork of a process that has imported the large libraries already, which would take seconds each.
+# Each script runs in a fork of a process that has imported what is large already, which would take seconds each.
 # sys.path[0] is the script's folder, as Python sets it.
 HELP = """
 import json, os, runpy, sys, tempfile, traceback
-import storage, numpy, polars, torch, torchvision, transformers, timm
+import storage, torchvision, transformers, flows.work.extraction, teacher.engines.transformers.engine
+import student.classification.experiment, student.detection.experiment, teacher.extraction.precomputed
 for script in sys.argv[1:]:
     with tempfile.TemporaryFile() as output:
         if (child := os.fork()) == 0:

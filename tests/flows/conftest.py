@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from unittest import mock
 
 import pytest
+import typer.main
 import yaml
 
 from flows.__main__ import main
@@ -51,6 +53,8 @@ class Outcome:
 
 
 Aspects = Callable[..., Outcome]
+# Built once for all tests: that takes as long as most commands that end with an error.
+built_command = cache(typer.main.get_command)
 
 
 @pytest.fixture
@@ -64,6 +68,7 @@ def aspects(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         captured = capsys.readouterr()
         return Outcome(int(ended.value.code or 0), captured.out, captured.err)
 
+    monkeypatch.setattr(typer.main, "get_command", built_command)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     with mock.patch.dict(os.environ):

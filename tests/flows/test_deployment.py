@@ -177,24 +177,6 @@ def test_a_deployment_run_writes_its_shards_and_its_results(
     assert tasks == {"shard-0", "shard-1"}
 
 
-def test_an_experiment_is_run_on_the_answers(
-    served: Mapping[str, str], extracted: Path, scenes: Path, tmp_path: Path
-) -> None:
-    experiment = {
-        "dataset": {"source": str(scenes)},
-        "store": str(extracted / "store"),
-        "settings": SETTINGS,
-        "seeds": [0],
-        "grid": {"alpha": [1.0, 10.0]},
-        "runs": str(tmp_path / "grid"),
-    }
-    given = [f"--param=experiment={json.dumps(experiment)}"]
-    prefect(served, "deployment", "run", "run-experiment/run-experiment", "--watch", *given)
-    written = pl.read_parquet(tmp_path / "grid" / "results.parquet")
-    assert written["cell"].to_list() == ["base", "recommended,alpha=1.0", "recommended,alpha=10.0"]
-    assert (tmp_path / "grid" / "results.png").exists()
-
-
 def test_a_published_change_is_asked_at_once_and_nothing_else(
     served: Mapping[str, str], extracted: Path, scenes: Path, few_questions: Path, tmp_path: Path
 ) -> None:
