@@ -37,9 +37,11 @@ def main() -> None:
     print_results(run_experiment(grid_of(RECIPE, asked), dataset, teacher_answers, asked.run_dir), BEST)
 
 
-def read_caltech(store: Path) -> tuple[FileDataset, TeacherAnswers]:
-    """The images, and what is known about their classes, imported into `store`. Ends the program without them."""
+def read_caltech(store: Path, step: int = 1) -> tuple[FileDataset, TeacherAnswers]:
+    """Every `step`-th image, and the answers about their classes, imported into `store`. Ends the program without the
+    images."""
     dataset = image_folder(data_folder("caltech101"), name="caltech101")
+    dataset = dataset.subset(dataset.records[::step])
     lavid = data_root() / "lavid"
     file = read_lavid(lavid / "caltech101_qwen2.5-72B_chat_50-5.json", lavid / "caltech101_chat_50-5.txt", ALIASES)
     imported = import_answers(file, dataset, ("train",), str(store))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import statistics
 import tempfile
@@ -18,7 +17,7 @@ from PIL import Image
 from bench.busy import finish_sampling, start_sampling, watching_gpu
 from bench.caltech import read_caltech
 from bench.train import speed_in_memory
-from storage.datasets.base import FileDataset, ImageRecord, select
+from storage.datasets.base import ImageRecord, select
 from storage.platform.allocator import keep_freed_memory
 from student.classification.config import StudentConfig
 from student.classification.evaluate import evaluate
@@ -138,8 +137,7 @@ def prove(device: str, seeds: Sequence[int], epochs: int | None) -> Iterator[dic
     changes = PROOF[device] if epochs is None else {**PROOF[device], "epochs": epochs}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        dataset, teacher_answers = read_caltech(folder / "store")
-        dataset = _thinned(dataset, THINNED[device])
+        dataset, teacher_answers = read_caltech(folder / "store", THINNED[device])
         shared = recipe(
             "lavid",
             accelerator=device,
@@ -171,7 +169,3 @@ def prove(device: str, seeds: Sequence[int], epochs: int | None) -> Iterator[dic
                         "training_seconds": round(sum(epoch.seconds for epoch in run.epochs), 1),
                         "images_per_second": round(statistics.median(e.images_per_second for e in run.epochs), 1),
                     }
-
-
-def _thinned(dataset: FileDataset, step: int) -> FileDataset:
-    return dataclasses.replace(dataset, records=dataset.records[::step])
