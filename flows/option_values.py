@@ -121,3 +121,15 @@ def _number(value: str) -> float | None:
         return float(value) if "e" in value.lower() else None
     except ValueError:
         return None
+
+
+def share(option: str, text: str) -> float:
+    """Return a share above 0 and up to 1, written as 25% or 0.25."""
+    number = text.strip()
+    try:
+        found = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
+    except ValueError:
+        found = 0.0
+    if not 0 < found <= 1:
+        raise OptionInvalid(f"{option} {text[:100]!r} is no share above 0 and up to 100 %; write e.g. 25% or 0.25")
+    return found

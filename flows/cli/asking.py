@@ -14,6 +14,7 @@ from flows.cli.model_options import with_models
 from flows.option_values import OptionInvalid
 from flows.parameters import (
     BoxParameters,
+    BudgetParameters,
     CommonSettings,
     DatasetParameters,
     DetectionParameters,
@@ -47,6 +48,7 @@ def extract(
     boxes: BoxParameters,
     subject: SubjectParameters,
     probing: ProbeParameters,
+    budget: BudgetParameters,
     chosen: TaskParameters,
     classes: Annotated[
         Path | None,
@@ -70,13 +72,14 @@ def extract(
     asked = _with_arguments(ShardParameters(**dict(given), dataset=described), arguments)
     if chosen.task == "detection":
         _refuse_classes(subject)
+        budget.refuse_budget("--task detection")
         detection = DetectionParameters(**dict(asked), **dict(sets), boxes=boxes, train=False)
         _forecast_detection(detection) if dry_run else _detect(detection)
         return
     refuse_boxes(sets.box_questions, boxes)
     questions_file = options.required_questions(sets.questions)
-    given_too = {**dict(subject), **dict(probing)}
-    extraction = ExtractionParameters(**dict(asked), **given_too, questions=questions_file, train=False)
+    chosen_pairs = {**dict(subject), **dict(probing), **dict(budget)}
+    extraction = ExtractionParameters(**dict(asked), **chosen_pairs, questions=questions_file, train=False)
     _forecast(extraction) if dry_run else _extract(extraction)
 
 
@@ -91,6 +94,7 @@ def run(
     boxes: BoxParameters,
     subject: SubjectParameters,
     probing: ProbeParameters,
+    budget: BudgetParameters,
     student: StudentParameters,
     common: CommonSettings,
     of_classes: StoredClassAnswers,
@@ -108,6 +112,7 @@ def run(
     asked = _with_arguments(asked, arguments)
     if chosen.task == "detection":
         _refuse_classes(subject)
+        budget.refuse_budget("--task detection")
         if of_classes.class_teacher is not None:
             raise OptionInvalid("--class-teacher is for --task classification; leave it out")
         given = {**dict(asked), **dict(sets), **dict(reported)}
@@ -115,7 +120,8 @@ def run(
     else:
         refuse_boxes(sets.box_questions, boxes)
         questions_file = options.required_questions(sets.questions)
-        given = {**dict(asked), **dict(subject), **dict(probing), **dict(of_classes), **dict(reported)}
+        about = {**dict(subject), **dict(probing), **dict(budget)}
+        given = {**dict(asked), **about, **dict(of_classes), **dict(reported)}
         results = _extract(ExtractionParameters(**given, questions=questions_file, student=student))
     assert results is not None  # students were trained
     print_results(results)
@@ -182,7 +188,7 @@ def _detect(asked: DetectionParameters) -> Results | None:
 
 
 def _forecast(asked: ExtractionParameters) -> None:
-    from flows.work.extraction import forecast_extraction
+    from flows.work.forecasts import forecast_extraction
 
     for line in forecast_extraction(asked).lines():
         echo(line)
@@ -190,7 +196,7 @@ def _forecast(asked: ExtractionParameters) -> None:
 
 def _forecast_detection(asked: DetectionParameters) -> None:
     from flows.work.detection import to_ask
-    from flows.work.extraction import forecast_about
+    from flows.work.forecasts import forecast_about
 
     for images, questions in to_ask(asked.dataset.open_detection(), asked).values():
         for line in forecast_about(asked, images, questions).lines():

@@ -81,6 +81,8 @@ def _details(holding: Holding) -> list[str]:
             lines.append("  answers about classes: each image has those of its class")
         if np.isfinite(mass := total_mass(answers.yes, answers.no)).any():
             lines.append(f"  yes and no together have a probability of {np.nanmean(mass):.3g} on average")
+    if holding.budget is not None:
+        lines += [f"  {line}" for line in holding.budget.lines()]
     if holding.damaged:
         lines.append(f"  damaged: {', '.join(holding.damaged)}; run the same 'aspects extract' again to replace it")
     elif not holding.complete:

@@ -18,6 +18,7 @@ from flows.parameters.asking import (
     StoreParameters,
 )
 from flows.parameters.boxes import BoxParameters, BoxQuestions, TaskParameters
+from flows.parameters.budget import BudgetParameters
 from flows.parameters.classes import ClassTeacherParameters, SubjectParameters
 from flows.parameters.dataset import DatasetParameters
 from flows.parameters.experiment import Experiment
@@ -51,6 +52,7 @@ __all__ = [
     "BoxParameters",
     "BoxQuestions",
     "BriefParameters",
+    "BudgetParameters",
     "ClassAnswersParameters",
     "ClassTeacherParameters",
     "CommonSettings",

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from flows.option_values import split_names, words
 from flows.parameters.boxes import BoxParameters, BoxQuestions
+from flows.parameters.budget import BudgetParameters
 from flows.parameters.classes import ClassTeacherParameters, SubjectParameters
 from flows.parameters.dataset import DatasetParameters
 from flows.parameters.report import ReportParameters
@@ -105,7 +106,9 @@ class ProbeParameters(Parameters):
     ] = None
 
 
-class ExtractionParameters(ShardParameters, SubjectParameters, ProbeParameters, StoredClassAnswers, ReportParameters):
+class ExtractionParameters(
+    ShardParameters, SubjectParameters, ProbeParameters, BudgetParameters, StoredClassAnswers, ReportParameters
+):
     """Parameters of `extract-aspects`. `questions` is a YAML file, or the name of a bundled set."""
 
     panel: ClassVar[str | None] = None
@@ -113,6 +116,12 @@ class ExtractionParameters(ShardParameters, SubjectParameters, ProbeParameters, 
     questions: str
     train: bool = True
     student: StudentParameters = StudentParameters()
+
+    def check_subject(self) -> None:
+        """Raises OptionInvalid also for a budget of questions about classes."""
+        super().check_subject()
+        if self.about == "classes":
+            self.refuse_budget("--about classes")
 
     def answering(self) -> TeacherParameters:
         if self.about == "images":

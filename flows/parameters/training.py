@@ -58,6 +58,11 @@ class ClassAnswersParameters(StoredClassAnswers, AnswersParameters):
         Field(description="Weights of several teachers: equal, or for each question their agreement with the others."),
     ] = "equal"
 
+    answers: Annotated[
+        Literal["asked", "filled"],
+        Field(description="filled: with predicted answers where a budget left pairs out; asked: the teacher's alone."),
+    ] = "filled"
+
     def only_teacher(self) -> str | None:
         """Return the teacher of a detector. Raises OptionInvalid for several."""
         if self.teacher is not None and len(self.teacher) > 1:

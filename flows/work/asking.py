@@ -201,12 +201,13 @@ def _ask_all(
 
 def _size(plans: Sequence[ExtractionPlan]) -> tuple[int, int]:
     """Return the number of images of the missing shards, and of their image-question pairs."""
-    counts = [sum(len(shard.records) for shard in plan.missing) for plan in plans]
-    questions = sum(count * len(plan.header.questions) for count, plan in zip(counts, plans, strict=True))
-    return sum(counts), questions
+    sizes = [plan.to_ask(shard) for plan in plans for shard in plan.missing]
+    return sum(images for images, _ in sizes), sum(pairs for _, pairs in sizes)
 
 
 def _describe(plan: ExtractionPlan) -> str:
-    images, kept = sum(len(shard.records) for shard in plan.missing), len(plan.shards) - len(plan.missing)
-    questions = len(plan.header.questions)
-    return f"{images} {plan.subject} x {questions} questions in {len(plan.missing)} shards, {kept} shards kept"
+    (images, pairs), kept = _size([plan]), len(plan.shards) - len(plan.missing)
+    asked = f"{images} {plan.subject} x {len(plan.header.questions)} questions"
+    if plan.wanted is not None:
+        asked = f"{pairs} questions about {images} {plan.subject}"
+    return f"{asked} in {len(plan.missing)} shards, {kept} shards kept"

@@ -132,7 +132,8 @@ def ask_in_audits(
 def complete_answers(store: str, dataset: str, teacher: ResolvedTeacher, asked: QuestionSet) -> Answers | None:
     """Return the store's complete answers to a question set; None if there are none. Raises AnswersDamaged."""
     try:
-        return read_answers(find_answers(store, dataset, teacher=teacher.fingerprint, questions=asked))
+        found = read_answers(find_answers(store, dataset, teacher=teacher.fingerprint, questions=asked))
+        return None if found.has_gaps else found
     except AnswersDamaged:
         raise
     except AnswersMissing:

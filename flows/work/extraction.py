@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.cli.report import listed
-from flows.parameters import AskingParameters, ExtractionParameters, ShardParameters, TrainingParameters
+from flows.parameters import AskingParameters, BudgetParameters, ExtractionParameters, TrainingParameters
 from flows.work.asking import TeacherWorkers, ask_missing
+from flows.work.budget import BudgetedExtraction
 from flows.work.checks import TRAINED, check_training
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs
@@ -17,6 +18,7 @@ from flows.work.probing import probing_of
 from flows.work.reports import require_report_place
 from flows.work.training import train_student
 from storage.answers.lease import lease
+from storage.answers.predicted import BudgetFacts, budget_of
 from storage.answers.read import join_shards
 from storage.answers.reuse import KnownAnswers, known_answers
 from storage.answers.store import AnswerDirectory, audits_of
@@ -25,11 +27,12 @@ from storage.errors import RunFailed
 from storage.questions import QuestionSet, load_questions
 from teacher.engines.config import About, ResolvedTeacher
 from teacher.engines.presets import TINY
+from teacher.extraction.budget.cost import image_cost_of
 from teacher.extraction.failures import is_for_now
 from teacher.extraction.finish import failures_of, finish_plan
-from teacher.extraction.forecast import Forecast, forecast
+from teacher.extraction.forecast import last_account
 from teacher.extraction.jobs import Extraction
-from teacher.extraction.ledger import Ledger
+from teacher.extraction.ledger import Ledger, sum_up
 from teacher.extraction.plan import ExtractionPlan, directory_of, plan_extraction, require_askable
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 class ExtractionSummary:
     """The results of an extraction, and the error of each image without answers.
 
-    `ledger` is None if nothing was asked. `results` are the students, if any were trained.
+    `ledger` is None if nothing was asked, `budget` if every pair is. `results` are the students, if any were trained.
     """
 
     directory: str
@@ -53,6 +56,7 @@ class ExtractionSummary:
     failures: Mapping[str, str]
     about: str = "images"
     ledger: Ledger | None = None
+    budget: BudgetFacts | None = None
     results: Results | None = None
 
     @property
@@ -108,7 +112,9 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
                 probed="blank" in (asked.probes or []),
             )
     with TeacherWorkers(resolved, asked.engine, host.reporter.say) as workers:
-        summary = ask_about(host, subjects, questions, splits, workers, store, shard_size(asked), verify=asked.verify)
+        summary = ask_about(
+            host, subjects, questions, splits, workers, store, shard_size(asked), verify=asked.verify, budget=asked
+        )
         probes = [
             ask_about(host, each, probe_set, some, workers, audits_of(store), asked.shard_size, verify=asked.verify)
             for each, probe_set, some in probing
@@ -143,8 +149,10 @@ def ask_about(
     shard_size: int,
     *,
     verify: bool = False,
+    budget: BudgetParameters | None = None,
 ) -> ExtractionSummary:
-    """Ask for missing answers about these images, complete their directory, and report it.
+    """Ask for missing answers about these images, within a budget if there is one, complete their directory, and report
+    it.
 
     Raises DirectoryBusy if another run is working on it, and StorageUnavailable.
     """
@@ -154,7 +162,7 @@ def ask_about(
             plan = plan_extraction(
                 images, splits, asked_questions, workers.teacher, store, shard_size=shard_size, verify=verify
             )
-        summary = _ask_planned(host, plan, images, workers, store)
+        summary = _ask_planned(host, plan, images, workers, store, budget)
     for line in describe(summary):
         host.reporter.say(line)
     if summary.ledger is not None:
@@ -163,16 +171,38 @@ def ask_about(
 
 
 def _ask_planned(
-    host: Host, plan: ExtractionPlan, images: ImageDataset, workers: TeacherWorkers, store: str
+    host: Host,
+    plan: ExtractionPlan,
+    images: ImageDataset,
+    workers: TeacherWorkers,
+    store: str,
+    budget: BudgetParameters | None,
 ) -> ExtractionSummary:
-    accounts = (plan.directory.last_manifest() or {}).get("runs", [])
-    ledger = known = None
-    if plan.missing:
-        keys, read = plan.header.questions.reuse_keys, {plan.directory.path: plan.stored}
-        known = known_answers(store, [images.name], workers.teacher.fingerprint, keys, read)
-        ledger = ask_missing(host, [Extraction(plan=plan, dataset=images)], workers, known)
-        accounts = [*accounts, ledger.to_json()]
-    whole = finish_plan(plan, {"runs": accounts}, known)
+    facts = {"runs": (plan.directory.last_manifest() or {}).get("runs", [])}
+    ledgers, kept = list[Ledger](), len(plan.shards) - len(plan.missing)
+    known: KnownAnswers | None = None
+
+    def ask(asked: ExtractionPlan) -> Ledger:
+        nonlocal known
+        if known is None:
+            keys, read = plan.header.questions.reuse_keys, {plan.directory.path: plan.stored}
+            known = known_answers(store, [images.name], workers.teacher.fingerprint, keys, read)
+        return ask_missing(host, [Extraction(plan=asked, dataset=images)], workers, known)
+
+    if budget is not None and budget.asks_part and plan.missing:
+        image_cost = image_cost_of(last_account(store, workers.teacher.fingerprint))
+        rounds = BudgetedExtraction(plan, images, budget, image_cost, ask, host.reporter)
+        rounds.run()
+        plan, ledgers, facts = rounds.plan, rounds.ledgers, {**facts, "budget": rounds.facts}
+    elif plan.missing:
+        ledgers = [ask(plan)]
+    ledger = sum_up(ledgers) if ledgers else None
+    if ledger is not None:
+        facts["runs"] = [*facts["runs"], ledger.to_json()]
+    whole = finish_plan(plan, facts, known)
+    if ledgers and "budget" not in facts:
+        for path in (plan.directory.choice_path, plan.directory.predicted_path):
+            plan.directory.remove_file(path)
     # Training, which may follow, needs them.
     host.inputs.keep_answers(plan.directory, join_shards(plan.header, [stored.answers for stored in whole.values()]))
     return ExtractionSummary(
@@ -180,10 +210,11 @@ def _ask_planned(
         images=plan.images,
         questions=len(plan.header.questions),
         shards=len(plan.shards),
-        shards_kept=len(plan.shards) - len(plan.missing),
+        shards_kept=kept,
         failures=failures_of(whole.values()),
         about=plan.subject,
         ledger=ledger,
+        budget=budget_of(facts),
     )
 
 
@@ -194,27 +225,6 @@ def require_all(summaries: Iterable[ExtractionSummary]) -> None:
             f"{len(waiting)} images could not be read now and have no answers yet, e.g. {waiting[0]}; all other "
             "answers are kept: run the same command again when these images can be read"
         )
-
-
-def forecast_extraction(asked: ExtractionParameters) -> Forecast:
-    """Forecast `extract_aspects`. Loads no model and writes nothing."""
-    subjects, splits = asked.subjects(asked.dataset.open(), asked.splits)
-    planned = asked.model_copy(update={"splits": splits, "shard_size": shard_size(asked)})
-    return forecast_about(planned, subjects, asked.questions)
-
-
-def forecast_about(asked: ShardParameters, images: ImageDataset, questions_file: str) -> Forecast:
-    """Forecast `ask_about`. Loads no model and writes nothing."""
-    questions = load_questions(Path(questions_file).expanduser())
-    resolved = asked.answering().resolve(asked.engine.choose()[0], asked.engine.settings())
-    plan = plan_extraction(
-        images, asked.splits, questions, resolved, asked.store, shard_size=asked.shard_size, verify=asked.verify
-    )
-    known = KnownAnswers()
-    if plan.missing:
-        read = {plan.directory.path: plan.stored}
-        known = known_answers(asked.store, [images.name], resolved.fingerprint, questions.reuse_keys, read)
-    return forecast(plan, known, asked.store)
 
 
 def read_class_answers(inputs: Inputs, asked: ExtractionParameters, config: StudentConfig) -> Answers | None:
@@ -276,6 +286,7 @@ def describe(summary: ExtractionSummary) -> list[str]:
         f"{summary.images} {summary.about} x {summary.questions} questions: {summary.asked} answers asked, "
         f"{summary.reused} reused, {summary.shards_kept} of {summary.shards} shards were already there",
         *(summary.ledger.lines(summary.about) if summary.ledger else []),
+        *(summary.budget.lines() if summary.budget else []),
         f"answers: {summary.directory}",
         *listed(f"{summary.about} without answers", dict(summary.failures)),
         *([f"to be asked about again: {len(summary.for_now)}"] if summary.for_now else []),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flows.parameters import DatasetParameters
+from storage.answers.predicted import fill_answers
 from storage.answers.read import Answers, read_answers
 from storage.answers.store import AnswerDirectory
 from storage.datasets.base import ImageDataset
@@ -19,6 +20,7 @@ class Inputs:
         self._images: dict[DatasetParameters, ImageDataset] = {}
         self._boxed: dict[DatasetParameters, DetectionDataset] = {}
         self._answers: dict[str, Answers] = {}
+        self._filled: dict[str, Answers] = {}
 
     def images(self, parameters: DatasetParameters) -> ImageDataset:
         """Open the images. Raises DatasetInvalid."""
@@ -38,6 +40,13 @@ class Inputs:
             self._answers[directory.path] = read_answers(directory)
         return self._answers[directory.path]
 
+    def filled_answers(self, directory: AnswerDirectory) -> Answers:
+        """Read answers, and predicted ones where pairs were not asked. Raises the same errors as `fill_answers`."""
+        if directory.path not in self._filled:
+            self._filled[directory.path] = fill_answers(directory, self.answers(directory))
+        return self._filled[directory.path]
+
     def keep_answers(self, directory: AnswerDirectory, answers: Answers) -> None:
         """Replace cached answers by those that the run has just completed."""
         self._answers[directory.path] = answers
+        self._filled.pop(directory.path, None)

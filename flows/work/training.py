@@ -75,7 +75,7 @@ def read_stored_answers(inputs: Inputs, asked: ClassAnswersParameters, *configs:
         asked.class_teacher,
         needed=any(config.uses_answers for config in configs),
         classes_needed=any(config.labels_per_class == 0 for config in configs),
-        read=inputs.answers,
+        read=inputs.filled_answers if asked.answers == "filled" else inputs.answers,
         weighting=asked.blend,
         probes_needed=any(config.objective.uses_probes for config in configs),
     )

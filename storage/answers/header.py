@@ -13,15 +13,17 @@ from storage.questions import AspectQuestion, Choice, Option, QuestionSet
 from storage.text import printable
 from storage.versions import is_newer, is_version
 
-# 2: rows that are classes, and multiple-choice questions. Headers without them are written as version 1.
-SCHEMA_VERSION = 2
+# 2: rows that are classes, and multiple-choice questions. 3: rows with answers to some of the questions. Headers
+# without them are written as version 1.
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerHeader:
     """The metadata that all shards of a directory share; written into each one.
 
-    `teacher` describes the teacher (model, prompt, dtype, ...), `teacher_fingerprint` identifies it.
+    `teacher` describes the teacher (model, prompt, dtype, ...), `teacher_fingerprint` identifies it. Where the answers
+    are `partial`, a null in a row without an error is a pair that was skipped: it has not been asked.
     """
 
     dataset: str
@@ -29,6 +31,7 @@ class AnswerHeader:
     teacher: Mapping[str, Any]
     questions: QuestionSet
     libraries: Mapping[str, str]
+    partial: bool = False
 
     @property
     def rows_are_classes(self) -> bool:
@@ -36,14 +39,16 @@ class AnswerHeader:
         return self.teacher.get("about") == "classes" and "format" not in self.teacher
 
     def to_json(self) -> dict[str, Any]:
+        version = 2 if self.rows_are_classes or self.questions.choices else 1
         return {
-            "schema_version": 2 if self.rows_are_classes or self.questions.choices else 1,
+            "schema_version": SCHEMA_VERSION if self.partial else version,
             "dataset": self.dataset,
             "teacher_fingerprint": self.teacher_fingerprint,
             "teacher": dict(self.teacher),
             "questions_fingerprint": self.questions.fingerprint,
             "questions": [_question_json(question) for question in self.questions.questions],
             "libraries": dict(self.libraries),
+            **({"partial": True} if self.partial else {}),
         }
 
     @classmethod
@@ -66,6 +71,7 @@ class AnswerHeader:
             teacher=read.teacher,
             questions=questions,
             libraries=read.libraries,
+            partial=read.partial,
         )
 
 
@@ -122,6 +128,7 @@ class HeaderFields(StoredFields):
     questions_fingerprint: str
     questions: list[QuestionFields]
     libraries: dict[str, str]
+    partial: bool = False
 
 
 def check_version(document: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from storage.answers.predicted import BudgetFacts, budget_of
 from storage.answers.read import Answers, join_shards, load_listed
 from storage.answers.schema import AnswerHeader
 from storage.answers.store import AnswerDirectory, AnswersDamaged
@@ -13,7 +14,7 @@ from storage.answers.store import AnswerDirectory, AnswersDamaged
 class Holding:
     """The readable part of one directory. `damaged` names the files that cannot be read.
 
-    `answers` and `header` are None where no shard can be read.
+    `answers` and `header` are None where no shard can be read, `budget` where no pair was left out.
     """
 
     directory: AnswerDirectory
@@ -21,6 +22,7 @@ class Holding:
     answers: Answers | None
     complete: bool
     damaged: tuple[str, ...]
+    budget: BudgetFacts | None = None
 
 
 def read_holding(directory: AnswerDirectory) -> Holding:
@@ -50,4 +52,5 @@ def read_holding(directory: AnswerDirectory) -> Holding:
         answers=join_shards(header, parts) if header else None,
         complete=manifest is not None and not damaged,
         damaged=tuple(damaged),
+        budget=budget_of(manifest or {}),
     )

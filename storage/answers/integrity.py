@@ -31,11 +31,11 @@ def is_answer(values: NDArray[np.float32]) -> NDArray[np.bool_]:
 def check_values(header: AnswerHeader, answers: ShardAnswers) -> None:
     """Raise ValueError for a row without an error that holds anything but log-probabilities.
 
-    Answers read from a file, whose teacher has a `format`, may have gaps.
+    Answers read from a file, whose teacher has a `format`, and partial ones may have gaps.
     """
     asked = np.array([error is None for error in answers.errors], bool)
     wrong = ~(is_answer(answers.yes) & is_answer(answers.no)) & asked[:, None]
-    if "format" in header.teacher:
+    if "format" in header.teacher or header.partial:
         wrong &= ~(np.isnan(answers.yes) & np.isnan(answers.no))
     if wrong.any():
         row, column = (int(place) for place in np.argwhere(wrong)[0])

@@ -62,7 +62,13 @@ def remove(directories: Iterable[AnswerDirectory]) -> list[AnswerDirectory]:
     wanted = list(directories)
     removed = set()
     for directory in free(wanted):
-        for path in (directory.manifest_path, directory.reopened_path, directory.image_stamps_path):
+        for path in (
+            directory.manifest_path,
+            directory.reopened_path,
+            directory.image_stamps_path,
+            directory.choice_path,
+            directory.predicted_path,
+        ):
             directory.remove_file(path)
         with suppress(FileNotFoundError):  # removed by another run before this one had the lease
             directory.filesystem.delete_dir(directory.path)

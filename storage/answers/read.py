@@ -46,6 +46,12 @@ class Answers:
         # tanh does not overflow where exp would.
         return (0.5 + 0.5 * np.tanh(0.5 * (self.yes - self.no))).astype(np.float32)
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether answers are missing in rows without an error: pairs that a budget left out, or gaps of a file."""
+        without_error = np.array([error is None for error in self.errors], np.bool_)
+        return bool(np.isnan(self.yes[without_error]).any())
+
     def only(self, keys: Collection[str]) -> Answers:
         """Return the answers to the questions that have one of the `keys`."""
         columns = [column for column, key in enumerate(self.questions.keys) if key in keys]

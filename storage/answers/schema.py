@@ -43,7 +43,8 @@ BOX_FIELDS = (
 class ShardAnswers:
     """The rows of one shard, I images in the dataset's order and Q questions in the set's.
 
-    `yes` and `no` are log-probabilities in nats, float32 [I, Q]; NaN where `errors` gives the reason.
+    `yes` and `no` are log-probabilities in nats, float32 [I, Q]; NaN where `errors` gives the reason, and where a pair
+    was skipped. An image of which every pair was skipped has not been read, so it has no digest.
     """
 
     records: Sequence[ImageRecord]

@@ -83,6 +83,16 @@ class AnswerDirectory:
         """The path of the cache of `storage/answers/image_stamps.py`."""
         return f"{self.path}.stamps"
 
+    @property
+    def choice_path(self) -> str:
+        """The path of the pairs chosen within a budget (`storage/answers/choice.py`)."""
+        return f"{self.path}.choice"
+
+    @property
+    def predicted_path(self) -> str:
+        """The path of the predicted values of pairs that were not asked (`storage/answers/predicted.py`)."""
+        return f"{self.path}.predicted"
+
     def write_shard(self, shard: Shard, header: AnswerHeader, answers: ShardAnswers) -> None:
         """Write a shard. Raises DirectoryChanged if another run has written it meanwhile."""
         if self.has_changed(shard.file_name):

@@ -40,13 +40,17 @@ class ImageComparison:
     def is_same(self, answers: ShardAnswers, readers: ThreadPoolExecutor) -> bool:
         """Return whether all images of a shard are unchanged.
 
-        One that cannot be read now counts as unchanged, so that it keeps its answers.
+        One that cannot be read now counts as unchanged, so that it keeps its answers, and so does one that has not been
+        read, because none of its pairs was asked.
         """
         doubtful = [
             (record.image_id, digest)
             for record, digest, error in zip(answers.records, answers.image_sha256, answers.errors, strict=True)
-            if self._trusted.get(record.image_id) != (self._stamps.get(record.image_id), digest)
-            or (error is not None and is_for_now(error))
+            if (digest is not None or error is not None)
+            and (
+                self._trusted.get(record.image_id) != (self._stamps.get(record.image_id), digest)
+                or (error is not None and is_for_now(error))
+            )
         ]
         found = list(readers.map(self._read, [image_id for image_id, _ in doubtful]))
         return all(now in (before, UNREADABLE) for now, (_, before) in zip(found, doubtful, strict=True))
@@ -69,7 +73,8 @@ class ImageComparison:
         for part in parts:
             for record, digest, error in zip(part.records, part.image_sha256, part.errors, strict=True):
                 stamp = self._stamps.get(record.image_id)
-                if stamp is None or (error is not None and is_for_now(error)):
+                not_read = digest is None if error is None else is_for_now(error)
+                if stamp is None or not_read:
                     continue
                 entry = stamp, digest
                 if entry == self.recorded.get(record.image_id) or (

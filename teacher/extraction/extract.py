@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from storage.answers.damage import DirectoryChanged
@@ -131,15 +130,16 @@ def _ask_images(
     """Continue `rows` to the shard's last image; return the seconds of decoding."""
     waiting: list[ReadImage] = []
     decode_seconds = 0.0
-    left, config = job.shard.records[len(rows.images) :], teacher.config
-    for chunk in read_ahead(left, job.dataset, config.max_pixels, readers, draft=config.draft):
+    records, config = job.shard.records, teacher.config
+    first, max_pixels = len(rows.images), config.max_pixels
+    for chunk in read_ahead(records, first, job.dataset, max_pixels, readers, rows.settled, draft=config.draft):
         if stopped.is_set():
             raise AskingStopped("the run was stopped")
         for image in chunk:
             waiting.append(rows.recall(image, len(rows.images) + len(waiting), known))
         decode_seconds += sum(image.seconds for image in chunk)
-        is_last = len(rows.images) + len(waiting) == len(job.shard.records)
-        if is_last or _are_enough(waiting, rows.yes[len(rows.images) :]):
+        is_last = len(rows.images) + len(waiting) == len(records)
+        if is_last or _are_enough(waiting, rows):
             rows.ask(waiting, ask, teacher)
             progress(len(rows.images))
             waiting = []
@@ -180,8 +180,12 @@ def _summary_of(job: ShardJob, stored: StoredShard) -> ShardSummary:
     )
 
 
-def _are_enough(images: Sequence[ReadImage], yes: NDArray[np.float32]) -> bool:
-    """Return whether the pending questions about `images`, or their pixels in memory, are enough for a call."""
-    pairs = sum(int(np.isnan(yes[index]).sum()) for index, image in enumerate(images) if image.error is None)
+def _are_enough(images: Sequence[ReadImage], rows: ShardRows) -> bool:
+    """Return whether the pending questions about the next `images`, or their pixels in memory, are enough for a
+    call."""
+    first = len(rows.images)
+    pairs = sum(
+        int(rows.missing(first + index).sum()) for index, image in enumerate(images) if image.pixels is not None
+    )
     pixels = sum(image.pixels.width * image.pixels.height for image in images if isinstance(image.pixels, Image.Image))
     return pairs >= PAIRS_AT_ONCE or pixels >= PIXELS_AT_ONCE

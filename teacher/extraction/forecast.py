@@ -21,7 +21,7 @@ NEEDED = ("images", "questions", "seconds", "start_seconds", "prefix_tokens", "s
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
     """Numbers of answers in finished shards (`kept`), known from elsewhere in the store (`reused`), and to be `asked`
-    about `images_asked` images.
+    about `images_asked` images. Only a share of all answers, `budget`, is asked if it is given.
 
     `seconds` of asking, after `start_seconds` of loading, are estimated from the teacher's last run; None if the store
     has none.
@@ -36,6 +36,7 @@ class Forecast:
     seconds: float | None
     start_seconds: float | None
     about: str = "images"
+    budget: float | None = None
 
     def lines(self) -> list[str]:
         """Return lines for display."""
@@ -45,6 +46,9 @@ class Forecast:
         )
         if self.asked == 0:
             return [counted, "no model is loaded: there is nothing to ask"]
+        if self.budget is not None:
+            most = round(self.budget * self.images * self.questions)
+            counted += f"; the budget is {most:,} answers in all, and the time below is without it"
         if self.seconds is None or self.start_seconds is None:
             return [counted, "the time is not known: this teacher has no finished run in the store yet"]
         return [

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from storage.answers.reuse import KnownAnswers
-from storage.answers.schema import AnswerHeader
+from storage.answers.schema import AnswerHeader, ShardAnswers
 from storage.answers.shards import Shard
 from storage.answers.store import AnswerDirectory
 from storage.datasets.base import ImageDataset
@@ -17,7 +20,8 @@ from teacher.extraction.plan import ExtractionPlan
 class ShardJob:
     """Everything needed to ask about one shard and to write it, in any process.
 
-    `dataset` has the shard's images only, and reads them. `known` is the same for all jobs of a run.
+    `dataset` has the shard's images only, and reads them. `known` is the same for all jobs of a run. Only the `wanted`
+    pairs are asked, bool [I, Q], by default all. `before` are the rows of the stored shard if its images are unchanged.
     """
 
     shard: Shard
@@ -25,6 +29,8 @@ class ShardJob:
     directory: AnswerDirectory
     dataset: ImageDataset = field(repr=False)
     known: KnownAnswers = field(repr=False)
+    wanted: NDArray[np.bool_] | None = field(default=None, repr=False)
+    before: ShardAnswers | None = field(default=None, repr=False)
 
     @property
     def path(self) -> str:
@@ -58,12 +64,20 @@ class Extraction:
 
     def job(self, shard: Shard, known: KnownAnswers) -> ShardJob:
         """Return the job of one of the plan's shards."""
-        directory = self.plan.directory
+        plan, directory = self.plan, self.plan.directory
         if directory.seen is not None:
             stamps = {name: stamp for name, stamp in directory.seen.items() if name == shard.file_name}
             directory = replace(directory, seen=stamps)
-        dataset = self.dataset.subset(shard.records)
-        return ShardJob(shard=shard, header=self.plan.header, directory=directory, dataset=dataset, known=known)
+        before = plan.before(shard)
+        return ShardJob(
+            shard=shard,
+            header=plan.header,
+            directory=directory,
+            dataset=self.dataset.subset(shard.records),
+            known=known,
+            wanted=None if plan.wanted is None else plan.wanted(shard),
+            before=None if before is None else before.answers,
+        )
 
     def jobs(self, known: KnownAnswers) -> Sequence[ShardJob]:
         """Return the jobs of all missing shards."""

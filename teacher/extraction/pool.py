@@ -86,6 +86,8 @@ class WorkerPool:
                 except WorkerLost:
                     continue
                 if done is not None:
+                    with self._changed:
+                        self._done.pop(job.path, None)  # a later round may ask more about it
                     return done
 
     def _count_death(self, job: ShardJob, error: TeacherDied) -> None:

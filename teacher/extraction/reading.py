@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
@@ -62,21 +62,31 @@ def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | Non
 
 def read_ahead(
     records: Sequence[ImageRecord],
+    first: int,
     dataset: ImageDataset,
     max_pixels: int | None,
     readers: Executor,
+    settled: Callable[[int], ReadImage | None],
     *,
     draft: bool = False,
 ) -> Iterator[list[ReadImage]]:
-    """Yield chunks of images read by `readers`; the next one is read while the caller uses this one."""
+    """Yield chunks of images from row `first` on, read by `readers`, in the records' order; the next one is read while
+    the caller uses this one. An image that is `settled`, by its row, is not read."""
 
     def submit(start: int) -> list[Future[ReadImage]]:
-        chunk = records[start : start + CHUNK]
-        return [readers.submit(read_image, dataset, record, max_pixels, draft=draft) for record in chunk]
+        return [read(row) for row in range(start, min(start + CHUNK, len(records)))]
 
-    ahead = submit(0)
+    def read(row: int) -> Future[ReadImage]:
+        found = settled(row)
+        if found is None:
+            return readers.submit(read_image, dataset, records[row], max_pixels, draft=draft)
+        future: Future[ReadImage] = Future()
+        future.set_result(found)
+        return future
+
+    ahead = submit(first)
     try:
-        for start in range(CHUNK, len(records) + CHUNK, CHUNK):
+        for start in range(first + CHUNK, len(records) + CHUNK, CHUNK):
             current, ahead = ahead, submit(start)
             yield [future.result() for future in current]
     finally:

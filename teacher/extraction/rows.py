@@ -19,7 +19,7 @@ from storage.questions import Option, QuestionSet
 from teacher.engines.base import ImageRefused
 from teacher.engines.config import ResolvedTeacher
 from teacher.engines.presets import display_name
-from teacher.extraction.failures import NOT_ASKED
+from teacher.extraction.failures import NOT_ASKED, is_for_now
 from teacher.extraction.reading import ReadImage
 
 Answers = NDArray[np.float32]
@@ -38,9 +38,18 @@ class ShardRows:
     failed: the answers about its first `stored` images.
     """
 
-    def __init__(self, shard: Shard, questions: QuestionSet) -> None:
+    def __init__(
+        self,
+        shard: Shard,
+        questions: QuestionSet,
+        wanted: NDArray[np.bool_] | None = None,
+        before: ShardAnswers | None = None,
+    ) -> None:
+        """`wanted` and `before` as in `ShardJob`."""
         self.shard = shard
         self.questions = questions
+        self.wanted = np.ones((len(shard.records), len(questions)), np.bool_) if wanted is None else wanted
+        self.before = before
         self.images: list[ReadImage] = []
         self.yes = np.full((len(shard.records), len(questions)), np.nan, np.float32)
         self.no = np.full_like(self.yes, np.nan)
@@ -56,15 +65,45 @@ class ShardRows:
         self.part.add(stored)
         self.stored = sum(error != NOT_ASKED for error in stored.answers.errors)
 
+    def missing(self, row: int) -> NDArray[np.bool_]:
+        """Return the questions of an image that have to be asked, [Q]."""
+        return self.wanted[row] & np.isnan(self.yes[row])
+
+    def settled(self, row: int) -> ReadImage | None:
+        """Return an image of which no pair has to be asked, without reading it; None for others."""
+        record, before = self.shard.records[row], self.before
+        if before is None:
+            return None if self.wanted[row].any() else ReadImage(record, None, None, None)
+        error = before.errors[row]
+        if error is None and (self.wanted[row] & np.isnan(before.yes[row])).any():
+            return None
+        if error is not None and is_for_now(error):
+            return None
+        self._keep(row)
+        return ReadImage(record, before.image_sha256[row], None, error, gone=True)
+
     def recall(self, image: ReadImage, row: int, known: Sequence[KnownAnswers]) -> ReadImage:
         """Fill in the known answers about an image; one that cannot be read now keeps its previous ones."""
-        digest = image.sha256 if image.error is None else _digest_before(image, known)
+        if image.error is None and image.pixels is None:  # settled
+            return image
+        stored = None
+        if self.before is not None and self.before.errors[row] is None:
+            stored = self.before.image_sha256[row]
+        digest = image.sha256 if image.error is None else _digest_before(image, known, stored)
         if digest is not None:
+            if digest == stored:
+                self._keep(row)
             for answers in known:
                 self.reused += answers.fill(digest, self.questions.reuse_keys, self.yes[row], self.no[row])
-            if image.error is not None and not np.isnan(self.yes[row]).any():
+            # A partial row keeps its answers: what is wanted of it is asked by the next run.
+            if image.error is not None and (digest == stored or not self.missing(row).any()):
                 return replace(image, sha256=digest, error=None)
         return image
+
+    def _keep(self, row: int) -> None:
+        """Take over a row of the stored shard."""
+        assert self.before is not None
+        self.yes[row], self.no[row] = self.before.yes[row], self.before.no[row]
 
     def ask(self, images: Sequence[ReadImage], ask: Ask, teacher: ResolvedTeacher) -> None:
         """Add the next images, and ask for their missing answers.
@@ -72,7 +111,7 @@ class ShardRows:
         Raises the errors of `ask` except ImageRefused, and AnswersRefused.
         """
         first, images = len(self.images), list(images)
-        for missing_Q, indices in _same_gaps(images, self.yes[first:]):
+        for missing_Q, indices in self._same_gaps(images):
             columns = np.flatnonzero(missing_Q)
             questions = [self.questions.questions[column].asked for column in columns]
             answered = _ask(ask, [images[index] for index in indices], questions)
@@ -84,6 +123,15 @@ class ShardRows:
                 self.asked += 0 if image.error else len(columns)
         # Free their pixels.
         self.images += [replace(image, pixels=None) for image in images]
+
+    def _same_gaps(self, images: Sequence[ReadImage]) -> Iterable[tuple[NDArray[np.bool_], list[int]]]:
+        """Group the next images that miss the same answers, to be asked together: (missing [Q], their indices)."""
+        groups: dict[bytes, list[int]] = {}
+        for index, image in enumerate(images):
+            missing = self.missing(len(self.images) + index)
+            if image.pixels is not None and image.error is None and missing.any():
+                groups.setdefault(missing.tobytes(), []).append(index)
+        return [(np.frombuffer(missing, np.bool_), indices) for missing, indices in groups.items()]
 
     def to_answers(self, rest: str = "") -> ShardAnswers:
         """Return the shard's rows; `rest` is the error of images that have not been added."""
@@ -101,10 +149,13 @@ class ShardRows:
         )
 
 
-def _digest_before(image: ReadImage, known: Sequence[KnownAnswers]) -> str | None:
-    """Return the previous digest of an image that cannot be read now but could be before; None for others."""
+def _digest_before(image: ReadImage, known: Sequence[KnownAnswers], stored: str | None) -> str | None:
+    """Return the previous digest of an image that cannot be read now but could be before, `stored` in its row or known;
+    None for others."""
     if image.sha256 is not None or image.gone:
         return None
+    if stored is not None:
+        return stored
     return next((digest for answers in known if (digest := answers.digest_of(image.record)) is not None), None)
 
 
@@ -120,16 +171,6 @@ def _checked(image: ReadImage, yes_Q: Answers, no_Q: Answers, teacher: ResolvedT
             "--engine or another teacher, then run the same command again"
         )
     return yes_Q, no_Q
-
-
-def _same_gaps(chunk: Sequence[ReadImage], yes: Answers) -> Iterable[tuple[NDArray[np.bool_], list[int]]]:
-    """Group the chunk's images that miss the same answers, to be asked together: (missing [Q], their indices)."""
-    groups: dict[bytes, list[int]] = {}
-    for index, image in enumerate(chunk):
-        missing = np.isnan(yes[index])
-        if image.error is None and missing.any():
-            groups.setdefault(missing.tobytes(), []).append(index)
-    return [(np.frombuffer(missing, np.bool_), indices) for missing, indices in groups.items()]
 
 
 def _ask(

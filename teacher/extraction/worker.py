@@ -92,7 +92,8 @@ class ShardWorker:
                 raise AskingStopped("the run was stopped")
             return _guarded(lambda: self._askers.submit(engine.answer, images, questions).result())
 
-        _, rows = self._begun.setdefault(job.path, (job, ShardRows(job.shard, job.header.questions)))
+        begun = ShardRows(job.shard, job.header.questions, job.wanted, job.before)
+        _, rows = self._begun.setdefault(job.path, (job, begun))
         try:
             done = ask_shard(
                 job, self._teacher, ask, self._readers, rows, lambda n: report(ImagesDone(n)), self._stopped

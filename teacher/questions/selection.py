@@ -60,7 +60,9 @@ def find_audited_answers(store: str, audit: Audit, asked: QuestionSet) -> Answer
     """Return all answers of the audit's teacher if the store has them, otherwise those about its sample."""
     for place in (store, audits_of(store)):
         try:
-            return read_answers(find_answers(place, audit.dataset, teacher=audit.teacher, questions=asked))
+            found = read_answers(find_answers(place, audit.dataset, teacher=audit.teacher, questions=asked))
+            if not found.has_gaps:
+                return found
         except AnswersDamaged:
             raise
         except AnswersMissing:

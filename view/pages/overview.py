@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 
 from storage.answers.costs import Cost, costs_of
 from storage.answers.damage import AnswersMissing
+from storage.answers.predicted import budget_of
 from student.core.stored_runs import StoredCell, StoredDifference, StoredResults
 from teacher.engines.presets import display_name
 from view.rendering import MISSING, render, sources_of
@@ -79,6 +80,7 @@ def _facts(found: OpenAnswers) -> dict[str, Any]:
         "bits": float(bits.max()) if len(bits) else None,
         "mass": columns.facts.get("answer_mass"),
         "errors": int(summary.errors),
+        "budget": budget_of(columns.facts),
         "splits": list(splits.iter_rows()),
         "runs": _costs(costs_of(columns.facts)),
     }

@@ -74,7 +74,7 @@ def set_manifest(store: Path, **fields: object) -> None:
 
 
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("version", [3, 2.5, 999, "3", "3.1.0"])
+@pytest.mark.parametrize("version", [4, 3.5, 999, "4", "4.1.0"])
 def test_a_newer_shard_is_refused_and_left_alone(store: Path, reader: str, version: float) -> None:
     for path in store.rglob("*.parquet"):
         set_header(path, schema_version=version)
@@ -88,7 +88,7 @@ def test_a_newer_shard_is_refused_and_left_alone(store: Path, reader: str, versi
 
 @pytest.mark.parametrize("reader", sorted(READERS.keys() - {"valid"}))
 def test_a_newer_manifest_is_refused_and_left_alone(store: Path, reader: str) -> None:
-    set_manifest(store, schema_version=3)
+    set_manifest(store, schema_version=4)
     before = files_of(store)
     with pytest.raises(VersionUnsupported, match=r"manifest .*questions=\w+\.json was written by a newer release"):
         READERS[reader](str(store))

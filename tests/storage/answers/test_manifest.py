@@ -48,7 +48,7 @@ def test_errors_name_the_invalid_field(changes: dict[str, Any], message: str) ->
 
 def test_a_newer_one_is_not_damaged() -> None:
     with pytest.raises(VersionUnsupported, match="newer release"):
-        parse(schema_version=3, shards=None)
+        parse(schema_version=4, shards=None)
 
 
 @pytest.mark.parametrize("part", ["dataset=other", "teacher=other", "questions=other"])

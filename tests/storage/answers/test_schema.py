@@ -76,7 +76,7 @@ def test_a_header_is_read_back_and_a_newer_one_refused() -> None:
     document = replace(HEADER, teacher={"model": "a", "max_pixels": None}).to_json()
     assert AnswerHeader.from_json({**document, "later": 1}).to_json() == document
     with pytest.raises(VersionUnsupported, match="newer release"):
-        AnswerHeader.from_json({**document, "schema_version": 3})
+        AnswerHeader.from_json({**document, "schema_version": 4})
     with pytest.raises(ValueError, match="field dataset"):
         AnswerHeader.from_json({**document, "dataset": 1})
     with pytest.raises(ValueError, match="not those of the fingerprint"):
@@ -97,3 +97,14 @@ def test_options_and_rows_of_classes_need_this_version_and_nothing_else_does() -
     assert (classes.rows_are_classes, classes.to_json()["schema_version"]) == (True, 2)
     imported = replace(HEADER, teacher={"about": "classes", "format": "lavid"})
     assert (imported.rows_are_classes, imported.to_json()["schema_version"]) == (False, 1)
+
+
+def test_skipped_pairs_are_null_and_need_a_partial_header() -> None:
+    answers = answers_for(records(4))
+    answers.yes[1:3, 0] = answers.no[1:3, 0] = np.nan
+    partial = replace(HEADER, partial=True)
+    stored = parse_shard(write_shard(partial, answers))
+    assert (stored.header, partial.to_json()["schema_version"]) == (partial, 3)
+    np.testing.assert_array_equal(stored.answers.yes, answers.yes)
+    with pytest.raises(ValueError, match="has the answer yes nan"):
+        parse_shard(write_shard(HEADER, answers))

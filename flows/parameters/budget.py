@@ -1,0 +1,48 @@
+"""Parameters of asking part of the pairs of image and question."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field
+
+from flows.option_values import OptionInvalid, share
+from storage.parameters import Option, Parameters
+
+
+def _share(value: Any) -> Any:
+    return share("budget", value) if isinstance(value, str) else value
+
+
+class BudgetParameters(Parameters):
+    """How many of the pairs of image and question are asked; by default all. The others are predicted."""
+
+    panel: ClassVar[str | None] = "Ask fewer questions"
+
+    budget: Annotated[
+        float | None,
+        BeforeValidator(_share),
+        Field(
+            gt=0, le=1, description="Share of the pairs of image and question to ask, e.g. 25%; the rest is predicted."
+        ),
+        Option(metavar="SHARE", read=lambda text: share("--budget", text)),
+    ] = None
+    budget_error: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            lt=1,
+            description="Ask until the predicted p(yes) are wrong by at most this on average, with 95 % confidence, or "
+            "the budget is spent.",
+        ),
+    ] = None
+
+    @property
+    def asks_part(self) -> bool:
+        return self.budget_error is not None or (self.budget is not None and self.budget < 1)
+
+    def refuse_budget(self, where: str) -> None:
+        """Raise OptionInvalid if a budget is given, for `where` there can be none."""
+        for name in ("budget", "budget_error"):
+            if getattr(self, name) is not None:
+                raise OptionInvalid(f"--{name.replace('_', '-')} cannot be used with {where}; leave it out")
