@@ -89,7 +89,7 @@ def by_rounds(table: PairTable, p_yes: NDArray[np.float32], share: float, image_
     """As `aspects extract --budget` chooses."""
     budget = round(share * table.pairs)
     hold_out = table.hold_out(budget)
-    most, chosen = budget - int(hold_out.sum()), np.zeros(table.shape, np.bool_)
+    most, chosen = table.most_chosen(budget), np.zeros(table.shape, np.bool_)
     while True:
         model = table.fit(chosen, p_yes)
         found = table.next_pairs(chosen, model, most, image_cost)

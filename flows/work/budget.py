@@ -67,7 +67,8 @@ class BudgetedExtraction:
         Raises the errors of `ask`, and StorageUnavailable.
         """
         while True:
-            last = self._exhausted or int(self._choice.chosen.sum()) >= self._most_chosen()
+            most = self.table.most_chosen(self._budget())
+            last = self._exhausted or int(self._choice.chosen.sum()) >= most
             looking = last or self.limits.budget_error is not None
             self._ask_round(looking)
             model = self.table.fit(self._choice.chosen, self._p_yes)
@@ -75,7 +76,7 @@ class BudgetedExtraction:
                 self._certify(self.table.predict(model, self._choice.chosen, self._p_yes))
                 if last or self.facts["bound"] <= (self.limits.budget_error or 0.0):
                     return
-            chosen = self.table.next_pairs(self._choice.chosen, model, self._most_chosen(), self.image_cost)
+            chosen = self.table.next_pairs(self._choice.chosen, model, most, self.image_cost)
             self._exhausted = bool((chosen == self._choice.chosen).all())
             if not self._exhausted:
                 self._record(replace(self._choice, chosen=chosen))
@@ -84,9 +85,6 @@ class BudgetedExtraction:
         """Return the number of pairs to ask; not less than has been chosen already."""
         wanted = round((self.limits.budget or 1.0) * self.table.pairs)
         return max(wanted, int(self._choice.chosen.sum()))
-
-    def _most_chosen(self) -> int:
-        return max(1, self._budget() - int(self.table.hold_out(self._budget()).sum()))
 
     def _ask_round(self, looking: bool) -> None:
         """Ask for the missing answers to the chosen pairs and, if the error is looked at, to the hold-out."""

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 LARGEST_BET = 0.9
-ITERATIONS = 40  # of the bisection
+ITERATIONS = 25  # of the bisection
 
 
 def upper_bound(errors: NDArray[np.floating], population: int, failure: float) -> float:

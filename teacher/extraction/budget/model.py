@@ -131,7 +131,7 @@ class _Fit:
             class_effects=self.class_effects,
             class_variance=self.own_variance,
             class_factors=self.class_factors,
-            unknown_variance=self.class_variance,
+            unknown_variance=self.class_variance if self.classes else np.zeros_like(self.means),
             slopes=self.slopes,
         )
 
@@ -199,6 +199,6 @@ def posterior(rest: Floats, weights: Floats, noise: Floats, prior: Floats) -> tu
     scaled = weights / noise[:, None]
     outer = (scaled[:, :, None] * weights[:, None, :]).reshape(len(weights), -1)
     precision = (known.astype(np.float64) @ outer).reshape(-1, size, size) + np.eye(size)
-    spread = np.linalg.inv(precision)
+    spread: Floats = np.linalg.inv(precision)
     target = prior + np.where(known, rest, 0.0) @ scaled
     return np.einsum("ikl,il->ik", spread, target), spread

@@ -20,7 +20,7 @@ from teacher.extraction.budget.choice import FIRST_IMAGES, Pairs, choose_first, 
 from teacher.extraction.budget.model import AnswerModel, fit_model
 from teacher.extraction.budget.sample import pair_numbers, spread_out
 
-FIRST_SHARE = 0.05  # of all pairs, asked in the first round; each further round doubles the number of pairs
+FIRST_SHARE = 0.1  # of all pairs, asked in the first round; each further round doubles the number of pairs
 HOLD_OUT_SHARE = 0.1  # of the budget
 MOST_HELD_OUT = 1000  # pairs
 
@@ -61,6 +61,15 @@ class PairTable:
         wanted = min(MOST_HELD_OUT, HOLD_OUT_SHARE * budget)
         found: Pairs = self.numbers < wanted / self.pairs
         return found
+
+    def most_chosen(self, budget: int) -> int:
+        """Return how many pairs can be chosen, so that they and the hold-out are `budget` pairs.
+
+        Some of the hold-out is chosen too: on average the share that is chosen of all pairs.
+        """
+        held_out = int(self.hold_out(budget).sum())
+        share = held_out / self.pairs
+        return max(1, round((budget - held_out) / (1 - share))) if share < 1 else budget
 
     def fit(self, chosen: Pairs, p_yes: NDArray[np.floating]) -> AnswerModel | None:
         """Fit the model to the answers to the `chosen` pairs, [I, Q] (NaN: there is none); None if a question has

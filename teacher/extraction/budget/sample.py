@@ -21,7 +21,8 @@ def numbers_of(names: Sequence[str], salt: str) -> Uints:
 def pair_numbers(image_ids: Sequence[str], keys: Sequence[str], salt: str) -> NDArray[np.float64]:
     """Return a number for each pair of image and question, uniform in 0 .. 1, float64 [I, Q]."""
     mixed = numbers_of(image_ids, f"{salt} image")[:, None] ^ numbers_of(keys, f"{salt} question")[None, :]
-    return (_scrambled(mixed) >> np.uint64(11)) * 2.0**-53
+    found: NDArray[np.float64] = (_scrambled(mixed) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return found
 
 
 def spread_out(image_ids: Sequence[str], labels: NDArray[np.integer], salt: str) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.app import app
-from flows.option_values import OptionInvalid
+from flows.option_values import OptionInvalid, share
 from flows.parameters import BudgetParameters, DatasetParameters, EngineParameters, ExtractionParameters
 from flows.work.extraction import ExtractionSummary, extract_aspects
 from flows.work.forecasts import forecast_extraction
@@ -48,7 +48,7 @@ def parameters(scenes: Path, questions: Path, store: Path, **changes: Any) -> Ex
         "questions": str(questions),
         "engine": EngineParameters(name="transformers"),
         "store": str(store),
-        "shard_size": 5,
+        "shard_size": 9,
         "train": False,
     }
     return ExtractionParameters(**{**given, **changes})
@@ -70,7 +70,7 @@ def test_a_share_of_the_pairs_is_asked_and_the_rest_is_predicted(
     summary = extract(notes, budget=0.5)
     pairs = summary.images * QUESTIONS
     assert engine.asked == summary.asked == answered(summary).sum()
-    assert 0.4 * pairs <= engine.asked <= 0.5 * pairs + 2  # the hold-out has its expected size
+    assert 0.4 * pairs <= engine.asked <= 0.5 * pairs + 4  # the part of the hold-out that is chosen too is random
     assert summary.failures == {}
     budget = manifest(summary)["budget"]
     assert (budget["pairs"], budget["asked"]) == (pairs, engine.asked)
@@ -184,7 +184,9 @@ def test_an_image_that_changed_is_asked_again(
 @pytest.mark.parametrize("wrong", ["0", "101%", "a quarter", "-5%"])
 def test_a_wrong_share_is_one_clear_line(wrong: str) -> None:
     with pytest.raises(OptionInvalid, match=r"write e\.g\. 25% or 0\.25"):
-        BudgetParameters(budget=wrong)
+        share("--budget", wrong)
+    with pytest.raises(ValueError, match="is no share above 0"):
+        BudgetParameters.model_validate({"budget": wrong})
 
 
 def test_a_budget_needs_questions_about_images(scenes: Path, few_questions: Path, tmp_path: Path) -> None:
