@@ -21,10 +21,10 @@ class BudgetParameters(Parameters):
 
     budget: Annotated[
         float | None,
-        BeforeValidator(_share),
         Field(
             gt=0, le=1, description="Share of the pairs of image and question to ask, e.g. 25%; the rest is predicted."
         ),
+        BeforeValidator(_share),
         Option(metavar="SHARE", read=lambda text: share("--budget", text)),
     ] = None
     budget_error: Annotated[
