@@ -78,8 +78,8 @@ def extract(
         return
     refuse_boxes(sets.box_questions, boxes)
     questions_file = options.required_questions(sets.questions)
-    chosen_pairs = {**dict(subject), **dict(probing), **dict(budget)}
-    extraction = ExtractionParameters(**dict(asked), **chosen_pairs, questions=questions_file, train=False)
+    given_too = {**dict(subject), **dict(probing), **dict(budget)}
+    extraction = ExtractionParameters(**dict(asked), **given_too, questions=questions_file, train=False)
     _forecast(extraction) if dry_run else _extract(extraction)
 
 
