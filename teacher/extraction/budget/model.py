@@ -199,6 +199,6 @@ def posterior(rest: Floats, weights: Floats, noise: Floats, prior: Floats) -> tu
     scaled = weights / noise[:, None]
     outer = (scaled[:, :, None] * weights[:, None, :]).reshape(len(weights), -1)
     precision = (known.astype(np.float64) @ outer).reshape(-1, size, size) + np.eye(size)
-    spread: Floats = np.linalg.inv(precision)
+    spread: Floats = np.linalg.inv(precision).astype(np.float64)
     target = prior + np.where(known, rest, 0.0) @ scaled
     return np.einsum("ikl,il->ik", spread, target), spread
