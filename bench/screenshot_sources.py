@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -42,8 +43,8 @@ CHECKED = 60  # answers of the queue
 USER = "ada"
 
 
-def demo_sources(folder: Path) -> Sources:
-    """Scenes, their answers and students of three methods."""
+def demo_sources(folder: Path, seeds: Sequence[int] = SEEDS, **settings: Any) -> Sources:
+    """Scenes, their answers and students of three methods by the recipe `demo` with other `settings`."""
     scenes, store, runs = folder / "scenes", folder / "store", folder / "runs"
     if not scenes.is_dir():
         unfinished = folder / "unfinished"
@@ -54,7 +55,7 @@ def demo_sources(folder: Path) -> Sources:
     subprocess.run([sys.executable, "-m", "flows", "extract", "-d", str(scenes), *options], cwd=PROJECT, check=True)
     dataset = image_folder(scenes)
     answers = load_answers(answer_directories(str(store))[0].path)
-    train_students(dataset, answers, runs, METHODS, SEEDS, **RECIPES["demo"])
+    train_students(dataset, answers, runs, METHODS, seeds, **{**RECIPES["demo"], **settings})
     return Sources(str(store), folder / "cache", runs=(runs,), dataset=dataset)
 
 

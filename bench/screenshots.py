@@ -22,7 +22,7 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from bench.demo_site import serving
-from bench.screenshot_sources import boxed_sources, corrected_sources, demo_sources, running_sources
+from bench.screenshot_sources import SEEDS, boxed_sources, corrected_sources, demo_sources, running_sources
 
 PROJECT = Path(__file__).parents[1]
 LARGEST = 150_000  # bytes of a screenshot
@@ -50,13 +50,16 @@ def main() -> None:
         "--work", type=Path, default=PROJECT / "runs" / "screenshots", help="scenes, store and students"
     )
     parser.add_argument("--docs", type=Path, default=PROJECT / "docs" / "images")
+    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="of the students, separated by commas")
+    parser.add_argument("--epochs", type=int, help="of the students; the recipe's unless given")
     parser.add_argument("--only", help="names of views, separated by commas")
     asked = parser.parse_args()
     chosen = asked.only.split(",") if asked.only else list(VIEWS)
     if unknown := set(chosen) - set(VIEWS):
         parser.error(f"no view {', '.join(sorted(unknown))}; there are {', '.join(VIEWS)}")
     asked.docs.mkdir(parents=True, exist_ok=True)
-    sources = demo_sources(asked.work)
+    settings = {} if asked.epochs is None else {"epochs": asked.epochs}
+    sources = demo_sources(asked.work, [int(seed) for seed in asked.seeds.split(",")], **settings)
     others = {"run": running_sources(asked.work, sources), "detection": boxed_sources(asked.work)}
     others |= dict.fromkeys(("corrections", "queue"), corrected_sources(asked.work, sources))
     assert sources.dataset is not None
