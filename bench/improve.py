@@ -6,6 +6,10 @@ student of each set is trained by recipe `demo` and MaKD's method, with the same
 the ten that an audit chooses from all answers. Prints a line of JSON for each seed and one for all, top-1 on 480 test
 scenes in percent. The store has all answers beforehand; `pairs` counts those that the improvement asked for. Resumes.
 
+With --choose-only no student is trained: a line for each size of the sample of the first round has the leave-one-out
+error of the chosen ten on all answers, in the mean over the seeds (see teacher/questions/selection.py), beside that of
+ten at random and of the ten that are chosen from all answers.
+
     python bench/improve.py --run-dir runs/improve --threads 1
     python bench/improve.py --run-dir runs/improve-validation --scenes-seed 11     # other scenes, to choose settings
 """
@@ -14,6 +18,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +30,11 @@ from bench.flowers import describe, percent
 from bench.questions import BUNDLED, aspects
 from flows.cli.execution import direct_host, terminal
 from flows.parameters import DatasetParameters, EngineParameters, ImprovementParameters, StudentParameters
+from flows.work.improvement_rounds import rows_of
 from flows.work.improving import improve_questions
 from storage.answers.read import Answers, find_answers, read_answers
 from storage.datasets import FileDataset, image_folder
+from storage.datasets.base import select
 from storage.datasets.scenes.classification import write_scenes
 from storage.questions import QuestionSet, load_questions, write_questions
 from student.classification.evaluate import evaluate
@@ -34,7 +42,8 @@ from student.classification.examples import TeacherAnswers
 from student.classification.recipes import recipe
 from student.classification.training import train
 from student.core.results import paired_difference
-from teacher.questions.selection import select_from_audit
+from teacher.questions.improvement import KEPT, PairBudget, best_questions, grow_sample, stage_sizes, unfit
+from teacher.questions.selection import leave_one_out_error, select_from_audit
 
 PROJECT = Path(__file__).parents[1]
 COUNT = 10
@@ -49,14 +58,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sample", type=int, default=72, help="images that candidates are compared on")
     parser.add_argument("--share", type=float, default=1 / 3, help="of the pairs that may be asked")
+    parser.add_argument("--choose-only", action="store_true", help="train no students")
+    parser.add_argument("--samples", default="36,72,144", help="for --choose-only, separated by commas")
     parser.add_argument("--engine", default="transformers")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads or torch.get_num_threads())
+    seeds = [int(seed) for seed in asked.seeds.split(",")]
+    if asked.choose_only:
+        dataset, answers = read_scenes(asked.run_dir, asked.engine, asked.scenes_seed)
+        print_choices(dataset, answers, seeds, [int(size) for size in asked.samples.split(",")])
+        return
     dataset, answers, chosen = prepare(asked.run_dir, asked.engine, asked.scenes_seed)
     top1: dict[str, dict[int, float]] = {"start": {}, "improved": {}, "chosen": {}}
     pairs = []
-    for seed in [int(seed) for seed in asked.seeds.split(",")]:
+    for seed in seeds:
         start = random_questions(seed)
         improved, record = improve(asked, dataset, answers, start, seed)
         for name, questions in {"start": start, "improved": improved, "chosen": chosen}.items():
@@ -73,18 +89,67 @@ def main() -> None:
     print(json.dumps(summary), flush=True)
 
 
-def prepare(folder: Path, engine: str, seed: int) -> tuple[FileDataset, Answers, QuestionSet]:
-    """The scenes, all answers about the training images, and the ten questions that the audit chooses by them."""
-    scenes, file, store = folder / "scenes", folder / "bundled.yaml", str(folder / "store")
+def print_choices(dataset: FileDataset, answers: Answers, seeds: list[int], samples: list[int]) -> None:
+    images = len(answers.image_ids)
+    random = [error_of(answers, random_questions(seed).keys) for seed in seeds]
+    everything = error_of(answers, best_questions(answers, COUNT))
+    for size in samples:
+        found = [choose_on_sample(dataset, answers, size, seed) for seed in seeds]
+        line = {
+            "benchmark": "improve, choice",
+            "sample": size,
+            "pairs": max(pairs for _, pairs in found),
+            "share": round(max(pairs for _, pairs in found) / (images * len(answers.questions)), 3),
+            "error": round(float(np.mean([error_of(answers, keys) for keys, _ in found])), 4),
+            "error_random": round(float(np.mean(random)), 4),
+            "error_all_answers": round(everything, 4),
+            "seeds": len(seeds),
+        }
+        print(json.dumps(line), flush=True)
+
+
+def choose_on_sample(dataset: FileDataset, answers: Answers, size: int, seed: int) -> tuple[list[str], int]:
+    """The ten questions that a first round chooses from the pool, and the pairs that it asks for."""
+    records = select(dataset, ("train",))
+    sample, left = grow_sample(records, [], set(), size, seed), list(answers.questions.questions)
+    budget, sizes = PairBudget(), stage_sizes(size)
+    for count in sizes:
+        asked = {record.image_id for record in sample[:count]}
+        budget.spend(left, asked)
+        some = rows_of(answers, asked).only([question.key for question in left])
+        faults = unfit(some, dataset.class_names)
+        fit = [question.key for question in left if question.key not in faults]
+        wanted = COUNT if count == sizes[-1] else max(COUNT, math.ceil(KEPT * len(fit)))
+        keys = best_questions(some.only(fit), wanted)
+        left = [question for question in left if question.key in keys]
+    budget.spend(left, answers.image_ids)
+    return keys, budget.spent
+
+
+def error_of(answers: Answers, keys: Sequence[str]) -> float:
+    values = 2 * answers.only(keys).p_yes.astype(np.float64) - 1
+    _, labels = np.unique(answers.label_names, return_inverse=True)
+    return leave_one_out_error(values @ values.T, len(keys), labels)
+
+
+def read_scenes(folder: Path, engine: str, seed: int) -> tuple[FileDataset, Answers]:
+    """The scenes, and all answers about the training images."""
+    scenes, file = folder / "scenes", folder / "bundled.yaml"
     if not (scenes / "ground_truth.parquet").exists():
         write_scenes(scenes, train_per_class=24, test_per_class=40, seed=seed)
     bundled = load_questions(BUNDLED)
     write_questions(file, bundled, replace=True)
     aspects(folder, engine, "extract", "--questions", str(file))
-    aspects(folder, engine, "questions", "audit", str(file))
     dataset = image_folder(scenes)
-    answers = read_answers(find_answers(store, dataset.name, questions=bundled))
-    return dataset, answers, select_from_audit(file, bundled, COUNT, store)[0]
+    return dataset, read_answers(find_answers(str(folder / "store"), dataset.name, questions=bundled))
+
+
+def prepare(folder: Path, engine: str, seed: int) -> tuple[FileDataset, Answers, QuestionSet]:
+    """As `read_scenes`, and the ten questions that the audit chooses by all answers."""
+    dataset, answers = read_scenes(folder, engine, seed)
+    aspects(folder, engine, "questions", "audit", str(folder / "bundled.yaml"))
+    chosen, _ = select_from_audit(folder / "bundled.yaml", answers.questions, COUNT, str(folder / "store"))
+    return dataset, answers, chosen
 
 
 def random_questions(seed: int) -> QuestionSet:
