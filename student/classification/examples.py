@@ -31,12 +31,11 @@ from student.core.examples import ExamplesInvalid, chosen_questions, log_odds_of
 class Examples:
     """N training images by their index in the image cache, which of them are only validated on, and what is learned.
 
-    `labels_N` are -1 where the label is not known. `train_indices` is one epoch. Where a method learns nothing from
-    images without a label, labelled images are repeated in their place, so that every method has the same number of
-    updates. `targets` has what the method makes of the answers, one tensor [N, K] for each of its terms that learn from
-    them, NaN where there is none; `aspects` are the student's outputs beside the classes, in the order of those terms.
-    `groups` has the shares of groups [N, G] (see groups.py), None where none are balanced. `weights` has those of the
-    answers [N, Q], by the number of the term.
+    `labels_N` are -1 where the label is not known. `train_indices` is one epoch: for methods that learn nothing from
+    images without a label, labelled ones are repeated in their place, so that all have the same number of updates.
+    `targets` are made of the answers, one tensor [N, K] for each term that learns from them, NaN where there is none;
+    `weights` [N, Q] are those of the answers, by the number of the term; `aspects` are the outputs beside the classes.
+    `groups` has the shares of groups [N, G] (see groups.py), None where none are balanced.
     """
 
     train_indices: Tensor
@@ -54,9 +53,8 @@ class TeacherAnswers:
 
     Where a method wants answers about the class and there are none, it takes the mean answers of the class's training
     images; where it wants answers about the image and there are none, those about its class. Answers about a class are
-    those of its images by their label, so an image whose label is hidden has none. Answers of a teacher that was asked
-    about classes count as answers about classes. `corrections` says what people have corrected in labels and answers;
-    the answers here are the corrected ones.
+    those of its images by their label, none where that is hidden. Answers of a teacher that was asked about classes are
+    about classes. `corrections` says what people have corrected here. `probes` are for methods that use them.
     """
 
     image: Answers | None = None
@@ -211,9 +209,8 @@ def aspects_of(config: StudentConfig, teacher_answers: TeacherAnswers) -> tuple[
         answers = teacher_answers.of(term.level)
         for column in chosen_questions(config, answers.questions):
             question = answers.questions.questions[column]
-            more = (f"{question.key}_{number}" for number in itertools.count(2))
-            names = itertools.chain([question.key, f"{question.key}_{term.level}"], more)
-            key = next(name for name in names if name not in found)
+            others = (f"{question.key}_{end}" for end in itertools.chain([term.level], itertools.count(2)))
+            key = next(name for name in itertools.chain([question.key], others) if name not in found)
             found[key] = Aspect(key=key, text=question.text, link=term.link)
     return tuple(found.values())
 
@@ -239,9 +236,9 @@ def _learn_what(
             values = only_labelled(values, images)
         return _without(values, left_out)
 
-    about_classes = teacher_answers.classes is not None
-    learned = tuple(_target(term, log_odds, images, about_classes=about_classes) for term in method.target_terms)
-    return learned, answer_weights(method.target_terms, log_odds, images)
+    known, terms = teacher_answers.classes is not None, method.target_terms
+    learned = tuple(_target(term, log_odds, images, about_classes=known) for term in terms)
+    return learned, answer_weights(terms, log_odds, images)
 
 
 def _target(
