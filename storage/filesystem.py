@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 from pyarrow import fs
 
@@ -146,21 +147,26 @@ def write_whole(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
     Local files are written next to the folder, fsynced and renamed. Object stores show an object only once its upload
     is complete.
     """
+    write_stream(filesystem, path, lambda stream: stream.write(data))
+
+
+def write_stream(filesystem: fs.FileSystem, path: str, write: Callable[[IO[bytes]], object]) -> None:
+    """Like `write_whole`, for a file too large to hold in memory: `write` is called with the opened file."""
     if not isinstance(filesystem, fs.LocalFileSystem):
         with filesystem.open_output_stream(path) as stream:
-            stream.write(data)
+            write(stream)
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Next to the folder, not in it: Polars refuses a folder that holds anything but Parquet files.
     beside = target.parent.with_name(f"{unfinished_prefix(target.parent.name)}{target.name}.{uuid.uuid4().hex}")
-    _write_and_rename(beside, target, data)
+    _write_and_rename(beside, target, write)
 
 
 def write_file(path: Path, data: bytes) -> None:
     """Like `write_whole`, for a file outside a store: the temporary file is in the same folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_and_rename(path.with_name(f".{path.name}.{uuid.uuid4().hex}"), path, data)
+    _write_and_rename(path.with_name(f".{path.name}.{uuid.uuid4().hex}"), path, lambda file: file.write(data))
 
 
 def unfinished_prefix(folder: str) -> str:
@@ -168,10 +174,10 @@ def unfinished_prefix(folder: str) -> str:
     return f".unfinished-{folder}-"
 
 
-def _write_and_rename(beside: Path, target: Path, data: bytes) -> None:
+def _write_and_rename(beside: Path, target: Path, write: Callable[[IO[bytes]], object]) -> None:
     try:
         with beside.open("wb") as file:
-            file.write(data)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(target)

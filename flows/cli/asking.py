@@ -61,12 +61,18 @@ def extract(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be asked and how long it takes; ask nothing.")
     ] = False,
+    gpus: Annotated[
+        int | None,
+        typer.Option("--gpus", min=1, help="With --dry-run: estimate hours, cost and store size for so many GPUs."),
+    ] = None,
 ) -> None:
     """Ask the teacher every question about every image, or about every class, and store the answers as Parquet.
 
     After an interruption, the same command resumes: finished shards are kept. If questions or images have changed, only
     the missing answers are asked.
     """
+    if gpus is not None and not dry_run:
+        raise OptionInvalid("--gpus is for an estimate by --dry-run; a run takes all GPUs, or --workers")
     _check_store(given.store)
     described = _dataset(named, classes, subject)
     asked = _with_arguments(ShardParameters(**dict(given), dataset=described), arguments)
@@ -74,13 +80,13 @@ def extract(
         _refuse_classes(subject)
         budget.refuse_budget("--task detection")
         detection = DetectionParameters(**dict(asked), **dict(sets), boxes=boxes, train=False)
-        _forecast_detection(detection) if dry_run else _detect(detection)
+        _forecast_detection(detection, gpus) if dry_run else _detect(detection)
         return
     refuse_boxes(sets.box_questions, boxes)
     questions_file = options.required_questions(sets.questions)
     given_too = {**dict(subject), **dict(probing), **dict(budget)}
     extraction = ExtractionParameters(**dict(asked), **given_too, questions=questions_file, train=False)
-    _forecast(extraction) if dry_run else _extract(extraction)
+    _forecast(extraction, gpus) if dry_run else _extract(extraction)
 
 
 @app.command(
@@ -187,17 +193,17 @@ def _detect(asked: DetectionParameters) -> Results | None:
     return results
 
 
-def _forecast(asked: ExtractionParameters) -> None:
+def _forecast(asked: ExtractionParameters, gpus: int | None) -> None:
     from flows.work.forecasts import forecast_extraction
 
-    for line in forecast_extraction(asked).lines():
+    for line in forecast_extraction(asked, gpus):
         echo(line)
 
 
-def _forecast_detection(asked: DetectionParameters) -> None:
+def _forecast_detection(asked: DetectionParameters, gpus: int | None) -> None:
     from flows.work.detection import to_ask
     from flows.work.forecasts import forecast_about
 
     for images, questions in to_ask(asked.dataset.open_detection(), asked).values():
-        for line in forecast_about(asked, images, questions).lines():
+        for line in forecast_about(asked, images, questions, gpus):
             echo(line)

@@ -10,12 +10,10 @@ from rich.text import Text
 
 from flows.cli.markup import TextTable, lines, plain
 from storage.answers.holding import Holding, read_holding
-from storage.answers.read import Answers
+from storage.answers.schema import AnswerHeader
 from storage.answers.store import AnswersMissing, answer_directories
 from storage.corrections import CorrectionFolder, current_corrections
 from storage.corrections.folder import corrected_datasets
-from storage.statistics import class_information
-from teacher.engines.answer_mass import total_mass
 from teacher.engines.presets import display_name
 
 
@@ -44,8 +42,8 @@ def show_store(store: str, dataset: str | None, questions: int) -> None:
     for holding in holdings:
         for line in _details(holding):
             console.print(plain(line), soft_wrap=True)
-        if questions and holding.answers is not None:
-            console.print(_informative(holding.answers, questions))
+        if questions and holding.header is not None:
+            console.print(_informative(holding, holding.header, questions))
 
 
 def _corrections(store: str, dataset: str | None) -> Iterator[str]:
@@ -56,60 +54,53 @@ def _corrections(store: str, dataset: str | None) -> Iterator[str]:
 
 
 def _row(holding: Holding) -> tuple[str | Text, ...]:
-    answers, header = holding.answers, holding.header
-    if answers is None or header is None:
+    header = holding.header
+    if header is None:
         names = [part.partition("=")[2] for part in holding.directory.path.split("/")[-3:]]
         return (*names, "0", "0", "-", "no")
-    failed = sum(error is not None for error in answers.errors)
+    answered = int(holding.counts.sum())
     return (
-        answers.dataset,
-        lines(answers.teacher, display_name(str(header.teacher.get("model", "?")))),
-        lines(header.questions.fingerprint, f"{len(answers.questions)} questions"),
-        str(len(answers.image_ids)),
-        str(failed),
-        f"{np.nanmean(answers.p_yes):.3f}" if failed < len(answers.errors) else "-",
+        header.dataset,
+        lines(header.teacher_fingerprint, display_name(str(header.teacher.get("model", "?")))),
+        lines(header.questions.fingerprint, f"{len(header.questions)} questions"),
+        str(holding.images),
+        str(holding.errors.total()),
+        f"{holding.sums.sum() / answered:.3f}" if answered else "-",
         "yes" if holding.complete else "no",
     )
 
 
 def _details(holding: Holding) -> list[str]:
     lines = ["", holding.directory.path]
-    if (answers := holding.answers) is not None:
-        splits = {split: answers.splits.count(split) for split in dict.fromkeys(answers.splits)}
-        lines.append(f"  splits: {_listed(splits)}; classes: {len(set(answers.label_names) - {''})}")
-        if answers.level == "class":
+    if holding.header is not None:
+        lines.append(f"  splits: {_listed(holding.splits)}; classes: {len(holding.class_names)}")
+        if holding.level == "class":
             lines.append("  answers about classes: each image has those of its class")
-        if np.isfinite(mass := total_mass(answers.yes, answers.no)).any():
-            lines.append(f"  yes and no together have a probability of {np.nanmean(mass):.3g} on average")
+        if holding.mass is not None:
+            lines.append(f"  yes and no together have a probability of {holding.mass:.3g} on average")
     if holding.budget is not None:
         lines += [f"  {line}" for line in holding.budget.lines()]
     if holding.damaged:
         lines.append(f"  damaged: {', '.join(holding.damaged)}; run the same 'aspects extract' again to replace it")
     elif not holding.complete:
         lines.append("  not complete: run the same 'aspects extract' again to finish it")
-    reasons: dict[str, int] = {}
-    for error in answers.errors if answers else ():
-        if error is not None:
-            reasons[error] = reasons.get(error, 0) + 1
-    if reasons:
-        lines.append(f"  errors: {_listed(dict(sorted(reasons.items(), key=lambda pair: -pair[1])[:3]))}")
+    if holding.errors:
+        lines.append(f"  errors: {_listed(dict(holding.errors.most_common(3)))}")
     return lines
 
 
-def _informative(answers: Answers, count: int) -> TextTable:
-    labelled = [row for row, name in enumerate(answers.label_names) if name]
-    bits = class_information(answers.p_yes[labelled], [answers.label_names[row] for row in labelled])
+def _informative(holding: Holding, header: AnswerHeader, count: int) -> TextTable:
+    bits = holding.information
     order = [place for place in np.argsort(-bits, kind="stable") if not np.isnan(bits[place])]
     table = TextTable("what a yes or no says about the class (mutual information)")
     for column in ("bits", "key", "question", "yes %"):
         table.column(column)
-    shares = np.nanmean(answers.p_yes, axis=0) if order else bits
     most = order[:count]
     least = order[max(count, len(order) - count) :]
     for number, place in enumerate([*most, *least]):
-        question = answers.questions.questions[place]
+        question, share = header.questions.questions[place], holding.sums[place] / holding.counts[place]
         last = number == len(most) - 1 and bool(least)
-        table.row(f"{bits[place]:.3f}", question.key, question.text, f"{100 * shares[place]:.0f}", end_section=last)
+        table.row(f"{bits[place]:.3f}", question.key, question.text, f"{100 * share:.0f}", end_section=last)
     return table
 
 

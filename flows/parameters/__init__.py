@@ -4,6 +4,7 @@ Everything with a sensible default is optional; unknown names are rejected.
 """
 
 from flows.parameters.asking import (
+    TASK_RUNS,
     AskingParameters,
     AuditParameters,
     DetectionParameters,
@@ -46,6 +47,7 @@ from storage.parameters import Parameters
 
 __all__ = [
     "MAX_WORKERS",
+    "TASK_RUNS",
     "AnswersParameters",
     "AskingParameters",
     "AuditParameters",

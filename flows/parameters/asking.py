@@ -19,6 +19,7 @@ from teacher.extraction import SHARD_SIZE
 
 MOST_IMAGES = 10_000_000  # of an audit's sample
 Probe = Literal["blank", "negated"]
+TASK_RUNS = 1000
 
 
 class FlowParameters(Parameters):
@@ -79,6 +80,18 @@ class ShardParameters(ShardOptions, AskingParameters):
     """The images to ask about, the teacher, and how answers are written."""
 
 
+class TaskRunParameters(Parameters):
+    """How a flow run shares its work among Prefect's task runs."""
+
+    task_runs: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="With more shards than this, a task run asks about several shards, one after the other.",
+        ),
+    ] = TASK_RUNS
+
+
 class StoredClassAnswers(Parameters):
     """The stored answers about classes to use."""
 
@@ -107,7 +120,13 @@ class ProbeParameters(Parameters):
 
 
 class ExtractionParameters(
-    ShardParameters, SubjectParameters, ProbeParameters, BudgetParameters, StoredClassAnswers, ReportParameters
+    ShardParameters,
+    SubjectParameters,
+    ProbeParameters,
+    BudgetParameters,
+    StoredClassAnswers,
+    ReportParameters,
+    TaskRunParameters,
 ):
     """Parameters of `extract-aspects`. `questions` is a YAML file, or the name of a bundled set."""
 
@@ -144,7 +163,7 @@ class QuestionSets(BoxQuestions):
     ] = None
 
 
-class DetectionParameters(ShardParameters, QuestionSets, ReportParameters):
+class DetectionParameters(ShardParameters, QuestionSets, ReportParameters, TaskRunParameters):
     """Parameters of `detect-aspects`; at least one question set is required."""
 
     boxes: BoxParameters = BoxParameters()

@@ -24,9 +24,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import signals
 from flows.parameters import MAX_WORKERS, FlowParameters
 from flows.server.address import ADVICE, ServerUnreachable
-from flows.server.host import ServerReporter, TaskShards
+from flows.server.host import ServerReporter
 from flows.server.labels import RunLabels, labels
 from flows.server.redacting import hiding, require_no_secrets, secrets_of
+from flows.server.shard_tasks import ShardTasks
 from flows.work.host import Host, Reporter
 from storage.errors import InputInvalid
 from storage.text import printable
@@ -65,7 +66,7 @@ def as_flow(
         secrets = secrets_of(bound.arguments)
         reporter = ServerReporter(get_run_logger(), _watching.get(), secrets)
         with hiding(secrets), signals.notifying(partial(_mark_crashed, run)):
-            host = Host(reporter=reporter, open_shards=TaskShards)
+            host = Host(reporter=reporter, open_shards=ShardTasks(say=reporter.say))
             given = bound.arguments if group is None else {"asked": group(**bound.arguments)}
             return cast(Any, work)(host, **given)
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Protocol, Self
 
-from flows.parameters import EngineParameters
+from flows.parameters import TASK_RUNS, EngineParameters
 from flows.work.host import AnswerProgress, Host, Reporter
 from storage.answers.reuse import KnownAnswers
-from storage.answers.writing import probe, writing
+from storage.answers.writing import probe
 from storage.errors import StorageUnavailable
 from storage.retries import may_pass
 from teacher.engines.config import ResolvedTeacher
@@ -23,6 +23,7 @@ from teacher.extraction.ledger import Ledger, add_up
 from teacher.extraction.places import Worker
 from teacher.extraction.plan import ExtractionPlan
 from teacher.extraction.pool import ShardGivenUp, WorkerPool
+from teacher.extraction.prepare import prepare_directory
 from teacher.extraction.processes import WorkerProcess, readers_of
 from teacher.extraction.worker import SHARDS_AT_ONCE
 
@@ -123,9 +124,17 @@ class ReportedProgress:
         self.bar.advance(images, questions)
 
 
-def ask_missing(host: Host, extractions: Sequence[Extraction], workers: TeacherWorkers, known: KnownAnswers) -> Ledger:
+def ask_missing(
+    host: Host,
+    extractions: Sequence[Extraction],
+    workers: TeacherWorkers,
+    known: KnownAnswers,
+    *,
+    task_runs: int = TASK_RUNS,
+) -> Ledger:
     """Ask for the missing answers of all `extractions` with the same workers; return the cost.
 
+    On a server, about `task_runs` task runs share the shards.
     Raises an error that is not retried at once, and others after every shard has been tried. Finished shards and the
     answers of unfinished ones are kept in any case.
     """
@@ -135,10 +144,8 @@ def ask_missing(host: Host, extractions: Sequence[Extraction], workers: TeacherW
     )
     for extraction in extractions:
         host.reporter.say(_describe(extraction.plan))
-        directory = extraction.plan.directory
-        probe(directory)
-        with writing(directory.manifest_path):
-            directory.reopen()
+        probe(extraction.plan.directory)
+        prepare_directory(extraction.plan)
     source.check(extractions)
     about = ", ".join(dict.fromkeys(extraction.dataset.name for extraction in extractions))
     before = [dataclasses.replace(usage) for usage in pool.usages]
@@ -147,7 +154,7 @@ def ask_missing(host: Host, extractions: Sequence[Extraction], workers: TeacherW
     with host.reporter.answering(about, images, questions / max(1, images)) as bar:
         if pool.ready:
             bar.ready()
-        done = _ask_all(host, pool, extractions, known, bar)
+        done = _ask_all(host, pool, extractions, known, bar, task_runs)
         finished = time.monotonic()
     return add_up(
         done,
@@ -162,13 +169,18 @@ def ask_missing(host: Host, extractions: Sequence[Extraction], workers: TeacherW
 
 
 def _ask_all(
-    host: Host, pool: WorkerPool, extractions: Sequence[Extraction], known: KnownAnswers, bar: AnswerProgress
+    host: Host,
+    pool: WorkerPool,
+    extractions: Sequence[Extraction],
+    known: KnownAnswers,
+    bar: AnswerProgress,
+    task_runs: int,
 ) -> list[ShardSummary]:
     """Return the summaries of all shards. No more shards are active at a time than the workers take."""
     shards = deque((extraction, shard) for extraction in extractions for shard in extraction.plan.missing)
     count, asked = len(shards), 0
     done, errors, in_a_row = list[ShardSummary](), list[Exception](), 0
-    with host.open_shards(pool, ReportedProgress(bar, host.reporter)) as opened:
+    with host.open_shards(pool, ReportedProgress(bar, host.reporter), -(-count // task_runs)) as opened:
         try:
             while shards or asked:
                 while shards and asked < SHARDS_AT_ONCE * len(pool):

@@ -120,7 +120,7 @@ def ask_in_audits(
         keys = {key for _, questions in datasets for key in questions.reuse_keys}
         runs, count = list((plans[0].directory.last_manifest() or {}).get("runs", [])), 0
         if missing:
-            read = {plan.directory.path: plan.stored for plan in plans}
+            read = {path: rows for plan in plans for path, rows in plan.known_rows(copied=True).items()}
             known = known_answers(store, {each.name for each, _ in datasets}, teacher.fingerprint, keys, read)
             ledger = ask_missing(host, missing, workers, known)
             runs, count = [*runs, ledger.to_json()], ledger.questions

@@ -138,6 +138,7 @@ class BudgetedExtraction:
         place = {image_id: row for row, image_id in enumerate(self.table.image_ids)}
         for stored in self.plan.stored.values():
             answers = stored.answers
+            assert answers is not None, "the plan keeps them"
             ours = [place.get(record.image_id, -1) for record in answers.records]
             rows = np.array(ours, np.int64)
             p_yes = 0.5 + 0.5 * np.tanh(0.5 * (answers.yes - answers.no))

@@ -78,7 +78,16 @@ def detect_aspects(host: Host, asked: DetectionParameters) -> tuple[Mapping[str,
     with TeacherWorkers(resolved, asked.engine, host.reporter.say) as workers:
         for what, (shown, each) in sets.items():
             summaries[what] = ask_about(
-                host, shown, each, splits, workers, store, asked.shard_size, verify=asked.verify
+                host,
+                shown,
+                each,
+                splits,
+                workers,
+                store,
+                asked.shard_size,
+                verify=asked.verify,
+                keep_answers=asked.train,
+                task_runs=asked.task_runs,
             )
     require_all(summaries.values())
     if not asked.train:

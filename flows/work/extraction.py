@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.cli.report import listed
-from flows.parameters import AskingParameters, BudgetParameters, ExtractionParameters, TrainingParameters
+from flows.parameters import (
+    TASK_RUNS,
+    AskingParameters,
+    BudgetParameters,
+    ExtractionParameters,
+    TrainingParameters,
+)
 from flows.work.asking import TeacherWorkers, ask_missing
 from flows.work.budget import BudgetedExtraction
 from flows.work.checks import TRAINED, check_training
@@ -112,12 +119,12 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
                 probed="blank" in (asked.probes or []),
             )
     with TeacherWorkers(resolved, asked.engine, host.reporter.say) as workers:
-        summary = ask_about(
-            host, subjects, questions, splits, workers, store, shard_size(asked), verify=asked.verify, budget=asked
+        ask = partial(ask_about, host, verify=asked.verify, task_runs=asked.task_runs)
+        summary = ask(
+            subjects, questions, splits, workers, store, shard_size(asked), budget=asked, keep_answers=asked.train
         )
         probes = [
-            ask_about(host, each, probe_set, some, workers, audits_of(store), asked.shard_size, verify=asked.verify)
-            for each, probe_set, some in probing
+            ask(each, probe_set, some, workers, audits_of(store), asked.shard_size) for each, probe_set, some in probing
         ]
     require_all([summary, *probes])
     if not asked.train:
@@ -150,19 +157,31 @@ def ask_about(
     *,
     verify: bool = False,
     budget: BudgetParameters | None = None,
+    keep_answers: bool = False,
+    task_runs: int = TASK_RUNS,
 ) -> ExtractionSummary:
     """Ask for missing answers about these images, within a budget if there is one, complete their directory, and report
     it.
 
-    Raises DirectoryBusy if another run is working on it, and StorageUnavailable.
+    With `keep_answers` all answers stay in memory for training. Raises DirectoryBusy if another run is working on it,
+    and StorageUnavailable.
     """
     # From the plan to the end: what another run writes or deletes meanwhile would make the plan wrong.
     with lease(directory_of(images, asked_questions, workers.teacher, store)):
         with host.reporter.working(f"comparing {len(images.records)} images with the store"):
             plan = plan_extraction(
-                images, splits, asked_questions, workers.teacher, store, shard_size=shard_size, verify=verify
+                images,
+                splits,
+                asked_questions,
+                workers.teacher,
+                store,
+                shard_size=shard_size,
+                verify=verify,
+                keep_answers=keep_answers or (budget is not None and budget.asks_part),
             )
-        summary = _ask_planned(host, plan, images, workers, store, budget)
+        summary = _ask_planned(
+            host, plan, images, workers, store, budget, keep_answers=keep_answers, task_runs=task_runs
+        )
     for line in describe(summary):
         host.reporter.say(line)
     if summary.ledger is not None:
@@ -177,6 +196,9 @@ def _ask_planned(
     workers: TeacherWorkers,
     store: str,
     budget: BudgetParameters | None,
+    *,
+    keep_answers: bool,
+    task_runs: int,
 ) -> ExtractionSummary:
     facts = {"runs": (plan.directory.last_manifest() or {}).get("runs", [])}
     ledgers, kept = list[Ledger](), len(plan.shards) - len(plan.missing)
@@ -185,9 +207,9 @@ def _ask_planned(
     def ask(asked: ExtractionPlan) -> Ledger:
         nonlocal known
         if known is None:
-            keys, read = plan.header.questions.reuse_keys, {plan.directory.path: plan.stored}
-            known = known_answers(store, [images.name], workers.teacher.fingerprint, keys, read)
-        return ask_missing(host, [Extraction(plan=asked, dataset=images)], workers, known)
+            keys, rows = plan.header.questions.reuse_keys, asked.known_rows(copied=True)
+            known = known_answers(store, [images.name], workers.teacher.fingerprint, keys, rows)
+        return ask_missing(host, [Extraction(plan=asked, dataset=images)], workers, known, task_runs=task_runs)
 
     if budget is not None and budget.asks_part and plan.missing:
         image_cost = image_cost_of(last_account(store, workers.teacher.fingerprint))
@@ -199,12 +221,13 @@ def _ask_planned(
     ledger = sum_up(ledgers) if ledgers else None
     if ledger is not None:
         facts["runs"] = [*facts["runs"], ledger.to_json()]
-    whole = finish_plan(plan, facts, known)
+    whole = finish_plan(plan, facts, known, keep_answers=keep_answers)
     if ledgers and "budget" not in facts:
         for path in (plan.directory.choice_path, plan.directory.predicted_path):
             plan.directory.remove_file(path)
-    # Training, which may follow, needs them.
-    host.inputs.keep_answers(plan.directory, join_shards(plan.header, [stored.answers for stored in whole.values()]))
+    if keep_answers:
+        parts = [file.answers for file in whole.values() if file.answers is not None]
+        host.inputs.keep_answers(plan.directory, join_shards(plan.header, parts))
     return ExtractionSummary(
         directory=plan.directory.path,
         images=plan.images,

@@ -1,4 +1,4 @@
-"""Forecast an extraction without asking."""
+"""Forecast an extraction without asking: what it would ask, how long it takes and what it costs."""
 
 from __future__ import annotations
 
@@ -10,20 +10,29 @@ from flows.work.extraction import shard_size
 from storage.answers.reuse import KnownAnswers, known_answers
 from storage.datasets.base import ImageDataset
 from storage.questions import load_questions
+from teacher.engines.config import ResolvedTeacher
+from teacher.extraction.cost_model import estimate_costs, find_sample, sample_command
 from teacher.extraction.forecast import Forecast, forecast
 from teacher.extraction.plan import plan_extraction
 
 
-def forecast_extraction(asked: ExtractionParameters) -> Forecast:
-    """Forecast `extract_aspects`. Loads no model and writes nothing."""
+def forecast_extraction(asked: ExtractionParameters, gpus: int | None = None) -> list[str]:
+    """Return a forecast of `extract_aspects` as lines, with the costs on `gpus` GPUs. Loads no model and writes
+    nothing."""
     subjects, splits = asked.subjects(asked.dataset.open(), asked.splits)
     planned = asked.model_copy(update={"splits": splits, "shard_size": shard_size(asked)})
-    found = forecast_about(planned, subjects, asked.questions)
-    return replace(found, budget=asked.budget) if asked.asks_part else found
+    return forecast_about(planned, subjects, asked.questions, gpus, budget=asked.budget if asked.asks_part else None)
 
 
-def forecast_about(asked: ShardParameters, images: ImageDataset, questions_file: str) -> Forecast:
-    """Forecast `ask_about`. Loads no model and writes nothing."""
+def forecast_about(
+    asked: ShardParameters,
+    images: ImageDataset,
+    questions_file: str,
+    gpus: int | None = None,
+    *,
+    budget: float | None = None,
+) -> list[str]:
+    """Return a forecast of `ask_about` as lines. Loads no model and writes nothing."""
     questions = load_questions(Path(questions_file).expanduser())
     resolved = asked.answering().resolve(asked.engine.choose()[0], asked.engine.settings())
     plan = plan_extraction(
@@ -31,6 +40,17 @@ def forecast_about(asked: ShardParameters, images: ImageDataset, questions_file:
     )
     known = KnownAnswers()
     if plan.missing:
-        read = {plan.directory.path: plan.stored}
+        read = plan.known_rows(copied=False)
         known = known_answers(asked.store, [images.name], resolved.fingerprint, questions.reuse_keys, read)
-    return forecast(plan, known, asked.store)
+    found = replace(forecast(plan, known, asked.store), budget=budget)
+    return [*found.lines(), *(_cost_lines(asked, found, resolved, questions_file, gpus) if gpus else ())]
+
+
+def _cost_lines(
+    asked: ShardParameters, found: Forecast, teacher: ResolvedTeacher, questions_file: str, gpus: int
+) -> list[str]:
+    sample = find_sample(asked.store, teacher.fingerprint)
+    if sample is None:
+        command = sample_command(asked.dataset.source, questions_file, teacher.config.model, asked.store)
+        return [f"the store has no run of this teacher to measure; ask about a sample first: {command}"]
+    return [str(line) for line in estimate_costs(found, sample, gpus, asked.engine.price_per_gpu_hour)]

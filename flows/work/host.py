@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -87,8 +87,11 @@ class Shards(Protocol):
         ...
 
 
-# Shards that the pool's workers ask about. At the end of the context none is being asked.
-OpenShards = Callable[[WorkerPool, PoolProgress], AbstractContextManager[Shards]]
+class OpenShards(Protocol):
+    def __call__(self, pool: WorkerPool, progress: PoolProgress, per_run: int = 1) -> AbstractContextManager[Shards]:
+        """Return shards that the pool's workers ask about; at the end of the context none is being asked. `per_run` of
+        them may share a task run of a server."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,16 +38,7 @@ class ThreadShards:
         return done
 
     def _ask(self, job: ShardJob) -> ShardSummary:
-        for delay in self.delays:
-            try:
-                return self.pool.ask(job, self.progress)
-            except Exception as error:  # of any kind: the rule says which ones are retried
-                if not may_pass(error):
-                    raise
-                reason = printable(str(error), LONGEST_REASON)
-                self.say(f"shard {job.shard.index} is retried in {delay:g} s: {reason}")
-            self.pool.closing.wait(delay)
-        return self.pool.ask(job, self.progress)
+        return ask_patiently(self.pool, job, self.progress, self.say, self.delays)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +49,21 @@ class ThreadedShards:
     delays: Sequence[float] = RETRY_DELAYS
 
     @contextmanager
-    def __call__(self, pool: WorkerPool, progress: PoolProgress) -> Iterator[ThreadShards]:
+    def __call__(self, pool: WorkerPool, progress: PoolProgress, per_run: int = 1) -> Iterator[ThreadShards]:
         with ThreadPoolExecutor(SHARDS_AT_ONCE * MAX_WORKERS) as threads:
             yield ThreadShards(threads=threads, pool=pool, progress=progress, say=self.say, delays=self.delays)
+
+
+def ask_patiently(
+    pool: WorkerPool, job: ShardJob, progress: PoolProgress, say: Callable[[str], None], delays: Sequence[float]
+) -> ShardSummary:
+    """Ask about a shard, and retry where that may help, after each of the `delays`. Raises the errors of `pool.ask`."""
+    for delay in delays:
+        try:
+            return pool.ask(job, progress)
+        except Exception as error:  # of any kind: the rule says which ones are retried
+            if not may_pass(error):
+                raise
+            say(f"shard {job.shard.index} is retried in {delay:g} s: {printable(str(error), LONGEST_REASON)}")
+        pool.closing.wait(delay)
+    return pool.ask(job, progress)

@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,7 +35,7 @@ from storage.datasets.base import BOX_MARK
 from storage.filesystem import read_file, reading
 
 LAYOUT = 1  # of the cached files
-AT_ONCE = 128  # shards read at once
+ROWS_AT_ONCE = 32_768  # of shards read at once
 ROW_COLUMNS = ("image_id", "image_sha256", "split", "label_name", "error")
 
 
@@ -128,14 +128,12 @@ def _write(directory: AnswerDirectory, keys: Sequence[str], sizes: Mapping[str, 
     """Write the cache of shards with their numbers of rows beside its folder, then rename it."""
     beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     beside.mkdir(parents=True)
-    names = list(sizes)
     try:
         shape = (len(keys), sum(sizes.values()))
-        # Streaming into a memory map keeps AT_ONCE shards in memory.
+        # Streaming into a memory map keeps ROWS_AT_ONCE rows in memory, or one file.
         p_yes = np.lib.format.open_memmap(beside / "p_yes.npy", "w+", np.float32, shape)  # type: ignore[no-untyped-call]
         rows, start = [], 0
-        for first in range(0, len(names), AT_ONCE):
-            some = names[first : first + AT_ONCE]
+        for some in _groups(sizes):
             found = _read(directory, some, keys)
             if len(found) != sum(sizes[name] for name in some):
                 raise AnswersDamaged(
@@ -154,6 +152,18 @@ def _write(directory: AnswerDirectory, keys: Sequence[str], sizes: Mapping[str, 
                 raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _groups(sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """Yield the names of shards that are read at once."""
+    group, rows = list[str](), 0
+    for name, count in sizes.items():
+        if group and rows + count > ROWS_AT_ONCE:
+            yield group
+            group, rows = [], 0
+        group.append(name)
+        rows += count
+    yield group
 
 
 def _rows(directory: AnswerDirectory, name: str) -> int:

@@ -13,9 +13,9 @@ from storage.questions import AspectQuestion, Choice, Option, QuestionSet
 from storage.text import printable
 from storage.versions import is_newer, is_version
 
-# 2: rows that are classes, and multiple-choice questions. 3: rows with answers to some of the questions. Headers
-# without them are written as version 1.
-SCHEMA_VERSION = 3
+# 2: rows that are classes, and multiple-choice questions. 3: rows with answers to some of the questions, and manifests
+# that list compacted files. Headers without them are written as version 1.
+SCHEMA_VERSION = COMPACTED_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,32 @@ from storage.answers.schema import AnswerHeader, StoredFields, check_version, fi
 from storage.documents import parse_json
 from storage.text import printable
 
-SHARD_NAME = re.compile(r"part-\d{5,}\.parquet")
+# The second number is that of the last shard in a compacted file.
+SHARD_NAME = re.compile(r"part-(\d{5,})(?:-(\d{5,}))?\.parquet")
+
+
+def shard_name(first: int, last: int | None = None) -> str:
+    """Return the file name of a shard, or of a compacted file with shards `first` to `last`."""
+    return f"part-{first:05d}.parquet" if last is None else f"part-{first:05d}-{last:05d}.parquet"
+
+
+def span_of(name: str) -> tuple[int, int]:
+    """Return the first and the last shard in a file. Raises ValueError for other names."""
+    if (found := SHARD_NAME.fullmatch(name)) is None:
+        raise ValueError(f"{name!r} is no shard")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def file_order(name: str) -> tuple[int, int]:
+    """Return a sort key: files by their first shard, compacted ones before files of the same shards."""
+    first, last = span_of(name)
+    return first, -last
+
+
+def is_compacted(name: str) -> bool:
+    """Return whether a file holds several shards."""
+    found = SHARD_NAME.fullmatch(name)
+    return found is not None and found[2] is not None
 
 
 class ManifestFields(StoredFields):

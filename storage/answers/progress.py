@@ -9,6 +9,7 @@ import polars as pl
 
 from storage.answers.columns import shard_source
 from storage.answers.damage import AnswersDamaged
+from storage.answers.manifest import span_of
 from storage.answers.schema import StoredShard
 from storage.answers.store import AnswerDirectory
 
@@ -76,7 +77,8 @@ def measure_progress(directory: AnswerDirectory, shard_size: int, expected: int 
         return None
     recent = times[-RECENT:]
     seconds = (recent[-1][0] - recent[0][0]) / 1e9
-    images = shard_size * len(times)
+    spans = [span_of(name) for _, name in times]
+    images = shard_size * sum(last - first + 1 for first, last in spans)
     return ExtractionProgress(
         shards=len(times),
         images=images if expected is None else min(images, expected),

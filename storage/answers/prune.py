@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from storage.answers.damage import AnswersDamaged
 from storage.answers.lease import free
+from storage.answers.replaced import remove_copies
 from storage.answers.schema import AnswerHeader
 from storage.answers.store import AnswerDirectory, answer_directories, audits_of
 from storage.filesystem import list_folder
@@ -70,6 +71,7 @@ def remove(directories: Iterable[AnswerDirectory]) -> list[AnswerDirectory]:
             directory.predicted_path,
         ):
             directory.remove_file(path)
+        remove_copies(directory)
         with suppress(FileNotFoundError):  # removed by another run before this one had the lease
             directory.filesystem.delete_dir(directory.path)
         removed.add(directory.path)

@@ -125,7 +125,10 @@ def join_shards(header: AnswerHeader, parts: list[ShardAnswers]) -> Answers:
         yes=np.concatenate([part.yes for part in parts]),
         no=np.concatenate([part.no for part in parts]),
     )
-    return replace(found, level=_level(header, found), rows="class" if header.rows_are_classes else "image")
+    level = LevelOfRows(header)
+    for part in parts:
+        level.add(part)
+    return replace(found, level=level.found, rows="class" if header.rows_are_classes else "image")
 
 
 def _declared_level(teacher: Mapping[str, Any]) -> Level | None:
@@ -136,16 +139,35 @@ def _declared_level(teacher: Mapping[str, Any]) -> Level | None:
     return "class" if about == "classes" or format == "lavid" else "image"
 
 
-def _level(header: AnswerHeader, answers: Answers) -> Level:
-    """Like `_declared_level`. Older imports of attribute tables do not declare it: if all images of each class have the
-    same answers, they came from a table of classes."""
-    if (declared := _declared_level(header.teacher)) is not None:
-        return declared
-    rows: dict[str, set[bytes]] = {}
-    for name, row in zip(answers.label_names, answers.yes, strict=True):
-        rows.setdefault(name, set()).add(row.tobytes())
-    alike = all(len(different) == 1 for different in rows.values())
-    return "class" if alike and len(rows) < len(answers.label_names) else "image"
+class LevelOfRows:
+    """Finds out whether answers are about images or classes.
+
+    Older imports of attribute tables do not declare it: if all images of each class have the same answers, they came
+    from a table of classes.
+    """
+
+    def __init__(self, header: AnswerHeader) -> None:
+        self._declared = _declared_level(header.teacher)
+        self._first: dict[str, bytes] = {}  # the answers of a class's first image
+        self._rows = 0
+        self._alike = True
+
+    def add(self, answers: ShardAnswers) -> None:
+        self._rows += len(answers.records)
+        if self._declared is not None:
+            return
+        for record, row in zip(answers.records, answers.yes, strict=True):
+            if not self._alike:
+                return
+            values = row.tobytes()
+            self._alike = self._first.setdefault(record.label_name, values) == values
+
+    @property
+    def found(self) -> Level:
+        """The declared level, or the one of the added rows."""
+        if self._declared is not None:
+            return self._declared
+        return "class" if self._alike and len(self._first) < self._rows else "image"
 
 
 def find_answers(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -121,7 +122,7 @@ def parse_shard(data: bytes, reuse_keys: Collection[str] | None = None) -> Store
     # Threads and read-ahead cost more than they save for a file of this size.
     file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True, pre_buffer=False)
     metadata = file.metadata.metadata or {}
-    header = _header_of(metadata)
+    header = header_of(metadata)
     questions = header.questions.questions
     keys = tuple(question.key for question in questions if reuse_keys is None or question.reuse_key in reuse_keys)
     fields = [*IMAGE_FIELDS, *(BOX_FIELDS if "box_id" in file.schema_arrow.names else ())]
@@ -139,6 +140,8 @@ def from_table(table: pa.Table, keys: Sequence[str]) -> ShardAnswers:
     """The inverse of `to_table` for the columns of `keys`, which are found by name; null becomes NaN."""
     columns = {name: table.column(name).to_pylist() for name in table.column_names if name not in keys}
     image_ids = columns["image_id"]
+    for name in ("split", "label_name"):  # the same few texts in all rows
+        columns[name] = list(map(sys.intern, columns[name]))
     boxes: list[Any] = [None] * table.num_rows
     if "box" in columns:
         image_ids = [f"{name}{BOX_MARK}{number}" for name, number in zip(image_ids, columns["box_id"], strict=True)]
@@ -157,7 +160,7 @@ def from_table(table: pa.Table, keys: Sequence[str]) -> ShardAnswers:
     )
 
 
-def _header_of(metadata: Mapping[bytes, bytes]) -> AnswerHeader:
+def header_of(metadata: Mapping[bytes, bytes]) -> AnswerHeader:
     """Read the header. Raises the same errors as `AnswerHeader.from_json`."""
     document = metadata.get(METADATA_KEY)
     if document is None:

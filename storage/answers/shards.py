@@ -6,20 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.answers.integrity import shard_digests, summary
+from storage.answers.manifest import shard_name
 from storage.answers.schema import AnswerHeader, StoredShard
 from storage.datasets.base import ImageRecord
+from storage.datasets.records import ImageRecords
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Consecutive images of the dataset's order that are asked about and written together."""
+    """Consecutive images of the dataset's order that are asked about and written together.
+
+    A compacted file is several of them: numbers `index` to `last`.
+    """
 
     index: int
-    records: tuple[ImageRecord, ...]
+    records: Sequence[ImageRecord]
+    last: int | None = None
 
     @property
     def file_name(self) -> str:
-        return f"part-{self.index:05d}.parquet"
+        return shard_name(self.index, self.last)
 
     def is_in(self, stored: StoredShard, header: AnswerHeader, digest: str | None = None) -> bool:
         """Return whether `stored` has `header`'s dataset and fingerprints and exactly these images, in order.
@@ -30,7 +36,8 @@ class Shard:
             stored.header.teacher_fingerprint == header.teacher_fingerprint
             and stored.header.questions.fingerprint == header.questions.fingerprint
             and stored.header.dataset == header.dataset
-            and tuple(stored.answers.records) == self.records
+            and len(stored.answers.records) == len(self.records)
+            and all(one == other for one, other in zip(stored.answers.records, self.records, strict=True))
             and (stored.digests is not None or digest in (None, shard_digest(stored)))
         )
 
@@ -39,9 +46,13 @@ def cut_shards(records: Sequence[ImageRecord], size: int) -> list[Shard]:
     """Cut `records` into shards of `size`, in order: the cut depends on the dataset alone, never on workers."""
     if size < 1:
         raise ValueError(f"shard size is {size}; it must be at least 1")
-    return [
-        Shard(number, tuple(records[start : start + size])) for number, start in enumerate(range(0, len(records), size))
-    ]
+    starts = range(0, len(records), size)
+    return [Shard(number, _part(records, start, start + size)) for number, start in enumerate(starts)]
+
+
+def _part(records: Sequence[ImageRecord], start: int, stop: int) -> Sequence[ImageRecord]:
+    part = records[start:stop]
+    return part if isinstance(part, ImageRecords) else tuple(part)
 
 
 def shard_digest(stored: StoredShard) -> str:

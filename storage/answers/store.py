@@ -18,8 +18,9 @@ from pyarrow import fs
 from storage.answers.damage import AnswersDamaged as AnswersDamaged
 from storage.answers.damage import AnswersMissing as AnswersMissing
 from storage.answers.damage import DirectoryChanged, damage
+from storage.answers.header import COMPACTED_VERSION
 from storage.answers.integrity import FIELDS_KEY, field_digests
-from storage.answers.manifest import SHARD_NAME, check_place, parse_manifest
+from storage.answers.manifest import SHARD_NAME, check_place, file_order, is_compacted, parse_manifest
 from storage.answers.schema import AnswerHeader, ShardAnswers, StoredShard, parse_shard, write_shard
 from storage.answers.shards import Shard, shard_digest
 from storage.filesystem import (
@@ -152,11 +153,12 @@ class AnswerDirectory:
 
     def stamps(self) -> Stamps:
         """Return size and modification time of the shards, in order. Raises StorageUnavailable."""
-        return {
+        found = {
             info.base_name: (info.size, info.mtime_ns)
             for info in list_folder(self.filesystem, self.path)
             if info.type == fs.FileType.File and SHARD_NAME.fullmatch(info.base_name)
         }
+        return {name: found[name] for name in sorted(found, key=file_order)}
 
     def shard_files(self) -> list[str]:
         """Return the names of the shards, in order. Raises StorageUnavailable."""
@@ -245,6 +247,8 @@ class AnswerDirectory:
             self.filesystem.delete_file(f"{self.path}/{name}")
         written = {"images": sum(listed.values()), "shards": listed, "digests": dict(digests)}
         document = {**header.to_json(), **facts}
+        if any(map(is_compacted, listed)):
+            document["schema_version"] = COMPACTED_VERSION
         # `written` needs no digests: it can be checked against the shards.
         document |= {**written, FIELDS_KEY: field_digests(document)}
         write_whole(self.filesystem, self.manifest_path, json.dumps(document, indent=2).encode())

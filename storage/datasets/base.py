@@ -8,43 +8,29 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
+from storage.datasets.records import BOX_MARK as BOX_MARK
+from storage.datasets.records import UNKNOWN as UNKNOWN
+from storage.datasets.records import Corners as Corners
+from storage.datasets.records import ImageRecord as ImageRecord
+from storage.datasets.records import ImageRecords, splits_of
 from storage.errors import InputInvalid
 from storage.images.decode import read_image_file
 
-# Label of an image of unknown class, and the split of intentionally unlabelled images.
-UNKNOWN = -1
+# The split of intentionally unlabelled images.
 UNLABELLED = "unlabelled"
-# Between an image's id and the number of a box in it.
-BOX_MARK = "#"
 
 Place = TypeVar("Place")
-Corners = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the upright image
 
 
 class DatasetInvalid(InputInvalid):
     """The dataset cannot be used as it is; the message says what, where and what to do."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRecord:
-    """One image.
-
-    `image_id` is its path relative to the dataset's root, with forward slashes, and never changes. `label` is UNKNOWN
-    and `label_name` empty for an image without a class. A record with a `box` is one object of an image: its id is the
-    image's, BOX_MARK and the box's number.
-    """
-
-    image_id: str
-    split: str
-    label: int
-    label_name: str
-    box: Corners | None = None
-
-
 class ImageDataset(Protocol):
     """Images in a fixed order; `label` indexes `class_names`.
 
-    `notes` are lines for the user about reading the dataset, e.g. skipped files.
+    `notes` are lines for the user about reading the dataset, e.g. skipped files. The `records` of millions of images
+    are columns (`ImageRecords`).
     """
 
     @property
@@ -120,10 +106,13 @@ class FileDataset(ListedImages[Path]):
         return Stamp(found.st_size, found.st_mtime_ns)
 
 
-def select(dataset: ImageDataset, splits: Collection[str]) -> list[ImageRecord]:
+def select(dataset: ImageDataset, splits: Collection[str]) -> Sequence[ImageRecord]:
     """Return the records of `splits` in the dataset's order. Raises DatasetInvalid for an unknown split."""
-    known = list(dict.fromkeys(record.split for record in dataset.records))
+    records = dataset.records
+    known = splits_of(records)
     for split in splits:
         if split not in known:
             raise DatasetInvalid(f"dataset '{dataset.name}' has no split '{split}'; it has {', '.join(known)}")
-    return [record for record in dataset.records if record.split in splits]
+    if isinstance(records, ImageRecords):
+        return records.of_splits(splits)
+    return [record for record in records if record.split in splits]

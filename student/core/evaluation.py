@@ -49,7 +49,7 @@ def require_same_classes(dataset: ImageDataset, description: Description, run_di
         )
 
 
-def select_labelled(dataset: ImageDataset, split: str) -> list[ImageRecord]:
+def select_labelled(dataset: ImageDataset, split: str) -> Sequence[ImageRecord]:
     """The images of `split`. Raises DatasetInvalid, and ExamplesInvalid where one has no label to evaluate on."""
     records = select(dataset, (split,))
     if any(record.label == UNKNOWN for record in records):

@@ -12,7 +12,7 @@ import numpy as np
 
 from storage.answers.reuse import KnownAnswers
 from storage.answers.store import answer_directories, audits_of
-from teacher.extraction.comparison import READERS
+from teacher.extraction.comparison import READERS, UNREADABLE
 from teacher.extraction.plan import ExtractionPlan
 
 NEEDED = ("images", "questions", "seconds", "start_seconds", "prefix_tokens", "suffix_tokens")
@@ -53,7 +53,7 @@ class Forecast:
             return [counted, "the time is not known: this teacher has no finished run in the store yet"]
         return [
             counted,
-            f"about {_duration(self.seconds)}, after {_duration(self.start_seconds)} of loading the teacher",
+            f"about {duration(self.seconds)}, after {duration(self.start_seconds)} of loading the teacher",
         ]
 
 
@@ -63,9 +63,10 @@ def forecast(plan: ExtractionPlan, known: KnownAnswers, store: str) -> Forecast:
     asked = reused = images_asked = 0
     with ThreadPoolExecutor(READERS) as readers:
         for shard in plan.missing:
-            before = map(known.digest_of, shard.records)
-            ids = (record.image_id for record in shard.records)
-            for digest in readers.map(plan.comparison.digest, ids, before):
+            start = plan.start(shard)
+            digests = readers.map(plan.comparison.digest, range(start, start + len(shard.records)))
+            for record, found_digest in zip(shard.records, digests, strict=True):
+                digest = known.digest_of(record) if found_digest == UNREADABLE else found_digest
                 if digest is None:
                     continue
                 yes = np.full(len(keys), np.nan, np.float32)
@@ -113,17 +114,17 @@ def last_account(store: str, teacher_fingerprint: str) -> Mapping[str, Any] | No
     accounts: list[Mapping[str, Any]] = []
     for directory in (*answer_directories(store), *answer_directories(audits_of(store))):
         if f"/teacher={teacher_fingerprint}/" in directory.path:
-            accounts.extend(filter(_is_account, (directory.last_manifest() or {}).get("runs", [])))
+            accounts.extend(filter(is_ledger, (directory.last_manifest() or {}).get("runs", [])))
     return max(accounts, key=lambda account: account["questions"], default=None)
 
 
-def _is_account(run: object) -> bool:
+def is_ledger(run: Any) -> bool:
     """Return whether a ledger has the fields needed for a forecast; others are skipped."""
     values = [run.get(name) for name in NEEDED] if isinstance(run, Mapping) else [None]
     return all(isinstance(value, int | float) and 0 <= value < math.inf for value in values)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:

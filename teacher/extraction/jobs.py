@@ -66,17 +66,16 @@ class Extraction:
         """Return the job of one of the plan's shards."""
         plan, directory = self.plan, self.plan.directory
         if directory.seen is not None:
-            stamps = {name: stamp for name, stamp in directory.seen.items() if name == shard.file_name}
-            directory = replace(directory, seen=stamps)
-        before = plan.before(shard)
+            seen = directory.seen.get(shard.file_name)
+            directory = replace(directory, seen={} if seen is None else {shard.file_name: seen})
         return ShardJob(
-            shard=shard,
+            shard=replace(shard, records=tuple(shard.records)),
             header=plan.header,
             directory=directory,
             dataset=self.dataset.subset(shard.records),
             known=known,
             wanted=None if plan.wanted is None else plan.wanted(shard),
-            before=None if before is None else before.answers,
+            before=plan.before(shard),
         )
 
     def jobs(self, known: KnownAnswers) -> Sequence[ShardJob]:

@@ -22,6 +22,7 @@ from storage.datasets.base import select
 from teacher.engines.base import EngineUsage
 from teacher.extraction.ledger import add_up
 from teacher.extraction.plan import directory_of
+from teacher.extraction.prepare import prepare_directory
 from teacher.questions.probes import Sample
 from tests.flows.conftest import Aspects
 from tests.flows.hosts import Notes, plain_host
@@ -47,9 +48,9 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     """Asks in this thread instead of in processes."""
     engine = Engine()
 
-    def ask_missing(host: object, extractions: Any, engines: object, known: Any) -> Any:
+    def ask_missing(host: object, extractions: Any, engines: object, known: Any, **options: object) -> Any:
         (asked,) = extractions
-        asked.plan.directory.reopen()
+        prepare_directory(asked.plan)
         done = ask_all(asked.plan, asked.dataset, TEACHER, engine, known)
         return add_up(done, [EngineUsage()], seconds=1, start_seconds=0, workers=1, gpus=0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from storage.answers.schema import AnswerHeader, ShardAnswers
@@ -39,7 +41,7 @@ def box_records(count: int) -> tuple[ImageRecord, ...]:
     )
 
 
-def answers_for(images: tuple[ImageRecord, ...], *, damaged: int | None = None) -> ShardAnswers:
+def answers_for(images: Sequence[ImageRecord], *, damaged: int | None = None) -> ShardAnswers:
     """Random but fixed answers; image number `damaged` has none."""
     p_yes = np.random.default_rng(0).uniform(0.01, 0.99, (len(images), len(QUESTIONS)))
     yes, no = np.log(p_yes).astype(np.float32), np.log1p(-p_yes).astype(np.float32)

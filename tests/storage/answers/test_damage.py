@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyarrow import fs
 
+from storage import filesystem as filesystem_of_store
+from storage.answers import reuse
 from storage.answers.damage import AnswersDamaged
 from storage.answers.read import load_answers, read_answers, scan_answers
 from storage.answers.reuse import known_answers
@@ -129,7 +132,7 @@ def test_shards_and_manifests_of_another_teacher_are_not_taken(directory: Answer
     first_shard(directory).write_bytes(first_shard(other).read_bytes())
     assert directory.valid_shard(SHARDS[0], HEADER) is None
     known = known_answers(str(tmp_path / "store"), ["sample"], HEADER.teacher_fingerprint, HEADER.questions.texts)
-    assert len(known.shards) == 1  # its own second one
+    assert [known.names for known in known.directories] == [("part-00001.parquet",)]
     Path(directory.manifest_path).write_bytes(Path(other.manifest_path).read_bytes())
     assert not directory.is_complete()
     with pytest.raises(AnswersDamaged, match=r"manifest .* is about the teacher ffffffffffff"):
@@ -189,13 +192,12 @@ def test_unreadable_answers_do_not_count_as_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:
     directory = write_directory(str(tmp_path / "store"))
-    whole = AnswerDirectory.load_shard
 
-    def load_shard(self: AnswerDirectory, *args: object) -> object:
-        broken = faulty(self, error, lambda operation, path: operation == "read" and "part-00001" in path)
-        return whole(broken, *args)  # type: ignore[arg-type]
+    def read_file(filesystem: fs.FileSystem, path: str) -> bytes:
+        broken = faulty(directory, error, lambda operation, path: operation == "read" and "part-00001" in path)
+        return filesystem_of_store.read_file(broken.filesystem, path)
 
-    monkeypatch.setattr(AnswerDirectory, "load_shard", load_shard)
+    monkeypatch.setattr(reuse, "read_file", read_file)
     with pytest.raises(StorageUnavailable, match="part-00001"):
         known_answers(str(tmp_path / "store"), ["sample"], HEADER.teacher_fingerprint)
     assert directory.valid_shard(SHARDS[0], HEADER) is not None

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.answers.reuse import KnownAnswers, known_answers
+from storage.answers import reuse
+from storage.answers.reuse import FileRows, KnownAnswers, known_answers
 from storage.answers.schema import parse_shard, write_shard
-from storage.answers.store import AnswerDirectory
 from storage.questions import QuestionSet
 from tests.storage.contract import write_directory
 from tests.storage.samples import HEADER, QUESTIONS, answers_for, records
@@ -46,8 +46,10 @@ def test_only_images_of_the_dataset_are_known_by_id() -> None:
 
 def test_a_directory_that_was_read_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = write_directory(str(tmp_path))
-    read = {directory.path: {name: directory.load_shard(name) for name in directory.shard_files()}}
-    monkeypatch.delattr(AnswerDirectory, "load_shard")
+    loaded = {name: directory.load_shard(name).answers for name in directory.shard_files()}
+    rows = [FileRows.of(name, answers.image_sha256, answers.errors) for name, answers in loaded.items()]
+    monkeypatch.delattr(reuse, "read_file")
+    read = {directory.path: rows}
     known = known_answers(str(tmp_path), ["sample"], HEADER.teacher_fingerprint, QUESTIONS.texts, read)
     yes, no = missing(3), missing(3)
     assert known.fill(f"{0:064x}", QUESTIONS.texts, yes, no) == 3
@@ -55,8 +57,8 @@ def test_a_directory_that_was_read_is_not_read_again(tmp_path: Path, monkeypatch
 
 def test_other_teachers_and_other_questions_are_passed_over(tmp_path: Path) -> None:
     write_directory(str(tmp_path))
-    assert known_answers(str(tmp_path), ["sample"], "another").shards == []
-    assert known_answers(str(tmp_path), ["sample"], HEADER.teacher_fingerprint, ["Is it new?"]).shards == []
+    assert known_answers(str(tmp_path), ["sample"], "another").directories == []
+    assert known_answers(str(tmp_path), ["sample"], HEADER.teacher_fingerprint, ["Is it new?"]).directories == []
     few = QuestionSet(QUESTIONS.questions[:1]).texts
     known = known_answers(str(tmp_path), ["sample"], HEADER.teacher_fingerprint, few)
-    assert {answers.yes.shape[1] for _, answers in known.shards} == {1}
+    assert known.fill(f"{0:064x}", QUESTIONS.texts, missing(3), missing(3)) == 1

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -21,6 +22,7 @@ from storage.datasets.folder import image_folder
 from storage.questions import QuestionSet
 from teacher.extraction.finish import finish_plan
 from teacher.extraction.plan import ExtractionPlan, plan_extraction
+from teacher.extraction.prepare import prepare_directory
 from tests.storage.samples import QUESTIONS
 from tests.teacher.extraction.asking import ask_all
 from tests.teacher.extraction.test_plan import TEACHER, Engine
@@ -63,9 +65,9 @@ class Runs:
         plan, reads = self.plan(questions, verify=verify)
         compared, engine, known = reads.total(), Engine(), None
         if plan.missing:
-            read = {plan.directory.path: plan.stored}
+            read = plan.known_rows(copied=True)
             known = known_answers(str(self.store), ["photos"], TEACHER.fingerprint, questions.texts, read)
-            plan.directory.reopen()
+            prepare_directory(plan)
             ask_all(plan, plan.comparison.dataset, TEACHER, engine, known)
         finish_plan(plan, {}, known)
         return compared, engine.asked
@@ -196,7 +198,8 @@ def test_an_image_that_could_not_be_read_has_no_stamp(extracted: Runs) -> None:
     age(extracted.folder / "train/a/01.png")
     assert extracted.extract() == (2, 3)  # both are in one shard, which is asked about again
     directory = AnswerDirectory.at(str(next(extracted.store.rglob("questions=*/"))))
-    assert set(read_image_stamps(directory)) == {f"train/a/{number:02}.png" for number in range(1, IMAGES)}
+    recorded = read_image_stamps(directory, image_folder(extracted.folder).records)
+    assert np.flatnonzero(recorded.stamps.view).tolist() == list(range(1, IMAGES))
     extracted.errors.clear()
     assert extracted.extract() == (1, 0)
     assert extracted.extract() == (0, 0)

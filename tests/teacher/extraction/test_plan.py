@@ -25,6 +25,7 @@ from teacher.engines.config import ResolvedTeacher, TeacherConfig
 from teacher.extraction.extract import AnswersRefused
 from teacher.extraction.finish import finish_directory
 from teacher.extraction.plan import ExtractionPlan, plan_extraction
+from teacher.extraction.prepare import prepare_directory
 from tests.storage.samples import QUESTIONS
 from tests.storage.shards import files_of, rewrite, set_answer
 from tests.teacher.extraction.asking import ask_all
@@ -100,9 +101,10 @@ def plan(
 
 def carry_out(planned: ExtractionPlan, dataset: Unreadable, store: Path, engine: Engine) -> Answers:
     texts = planned.header.questions.texts
-    known = known_answers(str(store), [dataset.name], TEACHER.fingerprint, texts)
+    read = planned.known_rows(copied=True)
+    known = known_answers(str(store), [dataset.name], TEACHER.fingerprint, texts, read)
     if planned.missing:
-        planned.directory.reopen()
+        prepare_directory(planned)
     ask_all(planned, dataset, TEACHER, engine, known)
     finish_directory(planned.directory, planned.header, planned.shards, {})
     return read_answers(planned.directory)
@@ -206,8 +208,10 @@ def test_only_columns_of_the_questions_are_read(root: Path, tmp_path: Path) -> N
     store = tmp_path / "store"
     extract(Unreadable(root), store)
     known = known_answers(str(store), [], TEACHER.fingerprint, [QUESTIONS.texts[1]])
-    assert {answers.yes.shape[1] for _, answers in known.shards} == {1}
-    assert known_answers(str(store), [], TEACHER.fingerprint, ["Is it nothing that was asked?"]).shards == []
+    yes = np.full(3, np.nan, np.float32)
+    digest = hashlib.sha256(image_folder(root).read("train/a/00.png")).hexdigest()
+    assert known.fill(digest, QUESTIONS.texts, yes, yes.copy()) == 1
+    assert known_answers(str(store), [], TEACHER.fingerprint, ["Is it nothing that was asked?"]).directories == []
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), 1e9, 0.5])

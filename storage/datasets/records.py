@@ -1,0 +1,182 @@
+"""Records of images, and many of them as columns: about 10 bytes an image besides its id, not a Python object."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Self, overload
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+# Label of an image of unknown class.
+UNKNOWN = -1
+# Between an image's id and the number of a box in it.
+BOX_MARK = "#"
+CHUNK = 65_536  # records converted at once
+
+Corners = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the upright image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord:
+    """One image.
+
+    `image_id` is its path relative to the dataset's root, with forward slashes, and never changes. `label` is UNKNOWN
+    and `label_name` empty for an image without a class. A record with a `box` is one object of an image: its id is the
+    image's, BOX_MARK and the box's number.
+    """
+
+    image_id: str
+    split: str
+    label: int
+    label_name: str
+    box: Corners | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordColumns:
+    """The columns of N records without boxes.
+
+    `splits` and `label_names` are indices [N] into `split_names` and `names`; `labels` are int32 [N].
+    """
+
+    image_ids: pa.ChunkedArray
+    splits: NDArray[np.uint16]
+    split_names: tuple[str, ...]
+    labels: NDArray[np.int32]
+    label_names: NDArray[np.int32]
+    names: tuple[str, ...]
+
+
+class ImageRecords(Sequence[ImageRecord]):
+    """A sequence of records that are made when they are used. A slice shares the columns; a pickle is a tuple."""
+
+    __slots__ = ("columns", "start", "stop")
+
+    def __init__(self, columns: RecordColumns, start: int = 0, stop: int | None = None) -> None:
+        self.columns = columns
+        self.start, self.stop = start, len(columns.labels) if stop is None else stop
+
+    @classmethod
+    def of(cls, records: Iterable[ImageRecord]) -> Self:
+        """Convert `records`, which may be a generator. They have no boxes."""
+        chunks: list[pa.Array] = []
+        splits, names = dict[str, int](), dict[str, int]()
+        numbers: list[NDArray[np.int32]] = []
+        every = iter(records)
+        while chunk := list(islice(every, CHUNK)):
+            chunks.append(pa.array([record.image_id for record in chunk], pa.string()))
+            rows = [
+                (splits.setdefault(record.split, len(splits)), record.label,
+                 names.setdefault(record.label_name, len(names)))
+                for record in chunk
+            ]  # fmt: skip
+            numbers.append(np.array(rows, np.int32))
+        codes = np.concatenate(numbers) if numbers else np.empty((0, 3), np.int32)
+        columns = RecordColumns(
+            image_ids=pa.chunked_array(chunks, pa.string()),
+            splits=codes[:, 0].astype(np.uint16),
+            split_names=tuple(splits),
+            labels=np.ascontiguousarray(codes[:, 1]),
+            label_names=np.ascontiguousarray(codes[:, 2]),
+            names=tuple(names),
+        )
+        return cls(columns)
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @overload
+    def __getitem__(self, index: int) -> ImageRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ImageRecord]: ...
+    def __getitem__(self, index: int | slice) -> ImageRecord | Sequence[ImageRecord]:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step != 1:
+                return [self[place] for place in range(start, stop, step)]
+            return type(self)(self.columns, self.start + start, self.start + max(start, stop))
+        place = range(len(self))[index]
+        return next(iter(self[place : place + 1]))
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        columns = self.columns
+        for start in range(self.start, self.stop, CHUNK):
+            part = slice(start, min(start + CHUNK, self.stop))
+            rows = zip(
+                columns.image_ids.slice(part.start, part.stop - part.start).to_pylist(),
+                columns.splits[part].tolist(),
+                columns.labels[part].tolist(),
+                columns.label_names[part].tolist(),
+                strict=True,
+            )
+            for image_id, split, label, name in rows:
+                yield ImageRecord(
+                    image_id=image_id,
+                    split=columns.split_names[split],
+                    label=label,
+                    label_name=columns.names[name],
+                )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(mine == its for mine, its in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]  # like a list
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} image records>"
+
+    def __reduce__(self) -> Any:
+        return tuple, (tuple(self),)
+
+    @property
+    def image_ids(self) -> pa.ChunkedArray:
+        return self.columns.image_ids.slice(self.start, len(self))
+
+    def splits(self) -> list[str]:
+        """Return the splits in the order of their first images."""
+        codes = self.columns.splits[self.start : self.stop]
+        found, first = np.unique(codes, return_index=True)
+        return [self.columns.split_names[code] for code in found[np.argsort(first)]]
+
+    def of_splits(self, splits: Collection[str]) -> ImageRecords:
+        """Return the records of these splits, in order."""
+        names = self.columns.split_names
+        wanted = np.array([name in splits for name in names], bool)[self.columns.splits[self.start : self.stop]]
+        rows = np.flatnonzero(wanted) + self.start
+        if len(rows) == 0:
+            return type(self)(self.columns, self.start, self.start)
+        if rows[-1] - rows[0] + 1 == len(rows):
+            return type(self)(self.columns, int(rows[0]), int(rows[-1]) + 1)
+        return type(self)(
+            RecordColumns(
+                image_ids=self.columns.image_ids.take(pa.array(rows)),
+                splits=self.columns.splits[rows],
+                split_names=names,
+                labels=self.columns.labels[rows],
+                label_names=self.columns.label_names[rows],
+                names=self.columns.names,
+            )
+        )
+
+
+def splits_of(records: Sequence[ImageRecord]) -> list[str]:
+    """Return the splits of records in the order of their first images."""
+    if isinstance(records, ImageRecords):
+        return records.splits()
+    return list(dict.fromkeys(record.split for record in records))
+
+
+def image_ids_of(records: Sequence[ImageRecord]) -> Iterator[pa.Array]:
+    """Yield the ids in chunks of at most CHUNK."""
+    if isinstance(records, ImageRecords):
+        for batch in pa.table([records.image_ids], ["image_id"]).to_batches(max_chunksize=CHUNK):
+            yield batch.column(0)
+        return
+    for start in range(0, len(records), CHUNK):
+        yield pa.array([record.image_id for record in records[start : start + CHUNK]], pa.string())
