@@ -4,12 +4,14 @@ Oxford 102 Flowers: p(yes) of InternVL2-8B to 50 questions about each of the 2,0
 authors) stand in for the teacher. 10, 25 and 50 % of the pairs are asked: chosen in rounds as `aspects extract
 --budget` does, or at random, as pairs or as whole images. Prints a line of JSON for each share and choice: the mean
 |p(yes) - predicted p(yes)| of the pairs that were not asked, whether the certified bound holds in each of 40 draws, and
-the time saved on an H100 by the arithmetic of docs/budget.md. `--students` also trains a linear probe on a frozen
-EfficientNet-Lite0 with all answers, with those of a quarter of the pairs alone, and with the predicted ones added.
+the time saved on an H100 by the arithmetic of docs/budget.md. `--students` also trains ResNet10t from scratch at 32 px,
+with all labels, on all answers, on those of a quarter of the pairs alone, and with the predicted ones added. `--names`
+shows few labels and names the other training images by label propagation over the answers; there the choice and the
+prediction know no label.
 
     python bench/budget.py
-    pip install --constraint constraints.txt '.[bench]'
-    python bench/budget.py --draws 1 --students --run-dir runs/budget --threads 1
+    python bench/budget.py --draws 0 --names
+    python bench/budget.py --draws 0 --students --run-dir runs/budget --threads 1
 """
 
 from __future__ import annotations
@@ -34,10 +36,10 @@ from teacher.extraction.budget.model import fit_model
 from teacher.extraction.budget.rounds import Certificate, PairTable
 
 PROJECT = Path(__file__).parents[1]
-SHARES = (0.1, 0.25, 0.5)
 QUESTION_MS = 0.54  # of an 8B teacher on an H100: 20 tokens at 55 % of its peak
 IMAGES = 1_000_000  # for which the hours are given
 METHODS = "base,makd,recommended"
+LABELS = (2, 5)  # of each class, that --names shows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +54,21 @@ class Draw:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "budget", help="where runs are kept")
-    parser.add_argument("--draws", type=int, default=40)
+    parser.add_argument("--draws", type=int, default=40, help="0: none, the students alone")
+    parser.add_argument("--shares", default="0.1,0.25,0.5", help="of the pairs, separated by commas")
     parser.add_argument("--image-cost", type=float, default=IMAGE_COST, help="cost of seeing an image, in questions")
     parser.add_argument("--students", action="store_true", help="train students on a quarter of the pairs")
+    parser.add_argument("--names", action="store_true", help="name images from few labels")
     parser.add_argument("--share", type=float, default=0.25, help="of the pairs, for the students")
     parser.add_argument("--seeds", default="0,1,2", help="paired seeds of the students, separated by commas")
-    parser.add_argument("--methods", default=METHODS, help="separated by commas; base is always one")
+    parser.add_argument("--methods", default=METHODS, help="separated by commas")
+    parser.add_argument("--answers", help="those of the students, separated by commas, e.g. all,budget-filled")
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--split", default="test", help="test, or validation to choose settings")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()
     dataset, answers = read_flowers(asked.run_dir / "store")
-    for share in SHARES:
+    for share in [float(share) for share in asked.shares.split(",")] if asked.draws else []:
         for name, choose in CHOICES.items():
             draws = [choose(table_of(dataset, answers, draw), answers.p_yes, share) for draw in range(asked.draws)]
             print(json.dumps(describe(name, share, draws, answers.p_yes, asked.image_cost)), flush=True)
@@ -70,6 +76,8 @@ def main() -> None:
                 tables = [table_of(dataset, answers, draw) for draw in range(asked.draws)]
                 others = [predict(table, answers.p_yes, draw) for table, draw in zip(tables, draws, strict=True)]
                 print(json.dumps(describe(other, share, others, answers.p_yes, asked.image_cost)), flush=True)
+    if asked.names:
+        name_images(asked, dataset, answers)
     if asked.students:
         train_students(asked, dataset, answers)
 
@@ -177,29 +185,69 @@ def describe(
     return line
 
 
+def name_images(asked: argparse.Namespace, dataset: FileDataset, answers: Answers) -> None:
+    """A line of JSON for each set of answers and number of labels: images named rightly in percent, labelled ones left
+    out."""
+    from student.classification.propagation import propagate_labels
+
+    labelled = table_of(dataset, answers, 0)
+    for seed in [int(seed) for seed in asked.seeds.split(",")]:
+        unlabelled = np.full_like(labelled.labels, -1)
+        table = replace(labelled, labels=unlabelled, classes=0, salt=f"draw {seed}")
+        order = np.random.default_rng(seed).permutation(len(unlabelled))
+        for name, given in given_answers(table, answers, asked.share).items():
+            log_odds = given.yes - given.no
+            for count in LABELS:
+                shown = unlabelled.copy()
+                for label in range(labelled.classes):
+                    rows = order[labelled.labels[order] == label][:count]
+                    shown[rows] = label
+                used = ~np.isnan(log_odds).all(axis=1) | (shown >= 0)
+                found = unlabelled.copy()
+                found[used] = propagate_labels([log_odds[used]], shown[used], labelled.classes).argmax(axis=1)
+                right = float((found == labelled.labels)[shown < 0].mean())
+                line = {
+                    "benchmark": "budget, names",
+                    "share": asked.share,
+                    "answers": name,
+                    "labels": count,
+                    "seed": seed,
+                }
+                print(json.dumps({**line, "named": round(100 * right, 1)}), flush=True)
+
+
 def train_students(asked: argparse.Namespace, dataset: FileDataset, answers: Answers) -> None:
     """A line of JSON for each set of answers and method: top-1 in percent, and what it loses to all answers."""
-    from bench.few_labels import SHARED, bundled_weights
-    from bench.flowers import top1
+    from bench.flowers import RECIPE, top1
     from student.classification.examples import TeacherAnswers
     from student.classification.experiment import run_experiment
     from student.classification.grid import StudentGrid
-    from student.classification.recipes import recipe
 
     validation = asked.split == "validation"
-    changes = {**SHARED, "weights": str(bundled_weights()), "threads": asked.threads, "missing_answers": "drop"}
-    config = recipe("probe", **{**changes, "val_fraction": 0.25 if validation else 0.0})
+    config = RECIPE.replace(
+        backbone="resnet10t",
+        image_size=32,
+        resize_size=32,
+        cache_size=32,
+        epochs=asked.epochs,
+        precision="32-true",
+        threads=asked.threads,
+        missing_answers="drop",
+        val_fraction=0.25 if validation else 0.0,
+    )
     grid = StudentGrid(
         settings=config.to_dict(),
         axes={"method": asked.methods.split(",")},
         seeds=[int(seed) for seed in asked.seeds.split(",")],
-        baseline={"method": "base"},
+        baseline={"method": asked.methods.split(",")[0]},
     )
     metric = "val_top1" if validation else "top1"
     whole: dict[str, Any] = {}
-    for name, given in given_answers(table_of(dataset, answers, 0), answers, asked.share).items():
-        folder = asked.run_dir / asked.split / name.replace(", ", "-").replace(" ", "-")
-        results = run_experiment(grid, dataset, TeacherAnswers(image=given), folder, split=asked.split)
+    given_sets = given_answers(table_of(dataset, answers, 0), answers, asked.share)
+    for name in asked.answers.split(",") if asked.answers else given_sets:
+        folder = asked.run_dir / asked.split / name
+        given = TeacherAnswers(image=given_sets[name])
+        results = run_experiment(grid, dataset, given, folder, split=asked.split)
         for summary in results.metric(metric):
             all_answers = whole.setdefault(summary.cell, summary.values)
             lost = [100 * (one - other) for one, other in zip(all_answers, summary.values, strict=True)]
@@ -210,11 +258,10 @@ def train_students(asked: argparse.Namespace, dataset: FileDataset, answers: Ans
 def given_answers(table: PairTable, answers: Answers, share: float) -> dict[str, Answers]:
     """All answers first, then those of each choice, alone (`asked`) and with predicted ones (`filled`)."""
     found = {"all": answers}
-    for name in ("budget", "random pairs", "random images"):
-        draw = CHOICES[name](table, answers.p_yes, share)
-        found[f"{name}, filled"] = with_values(answers, np.where(draw.asked, answers.p_yes, draw.predicted))
-        if name != "random images":  # other images would have no answer
-            found[f"{name}, asked"] = with_values(answers, np.where(draw.asked, answers.p_yes, np.nan))
+    for name, choose in CHOICES.items():
+        draw, place = choose(table, answers.p_yes, share), name.replace(" ", "-")
+        found[f"{place}-filled"] = with_values(answers, np.where(draw.asked, answers.p_yes, draw.predicted))
+        found[f"{place}-asked"] = with_values(answers, np.where(draw.asked, answers.p_yes, np.nan))
     return found
 
 
