@@ -172,6 +172,8 @@ def _shown(info: FieldInfo, option: Option) -> tuple[Any, Any]:
         return list[str] | None, None
     if get_origin(inner) is list:
         return (str | None if optional else str), default and ",".join(map(str, default))
+    if option.read is not None and default is None:  # which takes text that the field's type does not
+        return str | None, None
     return (inner | None if optional and get_origin(inner) is not Literal else info.annotation), default
 
 

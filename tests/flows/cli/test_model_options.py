@@ -139,3 +139,18 @@ def test_values_that_cannot_be_read(given: list[str], error: type[Exception]) ->
 
 def test_the_flag_of_a_field() -> None:
     assert [flag_of(Place, "source"), flag_of(Place, "root"), flag_of(Work, "values")] == ["--from", "--root", "--set"]
+
+
+class Shares(Parameters):
+    part: Annotated[float | None, Field(gt=0, le=1), Option(read=lambda text: float(text.rstrip("%")) / 100)] = None
+
+
+@pytest.mark.parametrize(("given", "part"), [((), None), (("--part", "25%"), 0.25)])
+def test_an_option_of_its_own_notation_is_read_from_text(given: tuple[str, ...], part: float | None) -> None:
+    def command(taken: list[Any]) -> Any:
+        def run(shares: Shares) -> None:
+            taken.append(shares)
+
+        return run
+
+    assert call(command, *given).part == part
