@@ -14,7 +14,7 @@ from PIL import Image
 
 from storage.answers.damage import DirectoryChanged
 from storage.answers.reuse import KnownAnswers
-from storage.answers.schema import ShardAnswers, StoredShard
+from storage.answers.schema import AnswerHeader, ShardAnswers, StoredShard
 from storage.answers.writing import write_patiently
 from storage.errors import AspectsError, RunFailed
 from teacher.engines.config import ResolvedTeacher
@@ -113,7 +113,7 @@ def write_begun(job: ShardJob, rows: ShardRows) -> None:
         if not answered or rows.is_written or len(rows.images) <= rows.stored:
             return
         directory = job.directory.as_seen() if rows.part else job.directory
-        directory.write_shard(job.shard, job.header, answers)
+        directory.write_shard(job.shard, _header_of(job, answers), answers)
         rows.stored = len(rows.images)
 
 
@@ -148,12 +148,20 @@ def _ask_images(
 
 def _write(job: ShardJob, answers: ShardAnswers) -> None:
     try:
-        job.directory.write_shard(job.shard, job.header, answers)
+        job.directory.write_shard(job.shard, _header_of(job, answers), answers)
     except DirectoryChanged:
         # Was it written by our request, whose reply was lost?
         stored = job.directory.valid_shard(job.shard, job.header)
         if stored is None or not np.array_equal(stored.yes, answers.yes, equal_nan=True):
             raise
+
+
+def _header_of(job: ShardJob, answers: ShardAnswers) -> AnswerHeader:
+    """Return the header of a shard's file: partial also where an image of which some pairs were asked before cannot be
+    read now."""
+    answered = np.array([error is None for error in answers.errors], np.bool_)
+    gaps = np.isnan(answers.yes[answered]).any()
+    return replace(job.header, partial=True) if gaps else job.header
 
 
 def _stored_before(job: ShardJob) -> StoredShard:

@@ -23,6 +23,7 @@ from storage.datasets.folder import image_folder
 from teacher.engines.base import TeacherUnreachable
 from teacher.extraction import reading
 from teacher.extraction.budget import rounds
+from teacher.extraction.failures import UNREADABLE_NOW
 from tests.flows.hosts import Notes, plain_host
 from tests.flows.work.engines import use_engine
 
@@ -161,6 +162,33 @@ def test_only_images_that_are_asked_about_are_read(
         < len(answers.image_ids)
         == len([record for record in image_folder(scenes).records if record.split == "train"])
     )
+
+
+def test_an_image_that_cannot_be_read_now_keeps_its_answers_and_is_asked_the_rest_later(
+    extract: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_engine(monkeypatch)
+    before = answered(extract(budget=0.6))
+    row = int(np.flatnonzero(before.any(axis=1) & ~before.all(axis=1))[0])
+    read, calls = reading.read_image, list[str]()
+
+    def unreadable(dataset: Any, record: Any, max_pixels: Any, **settings: Any) -> Any:
+        calls.append(record.image_id)
+        if record.image_id == name:
+            return reading.ReadImage(record, None, None, f"{UNREADABLE_NOW}: busy")
+        return read(dataset, record, max_pixels, **settings)
+
+    name = read_answers(AnswerDirectory.at(extract(budget=0.6).directory)).image_ids[row]
+    monkeypatch.setattr(reading, "read_image", unreadable)
+    summary = extract()
+    assert name in calls
+    assert summary.failures == {}
+    assert answered(summary)[row].tolist() == before[row].tolist()
+    assert np.delete(answered(summary), row, axis=0).all()
+    monkeypatch.setattr(reading, "read_image", read)
+    again = extract()
+    assert again.asked == QUESTIONS - before[row].sum()
+    assert answered(again).all()
 
 
 def test_an_image_that_changed_is_asked_again(
