@@ -42,7 +42,8 @@ def test_confusions_open_their_images(student: TestClient) -> None:
 def test_the_question_that_tells_confused_classes_apart_is_named(student: TestClient) -> None:
     page = student.get("/student").text
     (row,) = re.findall(
-        r'<tr data-step><th class="wrap"><a [^>]*>daisy</a></th><td class="wrap">rose</td>.*?</tr>', page
+        r'<tr data-step><th class="wrap"><a [^>]*>daisy</a></th><td class="wrap" data-label="predicted">rose</td>.*?</tr>',
+        page,
     )
     assert "Is it red?" in row
 
@@ -55,7 +56,7 @@ def test_accuracy_by_confidence_and_calibration_are_shown(student: TestClient) -
 
 
 def test_differences_from_the_teacher_are_shown(student: TestClient, tmp_path: Path) -> None:
-    assert "needs the teacher" in student.get("/student").text
+    assert "need the teacher" in student.get("/student").text
     said = pl.DataFrame({"image_id": ["train/daisy/0.png", "train/rose/0.png"], "is_red": [0.95, 0.9]})
     said.write_parquet(tmp_path / "runs" / "recommended" / "seed-0" / "aspects-test.parquet")
     page = student.get("/student").text
