@@ -14,8 +14,8 @@ import polars as pl
 from pyarrow import fs
 
 from bench.chaos_runs import Place
+from storage.answers.directories import answer_directories, audits_of
 from storage.answers.read import Answers, read_answers
-from storage.answers.store import answer_directories, audits_of
 from storage.datasets.scenes.classification import write_scenes
 from storage.filesystem import open_root
 from storage.questions import AspectQuestion, QuestionSet, load_questions, write_questions

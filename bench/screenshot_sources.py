@@ -16,10 +16,11 @@ from typing import Any
 import polars as pl
 
 from bench.demo_site import train_students
+from storage.answers.directories import answer_directories
 from storage.answers.read import load_answers, read_answers
 from storage.answers.schema import ShardAnswers
 from storage.answers.shards import cut_shards
-from storage.answers.store import AnswerDirectory, answer_directories
+from storage.answers.store import AnswerDirectory
 from storage.corrections import Correction, CorrectionFolder, current_corrections
 from storage.corrections.queue import Queue
 from storage.datasets import image_folder, open_detection_dataset

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.answers.columns import AnswerColumns, read_columns
+from storage.answers.directories import answer_directories
 from storage.answers.progress import ShardSplits
-from storage.answers.store import AnswerDirectory, AnswersMissing, answer_directories
+from storage.answers.store import AnswerDirectory, AnswersMissing
 from storage.answers.summary import AnswerSummary, read_summary
 from storage.datasets.base import ImageDataset
 from storage.datasets.detection import boxes_name

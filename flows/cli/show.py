@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.cli.markup import TextTable, lines, plain
+from storage.answers.directories import answer_directories
 from storage.answers.holding import Holding, read_holding
 from storage.answers.schema import AnswerHeader
-from storage.answers.store import AnswersMissing, answer_directories
+from storage.answers.store import AnswersMissing
 from storage.corrections import CorrectionFolder, current_corrections
 from storage.corrections.folder import corrected_datasets
 from teacher.engines.presets import display_name

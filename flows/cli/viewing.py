@@ -90,7 +90,8 @@ def open_sources(
 ) -> Sources:
     """Open the sources of a page or a report. Raises OptionInvalid for a missing folder, AnswersMissing for a missing
     store, and DatasetInvalid."""
-    from storage.answers.store import AnswersMissing, answer_directories
+    from storage.answers.directories import answer_directories
+    from storage.answers.store import AnswersMissing
     from view.sources import Sources, audited_questions, default_cache
 
     for name, places in (("--runs", runs), ("--questions", questions)):

@@ -22,6 +22,7 @@ from flows.parameters.boxes import BoxParameters, BoxQuestions, TaskParameters
 from flows.parameters.budget import BudgetParameters
 from flows.parameters.classes import ClassTeacherParameters, SubjectParameters
 from flows.parameters.dataset import DatasetParameters
+from flows.parameters.engine import MAX_WORKERS, EngineArguments, EngineParameters
 from flows.parameters.experiment import Experiment
 from flows.parameters.generation import BriefParameters
 from flows.parameters.improvement import ImprovementParameters, RoundParameters
@@ -29,13 +30,7 @@ from flows.parameters.labels import FoldStudentParameters
 from flows.parameters.prediction import PredictionParameters
 from flows.parameters.report import ReportParameters
 from flows.parameters.student import CommonSettings, RecipeParameters, StudentParameters
-from flows.parameters.teacher import (
-    MAX_WORKERS,
-    EngineArguments,
-    EngineParameters,
-    TeacherMissing,
-    TeacherParameters,
-)
+from flows.parameters.teacher import TeacherMissing, TeacherParameters
 from flows.parameters.training import (
     AnswersParameters,
     ClassAnswersParameters,

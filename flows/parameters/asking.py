@@ -11,9 +11,10 @@ from flows.parameters.boxes import BoxParameters, BoxQuestions
 from flows.parameters.budget import BudgetParameters
 from flows.parameters.classes import ClassTeacherParameters, SubjectParameters
 from flows.parameters.dataset import DatasetParameters
+from flows.parameters.engine import EngineParameters
 from flows.parameters.report import ReportParameters
 from flows.parameters.student import StudentParameters
-from flows.parameters.teacher import EngineParameters, TeacherParameters
+from flows.parameters.teacher import TeacherParameters
 from storage.parameters import Option, Parameters
 from teacher.extraction import SHARD_SIZE
 

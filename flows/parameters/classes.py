@@ -9,7 +9,8 @@ from pydantic import Field
 
 from flows.option_values import OptionInvalid
 from flows.parameters.dataset import DatasetParameters
-from flows.parameters.teacher import EngineParameters, TeacherMissing, TeacherParameters
+from flows.parameters.engine import EngineParameters
+from flows.parameters.teacher import TeacherMissing, TeacherParameters
 from storage.parameters import Option, Parameters
 from teacher.engines.config import CLASS_PROMPT, About
 

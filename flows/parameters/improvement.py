@@ -9,8 +9,9 @@ from pydantic import Field
 
 from flows.option_values import OptionInvalid
 from flows.parameters.asking import AskingParameters
+from flows.parameters.engine import EngineParameters
 from flows.parameters.student import StudentParameters
-from flows.parameters.teacher import EngineParameters, TeacherParameters
+from flows.parameters.teacher import TeacherParameters
 from storage.parameters import Option, Parameters
 
 if TYPE_CHECKING:  # Polars and pyarrow are slow to import, and not needed for --help

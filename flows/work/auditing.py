@@ -10,10 +10,11 @@ from flows.parameters import AuditParameters
 from flows.work.asking import TeacherWorkers, ask_missing
 from flows.work.extraction import find_teacher
 from flows.work.host import Host
+from storage.answers.directories import audits_of
 from storage.answers.lease import lease
 from storage.answers.read import Answers, find_answers, read_answers
 from storage.answers.reuse import known_answers
-from storage.answers.store import AnswersDamaged, AnswersMissing, audits_of
+from storage.answers.store import AnswersDamaged, AnswersMissing
 from storage.datasets.base import ImageDataset, ImageRecord, select
 from storage.questions import QuestionSet, load_questions
 from teacher.engines.config import ResolvedTeacher

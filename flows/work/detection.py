@@ -20,14 +20,8 @@ from flows.work.checks import (
     require_training_split,
     say_split,
 )
-from flows.work.extraction import (
-    ExtractionSummary,
-    ask_about,
-    check_teacher,
-    find_teacher,
-    require_all,
-    splits_to_have,
-)
+from flows.work.extraction import ask_about, check_teacher, find_teacher, splits_to_have
+from flows.work.extraction_summary import ExtractionSummary, require_all
 from flows.work.grids import say_processor_notes, show_results
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs

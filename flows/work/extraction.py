@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.cli.report import listed
 from flows.parameters import (
     TASK_RUNS,
     AskingParameters,
@@ -19,23 +17,23 @@ from flows.parameters import (
 from flows.work.asking import TeacherWorkers, ask_missing
 from flows.work.budget import BudgetedExtraction
 from flows.work.checks import TRAINED, check_training
+from flows.work.extraction_summary import ExtractionSummary, describe, require_all
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs
 from flows.work.probing import probing_of
 from flows.work.reports import require_report_place
 from flows.work.training import train_student
+from storage.answers.directories import audits_of
 from storage.answers.lease import lease
-from storage.answers.predicted import BudgetFacts, budget_of
+from storage.answers.predicted import budget_of
 from storage.answers.read import join_shards
 from storage.answers.reuse import KnownAnswers, known_answers
-from storage.answers.store import AnswerDirectory, audits_of
+from storage.answers.store import AnswerDirectory
 from storage.datasets.base import ImageDataset, select
-from storage.errors import RunFailed
 from storage.questions import QuestionSet, load_questions
 from teacher.engines.config import About, ResolvedTeacher
 from teacher.engines.presets import TINY
 from teacher.extraction.budget.cost import image_cost_of
-from teacher.extraction.failures import is_for_now
 from teacher.extraction.finish import failures_of, finish_plan
 from teacher.extraction.forecast import last_account
 from teacher.extraction.jobs import Extraction
@@ -45,48 +43,9 @@ from teacher.extraction.plan import ExtractionPlan, directory_of, plan_extractio
 if TYPE_CHECKING:
     from storage.answers.read import Answers
     from student.classification.config import StudentConfig
-    from student.core.results import Results
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExtractionSummary:
-    """The results of an extraction, and the error of each image without answers.
-
-    `ledger` is None if nothing was asked, `budget` if every pair is. `results` are the students, if any were trained.
-    """
-
-    directory: str
-    images: int
-    questions: int
-    shards: int
-    shards_kept: int
-    failures: Mapping[str, str]
-    about: str = "images"
-    ledger: Ledger | None = None
-    budget: BudgetFacts | None = None
-    results: Results | None = None
-
-    @property
-    def asked(self) -> int:
-        """The number of answers asked of the teacher."""
-        return self.ledger.questions if self.ledger else 0
-
-    @property
-    def for_now(self) -> list[str]:
-        """The images without answers that will be asked about again."""
-        return [image_id for image_id, error in self.failures.items() if is_for_now(error)]
-
-    @property
-    def reused(self) -> int:
-        """The number of answers from other directories of the store."""
-        return self.ledger.reused if self.ledger else 0
 
 
 CLASSES_IN_SHARD = 32
-
-
-class ImagesUnanswered(RunFailed):
-    """Images temporarily have no answers; the message says how many and what to do."""
 
 
 def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummary:
@@ -241,15 +200,6 @@ def _ask_planned(
     )
 
 
-def require_all(summaries: Iterable[ExtractionSummary]) -> None:
-    """Raise ImagesUnanswered if images temporarily have no answers."""
-    if waiting := [image_id for summary in summaries for image_id in summary.for_now]:
-        raise ImagesUnanswered(
-            f"{len(waiting)} images could not be read now and have no answers yet, e.g. {waiting[0]}; all other "
-            "answers are kept: run the same command again when these images can be read"
-        )
-
-
 def read_class_answers(inputs: Inputs, asked: ExtractionParameters, config: StudentConfig) -> Answers | None:
     """Return the stored answers about classes that training with `config` uses after the extraction, if any.
 
@@ -301,16 +251,3 @@ def check_teacher(asked: AskingParameters) -> None:
     asked.engine.choose()  # before the teacher: a missing engine is what most users lack
     asked.answering().check(asked.engine)
     asked.engine.check_workers()
-
-
-def describe(summary: ExtractionSummary) -> list[str]:
-    """Return the summary as lines for display."""
-    return [
-        f"{summary.images} {summary.about} x {summary.questions} questions: {summary.asked} answers asked, "
-        f"{summary.reused} reused, {summary.shards_kept} of {summary.shards} shards were already there",
-        *(summary.ledger.lines(summary.about) if summary.ledger else []),
-        *(summary.budget.lines() if summary.budget else []),
-        f"answers: {summary.directory}",
-        *listed(f"{summary.about} without answers", dict(summary.failures)),
-        *([f"to be asked about again: {len(summary.for_now)}"] if summary.for_now else []),
-    ]

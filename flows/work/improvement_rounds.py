@@ -16,8 +16,9 @@ from flows.work.candidates import CandidateSource
 from flows.work.checks import TRAINED
 from flows.work.host import Host
 from flows.work.improvement_record import Round
+from storage.answers.directories import audits_of
 from storage.answers.read import Answers, find_answers, read_answers
-from storage.answers.store import AnswersMissing, audits_of
+from storage.answers.store import AnswersMissing
 from storage.datasets.base import UNKNOWN, ImageDataset, ImageRecord, select
 from storage.questions import AspectQuestion, QuestionSet
 from teacher.engines.config import ResolvedTeacher

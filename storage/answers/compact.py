@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from storage.answers.directories import answer_directories, audits_of
 from storage.answers.header import COMPACTED_VERSION
 from storage.answers.integrity import FIELDS_KEY, field_digests
 from storage.answers.lease import free
@@ -20,7 +21,7 @@ from storage.answers.manifest import is_compacted, span_of
 from storage.answers.read import load_listed
 from storage.answers.schema import AnswerHeader, ShardAnswers, write_shard
 from storage.answers.shards import Shard, shard_digest
-from storage.answers.store import AnswerDirectory, answer_directories, audits_of
+from storage.answers.store import AnswerDirectory
 from storage.answers.writing import writing
 from storage.filesystem import write_whole
 

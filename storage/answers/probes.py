@@ -10,8 +10,8 @@ import hashlib
 from dataclasses import dataclass
 
 from storage.answers.damage import AnswersMissing
+from storage.answers.directories import audits_of
 from storage.answers.read import Answers, ReadAnswers, find_answers, read_answers
-from storage.answers.store import audits_of
 from storage.questions import AspectQuestion, QuestionSet
 
 NEGATED = "__negated"  # ends the key of a negated question

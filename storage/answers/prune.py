@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from storage.answers.damage import AnswersDamaged
+from storage.answers.directories import answer_directories, audits_of
 from storage.answers.lease import free
 from storage.answers.replaced import remove_copies
 from storage.answers.schema import AnswerHeader
-from storage.answers.store import AnswerDirectory, answer_directories, audits_of
+from storage.answers.store import AnswerDirectory
 from storage.filesystem import list_folder
 from storage.questions import QuestionSet
 

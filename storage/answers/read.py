@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
+from storage.answers.directories import answer_directories
 from storage.answers.schema import AnswerHeader, ShardAnswers, StoredShard
 from storage.answers.shards import shard_digest
-from storage.answers.store import AnswerDirectory, AnswersDamaged, AnswersMissing, answer_directories
-from storage.filesystem import read_file
+from storage.answers.store import AnswerDirectory, AnswersDamaged, AnswersMissing
 from storage.questions import QuestionSet, load_questions
 
 Level = Literal["image", "class"]
@@ -76,11 +75,11 @@ def read_answers(directory: AnswerDirectory) -> Answers:
     manifest = directory.manifest()
     if manifest is None:
         raise AnswersMissing(f"no complete answers in {directory.path}; run 'aspects extract' again to finish them")
-    parts = [stored.answers for stored in _listed_shards(directory, manifest)]
+    parts = [stored.answers for stored in listed_shards(directory, manifest)]
     return join_shards(AnswerHeader.from_json(manifest), parts)
 
 
-def _listed_shards(directory: AnswerDirectory, manifest: Mapping[str, Any]) -> Iterator[StoredShard]:
+def listed_shards(directory: AnswerDirectory, manifest: Mapping[str, Any]) -> Iterator[StoredShard]:
     """Yield the shards of the manifest. Raises the same errors as `load_listed`."""
     for name in manifest["shards"]:
         yield load_listed(directory, manifest, name)
@@ -221,13 +220,13 @@ def complete_directories(
     read = read or read_answers
     return [
         directory
-        for directory in _narrowed(store, dataset, teacher, questions)
+        for directory in narrowed(store, dataset, teacher, questions)
         if (manifest := directory.manifest()) is not None
         and (level is None or level == (_declared_level(manifest["teacher"]) or read(directory).level))
     ]
 
 
-def _narrowed(store: str, dataset: str | None, teacher: str | None, questions: str | None) -> Iterator[AnswerDirectory]:
+def narrowed(store: str, dataset: str | None, teacher: str | None, questions: str | None) -> Iterator[AnswerDirectory]:
     """Filter by directory name alone, so that damage in other directories does not matter."""
     for directory in answer_directories(store, dataset):
         of_teacher = teacher is None or f"/teacher={teacher}/" in directory.path
@@ -242,63 +241,6 @@ def _way_to_choose(found: Sequence[AnswerDirectory], option: str) -> str:
         return f"{option}, e.g. {option} {teachers[0]}"
     example = f"{option} {teachers[0]}/{found[0].folder.removeprefix('questions=')}"
     return f"{option} TEACHER/QUESTIONS, e.g. {example}"
-
-
-def scan_answers(
-    store: str, *, dataset: str | None = None, teacher: str | None = None, questions: str | None = None
-) -> pl.LazyFrame:
-    """Scan every answer of complete directories in long form, one row per image, or box, and question.
-
-    Columns: dataset, teacher, questions (fingerprints), image_id, box_id (null for whole images), split, label,
-    label_name, key, text, group, p_yes (float32, null where there is no answer), yes, no (log-probabilities, nats),
-    error.
-
-    Filter by dataset name, teacher fingerprint and question set fingerprint. Raises AnswersMissing if nothing matches,
-    and the same errors as `load_answers`.
-    """
-    frames = []
-    for directory in _narrowed(store, dataset, teacher, questions):
-        manifest = directory.manifest()
-        if manifest is None:
-            continue
-        header = AnswerHeader.from_json(manifest)
-        for _ in _listed_shards(directory, manifest):
-            pass  # Polars reads them without checks
-        frames.append(_long_form(directory, header, list(manifest["shards"])))
-    if not frames:
-        raise AnswersMissing(f"no complete answers in store {store} fit; 'aspects show --store {store}' lists it")
-    return pl.concat(frames)
-
-
-def _long_form(directory: AnswerDirectory, header: AnswerHeader, shards: list[str]) -> pl.LazyFrame:
-    if directory.filesystem.type_name == "local":
-        wide = pl.scan_parquet([f"{directory.path}/{name}" for name in shards], hive_partitioning=False)
-    else:
-        files = [read_file(directory.filesystem, f"{directory.path}/{name}") for name in shards]
-        wide = pl.concat([pl.scan_parquet(file) for file in files])
-    if "box_id" not in wide.collect_schema().names():
-        wide = wide.with_columns(pl.lit(None, pl.String).alias("box_id"))
-    image_columns = ["image_id", "box_id", "split", "label", "label_name", "error"]
-    texts = {question.key: question.text for question in header.questions.questions}
-    groups = {question.key: question.group for question in header.questions.questions}
-    answer = pl.col("answer").struct
-    return (
-        wide.select(*image_columns, *header.questions.keys)
-        .unpivot(index=image_columns, on=list(header.questions.keys), variable_name="key", value_name="answer")
-        .select(
-            pl.lit(header.dataset).alias("dataset"),
-            pl.lit(header.teacher_fingerprint).alias("teacher"),
-            pl.lit(header.questions.fingerprint).alias("questions"),
-            *image_columns[:-1],
-            "key",
-            pl.col("key").replace_strict(texts, return_dtype=pl.String).alias("text"),
-            pl.col("key").replace_strict(groups, return_dtype=pl.String).alias("group"),
-            (1 / (1 + (answer.field("no") - answer.field("yes")).exp())).cast(pl.Float32).alias("p_yes"),
-            answer.field("yes").alias("yes"),
-            answer.field("no").alias("no"),
-            "error",
-        )
-    )
 
 
 def find_teacher_answers(

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from storage.answers.damage import AnswersDamaged, damage
 from storage.answers.digests import DIGEST, Digests, IdIndex
+from storage.answers.directories import answer_directories, audits_of
 from storage.answers.manifest import check_place
 from storage.answers.replaced import copied_names, replaced_shards
 from storage.answers.schema import AnswerHeader, StoredShard, header_of
-from storage.answers.store import AnswerDirectory, answer_directories, audits_of
+from storage.answers.store import AnswerDirectory
 from storage.datasets.base import ImageRecord
 from storage.filesystem import read_file
 

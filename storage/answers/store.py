@@ -28,7 +28,6 @@ from storage.filesystem import (
     open_store,
     read_file,
     reading,
-    subfolder,
     unfinished_prefix,
     with_attempts,
     write_whole,
@@ -286,26 +285,3 @@ class AnswerDirectory:
 
 def _changed(path: str) -> str:
     return f"another run has written {path} since this one began; run the same command again to go on from there"
-
-
-def audits_of(store: str) -> str:
-    """Return the address of the store with answers to audit samples, kept apart from answers about whole datasets."""
-    return subfolder(store, "audits")
-
-
-def answer_directories(store: str, dataset: str | None = None) -> list[AnswerDirectory]:
-    """List every answer directory of the store, complete or not, ordered by path.
-
-    Raises StoreUnreachable and StorageUnavailable.
-    """
-    filesystem, root = open_store(store)
-    found = [f"{root}/answers"]
-    for partition in ("dataset=", "teacher=", "questions="):
-        found = [
-            info.path
-            for path in found
-            for info in list_folder(filesystem, path)
-            if info.type == fs.FileType.Directory and info.base_name.startswith(partition)
-        ]
-    wanted = f"/answers/dataset={dataset}/" if dataset is not None else "/answers/"
-    return [AnswerDirectory(filesystem, path) for path in found if wanted in path]

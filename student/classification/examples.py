@@ -138,13 +138,13 @@ def join_examples(
         require_class_answers(config, dataset, teacher_answers.given, about_each_class)
     is_val = choose_validation(config, labels[labelled])
     hidden = bool((labels[used] == UNKNOWN).any())
-    left_out = ~_mask(used, len(records))
+    left_out = ~np.isin(np.arange(len(records)), used)
     known = None
     if features is not None and config.objective.uses_features and hidden:
         known = _without(features(), left_out)
     images = ImageLabels(
         labels=labels,
-        trained=_mask(labelled[~is_val], len(records)),
+        trained=np.isin(np.arange(len(records)), labelled[~is_val]),
         classes=len(dataset.class_names),
         seed=config.seed,
         features=known,
@@ -166,13 +166,6 @@ def join_examples(
         aspects=aspects_of(config, teacher_answers),
         groups=_balanced_groups(config, dataset, records, teacher_answers, images),
     )
-
-
-def _mask(indices: NDArray[np.int64], images: int) -> NDArray[np.bool_]:
-    """Whether each of so many images is one of `indices`."""
-    found = np.zeros(images, dtype=bool)
-    found[indices] = True
-    return found
 
 
 def _balanced_groups(

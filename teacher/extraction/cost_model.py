@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import pyarrow.parquet as pq
 
-from storage.answers.store import AnswerDirectory, answer_directories, audits_of
+from storage.answers.directories import answer_directories, audits_of
+from storage.answers.store import AnswerDirectory
 from storage.errors import AspectsError
 from teacher.extraction.forecast import Forecast, duration, is_ledger
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from storage.answers.directories import answer_directories, audits_of
 from storage.answers.reuse import KnownAnswers
-from storage.answers.store import answer_directories, audits_of
 from teacher.extraction.comparison import READERS, UNREADABLE
 from teacher.extraction.plan import ExtractionPlan
 

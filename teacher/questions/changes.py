@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from storage.answers.directories import answer_directories
 from storage.answers.schema import AnswerHeader
-from storage.answers.store import answer_directories
 from storage.questions import QuestionSet
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
+from storage.answers.directories import audits_of
 from storage.answers.read import Answers, find_answers, read_answers
-from storage.answers.store import AnswersDamaged, AnswersMissing, audits_of
+from storage.answers.store import AnswersDamaged, AnswersMissing
 from storage.errors import InputInvalid
 from storage.questions import QuestionSet
 from teacher.questions.audit import Audit

@@ -14,7 +14,8 @@ import typer.testing
 from flows.cli.app import app
 from flows.cli.errors import explain
 from storage.answers.prune import find_unreferenced
-from storage.answers.read import find_answers, find_teacher_answers, scan_answers
+from storage.answers.read import find_answers, find_teacher_answers
+from storage.answers.scan import scan_answers
 from storage.answers.store import AnswerDirectory
 from storage.datasets.base import FileDataset
 from storage.errors import InputInvalid

@@ -22,7 +22,8 @@ from flows.parameters import (
     TeacherParameters,
 )
 from flows.work import asking
-from flows.work.extraction import ExtractionSummary, extract_aspects
+from flows.work.extraction import extract_aspects
+from flows.work.extraction_summary import ExtractionSummary
 from storage.datasets.folder import image_folder
 from teacher.engines.config import TINY_MODEL, ChatTemplateMissing
 from teacher.extraction.jobs import ShardJob

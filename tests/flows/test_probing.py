@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from flows.parameters import DatasetParameters, EngineParameters, ExtractionParameters
-from flows.work.extraction import ExtractionSummary, extract_aspects
+from flows.work.extraction import extract_aspects
+from flows.work.extraction_summary import ExtractionSummary
 from flows.work.probing import ProbesImpossible
 from storage.answers.store import AnswersMissing
 from storage.questions import load_questions

@@ -14,10 +14,11 @@ from flows.cli.errors import explain
 from flows.parameters import EngineParameters
 from flows.work import auditing, extraction
 from flows.work.asking import TeacherWorkers
-from flows.work.extraction import ExtractionSummary, ask_about
+from flows.work.extraction import ask_about
+from flows.work.extraction_summary import ExtractionSummary
+from storage.answers.directories import audits_of
 from storage.answers.lease import DirectoryBusy, lease
 from storage.answers.read import find_answers
-from storage.answers.store import audits_of
 from storage.datasets.base import select
 from teacher.engines.base import EngineUsage
 from teacher.extraction.ledger import add_up

@@ -8,9 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from storage.answers.read import find_answers, load_answers, read_answers, scan_answers
+from storage.answers.directories import answer_directories
+from storage.answers.read import find_answers, load_answers, read_answers
+from storage.answers.scan import scan_answers
 from storage.answers.shards import cut_shards
-from storage.answers.store import AnswerDirectory, AnswersMissing, answer_directories
+from storage.answers.store import AnswerDirectory, AnswersMissing
 from storage.filesystem import unfinished_prefix, write_whole
 from tests.storage.samples import HEADER, QUESTIONS, answers_for, box_records, records
 

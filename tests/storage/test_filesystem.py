@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.answers.store import AnswerDirectory, answer_directories
+from storage.answers.directories import answer_directories
+from storage.answers.store import AnswerDirectory
 from storage.errors import AspectsError, StorageUnavailable
 from storage.filesystem import StoreUnreachable, open_store
 from tests.flows.conftest import Aspects

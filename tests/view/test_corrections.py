@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from storage.answers.directories import answer_directories
 from storage.answers.read import load_answers
-from storage.answers.store import answer_directories
 from storage.corrections import CorrectionFolder, current_corrections
 from storage.corrections.queue import Queue
 from storage.datasets import FileDataset

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from flows.cli.app import app
 from flows.option_values import OptionInvalid, share
 from flows.parameters import BudgetParameters, DatasetParameters, EngineParameters, ExtractionParameters
-from flows.work.extraction import ExtractionSummary, extract_aspects
+from flows.work.extraction import extract_aspects
+from flows.work.extraction_summary import ExtractionSummary
 from flows.work.forecasts import forecast_extraction
 from flows.work.inputs import Inputs
 from storage.answers.read import read_answers

@@ -11,7 +11,8 @@ import pytest
 
 from flows.parameters import DatasetParameters, EngineParameters, ExtractionParameters, StudentParameters
 from flows.work.checks import RunsImpossible, check_writable, evaluation_split
-from flows.work.extraction import ExtractionSummary, extract_aspects
+from flows.work.extraction import extract_aspects
+from flows.work.extraction_summary import ExtractionSummary
 from storage.datasets.base import DatasetInvalid
 from storage.datasets.folder import image_folder
 from storage.datasets.scenes.classification import write_scenes

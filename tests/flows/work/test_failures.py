@@ -15,7 +15,8 @@ import pytest
 from flows.cli.errors import explain
 from flows.parameters import DatasetParameters, EngineParameters, ExtractionParameters
 from flows.work.asking import FAILED_SHARDS
-from flows.work.extraction import ExtractionSummary, ImagesUnanswered, extract_aspects
+from flows.work.extraction import extract_aspects
+from flows.work.extraction_summary import ExtractionSummary, ImagesUnanswered
 from storage.answers.schema import AnswerHeader, write_shard
 from storage.answers.store import AnswerDirectory
 from storage.datasets.folder import image_folder

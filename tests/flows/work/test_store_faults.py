@@ -13,7 +13,8 @@ import pytest
 
 from flows.cli.errors import explain
 from flows.parameters import DatasetParameters, EngineParameters, ExtractionParameters
-from flows.work.extraction import ExtractionSummary, extract_aspects
+from flows.work.extraction import extract_aspects
+from flows.work.extraction_summary import ExtractionSummary
 from storage.answers import writing
 from storage.errors import StorageUnavailable
 from tests.flows.hosts import plain_host

@@ -10,11 +10,12 @@ import pytest
 
 from storage.answers import compact as module
 from storage.answers.compact import compact, compact_store
+from storage.answers.directories import answer_directories
 from storage.answers.lease import lease
 from storage.answers.read import Answers, read_answers
 from storage.answers.reuse import known_answers
 from storage.answers.shards import cut_shards
-from storage.answers.store import AnswerDirectory, answer_directories
+from storage.answers.store import AnswerDirectory
 from tests.storage.samples import HEADER, QUESTIONS, answers_for, records
 
 IMAGES, SIZE = 11, 2

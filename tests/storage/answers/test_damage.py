@@ -16,8 +16,9 @@ from pyarrow import fs
 from storage import filesystem as filesystem_of_store
 from storage.answers import reuse
 from storage.answers.damage import AnswersDamaged
-from storage.answers.read import load_answers, read_answers, scan_answers
+from storage.answers.read import load_answers, read_answers
 from storage.answers.reuse import known_answers
+from storage.answers.scan import scan_answers
 from storage.answers.schema import parse_shard, write_shard
 from storage.answers.shards import cut_shards
 from storage.answers.store import AnswerDirectory

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from flows.cli.show import show_store
+from storage.answers.directories import answer_directories
 from storage.answers.prune import find_unreferenced
-from storage.answers.read import find_answers, load_answers, read_answers, scan_answers
+from storage.answers.read import find_answers, load_answers, read_answers
 from storage.answers.reuse import known_answers
+from storage.answers.scan import scan_answers
 from storage.answers.shards import cut_shards
-from storage.answers.store import AnswerDirectory, answer_directories
+from storage.answers.store import AnswerDirectory
 from storage.errors import VersionUnsupported
 from teacher.questions.changes import compare
 from tests.storage.contract import write_directory

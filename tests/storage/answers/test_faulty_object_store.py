@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from storage.answers.damage import AnswersMissing
+from storage.answers.directories import answer_directories
 from storage.answers.read import find_answers, read_answers
 from storage.answers.reuse import known_answers
 from storage.answers.shards import cut_shards
-from storage.answers.store import answer_directories
 from storage.errors import StorageUnavailable
 from storage.filesystem import StoreUnreachable
 from tests.storage.contract import write_directory

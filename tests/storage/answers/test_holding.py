@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from storage.answers.directories import answer_directories
 from storage.answers.holding import read_holding
 from storage.answers.read import read_answers
-from storage.answers.store import answer_directories
 from storage.statistics import class_information
 from tests.storage.contract import write_directory
 from tests.storage.samples import QUESTIONS

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from storage.answers.directories import answer_directories, audits_of
 from storage.answers.prune import find_unreferenced, remove
 from storage.answers.read import load_answers
 from storage.answers.shards import Shard
-from storage.answers.store import AnswerDirectory, AnswersMissing, answer_directories, audits_of
+from storage.answers.store import AnswerDirectory, AnswersMissing
 from storage.questions import AspectQuestion, QuestionSet
 from tests.storage.samples import HEADER, QUESTIONS, answers_for, records
 

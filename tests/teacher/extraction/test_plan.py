@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from storage.answers.damage import DirectoryChanged
+from storage.answers.directories import audits_of
 from storage.answers.read import Answers, find_answers, read_answers
 from storage.answers.reuse import known_answers
-from storage.answers.store import audits_of
 from storage.datasets import image_folder
 from storage.datasets.base import ImageRecord
 from storage.questions import AspectQuestion, QuestionSet
