@@ -26,15 +26,10 @@ BLANK_CANDIDATES = 100  # images that are tried for the size of the blank one
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageVariants:
-    """A dataset of the mirrored `records` of another one, and one blank image of their size."""
+class DerivedImages:
+    """What a dataset made from the images of another one has of it."""
 
     dataset: ImageDataset
-    originals: Sequence[ImageRecord]
-
-    @property
-    def name(self) -> str:
-        return f"{self.dataset.name}~variants"
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -44,6 +39,17 @@ class ImageVariants:
     def notes(self) -> tuple[str, ...]:
         return self.dataset.notes
 
+
+@dataclass(frozen=True, kw_only=True)
+class ImageVariants(DerivedImages):
+    """A dataset of the mirrored `records` of another one, and one blank image of their size."""
+
+    originals: Sequence[ImageRecord]
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset.name}~variants"
+
     @property
     def records(self) -> Sequence[ImageRecord]:
         mirrored = [replace(record, image_id=MIRRORED + record.image_id) for record in self.originals]
@@ -51,7 +57,7 @@ class ImageVariants:
 
     def read(self, image_id: str) -> bytes:
         if image_id == BLANK:
-            return self._blank()
+            return blank_image(self.dataset, self.originals)
         data = self.dataset.read(image_id.removeprefix(MIRRORED))
         try:
             return _encode(ImageOps.mirror(decode_image(data)))
@@ -64,28 +70,16 @@ class ImageVariants:
         originals = [one for one in self.originals if one.image_id in wanted or BLANK in wanted]
         return ImageVariants(dataset=self.dataset.subset(originals), originals=originals)
 
-    def _blank(self) -> bytes:
-        return blank_image(self.dataset, self.originals)
-
 
 @dataclass(frozen=True, kw_only=True)
-class BlankImage:
+class BlankImage(DerivedImages):
     """A dataset of a single blank image, of the size of the first image of `dataset` that can be read."""
 
-    dataset: ImageDataset
     split: str
 
     @property
     def name(self) -> str:
         return blank_name(self.dataset.name)
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        return self.dataset.class_names
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return self.dataset.notes
 
     @property
     def records(self) -> Sequence[ImageRecord]:
@@ -110,23 +104,14 @@ def blank_image(dataset: ImageDataset, originals: Sequence[ImageRecord]) -> byte
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class Sample(DerivedImages):
     """Some records of a dataset, as a dataset with the same name."""
 
-    dataset: ImageDataset
     records: Sequence[ImageRecord]
 
     @property
     def name(self) -> str:
         return self.dataset.name
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        return self.dataset.class_names
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return self.dataset.notes
 
     def read(self, image_id: str) -> bytes:
         return self.dataset.read(image_id)
