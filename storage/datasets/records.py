@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # a folder of images is opened without loading it
+    import pyarrow as pa
 
 # Label of an image of unknown class.
 UNKNOWN = -1
@@ -63,6 +65,8 @@ class ImageRecords(Sequence[ImageRecord]):
     @classmethod
     def of(cls, records: Iterable[ImageRecord]) -> Self:
         """Convert `records`, which may be a generator. They have no boxes."""
+        import pyarrow as pa
+
         chunks: list[pa.Array] = []
         splits, names = dict[str, int](), dict[str, int]()
         numbers: list[NDArray[np.int32]] = []
@@ -146,6 +150,8 @@ class ImageRecords(Sequence[ImageRecord]):
 
     def of_splits(self, splits: Collection[str]) -> ImageRecords:
         """Return the records of these splits, in order."""
+        import pyarrow as pa
+
         names = self.columns.split_names
         wanted = np.array([name in splits for name in names], bool)[self.columns.splits[self.start : self.stop]]
         rows = np.flatnonzero(wanted) + self.start
@@ -174,6 +180,8 @@ def splits_of(records: Sequence[ImageRecord]) -> list[str]:
 
 def image_ids_of(records: Sequence[ImageRecord]) -> Iterator[pa.Array]:
     """Yield the ids in chunks of at most CHUNK."""
+    import pyarrow as pa
+
     if isinstance(records, ImageRecords):
         for batch in pa.table([records.image_ids], ["image_id"]).to_batches(max_chunksize=CHUNK):
             yield batch.column(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from storage.answers.probes import ProbeAnswers, blank_questions
 from storage.answers.read import Answers
 from storage.datasets import FileDataset, image_folder
 from storage.questions import AspectQuestion, QuestionSet
@@ -56,6 +58,16 @@ def answers_for(dataset: FileDataset, *, dataset_name: str | None = None) -> Ans
         yes=-np.log1p(np.exp(-(gap + jitter))),
         no=-np.log1p(np.exp(gap + jitter)),
     )
+
+
+def probes_of(answers: Answers) -> ProbeAnswers:
+    """A blank image with log-odds 1 for every question, and no negated ones."""
+    asked = blank_questions(answers.questions)
+    shape = (1, len(asked))
+    about_images = ("image_ids", "image_sha256", "splits", "label_names", "errors")
+    one = {name: getattr(answers, name)[:1] for name in about_images}
+    yes, no = np.full(shape, -0.5, np.float32), np.full(shape, -1.5, np.float32)
+    return ProbeAnswers(blank=dataclasses.replace(answers, questions=asked, **one, yes=yes, no=no))
 
 
 @pytest.fixture(autouse=True)

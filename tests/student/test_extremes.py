@@ -21,6 +21,7 @@ from student.classification.training import train
 from student.classification.usefulness import answers_uses
 from student.core.examples import ExamplesInvalid
 from student.core.setting_errors import ConfigInvalid
+from tests.student.conftest import probes_of
 
 Case = tuple[FileDataset, Answers, dict[str, Any]]
 
@@ -96,6 +97,7 @@ def test_every_method_stands_it(
 ) -> None:
     dataset, answers, settings = case_of(name, dataset, answers)
     known = TeacherAnswers(image=answers) if level == "image" else TeacherAnswers(classes=answers)
+    known = dataclasses.replace(known, probes=probes_of(answers))
     given = {"val_fraction": 0.0, "missing_answers": "drop", "network": "none", **settings}
     records = training_records(dataset)
     for method in METHODS:

@@ -20,7 +20,7 @@ from student.classification.splits import visible_labels
 from student.classification.training import train
 from student.classification.usefulness import answers_uses
 from student.core.setting_errors import ConfigInvalid
-from tests.student.conftest import answers_for
+from tests.student.conftest import answers_for, probes_of
 
 # Every one, in groups that are trained at once.
 NAMES = list(METHODS)
@@ -77,7 +77,8 @@ def of_classes(dataset: FileDataset, *, leaving_out: int | None = None) -> Answe
 
 
 def knowledge_of(dataset: FileDataset, image: Answers | None) -> TeacherAnswers:
-    return TeacherAnswers(image=image, classes=of_classes(dataset))
+    classes = of_classes(dataset)
+    return TeacherAnswers(image=image, classes=classes, probes=probes_of(image or classes))
 
 
 def seen(examples: Examples) -> tuple[bytes, ...]:
@@ -96,8 +97,8 @@ def test_no_method_learns_from_a_hidden_label(
     found = []
     for dataset in (partly, relabelled(partly, few), relabelled(partly, few, shift=2), unlabelled(partly)):
         known = {
-            "images": TeacherAnswers(image=answers),
-            "classes": TeacherAnswers(classes=of_classes(dataset)),
+            "images": TeacherAnswers(image=answers, probes=probes_of(answers)),
+            "classes": TeacherAnswers(classes=of_classes(dataset), probes=probes_of(answers)),
             "both": knowledge_of(dataset, answers),
         }[about]
         found.append(seen(join_examples(few, dataset, training_records(dataset), known)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from storage.answers.probes import ProbeAnswers, blank_questions, negated_questions
+from storage.answers.probes import ProbeAnswers, negated_questions
 from storage.answers.read import Answers
 from storage.datasets import FileDataset
 from storage.datasets.base import select
@@ -15,6 +15,7 @@ from student.classification.examples import TeacherAnswers, digest_of, join_exam
 from student.classification.targets import ImageLabels, ProbeLogOdds
 from student.core.examples import ExamplesInvalid
 from student.core.losses import bce_loss
+from tests.student.conftest import probes_of
 
 NAN = float("nan")
 LOG_ODDS = np.array([[2.0, 0.0], [-2.0, 0.0], [2.0, 0.0], [-2.0, 0.0]])
@@ -62,16 +63,6 @@ def test_a_weight_multiplies_the_loss_of_its_answer() -> None:
     single[1, 0] = 6.0
     expected = bce_loss(logits[1:2, :1], targets[1:2, :1])
     torch.testing.assert_close(bce_loss(logits, targets, single), expected)
-
-
-def probes_of(answers: Answers) -> ProbeAnswers:
-    """A blank image with log-odds 1 for every question, and no negated ones."""
-    asked = blank_questions(answers.questions)
-    shape = (1, len(asked))
-    about_images = ("image_ids", "image_sha256", "splits", "label_names", "errors")
-    one = {name: getattr(answers, name)[:1] for name in about_images}
-    yes, no = np.full(shape, -0.5, np.float32), np.full(shape, -1.5, np.float32)
-    return ProbeAnswers(blank=dataclasses.replace(answers, questions=asked, **one, yes=yes, no=no))
 
 
 def test_a_method_takes_the_probes_of_its_questions(
