@@ -136,7 +136,7 @@ def compact(place: StoreParameters) -> None:
     for directory in skipped:
         echo(f"kept, it is not complete or another run uses it: {directory.path}")
     if not changed:
-        echo(f"nothing in {place.store} to join")
+        echo(f"store {place.store} has no files to join")
 
 
 def _confirmed(question: str) -> bool:
