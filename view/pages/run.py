@@ -15,6 +15,7 @@ from storage.answers.schema import StoredShard
 from storage.errors import AspectsError
 from student.core.stored_curves import TrainingProgress, read_progress
 from student.core.stored_runs import StoredRun
+from teacher.engines.presets import display_name
 from view.rendering import render, sources_of, thumbnail_address
 from view.sources import AnswerSet, Sources
 
@@ -57,7 +58,7 @@ def _extraction(sources: Sources, one: AnswerSet) -> dict[str, Any] | None:
     if progress is None:
         return None
     return {
-        "name": f"{one.dataset} by {state.model or one.teacher}",
+        "name": f"{one.dataset} by {display_name(state.model) if state.model else one.teacher}",
         "id": one.id,
         "progress": progress,
         "ago": max(0.0, time.time() - progress.written),
