@@ -14,9 +14,8 @@ error               why the image cannot be read; null where it can
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
+from storage.concurrency import map_ahead
 from storage.images.decode import ImageUnreadable, decode_image, read_image_file
 from student.classification.augment import normalize_pixels
 from student.classification.evidence import evidence
@@ -109,18 +109,10 @@ class Predictor:
 
     def _decoded(self, sources: Iterable[Source], ahead: int, threads: int) -> Generator[tuple[Source, Tensor | str]]:
         """Each source with its pixels as the network is shown them, uint8 [S, S, 3], or why it cannot be read."""
-        waiting: deque[tuple[Source, Future[Tensor | str]]] = deque()
         # Pillow decodes outside Python's lock, so threads are enough.
         pool = ThreadPoolExecutor(threads)
         try:
-            for source in sources:
-                waiting.append((source, pool.submit(self._view, source)))
-                if len(waiting) > ahead:
-                    first, pixels = waiting.popleft()
-                    yield first, pixels.result()
-            while waiting:
-                first, pixels = waiting.popleft()
-                yield first, pixels.result()
+            yield from map_ahead(pool, self._view, sources, ahead)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

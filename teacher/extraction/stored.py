@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
 
@@ -15,14 +14,13 @@ from storage.answers.reuse import FileRows
 from storage.answers.schema import AnswerHeader, ShardAnswers, StoredShard
 from storage.answers.shards import Shard, cut_shards, shard_digest
 from storage.answers.store import AnswerDirectory
+from storage.concurrency import map_ahead
 from storage.datasets.records import splits_of
 from teacher.engines.answer_mass import total_mass
 from teacher.extraction.comparison import READERS, ImageComparison
 from teacher.extraction.failures import is_teachers_fault
 
 AHEAD = 2 * READERS  # files that are read before they are needed
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class OtherSplits(Exception):
@@ -97,7 +95,7 @@ class StoreComparison:
         StorageUnavailable."""
         names = list(self._directory.seen or {})
         with ThreadPoolExecutor(READERS) as readers:
-            for name, stored in read_in_order(readers, self._directory.load_if_whole, names):
+            for name, stored in map_ahead(readers, self._directory.load_if_whole, names, AHEAD):
                 if stored is None:
                     continue
                 if new := [split for split in splits_of(stored.answers.records) if split in others]:
@@ -183,22 +181,3 @@ def rows_of(stored: StoredShard, number: int, size: int) -> StoredShard:
         no=answers.no[rows],
     )
     return replace(stored, answers=part)
-
-
-def read_in_order(
-    readers: Executor, read: Callable[[Item], Result], items: Iterable[Item]
-) -> Iterator[tuple[Item, Result]]:
-    """Yield each item with its result, in order. At most AHEAD results are in memory."""
-    waiting: deque[tuple[Item, Future[Result]]] = deque()
-    try:
-        for item in items:
-            waiting.append((item, readers.submit(read, item)))
-            if len(waiting) > AHEAD:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    finally:
-        for _, future in waiting:
-            future.cancel()
