@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 OPTIMAL_ROWS = 300  # clustered in the optimal order of leaves, which takes time with the cube of their number
 
 
+def sigmoid(log_odds: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return 1 / (1 + exp(-x)) in the type of `log_odds`, by tanh: it does not overflow where exp would."""
+    return 0.5 + 0.5 * np.tanh(0.5 * log_odds)
+
+
 def class_information(p_yes: NDArray[np.floating], label_names: Sequence[str]) -> NDArray[np.float64]:
     """Mutual information of each question's answer and the class, in bits: float64 [Q].
 

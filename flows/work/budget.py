@@ -19,6 +19,7 @@ from storage.answers.choice import StoredChoice, read_choice, write_choice
 from storage.answers.predicted import write_predicted
 from storage.answers.shards import Shard
 from storage.datasets.base import ImageDataset
+from storage.statistics import sigmoid
 from teacher.extraction.budget.bound import CONFIDENCE
 from teacher.extraction.budget.rounds import PairTable
 from teacher.extraction.ledger import Ledger
@@ -141,7 +142,7 @@ class BudgetedExtraction:
             assert answers is not None, "the plan keeps them"
             ours = [place.get(record.image_id, -1) for record in answers.records]
             rows = np.array(ours, np.int64)
-            p_yes = 0.5 + 0.5 * np.tanh(0.5 * (answers.yes - answers.no))
+            p_yes = sigmoid(answers.yes - answers.no)
             self._p_yes[rows[rows >= 0]] = p_yes[rows >= 0]
             self._failed[rows[rows >= 0]] = np.array([error is not None for error in answers.errors])[rows >= 0]
         self._answered = ~np.isnan(self._p_yes)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from storage.answers.read import Answers
 from storage.errors import InputInvalid
+from storage.statistics import sigmoid
 
 Weighting = Literal["equal", "agreement"]
 
@@ -66,7 +67,7 @@ def agreement(log_odds_TNQ: NDArray[np.float64]) -> NDArray[np.float64]:
     Correlations that are negative or not defined count as 0; where all are 0, weights are equal. Of two teachers both
     have the same.
     """
-    p_TNQ = 0.5 + 0.5 * np.tanh(0.5 * log_odds_TNQ)
+    p_TNQ = sigmoid(log_odds_TNQ)
     teachers, _, questions = p_TNQ.shape
     weights = np.zeros((teachers, questions))
     for first, second in itertools.combinations(range(teachers), 2):

@@ -14,7 +14,7 @@ from storage.answers.predicted import BudgetFacts, budget_of
 from storage.answers.read import Level, LevelOfRows, load_listed
 from storage.answers.schema import AnswerHeader, ShardAnswers, StoredShard
 from storage.answers.store import AnswerDirectory, AnswersDamaged
-from storage.statistics import information_of_sums
+from storage.statistics import information_of_sums, sigmoid
 
 Sums = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ class Holding:
         self.splits.update(record.split for record in answers.records)
         self.errors.update(error for error in answers.errors if error is not None)
         # tanh does not overflow where exp would.
-        p_yes = 0.5 + 0.5 * np.tanh(0.5 * (answers.yes.astype(np.float64) - answers.no))
+        p_yes = sigmoid(answers.yes.astype(np.float64) - answers.no)
         answered = ~np.isnan(p_yes)
         label_names = np.array([record.label_name for record in answers.records], object)
         order = np.argsort(label_names, kind="stable")

@@ -15,6 +15,7 @@ from storage.answers.schema import AnswerHeader, ShardAnswers, StoredShard
 from storage.answers.shards import shard_digest
 from storage.answers.store import AnswerDirectory, AnswersDamaged, AnswersMissing
 from storage.questions import QuestionSet, load_questions
+from storage.statistics import sigmoid
 
 Level = Literal["image", "class"]
 
@@ -42,8 +43,7 @@ class Answers:
     @property
     def p_yes(self) -> NDArray[np.float32]:
         """p(yes) normalised over yes and no, float32 [I, Q]: sigmoid(yes - no)."""
-        # tanh does not overflow where exp would.
-        return (0.5 + 0.5 * np.tanh(0.5 * (self.yes - self.no))).astype(np.float32)
+        return sigmoid(self.yes - self.no).astype(np.float32)
 
     @property
     def has_gaps(self) -> bool:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.statistics import sigmoid
+
 Floats = NDArray[np.float64]
 
 FACTORS = 8
@@ -56,7 +58,7 @@ class AnswerModel:
             rows = slice(start, start + AT_ONCE)
             base, prior = self._of_classes(labels[rows])
             factors, _ = posterior(log_odds(p_yes[rows]) - base, self.weights, self.noise, prior)
-            found[rows] = 0.5 + 0.5 * np.tanh(0.5 * (base + factors @ self.weights.T))
+            found[rows] = sigmoid(base + factors @ self.weights.T)
         return found
 
     def covariance(self) -> Floats:
