@@ -76,7 +76,7 @@ def pinned(package: str) -> str:
 
 def pip(*arguments: str, quiet: bool = False) -> int:
     """Run the virtual environment's pip under the constraints; its exit code."""
-    command = [VENV / "bin" / "python", "-m", "pip", *arguments, "--disable-pip-version-check", "--quiet"]
+    command = [str(VENV / "bin" / "python"), "-m", "pip", *arguments, "--disable-pip-version-check", "--quiet"]
     # As an environment variable the constraints hold for build requirements, too.
     environment = {**os.environ, "PIP_CONSTRAINT": str(CONSTRAINTS)}
     return subprocess.run(command, env=environment, capture_output=quiet, check=False).returncode

@@ -23,6 +23,7 @@ from typing import Any
 
 from PIL import Image
 
+from storage.questions import QuestionSet, load_questions, write_questions
 from teacher.engines.registry import engines
 
 QUESTIONS = Path(__file__).parents[1] / "questions" / "scenes.yaml"
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--after", required=True, help="the command that is measured")
     parser.add_argument("--dataset", type=Path, required=True, help="folder SPLIT/CLASS/FILE of the images")
     parser.add_argument("--images", type=int, default=240)
+    parser.add_argument("--questions", type=int, default=50, help="the first of the questions about scenes")
     parser.add_argument("--size", default="3000x2000", help="to which images are scaled, or 'own'")
     parser.add_argument("--engine", default="vllm", choices=list(engines()))
     parser.add_argument("--workers", type=int, default=2)
@@ -46,12 +48,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images"
         write_images(asked.dataset, images, asked.images, asked.size)
+        questions = Path(folder) / "questions.yaml"
+        write_questions(questions, QuestionSet(tuple(load_questions(QUESTIONS).questions[: asked.questions])))
         runs: dict[str, list[dict[str, Any]]] = {"before": [], "after": []}
         for number in range(asked.rounds):
             for name in ("before", "after") if number % 2 == 0 else ("after", "before"):
                 options = shlex.split(f"{asked.options} {asked.after_options if name == 'after' else ''}")
                 command = shlex.split(getattr(asked, name))
-                run = extract(command, images, asked, Path(folder) / f"{name}-{number}", options)
+                run = extract(command, images, questions, asked, Path(folder) / f"{name}-{number}", options)
                 runs[name].append(run)
                 print(name, run, file=sys.stderr, flush=True)
     speeds = {name: statistics.median(run["images_per_second"] for run in found) for name, found in runs.items()}
@@ -60,6 +64,7 @@ def main() -> None:
         "engine": asked.engine,
         "workers": asked.workers,
         "images": asked.images,
+        "questions": asked.questions,
         "size": asked.size,
         "options": asked.options,
         "after_options": asked.after_options,
@@ -88,11 +93,11 @@ def write_images(dataset: Path, folder: Path, count: int, size: str) -> None:
 
 
 def extract(
-    aspects: list[str], images: Path, asked: argparse.Namespace, store: Path, options: list[str]
+    aspects: list[str], images: Path, questions: Path, asked: argparse.Namespace, store: Path, options: list[str]
 ) -> dict[str, Any]:
     """Run the command with a new store; what its manifest says about the time."""
     command = [
-        *(*aspects, "extract", "--dataset", str(images), "--splits", "train", "--questions", str(QUESTIONS)),
+        *(*aspects, "extract", "--dataset", str(images), "--splits", "train", "--questions", str(questions)),
         *("--teacher", "tiny", "--engine", asked.engine, "--workers", str(asked.workers)),
         *("--shard-size", str(asked.shard_size), "--store", str(store), *options),
     ]

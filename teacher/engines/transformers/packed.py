@@ -1,10 +1,11 @@
 """All questions about an image behind one pass over the part of the prompt that they share, for models of any family.
 
 Plain transformers run over the image again for every question. Here its keys and values are computed once; then the
-endings of the prompts, where the questions differ, stand behind each other in one row, and a mask lets each see the
-shared part and itself only. The layers are Hugging Face's own: what they compute is what a plain forward pass does.
+endings of the prompts, where the questions differ, stand in one row as a tree: tokens with which several begin ("Is
+there a ...") stand there once. A mask lets each token see the shared part and what comes before it in its own question.
+The layers are Hugging Face's own: what they compute is what a plain forward pass does.
 
-Shapes: B images, S shared tokens, L tokens of endings in a row, V words of the vocabulary.
+Shapes: B images, S shared tokens, L tokens in a row, V words of the vocabulary.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import BatchFeature, DynamicCache
@@ -51,12 +53,11 @@ def packed_logits(
     `inputs` are the processor's for each image and the first question, [1, S + L] tokens each.
     """
     prefixes = [_cut(one, endings[0]) for one in inputs]
-    lengths = [len(ending) for ending in endings]
     most, row = PASS_TOKENS[model.device.type], ROW_TOKENS[model.device.type]
     for images in _batches(prefixes, most):
         batch = {name: torch.cat([prefixes[image][name] for image in images]) for name in prefixes[images[0]]}
         cache, start_B = _read_prefix(model, BatchFeature(batch).to(model.device, dtype=model.dtype))
-        for questions in _rows(lengths, min(row, most // len(images))):
+        for questions in _rows(endings, min(row, most // len(images))):
             yield images, questions, _read_endings(model, cache, start_B, [endings[index] for index in questions])
 
 
@@ -84,14 +85,19 @@ def _batches(prefixes: Sequence[Mapping[str, Tensor]], most: int) -> Iterator[li
             yield images[start : start + size]
 
 
-def _rows(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Yield the indices of questions whose endings together have at most `most` tokens, or of a single longer one."""
-    row: list[int] = []
-    for index, length in enumerate(lengths):
-        if row and sum(lengths[other] for other in row) + length > most:
+def _rows(endings: Sequence[list[int]], most: int) -> Iterator[list[int]]:
+    """Yield the indices of questions whose tree has at most `most` tokens, or of a single longer one.
+
+    Those that begin alike come one after the other.
+    """
+    row, held = list[int](), set[tuple[int, ...]]()
+    for index in sorted(range(len(endings)), key=endings.__getitem__):
+        own = _beginnings(endings[index])
+        if row and len(held.union(own)) > most:
             yield row
-            row = []
+            row, held = [], set()
         row.append(index)
+        held.update(own)
     yield row
 
 
@@ -118,26 +124,39 @@ def _read_prefix(model: Any, inputs: Mapping[str, Tensor]) -> tuple[DynamicCache
 
 def _read_endings(model: Any, cache: DynamicCache, start_B: Tensor, endings: Sequence[list[int]]) -> Tensor:
     """Return logits [B, questions, V] after the last token of each ending. The cache is left unchanged."""
-    lengths = torch.tensor([len(ending) for ending in endings])
-    tokens = torch.tensor([token for ending in endings for token in ending])
-    offsets = torch.cat([torch.arange(len(ending)) for ending in endings])
-    mask = _mask(lengths, cache.get_seq_length(), model.dtype)
+    beginnings, paths = _tree(endings)
+    tokens = torch.tensor([beginning[-1] for beginning in beginnings])
+    offsets = torch.tensor([len(beginning) - 1 for beginning in beginnings])
+    mask = _mask(paths, len(tokens), cache.get_seq_length(), model.dtype)
     logits = model(
         input_ids=tokens.to(model.device).expand(len(start_B), -1),
         attention_mask=mask.to(model.device).expand(len(start_B), -1, -1, -1),
         position_ids=start_B[:, None] + offsets.to(model.device),
         past_key_values=cache,
         use_cache=True,
-        logits_to_keep=(lengths.cumsum(0) - 1).to(model.device),
+        logits_to_keep=torch.tensor([path[-1] for path in paths], device=model.device),
     ).logits
     cache.crop(-len(tokens))
     return logits
 
 
-def _mask(lengths: Tensor, shared: int, dtype: torch.dtype) -> Tensor:
+def _tree(endings: Sequence[list[int]]) -> tuple[list[tuple[int, ...]], list[list[int]]]:
+    """Return the different beginnings of all endings, one for each token of the row, and the places of each ending's
+    tokens in the row."""
+    places: dict[tuple[int, ...], int] = {}
+    paths = [[places.setdefault(beginning, len(places)) for beginning in _beginnings(ending)] for ending in endings]
+    return list(places), paths
+
+
+def _beginnings(ending: list[int]) -> list[tuple[int, ...]]:
+    return [tuple(ending[:length]) for length in range(1, len(ending) + 1)]
+
+
+def _mask(paths: Sequence[list[int]], tokens: int, shared: int, dtype: torch.dtype) -> Tensor:
     """Return the additive attention mask of a row's tokens: [1, 1, L, S + L]."""
-    owner = torch.arange(len(lengths)).repeat_interleave(lengths)
-    hidden = (owner[:, None] != owner).logical_or(torch.ones(len(owner), len(owner), dtype=torch.bool).triu(1))
-    mask = torch.zeros(len(owner), shared + len(owner), dtype=dtype)
-    mask[:, shared:].masked_fill_(hidden, torch.finfo(dtype).min)
+    seen = torch.zeros(tokens, tokens, dtype=torch.bool)
+    for path in paths:
+        seen[np.ix_(path, path)] = torch.ones(len(path), len(path), dtype=torch.bool).tril()
+    mask = torch.zeros(tokens, shared + tokens, dtype=dtype)
+    mask[:, shared:].masked_fill_(~seen, torch.finfo(dtype).min)
     return mask[None, None]

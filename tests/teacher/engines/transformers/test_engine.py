@@ -108,7 +108,8 @@ def test_a_model_that_cannot_be_packed_says_so_and_answers_all_the_same(tmp_path
 def test_a_model_whose_packed_answers_differ_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     # As in a model whose positions are not where this engine takes them to be.
     monkeypatch.setattr(
-        "teacher.engines.transformers.packed._mask", lambda lengths, shared, dtype: torch.zeros(1, 1, 1, 1, dtype=dtype)
+        "teacher.engines.transformers.packed._mask",
+        lambda paths, tokens, shared, dtype: torch.zeros(1, 1, 1, 1, dtype=dtype),
     )
     engine = TransformersEngine(resolve(tiny_teacher()), EngineOptions())
     assert engine.slow_because is not None
@@ -117,7 +118,7 @@ def test_a_model_whose_packed_answers_differ_is_not_packed(monkeypatch: pytest.M
 
 def test_a_model_that_fails_when_packed_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "teacher.engines.transformers.packed._mask", lambda lengths, shared, dtype: torch.zeros(1, 1, 3, 3)
+        "teacher.engines.transformers.packed._mask", lambda paths, tokens, shared, dtype: torch.zeros(1, 1, 3, 3)
     )
     engine = TransformersEngine(resolve(tiny_teacher()), EngineOptions())
     assert engine.slow_because is not None
