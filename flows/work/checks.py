@@ -68,7 +68,7 @@ def check_training(
     and the runs folder.
 
     `splits` are those that will have answers, `of_classes` the stored answers about classes that are used, and `probed`
-    says whether a blank image will be asked about.
+    says whether there will be answers about a blank image.
     """
     from student.classification.examples import TeacherAnswers
     from student.core.examples import random_answers

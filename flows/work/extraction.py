@@ -26,6 +26,7 @@ from flows.work.training import train_student
 from storage.answers.directories import audits_of
 from storage.answers.lease import lease
 from storage.answers.predicted import budget_of
+from storage.answers.probes import stored_blank
 from storage.answers.read import join_shards
 from storage.answers.reuse import KnownAnswers, known_answers
 from storage.answers.store import AnswerDirectory
@@ -67,6 +68,7 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
             answered = [TRAINED]  # answers about classes are for images of any split
             if asked.about == "images":
                 answered = splits_to_have(directory_of(images, questions, resolved, store), splits)
+            blank = stored_blank(store, images.name, resolved.fingerprint, questions, host.inputs.answers)
             check_training(
                 images,
                 questions,
@@ -75,7 +77,7 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
                 asked.student,
                 about=asked.about,
                 of_classes=read_class_answers(host.inputs, asked, asked.student.config()),
-                probed="blank" in (asked.probes or []),
+                probed=blank is not None or "blank" in (asked.probes or []),
             )
     with TeacherWorkers(resolved, asked.engine, host.reporter.say) as workers:
         ask = partial(ask_about, host, verify=asked.verify, task_runs=asked.task_runs)

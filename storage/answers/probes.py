@@ -67,16 +67,24 @@ def read_probes(store: str, answers: Answers, read: ReadAnswers = read_answers) 
     Raises AnswersMissing if there are none about a blank image; AnswersDamaged, VersionUnsupported and
     StorageUnavailable.
     """
-    place, questions, teacher = audits_of(store), answers.questions, answers.teacher
-    blank = _find(place, blank_name(answers.dataset), teacher, blank_questions(questions), read)
-    if blank is None or blank.errors[0] is not None:
+    questions, teacher = answers.questions, answers.teacher
+    blank = stored_blank(store, answers.dataset, teacher, questions, read)
+    if blank is None:
         raise AnswersMissing(
             f"store {store} has no answers of teacher {teacher} about a blank image to question set "
             f"{questions.fingerprint}; ask for them by 'aspects extract --probes blank'"
         )
     negated = negated_questions(questions)
-    about_images = None if negated is None else _find(place, answers.dataset, teacher, negated, read)
+    about_images = None if negated is None else _find(audits_of(store), answers.dataset, teacher, negated, read)
     return ProbeAnswers(blank=blank, negated=about_images)
+
+
+def stored_blank(
+    store: str, dataset: str, teacher: str, questions: QuestionSet, read: ReadAnswers = read_answers
+) -> Answers | None:
+    """Return the stored answers about a blank image, a single row; None if there are none. Raises as `read_probes`."""
+    found = _find(audits_of(store), blank_name(dataset), teacher, blank_questions(questions), read)
+    return None if found is None or found.errors[0] is not None else found
 
 
 def _find(place: str, dataset: str, teacher: str, questions: QuestionSet, read: ReadAnswers) -> Answers | None:

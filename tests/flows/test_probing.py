@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import yaml
 
-from flows.parameters import DatasetParameters, EngineParameters, ExtractionParameters
+from flows.parameters import DatasetParameters, EngineParameters, ExtractionParameters, StudentParameters
 from flows.work.extraction import extract_aspects
 from flows.work.extraction_summary import ExtractionSummary
 from flows.work.probing import ProbesImpossible
 from storage.answers.store import AnswersMissing
 from storage.questions import load_questions
 from student.classification.stored_answers import load_teacher_answers
+from student.core.examples import ExamplesInvalid
 from tests.flows.hosts import plain_host
 from tests.flows.work.engines import CountingEngine, use_engine
 
@@ -60,6 +61,27 @@ def test_probes_are_asked_once_and_read_with_the_answers(
     assert found.blank.yes.shape == (1, 4 + negated)
     assert found.negated.yes.shape == (IMAGES, negated)
     assert not np.isnan(found.negated.yes).any()
+
+
+def test_stored_probes_serve_a_method_that_needs_them(
+    scenes: Path, few_questions: Path, tmp_path: Path, engine: CountingEngine
+) -> None:
+    settings = {
+        "method": "makd-calibrated",
+        "backbone": "resnet10t",
+        "image_size": 32,
+        "epochs": 1,
+        "pretrained": False,
+    }
+    student = StudentParameters(recipe="demo", settings=settings, seeds=[0], runs=str(tmp_path / "runs"))
+    training: dict[str, Any] = {"train": True, "student": student}
+    with pytest.raises(ExamplesInvalid, match="--probes blank"):
+        extract(scenes, few_questions, tmp_path / "store", **training)
+    assert engine.asked == 0
+    extract(scenes, few_questions, tmp_path / "store", probes=["blank"])
+    results = extract(scenes, few_questions, tmp_path / "store", **training).results
+    assert results is not None
+    assert "makd-calibrated" in results.table["method"].to_list()
 
 
 def test_questions_without_a_negation_are_refused(scenes: Path, few_questions: Path, tmp_path: Path) -> None:
