@@ -188,7 +188,7 @@ def _ask_planned(
             plan.directory.remove_file(path)
     if keep_answers:
         parts = [file.answers for file in whole.values() if file.answers is not None]
-        host.inputs.keep_answers(plan.directory, join_shards(plan.header, parts))
+        host.inputs.keep_answers(plan.directory, join_shards(plan.header, parts, plan.images))
     return ExtractionSummary(
         directory=plan.directory.path,
         images=plan.images,

@@ -75,10 +75,12 @@ class Holding:
         names, starts = np.unique(label_names[order], return_index=True)
         counts = np.add.reduceat(answered[order].astype(np.int64), starts, axis=0)
         sums = np.add.reduceat(np.where(answered, p_yes, 0.0)[order], starts, axis=0)
-        nothing = np.zeros(answers.yes.shape[1])
         for name, count, total in zip(names.tolist(), counts, sums, strict=True):
-            self.class_counts[name] = self.class_counts.get(name, nothing.astype(np.int64)) + count
-            self.class_sums[name] = self.class_sums.get(name, nothing) + total
+            if name in self.class_counts:
+                self.class_counts[name] += count
+                self.class_sums[name] += total
+            else:
+                self.class_counts[name], self.class_sums[name] = count.copy(), total.copy()
 
 
 def read_holding(directory: AnswerDirectory) -> Holding:

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from storage.answers.digests import Bools, Digests, IdIndex
 from storage.answers.store import AnswerDirectory
+from storage.concurrency import map_ahead
 from storage.datasets.base import ImageDataset, ImageRecord, Stamp, StampedDataset
-from storage.datasets.records import image_ids_of
+from storage.datasets.records import ids_of, image_ids_of
 from storage.errors import StorageUnavailable
 from storage.filesystem import list_folder, reading, write_stream
 
@@ -47,6 +48,9 @@ AT_ONCE = 1000  # files per task of a thread
 BATCH = 65_536  # rows of the file converted at once
 
 
+NO_STAMP = Stamp(0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Stamps:
     """`Stamp`s of N images: `size` and `mtime_ns` int64 [N], `view` int32 [N], a number in `views`; 0 where there is no
@@ -62,9 +66,15 @@ class Stamps:
         numbers = {} if views is None else views
         return cls(np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, np.int32), numbers)
 
-    def put(self, row: int, stamp: Stamp) -> None:
-        self.size[row], self.mtime_ns[row] = stamp.size, stamp.mtime_ns
-        self.view[row] = self.views.setdefault(stamp.view, len(self.views) + 1)
+    def put(self, start: int, stamps: Sequence[Stamp | None]) -> None:
+        """Put consecutive stamps, the first one at `start`."""
+        rows = slice(start, start + len(stamps))
+        known = [NO_STAMP if stamp is None else stamp for stamp in stamps]
+        self.size[rows] = [stamp.size for stamp in known]
+        self.mtime_ns[rows] = [stamp.mtime_ns for stamp in known]
+        self.view[rows] = [
+            0 if stamp is None else self.views.setdefault(stamp.view, len(self.views) + 1) for stamp in stamps
+        ]
 
     def part(self, rows: slice) -> Stamps:
         return Stamps(self.size[rows], self.mtime_ns[rows], self.view[rows], self.views)
@@ -106,12 +116,8 @@ def look_at(dataset: ImageDataset, records: Sequence[ImageRecord], into: Stamps)
         return
     stamped: StampedDataset = dataset
 
-    def some(start: int) -> list[tuple[int, Stamp]]:
-        found = []
-        for row, record in enumerate(records[start : start + AT_ONCE], start):
-            with contextlib.suppress(OSError):
-                found.append((row, stamped.stamp(record.image_id)))
-        return found
+    def some(start: int) -> list[Stamp | None]:
+        return [stamp_of(stamped, image_id) for image_id in ids_of(records[start : start + AT_ONCE])]
 
     started = time.perf_counter()
     first = some(0)
@@ -119,9 +125,17 @@ def look_at(dataset: ImageDataset, records: Sequence[ImageRecord], into: Stamps)
     # Threads hide network latency; on a local disk they take three times as long as a single one.
     slow = time.perf_counter() - started > SLOW_SECONDS * min(len(records), AT_ONCE)
     with ThreadPoolExecutor(THREADS) as threads:
-        for part in chain([first], threads.map(some, rest) if slow else map(some, rest)):
-            for row, stamp in part:
-                into.put(row, stamp)
+        parts = (part for _, part in map_ahead(threads, some, rest, 2 * THREADS)) if slow else map(some, rest)
+        for number, part in enumerate(chain([first], parts)):
+            into.put(number * AT_ONCE, part)
+
+
+def stamp_of(dataset: StampedDataset, image_id: str) -> Stamp | None:
+    """Return the stamp of an image; None if there is no file."""
+    try:
+        return dataset.stamp(image_id)
+    except OSError:
+        return None
 
 
 def is_settled(mtime_ns: NDArray[np.int64], looked_at_ns: int) -> Bools:
@@ -154,9 +168,9 @@ def _read(directory: AnswerDirectory, path: str, records: Sequence[ImageRecord])
                 return found
             if (file.schema_arrow.metadata or {}).get(VERSION_KEY) != VERSION:
                 return found
-            index = IdIndex.of(image_ids_of(records))
+            places = _Places(records)
             for batch in file.iter_batches(BATCH):
-                others += _align(batch, index, found)
+                others += _align(batch, places, found)
     except StorageUnavailable:
         raise
     # pyarrow raises errors of any type for corrupt bytes. Without the cache images are read, which is always correct.
@@ -165,10 +179,29 @@ def _read(directory: AnswerDirectory, path: str, records: Sequence[ImageRecord])
     return ImageStamps(found.stamps, found.digests, others)
 
 
-def _align(batch: pa.RecordBatch, index: IdIndex, into: ImageStamps) -> int:
+class _Places:
+    """Finds the places of ids in a list of records. Without an index of all ids while they come in the list's order."""
+
+    def __init__(self, records: Sequence[ImageRecord]) -> None:
+        self._records = records
+        self._next = 0
+        self._index: IdIndex | None = None
+
+    def of(self, image_ids: pa.Array) -> NDArray[np.int64]:
+        """Return the place of each id, -1 for an unknown one."""
+        if self._index is None:
+            start, self._next = self._next, self._next + len(image_ids)
+            expected = list(image_ids_of(self._records[start : self._next]))
+            if pa.chunked_array(expected, pa.string()).equals(pa.chunked_array([image_ids])):
+                return np.arange(start, self._next)
+            self._index = IdIndex.of(image_ids_of(self._records))
+        return self._index.rows(image_ids)
+
+
+def _align(batch: pa.RecordBatch, places: _Places, into: ImageStamps) -> int:
     """Put a batch of the file at the positions of its images; return the number of images that have none."""
     image_ids, size, mtime_ns, view, sha256 = batch.columns
-    rows = index.rows(image_ids)
+    rows = places.of(image_ids)
     known = rows >= 0
     rows = rows[known]
     digests = Digests.of(sha256.to_pylist())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.datasets.base import Corners
+from storage.datasets.records import Corners, ImageRecords
 from storage.text import printable
 
 if TYPE_CHECKING:  # schema imports this module
@@ -61,10 +61,15 @@ def shard_digests(header: AnswerHeader, answers: ShardAnswers) -> dict[str, Any]
 def rows_digest(header: AnswerHeader, answers: ShardAnswers) -> str:
     """Return the digest of everything but the answers, 16 hex digits."""
     questions = [[question.key, question.text] for question in header.questions.questions]
-    rows = [
-        [record.image_id, record.split, int(record.label), record.label_name, _floats(record.box), digest, error]
-        for record, digest, error in zip(answers.records, answers.image_sha256, answers.errors, strict=True)
-    ]
+    others = zip(answers.image_sha256, answers.errors, strict=True)
+    rows: list[tuple[object, ...]]
+    if isinstance(answers.records, ImageRecords):
+        rows = [(*row, None, *rest) for row, rest in zip(answers.records.rows(), others, strict=True)]
+    else:
+        rows = [
+            (record.image_id, record.split, int(record.label), record.label_name, _floats(record.box), *rest)
+            for record, rest in zip(answers.records, others, strict=True)
+        ]
     document = [header.dataset, header.teacher_fingerprint, questions, rows]
     return _hex(json.dumps(document, ensure_ascii=True).encode())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -75,8 +75,8 @@ def read_answers(directory: AnswerDirectory) -> Answers:
     manifest = directory.manifest()
     if manifest is None:
         raise AnswersMissing(f"no complete answers in {directory.path}; run 'aspects extract' again to finish them")
-    parts = [stored.answers for stored in listed_shards(directory, manifest)]
-    return join_shards(AnswerHeader.from_json(manifest), parts)
+    parts = (stored.answers for stored in listed_shards(directory, manifest))
+    return join_shards(AnswerHeader.from_json(manifest), parts, sum(manifest["shards"].values()))
 
 
 def listed_shards(directory: AnswerDirectory, manifest: Mapping[str, Any]) -> Iterator[StoredShard]:
@@ -109,25 +109,37 @@ def load_listed(directory: AnswerDirectory, manifest: Mapping[str, Any], name: s
     return stored
 
 
-def join_shards(header: AnswerHeader, parts: list[ShardAnswers]) -> Answers:
-    """Concatenate the rows of `parts`."""
-    records = [record for part in parts for record in part.records]
-    found = Answers(
+def join_shards(header: AnswerHeader, parts: Iterable[ShardAnswers], images: int) -> Answers:
+    """Concatenate the rows of `parts`, which have so many `images` together. One part is in memory at a time."""
+    yes, no = (np.empty((images, len(header.questions)), np.float32) for _ in range(2))
+    image_ids, splits, label_names = list[str](), list[str](), list[str]()
+    image_sha256, errors = list[str | None](), list[str | None]()
+    level = LevelOfRows(header)
+    for part in parts:
+        rows = slice(len(image_ids), len(image_ids) + len(part.records))
+        yes[rows], no[rows] = part.yes, part.no
+        for record in part.records:
+            image_ids.append(record.image_id)
+            splits.append(record.split)
+            label_names.append(record.label_name)
+        image_sha256 += part.image_sha256
+        errors += part.errors
+        level.add(part)
+    assert len(image_ids) == images
+    return Answers(
         dataset=header.dataset,
         teacher=header.teacher_fingerprint,
         questions=header.questions,
-        image_ids=tuple(record.image_id for record in records),
-        image_sha256=tuple(digest for part in parts for digest in part.image_sha256),
-        splits=tuple(record.split for record in records),
-        label_names=tuple(record.label_name for record in records),
-        errors=tuple(error for part in parts for error in part.errors),
-        yes=np.concatenate([part.yes for part in parts]),
-        no=np.concatenate([part.no for part in parts]),
+        image_ids=tuple(image_ids),
+        image_sha256=tuple(image_sha256),
+        splits=tuple(splits),
+        label_names=tuple(label_names),
+        errors=tuple(errors),
+        yes=yes,
+        no=no,
+        level=level.found,
+        rows="class" if header.rows_are_classes else "image",
     )
-    level = LevelOfRows(header)
-    for part in parts:
-        level.add(part)
-    return replace(found, level=level.found, rows="class" if header.rows_are_classes else "image")
 
 
 def _declared_level(teacher: Mapping[str, Any]) -> Level | None:

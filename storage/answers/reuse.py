@@ -64,10 +64,12 @@ class KnownDirectory:
     @classmethod
     def of(cls, directory: AnswerDirectory | None, files: Sequence[FileRows], *, own: bool) -> KnownDirectory:
         starts = np.cumsum([0, *(len(file.digests) for file in files)])
-        digests = np.concatenate([file.digests for file in files]) if files else np.empty(0, np.uint64)
-        answered = [file.answered for file in files]
-        rows = np.flatnonzero(np.concatenate(answered)) if files else np.empty(0, np.int64)
-        return cls(directory, tuple(file.name for file in files), starts, IdIndex.of_hashes(digests[rows], rows), own)
+        digests = [file.digests[file.answered] for file in files]
+        rows = [start + np.flatnonzero(file.answered) for start, file in zip(starts, files, strict=False)]
+        index = IdIndex.of_hashes(
+            np.concatenate([np.empty(0, np.uint64), *digests]), np.concatenate([np.empty(0, np.int64), *rows])
+        )
+        return cls(directory, tuple(file.name for file in files), starts, index, own)
 
     def find(self, index: IdIndex, key: int) -> Iterator[tuple[str, int]]:
         """Yield the files with a key, and the row in each."""

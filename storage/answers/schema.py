@@ -6,7 +6,7 @@ import base64
 import json
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from storage.answers.header import check_version as check_version
 from storage.answers.header import first_problem as first_problem
 from storage.answers.integrity import check_digests, check_values, shard_digests
 from storage.datasets.base import BOX_MARK, ImageRecord
+from storage.datasets.records import ImageRecords, RecordColumns
 
 METADATA_KEY, DIGESTS_KEY = b"aspects", b"aspects_digests"
 ANSWER_TYPE = pa.struct([pa.field("yes", pa.float32()), pa.field("no", pa.float32())])
@@ -138,25 +139,36 @@ def parse_shard(data: bytes, reuse_keys: Collection[str] | None = None) -> Store
 
 def from_table(table: pa.Table, keys: Sequence[str]) -> ShardAnswers:
     """The inverse of `to_table` for the columns of `keys`, which are found by name; null becomes NaN."""
-    columns = {name: table.column(name).to_pylist() for name in table.column_names if name not in keys}
-    image_ids = columns["image_id"]
-    for name in ("split", "label_name"):  # the same few texts in all rows
-        columns[name] = list(map(sys.intern, columns[name]))
-    boxes: list[Any] = [None] * table.num_rows
-    if "box" in columns:
-        image_ids = [f"{name}{BOX_MARK}{number}" for name, number in zip(image_ids, columns["box_id"], strict=True)]
-        boxes = [tuple(box[side] for side in SIDES) for box in columns["box"]]
-    described = zip(image_ids, columns["split"], columns["label"], columns["label_name"], boxes, strict=True)
+    records: Sequence[ImageRecord] = _image_records(table)
+    if "box" in table.column_names:
+        boxes = zip(table.column("box_id").to_pylist(), table.column("box").to_pylist(), strict=True)
+        records = [
+            replace(record, image_id=f"{record.image_id}{BOX_MARK}{number}", box=tuple(box[side] for side in SIDES))
+            for record, (number, box) in zip(records, boxes, strict=True)
+        ]
     yes, no = _answer_matrices(table, keys)
     return ShardAnswers(
-        records=[
-            ImageRecord(image_id=image_id, split=split, label=label, label_name=label_name, box=box)
-            for image_id, split, label, label_name, box in described
-        ],
-        image_sha256=columns["image_sha256"],
-        errors=columns["error"],
+        records=records,
+        image_sha256=table.column("image_sha256").to_pylist(),
+        errors=table.column("error").to_pylist(),
         yes=yes,
         no=no,
+    )
+
+
+def _image_records(table: pa.Table) -> ImageRecords:
+    """Return the records of a table, without boxes."""
+    splits, names = (table.column(name).combine_chunks().dictionary_encode() for name in ("split", "label_name"))
+    return ImageRecords(
+        RecordColumns(
+            image_ids=table.column("image_id"),
+            splits=splits.indices.to_numpy().astype(np.uint16),
+            # The same few texts in all shards.
+            split_names=tuple(map(sys.intern, splits.dictionary.to_pylist())),
+            labels=table.column("label").to_numpy(),
+            label_names=names.indices.to_numpy(),
+            names=tuple(map(sys.intern, names.dictionary.to_pylist())),
+        )
     )
 
 

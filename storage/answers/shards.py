@@ -9,7 +9,7 @@ from storage.answers.integrity import shard_digests, summary
 from storage.answers.manifest import shard_name
 from storage.answers.schema import AnswerHeader, StoredShard
 from storage.datasets.base import ImageRecord
-from storage.datasets.records import ImageRecords
+from storage.datasets.records import ImageRecords, are_equal
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,7 @@ class Shard:
             stored.header.teacher_fingerprint == header.teacher_fingerprint
             and stored.header.questions.fingerprint == header.questions.fingerprint
             and stored.header.dataset == header.dataset
-            and len(stored.answers.records) == len(self.records)
-            and all(one == other for one, other in zip(stored.answers.records, self.records, strict=True))
+            and are_equal(stored.answers.records, self.records)
             and (stored.digests is not None or digest in (None, shard_digest(stored)))
         )
 

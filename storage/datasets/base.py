@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
+from storage.datasets.places import FilesBelow
 from storage.datasets.records import BOX_MARK as BOX_MARK
 from storage.datasets.records import UNKNOWN as UNKNOWN
 from storage.datasets.records import Corners as Corners
@@ -91,8 +92,10 @@ class ListedImages(Generic[Place]):
     notes: tuple[str, ...] = ()
 
     def subset(self, records: Sequence[ImageRecord]) -> Self:
-        places = {record.image_id: self.places[record.image_id] for record in records}
-        return replace(self, records=records, places=places, notes=())
+        return replace(self, records=records, places=self._places_of(records), notes=())
+
+    def _places_of(self, records: Sequence[ImageRecord]) -> Mapping[str, Place]:
+        return {record.image_id: self.places[record.image_id] for record in records}
 
 
 class FileDataset(ListedImages[Path]):
@@ -102,8 +105,14 @@ class FileDataset(ListedImages[Path]):
         return read_image_file(self.places[image_id])
 
     def stamp(self, image_id: str) -> Stamp:
-        found = os.stat(self.places[image_id])
+        places = self.places
+        found = os.stat(places.file(image_id) if isinstance(places, FilesBelow) else places[image_id])
         return Stamp(found.st_size, found.st_mtime_ns)
+
+    def _places_of(self, records: Sequence[ImageRecord]) -> Mapping[str, Path]:
+        if isinstance(self.places, FilesBelow):
+            return FilesBelow(self.places.root, records)
+        return super()._places_of(records)
 
 
 def select(dataset: ImageDataset, splits: Collection[str]) -> Sequence[ImageRecord]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
+from operator import eq
 from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
@@ -17,7 +18,8 @@ if TYPE_CHECKING:  # a folder of images is opened without loading it
 UNKNOWN = -1
 # Between an image's id and the number of a box in it.
 BOX_MARK = "#"
-CHUNK = 65_536  # records converted at once
+CHUNK = 65_536  # rows converted at once, and records that are columns rather than a list
+AT_ONCE = 8192  # objects of records that are converted at once
 
 Corners = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the upright image
 
@@ -71,24 +73,24 @@ class ImageRecords(Sequence[ImageRecord]):
         splits, names = dict[str, int](), dict[str, int]()
         numbers: list[NDArray[np.int32]] = []
         every = iter(records)
-        while chunk := list(islice(every, CHUNK)):
-            chunks.append(pa.array([record.image_id for record in chunk], pa.string()))
-            rows = [
-                (splits.setdefault(record.split, len(splits)), record.label,
-                 names.setdefault(record.label_name, len(names)))
-                for record in chunk
-            ]  # fmt: skip
-            numbers.append(np.array(rows, np.int32))
-        codes = np.concatenate(numbers) if numbers else np.empty((0, 3), np.int32)
-        columns = RecordColumns(
+        while some := list(islice(every, AT_ONCE)):
+            chunks.append(pa.array([record.image_id for record in some], pa.string()))
+            columns = (
+                [splits.setdefault(record.split, len(splits)) for record in some],
+                [record.label for record in some],
+                [names.setdefault(record.label_name, len(names)) for record in some],
+            )
+            numbers.append(np.array(columns, np.int32))
+        split_codes, labels, name_codes = np.concatenate([np.empty((3, 0), np.int32), *numbers], axis=1)
+        found = RecordColumns(
             image_ids=pa.chunked_array(chunks, pa.string()),
-            splits=codes[:, 0].astype(np.uint16),
+            splits=split_codes.astype(np.uint16),
             split_names=tuple(splits),
-            labels=np.ascontiguousarray(codes[:, 1]),
-            label_names=np.ascontiguousarray(codes[:, 2]),
+            labels=labels.copy(),
+            label_names=name_codes.copy(),
             names=tuple(names),
         )
-        return cls(columns)
+        return cls(found)
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -103,32 +105,40 @@ class ImageRecords(Sequence[ImageRecord]):
             if step != 1:
                 return [self[place] for place in range(start, stop, step)]
             return type(self)(self.columns, self.start + start, self.start + max(start, stop))
-        place = range(len(self))[index]
-        return next(iter(self[place : place + 1]))
+        columns, row = self.columns, self.start + range(len(self))[index]
+        return ImageRecord(
+            image_id=columns.image_ids[row].as_py(),
+            split=columns.split_names[columns.splits[row]],
+            label=int(columns.labels[row]),
+            label_name=columns.names[columns.label_names[row]],
+        )
 
     def __iter__(self) -> Iterator[ImageRecord]:
+        for image_id, split, label, name in self.rows():
+            yield ImageRecord(image_id=image_id, split=split, label=label, label_name=name)
+
+    def rows(self) -> Iterator[tuple[str, str, int, str]]:
+        """Yield image_id, split, label and label_name of each record."""
         columns = self.columns
         for start in range(self.start, self.stop, CHUNK):
             part = slice(start, min(start + CHUNK, self.stop))
-            rows = zip(
+            yield from zip(
                 columns.image_ids.slice(part.start, part.stop - part.start).to_pylist(),
-                columns.splits[part].tolist(),
+                map(columns.split_names.__getitem__, columns.splits[part].tolist()),
                 columns.labels[part].tolist(),
-                columns.label_names[part].tolist(),
+                map(columns.names.__getitem__, columns.label_names[part].tolist()),
                 strict=True,
             )
-            for image_id, split, label, name in rows:
-                yield ImageRecord(
-                    image_id=image_id,
-                    split=columns.split_names[split],
-                    label=label,
-                    label_name=columns.names[name],
-                )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence):
             return NotImplemented
-        return len(self) == len(other) and all(mine == its for mine, its in zip(self, other, strict=True))
+        if len(self) != len(other):
+            return False
+        if isinstance(other, ImageRecords):
+            # The ids first: comparing them makes no Python objects.
+            return self.image_ids.equals(other.image_ids) and all(map(eq, self.rows(), other.rows()))
+        return all(map(eq, self, other))
 
     __hash__ = None  # type: ignore[assignment]  # like a list
 
@@ -169,6 +179,25 @@ class ImageRecords(Sequence[ImageRecord]):
                 names=self.columns.names,
             )
         )
+
+
+def gathered(records: Iterable[ImageRecord]) -> Sequence[ImageRecord]:
+    """Return the records as columns, or as a list where they are few."""
+    every = iter(records)
+    first = list(islice(every, CHUNK))
+    return ImageRecords.of(chain(first, every)) if len(first) == CHUNK else first
+
+
+def are_equal(one: Sequence[ImageRecord], other: Sequence[ImageRecord]) -> bool:
+    """Return whether two sequences of any type have the same records."""
+    return one == other if isinstance(one, ImageRecords) else len(one) == len(other) and all(map(eq, one, other))
+
+
+def ids_of(records: Sequence[ImageRecord]) -> list[str]:
+    if isinstance(records, ImageRecords):
+        found: list[str] = records.image_ids.to_pylist()
+        return found
+    return [record.image_id for record in records]
 
 
 def splits_of(records: Sequence[ImageRecord]) -> list[str]:

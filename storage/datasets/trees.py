@@ -9,6 +9,7 @@ from typing import Protocol
 
 from storage.datasets.base import DatasetInvalid, FileDataset, ImageDataset, ImageRecord
 from storage.datasets.files import Kind, Skipped, entries, images_below
+from storage.datasets.places import FilesBelow
 from storage.documents import read_bytes
 
 
@@ -104,5 +105,5 @@ class LocalTree:
     def dataset(
         self, *, name: str, class_names: Sequence[str], records: Sequence[ImageRecord], notes: tuple[str, ...]
     ) -> FileDataset:
-        paths = {record.image_id: Path(os.path.join(self.root, record.image_id)) for record in records}
-        return FileDataset(name=name, class_names=class_names, records=records, places=paths, notes=notes)
+        places = FilesBelow(self.root, records)
+        return FileDataset(name=name, class_names=class_names, records=records, places=places, notes=notes)

@@ -17,6 +17,8 @@ from storage.questions import QuestionSet
 if TYPE_CHECKING:  # with torch, which the page of labels does without
     from student.core.settings import TrainingConfig
 
+AT_ONCE = 65_536  # rows that are copied at once
+
 
 class ExamplesInvalid(InputInvalid):
     """Images and answers do not make a training set; the message says what is missing, where and what to do."""
@@ -62,7 +64,11 @@ def log_odds_by_id(answers: Answers, ids: Sequence[str]) -> NDArray[np.float32]:
     row_of = {image_id: row for row, image_id in enumerate(answers.image_ids)}
     rows = np.array([row_of.get(image_id, -1) for image_id in ids], dtype=np.int64)
     found = np.full((len(ids), len(answers.questions)), np.nan, dtype=np.float32)
-    found[rows >= 0] = (answers.yes - answers.no)[rows[rows >= 0]]
+    for start in range(0, len(ids), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        known = rows[part] >= 0
+        places = rows[part][known]
+        found[part][known] = answers.yes[places] - answers.no[places]
     return found
 
 

@@ -51,13 +51,13 @@ class StoredFile:
     @classmethod
     def of(cls, name: str, stored: StoredShard, *, keep_answers: bool = False) -> Self:
         answers = stored.answers
-        errors = zip(answers.records, answers.errors, strict=True)
+        failed = [(row, error) for row, error in enumerate(answers.errors) if error is not None]
         mass = total_mass(answers.yes, answers.no)
         return cls(
             digest=shard_digest(stored),
             rows=FileRows.of(name, answers.image_sha256, answers.errors),
             splits=tuple(splits_of(answers.records)),
-            errors={record.image_id: error for record, error in errors if error is not None},
+            errors={answers.records[row].image_id: error for row, error in failed},
             mass=float(np.nansum(mass)),
             answered=int(np.isfinite(mass).sum()),
             partial=stored.header.partial,

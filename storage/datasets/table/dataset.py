@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from storage.datasets.base import UNKNOWN, UNLABELLED, DatasetInvalid, ImageDataset, ImageRecord
 from storage.datasets.files import counted, is_usual_split, listing, missing_classes, split_rank
 from storage.datasets.hold_out import held_out_split
+from storage.datasets.records import gathered
 from storage.datasets.specification import Specification
 from storage.datasets.table.columns import Columns, find_columns
 from storage.datasets.table.images import find_images
@@ -122,20 +123,21 @@ class TableReader:
         _refuse_two_spellings(names)
         class_names = sorted(names, key=int) if self.integers else sorted(names)
         labels = {label: number for number, label in enumerate(class_names)}
-        records = [
+        rest = [image for image in self.images if image not in self.named]
+        rows = list(self.rows.values())
+        if self._wants_others():
+            rows += [Row(image, UNLABELLED, "", "") for image in rest]
+            rest = []
+        rows.sort(key=lambda row: split_rank(row.split if row.label else UNLABELLED))
+        records = gathered(
             ImageRecord(
                 image_id=row.image_id,
                 split=row.split if row.label else UNLABELLED,
                 label=labels.get(row.label, UNKNOWN),
                 label_name=row.label,
             )
-            for row in self.rows.values()
-        ]
-        rest = [image for image in self.images if image not in self.named]
-        if self._wants_others():
-            records += [ImageRecord(image_id=one, split=UNLABELLED, label=UNKNOWN, label_name="") for one in rest]
-            rest = []
-        records.sort(key=lambda record: split_rank(record.split))
+            for row in rows
+        )
         notes = (*self._notes(rest, records), *missing_classes(records, class_names))
         return self.tree.dataset(name=name, class_names=tuple(class_names), records=records, notes=notes)
 

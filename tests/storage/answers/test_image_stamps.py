@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import polars as pl
 import pytest
 from pyarrow import fs
 
+from storage.answers import image_stamps as module
 from storage.answers.image_stamps import (
     AT_ONCE,
     SETTLED_NS,
@@ -35,7 +37,7 @@ def stamps(found: Mapping[int, tuple[Stamp, str | None]] = FOUND) -> ImageStamps
     """Stamps of RECORDS by their position."""
     made = ImageStamps.empty(len(RECORDS))
     for row, (stamp, digest) in found.items():
-        made.stamps.put(row, stamp)
+        made.stamps.put(row, [stamp])
         made.digests.put(row, digest)
     return made
 
@@ -71,6 +73,22 @@ def test_images_are_found_in_another_order_and_others_are_counted(tmp_path: Path
     assert found_in(read_image_stamps(directory, RECORDS[::-1])) == {2: FOUND[0], 0: FOUND[2]}
     fewer = read_image_stamps(directory, ImageRecords.of(RECORDS[1::-1]))
     assert (found_in(fewer), fewer.others) == ({1: FOUND[0]}, 1)
+
+
+def test_batches_in_the_order_of_the_records_need_no_index_until_one_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH", 1)
+    directory = write_directory(str(tmp_path))
+    stamped = {row: (Stamp(row, row, ""), f"{row:064x}") for row in range(len(RECORDS))}
+    write_image_stamps(directory, RECORDS, stamps(stamped))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "IdIndex", None)
+        assert found_in(read_image_stamps(directory, RECORDS)) == stamped
+    swapped = [RECORDS[0], RECORDS[2], RECORDS[1]]
+    assert found_in(read_image_stamps(directory, swapped)) == {0: stamped[0], 1: stamped[2], 2: stamped[1]}
+    new = [RECORDS[0], RECORDS[1], replace(RECORDS[0], image_id="new"), RECORDS[2]]
+    assert found_in(read_image_stamps(directory, new)) == {0: stamped[0], 1: stamped[1], 3: stamped[2]}
 
 
 def test_another_question_set_has_the_last_ones_until_it_has_its_own(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from storage.datasets import records as module
 from storage.datasets.base import UNKNOWN, FileDataset, ImageRecord, select
-from storage.datasets.records import ImageRecords, image_ids_of, splits_of
+from storage.datasets.records import ImageRecords, gathered, image_ids_of, splits_of
 
 RECORDS = [
     ImageRecord(image_id=f"{split}/ü/{number}.png", split=split, label=number - 1, label_name="ab"[: number % 3])
@@ -33,6 +33,22 @@ def test_columns_are_the_same_sequence() -> None:
     with pytest.raises(IndexError):
         columns[len(RECORDS)]
     assert list(ImageRecords.of([])) == []
+
+
+def test_columns_with_other_numbers_are_equal_if_their_records_are() -> None:
+    columns = ImageRecords.of(RECORDS)
+    assert columns[4:9] == ImageRecords.of(RECORDS[4:9])
+    assert columns[4:9] != ImageRecords.of(RECORDS[3:8])
+    for change in ({"split": "other"}, {"label": 7}, {"label_name": "c"}, {"image_id": "x"}):
+        assert columns[4:9] != ImageRecords.of([*RECORDS[4:8], replace(RECORDS[8], **change)])
+
+
+def test_few_records_are_a_list_and_many_are_columns() -> None:
+    few, many = gathered(iter(RECORDS[:4])), gathered(iter(RECORDS))
+    assert few == RECORDS[:4]
+    assert isinstance(few, list)
+    assert many == RECORDS
+    assert isinstance(many, ImageRecords)
 
 
 @pytest.mark.parametrize("part", [slice(0, 3), slice(4, 11), slice(9, 99), slice(5, 5), slice(-2, None)], ids=str)
