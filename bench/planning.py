@@ -118,7 +118,7 @@ def measure(options: argparse.Namespace) -> None:
 
 def write(dataset: StubImages, questions: QuestionSet, store: str) -> dict[str, object]:
     """Write the answers of the first run."""
-    os.fsync = lambda handle: None  # nothing is lost with these answers
+    os.fsync = lambda fd: None  # nothing is lost with these answers
     plan = plan_of(dataset, questions, store)
     source = np.random.default_rng(0)
     for shard in plan.missing:

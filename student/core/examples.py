@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from storage.answers.read import Answers
 from storage.datasets.base import ImageDataset, ImageRecord
+from storage.datasets.records import ids_of
 from storage.errors import InputInvalid
 from storage.questions import QuestionSet
 
@@ -61,8 +62,7 @@ def random_answers(images: ImageDataset, asked: QuestionSet, teacher: str) -> An
 
 def log_odds_by_id(answers: Answers, ids: Sequence[str]) -> NDArray[np.float32]:
     """Log-odds of yes [N, Q] in nats for images or boxes by their ids, NaN where there is none."""
-    row_of = {image_id: row for row, image_id in enumerate(answers.image_ids)}
-    rows = np.array([row_of.get(image_id, -1) for image_id in ids], dtype=np.int64)
+    rows = answers.rows_of(ids)
     found = np.full((len(ids), len(answers.questions)), np.nan, dtype=np.float32)
     for start in range(0, len(ids), AT_ONCE):
         part = slice(start, start + AT_ONCE)
@@ -83,4 +83,4 @@ def log_odds_of(dataset: ImageDataset, records: Sequence[ImageRecord], answers: 
     if answers.rows == "class":
         names = [record.label_name for record in records]
         return log_odds_by_id(replace(answers, image_ids=answers.label_names), names)
-    return log_odds_by_id(answers, [record.image_id for record in records])
+    return log_odds_by_id(answers, ids_of(records))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.answers.read import find_answers
+from storage.answers.read import find_answers, load_answers
 from storage.answers.shards import cut_shards
 from storage.answers.store import AnswerDirectory, AnswersMissing
 from storage.questions import AspectQuestion, QuestionSet
@@ -65,3 +65,11 @@ def test_answers_about_classes_are_chosen_by_their_own_option(tmp_path: Path) ->
         load_teacher_answers(str(tmp_path), "sample", both, None, ONE)
     known = load_teacher_answers(str(tmp_path), "sample", both, None, f"{ONE}/{QUESTIONS.fingerprint}")
     assert (known.classes.questions, known.image.questions) == (QUESTIONS, OTHERS)  # type: ignore[union-attr]
+
+
+def test_rows_are_found_by_id_in_any_order(tmp_path: Path) -> None:
+    answers = load_answers(write_answers(str(tmp_path), ONE, QUESTIONS))
+    ids = [*reversed(answers.image_ids), "unknown", answers.image_ids[0]]
+    count = len(answers.image_ids)
+    assert answers.rows_of(ids).tolist() == [*reversed(range(count)), -1, 0]
+    assert answers.rows_of([]).tolist() == []
