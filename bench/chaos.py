@@ -2,11 +2,11 @@
 
 python bench/chaos.py --kills 100 --seed 0
 
-Extraction (a server that counts questions, the engines transformers and vllm; a store on disk, one on S3 behind a proxy
-that fails), training, import, audit, export and prune are killed by SIGKILL, SIGTERM, SIGINT and SIGHUP: the main
-process, its engine, both, or the group. In the end answers and weights are those of an undisturbed run bit for bit,
-nothing is left over, and no more was asked than what was missing and what was on its way. Also tried: two runs at once,
-and a store that refuses what is written. Exits with 1 where something does not hold.
+Extraction (a server that counts questions, the engines transformers and vllm; images and store on disk, or on S3 behind
+a proxy that fails), training, import, audit, export and prune are killed by SIGKILL, SIGTERM, SIGINT and SIGHUP: the
+main process, its engine, both, or the group. In the end answers and weights are those of an undisturbed run bit for
+bit, nothing is left over, and no more was asked than what was missing and what was on its way. Also tried: two runs at
+once, and a store that refuses what is written. Exits with 1 where something does not hold.
 """
 
 from __future__ import annotations

@@ -91,16 +91,20 @@ class Inputs:
 
 def scenarios(inputs: Inputs, teacher_url: str, proxy_url: str, s3_server: str) -> list[Scenario]:
     """All of them; the inputs' store and student have to be there when one is run that needs them."""
-    about = ["-d", inputs.scenes, "-q", inputs.few, "--shard-size", SHARD]
+    asked = ["-q", inputs.few, "--shard-size", SHARD]
+    about = ["-d", inputs.scenes, *asked]
     served = ["-t", "counting", "--engine", "openai", "--base-url", teacher_url, "--concurrency", 4]
     lost = SHARDS_AT_ONCE * SHARD * QUESTIONS
-    bucket = uuid.uuid4().hex
+    bucket, direct = uuid.uuid4().hex, f"scheme=http&endpoint_override={s3_server}"
 
     def s3_store(place: Place) -> str:
         return f"s3://chaos/{bucket}/{place.folder.name}"
 
     def s3_state(place: Place) -> State:
-        return store_state(f"{s3_store(place)}?scheme=http&endpoint_override={s3_server}")
+        return store_state(f"{s3_store(place)}?{direct}")
+
+    def upload_images(place: Place) -> None:
+        fs.copy_files(str(inputs.scenes), f"s3://chaos/{bucket}/scenes?{direct}")
 
     def copy_questions(place: Place) -> None:
         shutil.copy(inputs.few, place.folder / "audited.yaml")
@@ -116,8 +120,9 @@ def scenarios(inputs: Inputs, teacher_url: str, proxy_url: str, s3_server: str) 
         Scenario("extract", lambda p: ["extract", *about, *served, "-s", p.folder / "store"], local_state, lost=lost),
         Scenario(
             "extract-s3",
-            lambda p: ["extract", *about, *served, "-s", s3_store(p)],
+            lambda p: ["extract", "-d", f"s3://chaos/{bucket}/scenes", *asked, *served, "-s", s3_store(p)],
             s3_state,
+            prepare=upload_images,
             lost=lost,
             faulty_store=True,
             environment={"AWS_ENDPOINT_URL": proxy_url},

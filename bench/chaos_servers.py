@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import re
 import socket
 import struct
 import subprocess
@@ -25,6 +26,9 @@ from teacher.engines.openai.engine import SAMPLE_QUESTION
 
 ANSWER_SECONDS = 0.02  # so that a kill hits a teacher that is answering
 PROXY_DELAY = 0.05
+PAGE = 5  # names that a page of a listing has at most, so that listings have several
+# An error, no answer, a late one; half of its body, of a declared length or until the connection is closed.
+FAULTS = ("500", "503", "reset", "late", "cut", "short")
 
 
 class QuietServer(ThreadingHTTPServer):
@@ -98,7 +102,10 @@ class ChatHandler(BaseHTTPRequestHandler):
 
 
 class FaultyProxy(QuietServer):
-    """Passes requests on to an S3 server, but for a share `faults` of them: refused, broken off, or late."""
+    """Passes requests on to an S3 server, but for a share `faults` of them: refused, broken off, or late.
+
+    `failed` counts those, by kind of fault and request.
+    """
 
     def __init__(self, upstream: str, seed: int) -> None:
         super().__init__(("127.0.0.1", 0), ProxyHandler)
@@ -106,7 +113,7 @@ class FaultyProxy(QuietServer):
         self.faults = 0.0
         self.lock = threading.Lock()
         self.random = random.Random(seed)
-        self.failed = 0
+        self.failed: Counter[str] = Counter()
         self._shards_taken: int | None = None  # how many more of them; None: all
 
     @property
@@ -131,12 +138,13 @@ class FaultyProxy(QuietServer):
             self._shards_taken -= ".parquet" in path
             return False
 
-    def fault(self) -> str | None:
+    def fault(self, request: str) -> str | None:
         with self.lock:
             if self.random.random() >= self.faults:
                 return None
-            self.failed += 1
-            return self.random.choice(["500", "503", "reset", "late"])
+            fault = self.random.choice(FAULTS)
+            self.failed[f"{fault} {request}"] += 1
+            return fault
 
 
 class ProxyHandler(BaseHTTPRequestHandler):
@@ -148,7 +156,8 @@ class ProxyHandler(BaseHTTPRequestHandler):
         if self.server.refuses(self.command, self.path):
             self._reply(403, [], b"<Error><Code>AccessDenied</Code><Message>read-only for now</Message></Error>")
             return
-        fault = self.server.fault()
+        lists = "list-type=2" in self.path
+        fault = self.server.fault("list" if lists else self.command)
         if fault in ("500", "503"):
             self._reply(int(fault), [], b"<Error><Code>InternalError</Code><Message>at random</Message></Error>")
             return
@@ -161,9 +170,10 @@ class ProxyHandler(BaseHTTPRequestHandler):
             time.sleep(PROXY_DELAY)
         connection = http.client.HTTPConnection(self.server.upstream, timeout=30)
         headers = {name: value for name, value in self.headers.items() if name.lower() != "transfer-encoding"}
-        connection.request(self.command, self.path, body, {**headers, "Content-Length": str(len(body))})
+        path = re.sub(r"max-keys=\d+", f"max-keys={PAGE}", self.path)
+        connection.request(self.command, path, body, {**headers, "Content-Length": str(len(body))})
         answer = connection.getresponse()
-        self._reply(answer.status, answer.getheaders(), answer.read())
+        self._reply(answer.status, answer.getheaders(), answer.read(), fault)
         connection.close()
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass_on
@@ -178,7 +188,7 @@ class ProxyHandler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return b"".join(parts)
 
-    def _reply(self, status: int, headers: list[tuple[str, str]], data: bytes) -> None:
+    def _reply(self, status: int, headers: list[tuple[str, str]], data: bytes, fault: str | None = None) -> None:
         self.send_response_only(status)
         declared = "0"
         for name, value in headers:
@@ -186,11 +196,16 @@ class ProxyHandler(BaseHTTPRequestHandler):
                 declared = value
             elif name.lower() not in ("transfer-encoding", "connection"):
                 self.send_header(name, value)
-        # The answer to HEAD has the length of what it does not send.
-        self.send_header("Content-Length", declared if self.command == "HEAD" else str(len(data)))
+        if fault in ("cut", "short") and self.command != "HEAD":
+            self.close_connection = True
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        if fault != "short" or self.command == "HEAD":
+            # The answer to HEAD has the length of what it does not send.
+            self.send_header("Content-Length", declared if self.command == "HEAD" else str(len(data)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(data)
+            self.wfile.write(data[: len(data) // 2] if fault in ("cut", "short") else data)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass

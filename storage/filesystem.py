@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import uuid
@@ -20,6 +21,7 @@ LONGEST_REASON = 250
 CONNECT_SECONDS, SILENT_SECONDS = 2.0, 3.0
 ATTEMPTS, ATTEMPTS_TO_FIND = 3, 2
 GOOGLE_SECONDS = 5
+MARK_BYTES = 16
 
 
 class StoreUnreachable(InputInvalid):
@@ -137,8 +139,25 @@ def subfolder(uri: str, name: str) -> str:
 
 def read_file(filesystem: fs.FileSystem, path: str) -> bytes:
     """Return the contents of a file. Raises FileNotFoundError and StorageUnavailable."""
-    with reading(path), filesystem.open_input_stream(path) as stream:
-        return bytes(stream.read())
+    with reading(path):
+        return read_whole(filesystem, path)
+
+
+def read_whole(filesystem: fs.FileSystem, path: str) -> bytes:
+    """Like `read_file`, but raises OSError. An answer of an object store that ends early is requested again."""
+    if isinstance(filesystem, fs.LocalFileSystem):
+        with filesystem.open_input_stream(path) as stream:
+            return bytes(stream.read())
+    for _ in range(ATTEMPTS):
+        with filesystem.open_input_file(path) as file:
+            data = bytearray(file.size())
+            # pyarrow takes any answer for a whole one, unless its length is declared: what is missing stays as it was.
+            mark = os.urandom(min(MARK_BYTES, len(data)))
+            data[len(data) - len(mark) :] = mark
+            count = file.readinto(data)
+        if count == len(data) and (not data or not data.endswith(mark)):
+            return bytes(data)
+    raise ConnectionResetError(errno.ECONNRESET, "the server's answer ends early", path)
 
 
 def write_whole(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
@@ -201,5 +220,16 @@ def is_at(path: Path, handle: int) -> bool:
 def list_folder(filesystem: fs.FileSystem, path: str) -> list[fs.FileInfo]:
     """List the direct contents of a folder by name; empty if it does not exist. Raises StorageUnavailable."""
     with reading(path):
-        found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        found = select(filesystem, fs.FileSelector(path, allow_not_found=True))
     return sorted(found, key=lambda info: info.base_name)
+
+
+def select(filesystem: fs.FileSystem, selector: fs.FileSelector) -> list[fs.FileInfo]:
+    """Return what a selector finds. A page of an object store that ends early, and so is no XML, is requested again."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return list(filesystem.get_file_info(selector))
+        except OSError as error:
+            if "XML_ERROR" not in str(error):
+                raise
+    return list(filesystem.get_file_info(selector))

@@ -17,7 +17,8 @@ PASSING_ERRNO = frozenset(
 # For object stores pyarrow gives only text: Amazon's error name, or the HTTP status.
 PASSING_TEXT = re.compile(
     r"AWS Error (INTERNAL_FAILURE|SERVICE_UNAVAILABLE|THROTTLING|SLOW_DOWN|REQUEST_TIMEOUT|NETWORK_CONNECTION)"
-    r"|HTTP status (5\d\d|429|408)|HTTP response code (5\d\d|429|408)"
+    r"|XML_ERROR_PARSING"  # of an answer that ended early
+    r"|HTTP (status|response code) (5(?!07)\d\d|429|408)"  # 507: no space left
     r"|curlCode: (6|7|28|35|52|55|56)\b|timed? ?out|connection (was )?(reset|closed|aborted)",
     re.IGNORECASE,
 )

@@ -1,11 +1,12 @@
-"""An S3 server on this machine that answers some requests with an error."""
+"""An S3 server on this machine that answers some requests with an error, or with half of the answer."""
 
 from __future__ import annotations
 
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -14,10 +15,13 @@ from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
 ALWAYS = 1_000_000
+# Half of the answer, of a declared length or until the connection is closed.
+HALVES: tuple[Literal["cut", "short"], ...] = ("cut", "short")
+Fault = int | Literal["cut", "short"]
 
 
 class FaultyS3:
-    """A WSGI application. `refused` counts the requests that it answered with an error."""
+    """A WSGI application. `refused` counts the requests that it did not answer well."""
 
     def __init__(self) -> None:
         self.address = ""
@@ -25,9 +29,9 @@ class FaultyS3:
         self.refused = 0
         self.recover()
 
-    def fail(self, method: str, part: str, status: int, times: int = ALWAYS) -> None:
-        """Answer the next requests of `method` whose path or query has `part` in it with `status` alone."""
-        self.method, self.part, self.status, self.times = method, part, status, times
+    def fail(self, method: str, part: str, fault: Fault, times: int = ALWAYS) -> None:
+        """Answer the next requests of `method` whose path or query has `part` in it with a status alone, or by half."""
+        self.method, self.part, self.fault, self.times = method, part, fault, times
 
     def recover(self) -> None:
         """Answer every request again."""
@@ -48,16 +52,25 @@ class FaultyS3:
         if self.times > 0 and environment["REQUEST_METHOD"] == self.method and self.part in asked:
             self.times -= 1
             self.refused += 1
-            return Response(status=self.status)(environment, start)
+            if isinstance(self.fault, int):
+                return Response(status=self.fault)(environment, start)
+            return self._half(self.fault, environment, start)
         answer: Iterable[bytes] = self.server(environment, start)
         return answer
 
+    def _half(self, fault: str, environment: dict[str, Any], start: Any) -> Iterable[bytes]:
+        def begin(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            return start(status, [each for each in headers if fault == "cut" or each[0] != "Content-Length"], *more)
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[FaultyS3]:
-    """A running server."""
+        body = b"".join(self.server(environment, begin))
+        return [body[: len(body) // 2]]
+
+
+@contextmanager
+def serving_s3(port: int = 0) -> Iterator[FaultyS3]:
+    """A running server; without `port` at any that is free."""
     application = FaultyS3()
-    running = make_server("127.0.0.1", 0, application, threaded=True)
+    running = make_server("127.0.0.1", port, application, threaded=True)
     application.address = f"http://127.0.0.1:{running.server_port}"
     thread = threading.Thread(target=running.serve_forever, daemon=True)
     thread.start()
@@ -65,6 +78,12 @@ def server() -> Iterator[FaultyS3]:
     running.shutdown()
     thread.join()
     running.server_close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FaultyS3]:
+    with serving_s3() as application:
+        yield application
 
 
 @pytest.fixture

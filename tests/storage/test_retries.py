@@ -14,6 +14,7 @@ PASSING = [
     OSError(AWS.format("NETWORK_CONNECTION")),
     OSError(AWS.format("UNKNOWN (HTTP status 500)")),
     OSError(AWS.format("UNKNOWN (HTTP status 503)")),
+    OSError(AWS.format("UNKNOWN (HTTP status -1)") + "XML_ERROR_PARSING"),
     OSError("Request timed out"),
 ]
 LASTING = [
@@ -22,6 +23,7 @@ LASTING = [
     OSError(AWS.format("ACCESS_DENIED")),
     OSError(AWS.format("NO_SUCH_BUCKET")),
     OSError(AWS.format("UNKNOWN (HTTP status 403)")),
+    OSError(AWS.format("UNKNOWN (HTTP status 507)")),
     OSError("an unknown error"),
     StorageUnavailable("neither this"),
     ValueError("timed out"),

@@ -11,7 +11,7 @@ from pyarrow import fs
 
 from storage.datasets.base import DatasetInvalid
 from storage.errors import StorageUnavailable
-from storage.filesystem import StoreUnreachable, open_root, reason
+from storage.filesystem import StoreUnreachable, open_root, read_whole, reason, select
 from storage.hub import HubUnreachable, find_on_hub
 
 DENIED = re.compile(r"ACCESS_DENIED|HTTP (status|response code) 40[13]|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH")
@@ -73,13 +73,13 @@ def _list_store(filesystem: fs.FileSystem, path: str, address: str) -> Iterator[
     if not bucket:
         raise DatasetInvalid(f"{shown(address)} names no bucket; use s3://bucket/folder")
     try:
-        first = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        first = select(filesystem, fs.FileSelector(path, allow_not_found=True))
         if not first and filesystem.get_file_info(bucket).type == fs.FileType.NotFound:
             raise DatasetInvalid(f"there is no bucket '{bucket}' for {shown(address)}; create or correct it")
         folders = [info.path for info in first if info.type == fs.FileType.Directory]
         yield from _as_files(first)
         for folder in folders:
-            yield from _as_files(filesystem.get_file_info(fs.FileSelector(folder, recursive=True)))
+            yield from _as_files(select(filesystem, fs.FileSelector(folder, recursive=True)))
     except OSError as error:
         raise _list_error(error, address) from error
 
@@ -127,8 +127,7 @@ def read_remote(address: str, file: RemoteFile) -> bytes:
     try:
         if is_hub(address):
             return bytes(filesystem.cat_file(file.path))
-        with filesystem.open_input_stream(file.path) as stream:
-            return bytes(stream.read())
+        return read_whole(filesystem, file.path)
     except FileNotFoundError:
         raise
     # pyarrow raises OSError; the Hub's client has errors of any type.

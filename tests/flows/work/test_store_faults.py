@@ -119,10 +119,11 @@ def test_a_shard_is_written_again_and_not_asked_again(
     assert engine.asked == summary.asked == 4 * summary.images
 
 
-def test_a_shard_without_write_permission_ends_the_run(
-    extract: Extract, engine: CountingEngine, server: FaultyS3, bucket: str
+@pytest.mark.parametrize("status", [403, 507])  # no permission, no space
+def test_a_server_that_refuses_a_shard_ends_the_run(
+    extract: Extract, engine: CountingEngine, server: FaultyS3, bucket: str, status: int
 ) -> None:
-    server.fail("PUT", "part-00001", 403)
+    server.fail("PUT", "part-00001", status)
     started = time.monotonic()
     with pytest.raises(StorageUnavailable, match=r"cannot write .*part-00001\.parquet"):
         extract(bucket)

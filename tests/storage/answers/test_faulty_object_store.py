@@ -1,4 +1,4 @@
-"""An S3 server that answers some requests with an error: what it keeps is neither missing nor asked again."""
+"""An S3 server that answers some requests with an error or half: what it keeps is neither missing nor asked again."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from storage.answers.shards import cut_shards
 from storage.errors import StorageUnavailable
 from storage.filesystem import StoreUnreachable
 from tests.storage.contract import write_directory
-from tests.storage.faulty_s3 import FaultyS3, bucket, server
+from tests.storage.faulty_s3 import HALVES, Fault, FaultyS3, bucket, server
 from tests.storage.samples import HEADER, records
 
 __all__ = ["bucket", "server"]  # fixtures
 
 
-@pytest.mark.parametrize("status", [403, 500])
-def test_shards_that_the_server_does_not_give_now_are_not_missing(server: FaultyS3, bucket: str, status: int) -> None:
+@pytest.mark.parametrize("fault", [403, 500, *HALVES])
+def test_shards_that_the_server_does_not_give_now_are_not_missing(server: FaultyS3, bucket: str, fault: Fault) -> None:
     directory = write_directory(bucket)
-    server.fail("GET", "part-00000", status)
+    server.fail("GET", "part-00000", fault)
     first, second = cut_shards(records(5), 3)
     uses = (
         lambda: directory.valid_shard(first, HEADER),
@@ -38,10 +38,11 @@ def test_shards_that_the_server_does_not_give_now_are_not_missing(server: Faulty
     assert directory.valid_shard(first, HEADER) is None
 
 
-@pytest.mark.parametrize(("method", "part"), [("GET", "list-type=2"), ("GET", ".json")])
-def test_neither_are_listings_and_manifests(server: FaultyS3, bucket: str, method: str, part: str) -> None:
+@pytest.mark.parametrize("fault", [500, *HALVES])
+@pytest.mark.parametrize("part", ["list-type=2", ".json"])
+def test_neither_are_listings_and_manifests(server: FaultyS3, bucket: str, part: str, fault: Fault) -> None:
     write_directory(bucket)
-    server.fail(method, part, 500)
+    server.fail("GET", part, fault)
     with pytest.raises(StorageUnavailable, match="right now"):
         find_answers(bucket, "sample")
 

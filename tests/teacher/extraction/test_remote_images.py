@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -17,8 +18,9 @@ from storage.questions import AspectQuestion, QuestionSet
 from teacher.engines.base import EngineUsage
 from teacher.engines.config import ResolvedTeacher, resolve, tiny_teacher
 from teacher.extraction.extract import plan_extraction
+from teacher.extraction.failures import is_for_now
 from teacher.extraction.finish import finish_directory
-from tests.storage.faulty_s3 import FaultyS3, bucket, server
+from tests.storage.faulty_s3 import HALVES, Fault, FaultyS3, bucket, server
 from tests.teacher.extraction.asking import ask_all
 from tests.teacher.images import write_images
 
@@ -54,7 +56,8 @@ def extract(address: str, store: str, teacher: ResolvedTeacher, engine: Engine) 
     return read_answers(planned.directory)
 
 
-def test_a_run_resumes_after_the_server_failed(tmp_path: Path, server: FaultyS3, bucket: str) -> None:
+@pytest.mark.parametrize("fault", [503, *HALVES])
+def test_a_run_resumes_after_the_server_failed(tmp_path: Path, server: FaultyS3, bucket: str, fault: Fault) -> None:
     open_address.cache_clear()
     root = write_images(tmp_path / "images")
     filesystem, path = open_address(bucket)
@@ -64,10 +67,11 @@ def test_a_run_resumes_after_the_server_failed(tmp_path: Path, server: FaultyS3,
     teacher, engine = resolve(tiny_teacher()), Engine()
     address, store = f"{bucket}/images", f"{bucket}/store"
 
-    server.fail("GET", "04.png", 503)
+    server.fail("GET", "04.png", fault)
     first = extract(address, store, teacher, engine)
     assert (engine.asked, len(first.image_ids)) == (7, 8)
     (failed,) = [error for error in first.errors if error]
+    assert is_for_now(failed)
     assert "04.png" in failed
 
     server.recover()

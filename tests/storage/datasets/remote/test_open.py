@@ -13,7 +13,7 @@ from storage.datasets.base import StampedDataset
 from storage.datasets.remote import files as remote_files
 from storage.errors import StorageUnavailable
 from tests.storage.datasets.tiny_images import draw, write
-from tests.storage.faulty_s3 import FaultyS3, bucket, server
+from tests.storage.faulty_s3 import HALVES, Fault, FaultyS3, bucket, server
 
 __all__ = ["bucket", "server"]  # fixtures
 
@@ -128,6 +128,30 @@ def test_an_image_that_cannot_be_read_now_is_not_gone(address: str, server: Faul
     filesystem.delete_file(f"{path}/test/cat/4.png")
     with pytest.raises(FileNotFoundError):
         dataset.read("test/cat/4.png")
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_half_an_answer_is_requested_again(address: str, server: FaultyS3, local: Path, half: Fault) -> None:
+    server.fail("GET", "list-type=2", half, times=2)
+    dataset = open_dataset(address)
+    assert server.times == 0
+    assert dataset.records == image_folder(local).records
+    server.fail("GET", "4.png", half, times=2)
+    assert dataset.read("test/cat/4.png") == (local / "test" / "cat" / "4.png").read_bytes()
+    assert server.times == 0
+    for part, use in (
+        ("list-type=2", lambda: open_dataset(address)),
+        ("4.png", lambda: dataset.read("test/cat/4.png")),
+    ):
+        server.fail("GET", part, half)
+        with pytest.raises(StorageUnavailable, match="right now") as caught:
+            use()
+        assert "\n" not in str(caught.value)
+
+
+def test_an_empty_file_is_read(address: str) -> None:
+    put(address, "train/cat/empty.png", "")
+    assert open_dataset(address).read("train/cat/empty.png") == b""
 
 
 def test_credentials_are_not_shown() -> None:
