@@ -14,7 +14,9 @@ RUN apt-get update \
 RUN useradd --create-home --uid 10001 aspects
 WORKDIR /home/aspects/app
 RUN python3 -m venv /home/aspects/venv
+# A Ray head starts a process for each client (ray://) by fork, which gRPC's handlers of forks can crash.
 ENV PATH=/home/aspects/venv/bin:$PATH \
+    GRPC_ENABLE_FORK_SUPPORT=0 \
     PIP_NO_CACHE_DIR=1 \
     PYTHONUNBUFFERED=1 \
     DO_NOT_TRACK=1 \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import tomllib
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from tests.conftest import PROJECT
 
 DEPLOY = PROJECT / "deploy"
 FILES = sorted(path.name for path in DEPLOY.iterdir())
+WITH_COMMANDS = [name for name in FILES if name != "compose.yaml"]  # whose commands a test of deployments runs
+KEYS = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
 
 
 def load(name: str) -> Any:
@@ -66,7 +69,7 @@ def test_bash_accepts_the_script(name: str) -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", WITH_COMMANDS)
 def test_commands_have_only_options_that_there_are(name: str) -> None:
     text = (DEPLOY / name).read_text().replace("\\\n", " ")
     commands: Any = get_command(app)
@@ -77,6 +80,63 @@ def test_commands_have_only_options_that_there_are(name: str) -> None:
         given = {word for word in shlex.split(line.replace("...", "")) if word.startswith("--")}
         assert "--cluster" in given
         assert given <= options
+
+
+@pytest.fixture(scope="module")
+def composed() -> Any:
+    return load("compose.yaml")
+
+
+def test_the_services_have_pinned_images_and_ours_is_that_of_the_release(composed: Any) -> None:
+    release = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
+    for service in composed["services"].values():
+        assert re.fullmatch(r"[a-z/]+:\d+\.\d+(\.\d+)?", service["image"])
+        if "build" in service:
+            assert service["image"] == f"aspects:{release}"
+            assert (DEPLOY / service["build"] / "Dockerfile").is_file()
+            assert service["entrypoint"]  # else the image's would run `aspects`
+
+
+def test_what_services_use_of_one_another_is_offered(composed: Any) -> None:
+    services = composed["services"]
+    started = {name: yaml.safe_dump(each.get("entrypoint", []) + each["command"]) for name, each in services.items()}
+    used = set()
+    for name, service in services.items():
+        text = started[name] + yaml.safe_dump(service["environment"])
+        used |= set(re.findall(rf"\b({'|'.join(services)}):(\d+)", text))
+        for address in service.get("ports", ()):
+            host, published, port = address.split(":")
+            assert (host, published) == ("127.0.0.1", port)  # the key is no secret
+            used.add((name, port))
+    assert used == {("prefect", "4200"), ("s3", "8333"), ("ray-head", "6379")}
+    for name, port in used | {("ray-head", "10001")}:
+        assert re.search(rf"\b{port}\b", started[name])
+    keys = [service["environment"][f"AWS_{part}"] for service in services.values() for part in KEYS]
+    assert len(set(keys)) == len(KEYS)
+
+
+def test_services_wait_for_those_that_can_become_ready(composed: Any) -> None:
+    services = composed["services"]
+
+    def needed(name: str) -> set[str]:
+        direct = services[name].get("depends_on", {})
+        for other, wait in direct.items():
+            if wait["condition"] == "service_healthy":
+                assert services[other]["healthcheck"]["test"][0] == "CMD"
+            else:
+                assert (wait["condition"], services[other]["restart"]) == ("service_completed_successfully", "no")
+        return set(direct).union(*map(needed, direct))
+
+    assert needed("worker") == {"deploy", "prefect", "s3", "ray-head"}
+    assert needed("ray-gpu-worker") == needed("ray-worker") == {"ray-head"}
+
+
+def test_volumes_are_declared_and_belong_to_the_images_user(composed: Any) -> None:
+    services = composed["services"]
+    mounts = [mount.split(":") for service in services.values() for mount in service["volumes"]]
+    assert {name for name, _ in mounts} == composed["volumes"].keys()
+    made = re.findall(r'"(/home/[^"]*)"', (PROJECT / "Dockerfile").read_text())
+    assert {folder for _, folder in mounts} == {*made, "/data"}
 
 
 def test_the_page_shows_every_file() -> None:

@@ -1,8 +1,9 @@
-"""The project's own prefect.yaml on a real server with a real worker, as docs/deployments.md says."""
+"""The project's own prefect.yaml on a real server with a real worker, started by deploy/compose.yaml's commands."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -17,13 +18,15 @@ import polars as pl
 import pytest
 import yaml
 
+from storage.answers.read import find_answers, read_answers
 from storage.datasets.folder import image_folder
 from storage.questions import load_questions
 from tests.conftest import PROJECT
-from tests.flows.processes import free_port, started, wait_until
+from tests.flows.composed import START, Composed
+from tests.flows.processes import wait_until
+from tests.storage.faulty_s3 import serving_s3
 
 PREFECT = [sys.executable, "-m", "prefect"]
-START = 180  # seconds; a minute is enough on two idle cores
 BUSY = (1, 2, 4, 8)  # seconds between requests to a busy server
 SETTINGS = {"epochs": 1, "warmup": 0, "image_size": 32, "cache_size": 32, "val_fraction": 0.0, "threads": 1}
 
@@ -31,33 +34,21 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def served(environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+def composed(environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
+    """The services of deploy/compose.yaml but those of Ray, with moto's object store."""
+    settings = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_WORKER_QUERY_SECONDS": "2"}
+    of_image = dict(re.findall(r"(GRPC_\w+)=(\w+)", (PROJECT / "Dockerfile").read_text(encoding="utf-8")))
+    services = Composed(tmp_path_factory.mktemp("composed"), {**environment, **settings, **of_image})
+    with services.up("prefect"), serving_s3(services.port("8333")):
+        services.run("deploy")
+        with services.up("worker"):
+            yield services
+
+
+@pytest.fixture(scope="module")
+def served(composed: Composed) -> Mapping[str, str]:
     """Environment of a running server with its own database, and of a worker on the pool `aspects`."""
-    folder = tmp_path_factory.mktemp("server")
-    port = free_port()
-    address = f"http://127.0.0.1:{port}/api"
-    settings = {
-        **environment,
-        "PREFECT_HOME": str(folder / "home"),
-        "PREFECT_API_URL": address,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_WORKER_QUERY_SECONDS": "2",
-    }
-    server = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
-    with started(server, folder / "server.log", settings, folder) as process:
-        wait_until(lambda: answers(f"{address}/health"), START, "the server's start", process)
-        request(settings, "work_pools/", {"name": "aspects", "type": "process"})
-        prefect(settings, "deploy", "--all")
-        with started([*PREFECT, "worker", "start", "--pool", "aspects"], folder / "worker.log", settings, PROJECT):
-            yield settings
-
-
-def answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=2) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
+    return composed.environment("worker")
 
 
 def prefect(environment: Mapping[str, str], *arguments: str) -> str:
@@ -128,6 +119,10 @@ def test_the_flows_are_deployed_with_parameters_that_they_accept(served: Mapping
     for name, flow in flows.items():
         flow.validate_parameters(deployments[name]["parameters"])
     assert (PROJECT / deployments["extract-aspects"]["parameters"]["questions"]).is_file()
+
+
+def test_the_nights_to_come_are_planned(served: Mapping[str, str]) -> None:
+    wait_until(lambda: any(run["auto_scheduled"] for run in request(served, "flow_runs/filter", {})), START, "planning")
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +200,17 @@ def test_a_published_change_is_asked_at_once_and_nothing_else(
     images = sum(record.split == "train" for record in image_folder(scenes).records)
     assert (account["questions"], account["reused"]) == (images, 3 * images)
     assert "nothing published" in aspects(served, "questions", "publish", str(changed), "--store", str(store))
+
+
+def test_the_documented_run_asks_on_the_cluster_about_images_of_the_object_store(composed: Composed) -> None:
+    pytest.importorskip("ray")
+    page = (PROJECT / "docs" / "clusters.md").read_text(encoding="utf-8").replace("\\\n", "")
+    commands = re.findall(r"^docker compose exec worker (.*)$", page, flags=re.MULTILINE)
+    with composed.up("ray-head"), composed.up("ray-worker", "Ray runtime started"):
+        for command in commands:
+            said = composed.require("worker", "sh", "-c", composed.here(command))
+    assert "Completed" in said
+    store = f"s3://key:secret@aspects/store?scheme=http&endpoint_override=127.0.0.1:{composed.port('8333')}"
+    answers = read_answers(find_answers(store, "scenes"))
+    assert len(answers.image_ids) == 4 * 12
+    assert not any(answers.errors)
