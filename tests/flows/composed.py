@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,14 @@ class Composed:
         log = self.folder / f"{name}.log"
         check = self._services[name].get("healthcheck", {"test": [""]})["test"][1:]
 
-        def ready() -> bool:
-            return self.call(name, *check).returncode == 0 if check else says in log.read_text(encoding="utf-8")
+        def settled(process: subprocess.Popen[bytes]) -> bool:
+            if check and self.call(name, *check).returncode == 0:
+                return True
+            return process.poll() is not None or (not check and says in log.read_text(encoding="utf-8"))
 
         for _ in range(STARTS):
             with started(self.command(name), log, self.environment(name), PROJECT) as process:
-                wait_until(lambda process=process: process.poll() is not None or ready(), START, f"start of {name}")
+                wait_until(partial(settled, process), START, f"start of {name}")
                 if process.poll() is None:
                     yield
                     return
