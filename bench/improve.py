@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,8 +41,8 @@ from student.classification.examples import TeacherAnswers
 from student.classification.recipes import recipe
 from student.classification.training import train
 from student.core.results import paired_difference
-from teacher.questions.improvement import KEPT, PairBudget, best_questions, grow_sample, stage_sizes, unfit
-from teacher.questions.selection import leave_one_out_error, select_from_audit
+from teacher.questions.improvement import PairBudget, best_questions, grow_sample, stage_sizes, unfit
+from teacher.questions.selection import leave_one_out_error, select_from_audit, select_questions
 
 PROJECT = Path(__file__).parents[1]
 COUNT = 10
@@ -56,10 +55,10 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2,3,4", help="paired seeds, separated by commas")
     parser.add_argument("--scenes-seed", type=int, default=0, help="of the scenes; 0 are those of bench/questions.py")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--sample", type=int, default=108, help="images that candidates are compared on")
+    parser.add_argument("--sample", type=int, default=52, help="images that candidates are compared on")
     parser.add_argument("--share", type=float, default=1 / 3, help="of the pairs that may be asked")
     parser.add_argument("--choose-only", action="store_true", help="train no students")
-    parser.add_argument("--samples", default="36,72,108,144", help="for --choose-only, separated by commas")
+    parser.add_argument("--samples", default="36,52,72,108", help="for --choose-only, separated by commas")
     parser.add_argument("--engine", default="transformers")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()
@@ -92,7 +91,8 @@ def main() -> None:
 def print_choices(dataset: FileDataset, answers: Answers, seeds: list[int], samples: list[int]) -> None:
     images = len(answers.image_ids)
     random = [error_of(answers, random_questions(seed).keys) for seed in seeds]
-    everything = error_of(answers, best_questions(answers, COUNT))
+    columns = select_questions(answers.p_yes, answers.label_names, COUNT)
+    everything = error_of(answers, [answers.questions.keys[column] for column in columns])
     for size in samples:
         found = [choose_on_sample(dataset, answers, size, seed) for seed in seeds]
         line = {
@@ -112,17 +112,15 @@ def choose_on_sample(dataset: FileDataset, answers: Answers, size: int, seed: in
     """The ten questions that a first round chooses from the pool, and the pairs that it asks for."""
     records = select(dataset, ("train",))
     sample, left = grow_sample(records, [], set(), size, seed), list(answers.questions.questions)
-    budget, sizes = PairBudget(), stage_sizes(size)
-    for count in sizes:
+    budget = PairBudget()
+    for count in stage_sizes(size):
         asked = {record.image_id for record in sample[:count]}
         budget.spend(left, asked)
         some = rows_of(answers, asked).only([question.key for question in left])
         faults = unfit(some, dataset.class_names)
-        fit = [question.key for question in left if question.key not in faults]
-        wanted = COUNT if count == sizes[-1] else max(COUNT, math.ceil(KEPT * len(fit)))
-        keys = best_questions(some.only(fit), wanted)
-        left = [question for question in left if question.key in keys]
-    budget.spend(left, answers.image_ids)
+        left = [question for question in left if question.key not in faults]
+    keys = best_questions(some.only([question.key for question in left]), COUNT)
+    budget.spend([question for question in left if question.key in keys], answers.image_ids)
     return keys, budget.spent
 
 

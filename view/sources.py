@@ -21,7 +21,8 @@ from storage.answers.summary import AnswerSummary, read_summary
 from storage.datasets.base import ImageDataset
 from storage.datasets.detection import boxes_name
 from storage.errors import AspectsError, InputInvalid
-from student.core.stored_runs import StoredResults, StoredRun, find_results, find_runs
+from student.core.stored_runs import StoredResults, StoredRun, files_below, find_results, find_runs
+from teacher.questions.rounds import ROUNDS_FILE, Record, read_rounds
 from view.corrections import Corrections
 from view.label_audits import LabelAudits
 from view.matches import DetectionMatches
@@ -72,6 +73,14 @@ class SetState:
     def size(self) -> int:
         """The number of answers."""
         return self.images * (self.questions or 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Improvement:
+    """The rounds of an improved question set; `name` is its folder."""
+
+    name: str
+    record: Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +157,15 @@ class Sources:
     def student_runs(self) -> list[StoredRun]:
         """The runs below the folders of runs."""
         return find_runs(self.runs)
+
+    def improvements(self) -> list[Improvement]:
+        """The improvements of question sets below the folders of runs; those that cannot be read are left out."""
+        paths = [(path, folder) for folder in self.runs for path in files_below(folder, ROUNDS_FILE)]
+        return [
+            Improvement(name=str(path.parent.relative_to(folder.parent)), record=record)
+            for path, folder in paths
+            if (record := read_rounds(path)) is not None
+        ]
 
     def shows(self, dataset: str) -> bool:
         """Whether images of this dataset of the store, or the images of its boxes, can be shown."""

@@ -28,7 +28,7 @@ from flows.parameters import (
 from storage.parameters import Only
 
 if TYPE_CHECKING:
-    from flows.work.improvement_record import Record
+    from teacher.questions.rounds import Record
 
 # Options of answering models that apply to writing models too.
 WRITER_FIELDS = ("model", "revision", "dtype", "max_pixels", "quantization", "trust_remote_code")
@@ -177,10 +177,9 @@ def _print_rounds(record: Record) -> None:
     from rich.console import Console
 
     table = TextTable(f"rounds; best: {record.best}")
-    rows = [one.row() for one in record.rounds]
-    for column in rows[0]:
+    for column in record.rows[0]:
         table.column(column)
-    for row in rows:
+    for row in record.rows:
         table.row(*row.values())
     Console(highlight=False).print(table)
     echo(f"stopped: {record.stopped}")

@@ -15,7 +15,6 @@ from flows.work.auditing import ask_in_audits
 from flows.work.candidates import CandidateSource
 from flows.work.checks import TRAINED
 from flows.work.host import Host
-from flows.work.improvement_record import Round
 from storage.answers.directories import audits_of
 from storage.answers.read import Answers, find_answers, read_answers
 from storage.answers.store import AnswersMissing
@@ -23,7 +22,6 @@ from storage.datasets.base import UNKNOWN, ImageDataset, ImageRecord, select
 from storage.questions import AspectQuestion, QuestionSet
 from teacher.engines.config import ResolvedTeacher
 from teacher.questions.improvement import (
-    KEPT,
     PairBudget,
     best_questions,
     grow_sample,
@@ -35,6 +33,7 @@ from teacher.questions.improvement import (
     usable,
 )
 from teacher.questions.probes import Sample
+from teacher.questions.rounds import Round
 
 if TYPE_CHECKING:  # torch takes seconds
     from student.classification.config import StudentConfig
@@ -85,14 +84,14 @@ class Improvement:
         self.sample = grow_sample(self.records, self.sample, classes, more, seed=number)
         asked_candidates = len(candidates)
         with TeacherWorkers(self.teacher, self.asked.engine, self.host.reporter.say) as workers:
-            answers, left, unusable = self._compare(workers, present, candidates)
-            keys = best_questions(answers.only([one.key for one in (*present, *left)]), self.count)
+            sampled, left, unusable = self._compare(workers, present, candidates)
+            sampled = sampled.only([one.key for one in (*present, *left)])
+            keys = best_questions(sampled, self.count)
             by_key = {one.key: one for one in (*present, *candidates)}
             chosen = QuestionSet(tuple(by_key[key] for key in keys))
             answers = self._ask(workers, chosen, self.records)
-        alive = [one.key for one in left if one.key not in keys]
-        gone = [one.key for one in present if one.key not in keys]
-        self.dropped = [*alive, *gone, *(key for key in self.dropped if key not in (*keys, *alive, *gone))]
+        gone = [one.key for one in (*present, *left) if one.key not in keys]
+        self.dropped = [*self._best_first(sampled, gone), *(key for key in self.dropped if key not in (*keys, *gone))]
         measured = self._measured(number, chosen, answers)
         before = last.keys if present else ()
         return dataclasses.replace(
@@ -124,29 +123,24 @@ class Improvement:
     def _compare(
         self, workers: TeacherWorkers, present: Sequence[AspectQuestion], candidates: Sequence[AspectQuestion]
     ) -> tuple[Answers, list[AspectQuestion], int]:
-        """Ask candidates about more and more of the sample, dropping the worse ones after each stage. Return the
-        answers of the last stage, the candidates that are left, and the number of those that are no use."""
-        left, unusable = list(candidates), 0
-        sizes = stage_sizes(len(self.sample))
-        later: list[str] = []
-        for stage, size in enumerate(sizes, start=1):
+        """Ask candidates about a part of the sample, and those that the audit does not reject about all of it. Return
+        the answers about the sample, the candidates that are left, and the number of the others."""
+        left = list(candidates)
+        for size in stage_sizes(len(self.sample)):
             answers = self._ask(workers, merged([present, left]), self.sample[:size])
             faults = unfit(answers, self.images.class_names)
-            fit = [one for one in left if one.key not in faults]
-            unusable += len(left) - len(fit)
             for one in left:
                 if one.key in faults:
                     self.host.reporter.detail(f"candidate {one.key!r} dropped: {faults[one.key]}")
-            left = fit
+            left = [one for one in left if one.key not in faults]
             if not left and not present:
                 raise RoundStopped(NOTHING_LEFT)
-            if stage < len(sizes):
-                wanted = max(self.count, math.ceil(KEPT * len(left)))
-                best = set(best_questions(answers.only([one.key for one in (*present, *left)]), wanted + len(present)))
-                later = [*(one.key for one in left if one.key not in best), *later]
-                left = [one for one in left if one.key in best]
-        self.dropped = [*later, *(key for key in self.dropped if key not in later)]
-        return answers, left, unusable
+        return answers, left, len(candidates) - len(left)
+
+    def _best_first(self, sampled: Answers, keys: Sequence[str]) -> list[str]:
+        """Return the keys of questions that were not chosen, those of a set half as large as all before the others."""
+        larger = best_questions(sampled, self.count + math.ceil(len(keys) / 2))
+        return sorted(keys, key=lambda key: key not in larger)
 
     def _ask(self, workers: TeacherWorkers, questions: QuestionSet, records: Sequence[ImageRecord]) -> Answers:
         """Return the answers about `records`. Raises RoundStopped where the budget does not allow them."""
@@ -184,6 +178,7 @@ class Improvement:
             pairs=self.budget.spent,
             effective_rank=None if answers is None else rank_of(answers),
             top1=found.top1,
+            top1_error=found.top1_error,
             gain=gain,
             gain_error=error,
             confused=tuple((pair.first, pair.second, pair.images) for pair in confused),

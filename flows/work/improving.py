@@ -16,7 +16,7 @@ from flows.work.checks import TRAINED, check_writable
 from flows.work.extraction import ask_about, find_teacher
 from flows.work.generation import check_output
 from flows.work.host import Host
-from flows.work.improvement_record import ImprovementInvalid, Record, Round, begin_record, best_round, write_record
+from flows.work.improvement_record import ImprovementInvalid, begin_record, markdown, write_record
 from flows.work.improvement_rounds import Improvement, RoundStopped
 from storage.datasets.base import ImageDataset
 from storage.questions import QuestionSet, load_questions, write_questions
@@ -24,6 +24,7 @@ from teacher.engines.config import ResolvedTeacher
 from teacher.extraction import SHARD_SIZE
 from teacher.extraction.plan import require_askable
 from teacher.questions.improvement import PairBudget
+from teacher.questions.rounds import Record, Round, best_round
 
 NOISE = "the gain is within one standard error"
 
@@ -136,6 +137,8 @@ def _keep(host: Host, improvement: Improvement, record: Record, rounds: Sequence
         record, rounds=tuple(rounds), stopped=stopped, best=best_round(rounds), pairs=improvement.budget.spent
     )
     write_record(improvement.folder, record)
+    state = "not finished" if stopped is None else f"stopped: {stopped}"
+    host.reporter.table("rounds", record.rows, f"rounds of {Path(improvement.asked.questions).name}, {state}")
     if stopped is None:
         last = rounds[-1]
         gain = "" if last.gain is None else f", {last.row()['gain (standard error)']} points over the best before"
@@ -147,13 +150,12 @@ def _keep(host: Host, improvement: Improvement, record: Record, rounds: Sequence
 
 
 def _write(host: Host, improvement: Improvement, best: QuestionSet, record: Record) -> None:
-    """Write the best set, ask what the store lacks of it, and show the rounds."""
+    """Write the best set, and ask what the store lacks of it."""
     asked = improvement.asked
     heading = f"Improved from {Path(asked.questions).name} in {len(record.rounds) - 1} rounds.\n{record.stopped}"
     write_questions(asked.output_path(), best, heading=heading, replace=True)
     if record.best:
         with TeacherWorkers(improvement.teacher, asked.engine, host.reporter.say) as workers:
             ask_about(host, improvement.images, best, [TRAINED], workers, asked.store, SHARD_SIZE)
-    host.reporter.table("rounds", [one.row() for one in record.rounds], f"rounds of {Path(asked.questions).name}")
-    host.reporter.page("rounds-report", record.markdown(), f"written to {improvement.folder / 'rounds.md'}")
+    host.reporter.page("rounds-report", markdown(record), f"written to {improvement.folder / 'rounds.md'}")
     host.reporter.say(f"{len(best)} questions of round {record.best}: {asked.output_path()}")

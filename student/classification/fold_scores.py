@@ -28,6 +28,12 @@ class FoldScores:
     def top1(self) -> float:
         return float(self.correct.mean())
 
+    @property
+    def top1_error(self) -> float | None:
+        """The standard error of `top1` over the images; None for a single one."""
+        count = len(self.correct)
+        return None if count < 2 else float(self.correct.std(ddof=1) / np.sqrt(count))
+
 
 def score_folds(students: Sequence[OutOfFold], labels: Mapping[str, int]) -> FoldScores:
     """Score students of several seeds about the same images by their `labels`; images that could not be read are left

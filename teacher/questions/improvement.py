@@ -14,12 +14,11 @@ from storage.questions import AspectQuestion, QuestionSet
 from storage.statistics import effective_rank
 from teacher.questions.audit import Probes, audit
 from teacher.questions.candidates import Rejection
+from teacher.questions.few_images import choose_questions
 from teacher.questions.probes import choose_sample
-from teacher.questions.selection import select_questions
 from teacher.questions.wording import ClassNames, nearly_the_same
 
-STAGES = 3  # of asking: after each but the last one, candidates are dropped
-KEPT = 0.5  # share of the candidates that a stage keeps
+FIRST = 1 / 3  # share of a sample after which the audit rejects candidates
 # Copies of other questions are left to `best_questions`: in a small sample, any two may look alike.
 USABLE = ("keep", "weak", "redundant")
 
@@ -52,7 +51,7 @@ class PairBudget:
 
 def stage_sizes(images: int) -> list[int]:
     """Return the number of images that candidates have been asked about after each stage."""
-    return sorted({max(1, round(images * stage / STAGES)) for stage in range(1, STAGES + 1)})
+    return sorted({max(1, round(images * share)) for share in (FIRST, 1)})
 
 
 def grow_sample(
@@ -96,9 +95,9 @@ def unfit(answers: Answers, class_names: Sequence[str]) -> dict[str, str]:
 
 def best_questions(answers: Answers, count: int) -> list[str]:
     """Return the keys of the `count` questions that together separate the classes of the answered images best, in the
-    set's order (see `select_questions`)."""
+    set's order (see `choose_questions`)."""
     rows = [row for row, error in enumerate(answers.errors) if error is None]
-    chosen = select_questions(answers.p_yes[rows], [answers.label_names[row] for row in rows], count)
+    chosen = choose_questions(answers.p_yes[rows], [answers.label_names[row] for row in rows], count)
     return [answers.questions.keys[column] for column in chosen]
 
 

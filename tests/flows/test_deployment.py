@@ -18,9 +18,11 @@ import polars as pl
 import pytest
 import yaml
 
+from flows.cli.markup import artifact_rows
 from storage.answers.read import find_answers, read_answers
 from storage.datasets.folder import image_folder
 from storage.questions import load_questions
+from teacher.questions.rounds import read_rounds
 from tests.conftest import PROJECT
 from tests.flows.composed import START, Composed
 from tests.flows.processes import wait_until
@@ -200,6 +202,43 @@ def test_a_published_change_is_asked_at_once_and_nothing_else(
     images = sum(record.split == "train" for record in image_folder(scenes).records)
     assert (account["questions"], account["reused"]) == (images, 3 * images)
     assert "nothing published" in aspects(served, "questions", "publish", str(changed), "--store", str(store))
+
+
+def test_a_question_set_is_improved_and_its_rounds_are_on_the_page(
+    served: Mapping[str, str], scenes: Path, few_questions: Path, tmp_path: Path
+) -> None:
+    start = tmp_path / "start.yaml"
+    document = yaml.safe_load(few_questions.read_text(encoding="utf-8"))
+    start.write_text(yaml.safe_dump({"questions": document["questions"][:2]}), encoding="utf-8")
+    parameters = {
+        "dataset": {"source": str(scenes)},
+        "questions": str(start),
+        "pool": str(few_questions),
+        "count": 2,
+        "sample": 12,
+        "rounds": 1,
+        "engine": {"name": "transformers"},
+        "store": str(tmp_path / "store"),
+        "student": {
+            "recipe": "demo",
+            "settings": {**SETTINGS, "method": "makd"},
+            "seeds": [0],
+            "runs": str(tmp_path / "runs"),
+        },
+    }
+    given = [f"--param={name}={json.dumps(value)}" for name, value in parameters.items()]
+    prefect(served, "deployment", "run", "improve-questions/improve-questions", "--watch", *given)
+    (run,) = [one for one in request(served, "flow_runs/filter", {}) if one["name"].startswith("improve")]
+    assert run["state"]["name"] == "Completed"
+    of_run = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}}
+    artifacts = {one["key"]: one["data"] for one in request(served, "artifacts/latest/filter", of_run)}
+    record = read_rounds(tmp_path / "runs" / "rounds.json")
+    assert record is not None
+    rows = json.loads(artifacts["rounds"])
+    assert rows == artifact_rows(record.rows)
+    assert [row["round"] for row in rows] == ["0", "1"]
+    assert f"Stopped: {record.stopped}" in artifacts["rounds-report"]
+    assert len(load_questions(tmp_path / "runs" / "questions.yaml")) == 2
 
 
 def test_the_documented_run_asks_on_the_cluster_about_images_of_the_object_store(composed: Composed) -> None:

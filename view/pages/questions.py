@@ -33,6 +33,9 @@ def questions_context(sources: Sources, found: OpenAnswers, sort: Sort = "set") 
     return {
         "sort": sort,
         "audited": bool(audited),
+        "improvements": [
+            one for one in sources.improvements() if one.record.inputs.get("dataset") == found.found.dataset
+        ],
         "questions": [question_row(found, column, audited) for column in _order(found, sort)],
     }
 

@@ -1,4 +1,4 @@
-"""Extractions that are not complete and trainings that are not finished, read again every few seconds."""
+"""Extractions, improvements and trainings that are not finished, read again every few seconds."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def run(request: Request) -> HTMLResponse:
         "run.html",
         title="Run",
         extractions=extractions,
+        improvements=[one for one in sources.improvements() if one.record.stopped is None],
         trainings=[_training(one) for one in unfinished],
         refresh=REFRESH_SECONDS,
     )

@@ -23,9 +23,14 @@ def test_the_confusion_matrix_and_each_image_are_scored_over_seeds() -> None:
     assert found.image_ids == ("a", "b", "c")
     assert found.correct.tolist() == [1.0, 0.5, 0.0]
     assert found.top1 == pytest.approx(0.5)
+    assert found.top1_error == pytest.approx(0.5 / np.sqrt(3))
     assert found.matrix.tolist() == [[2, 0, 2], [0, 1, 1], [0, 0, 0]]
 
 
 def test_images_that_one_student_could_not_read_are_left_out() -> None:
     found = score_folds([students([0, 1, 2, 0]), students([0, 1, 2, 0], unread=1)], {"a": 0, "b": 1, "c": 0})
     assert found.image_ids == ("a", "c")
+
+
+def test_the_accuracy_of_a_single_image_has_no_error() -> None:
+    assert score_folds([students([0, 1, 2, 0])], {"a": 0}).top1_error is None

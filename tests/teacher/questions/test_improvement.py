@@ -60,8 +60,8 @@ def test_pairs_are_counted_once_and_free_questions_never() -> None:
 
 
 def test_stages_end_with_the_whole_sample() -> None:
-    assert stage_sizes(72) == [24, 48, 72]
-    assert stage_sizes(2) == [1, 2]
+    assert stage_sizes(72) == [24, 72]
+    assert stage_sizes(1) == [1]
 
 
 def test_a_sample_grows_by_confused_classes_which_are_asked_about_first() -> None:
