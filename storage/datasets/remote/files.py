@@ -68,15 +68,17 @@ def list_files(address: str) -> Iterator[tuple[str, RemoteFile]]:
 
 
 def _list_store(filesystem: fs.FileSystem, path: str, address: str) -> Iterator[RemoteFile]:
-    """List folder by folder, so that no answer of the server has to hold all files."""
+    """List folder by folder, so that no answer of the server has to hold all files; all at once in Google's storage,
+    where pyarrow sees no folders but those that were created as such."""
+    at_once = filesystem.type_name == "gcs"
     bucket = path.partition("/")[0]
     if not bucket:
         raise DatasetInvalid(f"{shown(address)} names no bucket; use s3://bucket/folder")
     try:
-        first = select(filesystem, fs.FileSelector(path, allow_not_found=True))
+        first = select(filesystem, fs.FileSelector(path, allow_not_found=True, recursive=at_once))
         if not first and filesystem.get_file_info(bucket).type == fs.FileType.NotFound:
             raise DatasetInvalid(f"there is no bucket '{bucket}' for {shown(address)}; create or correct it")
-        folders = [info.path for info in first if info.type == fs.FileType.Directory]
+        folders = [info.path for info in first if info.type == fs.FileType.Directory and not at_once]
         yield from _as_files(first)
         for folder in folders:
             yield from _as_files(select(filesystem, fs.FileSelector(folder, recursive=True)))

@@ -1,4 +1,4 @@
-"""Datasets in an object store: pyarrow's S3 client against an S3 server on this machine that can fail."""
+"""Datasets in object stores and on the Hub: their clients against servers on this machine, one of which can fail."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from storage.datasets import DatasetInvalid, image_folder, open_dataset
 from storage.datasets.base import StampedDataset
 from storage.datasets.remote import files as remote_files
 from storage.errors import StorageUnavailable
+from tests.storage.datasets.remote.servers import GoogleStorage, Hub, blob_id, serving
 from tests.storage.datasets.tiny_images import draw, write
 from tests.storage.faulty_s3 import HALVES, Fault, FaultyS3, bucket, server
 
@@ -158,30 +159,41 @@ def test_credentials_are_not_shown() -> None:
     assert remote_files.shown("s3://key:secret@bucket/pets?region=x") == "s3://bucket/pets"
 
 
+def test_google_storage(local: Path) -> None:
+    """pyarrow's client against a server that answers as Google's does."""
+    write(local / "cats.csv", "image,label\n1,cat\n4,cat\n")
+    with serving(GoogleStorage, local.parent) as server:
+        options = f"scheme=http&endpoint_override={server}&retry_limit_seconds=1"
+        dataset, same = open_dataset(f"gs://anonymous@mine/pets?{options}"), image_folder(local)
+        assert (dataset.name, dataset.records, dataset.notes) == (same.name, same.records, same.notes)
+        for record in dataset.records:
+            assert dataset.read(record.image_id) == same.read(record.image_id)
+        table = open_dataset(f"gs://anonymous@mine/pets/cats.csv?{options}")
+        assert [record.image_id for record in table.records] == ["train/cat/1.png", "test/cat/4.png"]
+        for wrong, reason in (
+            ("mine/pots", "no files at gs://mine/pots"),
+            ("yours/pets", "there is no bucket 'yours'"),
+        ):
+            with pytest.raises(DatasetInvalid, match=reason):
+                open_dataset(f"gs://anonymous@{wrong}?{options}")
+    with pytest.raises(StorageUnavailable, match=r"gs://mine/pets cannot be listed right now"):
+        open_dataset(f"gs://anonymous@mine/pets?{options.replace(server, '127.0.0.1:9')}")
+
+
 def test_the_hub(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for the Hub's client: the same listing and reading over a file system in memory."""
-    import fsspec
+    """The Hub's client against a server that answers as the Hub does."""
+    import huggingface_hub
 
-    class Hub:
-        def __init__(self) -> None:
-            self.memory = fsspec.filesystem("memory")
-            for file in local.rglob("*.png"):
-                self.memory.pipe(f"/datasets/me/pets/{file.relative_to(local).as_posix()}", file.read_bytes())
-
-        def find(self, path: str, detail: bool) -> dict[str, dict[str, Any]]:
-            found = self.memory.find(f"/{path}", detail=detail)
-            return {
-                name.lstrip("/"): {**info, "blob_id": f"blob {info['size']}", "lfs": None}
-                for name, info in found.items()
-            }
-
-        def cat_file(self, path: str) -> bytes:
-            return bytes(self.memory.cat_file(f"/{path}"))
-
-    monkeypatch.setattr(remote_files, "_hub", Hub)
-    monkeypatch.setattr(remote_files, "find_on_hub", lambda *_: None)
-    dataset = open_dataset("hf://datasets/me/pets")
-    assert dataset.records == image_folder(local).records
-    assert dataset.read("train/cat/1.png") == (local / "train/cat/1.png").read_bytes()
-    assert isinstance(dataset, StampedDataset)
-    assert dataset.stamp("train/cat/1.png").view.startswith("blob ")
+    api = huggingface_hub.HfApi
+    with serving(Hub, local) as server:
+        monkeypatch.setattr(huggingface_hub, "HfApi", lambda: api(endpoint=f"http://{server}"))
+        client = huggingface_hub.HfFileSystem(endpoint=f"http://{server}", token=False)
+        monkeypatch.setattr(remote_files, "_hub", lambda: client)
+        dataset = open_dataset("hf://datasets/me/pets")
+        assert dataset.records == image_folder(local).records
+        image = (local / "train/cat/1.png").read_bytes()
+        assert dataset.read("train/cat/1.png") == image
+        assert isinstance(dataset, StampedDataset)
+        assert dataset.stamp("train/cat/1.png").view == blob_id(image)
+        with pytest.raises(DatasetInvalid, match=r"cannot list hf://datasets/me/none .*404"):
+            open_dataset("hf://datasets/me/none")
