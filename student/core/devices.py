@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 from lightning_fabric import Fabric
+from torch.distributed import DistError
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from storage.errors import AspectsError, RunFailed
@@ -84,9 +85,23 @@ def _work_with_others(config: TrainingConfig, torchrun: Torchrun, work: Callable
         fabric.launch()
         work = fabric.broadcast(work)
         assert work is not None
-        with reporting_dead_workers():
+        with reporting_dead_workers(), _reporting_lost_processes():
             work(fabric)
-        fabric.barrier()
+            fabric.barrier()
+
+
+@contextmanager
+def _reporting_lost_processes() -> Iterator[None]:
+    """The end of another process of torchrun as RunFailed: gloo raises plain RuntimeErrors."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, DistError) and "gloo" not in str(error):
+            raise
+        raise RunFailed(
+            "another process of torchrun has ended, or cannot be reached; the same command resumes from the last "
+            "checkpoint"
+        ) from error
 
 
 def _report_errors(fabric: Fabric, work: Callable[[Fabric], None], errors: Any) -> None:
