@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from storage.errors import InputInvalid, RunFailed
+from storage.errors import AspectsError, InputInvalid, RunFailed
 from storage.platform.processes import ENDING
 from storage.text import printable
 from teacher.engines.config import first_line
@@ -62,6 +62,7 @@ def connect(address: str) -> None:
     check_address(address)
     # Ray prints the deaths of actors to this process's output, where they are reported already.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # without a connection, its functions would join any other cluster
     import ray
 
     if ray.is_initialized():
@@ -92,11 +93,27 @@ def disconnect() -> None:
     ray.shutdown()
 
 
+@contextmanager
+def reaching_cluster() -> Iterator[None]:
+    """Raise ClusterUnreachable for errors of Ray in the block, which are of many types."""
+    try:
+        yield
+    except AspectsError:
+        raise
+    except Exception as error:
+        raise ClusterUnreachable(
+            "the connection to the Ray cluster is lost; check 'ray status' on its head node, or start it again, then "
+            "run the same command again to resume (--cluster)"
+        ) from error
+
+
 def alive_nodes() -> list[Node]:
-    """Return the nodes of the connected cluster that are alive."""
+    """Return the nodes of the connected cluster that are alive. Raises ClusterUnreachable."""
     import ray
 
-    nodes: Any = ray.nodes
+    listed: Any = ray.nodes
+    with reaching_cluster():
+        nodes = listed()
     return [
         Node(
             node_id=node["NodeID"],
@@ -104,7 +121,7 @@ def alive_nodes() -> list[Node]:
             cpus=int(node["Resources"].get("CPU", 0)),
             gpus=float(node["Resources"].get("GPU", 0)),
         )
-        for node in nodes()
+        for node in nodes
         if node["Alive"]
     ]
 
@@ -136,6 +153,7 @@ def _join(address: str, joined: Future[None]) -> None:
     except BaseException as error:  # raised again in the waiting thread
         joined.set_exception(error)
     else:
+        logging.getLogger("ray.util.client.logsclient").setLevel(logging.ERROR)  # which Ray has changed
         joined.set_result(None)
 
 

@@ -15,7 +15,7 @@ from teacher.engines.engine_log import last_lines
 from teacher.engines.serving import LOADED, Call
 from teacher.extraction.cluster import connection
 from teacher.extraction.cluster.actor import LastWords, Started
-from teacher.extraction.cluster.connection import ClusterInvalid
+from teacher.extraction.cluster.connection import ClusterInvalid, ClusterUnreachable
 from teacher.extraction.shard_calls import ShardCalls, learn
 from teacher.extraction.worker import ShardWorker
 
@@ -65,7 +65,8 @@ class RayWorker(ShardCalls):
         return self.call_urgently(_learn, self._reference(known))
 
     def _transmit(self, call: Call) -> None:
-        self._actor.call.remote(call)
+        with connection.reaching_cluster():
+            self._actor.call.remote(call)
 
     def _failure(self) -> Exception:
         return TeacherDied("the connection to the cluster is closed")
@@ -103,14 +104,17 @@ class RayWorker(ShardCalls):
         if started.problem is not None:
             raise ClusterInvalid(f"a worker cannot run on its node of the cluster: {started.problem}")
 
-    def _death(self, error: Exception) -> TeacherDied:
+    def _death(self, error: Exception) -> TeacherDied | ClusterUnreachable:
         """Return the error to raise for an actor that has ended because of `error`."""
         if self._closed:
             return TeacherDied("the worker was ended")
         reason = last_lines(self._words or cause_of(error), self._secrets)
-        with suppress(Exception):  # of many types, if the cluster is gone
-            if self._node_id not in {node.node_id for node in connection.alive_nodes()}:
-                return WorkerLost(f"the node of a worker is gone: {reason}")
+        try:
+            nodes = {node.node_id for node in connection.alive_nodes()}
+        except ClusterUnreachable as gone:
+            return gone
+        if self._node_id not in nodes:
+            return WorkerLost(f"the node of a worker is gone: {reason}")
         return TeacherDied(f"a worker of the cluster ended: {reason}")
 
     def _kill(self) -> None:

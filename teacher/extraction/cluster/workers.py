@@ -132,10 +132,11 @@ class ClusterWorkers:
                 )
 
     def start(self, number: int, cancelled: threading.Event) -> RayWorker:
-        """Start worker `number`; it is pending until the cluster has a place for it."""
+        """Start worker `number`; it is pending until the cluster has a place for it. Raises ClusterUnreachable."""
         assert self._needs is not None, "the nodes have been checked"
-        actor: Any = self._actors.remote(self._environment, self._secrets)
-        started = actor.start.remote(self._needs, self._load)
+        with connection.reaching_cluster():
+            actor: Any = self._actors.remote(self._environment, self._secrets)
+            started = actor.start.remote(self._needs, self._load)
         return RayWorker(actor, started, self._secrets, partial(self._report, number), self._reference)
 
     def close(self) -> None:
@@ -156,7 +157,7 @@ class ClusterWorkers:
         """Return the known answers as an object of the cluster, which each node fetches once."""
         import ray
 
-        with self._reporting:
+        with self._reporting, connection.reaching_cluster():
             if self._known is None or self._known[0] is not known:
                 self._known = known, ray.put(known)
             return self._known[1]

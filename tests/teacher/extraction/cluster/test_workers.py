@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +20,6 @@ import pytest
 
 from bench.cluster import add_node
 from storage.answers.reuse import KnownAnswers
-from storage.answers.store import AnswerDirectory
 from storage.datasets import image_folder
 from teacher.engines.base import TeacherDied
 from teacher.engines.options import EngineOptions
@@ -28,7 +30,7 @@ from teacher.extraction.jobs import Extraction
 from teacher.extraction.plan import plan_extraction
 from teacher.extraction.pool import WorkerPool
 from tests.conftest import PROJECT
-from tests.flows.processes import alive, wait_until
+from tests.flows.processes import alive, free_port, started, wait_until
 from tests.storage.samples import QUESTIONS
 from tests.teacher.extraction.asking import ask_all
 from tests.teacher.extraction.cluster.held_engine import load_worker, pids
@@ -42,9 +44,19 @@ pytestmark = pytest.mark.slow
 DRIVER = """
 import sys
 from pathlib import Path
+from flows.cli.errors import explain
 from tests.teacher.extraction.cluster.test_workers import Run
 run = Run(Path(sys.argv[1]), sys.argv[2])
-run.ask_all()
+code = 0
+try:
+    run.ask_all()
+except Exception as error:
+    line, code = explain(error)
+run.pool.close()
+run.workers.close()
+if code:
+    print(line)
+sys.exit(code)
 """
 
 
@@ -57,9 +69,7 @@ class Run:
         resources = WorkerResources(workers=2, cpus=1, gpus=0)
         self.workers = ClusterWorkers("none", TEACHER, EngineOptions(), resources, self.said.append)
         self.workers._load = partial(load_worker, folder)
-        dataset = image_folder(write_images(folder / "images"))
-        plan = plan_extraction(dataset, ("train",), QUESTIONS, TEACHER, str(folder / "store"), shard_size=2)
-        self.extraction = Extraction(plan=plan, dataset=dataset)
+        self.extraction = extraction_in(folder)
         self.jobs = self.extraction.jobs(KnownAnswers())
         with needs_of([self.extraction], TEACHER) as needs:  # each actor checks them, too
             self.workers._needs = replace(needs, tokens=())
@@ -72,10 +82,26 @@ class Run:
         with ThreadPoolExecutor(len(self.jobs)) as threads:
             list(threads.map(self.ask, range(len(self.jobs))))
 
-    def answers(self) -> list[Any]:
-        directory: AnswerDirectory = self.extraction.plan.directory
-        shards = [directory.read_shard(job.shard.file_name)[1] for job in self.jobs]
-        return [(shard.records, shard.yes.tolist(), shard.no.tolist(), shard.errors) for shard in shards]
+
+def extraction_in(folder: Path) -> Extraction:
+    dataset = image_folder(write_images(folder / "images"))
+    plan = plan_extraction(dataset, ("train",), QUESTIONS, TEACHER, str(folder / "store"), shard_size=2)
+    return Extraction(plan=plan, dataset=dataset)
+
+
+def answers_of(extraction: Extraction) -> list[Any]:
+    directory = extraction.plan.directory
+    shards = [directory.read_shard(shard.file_name)[1] for shard in extraction.plan.shards]
+    return [(shard.records, shard.yes.tolist(), shard.no.tolist(), shard.errors) for shard in shards]
+
+
+def assert_same_as_local(folder: Path) -> None:
+    """The shards are those that this process writes."""
+    found = answers_of(extraction_in(folder))
+    shutil.rmtree(folder / "store")
+    local = extraction_in(folder)
+    ask_all(local.plan, local.dataset, TEACHER, Engine(), KnownAnswers())
+    assert answers_of(local) == found
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +137,7 @@ def test_the_store_is_that_of_one_process_and_each_engine_is_loaded_once(run: Ru
     run.ask_all()
     assert len(pids(tmp_path, "loaded")) == len(run.pool.ready) == 2
     assert run.progress.images == 8
-    found = run.answers()
-    for job in run.jobs:
-        Path(job.path).unlink()
-    ask_all(run.extraction.plan, run.extraction.dataset, TEACHER, Engine(), KnownAnswers())
-    assert run.answers() == found
+    assert_same_as_local(tmp_path)
 
 
 def test_an_actor_that_is_killed_or_breaks_is_replaced_until_the_run_is_stopped(run: Run, tmp_path: Path) -> None:
@@ -169,3 +191,43 @@ def test_actors_end_with_a_driver_that_is_killed(cluster: Any, tmp_path: Path) -
         driver.kill()
         driver.wait()
     wait_until(lambda: not any(map(alive, actors)), 20, "end of the actors")
+
+
+def test_a_command_elsewhere_says_that_the_head_is_gone_and_succeeds_when_it_is_back(
+    cluster: Any, tmp_path: Path
+) -> None:
+    """Through Ray's client, in a folder that is not the repository's."""
+    port = free_port()
+    command = [sys.executable, "-c", DRIVER, str(tmp_path), f"ray://127.0.0.1:{port}"]
+    environment = {**os.environ, "RAY_CLIENT_RECONNECT_GRACE_PERIOD": "1"}
+    (tmp_path / "hold").touch()
+    with (
+        client_server(cluster, port, tmp_path) as head,
+        started(command, tmp_path / "log", environment, tmp_path) as driver,
+    ):
+        wait_for_asked(tmp_path, 2)
+        head.kill()
+        assert driver.wait(timeout=60) == 1
+    last = (tmp_path / "log").read_text().splitlines()[-1]
+    assert last.startswith("the connection to the Ray cluster is lost; check 'ray status' on its head node")
+    (tmp_path / "hold").unlink()
+    with client_server(cluster, port, tmp_path):
+        again = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert_same_as_local(tmp_path)
+
+
+@contextmanager
+def client_server(cluster: Any, port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """What Ray's clients connect to at the head, without a process for each of them, which takes long to start."""
+    command = [sys.executable, "-m", "ray.util.client.server", "--mode=legacy", f"--address={cluster.address}"]
+    command += ["--host=127.0.0.1", f"--port={port}"]
+    with started(command, folder / "server.log", os.environ, folder) as server:
+        wait_until(lambda: answers_at(port), 120, "the client server's start", server)
+        yield server
+
+
+def answers_at(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
