@@ -81,7 +81,8 @@ class Improvement:
         candidates, rejected = self._candidates(number, pairs, start, present)
         classes = {name for pair in pairs for name in pair} if number > 1 else set()
         more = self.asked.sample if number == 1 else math.ceil(self.asked.sample / 3)
-        self.sample = grow_sample(self.records, self.sample, classes, more, seed=number)
+        seed = 1000 * self.asked.student.seeds[0] + number
+        self.sample = grow_sample(self.records, self.sample, classes, more, seed=seed)
         asked_candidates = len(candidates)
         with TeacherWorkers(self.teacher, self.asked.engine, self.host.reporter.say) as workers:
             sampled, left, unusable = self._compare(workers, present, candidates)
