@@ -76,20 +76,19 @@ class IdIndex:
     """
 
     hashes: NDArray[np.uint64]  # sorted
-    order: NDArray[np.int64 | np.uint32]  # the place of each
+    order: NDArray[np.uint32]  # the place of each
 
     @classmethod
     def of(cls, chunks: Iterable[pa.Array]) -> Self:
         """Index the ids of all chunks by their place."""
         found = [id_hashes(chunk) for chunk in chunks]
         hashes = np.concatenate(found) if found else np.empty(0, np.uint64)
-        return cls.of_hashes(hashes, np.arange(len(hashes)))
+        return cls.of_hashes(hashes, np.arange(len(hashes), dtype=np.uint32))
 
     @classmethod
-    def of_hashes(cls, hashes: NDArray[np.uint64], places: NDArray[np.int64]) -> Self:
+    def of_hashes(cls, hashes: NDArray[np.uint64], places: NDArray[np.uint32]) -> Self:
         order = np.argsort(hashes, kind="stable")
-        found = places[order]
-        return cls(hashes[order], found.astype(np.uint32) if len(found) == 0 or found.max() < 2**32 else found)
+        return cls(hashes[order], places[order])
 
     @staticmethod
     def key(image_id: str) -> int:

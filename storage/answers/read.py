@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from storage.answers.directories import answer_directories
@@ -53,11 +51,10 @@ class Answers:
         without_error = np.array([error is None for error in self.errors], np.bool_)
         return bool(np.isnan(self.yes[without_error]).any())
 
-    def rows_of(self, ids: Sequence[str]) -> NDArray[np.int64]:
+    def rows_of(self, ids: Iterable[str]) -> NDArray[np.int64]:
         """Return the row of each image or box by its id [N], -1 for an unknown one."""
-        known, wanted = (pa.array(names, pa.large_string()) for names in (self.image_ids, ids))
-        found: NDArray[np.int32] = pc.index_in(wanted, value_set=known).fill_null(-1).to_numpy()
-        return found.astype(np.int64)
+        rows = {image_id: row for row, image_id in enumerate(self.image_ids)}
+        return np.fromiter((rows.get(image_id, -1) for image_id in ids), np.int64)
 
     def only(self, keys: Collection[str]) -> Answers:
         """Return the answers to the questions that have one of the `keys`."""

@@ -64,11 +64,15 @@ class KnownDirectory:
     @classmethod
     def of(cls, directory: AnswerDirectory | None, files: Sequence[FileRows], *, own: bool) -> KnownDirectory:
         starts = np.cumsum([0, *(len(file.digests) for file in files)])
-        digests = [file.digests[file.answered] for file in files]
-        rows = [start + np.flatnonzero(file.answered) for start, file in zip(starts, files, strict=False)]
-        index = IdIndex.of_hashes(
-            np.concatenate([np.empty(0, np.uint64), *digests]), np.concatenate([np.empty(0, np.int64), *rows])
-        )
+        count = sum(int(file.answered.sum()) for file in files)
+        digests, rows = np.empty(count, np.uint64), np.empty(count, np.uint32)
+        place = 0
+        for start, file in zip(starts, files, strict=False):
+            answered = np.flatnonzero(file.answered)
+            part = slice(place, place + len(answered))
+            digests[part], rows[part] = file.digests[answered], start + answered
+            place = part.stop
+        index = IdIndex.of_hashes(digests, rows)
         return cls(directory, tuple(file.name for file in files), starts, index, own)
 
     def find(self, index: IdIndex, key: int) -> Iterator[tuple[str, int]]:

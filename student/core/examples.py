@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from storage.answers.read import Answers
 from storage.datasets.base import ImageDataset, ImageRecord
-from storage.datasets.records import ids_of
 from storage.errors import InputInvalid
 from storage.questions import QuestionSet
 
 if TYPE_CHECKING:  # with torch, which the page of labels does without
     from student.core.settings import TrainingConfig
 
-AT_ONCE = 65_536  # rows that are copied at once
+AT_ONCE = 8192  # rows that are copied at once
 
 
 class ExamplesInvalid(InputInvalid):
@@ -60,11 +59,11 @@ def random_answers(images: ImageDataset, asked: QuestionSet, teacher: str) -> An
     )
 
 
-def log_odds_by_id(answers: Answers, ids: Sequence[str]) -> NDArray[np.float32]:
+def log_odds_by_id(answers: Answers, ids: Iterable[str]) -> NDArray[np.float32]:
     """Log-odds of yes [N, Q] in nats for images or boxes by their ids, NaN where there is none."""
     rows = answers.rows_of(ids)
-    found = np.full((len(ids), len(answers.questions)), np.nan, dtype=np.float32)
-    for start in range(0, len(ids), AT_ONCE):
+    found = np.full((len(rows), len(answers.questions)), np.nan, dtype=np.float32)
+    for start in range(0, len(rows), AT_ONCE):
         part = slice(start, start + AT_ONCE)
         known = rows[part] >= 0
         places = rows[part][known]
@@ -83,4 +82,4 @@ def log_odds_of(dataset: ImageDataset, records: Sequence[ImageRecord], answers: 
     if answers.rows == "class":
         names = [record.label_name for record in records]
         return log_odds_by_id(replace(answers, image_ids=answers.label_names), names)
-    return log_odds_by_id(answers, ids_of(records))
+    return log_odds_by_id(answers, (record.image_id for record in records))
