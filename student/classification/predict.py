@@ -14,7 +14,7 @@ error               why the image cannot be read; null where it can
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -195,8 +195,8 @@ def flattened(frame: pl.DataFrame) -> pl.DataFrame:
     """The same with lists as text, for CSV and terminals: `daisy 0.91; tulip 0.05`, `Is it round? yes 0.97`."""
     texts = {
         "top": lambda one: f"{one['class']} {one['probability']:.3f}",
-        "reasons_for": lambda one: f"{one['text']} {one['p_yes']:.2f}",
-        "reasons_against": lambda one: f"{one['text']} {one['p_yes']:.2f}",
+        "reasons_for": _answered,
+        "reasons_against": _answered,
     }
     columns = [
         pl.Series(name, ["; ".join(map(text, cell)) if cell is not None else None for cell in frame[name].to_list()])
@@ -204,3 +204,8 @@ def flattened(frame: pl.DataFrame) -> pl.DataFrame:
         if name in frame.columns
     ]
     return frame.with_columns(*columns)
+
+
+def _answered(reason: Mapping[str, Any]) -> str:
+    p_yes = reason["p_yes"]
+    return f"{reason['text']} {'yes' if p_yes >= 0.5 else 'no'} {max(p_yes, 1 - p_yes):.2f}"

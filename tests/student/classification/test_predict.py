@@ -183,3 +183,9 @@ def test_lists_are_flattened_for_csv(classifier: Classifier, paths: list[Path], 
     first, second = flat["top"].to_list()
     assert first.count("; ") == 1
     assert second is None
+
+
+def test_a_reason_in_a_csv_says_which_answer_speaks() -> None:
+    reasons = [[{"text": "Is it red?", "p_yes": 0.11}, {"text": "Is it round?", "p_yes": 0.97}], [], None]
+    flat = flattened(pl.DataFrame({"reasons_for": reasons}))
+    assert flat["reasons_for"].to_list() == ["Is it red? no 0.89; Is it round? yes 0.97", "", None]
