@@ -35,7 +35,7 @@ def blend_answers(parts: Sequence[Answers], weighting: Weighting = "equal") -> A
     if parts[0].level == "class":
         parts = [_by_class(part) for part in parts]
     ids = list(dict.fromkeys(image_id for part in parts for image_id in part.image_ids))
-    rows_TN = np.array([_rows(part, ids) for part in parts])
+    rows_TN = np.array([part.rows_of(ids) for part in parts])
     log_odds_TNQ = np.stack([_log_odds(part, rows) for part, rows in zip(parts, rows_TN, strict=True)])
     known_TNQ = ~np.isnan(log_odds_TNQ)
     weights_TQ = np.ones((len(parts), log_odds_TNQ.shape[2])) if weighting == "equal" else agreement(log_odds_TNQ)
@@ -114,12 +114,6 @@ def _by_class(answers: Answers) -> Answers:
         yes=answers.yes[rows],
         no=answers.no[rows],
     )
-
-
-def _rows(answers: Answers, ids: Sequence[str]) -> list[int]:
-    """Return the row of each id, -1 where there is none."""
-    row_of = {image_id: row for row, image_id in enumerate(answers.image_ids)}
-    return [row_of.get(image_id, -1) for image_id in ids]
 
 
 def _log_odds(answers: Answers, rows: NDArray[np.int64]) -> NDArray[np.float64]:
