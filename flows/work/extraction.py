@@ -68,7 +68,9 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
             answered = [TRAINED]  # answers about classes are for images of any split
             if asked.about == "images":
                 answered = splits_to_have(directory_of(images, questions, resolved, store), splits)
-            blank = stored_blank(store, images.name, resolved.fingerprint, questions, host.inputs.answers)
+            probed = "blank" in (asked.probes or []) or (
+                stored_blank(store, images.name, resolved.fingerprint, questions, host.inputs.answers) is not None
+            )
             check_training(
                 images,
                 questions,
@@ -77,7 +79,7 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
                 asked.student,
                 about=asked.about,
                 of_classes=read_class_answers(host.inputs, asked, asked.student.config()),
-                probed=blank is not None or "blank" in (asked.probes or []),
+                probed=probed,
             )
     with TeacherWorkers(resolved, asked.engine, host.reporter.say) as workers:
         ask = partial(ask_about, host, verify=asked.verify, task_runs=asked.task_runs)
