@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -62,7 +63,7 @@ def main() -> None:
     asked = parser.parse_args()
     dataset, answers, truth = prepare(asked.run_dir, asked.engine)
     train_images = np.array([split == "train" for split in answers.splits])
-    known = rows_of(answers, train_images)
+    known = answers.about(set(itertools.compress(answers.image_ids, train_images)))
     worse = distorted(known)
     for name, teacher in (("tiny", known), ("distorted", worse)):
         print(json.dumps(accuracy_line(name, teacher, truth[train_images], asked)), flush=True)
@@ -88,14 +89,6 @@ def prepare(folder: Path, engine: str) -> tuple[FileDataset, Answers, NDArray[np
         pl.read_parquet(scenes / "ground_truth.parquet"), on="image_id", how="left", maintain_order="left"
     )
     return image_folder(scenes), answers, table.select(answers.questions.keys).to_numpy().astype(bool)
-
-
-def rows_of(answers: Answers, wanted: NDArray[np.bool_]) -> Answers:
-    """The answers about some of the images."""
-    rows = np.flatnonzero(wanted).tolist()
-    names = ("image_ids", "image_sha256", "splits", "label_names", "errors")
-    parts: dict[str, Any] = {name: tuple(getattr(answers, name)[row] for row in rows) for name in names}
-    return dataclasses.replace(answers, yes=answers.yes[wanted], no=answers.no[wanted], **parts)
 
 
 def distorted(answers: Answers) -> Answers:

@@ -29,7 +29,6 @@ from bench.flowers import describe, percent
 from bench.questions import BUNDLED, aspects
 from flows.cli.execution import direct_host, terminal
 from flows.parameters import DatasetParameters, EngineParameters, ImprovementParameters, StudentParameters
-from flows.work.improvement_rounds import rows_of
 from flows.work.improving import improve_questions
 from storage.answers.read import Answers, find_answers, read_answers
 from storage.datasets import FileDataset, image_folder
@@ -116,7 +115,7 @@ def choose_on_sample(dataset: FileDataset, answers: Answers, size: int, seed: in
     for count in stage_sizes(size):
         asked = {record.image_id for record in sample[:count]}
         budget.spend(left, asked)
-        some = rows_of(answers, asked).only([question.key for question in left])
+        some = answers.about(asked).only([question.key for question in left])
         faults = unfit(some, dataset.class_names)
         left = [question for question in left if question.key not in faults]
     keys = best_questions(some.only([question.key for question in left]), COUNT)

@@ -14,7 +14,7 @@ from storage.answers.directories import audits_of
 from storage.answers.lease import lease
 from storage.answers.read import Answers, find_answers, read_answers
 from storage.answers.reuse import known_answers
-from storage.answers.store import AnswersDamaged, AnswersMissing
+from storage.answers.store import AnswerDirectory, AnswersDamaged, AnswersMissing
 from storage.datasets.base import ImageDataset, ImageRecord, select
 from storage.questions import QuestionSet, load_questions
 from teacher.engines.config import ResolvedTeacher
@@ -94,40 +94,54 @@ def ask_probes(
 
 
 def ask_in_audits(
-    host: Host, datasets: Sequence[tuple[ImageDataset, QuestionSet]], workers: TeacherWorkers, store: str
+    host: Host, samples: Sequence[tuple[Sample | ImageVariants, QuestionSet]], workers: TeacherWorkers, store: str
 ) -> tuple[list[Answers], int]:
-    """Ask for missing answers about all images of datasets, each with its questions; return the answers, and the number
-    of new ones. The cost is recorded with the first dataset.
+    """Ask for missing answers about all images of samples, each with its questions; return the answers, and the number
+    of new ones. The cost is recorded with the first sample.
 
-    They are kept in the store's audits. Raises DirectoryBusy if another run asks there.
+    They are kept in the store's audits, with those about other images of earlier samples. Raises DirectoryBusy if
+    another run asks there.
     """
-    teacher = workers.teacher
-    with lease(*(directory_of(each, questions, teacher, audits_of(store)) for each, questions in datasets)):
+    teacher, audits = workers.teacher, audits_of(store)
+    directories = [directory_of(sample, questions, teacher, audits) for sample, questions in samples]
+    with lease(*directories):
         with host.reporter.working("comparing the sample with the store"):
+            datasets = [
+                sample.with_images(image_ids_of(directory))
+                for (sample, _), directory in zip(samples, directories, strict=True)
+            ]
             plans = [
                 plan_extraction(
                     each,
                     list(dict.fromkeys(record.split for record in each.records)),
                     questions,
                     teacher,
-                    audits_of(store),
+                    audits,
                     shard_size=SHARD_SIZE,
                 )
-                for each, questions in datasets
+                for each, (_, questions) in zip(datasets, samples, strict=True)
             ]
         missing = [
-            Extraction(plan=plan, dataset=each) for plan, (each, _) in zip(plans, datasets, strict=True) if plan.missing
+            Extraction(plan=plan, dataset=each) for plan, each in zip(plans, datasets, strict=True) if plan.missing
         ]
-        keys = {key for _, questions in datasets for key in questions.reuse_keys}
+        keys = {key for _, questions in samples for key in questions.reuse_keys}
         runs, count = list((plans[0].directory.last_manifest() or {}).get("runs", [])), 0
         if missing:
             read = {path: rows for plan in plans for path, rows in plan.known_rows(copied=True).items()}
-            known = known_answers(store, {each.name for each, _ in datasets}, teacher.fingerprint, keys, read)
+            known = known_answers(store, {each.name for each in datasets}, teacher.fingerprint, keys, read)
             ledger = ask_missing(host, missing, workers, known)
             runs, count = [*runs, ledger.to_json()], ledger.questions
         for plan in plans:
             finish_plan(plan, {"runs": runs} if plan is plans[0] else {})
-    return [read_answers(plan.directory) for plan in plans], count
+    found = [read_answers(plan.directory) for plan in plans]
+    ids = [[record.image_id for record in sample.records] for sample, _ in samples]
+    return [answers.about(wanted) for answers, wanted in zip(found, ids, strict=True)], count
+
+
+def image_ids_of(directory: AnswerDirectory) -> set[str]:
+    """Return the images that a directory has answers about, also where a stopped run left it incomplete."""
+    shards = [directory.load_if_whole(name) for name in directory.shard_files()]
+    return {record.image_id for shard in shards if shard is not None for record in shard.answers.records}
 
 
 def complete_answers(store: str, dataset: str, teacher: ResolvedTeacher, asked: QuestionSet) -> Answers | None:

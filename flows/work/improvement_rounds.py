@@ -154,7 +154,7 @@ class Improvement:
             ordered = [record for record in self.records if record.image_id in wanted]
             sample = Sample(dataset=self.images, records=ordered)
             (stored,), _ = ask_in_audits(self.host, [(sample, questions)], workers, self.asked.store)
-        return rows_of(stored, wanted)
+        return stored.about(wanted)
 
     def _stored(self, questions: QuestionSet) -> Answers | None:
         place, teacher = audits_of(self.asked.store), self.teacher.fingerprint
@@ -207,20 +207,3 @@ class Improvement:
             for seed in self.asked.student.seeds
         ]
         return score_folds(students, {record.image_id: record.label for record in self.records})
-
-
-def rows_of(answers: Answers, image_ids: set[str]) -> Answers:
-    """Return the answers about these images, in the order of the store."""
-    rows = [row for row, image_id in enumerate(answers.image_ids) if image_id in image_ids]
-    if len(rows) == len(answers.image_ids):
-        return answers
-    return dataclasses.replace(
-        answers,
-        image_ids=tuple(answers.image_ids[row] for row in rows),
-        image_sha256=tuple(answers.image_sha256[row] for row in rows),
-        splits=tuple(answers.splits[row] for row in rows),
-        label_names=tuple(answers.label_names[row] for row in rows),
-        errors=tuple(answers.errors[row] for row in rows),
-        yes=answers.yes[rows],
-        no=answers.no[rows],
-    )

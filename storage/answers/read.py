@@ -56,6 +56,23 @@ class Answers:
         rows = {image_id: row for row, image_id in enumerate(self.image_ids)}
         return np.fromiter((rows.get(image_id, -1) for image_id in ids), np.int64)
 
+    def about(self, image_ids: Collection[str]) -> Answers:
+        """Return the answers about these images or boxes, in the store's order; unknown ones are left out."""
+        wanted = set(image_ids)
+        rows = [row for row, image_id in enumerate(self.image_ids) if image_id in wanted]
+        if len(rows) == len(self.image_ids):
+            return self
+        return replace(
+            self,
+            image_ids=tuple(self.image_ids[row] for row in rows),
+            image_sha256=tuple(self.image_sha256[row] for row in rows),
+            splits=tuple(self.splits[row] for row in rows),
+            label_names=tuple(self.label_names[row] for row in rows),
+            errors=tuple(self.errors[row] for row in rows),
+            yes=self.yes[rows],
+            no=self.no[rows],
+        )
+
     def only(self, keys: Collection[str]) -> Answers:
         """Return the answers to the questions that have one of the `keys`."""
         columns = [column for column, key in enumerate(self.questions.keys) if key in keys]

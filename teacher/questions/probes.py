@@ -7,7 +7,7 @@ ones.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,6 +54,12 @@ class ImageVariants(DerivedImages):
     def records(self) -> Sequence[ImageRecord]:
         mirrored = [replace(record, image_id=MIRRORED + record.image_id) for record in self.originals]
         return [*mirrored, replace(self.originals[0], image_id=BLANK)]
+
+    def with_images(self, image_ids: Collection[str]) -> ImageVariants:
+        """Return this sample and those of the images that the dataset has."""
+        wanted = {one.image_id for one in self.originals}
+        wanted |= {image_id.removeprefix(MIRRORED) for image_id in image_ids}
+        return replace(self, originals=[one for one in self.dataset.records if one.image_id in wanted])
 
     def read(self, image_id: str) -> bytes:
         if image_id == BLANK:
@@ -112,6 +118,11 @@ class Sample(DerivedImages):
     @property
     def name(self) -> str:
         return self.dataset.name
+
+    def with_images(self, image_ids: Collection[str]) -> Sample:
+        """Return this sample and those of the images that the dataset has."""
+        wanted = {one.image_id for one in self.records}.union(image_ids)
+        return replace(self, records=[one for one in self.dataset.records if one.image_id in wanted])
 
     def read(self, image_id: str) -> bytes:
         return self.dataset.read(image_id)

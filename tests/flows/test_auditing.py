@@ -106,6 +106,18 @@ def test_a_second_audit_asks_nothing_and_a_changed_set_its_new_questions(
     assert again.audit == summary.audit
 
 
+def test_a_smaller_sample_keeps_the_answers_about_the_larger(
+    audited: tuple[Path, AuditSummary], root: Path, tmp_path: Path
+) -> None:
+    path, summary = audited
+    store = str(shutil.copytree(path.parent / "store", tmp_path / "store"))
+    shutil.copy(path, tmp_path / "planted.yaml")
+    smaller = run_audit(tmp_path / "planted.yaml", root, store=store, images=24, probed=6)
+    assert (smaller.asked, smaller.audit.images, smaller.audit.probed) == (0, 24, 6)
+    again = run_audit(tmp_path / "planted.yaml", root, store=store)
+    assert (again.asked, again.audit) == (0, summary.audit)
+
+
 def test_answers_of_an_audit_are_not_asked_again_by_an_extraction(
     audited: tuple[Path, AuditSummary], root: Path, tmp_path: Path
 ) -> None:
