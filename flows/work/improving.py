@@ -23,7 +23,7 @@ from storage.questions import QuestionSet, load_questions, write_questions
 from teacher.engines.config import ResolvedTeacher
 from teacher.extraction import SHARD_SIZE
 from teacher.extraction.plan import require_askable
-from teacher.questions.improvement import PairBudget
+from teacher.questions.improvement import PairBudget, stage_sizes
 from teacher.questions.rounds import Record, Round, best_round
 
 NOISE = "the gain is within one standard error"
@@ -103,7 +103,25 @@ def _prepare(host: Host, asked: ImprovementParameters) -> tuple[Improvement, Que
         budget=PairBudget(asked.budget_pairs, frozenset(start.texts) if record.start_answered else frozenset()),
         count=asked.count or len(start),
     )
+    _require_budget(improvement, start, pool, answered=record.start_answered)
     return improvement, start, record
+
+
+def _require_budget(improvement: Improvement, start: QuestionSet, pool: QuestionSet | None, *, answered: bool) -> None:
+    """Raise ImprovementInvalid where the budget of pairs cannot allow a first round."""
+    asked, images = improvement.asked, len(improvement.records)
+    if asked.budget_pairs is None:
+        return
+    texts = set(pool.texts) if pool is not None else set()
+    candidates = len(texts - set(start.texts) if answered else texts | set(start.texts))
+    chosen = 0 if answered else min(improvement.count, candidates)  # with stored answers the start set may be the best
+    first = min(stage_sizes(asked.sample)[0], images)
+    least = chosen * images + (candidates - chosen) * first
+    if asked.budget_pairs < least:
+        raise ImprovementInvalid(
+            f"budget_pairs={asked.budget_pairs:,} does not allow one round: {candidates} candidates about {first} images, "
+            f"and {chosen} questions about all {images}, are {least:,} pairs at least; raise it, or lower sample or count"
+        )
 
 
 def _writer(host: Host, asked: ImprovementParameters, images: ImageDataset, folder: Path) -> Written:

@@ -132,10 +132,10 @@ def test_the_budget_and_the_noise_end_the_rounds(
     sets: Path, scenes: Path, engine: CountingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accuracies(monkeypatch, 0.25)
-    found = improve(sets, scenes, budget_pairs=100)
+    found = improve(sets, scenes, budget_pairs=105)
     assert "budget" in str(found.record.stopped)
     assert (len(found.record.rounds), found.record.best) == (1, 0)
-    assert engine.asked <= 100
+    assert engine.asked <= 105
     accuracies(monkeypatch, 0.25, 0.25)
     found = improve(sets, scenes, rounds=3)
     # The start was never asked: the first set that was is the best, whatever students without answers reach.
@@ -200,6 +200,9 @@ def test_bad_inputs_are_one_line(sets: Path, scenes: Path) -> None:
         improve(sets, scenes, splits=["test"])
     with pytest.raises(ImprovementInvalid, match="method 'base' learns no answers"):
         improve(sets, scenes, student=Students(settings={"method": "base"}, runs=str(sets / "other")))
+    # Three questions about 24 images, and eight others about the first third of the sample.
+    with pytest.raises(ImprovementInvalid, match=r"budget_pairs=100 does not allow one round: .* 104 pairs at least"):
+        improve(sets, scenes, budget_pairs=100)
 
 
 def test_the_command_trains_students_and_prints_the_rounds(
