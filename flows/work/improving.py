@@ -119,8 +119,9 @@ def _require_budget(improvement: Improvement, start: QuestionSet, pool: Question
     least = chosen * images + (candidates - chosen) * first
     if asked.budget_pairs < least:
         raise ImprovementInvalid(
-            f"budget_pairs={asked.budget_pairs:,} does not allow one round: {candidates} candidates about {first} images, "
-            f"and {chosen} questions about all {images}, are {least:,} pairs at least; raise it, or lower sample or count"
+            f"budget_pairs={asked.budget_pairs:,} does not allow one round: {candidates} candidates about {first} "
+            f"images, and {chosen} questions about all {images}, are {least:,} pairs at least; raise it, or lower "
+            f"sample or count"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and extractions import this 
     from student.classification.runs import EpochLog
     from student.core.results import Results
 
+LITTLE = 0.05  # share of the bits below which answers say next to nothing
 WITHOUT_LABELS = (
     "no label is used: answers about the classes name the training images. There are no validation images, so class "
     "probabilities are not calibrated; 'aspects evaluate RUN --split SPLIT --calibrate' does that on labelled images"
@@ -108,6 +110,7 @@ def train_grid(
     say_processor_notes(reporter, grid.cells(runs)[0].config)
     if (note := grid.freeze_note(runs)) is not None:
         reporter.say(note)
+    _say_information(reporter, grid, images, teacher_answers.image, runs)
     groups = None
     if not is_own_validation(images, split):
         balanced = dict.fromkeys(key for cell in grid.cells(runs) for key in cell.config.balance or ())
@@ -127,16 +130,43 @@ def train_grid(
     return results
 
 
+def _say_information(
+    reporter: Reporter, grid: StudentGrid, images: ImageDataset, answers: Answers | None, runs: Path
+) -> None:
+    """Say how much the answers about images say about the class, before students learn them."""
+    from student.classification.usefulness import answers_bits
+
+    if answers is None or not any(cell.config.uses_answers for cell in grid.cells(runs)):
+        return
+    bits, most = answers_bits(images, answers, _fewest_labels(grid, runs)), math.log2(len(images.class_names))
+    if bits is None or most == 0:
+        return
+    bits = max(0.0, bits)
+    share = bits / most
+    found = f"the answers say {bits:.2f} of the {most:.2f} bits that tell the classes apart ({100 * share:.0f} %)"
+    if share < LITTLE:
+        found += (
+            ", next to nothing: learning them can cost accuracy. 'aspects questions audit' shows whether the teacher "
+            "or the questions are the reason"
+        )
+    reporter.say(found)
+
+
 def _question_uses(grid: StudentGrid, images: ImageDataset, answers: Answers | None, runs: Path) -> pl.DataFrame | None:
     """Write to questions.parquet how much each question helps; None without answers about images, or labels."""
-    from student.classification.splits import labels_shown
     from student.classification.usefulness import answers_uses
     from student.core.experiment import write_parquet
 
-    # With hidden labels, the report uses only those visible to the student with the fewest.
-    few = min((cell.config for cell in grid.cells(runs)), key=labels_shown)
+    few = _fewest_labels(grid, runs)
     if answers is None or few.labels_per_class == 0:
         return None
-    uses = answers_uses(images, answers, few.replace(seed=grid.seeds[0]))
+    uses = answers_uses(images, answers, few)
     write_parquet(runs / "questions.parquet", uses)
     return uses
+
+
+def _fewest_labels(grid: StudentGrid, runs: Path) -> StudentConfig:
+    """Return the settings of a student that sees the fewest labels, which are all that a report may use."""
+    from student.classification.splits import labels_shown
+
+    return min((cell.config for cell in grid.cells(runs)), key=labels_shown).replace(seed=grid.seeds[0])

@@ -18,6 +18,9 @@ from student.classification.splits import visible_labels
 from student.classification.targets import ImageLabels, Values, class_posterior, probability
 from student.core.examples import log_odds_of
 
+MOST_IMAGES = 20_000  # the class posterior of a million images and a thousand classes is 8 GB
+LEAST_IMAGES = 5  # of each class
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionUse:
@@ -35,17 +38,34 @@ class QuestionUse:
 
 
 def answers_uses(dataset: ImageDataset, answers: Answers, config: StudentConfig | None = None) -> pl.DataFrame:
-    """One row for each question, in the set's order: key, text, group, alone, missed. From all training images whose
-    label is known, or a student of `config` may see."""
+    """One row for each question, in the set's order: key, text, group, alone, missed. From training images whose label
+    is known, or a student of `config` may see; from MOST_IMAGES of them, drawn at random, if there are more."""
+    log_odds, images = _labelled(dataset, answers, config)
+    return pl.DataFrame([dataclasses.asdict(use) for use in question_uses(log_odds, images, answers.questions)])
+
+
+def answers_bits(dataset: ImageDataset, answers: Answers, config: StudentConfig | None = None) -> float | None:
+    """What all answers together say about the class, in bits (see `posterior_bits`), from the images of `answers_uses`.
+    None where a class has fewer than LEAST_IMAGES of them on average: too few to judge each image by the others."""
+    log_odds, images = _labelled(dataset, answers, config)
+    if images.trained.sum() < LEAST_IMAGES * images.classes:
+        return None
+    return posterior_bits(log_odds, images)
+
+
+def _labelled(dataset: ImageDataset, answers: Answers, config: StudentConfig | None) -> tuple[Values, ImageLabels]:
+    """The log-odds [N, Q] and labels of the training images that uses are estimated from."""
     records = select(dataset, ("train",))
     log_odds = log_odds_of(dataset, records, answers)
     answered = np.asarray(~np.isnan(log_odds).all(axis=1))
     labels = np.array([record.label for record in records])
     if config is not None:
         labels = visible_labels(config, records, answered)
-    trained = answered & (labels >= 0)
-    images = ImageLabels(labels=labels, trained=trained, classes=len(dataset.class_names), seed=0)
-    return pl.DataFrame([dataclasses.asdict(use) for use in question_uses(log_odds, images, answers.questions)])
+    rows = np.flatnonzero(answered & (labels >= 0))
+    if len(rows) > MOST_IMAGES:
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_IMAGES])
+    trained = np.ones(len(rows), np.bool_)
+    return log_odds[rows], ImageLabels(labels=labels[rows], trained=trained, classes=len(dataset.class_names), seed=0)
 
 
 def question_uses(log_odds: Values, images: ImageLabels, questions: QuestionSet) -> tuple[QuestionUse, ...]:

@@ -6,8 +6,9 @@ import pytest
 from storage.answers.read import Answers
 from storage.datasets import FileDataset
 from storage.questions import AspectQuestion, QuestionSet
+from student.classification import usefulness
 from student.classification.targets import ImageLabels
-from student.classification.usefulness import answers_uses, posterior_bits, question_uses
+from student.classification.usefulness import answers_bits, answers_uses, posterior_bits, question_uses
 
 LABELS = np.repeat(np.arange(4), 30)
 LABELLED = ImageLabels(labels=LABELS, trained=np.ones(120, dtype=bool), classes=4, seed=0)
@@ -46,6 +47,22 @@ def test_answers_about_classes_can_be_asked_too(dataset: FileDataset, answers: A
     rows = [by_class[name] for name in answers.label_names]
     same = dataclasses.replace(answers, yes=answers.yes[rows], no=answers.no[rows])
     assert np.isfinite(answers_uses(dataset, same)["missed"].to_numpy()).all()
+
+
+def test_bits_are_estimated_from_some_of_many_images(
+    dataset: FileDataset, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert answers_bits(dataset, answers) == pytest.approx(np.log2(3), abs=0.01)  # the second names the class
+    first = answers.only(["is_warm"])
+    whole = answers_bits(dataset, first)
+    monkeypatch.setattr(usefulness, "MOST_IMAGES", 20)
+    some = answers_bits(dataset, first)
+    assert whole is not None
+    assert some is not None
+    assert some != whole
+    assert some == pytest.approx(whole, abs=0.4)
+    monkeypatch.setattr(usefulness, "LEAST_IMAGES", 7)  # of three classes
+    assert answers_bits(dataset, answers) is None
 
 
 def test_a_single_question_is_missed_for_all_its_information(log_odds: np.ndarray) -> None:
