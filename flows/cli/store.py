@@ -42,11 +42,14 @@ def import_answers(
     """
     from flows.cli.answer_files import read_answers_file
     from flows.cli.report import import_lines
+    from storage.datasets.base import training_splits
     from teacher.extraction.precomputed import import_answers as import_into_store
 
     questions = None if sets.questions is None else Path(sets.questions)
     answers = read_answers_file(file, format, questions, alias)
-    for line in import_lines(import_into_store(answers, about.dataset.open(), about.splits, about.store)):
+    dataset = about.dataset.open()
+    splits = about.splits or training_splits(dataset)
+    for line in import_lines(import_into_store(answers, dataset, splits, about.store)):
         echo(line)
 
 

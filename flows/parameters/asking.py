@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,9 @@ from flows.parameters.student import StudentParameters
 from flows.parameters.teacher import TeacherParameters
 from storage.parameters import Option, Parameters
 from teacher.extraction import SHARD_SIZE
+
+if TYPE_CHECKING:
+    from storage.datasets.base import ImageDataset
 
 MOST_IMAGES = 10_000_000  # of an audit's sample
 Probe = Literal["blank", "negated"]
@@ -42,12 +45,19 @@ class AskingOptions(StoreParameters):
     """The splits to ask about, and the teacher."""
 
     splits: Annotated[
-        list[str],
-        Field(min_length=1, description="Splits to ask about, separated by commas."),
+        list[str] | None,
+        Field(
+            min_length=1,
+            description="Splits to ask about, separated by commas; default: train, and for classifiers unlabelled.",
+        ),
         Option(read=split_names),
-    ] = Field(default=["train"])
+    ] = None
     teacher: TeacherParameters = TeacherParameters()
     engine: EngineParameters = EngineParameters()
+
+    def splits_of(self, images: ImageDataset) -> list[str]:
+        """Return the splits of `images` to ask about."""
+        return ["train"] if self.splits is None else self.splits
 
 
 class AskingParameters(AskingOptions, FlowParameters):
@@ -142,6 +152,11 @@ class ExtractionParameters(
         super().check_subject()
         if self.about == "classes":
             self.refuse_budget("--about classes")
+
+    def splits_of(self, images: ImageDataset) -> list[str]:
+        from storage.datasets.base import training_splits
+
+        return training_splits(images) if self.splits is None else self.splits
 
     def answering(self) -> TeacherParameters:
         if self.about == "images":

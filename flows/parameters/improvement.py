@@ -82,7 +82,7 @@ class ImprovementParameters(AskingParameters, RoundParameters):
     def check_source(self) -> None:
         """Raise OptionInvalid also for other splits than the training images."""
         super().check_source()
-        if self.splits != ["train"]:
+        if self.splits not in (None, ["train"]):
             raise OptionInvalid("questions are improved on split 'train'; leave out splits")
 
     def writing(self) -> tuple[TeacherParameters, EngineParameters]:

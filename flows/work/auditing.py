@@ -50,7 +50,7 @@ def audit_questions(host: Host, asked: AuditParameters) -> AuditSummary:
     with host.reporter.working("reading the dataset"):
         images = host.inputs.images(asked.dataset)
         resolved = find_teacher(host.reporter, asked)
-        records = select(images, asked.splits)
+        records = select(images, asked.splits_of(images))
         sample, some = choose_sample(records, asked.images), choose_sample(records, min(asked.probed, asked.images))
     complete = complete_answers(asked.store, images.name, resolved, questions)
     with TeacherWorkers(resolved, asked.engine, host.reporter.say) as workers:

@@ -53,11 +53,12 @@ def detect_aspects(host: Host, asked: DetectionParameters) -> tuple[Mapping[str,
 
     Can be restarted at any time, like `extract-aspects`.
     """
-    splits, store = asked.splits, asked.store
+    store = asked.store
     if asked.train:
         require_report_place(asked)
     with host.reporter.working("reading the dataset"):
         images = host.inputs.boxed(asked.dataset)
+        splits = asked.splits_of(images)
         resolved = find_teacher(host.reporter, asked)
         sets = {
             what: (shown, load_questions(Path(file).expanduser()))
@@ -209,7 +210,7 @@ def check_detection_inputs(inputs: Inputs, asked: DetectionParameters) -> None:
     """Raise the errors of `detect_aspects` about its inputs that can be found without reading images."""
     for shown, file in to_ask(inputs.boxed(asked.dataset), asked).values():
         load_questions(Path(file).expanduser())
-        select(shown, asked.splits)
+        select(shown, asked.splits_of(shown))
     check_teacher(asked)
 
 

@@ -59,7 +59,7 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
         require_report_place(asked)
     with host.reporter.working("reading the dataset"):
         images = host.inputs.images(asked.dataset)
-        subjects, splits = asked.subjects(images, asked.splits)
+        subjects, splits = asked.subjects(images, asked.splits_of(images))
         resolved = find_teacher(host.reporter, asked)
         require_askable(questions, asked.about)
         select(subjects, splits)
@@ -242,7 +242,8 @@ def check_inputs(inputs: Inputs, asked: AskingParameters, questions: str) -> Non
     """Raise the errors of `extract_aspects` about its inputs that can be found without reading images."""
     loaded = load_questions(Path(questions).expanduser())
     about: About = "images"
-    images, splits = inputs.images(asked.dataset), asked.splits
+    images = inputs.images(asked.dataset)
+    splits = asked.splits_of(images)
     if isinstance(asked, ExtractionParameters):
         (images, splits), about = asked.subjects(images, splits), asked.about
     require_askable(loaded, about)

@@ -19,7 +19,8 @@ from teacher.extraction.plan import plan_extraction
 def forecast_extraction(asked: ExtractionParameters, gpus: int | None = None) -> list[str]:
     """Return a forecast of `extract_aspects` as lines, with the costs on `gpus` GPUs. Loads no model and writes
     nothing."""
-    subjects, splits = asked.subjects(asked.dataset.open(), asked.splits)
+    images = asked.dataset.open()
+    subjects, splits = asked.subjects(images, asked.splits_of(images))
     planned = asked.model_copy(update={"splits": splits, "shard_size": shard_size(asked)})
     return forecast_about(planned, subjects, asked.questions, gpus, budget=asked.budget if asked.asks_part else None)
 
@@ -36,7 +37,13 @@ def forecast_about(
     questions = load_questions(Path(questions_file).expanduser())
     resolved = asked.answering().resolve(asked.engine.choose()[0], asked.engine.settings())
     plan = plan_extraction(
-        images, asked.splits, questions, resolved, asked.store, shard_size=asked.shard_size, verify=asked.verify
+        images,
+        asked.splits_of(images),
+        questions,
+        resolved,
+        asked.store,
+        shard_size=asked.shard_size,
+        verify=asked.verify,
     )
     known = KnownAnswers()
     if plan.missing:

@@ -15,7 +15,7 @@ from flows.work.groups import image_groups
 from flows.work.host import Host, Reporter
 from flows.work.inputs import Inputs
 from flows.work.reports import require_report_place, show_report
-from storage.datasets.base import ImageDataset
+from storage.datasets.base import UNLABELLED, ImageDataset
 
 if TYPE_CHECKING:  # torch takes seconds to import, and extractions import this file too
     import polars as pl
@@ -110,7 +110,9 @@ def train_grid(
     say_processor_notes(reporter, grid.cells(runs)[0].config)
     if (note := grid.freeze_note(runs)) is not None:
         reporter.say(note)
-    _say_information(reporter, grid, images, teacher_answers.image, runs)
+    if teacher_answers.image is not None:
+        _say_unanswered(reporter, images, teacher_answers.image)
+        _say_information(reporter, grid, images, teacher_answers.image, runs)
     groups = None
     if not is_own_validation(images, split):
         balanced = dict.fromkeys(key for cell in grid.cells(runs) for key in cell.config.balance or ())
@@ -130,13 +132,22 @@ def train_grid(
     return results
 
 
-def _say_information(
-    reporter: Reporter, grid: StudentGrid, images: ImageDataset, answers: Answers | None, runs: Path
-) -> None:
+def _say_unanswered(reporter: Reporter, images: ImageDataset, answers: Answers) -> None:
+    """Say how many images without a label are not trained on since they have no answers."""
+    unlabelled = [record.image_id for record in images.records if record.split == UNLABELLED]
+    without = int((answers.rows_of(unlabelled) < 0).sum())
+    if without:
+        reporter.say(
+            f"{without:,} of {len(unlabelled):,} images in split '{UNLABELLED}' have no answers and are not "
+            f"trained on; 'aspects extract' asks about them"
+        )
+
+
+def _say_information(reporter: Reporter, grid: StudentGrid, images: ImageDataset, answers: Answers, runs: Path) -> None:
     """Say how much the answers about images say about the class, before students learn them."""
     from student.classification.usefulness import answers_bits
 
-    if answers is None or not any(cell.config.uses_answers for cell in grid.cells(runs)):
+    if not any(cell.config.uses_answers for cell in grid.cells(runs)):
         return
     bits, most = answers_bits(images, answers, _fewest_labels(grid, runs)), math.log2(len(images.class_names))
     if bits is None or most == 0:

@@ -115,6 +115,12 @@ class FileDataset(ListedImages[Path]):
         return super()._places_of(records)
 
 
+def training_splits(dataset: ImageDataset) -> list[str]:
+    """Return the splits that classifiers train on: `train`, and `unlabelled` if there is one."""
+    known = splits_of(dataset.records)
+    return [name for name in ("train", UNLABELLED) if name in known] or ["train"]
+
+
 def select(dataset: ImageDataset, splits: Collection[str]) -> Sequence[ImageRecord]:
     """Return the records of `splits` in the dataset's order. Raises DatasetInvalid for an unknown split."""
     records = dataset.records

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from storage.answers.probes import ProbeAnswers
 from storage.answers.read import Answers
-from storage.datasets.base import UNKNOWN, UNLABELLED, ImageDataset, ImageRecord, select
-from storage.datasets.records import splits_of
+from storage.datasets.base import UNKNOWN, UNLABELLED, ImageDataset, ImageRecord, select, training_splits
 from student.classification.calibrated import answer_weights, probe_log_odds
 from student.classification.config import StudentConfig
 from student.classification.groups import soft_groups
@@ -102,8 +101,7 @@ def fit_to_answers(config: StudentConfig, teacher_answers: TeacherAnswers) -> St
 
 def training_records(dataset: ImageDataset) -> Sequence[ImageRecord]:
     """The images of the splits `train` and `unlabelled`, which may be the only one. Raises DatasetInvalid."""
-    known = splits_of(dataset.records)
-    return select(dataset, [split for split in ("train", UNLABELLED) if split in known] or ("train",))
+    return select(dataset, training_splits(dataset))
 
 
 def join_examples(

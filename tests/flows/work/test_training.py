@@ -1,13 +1,22 @@
-"""What a training says about the answers before it learns them."""
+"""What a training says about the answers before it learns them, and which images have some."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
-from flows.parameters import DatasetParameters, StudentParameters, TrainingParameters
+from flows.parameters import (
+    AuditParameters,
+    DatasetParameters,
+    DetectionParameters,
+    ExtractionParameters,
+    StudentParameters,
+    TrainingParameters,
+)
 from flows.work.training import train_student
 from storage.datasets import image_folder
 from storage.datasets.scenes.classification import write_scenes
@@ -18,7 +27,7 @@ from tests.conftest import PROJECT
 from tests.flows.hosts import Notes, plain_host
 
 SMALL = {"backbone": "test_resnet", "image_size": 32, "cache_size": 32, "epochs": 1, "warmup": 0, "threads": 1}
-SAID = "bits that tell the classes apart"
+BITS = "bits that tell the classes apart"
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +37,30 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def said(folder: Path, scenes: Path, table: pl.DataFrame, **settings: object) -> list[str]:
-    """The lines about the information of these answers, in a training of one student and its baselines."""
+def test_images_without_a_label_are_asked_about_too(tmp_path: Path) -> None:
+    write_scenes(tmp_path / "scenes", train_per_class=1, test_per_class=1, seed=7)
+    (tmp_path / "scenes" / "unlabelled").mkdir()
+    shutil.copy(next((tmp_path / "scenes" / "train").glob("*/*.png")), tmp_path / "scenes" / "unlabelled" / "other.png")
+    images = image_folder(tmp_path / "scenes")
+    asked: dict[str, Any] = {"dataset": DatasetParameters(source=str(tmp_path / "scenes")), "questions": "scenes"}
+    assert ExtractionParameters(**asked).splits_of(images) == ["train", "unlabelled"]
+    assert ExtractionParameters(**asked, splits=["test"]).splits_of(images) == ["test"]
+    # Audits and detectors need labels.
+    assert AuditParameters(**asked).splits_of(images) == DetectionParameters(**asked).splits_of(images) == ["train"]
+
+
+def test_those_without_answers_are_named(scenes: Path, tmp_path: Path) -> None:
+    partly = Path(shutil.copytree(scenes, tmp_path / "partly"))
+    (partly / "unlabelled").mkdir()
+    shutil.copy(next((partly / "test").glob("*/*.png")), partly / "unlabelled" / "other.png")
+    table = pl.read_parquet(scenes / GROUND_TRUTH)
+    (line,) = said(tmp_path / "store", partly, table, "unlabelled")
+    assert line.startswith("1 of 1 images in split 'unlabelled' have no answers and are not trained on")
+    assert said(tmp_path / "other", scenes, table, "unlabelled") == []
+
+
+def said(folder: Path, scenes: Path, table: pl.DataFrame, about: str = BITS, **settings: object) -> list[str]:
+    """The lines about something in a training on these answers, of one student and its baselines."""
     folder.mkdir(exist_ok=True)
     table.write_parquet(folder / "answers.parquet")
     right = read_attributes(folder / "answers.parquet", load_questions(PROJECT / "questions" / "scenes.yaml"))
@@ -38,12 +69,12 @@ def said(folder: Path, scenes: Path, table: pl.DataFrame, **settings: object) ->
     student = StudentParameters(runs=str(folder / "runs"), seeds=[0], settings={**SMALL, "method": "makd", **settings})
     dataset = DatasetParameters(source=str(scenes))
     train_student(plain_host(notes), TrainingParameters(dataset=dataset, store=str(folder / "store"), student=student))
-    return [line for line in notes.lines if SAID in line]
+    return [line for line in notes.lines if about in line]
 
 
 def test_right_answers_say_much_about_the_class(scenes: Path, tmp_path: Path) -> None:
     (line,) = said(tmp_path, scenes, pl.read_parquet(scenes / GROUND_TRUTH))
-    assert f"of the 3.58 {SAID}" in line
+    assert f"of the 3.58 {BITS}" in line
     assert float(line.split("answers say ")[1].split()[0]) > 0.5
     assert "next to nothing" not in line
 
