@@ -20,12 +20,12 @@ import argparse
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.arguments import student_arguments
 from bench.data import read_flowers
 from storage.answers.predicted import LEAST
 from storage.answers.read import Answers
@@ -35,7 +35,6 @@ from teacher.extraction.budget.cost import IMAGE_COST
 from teacher.extraction.budget.model import fit_model
 from teacher.extraction.budget.rounds import Certificate, PairTable
 
-PROJECT = Path(__file__).parents[1]
 QUESTION_MS = 0.54  # of an 8B teacher on an H100: 20 tokens at 55 % of its peak
 IMAGES = 1_000_000  # for which the hours are given
 METHODS = "base,makd,recommended"
@@ -52,20 +51,17 @@ class Draw:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "budget", help="where runs are kept")
+    parser = student_arguments(__doc__, "budget", seeds="0,1,2")
     parser.add_argument("--draws", type=int, default=40, help="0: none, the students alone")
     parser.add_argument("--shares", default="0.1,0.25,0.5", help="of the pairs, separated by commas")
     parser.add_argument("--image-cost", type=float, default=IMAGE_COST, help="cost of seeing an image, in questions")
     parser.add_argument("--students", action="store_true", help="train students on a quarter of the pairs")
     parser.add_argument("--names", action="store_true", help="name images from few labels")
     parser.add_argument("--share", type=float, default=0.25, help="of the pairs, for the students")
-    parser.add_argument("--seeds", default="0,1,2", help="paired seeds of the students, separated by commas")
     parser.add_argument("--methods", default=METHODS, help="separated by commas")
     parser.add_argument("--answers", help="those of the students, separated by commas, e.g. all,budget-filled")
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--split", default="test", help="test, or validation to choose settings")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()
     dataset, answers = read_flowers(asked.run_dir / "store")
     for share in [float(share) for share in asked.shares.split(",")] if asked.draws else []:
@@ -191,7 +187,7 @@ def name_images(asked: argparse.Namespace, dataset: FileDataset, answers: Answer
     from student.classification.propagation import propagate_labels
 
     labelled = table_of(dataset, answers, 0)
-    for seed in [int(seed) for seed in asked.seeds.split(",")]:
+    for seed in asked.seeds:
         unlabelled = np.full_like(labelled.labels, -1)
         table = replace(labelled, labels=unlabelled, classes=0, salt=f"draw {seed}")
         order = np.random.default_rng(seed).permutation(len(unlabelled))
@@ -238,7 +234,7 @@ def train_students(asked: argparse.Namespace, dataset: FileDataset, answers: Ans
     grid = StudentGrid(
         settings=config.to_dict(),
         axes={"method": asked.methods.split(",")},
-        seeds=[int(seed) for seed in asked.seeds.split(",")],
+        seeds=asked.seeds,
         baseline={"method": asked.methods.split(",")[0]},
     )
     metric = "val_top1" if validation else "top1"

@@ -14,7 +14,6 @@ Differences are in pairs of one seed. Started again with the same --run-dir it r
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import subprocess
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
+from bench.arguments import student_arguments
 from bench.data import read_flowers
 from bench.flowers import RECIPE, describe, percent
 from storage.answers.probes import ProbeAnswers, read_probes
@@ -61,15 +61,11 @@ BY_TRUTH = "makd-auroc"  # an oracle: weights that only a table of right answers
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "calibrated")
-    parser.add_argument("--seeds", default="0,1,2", help="paired seeds, separated by commas")
+    parser = student_arguments(__doc__, "calibrated", seeds="0,1,2", engine="transformers")
     parser.add_argument("--datasets", default="scenes,flowers", help="separated by commas")
-    parser.add_argument("--engine", default="transformers")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads or torch.get_num_threads())
-    seeds = [int(seed) for seed in asked.seeds.split(",")]
+    seeds = asked.seeds
     if "scenes" in asked.datasets:
         compare_scenes(asked.run_dir / "scenes-students", *prepare(asked.run_dir, asked.engine), seeds)
     if "flowers" in asked.datasets:

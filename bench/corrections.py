@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from scipy.special import log_expit
 from sklearn.metrics import roc_auc_score
 
+from bench.arguments import student_arguments
 from storage.answers.read import Answers, find_answers, read_answers
 from storage.corrections import Correction, CurrentCorrections, current_corrections
 from storage.corrections.apply import correct_answers, human_log_probabilities
@@ -46,20 +47,17 @@ from student.classification.targets import ImageLabels, class_posterior
 from student.classification.training import train
 from view.corrections import as_drawn
 
-PROJECT = Path(__file__).parents[1]
 ASPECTS = Path(sys.executable).with_name("aspects")
 FLIPPED = 0.1  # share of wrong labels
 LABEL_CLICKS = 60
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "corrections")
+    parser = student_arguments(
+        __doc__, "corrections", seeds="0,1,2,3,4", engine="transformers", seeds_of="of students (empty: none)"
+    )
     parser.add_argument("--clicks", type=int, default=350, help="corrected answers")
     parser.add_argument("--draws", type=int, default=200, help="samples of the accuracy")
-    parser.add_argument("--seeds", default="0,1,2,3,4", help="of students, separated by commas; empty: none")
-    parser.add_argument("--engine", default="transformers")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()
     dataset, answers, truth = prepare(asked.run_dir, asked.engine)
     train_images = np.array([split == "train" for split in answers.splits])
@@ -68,7 +66,7 @@ def main() -> None:
     for name, teacher in (("tiny", known), ("distorted", worse)):
         print(json.dumps(accuracy_line(name, teacher, truth[train_images], asked)), flush=True)
         print(json.dumps(calibration_line(name, teacher, truth[train_images], asked)), flush=True)
-    seeds = [int(seed) for seed in asked.seeds.split(",") if seed]
+    seeds = asked.seeds
     if seeds:
         right = answers_that_are(truth, answers)
         for line in student_lines(asked, dataset, worse, truth[train_images], right, seeds):

@@ -16,13 +16,13 @@ it runs on real images.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from pathlib import Path
 
 import torch
 
+from bench.arguments import student_arguments
 from bench.data import data_folder
 from bench.flowers import describe, percent
 from storage.answers.read import Answers, read_answers
@@ -57,17 +57,13 @@ BY_HEART = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "detection", help="where everything is kept")
+    parser = student_arguments(__doc__, "detection", seeds="0,1,2", engine="vllm")
     parser.add_argument("--coco128", action="store_true", help="memorise coco128 instead of rendered scenes")
     parser.add_argument("--train", type=int, default=160, help="rendered training scenes")
     parser.add_argument("--test", type=int, default=120, help="rendered test scenes")
-    parser.add_argument("--seeds", default="0,1,2", help="paired seeds; with --images the first only")
     parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas; base is always one")
     parser.add_argument("--epochs", type=int, default=None, help="instead of the recipe's")
     parser.add_argument("--detector", default="faster-rcnn", help="faster-rcnn, fcos or retinanet")
-    parser.add_argument("--engine", default="vllm", help="vllm or transformers")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()
     splits: tuple[str, ...]
     if asked.coco128:
@@ -82,7 +78,7 @@ def main() -> None:
         changes["epochs"] = asked.epochs
     config = detection_recipe("demo", **changes)
     teacher_answers = ask_everything(dataset, splits, asked.run_dir / "store", asked.engine)
-    methods, seeds = asked.methods.split(","), [int(seed) for seed in asked.seeds.split(",")]
+    methods, seeds = asked.methods.split(","), asked.seeds
     if asked.coco128:
         learn_by_heart(config, dataset, teacher_answers, asked.run_dir, methods, seeds[0])
     else:

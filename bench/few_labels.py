@@ -84,7 +84,7 @@ def grid_of(asked: argparse.Namespace, methods: list[str], changes: Mapping[str,
     return StudentGrid(
         settings=config.to_dict(),
         axes={"labels_per_class": counts, "method": methods},
-        seeds=[int(seed) for seed in asked.seeds.split(",")],
+        seeds=asked.seeds,
         baseline={"method": methods[0]},
     )
 

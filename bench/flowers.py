@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from bench.arguments import student_arguments
 from bench.data import data_root, read_answers, read_flowers
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
@@ -33,7 +34,6 @@ from student.classification.grid import StudentGrid
 from student.core.results import CellSummary, Difference, Results
 from teacher.extraction.precomputed import read_lavid
 
-PROJECT = Path(__file__).parents[1]
 # Chosen on validation images alone; docs/experiments.md has what else was tried.
 RECIPE = StudentConfig(
     backbone="resnet18",
@@ -76,12 +76,9 @@ def main() -> None:
 
 def options(description: str | None, name: str, epochs: int, methods: Sequence[str]) -> argparse.ArgumentParser:
     """What benchmarks of methods have in common."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / name, help="where runs are kept")
-    parser.add_argument("--seeds", default="0,1,2,3,4", help="paired seeds, separated by commas")
+    parser = student_arguments(description, name, seeds="0,1,2,3,4")
     parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--methods", default=",".join(methods), help="separated by commas; base is always one")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     parser.add_argument("--backbone", help="a model of timm, or torchvision:NAME; give each a --run-dir of its own")
     parser.add_argument("--weights", type=Path, help="file of pretrained weights of the backbone")
     parser.add_argument("--image-size", type=int, help="side in pixels; images are enlarged to it")
@@ -110,7 +107,7 @@ def grid_of(config: StudentConfig, asked: argparse.Namespace) -> StudentGrid:
     return StudentGrid(
         settings=config.replace(**given).to_dict(),
         axes={"method": asked.methods.split(",")},
-        seeds=[int(seed) for seed in asked.seeds.split(",")],
+        seeds=asked.seeds,
     )
 
 

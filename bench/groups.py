@@ -23,6 +23,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from bench.arguments import student_arguments
 from bench.flowers import describe, percent
 from storage.answers.read import Answers, complete_directories, find_answers, read_answers
 from storage.corrections.apply import human_log_probabilities
@@ -37,7 +38,6 @@ from student.classification.group_scores import WORST_GROUP, find_groups
 from student.classification.recipes import recipe
 from student.core.results import Results, paired_difference
 
-PROJECT = Path(__file__).parents[1]
 ASPECTS = Path(sys.executable).with_name("aspects")
 QUESTION = "is_bluish"
 BALANCED, BALANCED_CELL = {"method": ["base"], "balance": [QUESTION]}, f"base,balance={QUESTION}"
@@ -55,12 +55,8 @@ SETTINGS: dict[str, Any] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "groups")
-    parser.add_argument("--seeds", default="0,1,2", help="of students, separated by commas")
+    parser = student_arguments(__doc__, "groups", seeds="0,1,2", engine="transformers")
     parser.add_argument("--split", default="test", help="validation: other scenes than those of test")
-    parser.add_argument("--engine", default="transformers")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()
     dataset, answers, truth = prepare(asked.run_dir, asked.engine)
     plain = train(asked, dataset, answers, "plain", method=["base", "makd"])
@@ -86,7 +82,7 @@ def main() -> None:
 def train(asked: argparse.Namespace, dataset: FileDataset, answers: Answers, name: str, **axes: list[str]) -> Results:
     """Train and score the students of a grid in a folder of that name."""
     torch.set_num_threads(asked.threads or torch.get_num_threads())
-    seeds = [int(seed) for seed in asked.seeds.split(",")]
+    seeds = asked.seeds
     grid = StudentGrid(settings=recipe("demo", **SETTINGS).to_dict(), axes=axes, seeds=seeds)
     groups = find_groups(dataset, select(dataset, (asked.split,)), [QUESTION], None)
     known = TeacherAnswers(image=answers)

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.arguments import student_arguments
 from bench.flowers import describe, percent
 from bench.questions import BUNDLED, aspects
 from flows.cli.execution import direct_host, terminal
@@ -43,26 +44,21 @@ from student.core.results import paired_difference
 from teacher.questions.improvement import PairBudget, best_questions, grow_sample, stage_sizes, unfit
 from teacher.questions.selection import leave_one_out_error, select_from_audit, select_questions
 
-PROJECT = Path(__file__).parents[1]
 COUNT = 10
 FOLD_SETTINGS = {"image_size": 32, "cache_size": 32, "precision": "32-true", "method": "makd", "accelerator": "cpu"}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "improve")
-    parser.add_argument("--seeds", default="0,1,2,3,4", help="paired seeds, separated by commas")
+    parser = student_arguments(__doc__, "improve", seeds="0,1,2,3,4", engine="transformers")
     parser.add_argument("--scenes-seed", type=int, default=0, help="of the scenes; 0 are those of bench/questions.py")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sample", type=int, default=52, help="images that candidates are compared on")
     parser.add_argument("--share", type=float, default=1 / 3, help="of the pairs that may be asked")
     parser.add_argument("--choose-only", action="store_true", help="train no students")
     parser.add_argument("--samples", default="36,52,72,108", help="for --choose-only, separated by commas")
-    parser.add_argument("--engine", default="transformers")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads or torch.get_num_threads())
-    seeds = [int(seed) for seed in asked.seeds.split(",")]
+    seeds = asked.seeds
     if asked.choose_only:
         dataset, answers = read_scenes(asked.run_dir, asked.engine, asked.scenes_seed)
         print_choices(dataset, answers, seeds, [int(size) for size in asked.samples.split(",")])

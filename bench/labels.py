@@ -15,7 +15,6 @@ k = number of flips. With the same --run-dir it resumes.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ import polars as pl
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
+from bench.arguments import student_arguments
 from bench.data import read_flowers
 from bench.few_labels import SHARED, bundled_weights
 from bench.flowers import describe, percent
@@ -45,28 +45,24 @@ from student.classification.targets import means_by_class
 from student.core.examples import log_odds_of
 from student.core.results import paired_difference
 
-PROJECT = Path(__file__).parents[1]
 KINDS = ("random", "similar")
 SCORES = ("average_precision", "precision_at_k")
 RIVALS = ("student", "confident-learning", "confident-learning-margin")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "labels", help="where students are kept")
-    parser.add_argument("--seeds", default="0,1,2,3,4", help="draws of the flips, separated by commas")
+    parser = student_arguments(__doc__, "labels", seeds="0,1,2,3,4", seeds_of="draws of the flips")
     parser.add_argument("--shares", default="5,10,20", help="flipped labels in percent, separated by commas")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=20, help="fewer than the recipe's, for a CPU")
     parser.add_argument("--weights", type=Path, help="ImageNet weights; default: those of the extra 'bench'")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()
     dataset, answers = read_flowers(asked.run_dir / "store")
     dataset = dataset.subset(select(dataset, ("train",)))
     config = recipe("probe", **SHARED, weights=str(asked.weights or bundled_weights()), threads=asked.threads)
     config = config.replace(method="base", epochs=asked.epochs)
     similar = most_similar_classes(dataset, answers, config, asked.run_dir)
-    seeds, features = [int(seed) for seed in asked.seeds.split(",")], SharedFeatures()
+    seeds, features = asked.seeds, SharedFeatures()
     for kind in KINDS:
         for share in (int(share) / 100 for share in asked.shares.split(",")):
             found: dict[int, dict[str, dict[str, float]]] = {}

@@ -16,7 +16,6 @@ Third line, unless --audit-only: students that learn 10 of the bundled questions
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from typing import Any
 
 import polars as pl
 
+from bench.arguments import student_arguments
 from bench.flowers import describe, percent
 from storage.answers.read import find_answers, read_answers
 from storage.datasets import image_folder
@@ -96,13 +96,9 @@ ALWAYS = 0.98  # share of scenes with one answer from which on a question is one
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "questions")
-    parser.add_argument("--seeds", default="0,1,2,3,4,5,6,7", help="paired seeds, separated by commas")
+    parser = student_arguments(__doc__, "questions", seeds="0,1,2,3,4,5,6,7", engine="vllm")
     parser.add_argument("--count", type=int, default=10, help="questions to choose")
-    parser.add_argument("--engine", default="vllm")
     parser.add_argument("--audit-only", action="store_true", help="train no students")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()
     folder: Path = asked.run_dir
     scenes, planted, others = folder / "scenes", folder / "planted.yaml", folder / "others.yaml"
@@ -121,7 +117,7 @@ def main() -> None:
     write_questions(folder / "bundled.yaml", bundled, replace=True)
     aspects(folder, asked.engine, "questions", "audit", str(folder / "bundled.yaml"))
     aspects(folder, asked.engine, "extract", "--questions", str(folder / "bundled.yaml"))
-    seeds = [int(seed) for seed in asked.seeds.split(",")]
+    seeds = asked.seeds
     print(json.dumps(compare(folder, bundled, asked.count, seeds, asked.threads)), flush=True)
 
 

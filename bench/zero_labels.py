@@ -17,7 +17,6 @@ was. With the same --run-dir it resumes.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import subprocess
@@ -31,6 +30,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from bench.arguments import student_arguments
 from bench.flowers import percent
 from storage.answers.read import Answers, find_answers, load_answers, read_answers
 from storage.datasets import FileDataset, image_folder
@@ -65,20 +65,16 @@ ABOUT_CLASSES = ("frequencies", "stand-in")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / "zero-labels")
-    parser.add_argument("--seeds", default="0,1,2", help="separated by commas")
+    parser = student_arguments(__doc__, "zero-labels", seeds="0,1,2", engine="transformers")
     parser.add_argument("--kinds", default="colours,clans", help="sets of classes, separated by commas")
     parser.add_argument("--draw", type=int, default=0, help="draw of the scenes")
-    parser.add_argument("--engine", default="transformers", help="of the bundled teacher")
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
     asked = parser.parse_args()
     config = recipe("demo", epochs=asked.epochs, threads=asked.threads, accelerator="cpu", method="recommended")
     kinds = asked.kinds.split(",")
     scenes = {kind: read_scenes(asked.run_dir, kind, asked.draw, asked.engine) for kind in kinds}
     found: dict[str, dict[str, list[float]]] = {kind: {} for kind in kinds}
-    for seed, kind in itertools.product([int(seed) for seed in asked.seeds.split(",")], kinds):
+    for seed, kind in itertools.product(asked.seeds, kinds):
         dataset, about_images = scenes[kind]
         place, seeded = asked.run_dir / f"{dataset.name}-students" / f"seed-{seed}", config.replace(seed=seed)
         known = {}

@@ -1,0 +1,27 @@
+"""Options that benchmarks of students have in common."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[1]
+
+
+def student_arguments(
+    description: str | None, name: str, *, seeds: str, engine: str | None = None, seeds_of: str = "paired seeds"
+) -> argparse.ArgumentParser:
+    """Return a parser of --run-dir (runs/NAME unless given), --seeds (a list of numbers) and --threads, and of --engine
+    where a default is given."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / name, help="where everything is kept")
+    parser.add_argument("--seeds", type=numbers, default=seeds, help=f"{seeds_of}, separated by commas")
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
+    if engine is not None:
+        parser.add_argument("--engine", default=engine, help="of the bundled teacher: vllm or transformers")
+    return parser
+
+
+def numbers(text: str) -> list[int]:
+    """Return the numbers of a text such as 0,1,2; none of an empty one."""
+    return [int(number) for number in text.split(",") if number]
