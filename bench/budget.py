@@ -37,7 +37,7 @@ from teacher.extraction.budget.rounds import Certificate, PairTable
 
 QUESTION_MS = 0.54  # of an 8B teacher on an H100: 20 tokens at 55 % of its peak
 IMAGES = 1_000_000  # for which the hours are given
-METHODS = "base,makd,recommended"
+METHODS = "makd,recommended"
 LABELS = (2, 5)  # of each class, that --names shows
 
 
