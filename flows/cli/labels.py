@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SUSPICIOUS = 3  # exit code: more labels are suspicious than --fail-above allows
 GIVEN_HELP = {"store": "Judge the labels by these answers.", "splits": "Splits, separated by commas; default: all."}
+NAMED = "; --out FILE has the most likely class of each, and the page Labels of 'aspects view' asks for it"
 
 app = typer.Typer(help="Find wrong labels.")
 
@@ -141,7 +142,7 @@ def _print(found: LabelAudit, rows: int, threshold: float) -> None:
     import polars as pl
     from rich.console import Console
 
-    from student.classification.label_audit_table import JUDGED, flattened
+    from student.classification.label_audit_table import JUDGED, UNLABELLED, flattened
 
     console = Console(highlight=False)
     judged = found.table.filter(pl.col("status") == JUDGED)
@@ -154,7 +155,7 @@ def _print(found: LabelAudit, rows: int, threshold: float) -> None:
         classes = [_class_cell(row[f"{source}_class"], row[f"{source}_p"]) for source in sources]
         questions = [row[name] for name in against]
         shown.row(row["image_id"], row["label"], f"{100 * row['wrong']:.1f}", row["suggested"], *classes, *questions)
-    if rows:
+    if rows and len(judged):
         console.print(shown)
     print_confused_pairs(console, "labels and most likely classes that differ most often", found.confused)
     suspicious = len(found.suspicious(threshold))
@@ -163,7 +164,7 @@ def _print(found: LabelAudit, rows: int, threshold: float) -> None:
         f"by {' and '.join(sources)}; estimated share of wrong labels: {100 * found.wrong_share:.1f} %"
     )
     for status, count in found.table.filter(pl.col("status") != JUDGED)["status"].value_counts(sort=True).iter_rows():
-        echo(f"{count:,} images are not judged: {status}")
+        echo(f"{count:,} images are not judged: {status}" + (NAMED if status == UNLABELLED else ""))
 
 
 def _class_cell(class_name: str | None, probability: float | None) -> str:

@@ -57,8 +57,9 @@ def _count(number: int, noun: str) -> str:
 def correct_labels(
     dataset: Images, current: CurrentCorrections, digests: Mapping[str, str | None] | None = None
 ) -> tuple[Images | ImageDataset, Applied]:
-    """Return the dataset with corrected labels of all splits. Training images of unsure label become unlabelled; those
-    of other splits are left out, since nothing can be evaluated on them.
+    """Return the dataset with corrected labels of all splits. Images of split `unlabelled` that got a label are in
+    `train`. Training images of unsure label become unlabelled; those of other splits are left out, since nothing can be
+    evaluated on them.
 
     `digests` are the images' SHA-256, where they are known: a correction of another version of an image is ignored.
     Raises CorrectionInvalid for a class that the dataset does not have.
@@ -77,7 +78,9 @@ def correct_labels(
             records.append(record)
         elif row.value is not None:
             labels += 1
-            records.append(replace(record, label=_number(numbers, row, dataset.name), label_name=row.value))
+            split = TRAINED[0] if record.split in TRAINED else record.split  # an image with a label is a training image
+            number = _number(numbers, row, dataset.name)
+            records.append(replace(record, split=split, label=number, label_name=row.value))
         elif record.split in TRAINED:
             unlabelled += record.label != UNKNOWN
             records.append(replace(record, label=UNKNOWN, label_name=""))

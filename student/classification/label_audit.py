@@ -21,10 +21,15 @@ from student.classification.confused_classes import ClassMeans, ConfusedPair, mo
 from student.classification.label_audit_table import AuditedImages, judge, ordered, questions_against
 from student.classification.label_noise import Source, pool
 from student.classification.out_of_fold import OutOfFold, audited_records
+from student.classification.propagation import propagate_labels
 from student.classification.targets import ImageLabels, fit_class_scores, means_by_class
 from student.core.examples import ExamplesInvalid, log_odds_of
 
 LIKELY_WRONG = 0.5  # probability from which a label counts as suspicious unless another is asked for
+# Labelled images of a class up to which label propagation names images without a label better than the discriminants of
+# the labelled ones do: on flowers 60 against 44 % at one label, 71 against 63 at two, 79 both at five.
+FEW = 5
+MOST_NAMED = 10**8  # images times classes of label propagation: its arrays take 8 GB then
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +94,7 @@ def judge_labels(images: AuditedImages, asked: AskedQuestions | None, students: 
     """Judge the labels of `images`.
 
     Raises ExamplesInvalid where there are neither answers nor students, for a single class, for students of other
-    classes, and where no label can be judged.
+    classes, and where no label can be judged and no image without one gets a class.
     """
     names = images.class_names
     if len(names) < 2:
@@ -98,7 +103,7 @@ def judge_labels(images: AuditedImages, asked: AskedQuestions | None, students: 
     alone = {name: pool({name: one}, labels_N, classes) for name, one in _sources(images, asked, students).items()}
     calibrated = {name: one.as_source() for name, one in alone.items()}
     pooled = pool(calibrated, labels_N, classes) if len(alone) > 1 else next(iter(alone.values()))
-    if not pooled.judged.any():
+    if not pooled.judged.any() and not (pooled.known & (labels_N < 0)).any():
         raise ExamplesInvalid(
             "no label can be judged: that takes two or more labelled images of a class with answers or students"
         )
@@ -143,13 +148,24 @@ def require_about_images(level: str | None, teacher: str) -> None:
 
 
 def by_answers(log_odds_NQ: NDArray[np.floating], labels_N: NDArray[np.int64], classes: int) -> Source:
-    """log p(class | answers) of every image by a fit to the answers about other images."""
+    """log p(class | answers) of every image by a fit to the answers about other images. Where labels are few, images
+    without one get those of label propagation."""
     answered_N = ~np.isnan(log_odds_NQ).all(axis=1)
     fitted_N = (labels_N >= 0) & answered_N
     if not fitted_N.any():
         answered_N = np.zeros_like(answered_N)
     fitted = ImageLabels(labels=labels_N, trained=fitted_N, classes=classes, seed=0)
-    return Source(known_N=answered_N, log_p=fit_class_scores(log_odds_NQ, fitted).of)
+    scores = fit_class_scores(log_odds_NQ, fitted)
+    unlabelled_N = answered_N & (labels_N < 0)
+    few = 0 < fitted_N.sum() <= FEW * classes and len(labels_N) * classes <= MOST_NAMED
+    if not (few and unlabelled_N.any()):
+        return Source(known_N=answered_N, log_p=scores.of)
+    named_NC = propagate_labels([log_odds_NQ], np.where(answered_N, labels_N, -1), classes)
+
+    def log_p(rows: NDArray[np.int64]) -> NDArray[np.floating]:
+        return np.where(unlabelled_N[rows, None], named_NC[rows], scores.of(rows))
+
+    return Source(known_N=answered_N, log_p=log_p)
 
 
 def by_students(students: OutOfFold, images: AuditedImages) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import re
 from pathlib import Path
 
@@ -87,6 +88,19 @@ def test_a_label_that_was_put_right_is_no_longer_suspicious_and_a_wrong_correcti
     page.post("/corrections", json={"image_id": wrong, "kind": "label", "value": ""}, headers=ORIGIN)
     assert shown(page, least=0.5) == []
     assert shown(page, unlabelled="true") == [wrong]
+
+
+def test_where_labels_are_few_the_other_images_are_shown_with_their_names(
+    open_page: Open, own_store: Path, flowers: FileDataset
+) -> None:
+    page = open_page(own_store, dataset=flowers)
+    unsure = [record.image_id for record in flowers.records if not record.image_id.endswith("/0.png")]
+    for image_id in unsure:
+        page.post("/corrections", json={"image_id": image_id, "kind": "label", "value": ""}, headers=ORIGIN)
+    named = [html.unescape(image_id) for image_id in shown(page)]
+    assert set(named) <= set(unsure)
+    assert len(named) > len(unsure) / 2
+    assert shown(page, unlabelled="false") == []
 
 
 def test_after_a_correction_the_earlier_list_is_shown_until_the_new_one_is_ready(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import polars as pl
@@ -39,7 +39,7 @@ class LabelFilter:
     least: float | None = None
     split: str | None = None
     checked: Checked | None = None
-    unlabelled: bool = False
+    unlabelled: bool | None = None  # None: where no label can be judged
 
 
 def label_filter(
@@ -49,7 +49,7 @@ def label_filter(
     least: Annotated[float | None, Query(ge=0, le=1)] = None,
     split: str | None = None,
     checked: Checked | None = None,
-    unlabelled: bool = False,
+    unlabelled: bool | None = None,
 ) -> LabelFilter:
     return LabelFilter(
         label=label, suggested=suggested, by=by, least=least, split=split, checked=checked, unlabelled=unlabelled
@@ -72,6 +72,9 @@ def labels(
         computing: dict[str, Any] = {"audit": None, "images": len(found.columns.rows), "refresh": REFRESH_SECONDS}
         return render(request, "labels.html", title="Labels", answers=found, **computing)
     audit = judged.audit
+    facts = label_facts(audit)
+    if wanted.unlabelled is None:
+        wanted = replace(wanted, unlabelled=facts["judged"] == 0)
     rows = filtered(audit, wanted, current)
     shown = rows.slice((page - 1) * PAGE, PAGE)
     parameters = {"answers": found.found.id, **vars(wanted), "unlabelled": wanted.unlabelled or None}
@@ -91,7 +94,7 @@ def labels(
         pages=max(1, math.ceil(len(rows) / PAGE)),
         total=len(rows),
         rows=cards(shown, found, current),
-        **label_facts(audit),
+        **facts,
     )
 
 

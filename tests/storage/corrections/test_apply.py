@@ -40,6 +40,17 @@ def test_unsure_labels_leave_training_images_unlabelled_and_others_out() -> None
     assert applied == Applied(unlabelled=1, left_out=1)
 
 
+def test_an_image_without_a_label_that_gets_one_is_a_training_image() -> None:
+    given = dataset()
+    first = dataclasses.replace(given.records[0], split="unlabelled", label=-1, label_name="")
+    waiting = given.subset([first, *given.records[1:]])
+    corrected, applied = correct_labels(waiting, current(label("train/ant/0.png", "bee")))
+    assert (corrected.records[0].split, corrected.records[0].label_name) == ("train", "bee")
+    assert applied == Applied(labels=1)
+    # Of an unsure one nothing is known, as before.
+    assert correct_labels(waiting, current(label("train/ant/0.png", None)))[0].records[0] == first
+
+
 def test_a_confirmed_label_changes_nothing() -> None:
     given = dataset()
     assert correct_labels(given, current(label("train/ant/0.png", "ant"))) == (given, Applied())

@@ -100,6 +100,18 @@ def test_images_without_a_label_get_a_class_and_no_verdict(dataset: FileDataset,
     assert (row["wrong"], row["suggested"], row["against"]) == (None, "green", [])
 
 
+def test_from_one_label_a_class_the_other_images_get_their_names(dataset: FileDataset, answers: Answers) -> None:
+    shown = {f"train/{name}/000.png" for name in dataset.class_names}
+    hidden = {record.image_id: None for record in dataset.records if record.image_id not in shown}
+    found = audit_labels(with_labels(dataset, dict(hidden)), answers)
+    assert (found.wrong_share, found.confused, len(found.suspicious())) == (0, (), 0)
+    named = found.table.filter(status="no label")
+    assert len(named) == len(hidden)
+    truth = [image_id.split("/")[1] for image_id in named["image_id"]]
+    assert np.mean(np.array(named["suggested"]) == np.array(truth)) > 0.9
+    assert set(found.table.filter(status="only image of its class")["image_id"]) == shown
+
+
 def test_the_only_image_of_a_class_is_not_judged(dataset: FileDataset, answers: Answers) -> None:
     greens = {record.image_id: "blue" for record in dataset.records if record.label_name == "green"}
     del greens["train/green/000.png"]
