@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # scikit-learn takes seconds, and no other page needs it
     from student.classification.out_of_fold import OutOfFold
     from view.sources import OpenAnswers
 
-LAYOUT = 1  # of audits in the cache
+LAYOUT = 2  # of audits in the cache
 KEPT = 4  # audits in memory, and files of a set of answers
 CorrectedLabels = Mapping[int, str | None]  # by row of the answers; None: unsure
 

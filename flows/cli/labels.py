@@ -16,6 +16,8 @@ from flows.parameters import AnswersParameters, AskingParameters, FoldStudentPar
 from storage.parameters import Only, Overrides
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from storage.answers.read import Answers
     from storage.datasets.base import ImageDataset
     from student.classification.label_audit import LabelAudit
@@ -157,6 +159,9 @@ def _print(found: LabelAudit, rows: int, threshold: float) -> None:
         shown.row(row["image_id"], row["label"], f"{100 * row['wrong']:.1f}", row["suggested"], *classes, *questions)
     if rows and len(judged):
         console.print(shown)
+    unlabelled = found.table.filter(pl.col("status") == UNLABELLED).head(rows)
+    if len(unlabelled):
+        console.print(_names(unlabelled))
     print_confused_pairs(console, "labels and most likely classes that differ most often", found.confused)
     suspicious = len(found.suspicious(threshold))
     echo(
@@ -165,6 +170,15 @@ def _print(found: LabelAudit, rows: int, threshold: float) -> None:
     )
     for status, count in found.table.filter(pl.col("status") != JUDGED)["status"].value_counts(sort=True).iter_rows():
         echo(f"{count:,} images are not judged: {status}" + (NAMED if status == UNLABELLED else ""))
+
+
+def _names(unlabelled: pl.DataFrame) -> TextTable:
+    shown = TextTable("images without a label, the least sure first")
+    for heading in ("image", "suggested", "%"):
+        shown.column(heading, number=heading == "%")
+    for row in unlabelled.iter_rows(named=True):
+        shown.row(row["image_id"], row["suggested"], f"{100 * row['p_suggested']:.1f}")
+    return shown
 
 
 def _class_cell(class_name: str | None, probability: float | None) -> str:

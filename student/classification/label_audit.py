@@ -35,7 +35,7 @@ MOST_NAMED = 10**8  # images times classes of label propagation: its arrays take
 @dataclass(frozen=True, kw_only=True)
 class LabelAudit:
     """A row of `table` for each image: the judged labels by the probability that they are wrong, the highest first,
-    then images without a label by the probability of their most likely class, then the others.
+    then images without a label by the probability of their most likely class, the lowest first, then the others.
 
     Columns: image_id, split, label, status ("judged", "no label", "only image of its class", or "nothing known" where
     no source says anything), wrong (the probability that the label is wrong), p_label (of the label by all sources),

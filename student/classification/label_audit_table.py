@@ -155,7 +155,10 @@ def _numbers(values_N: NDArray[np.float64], known_N: NDArray[np.bool_]) -> pl.Se
 def ordered(table: pl.DataFrame) -> pl.DataFrame:
     """As `LabelAudit.table` is ordered."""
     place = pl.col("status").replace_strict({JUDGED: 0, UNLABELLED: 1, LONE: 2, NOT_KNOWN: 3}, return_dtype=pl.Int8)
-    keys = [place, -pl.col("wrong").fill_null(0), pl.col("p_label"), -pl.col("p_suggested").fill_null(0), "image_id"]
+    # Of images without a label the least sure ones first: to label them helps the others most (bench/next_labels.py).
+    sure = pl.col("p_suggested").fill_null(0)
+    sure = pl.when(pl.col("status") == UNLABELLED).then(sure).otherwise(-sure)
+    keys = [place, -pl.col("wrong").fill_null(0), pl.col("p_label"), sure, "image_id"]
     return table.sort(keys, nulls_last=True)
 
 

@@ -107,6 +107,26 @@ def test_students_judge_labels_with_the_settings_of_a_run_and_are_kept(
     assert np.exp(log_p).sum(axis=1) == pytest.approx(1.0, abs=1e-5)
 
 
+def test_images_without_a_label_are_listed_the_least_sure_first(
+    aspects: Aspects, place: Path, store: Path, tmp_path: Path
+) -> None:
+    own = shutil.copytree(store, tmp_path / "store")
+    ids = [record.image_id for record in image_folder(place / "images", name="images").records]
+    unsure = [image_id for image_id in ids if not image_id.endswith("/001.png")]
+    rows = [Correction(image_id=image_id, kind="label", value=None) for image_id in unsure]
+    CorrectionFolder.open(str(own), "images").record(rows)
+    options = ("--corrections", "use", "--show", 1, "-o", "named.csv")
+    outcome = aspects("labels", "audit", "-d", place / "images", "-s", own, *options)
+    assert outcome.code == 0
+    named = pl.read_csv(tmp_path / "named.csv").filter(pl.col("status") == "no label")
+    sure = named["p_suggested"].to_list()
+    assert len(named) > 10
+    assert sure == sorted(sure)
+    listed = outcome.out.split("images without a label, the least sure first")[1]
+    assert named["image_id"][0] in listed
+    assert named["image_id"][1] not in listed
+
+
 def test_corrected_labels_are_judged_where_asked(aspects: Aspects, place: Path, store: Path, tmp_path: Path) -> None:
     own = shutil.copytree(store, tmp_path / "store")
     folder = CorrectionFolder.open(str(own), "images")
