@@ -26,7 +26,7 @@ document.addEventListener("submit", async (event) => {
   if (!form.matches("form[data-stay]") || !event.submitter) return;
   event.preventDefault();
   const fields = Object.fromEntries(new FormData(form, event.submitter));
-  const buttons = [...form.querySelectorAll("button[data-key]")];
+  const buttons = (form.closest(".suspect") ?? form).querySelectorAll("button[aria-pressed]");
   form.setAttribute("aria-busy", "true");
   const answer = await fetch("/corrections", {
     method: "POST",

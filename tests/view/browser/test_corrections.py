@@ -44,6 +44,19 @@ def test_a_label_with_markup_is_corrected_and_undone(visit: Visit, corrected_sit
     assert tab.locator(".note", has_text="Corrected to").count() == 0
 
 
+def test_a_label_is_corrected_to_a_class_that_is_typed(visit: Visit, corrected_site: str) -> None:
+    tab = visit(f"{corrected_site}/labels")
+    card = tab.locator(".suspect").first
+    card.get_by_placeholder("another class").fill(CLASSES[2])
+    with tab.expect_response("**/corrections") as recorded:
+        tab.keyboard.press("Enter")
+    assert recorded.value.status == 201
+    card.get_by_role("button", name="set", pressed=True).wait_for()
+    tab.goto(f"{corrected_site}/corrections")
+    with tab.expect_navigation():
+        tab.locator("tbody tr button").first.click()
+
+
 def test_the_queue_goes_on_by_keys(visit: Visit, corrected_site: str) -> None:
     tab = visit(f"{corrected_site}/queue")
     asked = []
