@@ -1,4 +1,4 @@
-"""From a folder of images and a table of answers to a prediction with reasons, and to the same label elsewhere."""
+"""Paths of a new user: from images and a table of answers to predictions and exports, and from few labels to more."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from storage.images.decode import decode_image
+from student.classification.runs import load_run
 from tests.flows.conftest import Aspects
 from tests.student.conftest import COLOURS, write_images
 
@@ -91,3 +92,35 @@ def test_from_images_to_the_same_label_in_timm_and_onnxruntime(aspects: Aspects,
     normalized = ((pixels - use["mean"]) / use["std"]).transpose(2, 0, 1)[None].astype(np.float32)
     (found,) = session.run(["class_logits"], {"images": normalized})
     assert use["class_names"][int(found[0].argmax())] == "red"
+
+
+def test_from_one_label_a_class_to_confirmed_names(aspects: Aspects, tmp_path: Path) -> None:
+    write_images(tmp_path / "images", train=8, test=2)
+    write_answers(tmp_path)
+    table = pl.read_csv(tmp_path / "answers.csv")
+    unlabelled = tmp_path / "images" / "unlabelled"
+    unlabelled.mkdir()
+    moved = {}
+    for image_id in table["image_id"]:
+        if not image_id.endswith("/000.png"):
+            _, name, file = image_id.split("/")
+            moved[image_id] = f"unlabelled/{name}-{file}"
+            (tmp_path / "images" / image_id).rename(tmp_path / "images" / moved[image_id])
+    table.with_columns(pl.col("image_id").replace(moved)).write_csv(tmp_path / "answers.csv")
+    imported = ("answers.csv", "--format", "attributes", "-q", "questions.yaml", "-d", "images", "-s", "store")
+    assert "24 images with answers" in succeed(aspects, "import-answers", *imported)
+
+    succeed(aspects, "labels", "audit", "-d", "images", "-s", "store", "-o", "named.csv")
+    named = pl.read_csv("named.csv").filter(pl.col("status") == "no label")
+    truth = named["image_id"].str.extract(r"unlabelled/(\w+)-")
+    assert named["suggested"].to_list() == truth.to_list()
+    assert len(named) == len(moved) == 21
+    named.select("image_id", label="suggested").write_csv("confirmed.csv")
+    succeed(aspects, "corrections", "import", "confirmed.csv", "--format", "labels", "-s", "store", "-d", "images")
+
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    train = ("train", "-d", "images", "-s", "store", "--method", "base", "--seeds", "0", *settings)
+    succeed(aspects, *train, "--runs", "few")
+    succeed(aspects, *train, "--runs", "confirmed", "--corrections", "use")
+    images = [load_run(Path(runs) / "base" / "seed-0").train_images for runs in ("few", "confirmed")]
+    assert images == [3, 24]
