@@ -16,6 +16,7 @@ from flows.parameters import (
 )
 from flows.work.asking import TeacherWorkers, ask_missing
 from flows.work.budget import BudgetedExtraction
+from flows.work.budget_limits import limit_of, with_share
 from flows.work.checks import TRAINED, check_training
 from flows.work.extraction_summary import ExtractionSummary, describe, require_all
 from flows.work.host import Host, Reporter
@@ -64,6 +65,7 @@ def extract_aspects(host: Host, asked: ExtractionParameters) -> ExtractionSummar
         require_askable(questions, asked.about)
         select(subjects, splits)
         probing = probing_of(asked, subjects, questions, splits)
+        asked = with_share(asked, subjects, splits, resolved, questions)
         if asked.train:
             answered = [TRAINED]  # answers about classes are for images of any split
             if asked.about == "images":
@@ -178,7 +180,8 @@ def _ask_planned(
         image_cost = image_cost_of(last_account(store, workers.teacher.fingerprint))
         rounds = BudgetedExtraction(plan, images, budget, image_cost, ask, host.reporter)
         rounds.run()
-        plan, ledgers, facts = rounds.plan, rounds.ledgers, {**facts, "budget": rounds.facts}
+        budgeted = {**rounds.facts, **limit_of(budget, rounds.table.pairs)}
+        plan, ledgers, facts = rounds.plan, rounds.ledgers, {**facts, "budget": budgeted}
     elif plan.missing:
         ledgers = [ask(plan)]
     ledger = sum_up(ledgers) if ledgers else None

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flows.parameters import ExtractionParameters, ShardParameters
+from flows.work.budget_limits import with_share
 from flows.work.extraction import shard_size
 from storage.answers.reuse import KnownAnswers, known_answers
 from storage.datasets.base import ImageDataset
@@ -22,7 +23,11 @@ def forecast_extraction(asked: ExtractionParameters, gpus: int | None = None) ->
     images = asked.dataset.open()
     subjects, splits = asked.subjects(images, asked.splits_of(images))
     planned = asked.model_copy(update={"splits": splits, "shard_size": shard_size(asked)})
-    return forecast_about(planned, subjects, asked.questions, gpus, budget=asked.budget if asked.asks_part else None)
+    if asked.asks_part:
+        questions = load_questions(Path(asked.questions).expanduser())
+        resolved = asked.answering().resolve(asked.engine.choose()[0], asked.engine.settings())
+        planned = with_share(planned, subjects, splits, resolved, questions)
+    return forecast_about(planned, subjects, asked.questions, gpus, budget=planned.budget)
 
 
 def forecast_about(

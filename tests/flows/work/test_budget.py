@@ -24,7 +24,9 @@ from storage.datasets.folder import image_folder
 from teacher.engines.base import TeacherUnreachable
 from teacher.extraction import reading
 from teacher.extraction.budget import rounds
+from teacher.extraction.budget.cost import hours_of_question
 from teacher.extraction.failures import UNREADABLE_NOW
+from teacher.extraction.forecast import last_account
 from tests.flows.hosts import Notes, plain_host
 from tests.flows.work.engines import use_engine
 
@@ -238,3 +240,39 @@ def test_show_has_the_share_and_the_bound(extract: Extract, tmp_path: Path, monk
     assert shown.exit_code == 0, shown.output
     assert "have an answer, the others are predicted" in shown.output
     assert "pairs asked for the comparison" in shown.output
+
+
+def test_hours_and_money_are_a_share_by_the_speed_that_was_measured(
+    extract: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_engine(monkeypatch)
+    sample = extract(budget=0.3)
+    store, teacher = str(tmp_path / "store"), read_answers(AnswerDirectory.at(sample.directory)).teacher
+    account = last_account(store, teacher)
+    assert account is not None
+    # Time for four questions an image, half of which are for seeing it.
+    hours = 4 * sample.images * hours_of_question(account)
+    first = extract(budget_hours=hours)
+    assert answered(first).mean() == pytest.approx(0.5, abs=0.05)
+    pairs = sample.images * QUESTIONS
+    limit = {"hours": hours, "cost": None, "pairs": pairs, "share": pytest.approx(0.5)}
+    assert manifest(first)["budget"]["limit"] == limit
+    # By now more was measured, and the same limit is the same share.
+    again = extract(budget_hours=hours)
+    assert (again.asked, manifest(again)["budget"]["limit"]) == (0, limit)
+    account = last_account(store, teacher)
+    assert account is not None
+    priced = EngineParameters(name="transformers", price_per_gpu_hour=2.0)
+    paid = extract(budget_cost=12 * sample.images * hours_of_question(account), engine=priced)
+    assert answered(paid).mean() == pytest.approx(0.75, abs=0.05)
+
+
+def test_a_limit_that_cannot_be_a_share_is_one_line(extract: Extract, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_engine(monkeypatch)
+    with pytest.raises(OptionInvalid, match=r"no run in the store; ask about a sample first: aspects questions audit"):
+        extract(budget_hours=1.0)
+    with pytest.raises(OptionInvalid, match="--budget and --budget-hours limit the same"):
+        extract(budget_hours=1.0, budget=0.5)
+    extract(budget=0.3)
+    with pytest.raises(OptionInvalid, match="--budget-cost needs a price; give --gpu-price"):
+        extract(budget_cost=1.0)
