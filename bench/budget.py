@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from bench.arguments import student_arguments
 from bench.data import read_flowers
+from bench.next_labels import shown_of_each
 from storage.answers.predicted import LEAST
 from storage.answers.read import Answers
 from storage.datasets import FileDataset
@@ -194,10 +195,7 @@ def name_images(asked: argparse.Namespace, dataset: FileDataset, answers: Answer
         for name, given in given_answers(table, answers, asked.share).items():
             log_odds = given.yes - given.no
             for count in LABELS:
-                shown = unlabelled.copy()
-                for label in range(labelled.classes):
-                    rows = order[labelled.labels[order] == label][:count]
-                    shown[rows] = label
+                shown = shown_of_each(labelled.labels, order, count)
                 used = ~np.isnan(log_odds).all(axis=1) | (shown >= 0)
                 found = unlabelled.copy()
                 found[used] = propagate_labels([log_odds[used]], shown[used], labelled.classes).argmax(axis=1)

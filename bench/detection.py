@@ -57,7 +57,9 @@ BY_HEART = {
 
 
 def main() -> None:
-    parser = student_arguments(__doc__, "detection", seeds="0,1,2", engine="vllm")
+    parser = student_arguments(
+        __doc__, "detection", seeds="0,1,2", engine="vllm", seeds_of="paired seeds (with --coco128 the first only)"
+    )
     parser.add_argument("--coco128", action="store_true", help="memorise coco128 instead of rendered scenes")
     parser.add_argument("--train", type=int, default=160, help="rendered training scenes")
     parser.add_argument("--test", type=int, default=120, help="rendered test scenes")

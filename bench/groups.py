@@ -82,8 +82,7 @@ def main() -> None:
 def train(asked: argparse.Namespace, dataset: FileDataset, answers: Answers, name: str, **axes: list[str]) -> Results:
     """Train and score the students of a grid in a folder of that name."""
     torch.set_num_threads(asked.threads or torch.get_num_threads())
-    seeds = asked.seeds
-    grid = StudentGrid(settings=recipe("demo", **SETTINGS).to_dict(), axes=axes, seeds=seeds)
+    grid = StudentGrid(settings=recipe("demo", **SETTINGS).to_dict(), axes=axes, seeds=asked.seeds)
     groups = find_groups(dataset, select(dataset, (asked.split,)), [QUESTION], None)
     known = TeacherAnswers(image=answers)
     return run_experiment(grid, dataset, known, asked.run_dir / name, split=asked.split, progress=False, groups=groups)

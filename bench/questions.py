@@ -117,8 +117,7 @@ def main() -> None:
     write_questions(folder / "bundled.yaml", bundled, replace=True)
     aspects(folder, asked.engine, "questions", "audit", str(folder / "bundled.yaml"))
     aspects(folder, asked.engine, "extract", "--questions", str(folder / "bundled.yaml"))
-    seeds = asked.seeds
-    print(json.dumps(compare(folder, bundled, asked.count, seeds, asked.threads)), flush=True)
+    print(json.dumps(compare(folder, bundled, asked.count, asked.seeds, asked.threads)), flush=True)
 
 
 def plant(file: Path, bundled: QuestionSet, texts: Mapping[str, str]) -> None:

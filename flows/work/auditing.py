@@ -14,7 +14,7 @@ from storage.answers.directories import audits_of
 from storage.answers.lease import lease
 from storage.answers.read import Answers, find_answers, read_answers
 from storage.answers.reuse import known_answers
-from storage.answers.store import AnswerDirectory, AnswersDamaged, AnswersMissing
+from storage.answers.store import AnswersDamaged, AnswersMissing
 from storage.datasets.base import ImageDataset, ImageRecord, select
 from storage.questions import QuestionSet, load_questions
 from teacher.engines.config import ResolvedTeacher
@@ -107,7 +107,7 @@ def ask_in_audits(
     with lease(*directories):
         with host.reporter.working("comparing the sample with the store"):
             datasets = [
-                sample.with_images(image_ids_of(directory))
+                sample.with_images({record.image_id for record in directory.records()})
                 for (sample, _), directory in zip(samples, directories, strict=True)
             ]
             plans = [
@@ -136,12 +136,6 @@ def ask_in_audits(
     found = [read_answers(plan.directory) for plan in plans]
     ids = [[record.image_id for record in sample.records] for sample, _ in samples]
     return [answers.about(wanted) for answers, wanted in zip(found, ids, strict=True)], count
-
-
-def image_ids_of(directory: AnswerDirectory) -> set[str]:
-    """Return the images that a directory has answers about, also where a stopped run left it incomplete."""
-    shards = [directory.load_if_whole(name) for name in directory.shard_files()]
-    return {record.image_id for shard in shards if shard is not None for record in shard.answers.records}
 
 
 def complete_answers(store: str, dataset: str, teacher: ResolvedTeacher, asked: QuestionSet) -> Answers | None:

@@ -27,7 +27,7 @@ def forecast_extraction(asked: ExtractionParameters, gpus: int | None = None) ->
         questions = load_questions(Path(asked.questions).expanduser())
         resolved = asked.answering().resolve(asked.engine.choose()[0], asked.engine.settings())
         planned = with_share(planned, subjects, splits, resolved, questions)
-    return forecast_about(planned, subjects, asked.questions, gpus, budget=planned.budget)
+    return forecast_about(planned, subjects, asked.questions, gpus, budget=planned.budget if asked.asks_part else None)
 
 
 def forecast_about(

@@ -135,6 +135,8 @@ def train_grid(
 def _say_unanswered(reporter: Reporter, images: ImageDataset, answers: Answers) -> None:
     """Say how many images without a label are not trained on since they have no answers."""
     unlabelled = [record.image_id for record in images.records if record.split == UNLABELLED]
+    if not unlabelled:
+        return
     without = int((answers.rows_of(unlabelled) < 0).sum())
     if without:
         reporter.say(

@@ -9,7 +9,7 @@ that holds anything but Parquet files.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -23,6 +23,7 @@ from storage.answers.integrity import FIELDS_KEY, field_digests
 from storage.answers.manifest import SHARD_NAME, check_place, file_order, is_compacted, parse_manifest
 from storage.answers.schema import AnswerHeader, ShardAnswers, StoredShard, parse_shard, write_shard
 from storage.answers.shards import Shard, shard_digest
+from storage.datasets.records import ImageRecord
 from storage.filesystem import (
     list_folder,
     open_store,
@@ -169,13 +170,17 @@ class AnswerDirectory:
         Raises VersionUnsupported and StorageUnavailable.
         """
         found = dict.fromkeys((self.last_manifest() or {}).get("splits", []))
+        found.update(dict.fromkeys(record.split for record in self.records()))
+        return list(found)
+
+    def records(self) -> Iterator[ImageRecord]:
+        """Yield the images of the shards, whether or not the directory is complete. Raises as `splits`."""
         for name in self.shard_files():
             try:
                 records = self.load_shard(name, ()).answers.records
             except (FileNotFoundError, AnswersDamaged):
-                continue  # a damaged shard is asked again, for the requested splits
-            found.update(dict.fromkeys(record.split for record in records))
-        return list(found)
+                continue  # a damaged shard is asked again
+            yield from records
 
     @property
     def reopened_path(self) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from storage.answers.read import Answers
 from storage.corrections.current import CurrentCorrections
 from storage.corrections.rows import YES, Correction, CorrectionInvalid
-from storage.datasets.base import UNKNOWN, ImageDataset, ImageRecord
+from storage.datasets.base import TRAINING_SPLITS, UNKNOWN, ImageDataset, ImageRecord
 from storage.questions import AspectQuestion, QuestionSet
 from storage.text import printable
 
@@ -20,7 +20,6 @@ HUMAN = "human"  # the teacher's fingerprint of answers by people
 # p(yes) of a person's yes is SURE, not 1: the losses need finite log-probabilities and log-odds (4.6), which are then
 # about those of a teacher's sure answers. People err too, in a few percent of their answers.
 SURE = 0.99
-TRAINED = ("train", "unlabelled")
 Images = TypeVar("Images", bound=ImageDataset)
 
 
@@ -78,10 +77,12 @@ def correct_labels(
             records.append(record)
         elif row.value is not None:
             labels += 1
-            split = TRAINED[0] if record.split in TRAINED else record.split  # an image with a label is a training image
+            split = (
+                TRAINING_SPLITS[0] if record.split in TRAINING_SPLITS else record.split
+            )  # an image with a label is a training image
             number = _number(numbers, row, dataset.name)
             records.append(replace(record, split=split, label=number, label_name=row.value))
-        elif record.split in TRAINED:
+        elif record.split in TRAINING_SPLITS:
             unlabelled += record.label != UNKNOWN
             records.append(replace(record, label=UNKNOWN, label_name=""))
         else:

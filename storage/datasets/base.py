@@ -19,6 +19,7 @@ from storage.images.decode import read_image_file
 
 # The split of intentionally unlabelled images.
 UNLABELLED = "unlabelled"
+TRAINING_SPLITS = ("train", UNLABELLED)  # what classifiers train on
 
 Place = TypeVar("Place")
 
@@ -118,7 +119,7 @@ class FileDataset(ListedImages[Path]):
 def training_splits(dataset: ImageDataset) -> list[str]:
     """Return the splits that classifiers train on: `train`, and `unlabelled` if there is one."""
     known = splits_of(dataset.records)
-    return [name for name in ("train", UNLABELLED) if name in known] or ["train"]
+    return [name for name in TRAINING_SPLITS if name in known] or ["train"]
 
 
 def select(dataset: ImageDataset, splits: Collection[str]) -> Sequence[ImageRecord]:

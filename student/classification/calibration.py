@@ -17,7 +17,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional
 
-from storage.datasets.base import UNLABELLED
+from storage.datasets.base import TRAINING_SPLITS
 from storage.errors import InputInvalid
 from student.core.evaluation import calibration_error
 from student.core.files import digest_of_file, parse, write_json
@@ -123,7 +123,7 @@ def confidence_of(class_logits_NC: Tensor, labels_N: Tensor) -> tuple[Tensor, Te
 
 def require_held_out(split: str) -> None:
     """Raises CalibrationInvalid for training images: students are overconfident about them."""
-    if split in ("train", UNLABELLED):
+    if split in TRAINING_SPLITS:
         raise CalibrationInvalid(f"split '{split}' is trained on; calibrate on a held-out one, e.g. --split val")
 
 

@@ -124,9 +124,8 @@ def questions_against(
 
 def _status(labels_N: NDArray[np.int64], pooled: Pooled) -> list[str]:
     counts_C = np.bincount(labels_N[labels_N >= 0], minlength=len(pooled.noise_CC))
-    lone_N = np.asarray(counts_C[labels_N] < 2)
     named_N = pooled.known & (labels_N < 0)
-    lone_N &= labels_N >= 0
+    lone_N = (labels_N >= 0) & (counts_C[labels_N] < 2)
     found = np.select([pooled.judged, named_N, lone_N], [JUDGED, UNLABELLED, LONE], NOT_KNOWN)
     return found.tolist()
 
