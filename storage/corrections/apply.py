@@ -77,9 +77,8 @@ def correct_labels(
             records.append(record)
         elif row.value is not None:
             labels += 1
-            split = (
-                TRAINING_SPLITS[0] if record.split in TRAINING_SPLITS else record.split
-            )  # an image with a label is a training image
+            # An image with a label is a training image.
+            split = "train" if record.split in TRAINING_SPLITS else record.split
             number = _number(numbers, row, dataset.name)
             records.append(replace(record, split=split, label=number, label_name=row.value))
         elif record.split in TRAINING_SPLITS:
