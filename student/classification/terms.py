@@ -52,6 +52,11 @@ class ClassTerm:
     inner: int = 0
     answers: bool = True
 
+    @property
+    def stands_for_labels(self) -> bool:
+        """Whether the targets are of images without a label alone."""
+        return bool(set(self.chain) & targets.BY_FEATURES)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsistencyTerm:
@@ -116,7 +121,7 @@ class Method:
     @property
     def uses_features(self) -> bool:
         """Whether images without a label learn by their features, where the backbone is a pretrained one."""
-        return any(set(term.chain) & targets.BY_FEATURES for term in self.target_terms)
+        return any(isinstance(term, ClassTerm) and term.stands_for_labels for term in self.target_terms)
 
     @property
     def uses_class_answers(self) -> bool:

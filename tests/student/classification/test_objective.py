@@ -112,3 +112,22 @@ def test_images_without_a_label_have_no_part_in_the_label_loss() -> None:
     torch.testing.assert_close(objective(logits, torch.arange(3))["classification"], expected)
     nobody = objective(Logits(logits.class_logits_BC[1:2], torch.zeros(1, 0)), torch.tensor([1]))
     assert nobody["loss"] == 0
+
+
+def test_images_with_a_label_and_those_named_by_propagation_weigh_the_same() -> None:
+    torch.manual_seed(0)
+    labels = torch.tensor([0, -1, -1, -1])
+    names = torch.randn(4, 5)
+    names[[0, 3]] = torch.nan  # of the last image nothing is known
+    examples = dataclasses.replace(examples_of(torch.rand(4, 2), names), labels_N=labels)
+    objective = Objective(method=method_named("recommended"), examples=examples)
+    outer, *inner = (Logits(torch.randn(4, 5), torch.randn(4, 2)) for _ in range(3))
+    losses = objective(outer._replace(inner=tuple(inner)), torch.arange(4))
+
+    def mean(classes: torch.Tensor) -> torch.Tensor:
+        log_p, p = classes.log_softmax(dim=1), names.softmax(dim=1)
+        divergences = [(p[row] * (p[row].log() - log_p[row])).sum() for row in (1, 2)]
+        return torch.stack([-log_p[0, 0], *divergences]).mean()
+
+    torch.testing.assert_close(losses["classification"] + losses["distillation"], mean(outer.class_logits_BC))
+    torch.testing.assert_close(losses["inner"], sum(mean(stage.class_logits_BC) for stage in inner))
