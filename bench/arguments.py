@@ -25,3 +25,11 @@ def student_arguments(
 def numbers(text: str) -> list[int]:
     """Return the numbers of a text such as 0,1,2; none of an empty one."""
     return [int(number) for number in text.split(",") if number]
+
+
+def existing_file(text: str) -> Path:
+    """Return the path of a file. argparse reports the error where there is none."""
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return path

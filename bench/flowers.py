@@ -20,12 +20,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench.arguments import student_arguments
+from bench.arguments import existing_file, student_arguments
 from bench.data import data_root, read_answers, read_flowers
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
@@ -80,7 +79,7 @@ def options(description: str | None, name: str, epochs: int, methods: Sequence[s
     parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--methods", default=",".join(methods), help="separated by commas; base is always one")
     parser.add_argument("--backbone", help="a model of timm, or torchvision:NAME; give each a --run-dir of its own")
-    parser.add_argument("--weights", type=Path, help="file of pretrained weights of the backbone")
+    parser.add_argument("--weights", type=existing_file, help="file of pretrained weights of the backbone")
     parser.add_argument("--image-size", type=int, help="side in pixels; images are enlarged to it")
     return parser
 

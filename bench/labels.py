@@ -27,7 +27,7 @@ import polars as pl
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from bench.arguments import student_arguments
+from bench.arguments import existing_file, student_arguments
 from bench.data import read_flowers
 from bench.few_labels import SHARED, bundled_weights
 from bench.flowers import describe, percent
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--shares", default="5,10,20", help="flipped labels in percent, separated by commas")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=20, help="fewer than the recipe's, for a CPU")
-    parser.add_argument("--weights", type=Path, help="ImageNet weights; default: those of the extra 'bench'")
+    parser.add_argument("--weights", type=existing_file, help="ImageNet weights; default: those of the extra 'bench'")
     asked = parser.parse_args()
     dataset, answers = read_flowers(asked.run_dir / "store")
     dataset = dataset.subset(select(dataset, ("train",)))
