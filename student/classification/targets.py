@@ -211,8 +211,8 @@ def _propagated(spaces: Sequence[Values], images: ImageLabels, class_log_odds: V
     return found
 
 
-# Those that use `ImageLabels.features`.
-BY_FEATURES = frozenset({propagated, propagated_by_features})
+# Those with targets for images without a label alone, which use `ImageLabels.features`.
+PROPAGATED = frozenset({propagated, propagated_by_features})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

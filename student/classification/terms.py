@@ -55,7 +55,7 @@ class ClassTerm:
     @property
     def stands_for_labels(self) -> bool:
         """Whether the targets are of images without a label alone."""
-        return bool(set(self.chain) & targets.BY_FEATURES)
+        return bool(set(self.chain) & targets.PROPAGATED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
