@@ -1,11 +1,28 @@
-"""Options that benchmarks of students have in common."""
+"""What benchmarks have in common: the options of those of students, and how errors are printed."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from flows.cli.errors import explain, wants_traceback
+
 PROJECT = Path(__file__).parents[1]
+
+
+def run_benchmark(main: Callable[[], None]) -> None:
+    """Run a benchmark. An error that its user can mend ends the process with one line and the exit code of the command
+    `aspects`; ASPECTS_DEBUG=1 shows its traceback."""
+    try:
+        main()
+    except Exception as error:
+        if wants_traceback() or (explained := explain(error)) is None:
+            raise
+        line, code = explained
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(code)
 
 
 def student_arguments(
@@ -16,7 +33,7 @@ def student_arguments(
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run-dir", type=Path, default=PROJECT / "runs" / name, help="where everything is kept")
     parser.add_argument("--seeds", type=numbers, default=seeds, help=f"{seeds_of}, separated by commas")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice unless given")
+    parser.add_argument("--threads", type=positive, default=None, help="CPU threads; torch's own choice unless given")
     if engine is not None:
         parser.add_argument("--engine", default=engine, help="of the bundled teacher: vllm or transformers")
     return parser
@@ -25,6 +42,13 @@ def student_arguments(
 def numbers(text: str) -> list[int]:
     """Return the numbers of a text such as 0,1,2; none of an empty one."""
     return [int(number) for number in text.split(",") if number]
+
+
+def positive(text: str) -> int:
+    """Return a number of at least 1. argparse reports the error of another one."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 def existing_file(text: str) -> Path:

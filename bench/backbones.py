@@ -25,6 +25,7 @@ import timm
 import torch
 import torchvision
 
+from bench.arguments import run_benchmark
 from storage.errors import InputInvalid
 from student.classification.config import TORCHVISION, StudentConfig
 from student.classification.trainable import require_trainable
@@ -180,4 +181,4 @@ def summarise(lines: list[dict[str, object]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.arguments import student_arguments
+from bench.arguments import run_benchmark, student_arguments
 from bench.data import read_flowers
 from bench.next_labels import shown_of_each
 from storage.answers.predicted import LEAST
@@ -265,4 +265,4 @@ def with_values(answers: Answers, p_yes: NDArray[np.float32]) -> Answers:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

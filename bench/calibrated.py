@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from bench.arguments import student_arguments
+from bench.arguments import run_benchmark, student_arguments
 from bench.data import read_flowers
 from bench.flowers import RECIPE, describe, percent
 from storage.answers.probes import ProbeAnswers, read_probes
@@ -182,4 +182,4 @@ def print_lines(dataset: str, found: Mapping[str, Mapping[int, float]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.arguments import run_benchmark
 from bench.data import data_folder, data_root
 from bench.flowers import RECIPE, grid_of, options, print_results
 from storage.answers.read import load_answers
@@ -50,4 +51,4 @@ def read_caltech(store: Path, step: int = 1) -> tuple[FileDataset, TeacherAnswer
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.arguments import run_benchmark
 from storage.datasets.scenes.classification import DEMO_CLASSES, write_scenes
 from storage.questions import AspectQuestion, QuestionSet, load_questions, write_questions
 
@@ -116,4 +117,4 @@ def _move(dataset: list[Path], old: Path, new: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -25,6 +25,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.arguments import run_benchmark
 from bench.chaos_checks import refused_writes, two_at_once
 from bench.chaos_runs import Kill, Outcome, Place, draw_kill, run, shared_memory
 from bench.chaos_scenarios import NAMES, Inputs, Scenario, State, import_words, scenarios, train_words
@@ -240,4 +241,4 @@ def write_inputs(inputs: Inputs, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

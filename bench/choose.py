@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from bench.arguments import run_benchmark
 from bench.caltech import read_caltech
 from bench.data import read_flowers
 from bench.flowers import RECIPE, describe, gains, grid_of, options, top1
@@ -59,4 +60,4 @@ def read_dataset(asked: argparse.Namespace) -> tuple[FileDataset, TeacherAnswers
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -27,6 +27,7 @@ from typing import Any
 import polars as pl
 import psutil
 
+from bench.arguments import run_benchmark
 from bench.data import FLOWERS, data_root
 from storage.questions import QuestionSet, load_questions, write_questions
 from teacher.engines.config import resolve, tiny_teacher
@@ -230,4 +231,4 @@ def write_images(dataset: Path, folder: Path, count: int) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from scipy.special import log_expit
 from sklearn.metrics import roc_auc_score
 
-from bench.arguments import student_arguments
+from bench.arguments import run_benchmark, student_arguments
 from storage.answers.read import Answers, find_answers, read_answers
 from storage.corrections import Correction, CurrentCorrections, current_corrections
 from storage.corrections.apply import correct_answers, human_log_probabilities
@@ -285,4 +285,4 @@ def percent(share: float) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from bench.arguments import student_arguments
+from bench.arguments import run_benchmark, student_arguments
 from bench.data import data_folder
 from bench.flowers import describe, percent
 from storage.answers.read import Answers, read_answers
@@ -198,4 +198,4 @@ def print_results(results: Results) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

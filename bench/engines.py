@@ -38,6 +38,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from bench.arguments import run_benchmark
 from bench.random_models import IMAGE_TOKENS, build_random_model
 from storage.questions import load_questions
 from teacher.engines.config import Dtype, ResolvedTeacher, TeacherConfig, resolve
@@ -162,4 +163,4 @@ def random_images(seed: int, count: int) -> list[Image.Image]:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

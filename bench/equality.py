@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bench.arguments import run_benchmark
 from storage.datasets import image_folder
 from storage.datasets.scenes.drawing import render
 from storage.datasets.scenes.scene import sample_scene
@@ -79,4 +80,4 @@ def real_images(count: int) -> list[Image.Image]:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

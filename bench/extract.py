@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from bench.arguments import run_benchmark
 from storage.datasets import image_folder
 from storage.datasets.base import ImageDataset
 from storage.images.decode import decode_image
@@ -111,4 +112,4 @@ def memory(process: psutil.Process) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

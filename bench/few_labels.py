@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.arguments import positive, run_benchmark
 from bench.data import read_flowers
 from bench.flowers import asked_settings, describe, gains, options, top1
 from student.classification.examples import TeacherAnswers
@@ -52,7 +53,7 @@ FINETUNE: Mapping[str, Any] = {"epochs": 10, "warmup": 1, "batch_size": 32, "cro
 
 def main() -> None:
     parser = options(__doc__, "few-labels", epochs=0, methods=METHODS)
-    parser.add_argument("--labels", default="1,2,5,all", help="labels of each class, separated by commas")
+    parser.add_argument("--labels", type=counts, default="1,2,5,all", help="labels of each class, separated by commas")
     parser.add_argument("--accelerator", default=SHARED["accelerator"], help="cpu or cuda")
     parser.add_argument("--finetune", action="store_true", help="train the backbone too: hours on a CPU")
     asked = parser.parse_args()
@@ -80,13 +81,17 @@ def grid_of(asked: argparse.Namespace, methods: list[str], changes: Mapping[str,
             sys.exit(f"no weights: give --weights FILE of {given['backbone']}")
         values["weights"] = str(bundled_weights())
     config = recipe("finetune" if asked.finetune else "probe", **values)
-    counts = [None if count == "all" else int(count) for count in asked.labels.split(",")]
     return StudentGrid(
         settings=config.to_dict(),
-        axes={"labels_per_class": counts, "method": methods},
+        axes={"labels_per_class": asked.labels, "method": methods},
         seeds=asked.seeds,
         baseline={"method": methods[0]},
     )
+
+
+def counts(text: str) -> list[int | None]:
+    """Return the numbers of labels of a text such as 1,2,all; None for all."""
+    return [None if count == "all" else positive(count) for count in text.split(",")]
 
 
 def bundled_weights() -> Path:
@@ -116,4 +121,4 @@ def print_results(results: Results, kind: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

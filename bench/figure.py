@@ -16,6 +16,7 @@ import polars as pl
 from matplotlib import pyplot as plt
 from PIL import Image
 
+from bench.arguments import run_benchmark
 from storage.answers import scan_answers
 
 PROJECT = Path(__file__).parents[1]
@@ -76,4 +77,4 @@ def draw(scenes: Path, rows: pl.DataFrame, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

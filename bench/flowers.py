@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from bench.arguments import existing_file, student_arguments
+from bench.arguments import existing_file, positive, run_benchmark, student_arguments
 from bench.data import data_root, read_answers, read_flowers
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
@@ -76,11 +76,11 @@ def main() -> None:
 def options(description: str | None, name: str, epochs: int, methods: Sequence[str]) -> argparse.ArgumentParser:
     """What benchmarks of methods have in common."""
     parser = student_arguments(description, name, seeds="0,1,2,3,4")
-    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--epochs", type=positive, default=epochs)
     parser.add_argument("--methods", default=",".join(methods), help="separated by commas; base is always one")
     parser.add_argument("--backbone", help="a model of timm, or torchvision:NAME; give each a --run-dir of its own")
     parser.add_argument("--weights", type=existing_file, help="file of pretrained weights of the backbone")
-    parser.add_argument("--image-size", type=int, help="side in pixels; images are enlarged to it")
+    parser.add_argument("--image-size", type=positive, help="side in pixels; images are enlarged to it")
     return parser
 
 
@@ -170,4 +170,4 @@ def percent(share: float | None) -> float | None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

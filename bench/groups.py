@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from bench.arguments import student_arguments
+from bench.arguments import run_benchmark, student_arguments
 from bench.flowers import describe, percent
 from storage.answers.read import Answers, complete_directories, find_answers, read_answers
 from storage.corrections.apply import human_log_probabilities
@@ -126,4 +126,4 @@ def right_answers(dataset: FileDataset, answers: Answers) -> Answers:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.arguments import student_arguments
+from bench.arguments import run_benchmark, student_arguments
 from bench.flowers import describe, percent
 from bench.questions import BUNDLED, aspects
 from flows.cli.execution import direct_host, terminal
@@ -190,4 +190,4 @@ def score(dataset: FileDataset, answers: Answers, place: Path, seed: int, thread
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -27,7 +27,7 @@ import polars as pl
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from bench.arguments import existing_file, student_arguments
+from bench.arguments import existing_file, run_benchmark, student_arguments
 from bench.data import read_flowers
 from bench.few_labels import SHARED, bundled_weights
 from bench.flowers import describe, percent
@@ -172,4 +172,4 @@ def summary(
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

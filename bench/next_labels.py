@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.arguments import numbers
+from bench.arguments import numbers, run_benchmark
 from bench.data import read_flowers
 from student.classification.propagation import propagate_labels, whiten
 
@@ -125,4 +125,4 @@ def typical(log_odds: NDArray[np.floating]) -> Choose:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

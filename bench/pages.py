@@ -25,6 +25,7 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import urlencode
 
+from bench.arguments import run_benchmark
 from bench.data import PROJECT
 from bench.page_sources import BOXED, link_images, records_of, write_boxes, write_runs, write_store
 from storage.datasets.base import ImageRecord
@@ -156,4 +157,4 @@ def first_byte(address: str) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.arguments import run_benchmark
 from storage.answers.reuse import KnownAnswers, known_answers
 from storage.answers.schema import ShardAnswers
 from storage.datasets.base import ImageRecord, Stamp
@@ -227,4 +228,4 @@ def peak_mb() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from bench.arguments import run_benchmark
 from storage.datasets.image_paths import image_paths
 from storage.table_writer import open_table
 from student.classification import Classifier
@@ -129,4 +130,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -25,7 +25,7 @@ from typing import Any
 
 import polars as pl
 
-from bench.arguments import student_arguments
+from bench.arguments import run_benchmark, student_arguments
 from bench.flowers import describe, percent
 from storage.answers.read import find_answers, read_answers
 from storage.datasets import image_folder
@@ -211,4 +211,4 @@ def by_seed(table: pl.DataFrame, cell: str) -> dict[int, float]:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

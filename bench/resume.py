@@ -16,6 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
+from bench.arguments import run_benchmark
 from storage.datasets import open_dataset
 
 PROJECT = Path(__file__).parents[1]
@@ -80,4 +81,4 @@ def finished(store: Path) -> dict[Path, tuple[int, int]]:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -21,6 +21,7 @@ from urllib.parse import quote
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
+from bench.arguments import run_benchmark
 from bench.demo_site import serving
 from bench.screenshot_sources import SEEDS, boxed_sources, corrected_sources, demo_sources, running_sources
 
@@ -100,4 +101,4 @@ def screenshot(browser: Browser, address: str, width: int, height: int) -> bytes
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

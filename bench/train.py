@@ -34,6 +34,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets
 from torchvision.transforms import v2
 
+from bench.arguments import run_benchmark
 from storage.datasets import image_folder
 from storage.datasets.base import ImageDataset, select
 from storage.platform.allocator import keep_freed_memory
@@ -196,4 +197,4 @@ def speed(
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

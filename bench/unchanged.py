@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from bench.arguments import run_benchmark
 from flows.parameters import TeacherParameters
 from storage.answers.schema import ShardAnswers
 from storage.datasets.folder import image_folder
@@ -139,4 +140,4 @@ def run(project: Path, arguments: list[str]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

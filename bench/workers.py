@@ -23,6 +23,7 @@ from typing import Any
 
 from PIL import Image
 
+from bench.arguments import run_benchmark
 from storage.questions import QuestionSet, load_questions, write_questions
 from teacher.engines.registry import engines
 
@@ -118,4 +119,4 @@ def _cpu_seconds() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

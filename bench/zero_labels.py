@@ -30,7 +30,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from bench.arguments import student_arguments
+from bench.arguments import run_benchmark, student_arguments
 from bench.flowers import percent
 from storage.answers.read import Answers, find_answers, load_answers, read_answers
 from storage.datasets import FileDataset, image_folder
@@ -203,4 +203,4 @@ def print_lines(kind: str, found: Mapping[str, list[float]], classes: int) -> No
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.arguments import positive, run_benchmark
+from bench.few_labels import counts
+from student.core.files import RunBusy, only_user
 from tests.conftest import PROJECT
 
 SCRIPTS = [path for path in sorted((PROJECT / "bench").glob("*.py")) if ".parse_args(" in path.read_text()]
@@ -66,3 +70,30 @@ def test_no_benchmark_hides_a_package() -> None:
     packages = {path.parent.name for path in PROJECT.glob("*/__init__.py")}
     assert {"flows", "storage", "student", "teacher"} <= packages
     assert packages & {path.stem for path in (PROJECT / "bench").glob("*.py")} == set()
+
+
+def test_an_error_that_the_user_can_mend_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        with only_user(tmp_path):
+            pass
+
+    with only_user(tmp_path), pytest.raises(SystemExit) as ended:
+        run_benchmark(main)
+    assert ended.value.code == RunBusy.exit_code == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: another process trains or evaluates in")
+    assert printed.count("\n") == 1
+
+
+def test_a_defect_of_a_benchmark_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_benchmark(lambda: print(1 // 0))
+
+
+def test_numbers_of_labels_are_checked() -> None:
+    assert counts("1,2,all") == [1, 2, None]
+    for wrong in ("0", "1,,2", "some"):
+        with pytest.raises((ValueError, argparse.ArgumentTypeError)):
+            counts(wrong)
+    with pytest.raises(argparse.ArgumentTypeError, match="0 is less than 1"):
+        positive("0")
