@@ -11,7 +11,7 @@ A student takes about 6 minutes on one core of a CPU with bfloat16 instructions,
 hours; a larger image or backbone takes longer in proportion to its computations.
 
     python bench/flowers.py --run-dir runs/flowers
-    python bench/flowers.py --backbone mobilenetv3_small_100 --run-dir runs/flowers-mobilenet
+    python bench/flowers.py --backbone mobilenetv3_small_100 --run-dir runs/mobilenet
     python bench/flowers.py --backbone tf_efficientnet_lite0 --weights FILE --image-size 128 --run-dir runs/flowers-lite
 """
 
