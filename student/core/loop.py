@@ -61,6 +61,8 @@ def run_epochs(
     ConfigInvalid for fewer images than devices.
     """
     first = fabric.is_global_zero
+    # Before there are an optimizer's state and an average, which are made where the network is.
+    task.network.to(fabric.device)
     optimizer = build_optimizer(config, task.parameter_groups(config))
     plan = _plan(config, len(indices))
     scheduler = build_scheduler(config, optimizer, plan.updates)

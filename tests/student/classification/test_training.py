@@ -237,6 +237,24 @@ def test_a_run_that_stops_early_is_finished_and_resumes_as_one(
     assert load_run(tmp_path) == run
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_an_average_is_kept_and_resumed_on_a_gpu(
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
+) -> None:
+    config = config.replace(accelerator="cuda", ema=0.9, optimizer="adamw", lr=0.002, epochs=3, checkpoint_every=1)
+
+    def stop_after_two(log: EpochLog) -> None:
+        if log.epoch == 2:
+            raise Stopped
+
+    whole = train(config, dataset, teacher_answers, tmp_path / "whole", progress=False)
+    with pytest.raises(Stopped):
+        train(config, dataset, teacher_answers, tmp_path / "stopped", progress=False, on_epoch=stop_after_two)
+    resumed = train(config, dataset, teacher_answers, tmp_path / "stopped", progress=False)
+    assert resumed.epochs[-1].loss == pytest.approx(whole.epochs[-1].loss, rel=1e-3)
+
+
 def test_rare_classes_weigh_as_much_as_others() -> None:
     labels = torch.tensor([0, 0, 0, 1, -1, 1])
     examples = Examples(

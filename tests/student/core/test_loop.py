@@ -17,6 +17,7 @@ from student.classification.examples import TeacherAnswers
 from student.classification.training import train
 from student.core.loop import TrainingDiverged, run_epochs
 from student.core.setting_errors import ConfigInvalid
+from student.core.settings import TrainingConfig
 from student.core.training_task import Part, TrainingTask
 
 
@@ -98,3 +99,27 @@ def test_k_batches_of_b_give_the_update_of_one_batch_of_k_times_b(
     for weights, of_epochs in zip(found[1:], losses[1:], strict=True):
         torch.testing.assert_close(weights, found[0], rtol=0, atol=2e-6)
         assert of_epochs == pytest.approx(losses[0], rel=1e-5)
+
+
+class Elsewhere(Fabric):
+    """On a device that every machine has, and on which nothing is computed."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("meta")
+
+
+class Asked(Exception):
+    pass
+
+
+def test_the_optimizer_is_given_parameters_on_the_device(config: StudentConfig, tmp_path: Path) -> None:
+    """Its state, which is loaded from a checkpoint, and the average are made where the parameters are then."""
+
+    class AskedTask(SmallTask):
+        def parameter_groups(self, config: TrainingConfig) -> list[dict[str, Any]]:
+            raise Asked({parameter.device.type for parameter in self.network.parameters()})
+
+    fabric = Elsewhere(accelerator="cpu", devices=1)
+    with pytest.raises(Asked, match=r"\{'meta'\}"):
+        run_epochs(fabric, AskedTask(), config, torch.arange(26), tmp_path, progress=False, on_epoch=None)
