@@ -67,6 +67,11 @@ class StudentConfig(TrainingConfig):
     freeze: bool = Field(
         default=False, description="train the last layers alone, on features that are computed once (a linear probe)"
     )
+    probe_epochs: int = Field(
+        default=0,
+        ge=0,
+        description="epochs in which the last layers alone learn, on features of a pretrained backbone, before all do",
+    )
     views: int = Field(default=1, ge=1, description="views of each image that freeze computes; one is unaugmented")
     hidden: int | None = Field(
         default=None, ge=1, description="width of a hidden layer between features and outputs; null: none"
@@ -179,6 +184,8 @@ class StudentConfig(TrainingConfig):
             unused["network"] = None
         if not self.freeze:
             unused["views"] = 1
+        if not self.starts_by_probe:
+            unused["probe_epochs"] = 0
         return self.replace(**unused)
 
     def resumed_as(self, begun: Self) -> Self:
@@ -213,6 +220,11 @@ class StudentConfig(TrainingConfig):
     def starts_pretrained(self) -> bool:
         """Whether the backbone starts from pretrained weights."""
         return self.pretrained or self.weights is not None
+
+    @property
+    def starts_by_probe(self) -> bool:
+        """Whether the last layers learn before the backbone does."""
+        return self.probe_epochs > 0 and self.starts_pretrained and not self.freeze
 
     @property
     def stored_size(self) -> int:

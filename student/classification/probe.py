@@ -79,6 +79,14 @@ class ProbeHead(nn.Module):
         self.mean.zero_()
         self.deviation.fill_(1.0)
 
+    @torch.no_grad()
+    def move_standardisation(self) -> None:
+        """Make mean and deviation part of the weights of `first_layers`: the outputs stay the same."""
+        for layer in self.first_layers:
+            for name, tensor in self.unstandardised(layer).items():
+                getattr(layer, name).copy_(tensor)
+        self.use_features_as_they_are()
+
 
 class ProbeTask(ClassifierTask):
     """The last layers of a student on one device, and all features that they are trained on: [V, N, D]."""
@@ -154,14 +162,15 @@ class ProbeTask(ClassifierTask):
 
 
 @torch.no_grad()
-def require_probeable(student: Student, backbone: str, pixels_BCHW: Tensor) -> None:
-    """Raises ConfigInvalid for a backbone whose outputs are not its last layer's for the features that it is given."""
+def require_probeable(student: Student, backbone: str, pixels_BCHW: Tensor, setting: str) -> None:
+    """Raises ConfigInvalid for a backbone whose outputs are not its last layer's for the features that it is given.
+    `setting` is the one that needs them."""
     classifiers = classifiers_of(student.eval().network)
     if len(classifiers) == 1 and isinstance(classifiers[0], nn.Linear | nn.Sequential):
         wanted, found = student(pixels_BCHW), student.classify(student.features(pixels_BCHW))
         if all(torch.allclose(one, other, atol=TOLERANCE) for one, other in zip(wanted[:2], found[:2], strict=True)):
             return
     raise ConfigInvalid(
-        f"backbone '{backbone}' does not end in a single linear layer, which 'freeze' trains; "
-        f"take another backbone, or give --set freeze=false"
+        f"backbone '{backbone}' does not end in a single linear layer, which '{setting}' trains; "
+        f"take another backbone, or give --set {setting}={'false' if setting == 'freeze' else 0}"
     )

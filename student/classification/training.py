@@ -25,6 +25,7 @@ from student.classification.examples import (
     join_examples,
     training_records,
 )
+from student.classification.head_start import start_head
 from student.classification.images import evaluation_cache, evaluation_views, training_cache
 from student.classification.kd_teacher import require_same_labels
 from student.classification.label_features import label_features
@@ -77,6 +78,8 @@ def train(
         features = None
         if config.starts_pretrained:
             features = partial(label_features, config, images, progress=progress)
+            if config.starts_by_probe and config.devices > 1:
+                features()  # here, for all devices
         examples = join_examples(config, dataset, images.shown.records, teacher_answers, features)
         require_trainable(config, len(examples.train_indices))
         job = Job(
@@ -173,6 +176,11 @@ class ClassificationTask(ClassifierTask):
 
     def parameter_groups(self, config: TrainingConfig) -> list[dict[str, Any]]:
         return layer_groups(self.config, self.student)
+
+    def start(self) -> None:
+        if self.config.starts_by_probe:
+            features_ND = label_features(self.config, self.job.images, progress=self.job.progress)
+            start_head(self, torch.from_numpy(features_ND))
 
     def begin(self, epoch: int) -> None:
         # Every device draws for the whole batch and uses its part, so that their number changes no crop.

@@ -70,6 +70,10 @@ def run_epochs(
         synchronize_batch_norm(task.network, fabric.device)
     average = None if config.ema is None else WeightAverage(task.network, config.ema)
     logs, kept = _resume(fabric, task, optimizer, average, config, run_dir)
+    if not logs:
+        task.start()
+        if average is not None:
+            average.load_state_dict(task.network.state_dict())
     model, fabric_optimizer = fabric.setup(task.wrapped(), optimizer)
     updates = _Updates(fabric, task, config, indices, plan, model, fabric_optimizer, scheduler, average)
     writer = open_curves(run_dir, len(logs)) if first else None

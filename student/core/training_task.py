@@ -40,6 +40,9 @@ class TrainingTask(ABC, Generic[AnyLog]):
         """What Fabric wraps for its precision and devices, and `step` is given."""
         return self.network
 
+    def start(self) -> None:
+        """Called before the first epoch of a run, unless it resumes from a checkpoint."""
+
     def begin(self, epoch: int) -> None:
         """Called before the first update of an epoch."""
 

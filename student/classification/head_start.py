@@ -1,0 +1,63 @@
+"""Train the last layers on features of the pretrained backbone before all layers are trained.
+
+Random last layers send gradients into the backbone that change what it knows before they are of use (LP-FT: Kumar et
+al., Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution, arXiv 2202.10054).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from student.classification.objective import Objective
+from student.classification.probe import ProbeHead
+from student.classification.task import ClassifierTask
+from student.core.schedule import (
+    NETWORK,
+    UpdatePlan,
+    batches,
+    build_optimizer,
+    build_scheduler,
+    derive_seed,
+    parameter_groups,
+)
+
+# As the recipe `probe` has them.
+SETTINGS = {
+    "optimizer": "adamw",
+    "lr": 3e-3,
+    "weight_decay": 1.0,
+    "batch_size": 64,
+    "nesterov": False,
+    "schedule": "cosine",
+    "milestones": (),
+    "warmup": 0,
+    "accumulate": 1,
+    "devices": 1,
+}
+
+
+def start_head(task: ClassifierTask, features_ND: Tensor) -> None:
+    """Train the last layers of the task's student for `probe_epochs`, by the labels and answers of its method, on the
+    features [N, D] that the backbone has of all training images before it is trained. KD teachers, consistency between
+    views and balanced groups wait for the training of all layers."""
+    config = task.config.replace(epochs=task.config.probe_epochs, probe_epochs=0, **SETTINGS)
+    device, train_indices = task.fabric.device, task.examples.train_indices
+    features_ND = features_ND.to(device)
+    objective: Objective = dataclasses.replace(task.objective, balance=None)
+    head = ProbeHead(task.student, features_ND, config.drop_rate)
+    optimizer = build_optimizer(config, parameter_groups(config, head))
+    plan = UpdatePlan.of(config, len(train_indices))
+    scheduler = build_scheduler(config, optimizer, plan.updates)
+    update = 0
+    for epoch in range(1, config.epochs + 1):
+        torch.manual_seed(derive_seed(config.seed, 0, NETWORK, epoch))
+        for batch in batches(config, train_indices, epoch, plan.batches, task.sampling_weights(train_indices)):
+            scheduler.step_update(update)
+            optimizer.zero_grad()
+            objective(head(features_ND[batch]), batch)["loss"].backward()
+            optimizer.step()
+            update += 1
+    head.move_standardisation()
