@@ -22,12 +22,13 @@ from student.classification.features import backbone_features
 from student.classification.grid import StudentGrid
 from student.classification.images import evaluation_cache
 from student.classification.model import build_student, create_network
-from student.classification.runs import EpochLog, load_run
+from student.classification.runs import load_run
 from student.classification.trainable import require_trainable
 from student.classification.training import train
 from student.core.export_folder import ExportInvalid
 from student.core.setting_errors import ConfigInvalid
 from tests.student.small_backbone import SMALL_BACKBONE
+from tests.student.stopping import Stopped, stop_after
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "linear": {},
@@ -37,10 +38,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "inner stages": {"method": "recommended"},
     "average": {"ema": 0.9, "keep": "best", "val_fraction": 0.25},
 }
-
-
-class Stopped(Exception):
-    pass
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +82,9 @@ def test_a_probe_resumes_to_the_same_bits_and_leaves_the_backbone_alone(
 ) -> None:
     probe = probe.replace(**VARIANTS[name])
 
-    def stop_after_two(log: EpochLog) -> None:
-        if log.epoch == 2:
-            raise Stopped
-
     whole = train(probe, dataset, teacher_answers, tmp_path / "whole", progress=False)
     with pytest.raises(Stopped):
-        train(probe, dataset, teacher_answers, tmp_path / "stopped", progress=False, on_epoch=stop_after_two)
+        train(probe, dataset, teacher_answers, tmp_path / "stopped", progress=False, on_epoch=stop_after(2))
     resumed = train(probe, dataset, teacher_answers, tmp_path / "stopped", progress=False)
     assert [log.loss for log in resumed.epochs] == [log.loss for log in whole.epochs]
     assert (tmp_path / "whole/student.safetensors").read_bytes() == (
@@ -253,13 +246,9 @@ def test_a_student_with_a_head_start_resumes_to_the_same_bits(
 ) -> None:
     started = started.replace(**STARTS[name])
 
-    def stop(log: EpochLog) -> None:
-        if log.epoch == 2:
-            raise Stopped
-
     whole = train(started, dataset, teacher_answers, tmp_path / "whole", progress=False)
     with pytest.raises(Stopped):
-        train(started, dataset, teacher_answers, tmp_path / "stopped", progress=False, on_epoch=stop)
+        train(started, dataset, teacher_answers, tmp_path / "stopped", progress=False, on_epoch=stop_after(2))
     train(started, dataset, teacher_answers, tmp_path / "stopped", progress=False)
     weights = "student.safetensors"
     assert (tmp_path / "whole" / weights).read_bytes() == (tmp_path / "stopped" / weights).read_bytes()

@@ -21,6 +21,7 @@ from student.classification.task import balanced_weights, has_stopped, kept_epoc
 from student.classification.training import ClassificationTask, train
 from student.core.examples import ExamplesInvalid
 from tests.flows.processes import wait_until
+from tests.student.stopping import Stopped, stop_after
 
 PROJECT = Path(__file__).parents[3]
 
@@ -38,10 +39,6 @@ dataset = image_folder(Path(sys.argv[1]), name="colours")
 config = StudentConfig.from_dict(json.loads(sys.argv[3]))
 train(config, dataset, TeacherAnswers(image=answers_for(dataset)), Path(sys.argv[2]), progress=False)
 """
-
-
-class Stopped(Exception):
-    pass
 
 
 def weights_of(run_dir: Path) -> dict[str, torch.Tensor]:
@@ -70,13 +67,9 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
 ) -> None:
     config = config.replace(**changes)
 
-    def stop_after_two(log: EpochLog) -> None:
-        if log.epoch == 2:
-            raise Stopped
-
     whole = train(config, dataset, teacher_answers, tmp_path / "whole", progress=False)
     with pytest.raises(Stopped):
-        train(config, dataset, teacher_answers, tmp_path / "stopped", progress=False, on_epoch=stop_after_two)
+        train(config, dataset, teacher_answers, tmp_path / "stopped", progress=False, on_epoch=stop_after(2))
     torch.manual_seed(99)  # what the process did in between is of no account
     epochs: list[int] = []
     went_on = train(
@@ -224,12 +217,8 @@ def test_a_run_that_stops_early_is_finished_and_resumes_as_one(
     monkeypatch.setattr(ClassificationTask, "measure", lambda task, epoch: {"val_top1": 1 / epoch, "val_loss": 0.0})
     config = config.replace(method="base", epochs=9, patience=2, keep=keep)
 
-    def stop_at_the_end(log: EpochLog) -> None:
-        if log.epoch == 3:
-            raise Stopped
-
     with pytest.raises(Stopped):
-        train(config, dataset, TeacherAnswers(), tmp_path, progress=False, on_epoch=stop_at_the_end)
+        train(config, dataset, TeacherAnswers(), tmp_path, progress=False, on_epoch=stop_after(3))
     run = train(
         config, dataset, TeacherAnswers(), tmp_path, progress=False, on_epoch=lambda log: pytest.fail("trained")
     )
@@ -244,13 +233,9 @@ def test_an_average_is_kept_and_resumed_on_a_gpu(
 ) -> None:
     config = config.replace(accelerator="cuda", ema=0.9, optimizer="adamw", lr=0.002, epochs=3, checkpoint_every=1)
 
-    def stop_after_two(log: EpochLog) -> None:
-        if log.epoch == 2:
-            raise Stopped
-
     whole = train(config, dataset, teacher_answers, tmp_path / "whole", progress=False)
     with pytest.raises(Stopped):
-        train(config, dataset, teacher_answers, tmp_path / "stopped", progress=False, on_epoch=stop_after_two)
+        train(config, dataset, teacher_answers, tmp_path / "stopped", progress=False, on_epoch=stop_after(2))
     resumed = train(config, dataset, teacher_answers, tmp_path / "stopped", progress=False)
     assert resumed.epochs[-1].loss == pytest.approx(whole.epochs[-1].loss, rel=1e-3)
 

@@ -19,7 +19,6 @@ from storage.errors import RunFailed
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
 from student.classification.images import evaluation_cache, training_cache
-from student.classification.runs import EpochLog
 from student.classification.training import train
 from student.core.images import ImagesInvalid
 from student.core.streaming import StreamedImages, reporting_dead_workers
@@ -28,8 +27,9 @@ from student.detection.examples import DetectionAnswers
 from student.detection.training import train_detector
 from tests.conftest import PROJECT
 from tests.flows.processes import wait_until
-from tests.student.classification.test_training import Stopped, assert_same_weights
+from tests.student.classification.test_training import assert_same_weights
 from tests.student.detection.conftest import *  # noqa: F403  # fixtures
+from tests.student.stopping import Stopped, stop_after
 
 PLACES = ("memory", "disk", "stream")
 
@@ -60,16 +60,13 @@ def test_training_is_the_same_wherever_the_images_are_and_resumes(
 ) -> None:
     config = config.replace(policy="rand")
 
-    def stop_after_one(log: EpochLog) -> None:
-        raise Stopped
-
     runs = {}
     for place in PLACES:
         runs[place] = train(placed(config, place, tmp_path), dataset, teacher_answers, tmp_path / place, progress=False)
     with pytest.raises(Stopped):
         train(
             placed(config, "memory", tmp_path), dataset, teacher_answers, tmp_path / "resumed", progress=False,
-            on_epoch=stop_after_one,
+            on_epoch=stop_after(1),
         )  # fmt: skip
     streamed = placed(config, "stream", tmp_path, workers=1)
     runs["resumed"] = train(streamed, dataset, teacher_answers, tmp_path / "resumed", progress=False)

@@ -14,12 +14,9 @@ from student.core.setting_errors import ConfigInvalid
 from student.detection.config import DetectorConfig
 from student.detection.evaluate import evaluate_detector, read_detection_evaluation
 from student.detection.examples import DetectionAnswers
-from student.detection.runs import DetectorLog, is_detector_run, load_detector_run
+from student.detection.runs import is_detector_run, load_detector_run
 from student.detection.training import train_detector
-
-
-class Stopped(Exception):
-    pass
+from tests.student.stopping import Stopped, stop_after
 
 
 def assert_same_weights(one: Path, other: Path) -> None:
@@ -38,13 +35,9 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
 ) -> None:
     config = detector_config.replace(detector=detector, watch="test", watch_every=2)
 
-    def stop_after_two(log: DetectorLog) -> None:
-        if log.epoch == 2:
-            raise Stopped
-
     whole = train_detector(config, scenes, detection_answers, tmp_path / "whole", progress=False)
     with pytest.raises(Stopped):
-        train_detector(config, scenes, detection_answers, tmp_path / "stopped", progress=False, on_epoch=stop_after_two)
+        train_detector(config, scenes, detection_answers, tmp_path / "stopped", progress=False, on_epoch=stop_after(2))
     epochs: list[int] = []
     went_on = train_detector(
         config,
