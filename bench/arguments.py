@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.cli.errors import explain, wants_traceback
+from flows.cli.errors import explain_or_raise
 
 PROJECT = Path(__file__).parents[1]
 
@@ -18,9 +18,7 @@ def run_benchmark(main: Callable[[], None]) -> None:
     try:
         main()
     except Exception as error:
-        if wants_traceback() or (explained := explain(error)) is None:
-            raise
-        line, code = explained
+        line, code = explain_or_raise(error)
         print(f"error: {line}", file=sys.stderr)
         sys.exit(code)
 

@@ -9,7 +9,7 @@ import sys
 import typer
 
 from flows import signals
-from flows.cli.errors import FAILED, LONGEST_LINE, USAGE_ERROR, explain, wants_traceback
+from flows.cli.errors import FAILED, LONGEST_LINE, USAGE_ERROR, explain_or_raise
 from storage.text import printable
 
 # Replacements for characters of the output that some encodings lack.
@@ -43,9 +43,7 @@ def _outcome(app: typer.Typer) -> int:
             raise
         if isinstance(error, typer.TyperException):
             return _tell(_usage(error), USAGE_ERROR)
-        if wants_traceback() or (explained := explain(error)) is None:
-            raise
-        return _tell(*explained)
+        return _tell(*explain_or_raise(error))
     if notes := sys.modules.get("flows.work.notes"):  # else no dataset was opened
         notes.print_warnings()
     return code if isinstance(code, int) else 0
@@ -66,9 +64,7 @@ def _outcome_among_others(app: typer.Typer) -> int:
     try:
         follow(work_for_first)
     except Exception as error:
-        if wants_traceback() or (explained := explain(error)) is None:
-            raise
-        return _tell(*explained)
+        return _tell(*explain_or_raise(error))
     return 0
 
 

@@ -29,6 +29,14 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
+def explain_or_raise(error: Exception) -> tuple[str, int]:
+    """Return the line to print and the exit code. Raises `error` where it is a defect of the program, and with
+    ASPECTS_DEBUG."""
+    if wants_traceback() or (explained := explain(error)) is None:
+        raise error
+    return explained
+
+
 def _describe_validation(error: ValidationError) -> str:
     """Return a description of the first of pydantic's errors."""
     first = error.errors()[0]

@@ -11,8 +11,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from student.classification.objective import Objective
 from student.classification.probe import ProbeHead
+from student.classification.recipes import RECIPES
 from student.classification.task import ClassifierTask
 from student.core.schedule import (
     NETWORK,
@@ -24,19 +24,9 @@ from student.core.schedule import (
     parameter_groups,
 )
 
-# As the recipe `probe` has them.
-SETTINGS = {
-    "optimizer": "adamw",
-    "lr": 3e-3,
-    "weight_decay": 1.0,
-    "batch_size": 64,
-    "nesterov": False,
-    "schedule": "cosine",
-    "milestones": (),
-    "warmup": 0,
-    "accumulate": 1,
-    "devices": 1,
-}
+OF_PROBE = {name: RECIPES["probe"][name] for name in ("optimizer", "lr", "weight_decay", "batch_size", "schedule")}
+# What the recipe leaves at its default.
+SETTINGS = {**OF_PROBE, "nesterov": False, "milestones": (), "warmup": 0, "accumulate": 1, "devices": 1}
 
 
 def start_head(task: ClassifierTask, features_ND: Tensor) -> None:
@@ -46,7 +36,7 @@ def start_head(task: ClassifierTask, features_ND: Tensor) -> None:
     config = task.config.replace(epochs=task.config.probe_epochs, probe_epochs=0, **SETTINGS)
     device, train_indices = task.fabric.device, task.examples.train_indices
     features_ND = features_ND.to(device)
-    objective: Objective = dataclasses.replace(task.objective, balance=None)
+    objective = dataclasses.replace(task.objective, balance=None)
     head = ProbeHead(task.student, features_ND, config.drop_rate)
     optimizer = build_optimizer(config, parameter_groups(config, head))
     plan = UpdatePlan.of(config, len(train_indices))

@@ -225,11 +225,7 @@ def test_fixmatch_compares_views(
 
 
 STARTS: dict[str, dict[str, Any]] = {
-    "linear": {},
-    "hidden": {"hidden": 6, "drop_rate": 0.1},
-    "own head": {"method": "makd-dual"},
-    "inner stages": {"method": "recommended"},
-    "average": {"ema": 0.9, "keep": "best", "val_fraction": 0.25},
+    **VARIANTS,
     "few labels": {"method": "fixmatch+recommended", "labels_per_class": 1, "sampler": "balanced"},
 }
 
