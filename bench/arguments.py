@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TypeVar
 
 from flows.cli.errors import explain_or_raise
+from storage.text import printable
 
+Value = TypeVar("Value")
 PROJECT = Path(__file__).parents[1]
 
 
@@ -39,14 +42,56 @@ def student_arguments(
 
 def numbers(text: str) -> list[int]:
     """Return the numbers of a text such as 0,1,2; none of an empty one."""
-    return [int(number) for number in text.split(",") if number]
+    return several(natural)(text) if text else []
+
+
+def several(read: Callable[[str], Value]) -> Callable[[str], list[Value]]:
+    """Return what reads a list with commas, each part of it by `read`."""
+
+    def read_all(text: str) -> list[Value]:
+        return [read(part) for part in text.split(",")]
+
+    return read_all
+
+
+def natural(text: str) -> int:
+    """Return a number of at least 0. argparse reports the error of another one."""
+    return _whole(text, least=0)
 
 
 def positive(text: str) -> int:
     """Return a number of at least 1. argparse reports the error of another one."""
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
+    return _whole(text, least=1)
+
+
+def fraction(text: str) -> float:
+    """Return a fraction above 0 and at most 1. argparse reports the error of another one."""
+    try:
+        if 0 < (value := float(text)) <= 1:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"'{printable(text, 40)}' is not a fraction above 0 and at most 1")
+
+
+def one_of(known: Collection[str]) -> Callable[[str], str]:
+    """Return what reads a name among those `known`. argparse reports the error of another one."""
+
+    def read(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(f"'{printable(text, 40)}' is unknown; use {', '.join(known)}")
+        return text
+
+    return read
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        if (value := int(text)) >= least:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"'{printable(text, 40)}' is not a whole number of at least {least}")
 
 
 def existing_file(text: str) -> Path:

@@ -25,7 +25,7 @@ import timm
 import torch
 import torchvision
 
-from bench.arguments import run_benchmark
+from bench.arguments import positive, run_benchmark
 from storage.errors import InputInvalid
 from student.classification.config import TORCHVISION, StudentConfig
 from student.classification.trainable import require_trainable
@@ -59,8 +59,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=PROJECT / "runs" / "backbones.jsonl", help="lines that are kept")
     parser.add_argument("--only", default="", help="architectures to try again, separated by commas")
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--seconds", type=int, default=300, help="limit for one backbone")
+    parser.add_argument("--workers", type=positive, default=1)
+    parser.add_argument("--seconds", type=positive, default=300, help="limit for one backbone")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.arguments import run_benchmark, student_arguments
+from bench.arguments import fraction, natural, positive, run_benchmark, several, student_arguments
 from bench.data import read_flowers
 from bench.next_labels import shown_of_each
 from storage.answers.predicted import LEAST
@@ -53,19 +53,21 @@ class Draw:
 
 def main() -> None:
     parser = student_arguments(__doc__, "budget", seeds="0,1,2")
-    parser.add_argument("--draws", type=int, default=40, help="0: none, the students alone")
-    parser.add_argument("--shares", default="0.1,0.25,0.5", help="of the pairs, separated by commas")
+    parser.add_argument("--draws", type=natural, default=40, help="0: none, the students alone")
+    parser.add_argument(
+        "--shares", type=several(fraction), default="0.1,0.25,0.5", help="of the pairs, separated by commas"
+    )
     parser.add_argument("--image-cost", type=float, default=IMAGE_COST, help="cost of seeing an image, in questions")
     parser.add_argument("--students", action="store_true", help="train students on a quarter of the pairs")
     parser.add_argument("--names", action="store_true", help="name images from few labels")
-    parser.add_argument("--share", type=float, default=0.25, help="of the pairs, for the students")
+    parser.add_argument("--share", type=fraction, default=0.25, help="of the pairs, for the students")
     parser.add_argument("--methods", default=METHODS, help="separated by commas")
     parser.add_argument("--answers", help="those of the students, separated by commas, e.g. all,budget-filled")
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=positive, default=16)
     parser.add_argument("--split", default="test", help="test, or validation to choose settings")
     asked = parser.parse_args()
     dataset, answers = read_flowers(asked.run_dir / "store")
-    for share in [float(share) for share in asked.shares.split(",")] if asked.draws else []:
+    for share in asked.shares if asked.draws else []:
         for name, choose in CHOICES.items():
             draws = [choose(table_of(dataset, answers, draw), answers.p_yes, share) for draw in range(asked.draws)]
             print(json.dumps(describe(name, share, draws, answers.p_yes, asked.image_cost)), flush=True)

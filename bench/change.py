@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.arguments import run_benchmark
+from bench.arguments import natural, positive, run_benchmark
 from storage.datasets.scenes.classification import DEMO_CLASSES, write_scenes
 from storage.questions import AspectQuestion, QuestionSet, load_questions, write_questions
 
@@ -35,9 +35,9 @@ NEW = AspectQuestion(key="is_violet", text="Is there a violet object?")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=2000, help="before the change")
-    parser.add_argument("--more", type=int, default=100, help="images that join them")
-    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--images", type=positive, default=2000, help="before the change")
+    parser.add_argument("--more", type=natural, default=100, help="images that join them")
+    parser.add_argument("--turns", type=positive, default=2)
     parser.add_argument("--engine", default="vllm")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -25,7 +25,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.arguments import run_benchmark
+from bench.arguments import natural, one_of, positive, run_benchmark, several
 from bench.chaos_checks import refused_writes, two_at_once
 from bench.chaos_runs import Kill, Outcome, Place, draw_kill, run, shared_memory
 from bench.chaos_scenarios import NAMES, Inputs, Scenario, State, import_words, scenarios, train_words
@@ -166,13 +166,13 @@ class Chaos:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=100, help="at least so many")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="names of scenarios, separated by commas")
+    parser.add_argument("--kills", type=positive, default=100, help="at least so many")
+    parser.add_argument("--seed", type=natural, default=0)
+    parser.add_argument(
+        "--only", type=several(one_of(NAMES)), default=list(NAMES), help="names of scenarios, separated by commas"
+    )
     options = parser.parse_args()
-    chosen = options.only.split(",") if options.only else list(NAMES)
-    if unknown := set(chosen) - set(NAMES):
-        parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    chosen = options.only
     if importlib.util.find_spec("vllm") is None:
         chosen = [name for name in chosen if name != "extract-vllm"]
     # Ended from outside it leaves no server and no files either.

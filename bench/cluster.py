@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from typing import Any
 import polars as pl
 import psutil
 
-from bench.arguments import run_benchmark
+from bench.arguments import one_of, positive, run_benchmark, several
 from bench.data import FLOWERS, data_root
 from storage.questions import QuestionSet, load_questions, write_questions
 from teacher.engines.config import resolve, tiny_teacher
@@ -44,25 +44,21 @@ ATTEMPTS = 4  # to start a node
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", type=Path, default=data_root() / FLOWERS, help="folder SPLIT/CLASS/FILE")
-    parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--questions", type=int, default=50, help="the first of the questions about scenes")
-    parser.add_argument("--shard-size", type=int, default=50)
-    parser.add_argument("--pairs", type=int, default=3, help="runs of either kind that are compared")
-    parser.add_argument("--steps", default="failures,killed_command,overhead,loading", help="separated by commas")
+    parser.add_argument("--images", type=positive, default=2000)
+    parser.add_argument("--questions", type=positive, default=50, help="the first of the questions about scenes")
+    parser.add_argument("--shard-size", type=positive, default=50)
+    parser.add_argument("--pairs", type=positive, default=3, help="runs of either kind that are compared")
+    parser.add_argument(
+        "--steps", type=several(one_of(STEPS)), default=list(STEPS), help="separated by commas; all unless given"
+    )
     asked = parser.parse_args()
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_raylet_start_wait_time_s="120")
     cluster = start_cluster()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(asked, cluster, Path(folder))
         line = {"benchmark": "cluster", "images": asked.images, "questions": asked.questions}
-        steps: dict[str, Callable[[], dict[str, Any]]] = {
-            "failures": bench.failures,
-            "killed_command": bench.killed_command,
-            "overhead": bench.overhead,
-            "loading": loading,
-        }
-        for name in asked.steps.split(","):
-            line[name] = steps[name]()
+        for name in asked.steps:
+            line[name] = STEPS[name](bench)
             print(name, line[name], file=sys.stderr, flush=True)
         print(json.dumps(line))
     cluster.shutdown()
@@ -228,6 +224,14 @@ def write_images(dataset: Path, folder: Path, count: int) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
     return folder
+
+
+STEPS: Mapping[str, Callable[[Bench], dict[str, Any]]] = {
+    "failures": Bench.failures,
+    "killed_command": Bench.killed_command,
+    "overhead": Bench.overhead,
+    "loading": lambda bench: loading(),
+}
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from scipy.special import log_expit
 from sklearn.metrics import roc_auc_score
 
-from bench.arguments import run_benchmark, student_arguments
+from bench.arguments import positive, run_benchmark, student_arguments
 from storage.answers.read import Answers, find_answers, read_answers
 from storage.corrections import Correction, CurrentCorrections, current_corrections
 from storage.corrections.apply import correct_answers, human_log_probabilities
@@ -56,8 +56,8 @@ def main() -> None:
     parser = student_arguments(
         __doc__, "corrections", seeds="0,1,2,3,4", engine="transformers", seeds_of="of students (empty: none)"
     )
-    parser.add_argument("--clicks", type=int, default=350, help="corrected answers")
-    parser.add_argument("--draws", type=int, default=200, help="samples of the accuracy")
+    parser.add_argument("--clicks", type=positive, default=350, help="corrected answers")
+    parser.add_argument("--draws", type=positive, default=200, help="samples of the accuracy")
     asked = parser.parse_args()
     dataset, answers, truth = prepare(asked.run_dir, asked.engine)
     train_images = np.array([split == "train" for split in answers.splits])

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from bench.arguments import run_benchmark, student_arguments
+from bench.arguments import natural, positive, run_benchmark, student_arguments
 from bench.data import data_folder
 from bench.flowers import describe, percent
 from storage.answers.read import Answers, read_answers
@@ -61,10 +61,10 @@ def main() -> None:
         __doc__, "detection", seeds="0,1,2", engine="vllm", seeds_of="paired seeds (with --coco128 the first only)"
     )
     parser.add_argument("--coco128", action="store_true", help="memorise coco128 instead of rendered scenes")
-    parser.add_argument("--train", type=int, default=160, help="rendered training scenes")
-    parser.add_argument("--test", type=int, default=120, help="rendered test scenes")
+    parser.add_argument("--train", type=natural, default=160, help="rendered training scenes")
+    parser.add_argument("--test", type=natural, default=120, help="rendered test scenes")
     parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas; base is always one")
-    parser.add_argument("--epochs", type=int, default=None, help="instead of the recipe's")
+    parser.add_argument("--epochs", type=positive, default=None, help="instead of the recipe's")
     parser.add_argument("--detector", default="faster-rcnn", help="faster-rcnn, fcos or retinanet")
     asked = parser.parse_args()
     splits: tuple[str, ...]

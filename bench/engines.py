@@ -27,7 +27,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from storage.platform import torchvision_ops
 
@@ -38,7 +38,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from bench.arguments import run_benchmark
+from bench.arguments import one_of, positive, run_benchmark, several
 from bench.random_models import IMAGE_TOKENS, build_random_model
 from storage.questions import load_questions
 from teacher.engines.config import Dtype, ResolvedTeacher, TeacherConfig, resolve
@@ -66,15 +66,19 @@ ONE_CORE = {"OMP_NUM_THREADS": "1"}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="large,thin", help="models, separated by commas")
-    parser.add_argument("--dtypes", default="float32,bfloat16", help="separated by commas")
-    parser.add_argument("--repeats", type=int, default=3, help="turns of each way; their median counts")
+    parser.add_argument(
+        "--sizes", type=several(one_of(IMAGES)), default="large,thin", help="models, separated by commas"
+    )
+    parser.add_argument(
+        "--dtypes", type=several(one_of(get_args(Dtype))), default="float32,bfloat16", help="separated by commas"
+    )
+    parser.add_argument("--repeats", type=positive, default=3, help="turns of each way; their median counts")
     asked = parser.parse_args()
     line: dict[str, Any] = {"benchmark": "teacher", "image_tokens": IMAGE_TOKENS, "questions": len(QUESTIONS)}
     with tempfile.TemporaryDirectory() as folder:
-        for size in asked.sizes.split(","):
+        for size in asked.sizes:
             line[size] = {"parameters": build_random_model(size, Path(folder) / size)}
-            for dtype in asked.dtypes.split(","):
+            for dtype in asked.dtypes:
                 line[size][dtype] = measure(Path(folder) / size, size, dtype, asked.repeats)
                 print(f"{size} {dtype}: {json.dumps(line[size][dtype])}", file=sys.stderr)
     print(json.dumps(line))

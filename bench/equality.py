@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench.arguments import run_benchmark
+from bench.arguments import positive, run_benchmark
 from storage.datasets import image_folder
 from storage.datasets.scenes.drawing import render
 from storage.datasets.scenes.scene import sample_scene
@@ -33,7 +33,7 @@ PROJECT = Path(__file__).parents[1]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=40, help="images of each kind")
+    parser.add_argument("--images", type=positive, default=40, help="images of each kind")
     parser.add_argument("--model", default=None, help="another model than the bundled one")
     options = parser.parse_args()
     config = TeacherConfig(model=options.model, dtype="float32") if options.model else tiny_teacher()

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from bench.arguments import run_benchmark
+from bench.arguments import positive, run_benchmark, several
 from storage.datasets import image_folder
 from storage.datasets.base import ImageDataset
 from storage.images.decode import decode_image
@@ -42,12 +42,12 @@ MEMORY_EVERY = 3.0  # seconds; reading it takes tens of milliseconds, in which t
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", type=Path, required=True, help="folder SPLIT/CLASS/FILE")
-    parser.add_argument("--images", default="1000,8000", help="how many images, one run each")
+    parser.add_argument("--images", type=several(positive), default="1000,8000", help="how many images, one run each")
     parser.add_argument("--engine", default="vllm", choices=list(engines()))
     asked = parser.parse_args()
     dataset = image_folder(asked.dataset)
     line: dict[str, Any] = {"benchmark": "extract", "engine": asked.engine, "runs": []}
-    for count in map(int, asked.images.split(",")):
+    for count in asked.images:
         before = engine_alone(asked.engine, dataset, count)
         with tempfile.TemporaryDirectory() as folder:
             run = extract(asked.engine, dataset, count, Path(folder))

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.arguments import positive, run_benchmark
+from bench.arguments import positive, run_benchmark, several
 from bench.data import read_flowers
 from bench.flowers import asked_settings, describe, gains, options, top1
 from student.classification.examples import TeacherAnswers
@@ -53,7 +53,9 @@ FINETUNE: Mapping[str, Any] = {"epochs": 10, "warmup": 1, "batch_size": 32, "cro
 
 def main() -> None:
     parser = options(__doc__, "few-labels", epochs=0, methods=METHODS)
-    parser.add_argument("--labels", type=counts, default="1,2,5,all", help="labels of each class, separated by commas")
+    parser.add_argument(
+        "--labels", type=several(count_of_labels), default="1,2,5,all", help="labels of each class, separated by commas"
+    )
     parser.add_argument("--accelerator", default=SHARED["accelerator"], help="cpu or cuda")
     parser.add_argument("--finetune", action="store_true", help="train the backbone too: hours on a CPU")
     asked = parser.parse_args()
@@ -89,9 +91,9 @@ def grid_of(asked: argparse.Namespace, methods: list[str], changes: Mapping[str,
     )
 
 
-def counts(text: str) -> list[int | None]:
-    """Return the numbers of labels of a text such as 1,2,all; None for all."""
-    return [None if count == "all" else positive(count) for count in text.split(",")]
+def count_of_labels(text: str) -> int | None:
+    """Return a number of at least 1, or None for "all". argparse reports the error of another one."""
+    return None if text == "all" else positive(text)
 
 
 def bundled_weights() -> Path:

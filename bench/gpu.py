@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ sys.path.insert(0, str(PROJECT))  # it also runs where Aspects is not installed
 
 import yaml
 
+from bench.arguments import numbers, one_of, positive, several
 from storage.platform.processes import serve_parent
 from storage.text import printable
 
@@ -67,31 +68,24 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--only", type=_names(tuple(LIMITS)), default=list(LIMITS), help="measurements, by commas")
-    parser.add_argument("--shapes", type=_names(SHAPES), help="of teachers; 8b and 2b unless given, tiny on a CPU")
-    parser.add_argument("--engines", type=_names(ENGINES), default=list(ENGINES), help="ways of asking a teacher")
+    parser.add_argument("--only", type=several(one_of(LIMITS)), default=list(LIMITS), help="measurements, by commas")
+    parser.add_argument(
+        "--shapes", type=several(one_of(SHAPES)), help="of teachers; 8b and 2b unless given, tiny on a CPU"
+    )
+    parser.add_argument(
+        "--engines", type=several(one_of(ENGINES)), default=list(ENGINES), help="ways of asking a teacher"
+    )
     parser.add_argument("--limit", type=float, help=f"seconds for each part, in place of {LIMITS}")
     parser.add_argument("--seconds", type=float, default=15.0, help="for how long a teacher is asked")
     parser.add_argument(
         "--vllm", metavar="NAME=VALUE", type=_argument, action="append", default=[], help="argument of vllm.LLM"
     )
     parser.add_argument("--quantization", help="of the teachers' weights by vLLM, e.g. fp8")
-    parser.add_argument("--seeds", default="0", help="of the proof's students, by commas")
-    parser.add_argument("--epochs", type=int, help="of the proof's students; 60 unless given, 1 on a CPU")
+    parser.add_argument("--seeds", type=numbers, default="0", help="of the proof's students, by commas")
+    parser.add_argument("--epochs", type=positive, help="of the proof's students; 60 unless given, 1 on a CPU")
     parser.add_argument("--matrix-rate", type=float, help="the card's in TFLOP/s, where it was measured before")
     parser.add_argument("--part", help=argparse.SUPPRESS)  # the part that this process runs
     return parser
-
-
-def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
-    def read(text: str) -> list[str]:
-        names = text.split(",")
-        for name in names:
-            if name not in known:
-                raise argparse.ArgumentTypeError(f"'{printable(name, 40)}' is unknown; use {', '.join(known)}")
-        return names
-
-    return read
 
 
 def _argument(text: str) -> tuple[str, Any]:
@@ -182,7 +176,7 @@ def _measure(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
         return measure_training(asked.device)
     from bench.gpu_student import prove
 
-    return prove(asked.device, [int(seed) for seed in asked.seeds.split(",")], asked.epochs)
+    return prove(asked.device, asked.seeds, asked.epochs)
 
 
 def _environment(device: str) -> dict[str, str]:

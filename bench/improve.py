@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.arguments import run_benchmark, student_arguments
+from bench.arguments import natural, positive, run_benchmark, several, student_arguments
 from bench.flowers import describe, percent
 from bench.questions import BUNDLED, aspects
 from flows.cli.execution import direct_host, terminal
@@ -50,18 +50,22 @@ FOLD_SETTINGS = {"image_size": 32, "cache_size": 32, "precision": "32-true", "me
 
 def main() -> None:
     parser = student_arguments(__doc__, "improve", seeds="0,1,2,3,4", engine="transformers")
-    parser.add_argument("--scenes-seed", type=int, default=0, help="of the scenes; 0 are those of bench/questions.py")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--sample", type=int, default=52, help="images that candidates are compared on")
+    parser.add_argument(
+        "--scenes-seed", type=natural, default=0, help="of the scenes; 0 are those of bench/questions.py"
+    )
+    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--sample", type=positive, default=52, help="images that candidates are compared on")
     parser.add_argument("--share", type=float, default=1 / 3, help="of the pairs that may be asked")
     parser.add_argument("--choose-only", action="store_true", help="train no students")
-    parser.add_argument("--samples", default="36,52,72,108", help="for --choose-only, separated by commas")
+    parser.add_argument(
+        "--samples", type=several(positive), default="36,52,72,108", help="for --choose-only, separated by commas"
+    )
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads or torch.get_num_threads())
     seeds = asked.seeds
     if asked.choose_only:
         dataset, answers = read_scenes(asked.run_dir, asked.engine, asked.scenes_seed)
-        print_choices(dataset, answers, seeds, [int(size) for size in asked.samples.split(",")])
+        print_choices(dataset, answers, seeds, asked.samples)
         return
     dataset, answers, chosen = prepare(asked.run_dir, asked.engine, asked.scenes_seed)
     top1: dict[str, dict[int, float]] = {"start": {}, "improved": {}, "chosen": {}}

@@ -27,7 +27,7 @@ import polars as pl
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from bench.arguments import existing_file, run_benchmark, student_arguments
+from bench.arguments import existing_file, positive, run_benchmark, several, student_arguments
 from bench.data import read_flowers
 from bench.few_labels import SHARED, bundled_weights
 from bench.flowers import describe, percent
@@ -52,9 +52,11 @@ RIVALS = ("student", "confident-learning", "confident-learning-margin")
 
 def main() -> None:
     parser = student_arguments(__doc__, "labels", seeds="0,1,2,3,4", seeds_of="draws of the flips")
-    parser.add_argument("--shares", default="5,10,20", help="flipped labels in percent, separated by commas")
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=20, help="fewer than the recipe's, for a CPU")
+    parser.add_argument(
+        "--shares", type=several(positive), default="5,10,20", help="flipped labels in percent, separated by commas"
+    )
+    parser.add_argument("--folds", type=positive, default=5)
+    parser.add_argument("--epochs", type=positive, default=20, help="fewer than the recipe's, for a CPU")
     parser.add_argument("--weights", type=existing_file, help="ImageNet weights; default: those of the extra 'bench'")
     asked = parser.parse_args()
     dataset, answers = read_flowers(asked.run_dir / "store")
@@ -64,7 +66,7 @@ def main() -> None:
     similar = most_similar_classes(dataset, answers, config, asked.run_dir)
     seeds, features = asked.seeds, SharedFeatures()
     for kind in KINDS:
-        for share in (int(share) / 100 for share in asked.shares.split(",")):
+        for share in (percents / 100 for percents in asked.shares):
             found: dict[int, dict[str, dict[str, float]]] = {}
             for seed in seeds:
                 flipped, wrong_N = flip(dataset, share, similar if kind == "similar" else None, seed)

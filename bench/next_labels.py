@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.arguments import numbers, run_benchmark
+from bench.arguments import numbers, positive, run_benchmark
 from bench.data import read_flowers
 from student.classification.propagation import propagate_labels, whiten
 
@@ -36,7 +36,7 @@ Choose = Callable[[NDArray[np.floating], Numbers, int, np.random.Generator], Num
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--labels", type=numbers, default="1,2", help="shown of each class at first, by commas")
-    parser.add_argument("--draws", type=int, default=5, help="of the labels that are shown at first")
+    parser.add_argument("--draws", type=positive, default=5, help="of the labels that are shown at first")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as store:
         _, answers = read_flowers(Path(store))

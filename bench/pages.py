@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import urlencode
 
-from bench.arguments import run_benchmark
+from bench.arguments import positive, run_benchmark
 from bench.data import PROJECT
 from bench.page_sources import BOXED, link_images, records_of, write_boxes, write_runs, write_store
 from storage.datasets.base import ImageRecord
@@ -35,9 +35,9 @@ THUMBNAILS = 60  # of a page
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=100_000)
-    parser.add_argument("--questions", type=int, default=50)
-    parser.add_argument("--repeat", type=int, default=15)
+    parser.add_argument("--images", type=positive, default=100_000)
+    parser.add_argument("--questions", type=positive, default=50)
+    parser.add_argument("--repeat", type=positive, default=15)
     parser.add_argument("--folder", type=Path, default=None, help="where store and images are kept and found again")
     parser.add_argument("--no-files", action="store_true", help="without images")
     asked = parser.parse_args()

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.arguments import run_benchmark
+from bench.arguments import one_of, positive, run_benchmark, several
 from storage.answers.reuse import KnownAnswers, known_answers
 from storage.answers.schema import ShardAnswers
 from storage.datasets.base import ImageRecord, Stamp
@@ -73,20 +73,24 @@ class StubImages:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", default="100000", help="numbers of images, separated by commas")
-    parser.add_argument("--questions", type=int, default=50)
+    parser.add_argument(
+        "--images", type=several(positive), default="100000", help="numbers of images, separated by commas"
+    )
+    parser.add_argument("--questions", type=positive, default=50)
     parser.add_argument("--new", type=float, default=0.01, help="share of the images without answers")
     parser.add_argument("--folder", type=Path, help="an empty folder; a temporary one by default")
-    parser.add_argument("--steps", default=",".join(STEPS), help="steps, separated by commas")
+    parser.add_argument(
+        "--steps", type=several(one_of(STEPS)), default=",".join(STEPS), help="steps, separated by commas"
+    )
     parser.add_argument("--step", choices=sorted(STEPS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.step:
         measure(options)
         return
-    for images in map(int, options.images.split(",")):
+    for images in options.images:
         folder = Path(tempfile.mkdtemp(prefix="planning-", dir=options.folder))
         try:
-            for step in options.steps.split(","):
+            for step in options.steps:
                 given = [*sys.argv[1:], "--images", str(images), "--folder", str(folder), "--step", step]
                 subprocess.run([sys.executable, __file__, *given], check=True)
         finally:
@@ -95,7 +99,7 @@ def main() -> None:
 
 def measure(options: argparse.Namespace) -> None:
     """Run one step; print its seconds, those of the CPU, and its peak memory."""
-    step, store, images = options.step, str(options.folder / "store"), int(options.images)
+    step, store, images = options.step, str(options.folder / "store"), options.images[0]
     stored = images - int(images * options.new)
     before = peak_mb()
     started = time.perf_counter()

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench.arguments import run_benchmark
+from bench.arguments import positive, run_benchmark
 from storage.datasets.image_paths import image_paths
 from storage.table_writer import open_table
 from student.classification import Classifier
@@ -100,13 +100,13 @@ def measure_memory(paths: list[Path], images: int, batch_size: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="resnet50")
-    parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--images", type=int, default=256)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--image-size", type=positive, default=224)
+    parser.add_argument("--images", type=positive, default=256)
+    parser.add_argument("--batch-size", type=positive, default=64)
+    parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--folder", type=Path, help="images to use in place of noise")
     parser.add_argument("--no-memory", action="store_true")
-    parser.add_argument("--measure-memory", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--measure-memory", type=positive, help=argparse.SUPPRESS)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

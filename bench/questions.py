@@ -25,7 +25,7 @@ from typing import Any
 
 import polars as pl
 
-from bench.arguments import run_benchmark, student_arguments
+from bench.arguments import positive, run_benchmark, student_arguments
 from bench.flowers import describe, percent
 from storage.answers.read import find_answers, read_answers
 from storage.datasets import image_folder
@@ -97,7 +97,7 @@ ALWAYS = 0.98  # share of scenes with one answer from which on a question is one
 
 def main() -> None:
     parser = student_arguments(__doc__, "questions", seeds="0,1,2,3,4,5,6,7", engine="vllm")
-    parser.add_argument("--count", type=int, default=10, help="questions to choose")
+    parser.add_argument("--count", type=positive, default=10, help="questions to choose")
     parser.add_argument("--audit-only", action="store_true", help="train no students")
     asked = parser.parse_args()
     folder: Path = asked.run_dir

@@ -21,7 +21,7 @@ from urllib.parse import quote
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from bench.arguments import run_benchmark
+from bench.arguments import numbers, one_of, positive, run_benchmark, several
 from bench.demo_site import serving
 from bench.screenshot_sources import SEEDS, boxed_sources, corrected_sources, demo_sources, running_sources
 
@@ -51,23 +51,24 @@ def main() -> None:
         "--work", type=Path, default=PROJECT / "runs" / "screenshots", help="scenes, store and students"
     )
     parser.add_argument("--docs", type=Path, default=PROJECT / "docs" / "images")
-    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="of the students, separated by commas")
-    parser.add_argument("--epochs", type=int, help="of the students; the recipe's unless given")
-    parser.add_argument("--only", help="names of views, separated by commas")
+    parser.add_argument(
+        "--seeds", type=numbers, default=",".join(map(str, SEEDS)), help="of the students, separated by commas"
+    )
+    parser.add_argument("--epochs", type=positive, help="of the students; the recipe's unless given")
+    parser.add_argument(
+        "--only", type=several(one_of(VIEWS)), default=list(VIEWS), help="names of views, separated by commas"
+    )
     asked = parser.parse_args()
-    chosen = asked.only.split(",") if asked.only else list(VIEWS)
-    if unknown := set(chosen) - set(VIEWS):
-        parser.error(f"no view {', '.join(sorted(unknown))}; there are {', '.join(VIEWS)}")
     asked.docs.mkdir(parents=True, exist_ok=True)
     settings = {} if asked.epochs is None else {"epochs": asked.epochs}
-    sources = demo_sources(asked.work, [int(seed) for seed in asked.seeds.split(",")], **settings)
+    sources = demo_sources(asked.work, asked.seeds, **settings)
     others = {"run": running_sources(asked.work, sources), "detection": boxed_sources(asked.work)}
     others |= dict.fromkeys(("corrections", "queue"), corrected_sources(asked.work, sources))
     assert sources.dataset is not None
     moved = next(record.image_id for record in sources.dataset.records if "/moved-" in record.image_id)
     with started_browser() as browser, ExitStack() as stack:
         site_of = {one: stack.enter_context(serving(one)) for one in {sources, *others.values()}}
-        for name in chosen:
+        for name in asked.only:
             address = site_of[others.get(name, sources)] + VIEWS[name].replace("MOVED_IMAGE", quote(moved))
             for ending, (width, height) in WIDTHS.items():
                 path = asked.docs / f"view-{name}{ending}.webp"

@@ -36,6 +36,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from bench.arguments import natural, positive, run_benchmark
 from bench.data import data_folder
 from storage.answers.read import Answers
 from storage.datasets import image_folder
@@ -79,11 +80,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("speed", "start"))
     parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--images", type=int, default=384)
-    parser.add_argument("--threads", type=int, help="of the training process")
-    parser.add_argument("--workers", type=int, help="processes that decode")
-    parser.add_argument("--listed", type=int, default=LISTED)
+    parser.add_argument("--turns", type=positive, default=3)
+    parser.add_argument("--images", type=positive, default=384)
+    parser.add_argument("--threads", type=positive, help="of the training process")
+    parser.add_argument("--workers", type=natural, help="processes that decode")
+    parser.add_argument("--listed", type=positive, default=LISTED)
     asked = parser.parse_args()
     config = StudentConfig(
         backbone=asked.backbone,
@@ -218,4 +219,4 @@ def noisy(image: Image.Image, random: np.random.Generator) -> Image.Image:
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    main()
+    run_benchmark(main)

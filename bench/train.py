@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets
 from torchvision.transforms import v2
 
-from bench.arguments import run_benchmark
+from bench.arguments import positive, run_benchmark, several
 from storage.datasets import image_folder
 from storage.datasets.base import ImageDataset, select
 from storage.platform.allocator import keep_freed_memory
@@ -57,13 +57,13 @@ SIZES = {64: ("flowers102_64", 64, 64), 224: ("caltech101", 160, 32)}  # folder,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="64,224", help="pixels, separated by commas")
+    parser.add_argument("--sizes", type=several(positive), default="64,224", help="pixels, separated by commas")
     parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--images", type=int, default=640, help="images of one turn of one way")
+    parser.add_argument("--turns", type=positive, default=3)
+    parser.add_argument("--images", type=positive, default=640, help="images of one turn of one way")
     asked = parser.parse_args()
     data = Path(os.environ.get("ASPECTS_DATA", PROJECT / ".." / "shared" / "data"))
-    for size in map(int, asked.sizes.split(",")):
+    for size in asked.sizes:
         folder, cached, batch = SIZES[size]
         if not (data / folder).is_dir():
             sys.exit(f"no images at {data / folder}; set ASPECTS_DATA to the folder that holds {folder}")

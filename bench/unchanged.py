@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from bench.arguments import run_benchmark
+from bench.arguments import positive, run_benchmark
 from flows.parameters import TeacherParameters
 from storage.answers.schema import ShardAnswers
 from storage.datasets.folder import image_folder
@@ -53,9 +53,9 @@ with open("/proc/self/io") as io:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=50_000)
-    parser.add_argument("--questions", type=int, default=20)
-    parser.add_argument("--bytes", type=int, default=4096, help="size of an image file")
+    parser.add_argument("--images", type=positive, default=50_000)
+    parser.add_argument("--questions", type=positive, default=20)
+    parser.add_argument("--bytes", type=positive, default=4096, help="size of an image file")
     parser.add_argument("--old", type=Path, help="checkout of an earlier release, with its own .venv")
     parser.add_argument("--folder", type=Path, help="an empty folder; a temporary one by default")
     options = parser.parse_args()

@@ -23,7 +23,7 @@ from typing import Any
 
 from PIL import Image
 
-from bench.arguments import run_benchmark
+from bench.arguments import positive, run_benchmark
 from storage.questions import QuestionSet, load_questions, write_questions
 from teacher.engines.registry import engines
 
@@ -36,13 +36,13 @@ def main() -> None:
     parser.add_argument("--before", required=True, help="the command that is compared with")
     parser.add_argument("--after", required=True, help="the command that is measured")
     parser.add_argument("--dataset", type=Path, required=True, help="folder SPLIT/CLASS/FILE of the images")
-    parser.add_argument("--images", type=int, default=240)
-    parser.add_argument("--questions", type=int, default=50, help="the first of the questions about scenes")
+    parser.add_argument("--images", type=positive, default=240)
+    parser.add_argument("--questions", type=positive, default=50, help="the first of the questions about scenes")
     parser.add_argument("--size", default="3000x2000", help="to which images are scaled, or 'own'")
     parser.add_argument("--engine", default="vllm", choices=list(engines()))
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--shard-size", type=int, default=32)
+    parser.add_argument("--workers", type=positive, default=2)
+    parser.add_argument("--rounds", type=positive, default=2)
+    parser.add_argument("--shard-size", type=positive, default=32)
     parser.add_argument("--options", default="", help="more options of both")
     parser.add_argument("--after-options", default="", help="more options of the command that is measured")
     asked = parser.parse_args()

@@ -30,7 +30,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from bench.arguments import run_benchmark, student_arguments
+from bench.arguments import natural, one_of, positive, run_benchmark, several, student_arguments
 from bench.flowers import percent
 from storage.answers.read import Answers, find_answers, load_answers, read_answers
 from storage.datasets import FileDataset, image_folder
@@ -58,6 +58,7 @@ from teacher.extraction.precomputed import import_answers, read_attributes
 
 PROJECT = Path(__file__).parents[1]
 QUESTIONS = PROJECT / "questions" / "scenes.yaml"
+KINDS = "colours", "clans"
 ASPECTS = Path(sys.executable).with_name("aspects")
 TRAIN, TEST, SCENES_SEED = 24, 20, 10
 OTHER_SCENES, WRONG = 100, 0.15
@@ -66,15 +67,16 @@ ABOUT_CLASSES = ("frequencies", "stand-in")
 
 def main() -> None:
     parser = student_arguments(__doc__, "zero-labels", seeds="0,1,2", engine="transformers")
-    parser.add_argument("--kinds", default="colours,clans", help="sets of classes, separated by commas")
-    parser.add_argument("--draw", type=int, default=0, help="draw of the scenes")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument(
+        "--kinds", type=several(one_of(KINDS)), default=list(KINDS), help="sets of classes, separated by commas"
+    )
+    parser.add_argument("--draw", type=natural, default=0, help="draw of the scenes")
+    parser.add_argument("--epochs", type=positive, default=30)
     asked = parser.parse_args()
     config = recipe("demo", epochs=asked.epochs, threads=asked.threads, accelerator="cpu", method="recommended")
-    kinds = asked.kinds.split(",")
-    scenes = {kind: read_scenes(asked.run_dir, kind, asked.draw, asked.engine) for kind in kinds}
-    found: dict[str, dict[str, list[float]]] = {kind: {} for kind in kinds}
-    for seed, kind in itertools.product(asked.seeds, kinds):
+    scenes = {kind: read_scenes(asked.run_dir, kind, asked.draw, asked.engine) for kind in asked.kinds}
+    found: dict[str, dict[str, list[float]]] = {kind: {} for kind in asked.kinds}
+    for seed, kind in itertools.product(asked.seeds, asked.kinds):
         dataset, about_images = scenes[kind]
         place, seeded = asked.run_dir / f"{dataset.name}-students" / f"seed-{seed}", config.replace(seed=seed)
         known = {}

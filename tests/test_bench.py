@@ -6,12 +6,13 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench.arguments import positive, run_benchmark
-from bench.few_labels import counts
+from bench.arguments import fraction, numbers, one_of, positive, run_benchmark, several
+from bench.few_labels import count_of_labels
 from student.core.files import RunBusy, only_user
 from tests.conftest import PROJECT
 
@@ -90,10 +91,27 @@ def test_a_defect_of_a_benchmark_keeps_its_traceback() -> None:
         run_benchmark(lambda: print(1 // 0))
 
 
-def test_numbers_of_labels_are_checked() -> None:
-    assert counts("1,2,all") == [1, 2, None]
-    for wrong in ("0", "1,,2", "some"):
-        with pytest.raises((ValueError, argparse.ArgumentTypeError)):
-            counts(wrong)
-    with pytest.raises(argparse.ArgumentTypeError, match="0 is less than 1"):
-        positive("0")
+def test_lists_of_numbers_and_names_are_read() -> None:
+    assert several(count_of_labels)("1,2,all") == [1, 2, None]
+    assert numbers("0,3") == [0, 3]
+    assert numbers("") == []
+    assert several(fraction)("0.25,1") == [0.25, 1.0]
+    assert several(one_of(("large", "thin")))("thin,large") == ["thin", "large"]
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "message"),
+    [
+        (positive, "0", "'0' is not a whole number of at least 1"),
+        (several(positive), "64,,224", "'' is not a whole number"),
+        (several(count_of_labels), "1,some", "'some' is not a whole number"),
+        (numbers, "0,-1", "'-1' is not a whole number of at least 0"),
+        (fraction, "0", "'0' is not a fraction above 0"),
+        (several(fraction), "0.1,half", "'half' is not a fraction"),
+        (fraction, "nan", "'nan' is not a fraction"),
+        (several(one_of(("large", "thin"))), "large,wide", "'wide' is unknown; use large, thin"),
+    ],
+)
+def test_a_wrong_value_of_an_option_is_one_line(read: Callable[[str], object], text: str, message: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
+        read(text)
