@@ -24,7 +24,7 @@ Questions = Annotated[
 
 VAL_FRACTION = 0.1  # where validation images are needed and no share of them is given
 # Settings that the recipe `finetune` has gained since release 0.1.0.
-GAINED = {"layer_decay": 0.9, "ema": 0.998, "selective_decay": True}
+GAINED = {"layer_decay": 0.9, "ema": 0.998, "selective_decay": True, "probe_epochs": 50}
 TORCHVISION = "torchvision:"  # before the name of a backbone that is torchvision's, not timm's
 # Students by the names they have in papers.
 STUDENTS = {

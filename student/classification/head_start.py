@@ -35,9 +35,8 @@ def start_head(task: ClassifierTask, features_ND: Tensor) -> None:
     views and balanced groups wait for the training of all layers."""
     config = task.config.replace(epochs=task.config.probe_epochs, probe_epochs=0, **SETTINGS)
     device, train_indices = task.fabric.device, task.examples.train_indices
-    features_ND = features_ND.to(device)
     objective = dataclasses.replace(task.objective, balance=None)
-    head = ProbeHead(task.student, features_ND, config.drop_rate)
+    head = ProbeHead(task.student, features_ND, config.drop_rate).to(device)
     optimizer = build_optimizer(config, parameter_groups(config, head))
     plan = UpdatePlan.of(config, len(train_indices))
     scheduler = build_scheduler(config, optimizer, plan.updates)
@@ -47,7 +46,7 @@ def start_head(task: ClassifierTask, features_ND: Tensor) -> None:
         for batch in batches(config, train_indices, epoch, plan.batches, task.sampling_weights(train_indices)):
             scheduler.step_update(update)
             optimizer.zero_grad()
-            objective(head(features_ND[batch]), batch)["loss"].backward()
+            objective(head(features_ND[batch].to(device)), batch)["loss"].backward()
             optimizer.step()
             update += 1
     head.move_standardisation()

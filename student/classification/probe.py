@@ -162,15 +162,19 @@ class ProbeTask(ClassifierTask):
 
 
 @torch.no_grad()
-def require_probeable(student: Student, backbone: str, pixels_BCHW: Tensor, setting: str) -> None:
-    """Raises ConfigInvalid for a backbone whose outputs are not its last layer's for the features that it is given.
-    `setting` is the one that needs them."""
+def is_probeable(student: Student, pixels_BCHW: Tensor) -> bool:
+    """Whether the outputs of a student are those of its last layer for the features that this is given."""
     classifiers = classifiers_of(student.eval().network)
-    if len(classifiers) == 1 and isinstance(classifiers[0], nn.Linear | nn.Sequential):
-        wanted, found = student(pixels_BCHW), student.classify(student.features(pixels_BCHW))
-        if all(torch.allclose(one, other, atol=TOLERANCE) for one, other in zip(wanted[:2], found[:2], strict=True)):
-            return
-    raise ConfigInvalid(
-        f"backbone '{backbone}' does not end in a single linear layer, which '{setting}' trains; "
-        f"take another backbone, or give --set {setting}={'false' if setting == 'freeze' else 0}"
-    )
+    if len(classifiers) != 1 or not isinstance(classifiers[0], nn.Linear | nn.Sequential):
+        return False
+    wanted, found = student(pixels_BCHW), student.classify(student.features(pixels_BCHW))
+    return all(torch.allclose(one, other, atol=TOLERANCE) for one, other in zip(wanted[:2], found[:2], strict=True))
+
+
+def require_probeable(student: Student, backbone: str, pixels_BCHW: Tensor) -> None:
+    """Raises ConfigInvalid for a backbone that `freeze` cannot train."""
+    if not is_probeable(student, pixels_BCHW):
+        raise ConfigInvalid(
+            f"backbone '{backbone}' does not end in a single linear layer, which freeze trains; "
+            f"take another backbone, or give --set freeze=false"
+        )

@@ -36,7 +36,6 @@ def require_trainable(config: StudentConfig, images: int | None = None) -> None:
         views=config.views,
         policy=config.policy,
         hidden=config.hidden,
-        probe_epochs=config.probe_epochs,
         drop_rate=config.drop_rate,
         epochs=1,
         method=config.method,
@@ -62,9 +61,9 @@ def _try_out(config: StudentConfig, images: int) -> None:
         student = to_channels_last(build_student(config, classes=CLASSES, aspects=aspects))
         pixels = torch.randn(images, 3, config.image_size, config.image_size)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        if config.freeze or config.starts_by_probe:
-            require_probeable(student, config.backbone, pixels, "freeze" if config.freeze else "probe_epochs")
-        if not config.freeze:
+        if config.freeze:
+            require_probeable(student, config.backbone, pixels)
+        else:
             _step(student, pixels)
 
 

@@ -30,12 +30,13 @@ from student.classification.images import evaluation_cache, evaluation_views, tr
 from student.classification.kd_teacher import require_same_labels
 from student.classification.label_features import label_features
 from student.classification.model import Logits, Student
-from student.classification.probe import ProbeTask
+from student.classification.probe import ProbeTask, is_probeable
 from student.classification.runs import EpochLog, RunDescription, TrainedStudent, load_run
 from student.classification.task import ClassifierTask, Job, TrainingImages, kept_epoch
 from student.classification.trainable import require_trainable
 from student.core.devices import launch, on_all_devices, prepare_device, relay, require_devices
 from student.core.loop import finish, run_epochs
+from student.core.progress import note
 from student.core.runs import is_begun, read_description, training_folder
 from student.core.schedule import CROPS, derive_seed, parameter_groups, undecayed
 from student.core.settings import TrainingConfig
@@ -178,9 +179,18 @@ class ClassificationTask(ClassifierTask):
         return layer_groups(self.config, self.student)
 
     def start(self) -> None:
-        if self.config.starts_by_probe:
+        if not self.config.starts_by_probe:
+            return
+        side, generator = self.config.image_size, torch.Generator().manual_seed(0)
+        pixels = torch.randn(1, 3, side, side, generator=generator).to(self.fabric.device)
+        if is_probeable(self.student, pixels):
             features_ND = label_features(self.config, self.job.images, progress=self.job.progress)
             start_head(self, torch.from_numpy(features_ND))
+        elif self.fabric.is_global_zero:
+            note(
+                f"backbone '{self.config.backbone}' does not end in a single linear layer; "
+                f"probe_epochs is skipped, all layers are trained at once"
+            )
 
     def begin(self, epoch: int) -> None:
         # Every device draws for the whole batch and uses its part, so that their number changes no crop.

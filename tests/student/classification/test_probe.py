@@ -266,6 +266,20 @@ def test_the_head_start_is_the_probe_of_the_untrained_backbone(
     torch.testing.assert_close(found["layer1.0.conv1.weight"], start["layer1.0.conv1.weight"])
 
 
+def test_a_backbone_without_a_single_last_layer_is_trained_at_once(
+    started: StudentConfig, dataset: FileDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two_heads = started.replace(backbone="deit_tiny_distilled_patch16_224", weights=None, method="base", epochs=1)
+    torch.save(create_network(two_heads, outputs=5).state_dict(), tmp_path / "two.pth")
+    two_heads = two_heads.replace(weights=str(tmp_path / "two.pth"))
+
+    asked = train(two_heads, dataset, TeacherAnswers(), tmp_path / "asked", progress=False)
+    assert "probe_epochs is skipped, all layers are trained at once" in capsys.readouterr().err
+    plain = train(two_heads.replace(probe_epochs=0), dataset, TeacherAnswers(), tmp_path / "plain", progress=False)
+    assert asked.epochs[0].loss == plain.epochs[0].loss
+    assert "note" not in capsys.readouterr().err
+
+
 def test_nothing_is_started_where_nothing_is_pretrained_or_everything_frozen(started: StudentConfig) -> None:
     assert started.effective().probe_epochs == 20
     assert started.replace(weights=None).effective().probe_epochs == 0
