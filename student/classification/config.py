@@ -70,7 +70,8 @@ class StudentConfig(TrainingConfig):
     probe_epochs: int = Field(
         default=0,
         ge=0,
-        description="epochs in which the last layers alone learn, on features of a pretrained backbone, before all do",
+        description="epochs in which the last layers alone learn, on features of a pretrained backbone, before all do; "
+        "batch normalisation then keeps its mean and variance",
     )
     views: int = Field(default=1, ge=1, description="views of each image that freeze computes; one is unaugmented")
     hidden: int | None = Field(

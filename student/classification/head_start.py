@@ -11,7 +11,9 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from student.classification.probe import ProbeHead
+from student.classification.config import StudentConfig
+from student.classification.model import Student
+from student.classification.probe import ProbeHead, is_probeable
 from student.classification.recipes import RECIPES
 from student.classification.task import ClassifierTask
 from student.core.schedule import (
@@ -27,6 +29,18 @@ from student.core.schedule import (
 OF_PROBE = {name: RECIPES["probe"][name] for name in ("optimizer", "lr", "weight_decay", "batch_size", "schedule")}
 # What the recipe leaves at its default.
 SETTINGS = {**OF_PROBE, "nesterov": False, "milestones": (), "warmup": 0, "accumulate": 1, "devices": 1}
+
+# Of more images the features take gigabytes, and random last layers have learned after a small part of an epoch.
+MOST_IMAGES = 100_000
+
+
+def refused_start(config: StudentConfig, student: Student, images: int) -> str | None:
+    """Why the last layers of `student`, on the CPU, cannot learn first from so many images; None where they can."""
+    if images > MOST_IMAGES:
+        return f"there are {images:,} training images, more than {MOST_IMAGES:,}"
+    if not is_probeable(student, config.image_size):
+        return f"backbone '{config.backbone}' does not end in a single linear layer"
+    return None
 
 
 def start_head(task: ClassifierTask, features_ND: Tensor) -> None:

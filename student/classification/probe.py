@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
+from student.classification.config import StudentConfig
 from student.classification.features import augmented_pixels, evaluation_pixels, features_key, over_batches
 from student.classification.head import classifiers_of
 from student.classification.model import Logits, Student
@@ -162,8 +163,9 @@ class ProbeTask(ClassifierTask):
 
 
 @torch.no_grad()
-def is_probeable(student: Student, pixels_BCHW: Tensor) -> bool:
-    """Whether the outputs of a student are those of its last layer for the features that this is given."""
+def is_probeable(student: Student, image_size: int) -> bool:
+    """Whether the outputs of a student on the CPU are those of its last layer for the features that this is given."""
+    pixels_BCHW = torch.randn(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
     classifiers = classifiers_of(student.eval().network)
     if len(classifiers) != 1 or not isinstance(classifiers[0], nn.Linear | nn.Sequential):
         return False
@@ -171,10 +173,10 @@ def is_probeable(student: Student, pixels_BCHW: Tensor) -> bool:
     return all(torch.allclose(one, other, atol=TOLERANCE) for one, other in zip(wanted[:2], found[:2], strict=True))
 
 
-def require_probeable(student: Student, backbone: str, pixels_BCHW: Tensor) -> None:
+def require_probeable(student: Student, config: StudentConfig) -> None:
     """Raises ConfigInvalid for a backbone that `freeze` cannot train."""
-    if not is_probeable(student, pixels_BCHW):
+    if not is_probeable(student, config.image_size):
         raise ConfigInvalid(
-            f"backbone '{backbone}' does not end in a single linear layer, which freeze trains; "
+            f"backbone '{config.backbone}' does not end in a single linear layer, which freeze trains; "
             f"take another backbone, or give --set freeze=false"
         )

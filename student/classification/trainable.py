@@ -62,7 +62,7 @@ def _try_out(config: StudentConfig, images: int) -> None:
         pixels = torch.randn(images, 3, config.image_size, config.image_size)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         if config.freeze:
-            require_probeable(student, config.backbone, pixels)
+            require_probeable(student, config)
         else:
             _step(student, pixels)
 

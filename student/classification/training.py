@@ -25,15 +25,16 @@ from student.classification.examples import (
     join_examples,
     training_records,
 )
-from student.classification.head_start import start_head
+from student.classification.head_start import MOST_IMAGES, refused_start, start_head
 from student.classification.images import evaluation_cache, evaluation_views, training_cache
 from student.classification.kd_teacher import require_same_labels
 from student.classification.label_features import label_features
 from student.classification.model import Logits, Student
-from student.classification.probe import ProbeTask, is_probeable
+from student.classification.probe import ProbeTask
 from student.classification.runs import EpochLog, RunDescription, TrainedStudent, load_run
 from student.classification.task import ClassifierTask, Job, TrainingImages, kept_epoch
 from student.classification.trainable import require_trainable
+from student.core.batch_norm import freeze_batch_norm
 from student.core.devices import launch, on_all_devices, prepare_device, relay, require_devices
 from student.core.loop import finish, run_epochs
 from student.core.progress import note
@@ -79,7 +80,7 @@ def train(
         features = None
         if config.starts_pretrained:
             features = partial(label_features, config, images, progress=progress)
-            if config.starts_by_probe and config.devices > 1:
+            if config.starts_by_probe and config.devices > 1 and len(images.shown) <= MOST_IMAGES:
                 features()  # here, for all devices
         examples = join_examples(config, dataset, images.shown.records, teacher_answers, features)
         require_trainable(config, len(examples.train_indices))
@@ -169,6 +170,8 @@ class ClassificationTask(ClassifierTask):
             strong = self.config.replace(policy="rand")
             self.augment_strongly = Augmenter(strong, self.student.mean, self.student.std)
         self.crops = torch.Generator()
+        self.refused = refused_start(self.config, self.student, len(self.stored))
+        self.starts_by_probe = self.config.starts_by_probe and self.refused is None
 
     def wrapped(self) -> nn.Module:
         if self.config.compile:
@@ -179,22 +182,17 @@ class ClassificationTask(ClassifierTask):
         return layer_groups(self.config, self.student)
 
     def start(self) -> None:
-        if not self.config.starts_by_probe:
-            return
-        side, generator = self.config.image_size, torch.Generator().manual_seed(0)
-        pixels = torch.randn(1, 3, side, side, generator=generator).to(self.fabric.device)
-        if is_probeable(self.student, pixels):
+        if self.starts_by_probe:
             features_ND = label_features(self.config, self.job.images, progress=self.job.progress)
             start_head(self, torch.from_numpy(features_ND))
-        elif self.fabric.is_global_zero:
-            note(
-                f"backbone '{self.config.backbone}' does not end in a single linear layer; "
-                f"probe_epochs is skipped, all layers are trained at once"
-            )
+        elif self.config.starts_by_probe and self.fabric.is_global_zero:
+            note(f"{self.refused}; probe_epochs is skipped, all layers are trained at once")
 
     def begin(self, epoch: int) -> None:
         # Every device draws for the whole batch and uses its part, so that their number changes no crop.
         self.crops.manual_seed(derive_seed(self.config.seed, epoch, CROPS, 0))
+        if self.starts_by_probe:  # else the last layers would be given other features than they have learned from
+            freeze_batch_norm(self.student.network)
 
     def load(self, batches: Iterable[Tensor]) -> Iterator[list[Tensor]]:
         return self.images.batches(batch.tolist() for batch in batches)

@@ -1,4 +1,5 @@
-"""Batch normalisation over the images of all devices, for parts too small for statistics of their own."""
+"""Batch normalisation over the images of all devices, for parts too small for statistics of their own, or by the
+statistics that it has."""
 
 from __future__ import annotations
 
@@ -20,6 +21,14 @@ def synchronize_batch_norm(network: nn.Module, device: torch.device) -> None:
     for module in network.modules():  # torch's own layer is for GPUs alone, and DDP rejects its subclasses too
         if isinstance(module, _BatchNorm) and module.running_mean is not None:
             module.__class__ = CpuSyncBatchNormAct if isinstance(module, BatchNormAct2d) else CpuSyncBatchNorm
+
+
+def freeze_batch_norm(network: nn.Module) -> None:
+    """Let the layers of batch normalisation in `network` use their running mean and variance and not change them, until
+    the next `network.train()`; weight and bias are trained."""
+    for module in network.modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is not None:
+            module.eval()
 
 
 class CpuSyncBatchNorm(_BatchNorm):

@@ -21,48 +21,14 @@ from student.classification.export import export
 from student.classification.features import backbone_features
 from student.classification.grid import StudentGrid
 from student.classification.images import evaluation_cache
-from student.classification.model import build_student, create_network
+from student.classification.model import build_student
 from student.classification.runs import load_run
 from student.classification.trainable import require_trainable
 from student.classification.training import train
 from student.core.export_folder import ExportInvalid
 from student.core.setting_errors import ConfigInvalid
-from tests.student.small_backbone import SMALL_BACKBONE
+from tests.student.classification.conftest import VARIANTS
 from tests.student.stopping import Stopped, stop_after
-
-VARIANTS: dict[str, dict[str, Any]] = {
-    "linear": {},
-    "hidden": {"hidden": 6, "drop_rate": 0.1},
-    "views": {"views": 3, "policy": "trivial"},
-    "own head": {"method": "makd-dual"},
-    "inner stages": {"method": "recommended"},
-    "average": {"ema": 0.9, "keep": "best", "val_fraction": 0.25},
-}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a network that nothing was trained on."""
-    path: Path = tmp_path_factory.mktemp("weights") / "weights.pth"
-    config = StudentConfig(backbone=SMALL_BACKBONE, image_size=32, epochs=1, method="base", seed=9)
-    torch.save(create_network(config, outputs=5).state_dict(), path)
-    return path
-
-
-@pytest.fixture
-def probe(weights: Path) -> StudentConfig:
-    return StudentConfig(
-        backbone=SMALL_BACKBONE,
-        weights=str(weights),
-        freeze=True,
-        image_size=32,
-        epochs=4,
-        batch_size=6,
-        lr=0.1,
-        method="makd",
-        alpha=1.0,
-        val_fraction=0.0,
-    )
 
 
 def body_of(run_dir: Path) -> dict[str, Tensor]:
@@ -222,65 +188,3 @@ def test_fixmatch_compares_views(
         run = train(config.replace(method="fixmatch"), dataset, teacher_answers, tmp_path / name, progress=False)
         assert run.train_images == 24
         assert max(log.distillation for log in run.epochs) > 0
-
-
-STARTS: dict[str, dict[str, Any]] = {
-    **VARIANTS,
-    "few labels": {"method": "fixmatch+recommended", "labels_per_class": 1, "sampler": "balanced"},
-}
-
-
-@pytest.fixture
-def started(probe: StudentConfig) -> StudentConfig:
-    """A student whose last layers learn before the rest."""
-    return probe.replace(freeze=False, probe_epochs=20, epochs=3, lr=0.01)
-
-
-@pytest.mark.parametrize("name", STARTS)
-def test_a_student_with_a_head_start_resumes_to_the_same_bits(
-    started: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path, name: str
-) -> None:
-    started = started.replace(**STARTS[name])
-
-    whole = train(started, dataset, teacher_answers, tmp_path / "whole", progress=False)
-    with pytest.raises(Stopped):
-        train(started, dataset, teacher_answers, tmp_path / "stopped", progress=False, on_epoch=stop_after(2))
-    train(started, dataset, teacher_answers, tmp_path / "stopped", progress=False)
-    weights = "student.safetensors"
-    assert (tmp_path / "whole" / weights).read_bytes() == (tmp_path / "stopped" / weights).read_bytes()
-    cold = train(started.replace(probe_epochs=0), dataset, teacher_answers, tmp_path / "cold", progress=False)
-    assert whole.epochs[0].classification != cold.epochs[0].classification
-
-
-def test_the_head_start_is_the_probe_of_the_untrained_backbone(
-    started: StudentConfig, weights: Path, dataset: FileDataset, tmp_path: Path
-) -> None:
-    still = started.replace(method="base", lr=1e-12, epochs=1, probe_epochs=50, cache_size=32)
-    train(still, dataset, TeacherAnswers(), tmp_path / "started", progress=False)
-    settings = {"optimizer": "adamw", "lr": 3e-3, "weight_decay": 1.0, "batch_size": 64, "epochs": 50}
-    frozen = still.replace(freeze=True, probe_epochs=0, **settings)
-    train(frozen, dataset, TeacherAnswers(), tmp_path / "probe", progress=False)
-    found, wanted = (load_run(tmp_path / name).load().network.state_dict() for name in ("started", "probe"))
-    torch.testing.assert_close(found["fc.weight"], wanted["fc.weight"], atol=1e-3, rtol=1e-2)
-    start = torch.load(weights, weights_only=True)
-    torch.testing.assert_close(found["layer1.0.conv1.weight"], start["layer1.0.conv1.weight"])
-
-
-def test_a_backbone_without_a_single_last_layer_is_trained_at_once(
-    started: StudentConfig, dataset: FileDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    two_heads = started.replace(backbone="deit_tiny_distilled_patch16_224", weights=None, method="base", epochs=1)
-    torch.save(create_network(two_heads, outputs=5).state_dict(), tmp_path / "two.pth")
-    two_heads = two_heads.replace(weights=str(tmp_path / "two.pth"))
-
-    asked = train(two_heads, dataset, TeacherAnswers(), tmp_path / "asked", progress=False)
-    assert "probe_epochs is skipped, all layers are trained at once" in capsys.readouterr().err
-    plain = train(two_heads.replace(probe_epochs=0), dataset, TeacherAnswers(), tmp_path / "plain", progress=False)
-    assert asked.epochs[0].loss == plain.epochs[0].loss
-    assert "note" not in capsys.readouterr().err
-
-
-def test_nothing_is_started_where_nothing_is_pretrained_or_everything_frozen(started: StudentConfig) -> None:
-    assert started.effective().probe_epochs == 20
-    assert started.replace(weights=None).effective().probe_epochs == 0
-    assert started.replace(freeze=True).effective().probe_epochs == 0
