@@ -19,6 +19,7 @@ from torch import distributed, nn
 from storage.datasets import FileDataset
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
+from student.classification.model import create_network
 from student.classification.runs import load_run
 from student.classification.training import train
 from student.core.batch_norm import synchronize_batch_norm
@@ -47,12 +48,11 @@ if Torchrun.current().rank > 0:
     follow(work_for_first)
 else:
     dataset = image_folder(Path(sys.argv[1]), name="colours")
-    config = StudentConfig.from_dict(json.loads(sys.argv[3]))
     with leading():
-        for seed in range(2):
+        for name, settings in json.loads(sys.argv[3]).items():
             train(
-                config.replace(seed=seed), dataset, TeacherAnswers(image=answers_for(dataset)),
-                Path(sys.argv[2]) / str(seed), progress=False, on_epoch=lambda log: print(log.epoch),
+                StudentConfig.from_dict(settings), dataset, TeacherAnswers(image=answers_for(dataset)),
+                Path(sys.argv[2]) / name, progress=False, on_epoch=lambda log: print(log.epoch),
             )
 """
 
@@ -68,32 +68,35 @@ def test_two_machines_train_as_one_process_does(
     config: StudentConfig, image_root: Path, dataset: FileDataset, tmp_path: Path
 ) -> None:
     config = config.replace(drop_rate=0.0, sync_batchnorm=True, threads=1, workers=0, epochs=2, keep="last")
-    config = config.replace(balance="is_warm")
+    torch.save(create_network(config, outputs=5).state_dict(), tmp_path / "weights.pth")
+    configs = {
+        "from scratch": config.replace(balance="is_warm"),
+        "after a probe": config.replace(seed=1, weights=str(tmp_path / "weights.pth"), probe_epochs=20),
+    }
     (tmp_path / "rank.py").write_text(RANK_SCRIPT)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
     torchrun += ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}"]
-    arguments = [str(image_root), str(tmp_path / "two"), json.dumps(config.to_dict())]
+    arguments = [
+        str(image_root),
+        str(tmp_path / "two"),
+        json.dumps({name: each.to_dict() for name, each in configs.items()}),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
     nodes = [
         subprocess.Popen([*torchrun, str(tmp_path / "rank.py"), *arguments], cwd=PROJECT, env=environment)
         for _ in range(2)
     ]
     assert [node.wait(timeout=300) for node in nodes] == [0, 0]
-    for seed in range(2):
-        alone = train(
-            config.replace(seed=seed),
-            dataset,
-            TeacherAnswers(image=answers_for(dataset)),
-            tmp_path / "one" / str(seed),
-            progress=False,
-        )
-        together = load_run(tmp_path / "two" / str(seed))
-        for name in ("loss", "classification", "aspects", "val_loss"):
-            expected = [getattr(log, name) for log in alone.epochs]
-            assert [getattr(log, name) for log in together.epochs] == pytest.approx(expected, rel=1e-4)
+    for name, each in configs.items():
+        teacher_answers = TeacherAnswers(image=answers_for(dataset))
+        alone = train(each, dataset, teacher_answers, tmp_path / "one" / name, progress=False)
+        together = load_run(tmp_path / "two" / name)
+        for loss in ("loss", "classification", "aspects", "val_loss"):
+            expected = [getattr(log, loss) for log in alone.epochs]
+            assert [getattr(log, loss) for log in together.epochs] == pytest.approx(expected, rel=1e-4)
         weights = alone.load().state_dict()
-        for name, tensor in together.load().state_dict().items():
-            torch.testing.assert_close(tensor, weights[name], rtol=1e-3, atol=1e-5)
+        for layer, tensor in together.load().state_dict().items():
+            torch.testing.assert_close(tensor, weights[layer], rtol=1e-3, atol=1e-5)
 
 
 @pytest.fixture
