@@ -170,8 +170,9 @@ class ClassificationTask(ClassifierTask):
             strong = self.config.replace(policy="rand")
             self.augment_strongly = Augmenter(strong, self.student.mean, self.student.std)
         self.crops = torch.Generator()
-        self.refused = refused_start(self.config, self.student, len(self.stored))
-        self.starts_by_probe = self.config.starts_by_probe and self.refused is None
+        wanted = self.config.starts_by_probe
+        self.refused = refused_start(self.config, self.student, len(self.stored)) if wanted else None
+        self.starts_by_probe = wanted and self.refused is None
 
     def wrapped(self) -> nn.Module:
         if self.config.compile:
@@ -185,7 +186,7 @@ class ClassificationTask(ClassifierTask):
         if self.starts_by_probe:
             features_ND = label_features(self.config, self.job.images, progress=self.job.progress)
             start_head(self, torch.from_numpy(features_ND))
-        elif self.config.starts_by_probe and self.fabric.is_global_zero:
+        elif self.refused is not None and self.fabric.is_global_zero:
             note(f"{self.refused}; probe_epochs is skipped, all layers are trained at once")
 
     def begin(self, epoch: int) -> None:
