@@ -30,4 +30,4 @@ def test_an_unknown_scenario_is_named() -> None:
     command = [sys.executable, str(CHAOS), "--only", "extract,nonsense"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    assert "no scenario nonsense; there are extract, extract-s3" in done.stderr
+    assert "'nonsense' is unknown; use extract, extract-s3" in done.stderr
