@@ -22,9 +22,8 @@ def compared_students(config: StudentConfig, seeds: Sequence[int]) -> StudentGri
     """Return the grid of `base`, the twin of the config's method and that method, without repetition; of the method
     alone where no label is used, which the others need."""
     from student.classification.grid import StudentGrid
-    from student.classification.methods import twin_of
 
-    baseline, twin = "base", twin_of(config.method, frozen=config.freeze) or "base"
+    baseline, twin = "base", config.twin or "base"
     if config.labels_per_class == 0:
         baseline = twin = config.method
     methods = list(dict.fromkeys([baseline, twin, config.method]))

@@ -189,11 +189,10 @@ class Improvement:
         from student.classification.examples import TeacherAnswers
         from student.classification.fold_scores import score_folds
         from student.classification.fold_students import train_out_of_fold
-        from student.classification.methods import twin_of
 
         config = self.config
         if answers is None:
-            config = config.replace(method=twin_of(config.method, frozen=config.freeze) or config.method)
+            config = config.replace(method=config.twin or config.method)
         students = [
             train_out_of_fold(
                 config.replace(seed=seed),

@@ -108,7 +108,7 @@ def train_grid(
     check_writable(runs)
     grid.check(images, teacher_answers, runs)
     say_processor_notes(reporter, grid.cells(runs)[0].config)
-    if (note := grid.freeze_note(runs)) is not None:
+    for note in grid.left_out_notes(runs):
         reporter.say(note)
     if teacher_answers.image is not None:
         _say_unanswered(reporter, images, teacher_answers.image)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torchvision
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from student.classification.config_checks import require_compilable, require_freezable, require_label_free
-from student.classification.methods import MethodUnknown, frozen_method, method_named
+from student.classification.config_checks import (
+    require_balance,
+    require_compilable,
+    require_freezable,
+    require_label_free,
+    require_views,
+)
+from student.classification.methods import MethodUnknown, last_layer_method, method_named, twin_of
 from student.classification.terms import Method
 from student.core.setting_errors import ConfigInvalid
 from student.core.settings import Number, TrainingConfig, did_you_mean, require_timm
@@ -79,6 +86,9 @@ class StudentConfig(TrainingConfig):
     )
 
     method: str = Field(default=METHOD, description="what is learned besides the labels, e.g. makd or lskd+lavid")
+    inner_stages: bool | None = Field(
+        default=None, description="learn at inner stages what the method does; null: not on a pretrained backbone"
+    )
     network: str | None = Field(
         default=None, description="folder of a finished run whose network kd, dkd and similar methods learn from"
     )
@@ -158,7 +168,7 @@ class StudentConfig(TrainingConfig):
         if self.class_weights == self.sampler == "balanced":
             raise ConfigInvalid("class_weights and sampler both balance the classes; give --set sampler=uniform")
         if self.balance is not None:
-            _require_balance(self)
+            require_balance(self)
         _require_method(self)
         if self.compile:
             require_compilable(self)
@@ -168,15 +178,17 @@ class StudentConfig(TrainingConfig):
     def objective(self) -> Method:
         """What is learned besides the labels, alpha and label smoothing included."""
         method = method_named(self.method, self.alpha)
-        if self.freeze:
+        if not self.learns_at_inner_stages:
             method = method.at_last_layer()
         return dataclasses.replace(method, label_smoothing=max(self.label_smoothing, method.label_smoothing))
 
     def effective(self) -> Self:
-        """The same run without the settings that its method makes no use of, and with `freeze` by the simplest method
-        that trains the same."""
-        method = method_named(self.method)
-        unused: dict[str, Any] = {"method": frozen_method(self.method)} if self.freeze else {}
+        """The same run without the settings that its method makes no use of, and by the simplest method that trains the
+        same."""
+        unused: dict[str, Any] = {} if self.learns_at_inner_stages else {"method": last_layer_method(self.method)}
+        method = method_named(unused.get("method", self.method))
+        if self.freeze or not method.inner:
+            unused["inner_stages"] = None
         if not method.answer_terms:
             unused |= {"alpha": None, "question_count": None, "without_group": None}
         elif not method.aspect_terms and self.alpha != 0:
@@ -190,15 +202,30 @@ class StudentConfig(TrainingConfig):
         return self.replace(**unused)
 
     def resumed_as(self, begun: Self) -> Self:
-        """With its validation images, 0.1 in older releases where nothing was given, and without what the recipes have
-        gained since a release that did not have these settings."""
+        """With its validation images, 0.1 in older releases where nothing was given, with its inner stages, and without
+        what the recipes have gained since a release that did not have these settings."""
         gained = {
             name: getattr(begun, name)
             for name, value in GAINED.items()
             if name not in begun.model_fields_set and getattr(self, name) == value
         }
-        held_out = {} if self.val_fraction is not None else {"val_fraction": begun.val_fraction}
-        return self.replace(**gained, **held_out)
+        open_settings = [name for name in ("val_fraction", "inner_stages") if getattr(self, name) is None]
+        return self.replace(**gained, **{name: getattr(begun, name) for name in open_settings})
+
+    @classmethod
+    def from_stored(cls, values: object) -> Self:
+        """The config in a run folder; older releases learned at inner stages of pretrained backbones too."""
+        return super().from_stored({"inner_stages": True, **values} if isinstance(values, Mapping) else values)
+
+    @property
+    def learns_at_inner_stages(self) -> bool:
+        """Whether the terms of methods at inner stages are trained."""
+        return not self.freeze and (not self.starts_pretrained if self.inner_stages is None else self.inner_stages)
+
+    @property
+    def twin(self) -> str | None:
+        """The method without answers that this one is compared with, see `twin_of`."""
+        return twin_of(self.method, inner_stages=self.learns_at_inner_stages)
 
     @property
     def uses_answers(self) -> bool:
@@ -214,8 +241,8 @@ class StudentConfig(TrainingConfig):
         return VAL_FRACTION if self.keep == "best" or self.patience is not None else 0.0
 
     def untrained(self) -> Self:
-        """The same config without pretrained weights, for a network whose weights are loaded from a run."""
-        return self.replace(pretrained=False, weights=None)
+        """The same network without pretrained weights, for those of a run to be loaded into."""
+        return self.replace(pretrained=False, weights=None, inner_stages=self.learns_at_inner_stages)
 
     @property
     def starts_pretrained(self) -> bool:
@@ -238,13 +265,6 @@ class StudentConfig(TrainingConfig):
         return self.resize_size if self.resize_size is not None else self.image_size
 
 
-def _require_balance(config: StudentConfig) -> None:
-    for name, default in {"class_weights": None, "sampler": "uniform", "mixup": 0, "cutmix": 0}.items():
-        if getattr(config, name) != default:
-            value = "null" if default is None else default
-            raise ConfigInvalid(f"balance weighs images by their groups, and {name} is set; give --set {name}={value}")
-
-
 def _require_method(config: StudentConfig) -> None:
     try:
         method = config.objective
@@ -255,23 +275,11 @@ def _require_method(config: StudentConfig) -> None:
     if config.labels_per_class == 0:
         require_label_free(config)
     if method.consistency_terms:
-        _require_views(config)
+        require_views(config)
     if method.network_terms and config.network is None:
         raise ConfigInvalid(
             f"method '{config.method}' learns from a KD teacher, but none is given; "
             f"set network to the folder of a finished run (--set network=RUN)"
-        )
-
-
-def _require_views(config: StudentConfig) -> None:
-    """Raises ConfigInvalid where there are no two views of an image to compare."""
-    for name in ("mixup", "cutmix"):
-        if getattr(config, name):
-            raise ConfigInvalid(f"{name} mixes images, and method '{config.method}' compares views of one; give 0")
-    if config.freeze and (config.views < 2 or config.policy is None):
-        raise ConfigInvalid(
-            f"method '{config.method}' compares views of an image, and freeze computes the evaluation's alone; "
-            f"give --set views=4 --set policy=rand"
         )
 
 

@@ -37,8 +37,28 @@ def require_compilable(config: StudentConfig) -> None:
     if config.freeze:
         raise ConfigInvalid("compile is for training the backbone, which freeze does not; give --set compile=false")
     if method.inner or method.head == "dual":
-        where = "at inner stages" if method.inner else "by a head of their own"
+        where, instead = ("at inner stages", "inner_stages") if method.inner else ("by a head of their own", "compile")
         raise ConfigInvalid(
             f"method '{config.method}' learns {where}, which torch.compile would leave out; "
-            f"give --set compile=false, or take method makd or base"
+            f"give --set {instead}=false, or take method makd or base"
+        )
+
+
+def require_balance(config: StudentConfig) -> None:
+    """Raises ConfigInvalid for settings that weigh or mix images beside `balance`."""
+    for name, default in {"class_weights": None, "sampler": "uniform", "mixup": 0, "cutmix": 0}.items():
+        if getattr(config, name) != default:
+            value = "null" if default is None else default
+            raise ConfigInvalid(f"balance weighs images by their groups, and {name} is set; give --set {name}={value}")
+
+
+def require_views(config: StudentConfig) -> None:
+    """Raises ConfigInvalid where there are no two views of an image to compare."""
+    for name in ("mixup", "cutmix"):
+        if getattr(config, name):
+            raise ConfigInvalid(f"{name} mixes images, and method '{config.method}' compares views of one; give 0")
+    if config.freeze and (config.views < 2 or config.policy is None):
+        raise ConfigInvalid(
+            f"method '{config.method}' compares views of an image, and freeze computes the evaluation's alone; "
+            f"give --set views=4 --set policy=rand"
         )

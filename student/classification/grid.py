@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +20,15 @@ from student.classification.examples import (
     training_records,
 )
 from student.classification.kd_teacher import DRAWS, NETWORK, kd_teacher_config
-from student.classification.methods import METHODS, frozen_method, method_about_classes, twin_of
+from student.classification.methods import METHODS, last_layer_method, method_about_classes
 from student.classification.runs import RunDescription
 from student.classification.trainable import require_trainable
 from student.core.grid import Cell, Grid
 from student.core.runs import DESCRIPTION, read_description
 from student.core.settings import TrainingConfig
 
-VAL_FRACTION, BALANCE = "val_fraction", "balance"
+BALANCE = "balance"
+DECIDED = {"val_fraction", "inner_stages"}  # by the first student, for all where they are open and do not vary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,27 +46,28 @@ class StudentGrid(Grid[StudentConfig]):
 
     def cells(self, run_dir: Path) -> tuple[Cell[StudentConfig], ...]:
         self.kd_teacher()  # refused before anything is trained
-        cells = super().cells(run_dir)
-        if (begun := _begun_before(run_dir)) is None or VAL_FRACTION in self.axes:
-            return cells
-        return tuple(dataclasses.replace(cell, config=cell.config.resumed_as(begun)) for cell in cells)
+        return super().cells(run_dir)
+
+    def configs(self, run_dir: Path) -> Iterator[StudentConfig]:
+        begun = _begun_before(run_dir)
+        for config in super().configs(run_dir):
+            yield config if begun is None or self.axes.keys() & DECIDED else config.resumed_as(begun)
 
     def twin(self, config: StudentConfig) -> StudentConfig | None:
         if config.alpha == 0 or config.labels_per_class == 0:  # without answers nothing is learned without labels
             return None
-        method = twin_of(config.method, frozen=config.freeze)
-        return None if method is None else config.replace(method=method).effective()
+        return None if config.twin is None else config.replace(method=config.twin).effective()
 
-    def freeze_note(self, run_dir: Path) -> str | None:
-        """What `freeze` leaves out of the methods, for the user; None where it leaves out nothing."""
-        frozen = [config for config in self.configs(run_dir) if config.freeze]
-        inner = dict.fromkeys(config.method for config in frozen if _learns_at_inner_stages(config.method))
-        parts = [f"the terms of {', '.join(inner)} at inner stages are not trained"] if inner else []
-        renamed = {name: simpler for name in inner if (simpler := frozen_method(name)) != name}
-        parts += [f"{name} is trained as {simpler}" for name, simpler in renamed.items()]
+    def left_out_notes(self, run_dir: Path) -> list[str]:
+        """What `freeze` and `inner_stages` leave out of the methods, for the user."""
+        configs = list(self.configs(run_dir))
+        frozen = [config for config in configs if config.freeze]
+        trained = [config for config in configs if not config.freeze and not config.learns_at_inner_stages]
+        left_out, kept = _left_out(frozen), _left_out(trained)
         if any(config.hidden is None and config.objective.aspect_terms for config in frozen):
-            parts.append("aspects do not change the class outputs unless there is a hidden layer (--set hidden=512)")
-        return f"with freeze {'; '.join(parts)}" if parts else None
+            left_out.append("aspects do not change the class outputs unless there is a hidden layer (--set hidden=512)")
+        notes = [f"with freeze {'; '.join(left_out)}"] if left_out else []
+        return notes + ([f"without inner_stages=true {'; '.join(kept)}"] if kept else [])
 
     def kd_teacher(self) -> StudentConfig | None:
         """The KD teacher of the shared settings. Raises ConfigInvalid for an impossible one."""
@@ -125,8 +127,12 @@ class StudentGrid(Grid[StudentConfig]):
         return dataclasses.replace(self, settings=settings, axes=axes, baseline=suit(self.baseline))
 
 
-def _learns_at_inner_stages(method: str) -> bool:
-    return any(METHODS[part].inner for part in method.split("+"))
+def _left_out(configs: Iterable[StudentConfig]) -> list[str]:
+    """What is not learned at inner stages by the configs, which leave them out."""
+    methods = dict.fromkeys(config.method for config in configs)
+    inner = [name for name in methods if any(METHODS[part].inner for part in name.split("+"))]
+    left_out = [f"the terms of {', '.join(inner)} at inner stages are not trained"] if inner else []
+    return left_out + [f"{name} is trained as {new}" for name in inner if (new := last_layer_method(name)) != name]
 
 
 def _begun_before(run_dir: Path) -> StudentConfig | None:

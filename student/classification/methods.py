@@ -170,25 +170,25 @@ def method_named(name: str, alpha: float | None = None) -> Method:
     return functools.reduce(operator.add, others, first)
 
 
-def twin_of(name: str, *, frozen: bool = False) -> str | None:
+def twin_of(name: str, *, inner_stages: bool = True) -> str | None:
     """The method that is the same as `name`, or as names joined by "+", but for what is learned from answers: the
     difference between the two is what the answers add. None where nothing is learned from answers.
 
-    Parts are in the order of METHODS, each once, without "base" beside others. Where the backbone is `frozen`, it is
-    the simplest method that trains the same then (see `frozen_method`). Raises MethodUnknown.
+    Parts are in the order of METHODS, each once, without "base" beside others. Where nothing is learned at
+    `inner_stages` it is the simplest method that learns the same (see `last_layer_method`). Raises MethodUnknown.
     """
     method_named(name)
-    parts = name.split("+")
+    parts = (name if inner_stages else last_layer_method(name)).split("+")
     if all(METHODS[part].twin is None for part in parts):
         return None
     twins = {METHODS[part].twin or part for part in parts}
     twin = "+".join(part for part in METHODS if part in twins and part != "base") or "base"
-    return frozen_method(twin) if frozen else twin
+    return twin if inner_stages else last_layer_method(twin)
 
 
-def frozen_method(name: str) -> str:
-    """The simplest method that trains the same as `name`, or as names joined by "+", where the backbone is frozen, so
-    that nothing is learned at inner stages: "makd" for "makd-deep". Raises MethodUnknown.
+def last_layer_method(name: str) -> str:
+    """The simplest method that learns the same as `name`, or as names joined by "+", where nothing is learned at inner
+    stages: "makd" for "makd-deep". Raises MethodUnknown.
     """
     method_named(name)
     parts = [part for part in map(_at_last_layer, name.split("+")) if part != "base"]

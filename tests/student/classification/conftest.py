@@ -17,7 +17,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "hidden": {"hidden": 6, "drop_rate": 0.1},
     "views": {"views": 3, "policy": "trivial"},
     "own head": {"method": "makd-dual"},
-    "inner stages": {"method": "recommended"},
+    "inner stages": {"method": "recommended", "inner_stages": True},
     "average": {"ema": 0.9, "keep": "best", "val_fraction": 0.25},
 }
 

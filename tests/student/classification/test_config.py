@@ -60,7 +60,8 @@ def test_the_device_does_not_change_the_identity_of_a_run() -> None:
         ("kd+labels-deep", "kd"),
     ],
 )
-def test_a_frozen_backbone_is_trained_by_the_simplest_of_equal_methods(method: str, frozen: str) -> None:
+def test_the_last_layer_is_trained_by_the_simplest_of_equal_methods(method: str, frozen: str) -> None:
     config = recipe("probe", method=method, network="runs/large")
     assert config.effective().method == frozen
-    assert config.replace(freeze=False).effective().method == method
+    assert config.replace(freeze=False).effective().method == frozen
+    assert config.replace(freeze=False, inner_stages=True).effective().method == method

@@ -6,7 +6,7 @@ import torch
 
 from student.classification import targets as transforms
 from student.classification.config import StudentConfig
-from student.classification.methods import METHODS, MethodUnknown, frozen_method, method_named, twin_of
+from student.classification.methods import METHODS, MethodUnknown, last_layer_method, method_named, twin_of
 from student.classification.recipes import RECIPES, recipe
 from student.classification.terms import Method
 from student.core.setting_errors import ConfigInvalid
@@ -84,23 +84,24 @@ def test_twins_have_one_name_each(name: str, twin: str | None) -> None:
     [
         ("makd-deep", "base"),
         ("kd+recommended-classes", "kd"),
+        ("recommended-class-mean", "self-training"),
         ("makd", "base"),
         ("recommended", "self-training"),
         ("recommended+kd", "kd+self-training"),
     ],
 )
-def test_twins_of_probes_differ_at_the_last_layer(name: str, twin: str) -> None:
-    assert twin_of(name, frozen=True) == twin
+def test_twins_at_the_last_layer_differ_there(name: str, twin: str) -> None:
+    assert twin_of(name, inner_stages=False) == twin
     ours, theirs = method_named(name).at_last_layer(), method_named(twin).at_last_layer()
     assert dataclasses.replace(theirs, source="") == without_answers(ours)
 
 
 @pytest.mark.parametrize("name", [*METHODS, "kd+recommended-without-answers", "makd+makd-deep"])
-def test_a_frozen_backbone_learns_the_same_by_the_simplest_method(name: str) -> None:
-    simplest = frozen_method(name)
+def test_the_last_layer_learns_the_same_by_the_simplest_method(name: str) -> None:
+    simplest = last_layer_method(name)
     ours, theirs = method_named(name).at_last_layer(), method_named(simplest).at_last_layer()
     assert dataclasses.replace(ours, source="", twin=None) == dataclasses.replace(theirs, source="", twin=None)
-    assert frozen_method(simplest) == simplest
+    assert last_layer_method(simplest) == simplest
 
 
 def test_only_known_methods_have_a_twin() -> None:

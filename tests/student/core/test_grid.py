@@ -45,14 +45,22 @@ def test_a_frozen_grid_trains_equal_methods_once_and_says_what_freeze_leaves_out
     cells = {cell.name: cell.config for cell in grid.cells(tmp_path)}
     assert list(cells) == ["base", "self-training", "makd", "recommended"]
     assert grid.twin(cells["recommended"]) == cells["self-training"]
-    assert grid.freeze_note(tmp_path) == (
+    assert grid.left_out_notes(tmp_path) == [
         "with freeze the terms of makd-deep, recommended-without-answers, recommended at inner stages are not trained; "
         "makd-deep is trained as makd; recommended-without-answers is trained as self-training; "
         "aspects do not change the class outputs unless there is a hidden layer (--set hidden=512)"
-    )
+    ]
     deep = dataclasses.replace(grid, settings={"hidden": 8}, axes={"method": ["base", "makd"]})
-    assert deep.freeze_note(tmp_path) is None
-    assert dataclasses.replace(grid, settings={"freeze": False}).freeze_note(tmp_path) is None
+    assert deep.left_out_notes(tmp_path) == []
+    trained = dataclasses.replace(grid, settings={"freeze": False})
+    assert {cell.name: cell.config for cell in trained.cells(tmp_path)}.keys() == cells.keys()
+    assert trained.left_out_notes(tmp_path) == [
+        "without inner_stages=true the terms of makd-deep, recommended-without-answers, recommended at inner stages "
+        "are not trained; makd-deep is trained as makd; recommended-without-answers is trained as self-training"
+    ]
+    everywhere = dataclasses.replace(grid, settings={"freeze": False, "inner_stages": True})
+    assert [cell.name for cell in everywhere.cells(tmp_path)] == methods
+    assert everywhere.left_out_notes(tmp_path) == []
 
 
 def test_cells_are_named_for_what_varies(config: StudentConfig) -> None:
