@@ -75,7 +75,7 @@ def check_training(
 
     evaluation_split(images)
     require_training_split(splits, images)
-    grid = compared_students(student.config(), student.seeds)
+    grid = compared_students(student.config(), student.seeds, images)
     runs = None if ANSWERS_PLACE in student.runs else Path(student.runs).expanduser()
     check_writable(Path(student.runs.partition(ANSWERS_PLACE)[0]).expanduser())
     answers = replace(random_answers(images, asked, teacher), level="class" if about == "classes" else "image")

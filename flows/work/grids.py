@@ -12,18 +12,20 @@ from flows.work.host import Reporter
 if TYPE_CHECKING:  # torch takes seconds
     import polars as pl
 
+    from storage.datasets.base import ImageDataset
     from student.classification.config import StudentConfig
     from student.classification.grid import StudentGrid
     from student.core.results import Results
     from student.core.settings import TrainingConfig
 
 
-def compared_students(config: StudentConfig, seeds: Sequence[int]) -> StudentGrid:
+def compared_students(config: StudentConfig, seeds: Sequence[int], images: ImageDataset) -> StudentGrid:
     """Return the grid of `base`, the twin of the config's method and that method, without repetition; of the method
     alone where no label is used, which the others need."""
-    from student.classification.grid import StudentGrid
+    from student.classification.grid import StudentGrid, twin_method
+    from student.classification.splits import all_labelled
 
-    baseline, twin = "base", config.twin or "base"
+    baseline, twin = "base", twin_method(config, labelled=all_labelled(images)) or "base"
     if config.labels_per_class == 0:
         baseline = twin = config.method
     methods = list(dict.fromkeys([baseline, twin, config.method]))

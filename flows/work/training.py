@@ -52,7 +52,7 @@ def train_student(host: Host, asked: TrainingParameters) -> Results:
         host.reporter.say, student.corrections, asked.store, images, teacher_answers
     )
     seeds = ", ".join(str(seed) for seed in student.seeds)
-    grid = compared_students(config, student.seeds)
+    grid = compared_students(config, student.seeds, images)
     methods = grid.axes["method"]
     host.reporter.say(f"training {config.backbone} for {config.epochs} epochs by {', '.join(methods)}; seeds {seeds}")
     digest = digest_of(images, training_records(images), teacher_answers)

@@ -6,6 +6,7 @@ each student has held out of its own training images, to choose settings by with
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from student.classification.kd_teacher import NETWORK, learns_from
 from student.classification.metrics import COMPARED
 from student.classification.predictions import image_scores, read_predictions
 from student.classification.runs import EpochLog, TrainedStudent
+from student.classification.splits import all_labelled
 from student.classification.task import TrainingImages
 from student.classification.training import train
 from student.core.cache import SharedCaches
@@ -60,6 +62,7 @@ def run_experiment(
     new. Writes results.parquet, a row for each student, after every one of them, and results.json at the end. Raises
     what `train` and `evaluate` raise.
     """
+    grid = dataclasses.replace(grid, labelled=all_labelled(dataset))
     grid.cells(run_dir)  # raises for impossible settings before a folder is made
     require_split(grid, dataset, run_dir, split)
     metrics = compared_metrics(dataset, split, grouped=groups is not None, first=metric)

@@ -20,7 +20,7 @@ from student.classification.examples import (
     training_records,
 )
 from student.classification.kd_teacher import DRAWS, NETWORK, kd_teacher_config
-from student.classification.methods import METHODS, last_layer_method, method_about_classes
+from student.classification.methods import METHODS, labelled_method, last_layer_method, method_about_classes
 from student.classification.runs import RunDescription
 from student.classification.trainable import require_trainable
 from student.core.grid import Cell, Grid
@@ -34,11 +34,12 @@ DECIDED = {"val_fraction", "inner_stages"}  # by the first student, for all wher
 @dataclass(frozen=True, kw_only=True)
 class StudentGrid(Grid[StudentConfig]):
     """A grid of classifiers. `network` are the settings in which a KD teacher differs from `settings`: it is trained on
-    the labels first where a method learns from one."""
+    the labels first where a method learns from one. `labelled` says that every training image has a label."""
 
     CONFIG: ClassVar[type[TrainingConfig]] = StudentConfig
 
     network: Mapping[str, Any] | None = None
+    labelled: bool = False
 
     def shared(self, run_dir: Path) -> dict[str, Any]:
         settings = super().shared(run_dir)
@@ -56,7 +57,8 @@ class StudentGrid(Grid[StudentConfig]):
     def twin(self, config: StudentConfig) -> StudentConfig | None:
         if config.alpha == 0 or config.labels_per_class == 0:  # without answers nothing is learned without labels
             return None
-        return None if config.twin is None else config.replace(method=config.twin).effective()
+        method = twin_method(config, labelled=self.labelled)
+        return None if method is None else config.replace(method=method).effective()
 
     def left_out_notes(self, run_dir: Path) -> list[str]:
         """What `freeze` and `inner_stages` leave out of the methods, for the user."""
@@ -125,6 +127,14 @@ class StudentGrid(Grid[StudentConfig]):
             axes["method"] = list(dict.fromkeys(map(method_about_classes, axes["method"])))
         settings = suit({"method": self.recipe.get("method", StudentConfig.METHOD), **self.settings})
         return dataclasses.replace(self, settings=settings, axes=axes, baseline=suit(self.baseline))
+
+
+def twin_method(config: StudentConfig, *, labelled: bool) -> str | None:
+    """The method without answers that the config's is compared with, None where nothing is learned from answers.
+    `labelled` says that every training image has a label: then it needs no self-training, unless the config hides
+    some."""
+    hidden = config.labels_per_class is not None or config.label_fraction < 1
+    return labelled_method(config.twin) if config.twin and labelled and not hidden else config.twin
 
 
 def _left_out(configs: Iterable[StudentConfig]) -> list[str]:

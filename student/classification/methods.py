@@ -186,6 +186,12 @@ def twin_of(name: str, *, inner_stages: bool = True) -> str | None:
     return twin if inner_stages else last_layer_method(twin)
 
 
+def labelled_method(name: str) -> str:
+    """The simplest method that learns the same as `name`, or as names joined by "+", where every image has a label and
+    self-training has nothing to learn from."""
+    return "+".join(part for part in name.split("+") if part != "self-training") or "base"
+
+
 def last_layer_method(name: str) -> str:
     """The simplest method that learns the same as `name`, or as names joined by "+", where nothing is learned at inner
     stages: "makd" for "makd-deep". Raises MethodUnknown.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flows.work.grids import compared_students
 from storage.datasets import FileDataset
+from storage.datasets.base import UNLABELLED
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
 from student.classification.experiment import run_experiment
@@ -14,7 +17,7 @@ from student.classification.grid import StudentGrid
 from student.classification.runs import load_run
 from student.classification.training import train
 from student.core.files import digest_of_file, read_json, write_json
-from student.core.runs import DESCRIPTION, RESULT
+from student.core.runs import DESCRIPTION, RESULT, WEIGHTS
 from student.core.setting_errors import ConfigInvalid
 
 METHODS = ["base", "recommended-without-answers", "recommended"]
@@ -80,6 +83,29 @@ def test_a_run_of_an_older_release_keeps_its_inner_stages(
     fresh = run_experiment(grid_of(config), dataset, teacher_answers, tmp_path / "fresh", progress=False)
     assert fresh.table["cell"].to_list() == ["base", "self-training", "recommended"]
     assert next(one.answers_gain for one in fresh.metric("top1") if one.cell == "recommended") is not None
+
+
+def test_with_all_labels_the_twin_is_the_labels_alone(
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
+) -> None:
+    labelled = config.replace(labels_per_class=None)
+    asked = StudentGrid(
+        settings=labelled.to_dict(), axes={"method": ["base", "self-training", "recommended"]}, seeds=[0]
+    )
+    results = run_experiment(asked, dataset, teacher_answers, tmp_path, progress=False)
+    base, trained = (tmp_path / method / "seed-0" / WEIGHTS for method in ("base", "self-training"))
+    assert base.read_bytes() == trained.read_bytes()
+    recommended = next(one for one in results.metric("top1") if one.cell == "recommended")
+    assert recommended.twin == "base"
+    assert recommended.answers_gain == recommended.gain
+    assert compared_students(labelled, [0], dataset).axes["method"] == ["base", "recommended"]
+    for hiding in ({"labels_per_class": 1}, {"label_fraction": 0.5}):
+        methods = compared_students(labelled.replace(**hiding), [0], dataset).axes["method"]
+        assert methods == ["base", "self-training", "recommended"]
+    some = [
+        replace(record, split=UNLABELLED) if number == 0 else record for number, record in enumerate(dataset.records)
+    ]
+    assert "self-training" in compared_students(labelled, [0], dataset.subset(some)).axes["method"]
 
 
 def test_compiling_names_the_setting_that_allows_it(config: StudentConfig) -> None:

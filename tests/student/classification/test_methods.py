@@ -6,7 +6,14 @@ import torch
 
 from student.classification import targets as transforms
 from student.classification.config import StudentConfig
-from student.classification.methods import METHODS, MethodUnknown, last_layer_method, method_named, twin_of
+from student.classification.methods import (
+    METHODS,
+    MethodUnknown,
+    labelled_method,
+    last_layer_method,
+    method_named,
+    twin_of,
+)
 from student.classification.recipes import RECIPES, recipe
 from student.classification.terms import Method
 from student.core.setting_errors import ConfigInvalid
@@ -102,6 +109,12 @@ def test_the_last_layer_learns_the_same_by_the_simplest_method(name: str) -> Non
     ours, theirs = method_named(name).at_last_layer(), method_named(simplest).at_last_layer()
     assert dataclasses.replace(ours, source="", twin=None) == dataclasses.replace(theirs, source="", twin=None)
     assert last_layer_method(simplest) == simplest
+
+
+def test_with_all_labels_nothing_is_left_of_self_training() -> None:
+    assert labelled_method("self-training") == labelled_method("base") == "base"
+    assert labelled_method("kd+self-training") == "kd"
+    assert labelled_method("recommended-without-answers") == "recommended-without-answers"
 
 
 def test_only_known_methods_have_a_twin() -> None:
