@@ -3,10 +3,10 @@
 Oxford 102 Flowers at 64 px, enlarged to 160, EfficientNet-Lite0 with ImageNet weights, frozen (a linear probe) or
 fine-tuned, with 1, 2, 5 or all labels of each class, in five draws of the labels. The answers are p(yes) of
 InternVL2-8B to 50 questions about each of the 2,091 training images (files of MaKD's authors). Methods without answers
-use the same images without a label: self-training by label propagation over the features, and FixMatch. In a probe
-`recommended-without-answers` is `self-training`, and `makd` predicts the classes as `base` does. Prints a line of JSON
-for each method and number of labels; the 6,098 test images are looked at once per student. With the same --run-dir it
-resumes.
+use the same images without a label: self-training by label propagation over the features, the twin of `recommended`,
+and FixMatch. In a probe `makd` predicts the classes as `base` does; with all labels self-training is `base`, and
+`recommended` is `makd`. Prints a line of JSON for each method and number of labels; the 6,098 test images are looked at
+once per student. With the same --run-dir it resumes.
 
     pip install --constraint constraints.txt '.[bench]'
     python bench/few_labels.py --run-dir runs/few-labels --threads 1
