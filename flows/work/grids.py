@@ -22,10 +22,11 @@ if TYPE_CHECKING:  # torch takes seconds
 def compared_students(config: StudentConfig, seeds: Sequence[int], images: ImageDataset) -> StudentGrid:
     """Return the grid of `base`, the twin of the config's method and that method, without repetition; of the method
     alone where no label is used, which the others need."""
+    from student.classification.examples import training_records
     from student.classification.grid import StudentGrid, twin_method
     from student.classification.splits import all_labelled
 
-    baseline, twin = "base", twin_method(config, labelled=all_labelled(images)) or "base"
+    baseline, twin = "base", twin_method(config, labelled=all_labelled(training_records(images))) or "base"
     if config.labels_per_class == 0:
         baseline = twin = config.method
     methods = list(dict.fromkeys([baseline, twin, config.method]))

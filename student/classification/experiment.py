@@ -62,7 +62,7 @@ def run_experiment(
     new. Writes results.parquet, a row for each student, after every one of them, and results.json at the end. Raises
     what `train` and `evaluate` raise.
     """
-    grid = dataclasses.replace(grid, labelled=all_labelled(dataset))
+    grid = dataclasses.replace(grid, labelled=all_labelled(training_records(dataset)))
     grid.cells(run_dir)  # raises for impossible settings before a folder is made
     require_split(grid, dataset, run_dir, split)
     metrics = compared_metrics(dataset, split, grouped=groups is not None, first=metric)

@@ -65,11 +65,12 @@ class StudentGrid(Grid[StudentConfig]):
         configs = list(self.configs(run_dir))
         frozen = [config for config in configs if config.freeze]
         trained = [config for config in configs if not config.freeze and not config.learns_at_inner_stages]
-        left_out, kept = _left_out(frozen), _left_out(trained)
+        left_out = {"with freeze": _left_out(frozen), "without inner_stages=true": _left_out(trained)}
         if any(config.hidden is None and config.objective.aspect_terms for config in frozen):
-            left_out.append("aspects do not change the class outputs unless there is a hidden layer (--set hidden=512)")
-        notes = [f"with freeze {'; '.join(left_out)}"] if left_out else []
-        return notes + ([f"without inner_stages=true {'; '.join(kept)}"] if kept else [])
+            left_out["with freeze"].append(
+                "aspects do not change the class outputs unless there is a hidden layer (--set hidden=512)"
+            )
+        return [f"{where} {'; '.join(parts)}" for where, parts in left_out.items() if parts]
 
     def kd_teacher(self) -> StudentConfig | None:
         """The KD teacher of the shared settings. Raises ConfigInvalid for an impossible one."""

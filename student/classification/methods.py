@@ -178,7 +178,7 @@ def twin_of(name: str, *, inner_stages: bool = True) -> str | None:
     `inner_stages` it is the simplest method that learns the same (see `last_layer_method`). Raises MethodUnknown.
     """
     method_named(name)
-    parts = (name if inner_stages else last_layer_method(name)).split("+")
+    parts = name.split("+")
     if all(METHODS[part].twin is None for part in parts):
         return None
     twins = {METHODS[part].twin or part for part in parts}

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.datasets.base import UNKNOWN, UNLABELLED, ImageDataset, ImageRecord, select, training_splits
+from storage.datasets.base import UNKNOWN, UNLABELLED, ImageRecord
 from student.classification.config import StudentConfig
 
 
-def all_labelled(dataset: ImageDataset) -> bool:
-    """Whether every training image has a label. Raises DatasetInvalid where there is none."""
-    records = select(dataset, training_splits(dataset))
+def all_labelled(records: Sequence[ImageRecord]) -> bool:
+    """Whether every image has a label."""
     return all(record.split != UNLABELLED and record.label != UNKNOWN for record in records)
 
 
