@@ -17,7 +17,7 @@ PACKAGES = ("flows", "storage", "student", "teacher", "view")
 # Distributions whose modules have another name.
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 # Needed although none of our files imports them: pyproject.toml says by whom, or they are programs.
-INDIRECT = {"num2words", "pycocotools", "sqlalchemy"}
+INDIRECT = {"num2words", "sqlalchemy"}
 EXTRA_OF = {"vllm": ("cuda", "cpu"), "datasets": ("huggingface",), "ray": ("ray",)}
 PROJECT_TABLE = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc
 
 from storage import statistics
 from storage.datasets.base import UNKNOWN, ImageDataset, ImageRecord, select
@@ -99,8 +99,8 @@ def score_aspects(student_NQ: Tensor, teacher_NQ: Tensor, keys: Sequence[str]) -
         yes_prob, teacher = student_N[answered], teacher_N[answered]
         # Exactly 0.5 is neither yes nor no: bf16 teachers say it often.
         decided = teacher != 0.5
-        wanted = (teacher[decided] > 0.5).long()
-        auroc = binary_auroc(yes_prob[decided], wanted).item() if 0 < wanted.sum() < len(wanted) else None
+        wanted = teacher[decided] > 0.5
+        auroc = float(roc_auc_score(wanted, yes_prob[decided])) if 0 < wanted.sum() < len(wanted) else None
         ece = calibration_error(yes_prob, teacher)
         scores.append(AspectScore(key=key, images=int(answered.sum()), auroc=auroc, ece=ece))
     return tuple(scores)

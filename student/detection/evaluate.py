@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
-from torchmetrics.detection import MeanAveragePrecision
 
 from storage.datasets.base import select
 from storage.datasets.detection import DetectionDataset, box_id, require_boxes
@@ -34,37 +32,10 @@ from student.core.settings import Accelerator
 from student.core.stored_detections import SIDES, write_detections
 from student.detection.examples import DetectionAnswers, cache_scale, detection_cache, detection_digest
 from student.detection.model import Detector
+from student.detection.precision import DetectionScores, score_boxes
 from student.detection.runs import TrainedDetector, load_detector_run
 
 BATCH = 16
-# Scores of all boxes, by torchmetrics' names for them.
-SCORES = {"map": "map", "map50": "map_50", "map75": "map_75", "small": "map_small", "medium": "map_medium",
-          "large": "map_large", "recall": "mar_100"}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassPrecision:
-    """mAP of one class, None where the split has none of its boxes."""
-
-    class_name: str
-    boxes: int
-    map: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DetectionScores:
-    """COCO's metrics, shares in 0..1: `map` is the mean over overlaps of 0.50 to 0.95 and over the classes, `map50` and
-    `map75` of one overlap each, `small`, `medium` and `large` of boxes below 32 x 32, below 96 x 96 and of the others,
-    `recall` that of the 100 best boxes an image. None where there are no such boxes."""
-
-    map: float
-    map50: float
-    map75: float
-    small: float | None
-    medium: float | None
-    large: float | None
-    recall: float
-    per_class: tuple[ClassPrecision, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,35 +149,6 @@ def detection_table(dataset: DetectionDataset, images: Images, found: list[dict[
     return pl.concat(tables)
 
 
-def score_boxes(dataset: DetectionDataset, images: Images, found: list[dict[str, Tensor]]) -> DetectionScores:
-    """COCO's metrics of what was found, at the dataset's own resolution. Finding an ignored box is no mistake."""
-    metric = MeanAveragePrecision(class_metrics=True, backend="pycocotools")
-    metric.warn_on_many_detections = False
-    counts = np.zeros(len(dataset.class_names), dtype=int)
-    for index, (record, one) in enumerate(zip(images.records, found, strict=True)):
-        boxes = dataset.boxes[record.image_id]
-        corners = torch.tensor([box.corners for box in boxes], dtype=torch.float32).view(-1, 4)
-        labels = torch.tensor([box.label for box in boxes], dtype=torch.int64)
-        ignored = torch.tensor([box.ignored for box in boxes], dtype=torch.int64)
-        scaled = one["boxes"] / cache_scale(dataset, images, index)
-        metric.update(
-            [{"boxes": scaled, "labels": one["labels"], "scores": one["scores"]}],
-            [{"boxes": corners, "labels": labels, "iscrowd": ignored}],
-        )
-        np.add.at(counts, labels[ignored == 0].numpy(), 1)
-    result = metric.compute()
-    classes, precisions = (np.atleast_1d(result[name].numpy()) for name in ("classes", "map_per_class"))
-    by_class = dict(zip(classes.tolist(), precisions.tolist(), strict=True))
-    values: dict[str, Any] = {name: _share(result[theirs].item()) for name, theirs in SCORES.items()}
-    return DetectionScores(
-        **values | {name: values[name] or 0.0 for name in ("map", "map50", "map75", "recall")},
-        per_class=tuple(
-            ClassPrecision(class_name=name, boxes=int(count), map=_share(by_class.get(label, -1.0)) if count else None)
-            for label, (name, count) in enumerate(zip(dataset.class_names, counts, strict=True))
-        ),
-    )
-
-
 def _score_box_aspects(
     run: TrainedDetector,
     detector: Detector,
@@ -257,8 +199,3 @@ def _shown(images: Images, accelerator: Accelerator) -> Iterator[list[Tensor]]:
     """The images of each of `_batches` as the network is shown them."""
     for batch in images.in_order(BATCH):
         yield [image.to(accelerator).float() / 255 for image in batch]
-
-
-def _share(value: float) -> float | None:
-    """COCO gives -1 where there is nothing to find."""
-    return value if value >= 0 else None

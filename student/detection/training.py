@@ -23,7 +23,7 @@ from student.core.schedule import CROPS, derive_seed
 from student.core.training_task import Part, TrainingTask
 from student.detection.augment import BoxAugmenter
 from student.detection.config import DetectorConfig
-from student.detection.evaluate import find_boxes, score_boxes
+from student.detection.evaluate import find_boxes
 from student.detection.examples import (
     DetectionAnswers,
     DetectionExamples,
@@ -32,6 +32,7 @@ from student.detection.examples import (
     join_detection_examples,
 )
 from student.detection.model import LOSSES, Detector, step_losses
+from student.detection.precision import score_boxes
 from student.detection.runs import DetectorDescription, DetectorLog, TrainedDetector, load_detector_run
 
 TRAIN = "train"

@@ -26,7 +26,6 @@ HOME = {
     "transformers": ("teacher/",),
     "timm": ("student/",),
     "lightning_fabric": ("student/",),
-    "torchmetrics": ("student/",),
     "fastapi": ("view/",),
     "starlette": ("view/",),
     "uvicorn": ("view/",),

@@ -12,7 +12,8 @@ from storage.datasets import DetectionDataset, open_detection_dataset
 from storage.datasets.base import ImageRecord
 from storage.datasets.detection import Box, image_record
 from student.core.cache import ImageCache
-from student.detection.evaluate import detection_table, score_boxes
+from student.detection.evaluate import detection_table
+from student.detection.precision import score_boxes
 from tests.conftest import link_coco128
 
 FIRST, SECOND = image_record("a.png", "test"), image_record("b.png", "test")
