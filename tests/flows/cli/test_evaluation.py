@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+# These import by name what `calls` replaces. First imported while it is replaced, they would keep the fakes.
+import student.classification.experiment
+import student.detection.experiment  # noqa: F401
 from flows.cli import evaluation
 from flows.parameters import AnswersParameters, BoxParameters, DatasetParameters
 from storage.answers.store import AnswersMissing
