@@ -17,7 +17,7 @@ from storage.bundled import find_file, say_names
 from storage.documents import MEGABYTE, DocumentInvalid, decode, parse_yaml, read_bytes
 from storage.errors import InputInvalid
 from storage.filesystem import write_file
-from storage.text import printable
+from storage.text import as_yaml, printable
 
 # Columns of every shard, which no question key may shadow.
 RESERVED_KEYS = frozenset({"image_id", "image_sha256", "split", "label", "label_name", "error", "box_id", "box"})
@@ -45,7 +45,9 @@ class Choice:
             )
         for option in self.options:
             if not option.strip() or not option.isprintable():
-                raise QuestionsInvalid(f"question {shown} has the option {option!r}; write each as text on one line")
+                raise QuestionsInvalid(
+                    f"question {shown} has the option {as_yaml(option)}; write each as text on one line"
+                )
         options = [option.strip().casefold() for option in self.options]
         if repeated := sorted(option for option in options if options.count(option) > 1):
             raise QuestionsInvalid(f"question {shown} has the option {repeated[0]!r} more than once")
@@ -227,14 +229,16 @@ def _parse(number: int, entry: Any) -> tuple[AspectQuestion, ...]:
         raise QuestionsInvalid(f"entry {number} has unknown field '{unknown[0]}'; known are {', '.join(known)}")
     options = entry.get("options", [])
     if not isinstance(options, list):
-        raise QuestionsInvalid(f'entry {number}: \'options\' is {options!r}, not a list; write e.g. ["Red", "Blue"]')
+        raise QuestionsInvalid(
+            f'entry {number}: \'options\' is {as_yaml(options)}, not a list; write e.g. ["Red", "Blue"]'
+        )
     values = [
         *((name, value) for name, value in entry.items() if name != "options"),
         *(("options", o) for o in options),
     ]
     for name, value in values:
         if not isinstance(value, str):
-            raise QuestionsInvalid(f"entry {number}: '{name}' is {value!r}, not a string; put it in quotes")
+            raise QuestionsInvalid(f"entry {number}: '{name}' is {as_yaml(value)}, not a string; put it in quotes")
     if not is_choice:
         return (AspectQuestion(**entry),)
     if not entry["text"].strip():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 # Controls, invisible format characters (they reorder or hide text), surrogates, private use, line separators.
@@ -18,6 +19,12 @@ def printable(text: str, limit: int | None = None) -> str:
     line = " ".join(text.split())
     safe = "".join(_escaped(character) for character in line)
     return safe if limit is None or len(safe) <= limit else f"{safe[: limit - 1]}…"
+
+
+def as_yaml(value: object) -> str:
+    """Return a value of a YAML or JSON file as it is written there, on one line: null, true, [0.5, 1]; text in single
+    quotes."""
+    return repr(value) if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
 def is_unicode(text: str) -> bool:

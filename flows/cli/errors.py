@@ -8,6 +8,7 @@ import os
 from pydantic import ValidationError
 
 from storage.errors import AspectsError, InputInvalid
+from storage.text import as_yaml
 from teacher.engines.redaction import HIDDEN, excerpt, names_secret
 
 USAGE_ERROR = InputInvalid.exit_code
@@ -42,7 +43,7 @@ def _describe_validation(error: ValidationError) -> str:
     first = error.errors()[0]
     group = error.title.removesuffix("Parameters").lower()
     where = ".".join(str(part) for part in first["loc"])
-    given = HIDDEN if names_secret(where.rpartition(".")[2]) else repr(first["input"])
+    given = HIDDEN if names_secret(where.rpartition(".")[2]) else as_yaml(first["input"])
     return f"{group} {where} is {given}: {first['msg'].lower()}"
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage.errors import VersionUnsupported
 from storage.questions import AspectQuestion, Choice, Option, QuestionSet
-from storage.text import printable
+from storage.text import as_yaml, printable
 from storage.versions import is_newer, is_version
 
 # 2: rows that are classes, and multiple-choice questions. 3: rows with answers to some of the questions, and manifests
@@ -142,7 +142,7 @@ def check_version(document: object) -> None:
             f"{SCHEMA_VERSION})"
         )
     if not is_version(version):
-        raise ValueError(f"its schema version is {printable(repr(version), 40)}")
+        raise ValueError(f"its schema version is {printable(as_yaml(version), 40)}")
 
 
 def first_problem(error: ValidationError) -> str:

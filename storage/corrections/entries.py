@@ -10,7 +10,7 @@ from typing import Any
 
 from storage.corrections.rows import CorrectionInvalid
 from storage.documents import DocumentInvalid, read_text
-from storage.text import printable
+from storage.text import as_yaml, printable
 
 MAX_BYTES = 512 << 20
 
@@ -72,5 +72,5 @@ def _parsed(text: str, where: str) -> Any:
 def text_at(value: object, where: str) -> str:
     """Return `value` if it is text. Raises CorrectionInvalid."""
     if not isinstance(value, str):
-        raise CorrectionInvalid(f"{where} is {printable(repr(value), 60)}, not text")
+        raise CorrectionInvalid(f"{where} is {printable(as_yaml(value), 60)}, not text")
     return value

@@ -21,7 +21,7 @@ from storage.answers.integrity import FIELDS_KEY, check_fields, field_digests
 from storage.documents import MAX_TEXT, DocumentInvalid, parse_json
 from storage.errors import InputInvalid, StorageUnavailable, VersionUnsupported
 from storage.filesystem import is_at, unfinished_prefix, write_file
-from storage.text import printable
+from storage.text import as_yaml, printable
 from storage.versions import is_newer, is_version
 
 # Of run.json, result.json, checkpoints and evaluations. Release 0.1.0 wrote none: that is version 1. A field that older
@@ -103,7 +103,7 @@ def require_version(path: Path, found: object) -> None:
             f"{VERSION}); install that release, or choose another folder"
         )
     if not is_version(found):
-        raise unreadable(path, f"its version is {printable(repr(found), 40)}")
+        raise unreadable(path, f"its version is {printable(as_yaml(found), 40)}")
 
 
 def parse(kind: type[Kind], values: object, path: Path) -> Kind:

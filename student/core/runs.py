@@ -21,6 +21,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from storage.text import as_yaml
 from student.core.checkpoints import CURRENT, remove_checkpoints
 from student.core.files import (
     RunInvalid,
@@ -87,7 +88,7 @@ def open_run(run_dir: Path, description: Description) -> None:
     for name, value in wanted.items():
         if found[name] != value:
             raise RunInvalid(
-                f"run folder {run_dir} holds a run with {name} {found[name]!r}, not {value!r}; "
+                f"run folder {run_dir} holds a run with {name} {as_yaml(found[name])}, not {as_yaml(value)}; "
                 f"choose another folder or delete it"
             )
     if held.trained_on != description.trained_on:
@@ -156,7 +157,7 @@ def read_finished(run_dir: Path, kind: type[AnyDescription]) -> tuple[AnyDescrip
         raise unreadable(path, f"it is of another run than {DESCRIPTION}")
     digest = result.get("weights")
     if digest is not None and not isinstance(digest, str):
-        raise unreadable(path, f"weights is {digest!r}")
+        raise unreadable(path, f"weights is {as_yaml(digest)}")
     read_weights(run_dir / WEIGHTS, digest)
     return description, result
 

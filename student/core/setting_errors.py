@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from storage.errors import InputInvalid
-from storage.text import printable
+from storage.text import as_yaml, printable
 
 WORDS: Mapping[object, str] = {
     bool: "true or false",
@@ -36,11 +36,11 @@ def config_invalid(fields: Mapping[str, FieldInfo], values: Mapping[str, Any], e
     name = str(first["loc"][0])
     if name not in fields or name not in values:
         return ConfigInvalid(f"student setting '{printable(name, 60)}': {first['msg'].lower()}")
-    field, value = fields[name], printable(repr(values[name]), 80)
+    field, value = fields[name], printable(as_yaml(values[name]), 80)
     if first["type"] in BEYOND_LIMITS:
         return ConfigInvalid(f"{name} is {value}; it must be {_limits(field)}")
     if choices := choices_of(field.annotation):
-        return ConfigInvalid(f"{name} {value} is unknown; use one of {', '.join(map(repr, choices))}")
+        return ConfigInvalid(f"{name} {value} is unknown; use one of {', '.join(map(as_yaml, choices))}")
     return ConfigInvalid(f"{name} is {value}; it must be {_describe(field.annotation)}")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from storage.text import printable
+from storage.text import as_yaml, printable
 from teacher.engines.config import (
     AnswerTokenMissing,
     ChatTemplateMissing,
@@ -101,7 +101,7 @@ def check_processor(processor: Any, config: TeacherConfig, prompt: str) -> None:
     try:
         processor(images=[[image]], text=[prompt], return_tensors="pt", **config.processor)
     except Exception as error:  # each family validates its settings with errors of its own
-        given = ", ".join(f"{name}={value!r}" for name, value in config.processor.items())
+        given = ", ".join(f"{name}={as_yaml(value)}" for name, value in config.processor.items())
         raise TeacherInvalid(
             f"the image processor of {printable(config.model, 200)} does not take {printable(given, 200)} "
             f"({first_line(error)}); see --processor"

@@ -100,7 +100,7 @@ def test_a_key_must_not_hide_a_column_of_the_store(key: str) -> None:
             "entry 1 has unknown field 'colour'; known are key, text",
         ),
         ("questions: [{key: a, text: 7}]", "entry 1: 'text' is 7, not a string; put it in quotes"),
-        ('questions: [{key: yes, text: "Is it?"}]', "entry 1: 'key' is True, not a string; put it in quotes"),
+        ('questions: [{key: yes, text: "Is it?"}]', "entry 1: 'key' is true, not a string; put it in quotes"),
         ('questions: [{key: a, text: " "}]', "question 'a' has no text"),
         ('questions: [{key: a, text: "Is it?", group: 1}]', "entry 1: 'group' is 1"),
         ('questions: [{key: A, text: "Is it?"}]', "key 'A' is no free column name"),

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from storage.text import printable
+from datetime import date
+
+from storage.text import as_yaml, printable
 
 
 def test_escape_sequences_and_hidden_characters_become_visible() -> None:
@@ -13,3 +15,10 @@ def test_words_of_any_language_stay() -> None:
 
 def test_length_is_limited() -> None:
     assert printable("abcdef", 4) == "abc…"
+
+
+def test_values_of_files_are_shown_as_they_are_written_there() -> None:
+    values = (None, True, 0.05, 1, "no", ["größer", None], (0.5, 1.0), {"a": False}, date(2026, 1, 2))
+    assert [as_yaml(value) for value in values] == [
+        *("null", "true", "0.05", "1", "'no'", '["größer", null]', "[0.5, 1.0]", '{"a": false}', '"2026-01-02"'),
+    ]

@@ -16,7 +16,7 @@ from storage.datasets.table.columns import LABEL_NAMES
 from storage.datasets.webdataset.index import LABEL_SUFFIXES, Member, read_index
 from storage.documents import DocumentInvalid, read_text
 from storage.images.decode import MAX_BYTES, ImageUnreadable
-from storage.text import printable
+from storage.text import as_yaml, printable
 
 TAR = (".tar",)
 OPTIONS = ("label", "test")
@@ -148,7 +148,7 @@ def _from_json(text: str, where: str, label_field: str | None) -> str:
     if value is None:
         return ""
     if type(value) not in (str, int):
-        raise DatasetInvalid(f"{where}: '{names[0]}' in its .json is {printable(repr(value), 80)}, not a class")
+        raise DatasetInvalid(f"{where}: '{names[0]}' in its .json is {printable(as_yaml(value), 80)}, not a class")
     return str(value).strip()
 
 

@@ -23,7 +23,7 @@ from storage.datasets.files import IMAGE_SUFFIXES, is_visible
 from storage.datasets.image_size import Size, read_sizes
 from storage.datasets.yolo.labels import LabelLine, LabelReader, keypoint_values
 from storage.documents import DocumentInvalid, read_text, read_yaml
-from storage.text import is_unicode, printable
+from storage.text import as_yaml, is_unicode, printable
 
 CLASS_LIST = "classes.txt"
 FILES = ("data.yaml", "dataset.yaml", "config.yaml")
@@ -121,7 +121,7 @@ def _class_names(names: Any, written: Any, file: Path) -> tuple[str, ...]:
         # YAML reads unquoted no, yes, on and off as booleans.
         if type(name) not in (str, int, float) or not str(name).strip() or not is_unicode(str(name)):
             raise DatasetInvalid(
-                f"{file}: class {number} in 'names' is {printable(repr(name), 80)}, not a text; put it in quotes"
+                f"{file}: class {number} in 'names' is {printable(as_yaml(name), 80)}, not a text; put it in quotes"
             )
     found = tuple(name if isinstance(name, str) else text for name, text in zip(names, written, strict=True))
     twice = next((name for number, name in enumerate(found) if name in found[:number]), None)
@@ -139,14 +139,14 @@ def _root(document: dict[str, Any], file: Path) -> Path:
     if said is None or said == "":
         return own
     if not isinstance(said, str) or "\0" in said:
-        raise DatasetInvalid(f"{file}: 'path' is {printable(repr(said), 80)}; it must name a folder, or be left out")
+        raise DatasetInvalid(f"{file}: 'path' is {printable(as_yaml(said), 80)}; it must name a folder, or be left out")
     root, folder = (Path(os.path.abspath(one)) for one in (own / Path(said).expanduser(), own))
     if os.path.realpath(root) == os.path.realpath(own):
         return own
     if not root.is_relative_to(folder):
         raise DatasetInvalid(
-            f"{file}: 'path' is {printable(repr(said), 200)}, which is not in {own}; put the file into the folder of "
-            "the dataset and remove 'path' from it (or set it to .)"
+            f"{file}: 'path' is {printable(as_yaml(said), 200)}, which is not in {own}; put the file into the "
+            "folder of the dataset and remove 'path' from it (or set it to .)"
         )
     return own / root.relative_to(folder) if root.is_dir() else own
 

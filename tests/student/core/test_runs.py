@@ -29,6 +29,10 @@ def test_another_run_in_the_folder_is_refused(
     train(config.replace(epochs=1, warmup=0), dataset, teacher_answers, tmp_path, progress=False)
     with pytest.raises(RunInvalid, match=r"holds a run with lr 0\.05, not 0\.1; choose another folder"):
         train(config.replace(epochs=1, warmup=0, lr=0.1), dataset, teacher_answers, tmp_path, progress=False)
+    with pytest.raises(RunInvalid, match="holds a run with labels_per_class null, not 1; choose another folder"):
+        train(
+            config.replace(epochs=1, warmup=0, labels_per_class=1), dataset, teacher_answers, tmp_path, progress=False
+        )
     others = TeacherAnswers(image=dataclasses.replace(answers, yes=answers.no, no=answers.yes))
     with pytest.raises(RunInvalid, match="on other images, labels or answers"):
         train(config.replace(epochs=1, warmup=0), dataset, others, tmp_path, progress=False)

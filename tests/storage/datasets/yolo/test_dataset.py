@@ -208,7 +208,7 @@ def test_listed_images_that_are_missing_are_noted(tmp_path: Path) -> None:
         ("train: images/train\nnames: 3", "is no list of classes"),
         ("names: [a]", "names no images"),
         ("{", "cannot read"),
-        ("train: images/train\nnames: [yes, no]", r"class 0 in 'names' is True, not a text; put it in quotes"),
+        ("train: images/train\nnames: [yes, no]", r"class 0 in 'names' is true, not a text; put it in quotes"),
         ("train: images/train\nnames: [cat, null]", "class 1 in 'names' is None"),
         ("train: images/train\nnames: [cat, [dog]]", "class 1 in 'names' is "),
         ("train: images/train\nnames: [cat, cat]", "two classes in 'names' are called 'cat'"),
