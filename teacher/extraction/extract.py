@@ -23,7 +23,7 @@ from teacher.extraction.comparison import READERS
 from teacher.extraction.failures import NOT_ASKED
 from teacher.extraction.jobs import Extraction, ShardJob, ShardSummary
 from teacher.extraction.plan import ExtractionPlan, plan_extraction
-from teacher.extraction.reading import ReadImage, read_ahead, read_image
+from teacher.extraction.reading import ReadImage, read_ahead, read_image, require_reachable
 from teacher.extraction.rows import AnswersRefused, Ask, ShardRows
 
 __all__ = [
@@ -69,8 +69,8 @@ def ask_shard(
     be before keeps its answers. Errors of the teacher are raised and nothing is written. `rows` holds the answers of
     previous attempts, and collects those of this one. Writing is retried without asking again.
 
-    Raises the errors of `ask` except ImageRefused, AnswersRefused, AskingStopped, StorageUnavailable, and
-    DirectoryChanged if another run has written a different shard in its place.
+    Raises the errors of `ask` except ImageRefused, AnswersRefused, AskingStopped, ImagesUnreachable,
+    StorageUnavailable, and DirectoryChanged if another run has written a different shard in its place.
     """
     if not rows.images and job.directory.has_changed(job.shard.file_name):
         stored = _stored_before(job)
@@ -135,8 +135,11 @@ def _ask_images(
     for chunk in read_ahead(records, first, job.dataset, max_pixels, readers, rows.settled, draft=config.draft):
         if stopped.is_set():
             raise AskingStopped("the run was stopped")
-        for image in chunk:
-            waiting.append(rows.recall(image, len(rows.images) + len(waiting), known))
+        recalled = [
+            rows.recall(image, row, known) for row, image in enumerate(chunk, start=len(rows.images) + len(waiting))
+        ]
+        require_reachable(recalled)
+        waiting += recalled
         decode_seconds += sum(image.seconds for image in chunk)
         is_last = len(rows.images) + len(waiting) == len(records)
         if is_last or _are_enough(waiting, rows):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -30,7 +30,7 @@ from teacher.engines.config import TeacherInvalid, fingerprint
 from teacher.extraction import SHARD_SIZE
 from teacher.extraction.answer_files import read_probabilities
 from teacher.extraction.finish import finish_directory
-from teacher.extraction.reading import read_image
+from teacher.extraction.reading import read_image, require_reachable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,9 +255,10 @@ def _shard_answers(
     p_yes = np.full((len(records), len(answers.questions)), np.nan)
     errors: list[str | None] = []
     digests: list[str | None] = []
-    for row, record in enumerate(records):
-        # Always read: training uses the digests and skips damaged images.
-        image = read_image(dataset, record, None)
+    # Always read: training uses the digests and skips damaged images.
+    images = [replace(read_image(dataset, record, None), pixels=None) for record in records]
+    require_reachable(images)
+    for row, (record, image) in enumerate(zip(records, images, strict=True)):
         entry = entries.get(record.image_id)
         digests.append(image.sha256)
         errors.append(image.error)

@@ -12,12 +12,15 @@ from PIL import Image
 
 from storage.datasets.base import ImageDataset, ImageRecord
 from storage.datasets.classes import ClassDataset
-from storage.errors import StorageUnavailable
+from storage.errors import RunFailed, StorageUnavailable
 from storage.images.decode import ImageUnreadable, decode_image, shrink
+from storage.retries import may_pass
+from storage.text import printable
 from teacher.extraction.comparison import GONE
 from teacher.extraction.failures import UNREADABLE_NOW
 
 CHUNK = 32  # images read ahead
+UNREACHABLE = 8  # images in a row that cannot be read before their server counts as out of reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,8 @@ class ReadImage:
     """An image of the dataset: its digest and pixels if available, otherwise the reason. The pixels of a class are its
     text.
 
-    `gone` marks a missing file; any other unreadable one may be readable later.
+    `gone` marks a missing file; any other unreadable one may be readable later. With `may_pass` a server or the network
+    failed.
     """
 
     record: ImageRecord
@@ -34,6 +38,13 @@ class ReadImage:
     error: str | None
     seconds: float = 0.0  # of reading and decoding
     gone: bool = False
+    may_pass: bool = False
+
+
+class ImagesUnreachable(RunFailed):
+    """A server, or the network, fails for one image after the other. Nothing is written about them."""
+
+    may_pass = True
 
 
 def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | None, *, draft: bool = False) -> ReadImage:
@@ -47,7 +58,8 @@ def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | Non
     except (OSError, StorageUnavailable) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         gone = isinstance(error, GONE)
-        return ReadImage(record, None, None, f"{'cannot be read' if gone else UNREADABLE_NOW}: {why}", gone=gone)
+        reason = f"{'cannot be read' if gone else UNREADABLE_NOW}: {why}"
+        return ReadImage(record, None, None, reason, gone=gone, may_pass=may_pass(error))
     except ImageUnreadable as error:  # of a part of an image
         return ReadImage(record, None, None, str(error), gone=True)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -58,6 +70,15 @@ def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | Non
         return ReadImage(record, sha256, pixels, None, time.perf_counter() - started)
     except ImageUnreadable as error:
         return ReadImage(record, sha256, None, str(error))
+
+
+def require_reachable(images: Sequence[ReadImage]) -> None:
+    """Raise ImagesUnreachable if a server or the network failed for each of at least UNREACHABLE images."""
+    if len(images) >= UNREACHABLE and all(image.error is not None and image.may_pass for image in images):
+        first = (images[0].error or "").removeprefix(f"{UNREADABLE_NOW}: ").partition("; run the same command")[0]
+        raise ImagesUnreachable(
+            f"{len(images)} images in a row cannot be read ({printable(first, 300)}); run the same command again later"
+        )
 
 
 def read_ahead(

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import Image
 
 from storage.answers.read import Answers, read_answers
 from storage.answers.reuse import known_answers
 from storage.datasets import image_folder, open_dataset
 from storage.datasets.remote.files import open_address
 from storage.questions import AspectQuestion, QuestionSet
-from teacher.engines.base import EngineUsage
 from teacher.engines.config import ResolvedTeacher, resolve, tiny_teacher
 from teacher.extraction.extract import plan_extraction
 from teacher.extraction.failures import is_for_now
 from teacher.extraction.finish import finish_directory
 from tests.storage.faulty_s3 import HALVES, Fault, FaultyS3, bucket, server
-from tests.teacher.extraction.asking import ask_all
+from tests.teacher.extraction.asking import CountingEngine, ask_all
 from tests.teacher.images import write_images
 
 __all__ = ["bucket", "server"]  # fixtures
@@ -29,26 +24,7 @@ __all__ = ["bucket", "server"]  # fixtures
 QUESTIONS = QuestionSet((AspectQuestion(key="is_red", text="Is it red?"),))
 
 
-class Engine:
-    """Answers 0 and -1, and counts."""
-
-    calls_at_once = 1
-    slow_because: str | None = None
-    usage = EngineUsage()
-    asked = 0
-
-    def answer(
-        self, images: Sequence[Image.Image], questions: Sequence[str]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        self.asked += len(images)
-        yes = np.zeros((len(images), len(questions)), np.float32)
-        return yes - 1, yes - 2
-
-    def close(self) -> None:
-        pass
-
-
-def extract(address: str, store: str, teacher: ResolvedTeacher, engine: Engine) -> Answers:
+def extract(address: str, store: str, teacher: ResolvedTeacher, engine: CountingEngine) -> Answers:
     dataset = open_dataset(address)
     planned = plan_extraction(dataset, ("train",), QUESTIONS, teacher, store, shard_size=3)
     ask_all(planned, dataset, teacher, engine, known_answers(store, [dataset.name], teacher.fingerprint))
@@ -64,7 +40,7 @@ def test_a_run_resumes_after_the_server_failed(tmp_path: Path, server: FaultyS3,
     for file in root.rglob("*.png"):
         with filesystem.open_output_stream(f"{path}/images/{file.relative_to(root).as_posix()}") as stream:
             stream.write(file.read_bytes())
-    teacher, engine = resolve(tiny_teacher()), Engine()
+    teacher, engine = resolve(tiny_teacher()), CountingEngine()
     address, store = f"{bucket}/images", f"{bucket}/store"
 
     server.fail("GET", "04.png", fault)
