@@ -24,7 +24,12 @@ def printable(text: str, limit: int | None = None) -> str:
 def as_yaml(value: object) -> str:
     """Return a value of a YAML or JSON file as it is written there, on one line: null, true, [0.5, 1]; text in single
     quotes."""
-    return repr(value) if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    if isinstance(value, str):
+        return repr(value)
+    try:
+        return printable(json.dumps(value, default=str, ensure_ascii=False))
+    except (TypeError, ValueError):  # YAML has dates as keys, and lists that hold themselves
+        return printable(repr(value))
 
 
 def is_unicode(text: str) -> bool:

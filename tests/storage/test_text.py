@@ -22,3 +22,11 @@ def test_values_of_files_are_shown_as_they_are_written_there() -> None:
     assert [as_yaml(value) for value in values] == [
         *("null", "true", "0.05", "1", "'no'", '["größer", null]', "[0.5, 1.0]", '{"a": false}', '"2026-01-02"'),
     ]
+
+
+def test_any_value_of_a_file_is_one_safe_line() -> None:
+    circle: list[object] = []
+    circle.append(circle)
+    assert as_yaml(circle) == "[[...]]"
+    assert as_yaml({date(2026, 1, 2): None}) == "{datetime.date(2026, 1, 2): None}"
+    assert as_yaml(["\ud800", "a\u202eb\n"]) == '["\\ud800", "a\\u202eb\\n"]'
