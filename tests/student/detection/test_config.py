@@ -25,7 +25,7 @@ def test_recipes_are_configs_that_survive_json(name: str) -> None:
         ({"finest_stride": 3}, "finest_stride 3 is unknown; use one of 2, 4, 8, 16, 32"),
         ({"image_alpha": -1.0}, "image_alpha is -1.0; it must be at least 0"),
         ({"score_threshold": 2.0}, "score_threshold is 2.0; it must be between 0 and 1"),
-        ({"optimizer": None}, "optimizer None is unknown; use one of 'sgd', 'adamw'"),
+        ({"optimizer": None}, "optimizer null is unknown; use one of 'sgd', 'adamw'"),
         ({"anchor_scales": 4.0}, "student setting 'anchor_scales' is unknown; did you mean anchor_scale"),
         ({"mixup": 0.2}, "student setting 'mixup' is unknown"),
     ],

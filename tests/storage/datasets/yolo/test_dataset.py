@@ -209,7 +209,7 @@ def test_listed_images_that_are_missing_are_noted(tmp_path: Path) -> None:
         ("names: [a]", "names no images"),
         ("{", "cannot read"),
         ("train: images/train\nnames: [yes, no]", r"class 0 in 'names' is true, not a text; put it in quotes"),
-        ("train: images/train\nnames: [cat, null]", "class 1 in 'names' is None"),
+        ("train: images/train\nnames: [cat, null]", "class 1 in 'names' is null"),
         ("train: images/train\nnames: [cat, [dog]]", "class 1 in 'names' is "),
         ("train: images/train\nnames: [cat, cat]", "two classes in 'names' are called 'cat'"),
         ("train: images/train\nnames: {true: cat, 0: dog}", "not numbered 0, 1, 2"),
