@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 from flows.cli.markup import TextTable, markdown_table
 from flows.cli.model_options import with_models
 from flows.parameters import TaskParameters
+from storage.text import as_yaml
 
 if TYPE_CHECKING:  # torch takes seconds
     from student.core.settings import TrainingConfig
@@ -77,14 +77,14 @@ def rows(model: type[TrainingConfig]) -> Iterator[dict[str, str]]:
         choices = [str(choice) for choice in choices_of(field.annotation) if choice is not None]
         if not all(choice in description for choice in choices):
             description = f"{description}; one of {', '.join(choices)}"
-        default = "the recipe's" if field.is_required() else _as_yaml(field.get_default(call_default_factory=True))
+        default = "the recipe's" if field.is_required() else _as_option(field.get_default(call_default_factory=True))
         yield {"setting": name, "default": default, "description": description}
 
 
-def _as_yaml(value: object) -> str:
+def _as_option(value: object) -> str:
     """Return the value as it is written after `--set NAME=`."""
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_as_yaml, value))}]"
+        return f"[{', '.join(map(_as_option, value))}]"
     if isinstance(value, float):
         return f"{value:g}"
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else as_yaml(value)
