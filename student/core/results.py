@@ -15,6 +15,8 @@ from scipy import stats
 from student.core.bootstrap import CONFIDENCE, Bootstrap
 from student.core.grid import AnyConfig, Cell, Grid
 
+ROUNDING = 1e-9  # differences of 3 / 12 - 1 / 12 and 4 / 12 - 2 / 12 are the same
+
 Over = Literal["seeds and images", "images", "seeds"]
 
 
@@ -81,7 +83,7 @@ class Results:
 
     def difference(self, cell: str, other: str, metric: str = "top1") -> Difference:
         """`cell` minus `other`, paired by seed."""
-        return _difference(self.table, self.bootstrap, metric, cell, other)
+        return compare(self.table, self.bootstrap, metric, cell, other)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -116,9 +118,9 @@ def summarise(
                 mean=float(np.mean(values)),
                 std=_std(values),
                 baseline=reference,
-                gain=None if reference == cell.name else _difference(table, bootstrap, metric, cell.name, reference),
+                gain=None if reference == cell.name else compare(table, bootstrap, metric, cell.name, reference),
                 twin=twin_cell or (None if twin is None else twin.method),
-                answers_gain=None if twin_cell is None else _difference(table, bootstrap, metric, cell.name, twin_cell),
+                answers_gain=None if twin_cell is None else compare(table, bootstrap, metric, cell.name, twin_cell),
             )
         )
     return tuple(found)
@@ -128,7 +130,7 @@ def paired_difference(values: Mapping[int, float], others: Mapping[int, float]) 
     """`values` minus `others` of the same seed, with the interval of Student's t over the seeds."""
     differences = [value - others[seed] for seed, value in values.items()]
     low = high = None
-    if len(differences) > 1 and len(set(differences)) > 1:
+    if len(differences) > 1 and np.ptp(differences) > ROUNDING:
         interval = stats.ttest_1samp(differences, 0.0).confidence_interval(CONFIDENCE)
         low, high = float(interval.low), float(interval.high)
     return Difference(
@@ -141,7 +143,8 @@ def paired_difference(values: Mapping[int, float], others: Mapping[int, float]) 
     )
 
 
-def _difference(table: pl.DataFrame, bootstrap: Bootstrap | None, metric: str, cell: str, other: str) -> Difference:
+def compare(table: pl.DataFrame, bootstrap: Bootstrap | None, metric: str, cell: str, other: str) -> Difference:
+    """`cell` minus `other`, paired by seed; `table` has the columns cell, seed and `metric`."""
     paired = paired_difference(_by_seed(table, cell, metric), _by_seed(table, other, metric))
     interval = None if bootstrap is None else bootstrap.interval(metric, cell, other)
     if interval is None:

@@ -23,6 +23,9 @@ def test_differences_are_paired_by_seed_and_tested_by_student() -> None:
     same = paired_difference({0: 0.5, 1: 0.5}, {0: 0.5, 1: 0.5})
     assert (same.mean, same.std, same.over) == (0.0, 0.0, None)
     assert difference.over == "seeds"
+    rounded = paired_difference({0: 1.0, 1: 8 / 12}, {0: 8 / 12, 1: 4 / 12})
+    assert rounded.values[0] != rounded.values[1]  # by rounding alone, which no interval is of
+    assert (rounded.low, rounded.high, rounded.over) == (None, None, None)
 
 
 def test_a_cell_is_compared_with_the_baseline_of_its_own_settings(config: StudentConfig, tmp_path: Path) -> None:
