@@ -14,6 +14,7 @@ error               why the image cannot be read; null where it can
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -30,7 +31,9 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from storage.concurrency import map_ahead
+from storage.errors import StorageUnavailable
 from storage.images.decode import ImageUnreadable, decode_image, read_image_file
+from storage.images.unreachable import IN_A_ROW, passing_reason, require_reachable
 from student.classification.augment import normalize_pixels
 from student.classification.evidence import evidence
 from student.core.aspects import yes_probability
@@ -50,11 +53,19 @@ REASON = pl.Struct({"aspect": pl.String, "text": pl.String, "p_yes": pl.Float32,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """An image to predict: its name in the table, and what opens it, from any thread. Opening raises OSError and
-    ImageUnreadable."""
+    """An image to predict: its name in the table, and what opens it, from any thread. Opening raises OSError,
+    StorageUnavailable and ImageUnreadable."""
 
     name: str | None
     open: Callable[[], Image.Image]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """Why an image cannot be read, and the reason if a server or the network failed."""
+
+    error: str
+    passing: str | None
 
 
 def as_source(given: ImageInput) -> Source:
@@ -77,11 +88,15 @@ class Predictor:
     def frames(
         self, sources: Iterable[Source], *, batch_size: int = 64, threads: int | None = None
     ) -> Generator[pl.DataFrame]:
-        """A frame for each batch of `sources`, in their order; no more than a few batches are in memory."""
+        """A frame for each batch of `sources`, in their order; no more than a few batches are in memory. Raises
+        ImagesUnreachable where a server or network share fails for one image after the other."""
         with closing(self._decoded(sources, BATCHES_AHEAD * batch_size, threads or available_cpus())) as decoded:
-            batch: list[tuple[Source, Tensor | str]] = []
-            for one in decoded:
-                batch.append(one)
+            batch: list[tuple[Source, Tensor | Unread]] = []
+            latest: deque[str | None] = deque(maxlen=IN_A_ROW)
+            for source, view in decoded:
+                latest.append(view.passing if isinstance(view, Unread) else None)
+                require_reachable(latest)
+                batch.append((source, view))
                 if len(batch) == batch_size:
                     yield self._frame(batch)
                     batch = []
@@ -107,7 +122,9 @@ class Predictor:
             "error": pl.String,
         }
 
-    def _decoded(self, sources: Iterable[Source], ahead: int, threads: int) -> Generator[tuple[Source, Tensor | str]]:
+    def _decoded(
+        self, sources: Iterable[Source], ahead: int, threads: int
+    ) -> Generator[tuple[Source, Tensor | Unread]]:
         """Each source with its pixels as the network is shown them, uint8 [S, S, 3], or why it cannot be read."""
         # Pillow decodes outside Python's lock, so threads are enough.
         pool = ThreadPoolExecutor(threads)
@@ -116,24 +133,27 @@ class Predictor:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _view(self, source: Source) -> Tensor | str:
+    def _view(self, source: Source) -> Tensor | Unread:
         classifier = self.classifier
         try:
             image = source.open()
-        except ImageUnreadable as error:
-            return str(error)
-        except OSError as error:
-            return error.strerror or str(error)
+        except (ImageUnreadable, StorageUnavailable, OSError) as error:
+            said = error.strerror if isinstance(error, OSError) else None
+            return Unread(error=said or str(error), passing=passing_reason(error))
         view = view_for_evaluation(image, resize_size=classifier.resize_size, image_size=classifier.image_size)
         return torch.from_numpy(np.array(view))
 
-    def _frame(self, batch: Sequence[tuple[Source, Tensor | str]]) -> pl.DataFrame:
-        views = [pixels for _, pixels in batch if isinstance(pixels, Tensor)]
+    def _frame(self, batch: Sequence[tuple[Source, Tensor | Unread]]) -> pl.DataFrame:
+        views = [view for _, view in batch if isinstance(view, Tensor)]
         rows = iter(self._rows(*self._probabilities(torch.stack(views))) if views else [])
         blank = dict.fromkeys(self.schema)
         table = [
-            {**blank, self.name_column: source.name, **({"error": pixels} if isinstance(pixels, str) else next(rows))}
-            for source, pixels in batch
+            {
+                **blank,
+                self.name_column: source.name,
+                **({"error": view.error} if isinstance(view, Unread) else next(rows)),
+            }
+            for source, view in batch
         ]
         return pl.DataFrame(table, schema=self.schema, orient="row")
 

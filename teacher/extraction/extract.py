@@ -17,13 +17,14 @@ from storage.answers.reuse import KnownAnswers
 from storage.answers.schema import AnswerHeader, ShardAnswers, StoredShard
 from storage.answers.writing import write_patiently
 from storage.errors import AspectsError, RunFailed
+from storage.images.unreachable import require_reachable
 from teacher.engines.config import ResolvedTeacher
 from teacher.extraction import SHARD_SIZE
 from teacher.extraction.comparison import READERS
 from teacher.extraction.failures import NOT_ASKED
 from teacher.extraction.jobs import Extraction, ShardJob, ShardSummary
 from teacher.extraction.plan import ExtractionPlan, plan_extraction
-from teacher.extraction.reading import ReadImage, read_ahead, read_image, require_reachable
+from teacher.extraction.reading import ReadImage, read_ahead, read_image
 from teacher.extraction.rows import AnswersRefused, Ask, ShardRows
 
 __all__ = [
@@ -138,7 +139,7 @@ def _ask_images(
         recalled = [
             rows.recall(image, row, known) for row, image in enumerate(chunk, start=len(rows.images) + len(waiting))
         ]
-        require_reachable(recalled)
+        require_reachable([image.passing for image in recalled])
         waiting += recalled
         decode_seconds += sum(image.seconds for image in chunk)
         is_last = len(rows.images) + len(waiting) == len(records)

@@ -21,6 +21,7 @@ from storage.answers.shards import cut_shards
 from storage.answers.store import AnswerDirectory
 from storage.datasets.base import ImageDataset, ImageRecord, select
 from storage.documents import MEGABYTE, DocumentInvalid, read_text
+from storage.images.unreachable import require_reachable
 from storage.matching import NamesAmbiguous, match_images
 from storage.questions import RESERVED_KEYS, AspectQuestion, QuestionSet
 from storage.tables import read_table
@@ -30,7 +31,7 @@ from teacher.engines.config import TeacherInvalid, fingerprint
 from teacher.extraction import SHARD_SIZE
 from teacher.extraction.answer_files import read_probabilities
 from teacher.extraction.finish import finish_directory
-from teacher.extraction.reading import read_image, require_reachable
+from teacher.extraction.reading import read_image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,7 +258,7 @@ def _shard_answers(
     digests: list[str | None] = []
     # Always read: training uses the digests and skips damaged images.
     images = [replace(read_image(dataset, record, None), pixels=None) for record in records]
-    require_reachable(images)
+    require_reachable([image.passing for image in images])
     for row, (record, image) in enumerate(zip(records, images, strict=True)):
         entry = entries.get(record.image_id)
         digests.append(image.sha256)

@@ -12,15 +12,13 @@ from PIL import Image
 
 from storage.datasets.base import ImageDataset, ImageRecord
 from storage.datasets.classes import ClassDataset
-from storage.errors import RunFailed, StorageUnavailable
+from storage.errors import StorageUnavailable
 from storage.images.decode import ImageUnreadable, decode_image, shrink
-from storage.retries import may_pass
-from storage.text import printable
+from storage.images.unreachable import passing_reason
 from teacher.extraction.comparison import GONE
 from teacher.extraction.failures import UNREADABLE_NOW
 
 CHUNK = 32  # images read ahead
-UNREACHABLE = 8  # images in a row that cannot be read before their server counts as out of reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +26,8 @@ class ReadImage:
     """An image of the dataset: its digest and pixels if available, otherwise the reason. The pixels of a class are its
     text.
 
-    `gone` marks a missing file; any other unreadable one may be readable later. With `may_pass` a server or the network
-    failed.
+    `gone` marks a missing file; any other unreadable one may be readable later. `passing` is the reason if a server or
+    the network failed.
     """
 
     record: ImageRecord
@@ -38,13 +36,7 @@ class ReadImage:
     error: str | None
     seconds: float = 0.0  # of reading and decoding
     gone: bool = False
-    may_pass: bool = False
-
-
-class ImagesUnreachable(RunFailed):
-    """A server, or the network, fails for one image after the other. Nothing is written about them."""
-
-    may_pass = True
+    passing: str | None = None
 
 
 def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | None, *, draft: bool = False) -> ReadImage:
@@ -59,7 +51,7 @@ def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | Non
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         gone = isinstance(error, GONE)
         reason = f"{'cannot be read' if gone else UNREADABLE_NOW}: {why}"
-        return ReadImage(record, None, None, reason, gone=gone, may_pass=may_pass(error))
+        return ReadImage(record, None, None, reason, gone=gone, passing=passing_reason(error))
     except ImageUnreadable as error:  # of a part of an image
         return ReadImage(record, None, None, str(error), gone=True)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -70,15 +62,6 @@ def read_image(dataset: ImageDataset, record: ImageRecord, max_pixels: int | Non
         return ReadImage(record, sha256, pixels, None, time.perf_counter() - started)
     except ImageUnreadable as error:
         return ReadImage(record, sha256, None, str(error))
-
-
-def require_reachable(images: Sequence[ReadImage]) -> None:
-    """Raise ImagesUnreachable if a server or the network failed for each of at least UNREACHABLE images."""
-    if len(images) >= UNREACHABLE and all(image.error is not None and image.may_pass for image in images):
-        first = (images[0].error or "").removeprefix(f"{UNREADABLE_NOW}: ").partition("; run the same command")[0]
-        raise ImagesUnreachable(
-            f"{len(images)} images in a row cannot be read ({printable(first, 300)}); run the same command again later"
-        )
 
 
 def read_ahead(

@@ -97,7 +97,7 @@ class ShardRows:
                 self.reused += answers.fill(digest, self.questions.reuse_keys, self.yes[row], self.no[row])
             # A partial row keeps its answers: what is wanted of it is asked by the next run.
             if image.error is not None and (digest == stored or not self.missing(row).any()):
-                return replace(image, sha256=digest, error=None)
+                return replace(image, sha256=digest, error=None, passing=None)
         return image
 
     def _keep(self, row: int) -> None:

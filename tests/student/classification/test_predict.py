@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,17 +14,20 @@ import torch
 from PIL import Image
 
 from storage.datasets import FileDataset, image_folder
+from storage.errors import StorageUnavailable
 from storage.images.decode import decode_image
+from storage.images.unreachable import IN_A_ROW, ImagesUnreachable
 from student.classification import Classifier, load_classifier
 from student.classification.calibration import Calibration, CalibrationInvalid, write_calibration
 from student.classification.evaluate import predict_logits
 from student.classification.examples import TeacherAnswers
 from student.classification.export import export
 from student.classification.images import evaluation_cache
-from student.classification.predict import BATCHES_AHEAD, Source, flattened
+from student.classification.predict import BATCHES_AHEAD, Predictor, Source, flattened
 from student.classification.runs import load_run
 from student.classification.training import train
 from student.core.aspects import yes_probability
+from student.core.prediction_columns import PredictionColumns
 from tests.student.conftest import answers_for
 from tests.student.old_runs import CLASSIFIER
 
@@ -124,6 +129,30 @@ def test_unreadable_images_are_rows_with_their_reasons(
     assert found["predicted"].is_null().to_list() == [True, False, True, True]
     assert classifier.predict([broken])["predicted"].to_list() == [None]
     assert classifier.predict([]).schema == found.schema
+
+
+def test_images_that_a_server_does_not_give_are_rows_until_none_comes(
+    classifier: Classifier, paths: list[Path]
+) -> None:
+    def given(path: Path, *, fails: bool, code: int = errno.ETIMEDOUT) -> Source:
+        def read() -> Image.Image:
+            if fails:
+                raise StorageUnavailable(f"cannot read {path.name} right now") from OSError(code, os.strerror(code))
+            return decode_image(path.read_bytes())
+
+        return Source(name=path.name, open=read)
+
+    predictor = Predictor(classifier=classifier, columns=PredictionColumns())
+    whole, failing = given(paths[0], fails=False), [given(paths[1], fails=True)] * (IN_A_ROW - 1)
+    rows = pl.concat(predictor.frames([*failing, whole, *failing], batch_size=4))
+    assert rows["predicted"].is_null().sum() == len(rows) - 1 == 2 * len(failing)
+    assert rows["error"].unique().to_list() == [None, "cannot read 001.png right now"]
+    with pytest.raises(
+        ImagesUnreachable, match=r"^8 images in a row cannot be read \(.*timed out\); run the same command"
+    ):
+        list(predictor.frames([whole, *failing, failing[0]], batch_size=4))
+    forbidden = [given(paths[1], fails=True, code=errno.EACCES)] * IN_A_ROW  # waiting would not help
+    assert pl.concat(predictor.frames(forbidden))["error"].null_count() == 0
 
 
 def test_below_the_threshold_no_class_is_predicted(classifier: Classifier, paths: list[Path]) -> None:

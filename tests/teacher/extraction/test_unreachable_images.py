@@ -11,12 +11,13 @@ import pytest
 
 from storage.answers.reuse import KnownAnswers
 from storage.datasets import FileDataset, image_folder
+from storage.images.unreachable import IN_A_ROW, ImagesUnreachable, require_reachable
 from storage.questions import AspectQuestion, QuestionSet
 from storage.retries import may_pass
 from teacher.engines.config import resolve, tiny_teacher
 from teacher.extraction.extract import plan_extraction
 from teacher.extraction.precomputed import import_answers, read_attributes
-from teacher.extraction.reading import UNREACHABLE, ImagesUnreachable, read_image, require_reachable
+from teacher.extraction.reading import read_image
 from tests.teacher.extraction.asking import CountingEngine, ask_all
 from tests.teacher.images import write_images
 
@@ -26,7 +27,7 @@ Fail = Callable[[int, int], None]
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> FileDataset:
-    return image_folder(write_images(tmp_path / "images", good=2 * UNREACHABLE))
+    return image_folder(write_images(tmp_path / "images", good=2 * IN_A_ROW))
 
 
 @pytest.fixture
@@ -47,38 +48,36 @@ def fail(monkeypatch: pytest.MonkeyPatch) -> Fail:
 
 def check(dataset: FileDataset) -> None:
     training = [record for record in dataset.records if record.split == "train"]
-    require_reachable([read_image(dataset, record, None) for record in training[:UNREACHABLE]])
+    require_reachable([read_image(dataset, record, None).passing for record in training[:IN_A_ROW]])
 
 
 def test_images_fail_one_after_the_other(dataset: FileDataset, fail: Fail) -> None:
     check(dataset)
-    fail(UNREACHABLE, errno.ETIMEDOUT)
-    with pytest.raises(
-        ImagesUnreachable, match=rf"{UNREACHABLE} images in a row cannot be read \(.*timed out\)"
-    ) as ended:
+    fail(IN_A_ROW, errno.ETIMEDOUT)
+    with pytest.raises(ImagesUnreachable, match=rf"{IN_A_ROW} images in a row cannot be read \(.*timed out\)") as ended:
         check(dataset)
     assert may_pass(ended.value)
     assert str(ended.value).endswith("; run the same command again later")
 
 
 def test_a_few_or_forbidden_images_are_rows_of_their_own(dataset: FileDataset, fail: Fail) -> None:
-    fail(UNREACHABLE - 1, errno.ETIMEDOUT)
+    fail(IN_A_ROW - 1, errno.ETIMEDOUT)
     check(dataset)
-    fail(UNREACHABLE, errno.EACCES)
+    fail(IN_A_ROW, errno.EACCES)
     check(dataset)
 
 
 def test_nothing_is_asked_until_they_can_be_read(dataset: FileDataset, fail: Fail, tmp_path: Path) -> None:
     teacher, engine, store = resolve(tiny_teacher()), CountingEngine(), tmp_path / "store"
     planned = plan_extraction(dataset, ("train",), QUESTIONS, teacher, str(store))
-    fail(2 * UNREACHABLE, errno.ETIMEDOUT)
+    fail(2 * IN_A_ROW, errno.ETIMEDOUT)
     with pytest.raises(ImagesUnreachable):
         ask_all(planned, dataset, teacher, engine, KnownAnswers())
     assert engine.asked == 0
     assert not list(store.rglob("*.parquet"))
     fail(0, errno.ETIMEDOUT)
     (summary,) = ask_all(planned, dataset, teacher, engine, KnownAnswers())
-    assert (engine.asked, summary.errors) == (2 * UNREACHABLE, 0)
+    assert (engine.asked, summary.errors) == (2 * IN_A_ROW, 0)
 
 
 def test_nothing_is_imported(dataset: FileDataset, fail: Fail, tmp_path: Path) -> None:
