@@ -37,6 +37,14 @@ BEST = ("recommended", "recommended-classes")  # the other methods are compared 
 FURTHEST = 6  # a rank beyond counts neither for top-1 nor for top-5
 TOP1 = "top1"
 SHARED = ("backbone", "image_size", "epochs", "batch_size", "optimizer", "lr", "precision")  # by all students
+# A row of a file. `twin` is the cell of the twin, or its method alone where the experiment has no such cell.
+TEXTS, NUMBERS = ("dataset", "test_images", "cell", "varied", "baseline", "twin", "settings"), ("train_images", "seed")
+SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(TEXTS, pl.String),
+    **dict.fromkeys(NUMBERS, pl.Int64),
+    "seconds": pl.Float64,
+    "ranks": pl.List(pl.UInt8),
+}
 
 
 def main() -> None:
@@ -46,7 +54,7 @@ def main() -> None:
     asked = parser.parse_args()
     if not asked.add and not asked.file.is_file():
         sys.exit(f"there is no file {asked.file}")
-    kept = [pl.read_parquet(asked.file)] if asked.file.is_file() else []
+    kept = [read_students(asked.file)] if asked.file.is_file() else []
     students = merge([*kept, *map(read_experiment, asked.add)])
     if asked.add:
         asked.file.parent.mkdir(parents=True, exist_ok=True)
@@ -55,8 +63,18 @@ def main() -> None:
         print(json.dumps(line), flush=True)
 
 
+def read_students(file: Path) -> pl.DataFrame:
+    """Those of a file. Raises InputInvalid for another file."""
+    try:
+        return pl.read_parquet(file, columns=[*SCHEMA])
+    except pl.exceptions.PolarsError as error:
+        raise InputInvalid(f"{file} is no table of students; name another file") from error
+
+
 def read_experiment(run_dir: Path) -> pl.DataFrame:
-    """The students of a finished experiment with classifiers, a row each."""
+    """The students of a finished experiment with classifiers, a row each. Raises InputInvalid for another folder."""
+    if not (run_dir / RESULTS).is_file():
+        raise InputInvalid(f"{run_dir} holds no finished experiment: it has no {RESULTS}")
     results = read_json(run_dir / RESULTS)
     summaries = {summary["cell"]: summary for summary in results["summary"]}
     rows = []
@@ -72,14 +90,14 @@ def read_experiment(run_dir: Path) -> pl.DataFrame:
                 "cell": student["cell"],
                 "varied": json.dumps(summary["varied"]),
                 "baseline": summary["baseline"],
-                "twin": summary["twin"],  # its cell, or only its method where the experiment has none
+                "twin": summary["twin"],
                 "settings": json.dumps(config.identity()),
                 "seed": student["seed"],
                 "seconds": student["seconds"],
                 "ranks": said["label_rank"].clip(upper_bound=FURTHEST).to_list(),
             }
         )
-    return pl.DataFrame(rows, schema_overrides={"ranks": pl.List(pl.UInt8), "twin": pl.String})
+    return pl.DataFrame(rows, schema=SCHEMA)
 
 
 def digest(predictions: pl.DataFrame) -> str:

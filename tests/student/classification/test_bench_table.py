@@ -91,3 +91,8 @@ def test_students_that_cannot_be_compared_are_refused(trained: Train, table: Tab
         table("o.parquet", "one", "longer")
     with pytest.raises(SystemExit, match="there is no file"):
         table("missing.parquet")
+    with pytest.raises(InputInvalid, match="holds no finished experiment"):
+        table("new.parquet", "one/base")
+    with pytest.raises(InputInvalid, match=r"results\.json is no table of students"):
+        table("one/results.json")
+    assert not (tmp_path / "new.parquet").exists()
