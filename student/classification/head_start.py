@@ -55,6 +55,7 @@ def start_head(task: ClassifierTask, features_ND: Tensor) -> None:
     plan = UpdatePlan.of(config, len(train_indices))
     scheduler = build_scheduler(config, optimizer, plan.updates)
     update = 0
+    head.train()
     for epoch in range(1, config.epochs + 1):
         torch.manual_seed(derive_seed(config.seed, 0, NETWORK, epoch))
         for batch in batches(config, train_indices, epoch, plan.batches, task.sampling_weights(train_indices)):
@@ -63,4 +64,5 @@ def start_head(task: ClassifierTask, features_ND: Tensor) -> None:
             objective(head(features_ND[batch].to(device)), batch)["loss"].backward()
             optimizer.step()
             update += 1
+    optimizer.zero_grad()  # the training of all layers begins without the gradients of the last batch
     head.move_standardisation()

@@ -201,22 +201,19 @@ def try_lock(folder: Path, kind: int) -> int | None:
 
 def remove_leftovers(folder: Path) -> None:
     """Delete what a killed process has left in a folder of one run or of several: unfinished files, decoded images.
-    Only for the process that holds the folder's lock. What cannot be deleted stays."""
+    Only for the process that holds the folder's lock. What cannot be deleted stays, and so does any other file."""
     unfinished = folder.parent.glob(f"{glob.escape(unfinished_prefix(folder.name))}*")  # as release 0.1.0 named them
     with suppress(OSError):
         for path in [*folder.iterdir(), *unfinished]:
             if path.name.endswith(PIXELS) or UNFINISHED.fullmatch(path.name) or path.parent != folder:
                 path.unlink(missing_ok=True)
-            elif path.name.startswith(("images-", "photos-")):
+            elif path.name.startswith(("images-", "photos-")) and any(path.glob(f"*{PIXELS}")):
                 remove_cache(path)
 
 
 def remove_cache(path: Path) -> None:
-    """Delete decoded images, a file or a folder of them. Any other file stays, and the folder with it."""
+    """Delete a folder of decoded images. Any other file stays, and the folder with it."""
     with suppress(OSError):
-        if not path.is_dir():
-            path.unlink()
-            return
         for file in path.glob(f"*{PIXELS}"):
             file.unlink()
         path.rmdir()

@@ -103,8 +103,8 @@ def training_folder(run_dir: Path, description: Description) -> Iterator[bool]:
     """The folder of this run, locked for this process while the block runs; yields whether the run is finished. Raises
     as `only_user` and `open_run`."""
     with only_user(run_dir):
-        remove_leftovers(run_dir)
         open_run(run_dir, description)
+        remove_leftovers(run_dir)
         if finished := is_finished(run_dir):
             remove_checkpoints(run_dir)
         yield finished

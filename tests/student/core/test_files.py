@@ -101,9 +101,23 @@ def test_the_next_run_removes_files_of_killed_runs(dataset: FileDataset, tmp_pat
     assert names(tmp_path) == {"seed-0", f".unfinished-seed-01-result.json.{digits}"}
     assert len(list((run / "tensorboard").iterdir())) == 1
     (run / "checkpoint.pt").touch()  # killed after the result was written
-    (run / "notes.txt").touch()  # the user's own
+    mine = {"notes.txt", "photos-2020.zip", "images-labels.csv", "images-raw"}  # the user's own
+    for name in mine - {"images-raw"}:
+        (run / name).touch()
+    (run / "images-raw").mkdir()
     train(BASE, dataset, TeacherAnswers(), run, progress=False)
-    assert names(run) == RESULTS | {"notes.txt"}
+    assert names(run) == RESULTS | mine
+
+
+def test_nothing_is_removed_from_a_folder_of_another_run(dataset: FileDataset, tmp_path: Path) -> None:
+    left = {"student.safetensors", "images-old", ".result.json." + "0" * 32}
+    (tmp_path / "images-old").mkdir()
+    (tmp_path / "images-old" / "train-pixels.uint8").touch()
+    for name in left - {"images-old"}:
+        (tmp_path / name).touch()
+    with pytest.raises(RunInvalid):
+        train(BASE, dataset, TeacherAnswers(), tmp_path, progress=False)
+    assert names(tmp_path) == left
 
 
 def test_leftovers_and_stray_files_do_no_harm_to_an_experiment(dataset: FileDataset, tmp_path: Path) -> None:
