@@ -252,9 +252,11 @@ def _without(values: Values, left_out: NDArray[np.bool_]) -> Values:
 
 
 def digest_of(dataset: ImageDataset, records: Sequence[ImageRecord], teacher_answers: TeacherAnswers) -> str:
-    """Digest of a training set: ids, labels, class names and answers, in order."""
+    """Digest of a training set: ids, labels, class names and answers, in order. Images of the split `unlabelled` have
+    no label."""
     digest = hashlib.sha256(repr((dataset.name, tuple(dataset.class_names))).encode())
-    digest.update(repr([(record.image_id, record.label) for record in records]).encode())
+    labels = [UNKNOWN if record.split == UNLABELLED else record.label for record in records]
+    digest.update(repr([(record.image_id, label) for record, label in zip(records, labels, strict=True)]).encode())
     for answers in teacher_answers.given:
         digest.update(repr(answers.questions.keys).encode())
         digest.update(log_odds_of(dataset, records, answers).tobytes())

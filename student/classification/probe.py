@@ -45,7 +45,10 @@ class ProbeHead(nn.Module):
             nn.init.zeros_(layer.weight)
         centred = all(layer.bias is not None for layer in self.first_layers)
         self.register_buffer("mean", features_ND.mean(dim=0) * centred)
-        self.register_buffer("deviation", features_ND.var(dim=0).mean().sqrt().clamp(min=LEAST_DEVIATION))
+        self.register_buffer(
+            "deviation",
+            features_ND.var(dim=0, correction=min(1, len(features_ND) - 1)).mean().sqrt().clamp(min=LEAST_DEVIATION),
+        )
 
     @property
     def first_layers(self) -> list[nn.Linear]:

@@ -111,14 +111,16 @@ def class_posterior(log_odds: Values, images: ImageLabels) -> Values:
     equal priors. Training images are predicted by five-fold cross-fitting within each class; other images are predicted
     by a fit to all training images; NaN without any. One temperature, fitted on the training images, calibrates the
     probabilities; it is 1 if every class has a single image. Missing answers are replaced by the question's mean; NaN
-    for images without any answer.
+    for images without any answer, and for the only training image of a class, which its fold knows nothing about.
     """
     scores = class_scores(log_odds, images)
-    silent = np.isnan(log_odds).all(axis=1) & (log_odds.shape[1] > 0)
+    unknown = np.isnan(log_odds).all(axis=1) & (log_odds.shape[1] > 0)
     if not images.trained.any():
         return np.full_like(scores, np.nan)
-    scores = _scale(scores, images) * (scores - scores.mean(axis=1, keepdims=True))
-    return np.where(silent[:, None], np.nan, scores)
+    count = np.bincount(images.labels[images.trained], minlength=images.classes)
+    alone = images.trained & (count[images.labels] == 1)
+    scores = _scale(scores, images, images.trained & ~alone) * (scores - scores.mean(axis=1, keepdims=True))
+    return np.where((unknown | alone)[:, None], np.nan, scores)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,15 +170,15 @@ def class_scores(log_odds: Values, images: ImageLabels) -> Values:
     return fit_class_scores(log_odds, images).of(np.arange(len(log_odds)))
 
 
-def _scale(scores: Values, images: ImageLabels) -> float:
-    """Return the factor of log-probabilities that minimises the negative log-likelihood of the training images'
-    labels."""
-    labels = images.labels[images.trained]
-    if len(labels) == len(np.unique(labels)):
+def _scale(scores: Values, images: ImageLabels, judged: NDArray[np.bool_]) -> float:
+    """Return the factor of log-probabilities that minimises the negative log-likelihood of the labels of the `judged`
+    images [N]; 1 without any."""
+    labels = images.labels[judged]
+    if len(labels) == 0:
         return 1.0
 
     def surprise(log_scale: float) -> float:
-        logs = log_softmax(np.exp(log_scale) * scores[images.trained], axis=1)
+        logs = log_softmax(np.exp(log_scale) * scores[judged], axis=1)
         return -float(logs[np.arange(len(labels)), labels].mean())
 
     return float(np.exp(minimize_scalar(surprise, bounds=(-7.0, 3.0), method="bounded").x))

@@ -35,6 +35,7 @@ from student.core.files import (
 )
 
 CURRENT, BEFORE = "checkpoint.pt", "checkpoint-before.pt"
+KEPT = ("student.safetensors", "student-before.safetensors")  # a checkpoint names the weights of one of them
 SEAL = b"\nsha256:"
 SEALED = len(SEAL) + 64
 # Weights, their average, two moments of AdamW, and the log of the epochs.
@@ -203,7 +204,7 @@ def _checked(
     if [one.epoch for one in logs] != list(range(1, len(logs) + 1)) or not 1 <= len(logs) < epochs:
         raise CheckpointInvalid("its log has other epochs")
     weights = state.get("weights")
-    if weights is not None and not exists(path.parent / "student.safetensors"):
+    if weights is not None and not any(exists(path.parent / name) for name in KEPT):
         raise CheckpointInvalid("the weights of its best epoch, student.safetensors, are gone")
     return Checkpoint(
         student=state["student"],

@@ -86,7 +86,7 @@ def run_cells(
         images=measured.images,
         train_images=measured.train_images,
         val_images=measured.val_images,
-        settings={name: value for name, value in cells[0].config.to_dict().items() if name not in cells[0].varied},
+        settings={name: value for name, value in cells[0].asked.to_dict().items() if name not in cells[0].varied},
         table=table,
         summary=summarise(table, cells, grid, metrics, bootstrap),
         bootstrap=bootstrap,

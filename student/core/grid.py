@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from student.core.runs import DESCRIPTION, AnyDescription, is_finished, open_run
 from student.core.setting_errors import ConfigInvalid
 from student.core.settings import TrainingConfig
 
+LONGEST_NAME, SHORTENED = 255, 40  # bytes that file systems allow, and characters of a longer name
 AnyConfig = TypeVar("AnyConfig", bound=TrainingConfig)
 
 
@@ -48,7 +50,11 @@ class Grid(Generic[AnyConfig]):
         found: dict[str, Cell[AnyConfig]] = {}
         for config in self.configs(run_dir):
             cell = Cell.of(config, tuple({**self.axes, **self.baseline}))
-            found.setdefault(cell.name, cell)
+            if found.setdefault(cell.name, cell).varied != cell.varied:
+                raise ConfigInvalid(
+                    f"two combinations of the grid have the name '{cell.name}', which is that of a folder; "
+                    f"give one of the values another name"
+                )
         return tuple(found.values())
 
     def configs(self, run_dir: Path) -> Iterator[AnyConfig]:
@@ -94,19 +100,24 @@ class Grid(Generic[AnyConfig]):
 
 @dataclass(frozen=True, kw_only=True)
 class Cell(Generic[AnyConfig]):
-    """One combination: its name, the settings that vary, and the config (of seed 0)."""
+    """One combination: its name, the settings that vary, the config (of seed 0) as it was `asked` for, and the same
+    without settings that its method does not use."""
 
     name: str
     varied: Mapping[str, Any]
+    asked: AnyConfig
     config: AnyConfig
 
     @classmethod
     def of(cls, config: AnyConfig, axes: Sequence[str]) -> Cell[AnyConfig]:
-        config = config.effective()
+        asked, config = config, config.effective()
         varied = {name: _joined(getattr(config, name)) for name in axes}
         named = [f"{name}={_plain(value)}" for name, value in varied.items() if name != "method" and value is not None]
         name = ",".join([config.method, *named]) if "method" in axes else ",".join(named)
-        return cls(name=name.replace("/", "-"), varied=varied, config=config)
+        name = name.replace("/", "-")
+        if len(name.encode()) > LONGEST_NAME:
+            name = f"{name[:SHORTENED]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        return cls(name=name, varied=varied, asked=asked, config=config)
 
     def columns(self, seed: int) -> dict[str, Any]:
         """The columns that identify a student's row in the table."""

@@ -23,7 +23,14 @@ from student.core.checkpoints import Checkpoint, read_checkpoint, remove_checkpo
 from student.core.curves import open_curves, write_curves
 from student.core.files import digest_of_file, write_json
 from student.core.progress import ImageBar, note
-from student.core.runs import DESCRIPTION, RESULT, WEIGHTS, write_weights
+from student.core.runs import (
+    DESCRIPTION,
+    RESULT,
+    WEIGHTS,
+    drop_weights_before,
+    restore_weights,
+    write_weights,
+)
 from student.core.schedule import (
     NETWORK,
     UpdatePlan,
@@ -198,6 +205,7 @@ def _resume(
         for path, line in refused.items():
             note(line)
             remove_damaged(path)  # or it would take the place of a good one before it
+        restore_weights(run_dir, None if checkpoint is None else checkpoint.weights)
     checkpoint = fabric.broadcast(checkpoint)
     if checkpoint is None:
         return [], None
@@ -230,6 +238,7 @@ def _save(
         task=task.state,
     )
     write_checkpoint(run_dir, checkpoint)
+    drop_weights_before(run_dir)
 
 
 def _step(task: TrainingTask[Any], model: nn.Module, part: Part, epoch: int) -> dict[str, Tensor]:
@@ -260,3 +269,4 @@ def finish(run_dir: Path, logs: Sequence[Any], kept: str | None, **facts: Any) -
     values = {"run": digest_of_file(run_dir / DESCRIPTION), "weights": found}
     write_json(run_dir / RESULT, {**values, "epochs": [dataclasses.asdict(log) for log in logs], **facts})
     remove_checkpoints(run_dir)
+    drop_weights_before(run_dir)

@@ -106,7 +106,7 @@ def summarise(
     found = []
     for metric, cell in itertools.product(metrics, cells):
         values = tuple(_by_seed(table, cell.name, metric).values())
-        reference = Cell.of(cell.config.replace(**grid.baseline), tuple(cell.varied)).name
+        reference = Cell.of(cell.asked.replace(**grid.baseline), tuple(cell.varied)).name
         twin = grid.twin(cell.config)
         twin_cell = next((other.name for other in cells if other.config == twin), None)
         found.append(

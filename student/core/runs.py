@@ -2,7 +2,8 @@
 
 run.json              config, dataset, class names, aspects; written first, compared by every later start
 checkpoint.pt         everything to resume after the last finished epoch; checkpoint-before.pt is the one before it
-student.safetensors   weights of the last epoch, or of the best one so far, as the config wants
+student.safetensors   weights of the last epoch, or of the best one so far, as the config wants;
+                      student-before.safetensors are those that the checkpoint names, where they are others
 result.json           the epochs' log, whose weights were kept (best_epoch) and their digest; written last
 tensorboard/          curves
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -22,7 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from storage.text import as_yaml
-from student.core.checkpoints import CURRENT, remove_checkpoints
+from student.core.checkpoints import CURRENT, KEPT, remove_checkpoints
 from student.core.files import (
     RunInvalid,
     digest_of_file,
@@ -35,13 +36,15 @@ from student.core.files import (
     unreadable,
     write_bytes,
     write_json,
+    writing,
 )
 from student.core.progress import note
 from student.core.setting_errors import ConfigInvalid
 from student.core.settings import TrainingConfig
 
 Read = TypeVar("Read")
-WEIGHTS, DESCRIPTION, RESULT = "student.safetensors", "run.json", "result.json"
+DESCRIPTION, RESULT = "run.json", "result.json"
+WEIGHTS, WEIGHTS_BEFORE = KEPT
 HEADER = 1 << 24  # bytes that a file of weights may have besides them
 
 
@@ -216,7 +219,25 @@ def read_weights(path: Path, digest: str | None, *, like: nn.Module | None = Non
 
 
 def write_weights(run_dir: Path, state: Mapping[str, Tensor]) -> str:
-    """Their digest."""
+    """Their digest. Those that the last checkpoint names stay beside them until `drop_weights_before`: a resumed run
+    may not reach the new ones again, since results differ between devices."""
     data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    if not exists(run_dir / WEIGHTS_BEFORE) and exists(run_dir / WEIGHTS):
+        with writing(run_dir / WEIGHTS_BEFORE):
+            (run_dir / WEIGHTS).replace(run_dir / WEIGHTS_BEFORE)
     write_bytes(run_dir / WEIGHTS, data)
     return hashlib.sha256(data).hexdigest()
+
+
+def restore_weights(run_dir: Path, digest: str | None) -> None:
+    """Bring back the weights with that digest, which a checkpoint names, where later ones have taken their place."""
+    before = run_dir / WEIGHTS_BEFORE
+    if digest is not None and exists(before) and digest_of_file(before) == digest:
+        with writing(run_dir / WEIGHTS):
+            before.replace(run_dir / WEIGHTS)
+    drop_weights_before(run_dir)
+
+
+def drop_weights_before(run_dir: Path) -> None:
+    with suppress(OSError):  # of a folder that cannot be written: they do no harm
+        (run_dir / WEIGHTS_BEFORE).unlink()

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from storage.datasets import FileDataset
-from student.classification import head_start, training
+from student.classification import head_start
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
 from student.classification.model import create_network
@@ -64,7 +64,8 @@ def test_the_head_start_is_the_probe_of_the_untrained_backbone(
 def test_the_first_update_of_all_layers_is_by_its_own_batch(
     started: StudentConfig, dataset: FileDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, left, drops = training.start_head, [], []
+    left: list[torch.Tensor | None] = []
+    drops: list[bool] = []
 
     def note_dropout(module: nn.Module, *_: Any) -> None:
         drops.append(module.training)
@@ -72,11 +73,11 @@ def test_the_first_update_of_all_layers_is_by_its_own_batch(
     def start(task: Any, features_ND: torch.Tensor) -> None:
         (dropout,) = [module for module in task.student.modules() if isinstance(module, nn.Dropout) and module.p > 0]
         hook = dropout.register_forward_hook(note_dropout)
-        real(task, features_ND)
+        head_start.start_head(task, features_ND)
         hook.remove()
         left.extend(parameter.grad for parameter in task.student.parameters())
 
-    monkeypatch.setattr(training, "start_head", start)
+    monkeypatch.setattr("student.classification.training.start_head", start)
     hidden = started.replace(method="base", epochs=1, warmup=0, hidden=8, drop_rate=0.5)
     train(hidden, dataset, TeacherAnswers(), tmp_path / "run", progress=False)
     assert left

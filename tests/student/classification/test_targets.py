@@ -86,8 +86,13 @@ def test_the_posterior_stands_missing_answers_and_lone_images(log_odds: np.ndarr
     labels[0] = 3  # the only image of its class
     log_odds[7, 1] = np.nan
     logits = class_posterior(log_odds, ImageLabels(labels=labels, trained=trained, classes=5, seed=0))
-    assert np.isfinite(logits).all()
+    assert np.isnan(logits[0]).all()  # no fit without it knows its class
+    assert np.isfinite(logits[1:]).all()
     assert (logits[1:].argmax(axis=1) < 4).all()
+    one_each = np.unique(LABELS, return_index=True)[1]
+    few = ImageLabels(labels=np.full(60, -1), trained=np.isin(np.arange(60), one_each), classes=5, seed=0)
+    few.labels[one_each] = LABELS[one_each]
+    assert np.flatnonzero(np.isnan(class_posterior(log_odds, few)).all(axis=1)).tolist() == sorted(one_each)
 
 
 def test_only_images_without_a_label_get_a_propagated_class(log_odds: np.ndarray) -> None:

@@ -15,6 +15,7 @@ from storage.datasets import FileDataset, image_folder
 from storage.errors import RunFailed, StorageUnavailable, VersionUnsupported
 from student.classification.examples import TeacherAnswers
 from student.classification.runs import load_run
+from student.classification.task import ClassifierTask
 from student.classification.training import train
 from student.core.files import RunInvalid
 from tests.student.conftest import answers_for
@@ -185,6 +186,30 @@ def test_the_best_epochs_weights_are_kept_over_a_stop(
         train(config, dataset, plain, tmp_path, progress=False, on_epoch=stop)
     run = train(config, dataset, plain, tmp_path, progress=False)
     assert run.weights == hashlib.sha256((tmp_path / "student.safetensors").read_bytes()).hexdigest()
+
+
+def test_the_best_weights_of_the_checkpoint_outlive_better_ones_that_are_not_reached_again(
+    dataset: FileDataset, plain: TeacherAnswers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CLASSIFIER.replace(keep="best", epochs=6, warmup=0, checkpoint_every=2, val_fraction=0.25)
+    best: list[str] = []
+
+    def measures(*top1: float) -> None:
+        monkeypatch.setattr(ClassifierTask, "measure", lambda _, epoch: {"val_top1": top1[epoch - 1], "val_loss": 1.0})
+
+    def stop(log: Any) -> None:
+        best.append(hashlib.sha256((tmp_path / "student.safetensors").read_bytes()).hexdigest())
+        if log.epoch == 3:
+            raise Stopped
+
+    measures(0.5, 0.4, 0.7, 0.4, 0.4, 0.4)
+    with pytest.raises(Stopped):
+        train(config, dataset, plain, tmp_path, progress=False, on_epoch=stop)
+    assert best[0] == best[1] != best[2]
+    measures(0.5, 0.4, 0.49, 0.4, 0.4, 0.4)  # on another device epoch 3 comes out worse
+    run = train(config, dataset, plain, tmp_path, progress=False)
+    assert (run.best_epoch, run.weights) == (1, best[0])
+    assert {path.name for path in tmp_path.iterdir()} == FILES
 
 
 def test_a_newer_checkpoint_is_refused(stopped: Path, dataset: FileDataset, plain: TeacherAnswers) -> None:
