@@ -35,7 +35,8 @@ class Examples:
     images without a label, labelled ones are repeated in their place, so that all have the same number of updates.
     `targets` are made of the answers, one tensor [N, K] for each term that learns from them, NaN where there is none;
     `weights` [N, Q] are those of the answers, by the number of the term; `aspects` are the outputs beside the classes.
-    `groups` has the shares of groups [N, G] (see groups.py), None where none are balanced.
+    `groups` has the shares of groups [N, G] (see groups.py), None where none are balanced. `left_out` is the number of
+    images that are not used at all, without an answer or outside `train_fraction`.
     """
 
     train_indices: Tensor
@@ -45,6 +46,7 @@ class Examples:
     aspects: tuple[Aspect, ...]
     groups: Tensor | None = None
     weights: Mapping[int, Tensor] = field(default_factory=dict)
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +155,7 @@ def join_examples(
         images = replace(images, probes=probe_log_odds(config, dataset, records, asked, probes))
     targets, weights = _learn_what(config, dataset, records, teacher_answers, images, left_out)
     epoch = np.setdiff1d(used, labelled[is_val])
-    if not _learns_without_labels(config, teacher_answers, by_features=known is not None):
+    if not _learns_without_labels(config, targets, used[labels[used] == UNKNOWN]):
         epoch = np.resize(labelled[~is_val], len(epoch))
     return Examples(
         train_indices=torch.from_numpy(epoch),
@@ -163,6 +165,7 @@ def join_examples(
         weights=weights,
         aspects=aspects_of(config, teacher_answers),
         groups=_balanced_groups(config, dataset, records, teacher_answers, images),
+        left_out=int(left_out.sum()),
     )
 
 
@@ -272,12 +275,11 @@ def _answered(dataset: ImageDataset, records: Sequence[ImageRecord], answers: An
     return np.asarray(~np.isnan(log_odds_of(dataset, records, answers)).all(axis=1))
 
 
-def _learns_without_labels(config: StudentConfig, teacher_answers: TeacherAnswers, *, by_features: bool) -> bool:
-    """Whether an image whose label is not known teaches anything: by answers about itself, its features, its views, or
-    a network."""
-    method = config.objective
-    of_images = teacher_answers.image is not None and any(term.level == "image" for term in method.answer_terms)
-    return of_images or by_features or bool(method.network_terms or method.consistency_terms)
+def _learns_without_labels(config: StudentConfig, targets: Sequence[Tensor], unlabelled: NDArray[np.int64]) -> bool:
+    """Whether an image of the `unlabelled`, by their index, teaches anything: by a target, its views, or a network."""
+    if config.objective.network_terms or config.objective.consistency_terms:
+        return True
+    return any(not bool(target[unlabelled].isnan().all()) for target in targets)
 
 
 def _refuse_unanswered(

@@ -59,15 +59,32 @@ def learns_from(run_dir: Path, network: Path) -> bool:
 def require_same_labels(config: StudentConfig) -> None:
     """Where a student may not see all labels, the network that it learns from may not have seen others. Raises
     ConfigInvalid, and RunInvalid where there is no finished run of a network."""
-    if config.network is None or not config.objective.network_terms:
+    if not _draws_labels(config):
         return
-    theirs = load_run(Path(config.network)).description.config
+    theirs = load_run(Path(str(config.network))).description.config
     drawn = [f"{name} {getattr(config, name)}" for name in LABELS if getattr(config, name) != getattr(theirs, name)]
-    if drawn and (min(config.label_fraction, config.train_fraction) < 1 or config.labels_per_class is not None):
+    if drawn:
         raise ConfigInvalid(
             f"the network in {config.network} has seen labels that this student may not; "
             f"take one that was trained with {', '.join(drawn)}"
         )
+
+
+def require_seen_labels(config: StudentConfig, seen_labels: str) -> None:
+    """The same by the labels themselves (`digest_of_seen_labels`), which are drawn among the images with answers: equal
+    settings are not enough. Runs of older releases do not say which labels they have seen."""
+    if _draws_labels(config) and load_run(Path(str(config.network))).seen_labels not in (None, seen_labels):
+        raise ConfigInvalid(
+            f"the network in {config.network} has seen other labels than this student may: they are drawn among the "
+            f"images with answers; train the network on the same images and answers"
+        )
+
+
+def _draws_labels(config: StudentConfig) -> bool:
+    """Whether the student learns from a network and may not see all labels."""
+    if config.network is None or not config.objective.network_terms:
+        return False
+    return min(config.label_fraction, config.train_fraction) < 1 or config.labels_per_class is not None
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ class RunDescription:
 @dataclass(frozen=True, kw_only=True)
 class TrainedStudent:
     """A finished run. `best_epoch` is the one whose weights were kept, `val_top1` (0..1) is its own; None where nothing
-    was cut off for validation. `weights` is their digest, None where release 0.1.0 trained."""
+    was cut off for validation. `weights` is their digest, None where release 0.1.0 trained, and `seen_labels` that of
+    the labels that training and validation used, None in older runs. `dropped_images` were damaged or left out."""
 
     run_dir: Path
     description: RunDescription
@@ -100,6 +101,7 @@ class TrainedStudent:
     val_images: int
     dropped_images: int
     weights: str | None = None
+    seen_labels: str | None = None
 
     @property
     def val_top1(self) -> float | None:

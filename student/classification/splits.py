@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,6 +44,12 @@ def visible_labels(
     hidden = np.setdiff1d(np.arange(len(labels)), sorted(shown))
     labels[hidden] = UNKNOWN
     return labels
+
+
+def digest_of_seen_labels(records: Sequence[ImageRecord], labels: Sequence[int]) -> str:
+    """Digest of the images whose label a student sees, with the labels: those of `visible_labels`."""
+    seen = [(record.image_id, label) for record, label in zip(records, labels, strict=True) if label != UNKNOWN]
+    return hashlib.sha256(repr(sorted(seen)).encode()).hexdigest()[:16]
 
 
 def labels_shown(config: StudentConfig) -> tuple[float, float]:

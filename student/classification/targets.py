@@ -100,8 +100,8 @@ def shuffle(values: Values, images: ImageLabels) -> Values:
 
 
 def random_uniform(values: Values, images: ImageLabels) -> Values:
-    """Control of the MaKD paper: numbers drawn uniformly between 0 and 1."""
-    return images.generator().uniform(size=values.shape)
+    """Control of the MaKD paper: numbers drawn uniformly between 0 and 1, in the place of each answer."""
+    return np.where(np.isnan(values), np.nan, images.generator().uniform(size=values.shape))
 
 
 def class_posterior(log_odds: Values, images: ImageLabels) -> Values:

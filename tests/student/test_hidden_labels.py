@@ -186,6 +186,25 @@ def test_a_larger_network_sees_the_labels_of_its_student(
         dataclasses.replace(grid, network={"label_fraction": 1.0}).cells(tmp_path)
 
 
+@pytest.mark.parametrize("draw", [{"label_fraction": 0.25}, {"label_fraction": 1.0, "labels_per_class": 2}])
+def test_a_larger_network_with_another_draw_of_labels_is_refused(
+    few: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path, draw: dict[str, float]
+) -> None:
+    config = few.replace(val_fraction=0.0, keep="last", missing_answers="drop", **draw)
+    yes, no = answers.yes.copy(), answers.no.copy()
+    yes[[1, 2, 9, 17]] = no[[1, 2, 9, 17]] = np.nan
+    given = {"all": answers, "some": dataclasses.replace(answers, yes=yes, no=no)}
+    for name, theirs in given.items():
+        base = config.replace(method="base")
+        train(base, dataset, TeacherAnswers(image=theirs), tmp_path / name, progress=False)
+    student = config.replace(method="kd+makd", network=str(tmp_path / "all"))
+    for _ in range(2):  # also in the folder that the first attempt has begun
+        with pytest.raises(ConfigInvalid, match="has seen other labels than this student may"):
+            train(student, dataset, TeacherAnswers(image=given["some"]), tmp_path / "kd", progress=False)
+    student = student.replace(network=str(tmp_path / "some"))
+    assert train(student, dataset, TeacherAnswers(image=given["some"]), tmp_path / "same", progress=False).epochs
+
+
 def test_students_of_an_older_experiment_keep_its_network(
     few: StudentConfig, dataset: FileDataset, answers: Answers, tmp_path: Path
 ) -> None:

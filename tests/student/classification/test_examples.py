@@ -7,7 +7,7 @@ import torch
 
 from storage.answers.read import Answers
 from storage.datasets import FileDataset
-from storage.datasets.base import select
+from storage.datasets.base import UNKNOWN, UNLABELLED, select
 from storage.questions import AspectQuestion, QuestionSet
 from student.classification.config import StudentConfig
 from student.classification.evaluate import evaluate
@@ -188,3 +188,32 @@ def test_images_without_a_label_are_trained_on_where_they_have_answers(
     assert (run.train_images, run.epochs[-1].loss < run.epochs[0].loss) == (24, True)
     with pytest.raises(ExamplesInvalid, match="split 'unlabelled' of dataset 'colours' have no label"):
         evaluate(tmp_path, mixed, split="unlabelled")
+
+
+def test_an_image_that_loses_its_label_makes_another_training_set(dataset: FileDataset) -> None:
+    records = list(training_records(dataset))
+    moved = [dataclasses.replace(records[0], split=UNLABELLED), *records[1:]]
+    unknown = [dataclasses.replace(moved[0], label=UNKNOWN), *records[1:]]
+    digests = [digest_of(dataset, one, TeacherAnswers()) for one in (records, moved, unknown)]
+    assert digests[0] != digests[1] == digests[2]
+
+
+@pytest.mark.parametrize("method", ["base", "class-mean", "shuffled-in-class"])
+def test_methods_without_targets_of_unlabelled_images_repeat_labelled_ones(
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, method: str
+) -> None:
+    few = config.replace(method=method, label_fraction=0.5, val_fraction=0.0, keep="last")
+    examples = join_examples(few, dataset, training_records(dataset), teacher_answers)
+    assert len(examples.train_indices) == 24
+    assert len(examples.train_indices.unique()) == 12
+    assert (examples.labels_N[examples.train_indices] != UNKNOWN).all()
+    learning = join_examples(few.replace(method="makd"), dataset, training_records(dataset), teacher_answers)
+    assert len(learning.train_indices.unique()) == 24
+
+
+def test_random_answers_are_where_answers_are(config: StudentConfig, dataset: FileDataset, answers: Answers) -> None:
+    about_classes = TeacherAnswers(classes=answers)
+    few = config.replace(method="random", label_fraction=0.5, val_fraction=0.0, keep="last")
+    examples = join_examples(few, dataset, training_records(dataset), about_classes)
+    (targets,) = examples.targets
+    assert torch.equal(targets.isnan().all(dim=1), examples.labels_N == UNKNOWN)

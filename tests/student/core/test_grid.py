@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from student.classification.config import StudentConfig
@@ -10,6 +11,7 @@ from student.classification.grid import StudentGrid
 from student.classification.recipes import recipe_settings
 from student.classification.runs import RunDescription
 from student.core.grid import Cell
+from student.core.results import summarise
 from student.core.setting_errors import ConfigInvalid
 from tests.student.grids import grid_of
 
@@ -66,6 +68,33 @@ def test_a_frozen_grid_trains_equal_methods_once_and_says_what_freeze_leaves_out
 def test_cells_are_named_for_what_varies(config: StudentConfig) -> None:
     cell = Cell.of(config.replace(backbone="torchvision:resnet18"), ("backbone", "epochs"))
     assert cell.name == "backbone=torchvision:resnet18,epochs=3"
+
+
+def test_cells_of_one_name_are_refused_and_long_names_shortened(config: StudentConfig, tmp_path: Path) -> None:
+    folders = [str(tmp_path / name) for name in ("a/x.pth", "a-x.pth")]
+    with pytest.raises(ConfigInvalid, match=r"two combinations of the grid have the name 'base,weights=.*a-x\.pth'"):
+        grid_of(config, [0], method=["base"], weights=folders).cells(tmp_path)
+    long = [f"{'weights/' * 40}{name}" for name in ("é" * 30, "b")]
+    names = [cell.name for cell in grid_of(config, [0], method=["base"], weights=long).cells(tmp_path)]
+    assert len(set(names)) == 2
+    assert all(len(name.encode()) < 100 for name in names)
+    assert names[0].startswith("base,weights=weights-weights-")
+
+
+def test_a_baseline_is_that_of_the_settings_that_were_asked_for(config: StudentConfig, tmp_path: Path) -> None:
+    # The labels alone have no number of questions, the baseline has; and no network, from which the baseline learns.
+    grids = [
+        dataclasses.replace(
+            grid_of(config, [0], method=["base", "makd"], question_count=[1, 2]), baseline={"method": "makd"}
+        ),
+        dataclasses.replace(grid_of(config, [0], method=["base", "kd"]), baseline={"method": "kd"}, network={}),
+    ]
+    for grid, baseline in zip(grids, ("makd,question_count=1", "kd"), strict=True):
+        cells = grid.cells(tmp_path)
+        rows = [{"cell": cell.name, "seed": 0, "top1": number} for number, cell in enumerate(cells)]
+        found = {one.cell: one for one in summarise(pl.DataFrame(rows), cells, grid, ["top1"])}
+        assert found["base"].baseline == baseline
+        assert found["base"].gain is not None
 
 
 def test_the_cells_of_an_experiment_fit_too(tmp_path: Path) -> None:
