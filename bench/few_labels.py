@@ -82,12 +82,14 @@ def grid_of(asked: argparse.Namespace, methods: list[str], changes: Mapping[str,
         if "backbone" in given:
             sys.exit(f"no weights: give --weights FILE of {given['backbone']}")
         values["weights"] = str(bundled_weights())
+    if asked.finetune:
+        values["warmup"] = min(values["warmup"], values["epochs"] - 1)
     config = recipe("finetune" if asked.finetune else "probe", **values)
     return StudentGrid(
         settings=config.to_dict(),
         axes={"labels_per_class": asked.labels, "method": methods},
         seeds=asked.seeds,
-        baseline={"method": methods[0]},
+        baseline={"method": BASE},
     )
 
 

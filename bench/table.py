@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ import polars as pl
 from bench.arguments import run_benchmark
 from bench.flowers import describe, percent
 from storage.errors import InputInvalid
+from student.classification.config import StudentConfig
 from student.classification.predictions import PREDICTIONS_FILE
 from student.classification.runs import RunDescription
 from student.core.bootstrap import Bootstrap
@@ -81,12 +83,15 @@ def read_experiment(run_dir: Path) -> pl.DataFrame:
     for student in results["students"]:
         place, summary = run_dir / student["run"], summaries[student["cell"]]
         config = read_description(place, RunDescription).config.replace(seed=0)
-        said = pl.read_parquet(place / PREDICTIONS_FILE.format(split=results["split"]))
+        said = place / PREDICTIONS_FILE.format(split=results["split"])
+        if not said.is_file():
+            raise InputInvalid(f"{place} has no {said.name}: only students that were compared on a split have one")
+        predictions = pl.read_parquet(said)
         rows.append(
             {
                 "dataset": results["dataset"],
-                "train_images": results["train_images"],
-                "test_images": digest(said),
+                "train_images": student["train_images"],
+                "test_images": digest(predictions),
                 "cell": student["cell"],
                 "varied": json.dumps(summary["varied"]),
                 "baseline": summary["baseline"],
@@ -94,7 +99,7 @@ def read_experiment(run_dir: Path) -> pl.DataFrame:
                 "settings": json.dumps(config.identity()),
                 "seed": student["seed"],
                 "seconds": student["seconds"],
-                "ranks": said["label_rank"].clip(upper_bound=FURTHEST).to_list(),
+                "ranks": predictions["label_rank"].clip(upper_bound=FURTHEST).to_list(),
             }
         )
     return pl.DataFrame(rows, schema=SCHEMA)
@@ -110,11 +115,12 @@ def merge(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
     students = pl.concat(tables)
     for column in ("dataset", "test_images"):
         _require_same(column, students[column])
-    settings = [json.loads(text) for text in students["settings"]]
+    # As this release has them: a setting that is newer than a file has its default.
+    settings = [StudentConfig.from_stored(json.loads(text)).identity() for text in students["settings"]]
     for name in SHARED:
         _require_same(name, [one[name] for one in settings])
-    for (cell,), rows in students.group_by("cell"):
-        _require_same(f"settings of {cell}", rows["settings"])
+    for cell in students["cell"].unique():
+        _require_same(f"settings of {cell}", itertools.compress(settings, students["cell"] == cell))
     return students.unique(["cell", "seed"], keep="last", maintain_order=True)
 
 

@@ -2,8 +2,10 @@
 
 The students of all seeds are evaluated on the same images, so images and seeds are crossed. The pigeonhole bootstrap
 (Owen 2007, Annals of Applied Statistics 1, 386-411) resamples both, each with replacement; it is slightly conservative.
-Resampled means of S seeds vary by sqrt((S - 1) / S) of what they should, which is too little where seeds are few: the
-deviations of the seeds' weights are scaled by the inverse.
+Seeds are few, so the deviations of their weights are scaled: by sqrt(S / (S - 1)), since resampled means of S seeds
+vary by the inverse of what they should, and by the ratio of the quantiles of Student's t with S - 1 degrees of freedom
+and of the normal distribution, since the spread of few seeds is known poorly. Where all that varies is the seed, the
+interval is about that of Student's t.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy import stats
 
 RESAMPLES = 5_000
 CHUNK = 100  # resamples at once: their weights of a few thousand images stay in the CPU's cache
@@ -77,5 +80,7 @@ def _resample_seeds(seeds: int, generator: np.random.Generator) -> NDArray[np.fl
     if seeds == 1:
         return np.ones((RESAMPLES, 1))
     drawn = generator.multinomial(seeds, np.full(seeds, even), size=RESAMPLES) / seeds
-    weights: NDArray[np.float64] = even + np.sqrt(seeds / (seeds - 1)) * (drawn - even)
+    upper = (1 + CONFIDENCE) / 2
+    scale = np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(upper, seeds - 1) / stats.norm.ppf(upper)
+    weights: NDArray[np.float64] = even + scale * (drawn - even)
     return weights

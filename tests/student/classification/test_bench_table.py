@@ -89,6 +89,10 @@ def test_students_that_cannot_be_compared_are_refused(trained: Train, table: Tab
     )
     with pytest.raises(InputInvalid, match="students differ in dataset: other and "):
         table("o.parquet", "one", "longer")
+    older = pl.read_parquet(tmp_path / "one.parquet")
+    stored = {name: value for name, value in json.loads(older["settings"][0]).items() if name != "label_smoothing"}
+    older.with_columns(settings=pl.lit(json.dumps(stored))).write_parquet(tmp_path / "older.parquet")
+    assert table("older.parquet", "one") == before  # a setting that is newer than the file has its default
     with pytest.raises(SystemExit, match="there is no file"):
         table("missing.parquet")
     with pytest.raises(InputInvalid, match="holds no finished experiment"):

@@ -33,7 +33,7 @@ def test_one_seed_gives_the_interval_of_a_mean_over_images() -> None:
 
 
 def test_seeds_and_images_both_widen_the_interval() -> None:
-    """The variance of the mean is that of the mean over seeds plus that of the mean over images."""
+    """The variance of the mean is that of the mean over seeds, by Student's t, plus that of the mean over images."""
     shares, images = (0.5, 0.6, 0.7, 0.8), 1000
     random = np.random.default_rng(1)
     ours = np.stack([random.permutation(np.arange(images) < share * images) for share in shares])
@@ -42,7 +42,20 @@ def test_seeds_and_images_both_widen_the_interval() -> None:
     between_seeds = np.std(shares, ddof=1) / 2
     of_images = ours.mean(axis=0).std() / np.sqrt(images)
     assert (low + high) / 2 == pytest.approx(0.65, abs=0.01)
-    assert (high - low) / 2 == pytest.approx(1.96 * np.hypot(between_seeds, of_images), rel=0.05)
+    half = np.hypot(stats.t.ppf(0.975, 3) * between_seeds, 1.96 * of_images)
+    assert (high - low) / 2 == pytest.approx(half, rel=0.08)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_where_seeds_alone_vary_the_interval_is_that_of_student(seeds: int) -> None:
+    random = np.random.default_rng(4)
+    shares, held = np.arange(200) / 200, 0
+    for _ in range(100):
+        ours = np.stack([shares < 0.5 + gain for gain in random.normal(0, 0.1, seeds)])
+        theirs = np.stack([shares < 0.5] * seeds)
+        low, high = bootstrap_of(ours=ours, theirs=theirs).interval("top1", "ours", "theirs") or (0, 0)
+        held += low <= 0 <= high
+    assert 90 <= held <= 99
 
 
 def test_all_comparisons_have_the_same_resamples() -> None:
