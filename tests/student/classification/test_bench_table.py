@@ -9,15 +9,17 @@ import polars as pl
 import pytest
 
 from bench.flowers import describe, top1
-from bench.table import main
+from bench.table import main, merge, read_students
 from storage.datasets import FileDataset
 from storage.errors import InputInvalid
 from student.classification.config import StudentConfig
 from student.classification.examples import TeacherAnswers
 from student.classification.experiment import run_experiment
 from student.core.results import Results
+from tests.conftest import PROJECT
 from tests.student.grids import grid_of
 
+PUBLISHED = sorted((PROJECT / "bench" / "results").glob("*.parquet"))
 Train = Callable[..., Results]
 Table = Callable[..., list[dict[str, object]]]
 
@@ -100,3 +102,14 @@ def test_students_that_cannot_be_compared_are_refused(trained: Train, table: Tab
     with pytest.raises(InputInvalid, match=r"results\.json is no table of students"):
         table("one/results.json")
     assert not (tmp_path / "new.parquet").exists()
+
+
+@pytest.mark.parametrize("file", PUBLISHED, ids=lambda path: path.stem)
+def test_documentation_has_the_means_of_the_published_students(file: Path) -> None:
+    students = merge([read_students(file)])
+    page = (PROJECT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert f"bench/results/{file.name}" in page
+    right = students.with_columns(top1=pl.col("ranks").list.eval(pl.element() == 1).list.mean())
+    for cell, mean in right.group_by("cell").agg(pl.col("top1").mean()).iter_rows():
+        assert f"{100 * mean:.1f}" in page, cell
+    assert not any("/" in text for text in students["settings"])  # no path of a machine
