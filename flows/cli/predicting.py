@@ -95,6 +95,7 @@ def _images(paths: list[str], dataset: DatasetParameters | None, split: str | No
 
 def _threshold(classifier: Classifier, run: Path, below: float | None, precision: float | None) -> float | None:
     """Return the probability below which no class is predicted; report if probabilities are not calibrated."""
+    from student.classification.calibration import HOW_TO_CALIBRATE
     from student.core.progress import note
 
     calibration = classifier.calibration
@@ -108,7 +109,7 @@ def _threshold(classifier: Classifier, run: Path, below: float | None, precision
         )
         return threshold
     if calibration is None:
-        note(f"probabilities are not calibrated; 'aspects evaluate {run} -d DATASET --split val --calibrate' does that")
+        note(f"probabilities are not calibrated; {HOW_TO_CALIBRATE}")
     return below
 
 
@@ -132,7 +133,7 @@ def _write(predictor: Predictor, named: list[Source], out: Path | None, batch_si
                 bar.advance(len(frame))
 
     if out is None:
-        _print(flattened(pl.concat(frames())), predictor.name_column)
+        _print(flattened(pl.concat(frames())), predictor)
         return failed
     path = out.expanduser()
     with writing(path), open_table(path) as table:
@@ -141,19 +142,23 @@ def _write(predictor: Predictor, named: list[Source], out: Path | None, batch_si
     return failed
 
 
-def _print(frame: pl.DataFrame, name_column: str) -> None:
+def _print(frame: pl.DataFrame, predictor: Predictor) -> None:
+    """Print the table without the columns of every class and aspect, which no screen has room for."""
     from rich.console import Console
 
-    table = TextTable()
-    shown = [name for name in frame.columns if name not in ("predicted", "probability", "abstained", "error", "top")]
-    for name in (name_column, "predicted", "%", *shown[1:]):
+    from student.core.progress import note
+
+    table, name_column = TextTable(), predictor.name_column
+    shown = [name for name in ("reasons_for", "reasons_against") if name in frame.columns]
+    for name in (name_column, "predicted", "%", *shown):
         table.column(name.replace("_", " "), number=name == "%")
     for row in frame.iter_rows(named=True):
         predicted = row["error"] or ("abstained" if row["abstained"] else row["predicted"])
         percent = "" if row["probability"] is None else f"{100 * row['probability']:.1f}"
-        cells = [f"{row[name]:.3f}" if isinstance(row[name], float) else str(row[name] or "") for name in shown[1:]]
-        table.row(row[name_column], predicted, percent, *cells)
+        table.row(row[name_column], predicted, percent, *(str(row[name] or "") for name in shown))
     Console().print(table)
+    if predictor.columns.probabilities or predictor.columns.aspects:
+        note("the probabilities of all classes and aspects are columns of a file; give -o predictions.parquet")
 
 
 def _report(images: int, failed: int, out: Path | None) -> None:

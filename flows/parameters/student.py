@@ -8,6 +8,7 @@ from pydantic import Field
 
 from flows.option_values import MAX_SEED, OptionInvalid, runs_folder, seed_numbers
 from storage.parameters import Option, Parameters
+from storage.text import as_yaml
 
 if TYPE_CHECKING:  # torch and timm take seconds to import, and extractions do not need them
     from student.classification.config import StudentConfig
@@ -52,6 +53,7 @@ class RecipeParameters(Parameters):
         from student.classification.recipes import recipe_settings
         from student.core.settings import present_accelerator
 
+        self._require_no_seed()
         return {"accelerator": present_accelerator(), **recipe_settings(self.recipe)}
 
     def detection_recipe_settings(self) -> dict[str, Any]:
@@ -61,7 +63,14 @@ class RecipeParameters(Parameters):
 
         if self.corrections != "ignore":
             raise OptionInvalid(f"--corrections {self.corrections} is for --task classification; leave it out")
+        self._require_no_seed()
         return {"accelerator": present_accelerator(), **detection_recipe_settings(self.recipe)}
+
+    def _require_no_seed(self) -> None:
+        if "seed" in self.settings:
+            raise OptionInvalid(
+                f"setting 'seed' is given as seeds, one or several; give --seeds {as_yaml(self.settings['seed'])}"
+            )
 
 
 class StudentParameters(RecipeParameters):

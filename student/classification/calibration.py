@@ -85,6 +85,12 @@ class Calibration:
         return int(kept.sum()), float(np.array(self.correct)[kept].mean()) if kept.any() else 0.0
 
 
+HOW_TO_CALIBRATE = (
+    "train with --set val_fraction=0.1, or calibrate on images that it was not trained on: 'aspects evaluate RUN "
+    "-d DATASET --split SPLIT --calibrate'; then export again where this is an export"
+)
+
+
 def calibrate(class_logits_NC: Tensor, labels_N: Tensor, *, dataset: str, split: str, weights: str) -> Calibration:
     """Fit the temperature on the images that have these logits and labels."""
     temperature = fit_temperature(class_logits_NC, labels_N)
@@ -141,11 +147,11 @@ def read_calibration(run_dir: Path) -> Calibration | None:
     """The calibration of the weights in `run_dir`; None where there is none, and, with a note, where its file is
     damaged or belongs to other weights. Raises VersionUnsupported, and StorageUnavailable as `read_json`."""
     path = run_dir / CALIBRATION
-    again = f" and ignored; make a new one with 'aspects evaluate {run_dir} --calibrate'"
+    again = f" and ignored; {HOW_TO_CALIBRATE}"
     calibration = read_if_whole(path, Calibration.from_dict, again)
     if calibration is None:
         return None
     if calibration.weights != digest_of_file(run_dir / WEIGHTS):
-        note(f"{path} belongs to other weights and is ignored; make a new one with 'aspects evaluate --calibrate'")
+        note(f"{path} belongs to other weights and is ignored; {HOW_TO_CALIBRATE}")
         return None
     return calibration

@@ -12,7 +12,7 @@ import polars as pl
 import torch
 from pydantic import TypeAdapter
 
-from student.classification.calibration import Calibration, CalibrationInvalid, read_calibration
+from student.classification.calibration import HOW_TO_CALIBRATE, Calibration, CalibrationInvalid, read_calibration
 from student.classification.class_profile import ClassProfile, read_class_profile
 from student.classification.config import StudentConfig
 from student.classification.model import Student, create_network
@@ -27,7 +27,7 @@ from student.core.backbones import to_channels_last
 from student.core.export_folder import USE, ExportInvalid
 from student.core.files import RunInvalid, exists, read_json
 from student.core.prediction_columns import PredictionColumns
-from student.core.runs import DESCRIPTION, load_weights, read_description
+from student.core.runs import DESCRIPTION, load_weights, no_run, read_description
 from student.core.settings import Accelerator
 
 WEIGHTS = "model.safetensors"  # of an export
@@ -77,8 +77,8 @@ class Classifier:
         calibration images. Raises CalibrationInvalid where there are none, or none has that precision."""
         if self.calibration is None:
             raise CalibrationInvalid(
-                "there are no calibration images to choose a threshold for this precision; calibrate the run with "
-                "'aspects evaluate RUN -d DATASET --split val --calibrate', or give --abstain-below"
+                "there are no calibration images to choose a threshold for this precision; give --abstain-below, or "
+                f"{HOW_TO_CALIBRATE}"
             )
         return self.calibration.threshold_for(precision)
 
@@ -118,7 +118,7 @@ def _of_run(folder: Path) -> Classifier:
 def _of_export(folder: Path) -> Classifier:
     path = folder / WEIGHTS
     if not exists(folder / USE) or not exists(path):
-        raise ExportInvalid(f"no run and no safetensors export in {folder}; make one with 'aspects export'")
+        raise ExportInvalid(f"{no_run(folder)}, or name a folder of 'aspects export' with safetensors")
     try:
         use = read_json(folder / USE)
     except RunInvalid as error:

@@ -24,7 +24,7 @@ from student.classification.features import SharedFeatures, evaluation_features,
 from student.classification.grid import StudentGrid
 from student.classification.group_scores import WORST_GROUP, ImageGroups
 from student.classification.images import evaluation_cache, training_cache
-from student.classification.kd_teacher import NETWORK, learns_from
+from student.classification.kd_teacher import NETWORK, SEED_PLACE, learns_from
 from student.classification.metrics import COMPARED
 from student.classification.predictions import image_scores, read_predictions
 from student.classification.runs import EpochLog, TrainedStudent
@@ -39,8 +39,6 @@ from student.core.images import Images
 from student.core.results import Results
 from student.core.runs import is_begun, is_finished
 from student.core.setting_errors import ConfigInvalid
-
-SEED_PLACE = "{seed}"  # in a folder that is given for the network
 
 
 def run_experiment(

@@ -19,7 +19,7 @@ from student.classification.examples import (
     join_examples,
     training_records,
 )
-from student.classification.kd_teacher import DRAWS, NETWORK, kd_teacher_config
+from student.classification.kd_teacher import DRAWS, NETWORK, kd_teacher_config, require_kd_teacher
 from student.classification.methods import METHODS, labelled_method, last_layer_method, method_about_classes
 from student.classification.runs import RunDescription
 from student.classification.trainable import require_trainable
@@ -98,6 +98,9 @@ class StudentGrid(Grid[StudentConfig]):
         for cell in self.untrained_cells(run_dir, RunDescription, describe):
             config = fit_to_answers(cell.config, teacher_answers)
             require_trainable(config)
+            if self.network is None:
+                for seed in self.seeds:
+                    require_kd_teacher(config.replace(seed=seed), images.class_names, images.name)
             join_examples(config.replace(seed=self.seeds[0]), images, records, teacher_answers)
 
     def fit_to_answers(self, teacher_answers: TeacherAnswers) -> StudentGrid:

@@ -68,7 +68,7 @@ def find_groups(
     """The answers to the questions of these `names` (keys or texts) by which `records` are grouped: the right ones of
     rendered scenes, and for other datasets those of a teacher. Raises QuestionsInvalid for a question without answers,
     and ExamplesInvalid where no image of `records` has one."""
-    truth = _right_answers(dataset, names)
+    truth = _right_answers(dataset, names, alone=answers is None)
     if truth is not None:
         return truth
     if answers is None:
@@ -89,8 +89,9 @@ def find_groups(
     return ImageGroups(questions=chosen, image_ids=ids, answers=yes, source="answers")
 
 
-def _right_answers(dataset: ImageDataset, names: Sequence[str]) -> ImageGroups | None:
-    """Those of rendered scenes; None for other images, and where a question is not about scenes."""
+def _right_answers(dataset: ImageDataset, names: Sequence[str], *, alone: bool) -> ImageGroups | None:
+    """Those of rendered scenes; None for other images, and where a question is not about scenes. Raises QuestionsInvalid
+    for such a question if they are `alone`, without answers of a teacher."""
     truth = read_truth(dataset)
     if truth is None:
         return None
@@ -98,6 +99,8 @@ def _right_answers(dataset: ImageDataset, names: Sequence[str]) -> ImageGroups |
     try:
         chosen = tuple({asked.named(name).key: asked.named(name) for name in names}.values())
     except QuestionsInvalid:
+        if alone:
+            raise
         return None
     yes = truth.select(pl.col(question.key).cast(pl.Float32) for question in chosen).to_numpy()
     return ImageGroups(questions=chosen, image_ids=tuple(truth["image_id"]), answers=yes, source="truth")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ from torch.nn import functional
 
 from student.classification.config import StudentConfig
 from student.classification.model import Logits, Student
-from student.classification.runs import RunDescription, digest_of_weights, load_run
+from student.classification.runs import RunDescription, TrainedStudent, digest_of_weights, load_run
 from student.core.backbones import to_channels_last
 from student.core.fit import fit
 from student.core.runs import is_finished, read_description
 from student.core.setting_errors import ConfigInvalid
 
 NETWORK = "network"  # folder of the larger network in an experiment's
+SEED_PLACE = "{seed}"  # in a folder that is given for the network
 # The settings that say which labels are seen.
 LABELS = ("label_fraction", "labels_per_class", "train_fraction", "seed")
 # The shares of images and labels that a seed draws, with their defaults.
@@ -70,6 +71,22 @@ def require_same_labels(config: StudentConfig) -> None:
         )
 
 
+def require_kd_teacher(config: StudentConfig, class_names: Sequence[str], dataset: str) -> None:
+    """Raises what training by the config's method would raise about its network, before any student is trained."""
+    if config.network is not None and config.objective.network_terms:
+        config = config.replace(network=config.network.replace(SEED_PLACE, str(config.seed)))
+        _run_on(Path(str(config.network)), class_names, dataset)
+        require_same_labels(config)
+
+
+def _run_on(network: Path, class_names: Sequence[str], dataset: str) -> TrainedStudent:
+    """Raises ConfigInvalid for a network of other classes, RunInvalid where there is none."""
+    run = load_run(network)
+    if run.description.class_names != tuple(class_names):
+        raise ConfigInvalid(f"the network in {network} was trained on other classes; take a run on '{dataset}'")
+    return run
+
+
 def require_seen_labels(config: StudentConfig, seen_labels: str) -> None:
     """The same by the labels themselves (`digest_of_seen_labels`), which are drawn among the images with answers: equal
     settings are not enough. Runs of older releases do not say which labels they have seen."""
@@ -102,11 +119,7 @@ class KDTeacher:
         config = description.config
         if config.network is None or not config.objective.network_terms:
             return None
-        run = load_run(Path(config.network))
-        if run.description.class_names != description.class_names:
-            raise ConfigInvalid(
-                f"the network in {config.network} was trained on other classes; take a run on '{description.dataset}'"
-            )
+        run = _run_on(Path(config.network), description.class_names, description.dataset)
         network = to_channels_last(run.load().to(device)).eval()
         return cls(network=network, student=student, image_size=run.description.config.image_size)
 

@@ -159,7 +159,7 @@ def create_network(config: StudentConfig, *, outputs: int) -> nn.Module:
     Raises ConfigInvalid where timm cannot build it.
     """
     if config.pretrained:
-        require_weights(config.backbone)
+        require_weights(config.backbone, "--set weights=FILE")
     start = f"pretrained={config.pretrained}" if config.weights is None else f"weights={config.weights}"
     refused = network_errors(f"backbone '{config.backbone}' cannot be built for {config.image_size} px ({start}): ")
     with refused, torch.random.fork_rng(devices=[]):

@@ -24,6 +24,7 @@ from student.core.onnx import add_metadata, onnx_errors
 
 CALIBRATED_ON = 128  # training images that ranges of activations are taken from
 BATCH = 32
+WARNINGS, ERRORS = 2, 3  # severities of onnxruntime's log; warnings are its default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,9 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # it has no types
 
 
 def _top1(model: Path, images: Images, channels: tuple[Sequence[float], ...]) -> float:
-    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = ERRORS
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     found = [session.run(["class_logits"], {"images": pixels})[0] for pixels in _pixels(images, channels)]
     return float((np.concatenate(found).argmax(axis=1) == images.labels.numpy()).mean())
 
@@ -97,8 +100,10 @@ def _quantizing() -> Iterator[None]:
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # hints about preprocessing that the export has done already
+    onnxruntime.set_default_logger_severity(ERRORS)  # nor what it removes from the graph
     try:
         with onnx_errors("quantised", "export it without --int8"):
             yield
     finally:
         root.setLevel(level)
+        onnxruntime.set_default_logger_severity(WARNINGS)

@@ -11,7 +11,7 @@ from storage.platform.crashes import reporting_crash
 from student.classification.config import StudentConfig
 from student.classification.model import Logits, Student, build_student
 from student.classification.probe import require_probeable
-from student.core.backbones import network_errors, to_channels_last
+from student.core.backbones import network_errors, require_weights, to_channels_last
 from student.core.setting_errors import ConfigInvalid
 
 CLASSES, ASPECTS = 3, 2
@@ -27,6 +27,8 @@ def require_trainable(config: StudentConfig, images: int | None = None) -> None:
         raise ConfigInvalid(
             "freeze trains on the features of a pretrained backbone; give --set weights=FILE or --set pretrained=true"
         )
+    if config.pretrained:
+        require_weights(config.backbone, "--set weights=FILE")
     batch = config.batch_size if images is None else min(images, config.batch_size)
     tried = StudentConfig(
         backbone=config.backbone,

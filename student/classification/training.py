@@ -86,6 +86,8 @@ def train(
         examples = join_examples(config, dataset, images.shown.records, teacher_answers, features)
         require_seen_labels(config, digest_of_seen_labels(images.shown.records, examples.labels_N.tolist()))
         require_trainable(config, len(examples.train_indices))
+        if len(examples.val_indices) == 0 and (config.keep == "best" or config.patience is not None):
+            note("no labelled image is left for validation: the last epoch is kept, not the best one")
         job = Job(
             description=description,
             examples=examples,

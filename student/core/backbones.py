@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -40,8 +41,10 @@ def network_errors(before: str, after: str = "") -> Iterator[None]:
         raise ConfigInvalid(f"{before}{type(error).__name__}: {why}{after}") from error
 
 
-def require_weights(backbone: str) -> None:
-    """Raises ConfigInvalid soon where timm would download weights of the backbone from a Hub that is out of reach."""
+@functools.cache
+def require_weights(backbone: str, instead: str = "--set pretrained=false") -> None:
+    """Raises ConfigInvalid soon where timm would download weights of the backbone from a Hub that is out of reach;
+    `instead` is what to give then."""
     known = timm.get_pretrained_cfg(backbone)
     if known is None or known.hf_hub_id is None:
         return
@@ -53,5 +56,5 @@ def require_weights(backbone: str) -> None:
     except HubUnreachable as error:
         raise ConfigInvalid(
             f"cannot get the weights of backbone '{backbone}' from the Hugging Face Hub ({error}); check the network, "
-            "or give --set pretrained=false"
+            f"or give {instead}"
         ) from error

@@ -13,9 +13,11 @@ def fit(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of `recipe` with those `given` in their place.
 
     Of the recipe's own: a warm-up as long as all epochs is cut to half of them; milestones that are not reached move
-    with the epochs; images are kept as large as they are shown; a batch is rounded up to what the devices can share;
-    Nesterov's momentum needs a momentum; given weights replace pretrained ones. Settings of wrong types are left for
-    the config to refuse. Raises ConfigInvalid for given milestones that are all beyond the epochs.
+    with the epochs; images are kept as large as they are shown, and of test images the same part is shown at every
+    size; validation images are held out where keep=best or patience is given, which need them; a batch is rounded up to
+    what the devices can share; Nesterov's momentum needs a momentum; given weights replace pretrained ones. Settings of
+    wrong types are left for the config to refuse. Raises ConfigInvalid for given milestones that are all beyond the
+    epochs.
     """
     fitted = {**recipe, **given}
     epochs = fitted.get("epochs")
@@ -24,8 +26,11 @@ def fit(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     size = fitted.get("image_size")
     if _is_count(size):
         for name in {"cache_size", "resize_size"} & recipe.keys() - given.keys():
-            if recipe[name] < size:
+            if name == "resize_size" or recipe[name] < size:
                 fitted[name] = round(recipe[name] * size / recipe["image_size"])
+    needs_validation = given.get("keep") == "best" or given.get("patience") is not None
+    if needs_validation and recipe.get("val_fraction") == 0 and "val_fraction" not in given:
+        fitted["val_fraction"] = None
     devices, batch = fitted.get("devices"), recipe.get("batch_size")
     if _is_count(devices) and _is_count(batch) and "batch_size" not in given:
         fitted["batch_size"] = math.ceil(batch / devices) * devices

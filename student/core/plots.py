@@ -17,7 +17,7 @@ from storage.text import printable
 from student.core.files import write_bytes
 from student.core.results import CellSummary, Results
 
-NAMES = {"top1": "top-1", "val_top1": "val top-1", "map": "mAP"}
+NAMES = {"top1": "top-1", "top5": "top-5", "val_top1": "val top-1", "map": "mAP"}
 LONGEST_TITLE = 80  # characters
 
 
@@ -53,11 +53,15 @@ def write_figure(figure: Figure, path: Path) -> None:
     write_bytes(path, buffer.getvalue())
 
 
+def _name(metric: str) -> str:
+    return NAMES.get(metric, metric.replace("_", " "))
+
+
 def _draw_lines(axes: Axes, cells: tuple[CellSummary, ...], setting: str) -> None:
     lines: dict[str, list[CellSummary]] = {}
     for cell in cells:
         others = {name: value for name, value in cell.varied.items() if name != setting and value is not None}
-        lines.setdefault(", ".join(map(str, others.values())) or NAMES[cell.metric], []).append(cell)
+        lines.setdefault(", ".join(map(str, others.values())) or _name(cell.metric), []).append(cell)
     for named, members in lines.items():
         name = printable(named, LONGEST_TITLE)
         placed = [cell for cell in members if cell.varied[setting] is not None]
@@ -73,7 +77,7 @@ def _draw_lines(axes: Axes, cells: tuple[CellSummary, ...], setting: str) -> Non
             capsize=3,
         )
     axes.set_xlabel(setting.replace("_", " "))
-    axes.set_ylabel(f"{NAMES[cells[0].metric]} [%]")
+    axes.set_ylabel(f"{_name(cells[0].metric)} [%]")
     axes.legend()
 
 
@@ -81,7 +85,7 @@ def _draw_bars(axes: Axes, cells: tuple[CellSummary, ...]) -> None:
     places = np.arange(len(cells))[::-1]
     axes.barh(places, [100 * cell.mean for cell in cells], xerr=[100 * (cell.std or 0.0) for cell in cells], capsize=3)
     axes.set_yticks(places, [printable(cell.cell, LONGEST_TITLE) for cell in cells])
-    axes.set_xlabel(f"{NAMES[cells[0].metric]} [%]")
+    axes.set_xlabel(f"{_name(cells[0].metric)} [%]")
     lowest = min(min(cell.values) for cell in cells)
     axes.set_xlim(left=max(0.0, 100 * lowest - 10))
 

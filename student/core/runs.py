@@ -120,7 +120,7 @@ def read_description(run_dir: Path, kind: type[AnyDescription]) -> AnyDescriptio
     try:
         values = read_json(path)
     except FileNotFoundError as error:
-        raise RunInvalid(_no_run(run_dir)) from error
+        raise RunInvalid(no_run(run_dir)) from error
     stored = values.get("config")
     trains = "detector" if isinstance(stored, dict) and "detector" in stored else "classifier"
     if isinstance(stored, dict) and trains != kind.TRAINS:
@@ -132,7 +132,7 @@ def read_description(run_dir: Path, kind: type[AnyDescription]) -> AnyDescriptio
     return parse(kind, values | {"config": config}, path)
 
 
-def _no_run(run_dir: Path) -> str:
+def no_run(run_dir: Path) -> str:
     """The error for a folder without a run; names the runs in folders below."""
     runs = sorted(
         str(path.parent.relative_to(run_dir))

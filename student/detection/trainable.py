@@ -6,7 +6,7 @@ import functools
 
 import torch
 
-from student.core.backbones import network_errors
+from student.core.backbones import network_errors, require_weights
 from student.detection.config import DetectorConfig
 from student.detection.model import build_detector, step_losses
 
@@ -14,7 +14,10 @@ CLASSES, ASPECTS = 2, 2
 
 
 def require_trainable_detector(config: DetectorConfig) -> None:
-    """One step of training of the config's detector. Raises ConfigInvalid, of one line, where it does not work."""
+    """One step of training of the config's detector. Raises ConfigInvalid, of one line, where it does not work or where
+    its pretrained weights cannot be had."""
+    if config.pretrained:
+        require_weights(config.backbone)
     tried = DetectorConfig(
         detector=config.detector,
         backbone=config.backbone,

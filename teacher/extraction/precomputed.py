@@ -264,7 +264,9 @@ def _shard_answers(
         digests.append(image.sha256)
         errors.append(image.error)
         if entry is None:
-            errors[-1] = image.error or f"no answer for '{answers.name_of(record)}' in {answers.source.name}"
+            name = answers.name_of(record)
+            missing = f"no answer for '{name}' in {answers.source.name}" if name else "no label to look answers up by"
+            errors[-1] = image.error or missing
         elif image.error is None:
             p_yes[row] = answers.probabilities[entry].clip(SMALLEST, 1 - SMALLEST)
     return ShardAnswers(
