@@ -90,8 +90,8 @@ def find_groups(
 
 
 def _right_answers(dataset: ImageDataset, names: Sequence[str], *, alone: bool) -> ImageGroups | None:
-    """Those of rendered scenes; None for other images, and where a question is not about scenes. Raises QuestionsInvalid
-    for such a question if they are `alone`, without answers of a teacher."""
+    """Those of rendered scenes; None for other images, and where a question is not about scenes. Such a question raises
+    QuestionsInvalid if they are `alone`, without answers of a teacher."""
     truth = read_truth(dataset)
     if truth is None:
         return None

@@ -55,6 +55,25 @@ def test_few_predictions_are_printed(aspects: Aspects, trained: Path, monkeypatc
     assert "001.png" in outcome.out
 
 
+def test_columns_of_all_classes_and_aspects_need_a_file(
+    aspects: Aspects, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    image = trained / "images" / "test" / "red" / "001.png"
+    plain = aspects("predict", trained / "run", image)
+    shown = aspects("predict", trained / "run", image, "--aspects", "--probabilities")
+    assert (shown.code, shown.out) == (0, plain.out)
+    assert "001.png" in shown.out
+    assert "are columns of a file; give -o predictions.parquet" in shown.err
+    assert "columns of a file" not in plain.err
+
+
+def test_a_folder_of_runs_names_them(aspects: Aspects, trained: Path) -> None:
+    outcome = aspects("predict", trained, trained / "images" / "test")
+    assert outcome.code == 2
+    assert "is no run but holds 1: run; name one, e.g. " in outcome.err
+
+
 def test_many_predictions_need_a_file(aspects: Aspects, trained: Path, tmp_path: Path) -> None:
     for number in range(51):
         shutil.copy(trained / "images" / "test" / "red" / "000.png", tmp_path / f"{number}.png")

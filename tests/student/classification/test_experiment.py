@@ -19,6 +19,8 @@ from student.classification.grid import StudentGrid
 from student.classification.group_scores import find_groups
 from student.classification.plots import plot_features
 from student.classification.runs import EpochLog, load_run
+from student.classification.training import train
+from student.core.files import RunInvalid
 from student.core.plots import plot_results
 from student.core.setting_errors import ConfigInvalid
 from tests.student.grids import grid_of
@@ -133,3 +135,44 @@ def test_a_larger_network_is_trained_first_and_learned_from(
     logs = {name: load_run(tmp_path / name / "seed-0").epochs[-1] for name in ("base", "kd", "lskd+makd")}
     assert [logs[name].distillation > 0 for name in logs] == [False, True, True]
     assert [logs[name].aspects > 0 for name in logs] == [False, False, True]
+
+
+@pytest.mark.parametrize("axes", [{"method": ["base"]}, {"method": ["base"], "epochs": [1, 2]}])
+@pytest.mark.parametrize("metric", ["top5", "macro_accuracy"])
+def test_any_metric_can_be_plotted(
+    config: StudentConfig,
+    dataset: FileDataset,
+    teacher_answers: TeacherAnswers,
+    tmp_path: Path,
+    metric: str,
+    axes: dict[str, list[int]],
+) -> None:
+    grid = grid_of(config.replace(epochs=1, warmup=0), [0], **axes)
+    results = run_experiment(grid, dataset, teacher_answers, tmp_path, progress=False, metric=metric)
+    plot_results(results, tmp_path / "results.png")
+    assert Image.open(tmp_path / "results.png").convert("L").getextrema() == (0, 255)
+
+
+def test_a_kd_teacher_is_checked_before_any_student_is_trained(
+    config: StudentConfig, dataset: FileDataset, teacher_answers: TeacherAnswers, tmp_path: Path
+) -> None:
+    grid = grid_of(config.replace(network=str(tmp_path / "network")), [0, 1], method=["base", "kd"])
+    with pytest.raises(RunInvalid, match=r"no run at .*network"):
+        grid.check(dataset, teacher_answers, None)
+    train(config.replace(method="base"), dataset, teacher_answers, tmp_path / "network", progress=False)
+    grid.check(dataset, teacher_answers, None)
+    few = dataclasses.replace(grid, settings={**grid.settings, "labels_per_class": 2})
+    with pytest.raises(ConfigInvalid, match="has seen labels that this student may not"):
+        few.check(dataset, teacher_answers, None)
+    others = dataclasses.replace(dataset, class_names=("a", "b", "c"))
+    with pytest.raises(ConfigInvalid, match="was trained on other classes"):
+        grid.check(others, teacher_answers, None)
+
+
+def test_best_weights_without_validation_images_are_said_to_be_the_last(
+    config: StudentConfig, dataset: FileDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one_each = config.replace(method="base", labels_per_class=1, keep="best", val_fraction=None)
+    run = train(one_each, dataset, TeacherAnswers(), tmp_path, progress=False)
+    assert (run.val_images, run.best_epoch) == (0, config.epochs)
+    assert "no labelled image is left for validation: the last epoch is kept" in capsys.readouterr().err

@@ -33,6 +33,12 @@ def test_any_detection_recipe_fits_any_number_of_epochs(name: str) -> None:
         ("small", {"image_size": 96}, {"cache_size": 96}),
         ("small", {"image_size": 32}, {"cache_size": 64}),
         ("paper", {"image_size": 448}, {"cache_size": 576, "resize_size": 448}),
+        ("probe", {"image_size": 64}, {"resize_size": 73}),
+        ("lavid", {"image_size": 112}, {"cache_size": 288, "resize_size": 128}),
+        ("demo", {"keep": "best"}, {"val_fraction": None}),
+        ("demo", {"patience": 3}, {"val_fraction": None}),
+        ("demo", {"keep": "best", "val_fraction": 0.0}, {"val_fraction": 0.0}),
+        ("demo", {"keep": "last"}, {"val_fraction": 0.0}),
         ("paper", {"epochs": 24}, {"milestones": (15, 18, 21)}),
         ("paper", {"epochs": 1, "milestones": [1]}, {"milestones": (1,)}),  # as it was made to fit one
         ("paper", {"epochs": 240}, {"milestones": (150, 180, 210)}),
