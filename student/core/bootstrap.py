@@ -1,11 +1,12 @@
 """Confidence intervals of gains over test images and seeds, for metrics that are a mean over the images.
 
-The students of all seeds are evaluated on the same images, so images and seeds are crossed. The pigeonhole bootstrap
-(Owen 2007, Annals of Applied Statistics 1, 386-411) resamples both, each with replacement; it is slightly conservative.
-Seeds are few, so the deviations of their weights are scaled: by sqrt(S / (S - 1)), since resampled means of S seeds
-vary by the inverse of what they should, and by the ratio of the quantiles of Student's t with S - 1 degrees of freedom
-and of the normal distribution, since the spread of few seeds is known poorly. Where all that varies is the seed, the
-interval is about that of Student's t.
+The students of all seeds are evaluated on the same images, so images and seeds are crossed, and both are resampled with
+replacement, as in the pigeonhole bootstrap (Owen 2007, Annals of Applied Statistics 1, 386-411): the same images for
+all seeds in the mean over the seeds, and the seeds in what their gains differ by. Seeds are few, so the deviations of
+their weights are scaled: by sqrt(S / (S - 1)), since resampled means of S seeds vary by the inverse of what they
+should, and by the ratio of the quantiles of Student's t with S - 1 degrees of freedom and of the normal distribution,
+since the spread of few seeds is known poorly. Where all that varies is the seed, the interval is about that of
+Student's t.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ Student = tuple[str, int]  # a cell's name and the seed
 
 @dataclass(frozen=True, kw_only=True)
 class Bootstrap:
-    """Resampled metrics: for each metric and cell [R, S], with the same images and seeds in row r of all of them."""
+    """For each metric and cell the means of S seeds over the images [S], and over resampled images [R, S], the same for
+    all seeds and cells in row r."""
 
-    means: Mapping[tuple[str, str], NDArray[np.float32]]
-    seed_weights: NDArray[np.float64]  # [R, S], each row with the sum 1
+    means: Mapping[tuple[str, str], NDArray[np.float64]]
+    resampled: Mapping[tuple[str, str], NDArray[np.float32]]
+    seed_deviations: NDArray[np.float64]  # [R, S], of the weights of resampled seeds from 1 / S
 
     @classmethod
     def of(cls, image_scores: Mapping[Student, pl.DataFrame]) -> Self | None:
@@ -43,14 +46,15 @@ class Bootstrap:
         generator = np.random.default_rng(0)
         metrics = [name for name in tables[0].columns if name != "image_id"]
         scores = np.stack([table[name].to_numpy() for name in metrics for table in tables]).astype(np.float32)
-        means = _resample_images(scores, generator)
+        means, resampled = scores.mean(axis=1, dtype=np.float64), _resample_images(scores, generator)
         places: dict[tuple[str, str], list[int]] = {}
         for place, (metric, (cell, _)) in enumerate((name, student) for name in metrics for student in image_scores):
             places.setdefault((metric, cell), []).append(place)
         seeds = len({seed for _, seed in image_scores})
         return cls(
-            means={key: means[:, columns] for key, columns in places.items()},
-            seed_weights=_resample_seeds(seeds, generator),
+            means={key: means[columns] for key, columns in places.items()},
+            resampled={key: resampled[:, columns] for key, columns in places.items()},
+            seed_deviations=_resample_seeds(seeds, generator),
         )
 
     def interval(self, metric: str, cell: str, other: str) -> tuple[float, float] | None:
@@ -58,7 +62,9 @@ class Bootstrap:
         images alone. None for a metric without scores of single images."""
         if (metric, cell) not in self.means:
             return None
-        gains = ((self.means[metric, cell] - self.means[metric, other]) * self.seed_weights).sum(axis=1)
+        by_seed = self.means[metric, cell] - self.means[metric, other]
+        of_images = (self.resampled[metric, cell] - self.resampled[metric, other]).mean(axis=1)
+        gains = of_images + self.seed_deviations @ by_seed
         low, high = np.quantile(gains, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         return float(low), float(high)
 
@@ -75,12 +81,13 @@ def _resample_images(scores_MN: NDArray[np.float32], generator: np.random.Genera
 
 
 def _resample_seeds(seeds: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """The weight of each seed in a mean over as many that are drawn with replacement, R times: [R, S]."""
+    """By how much the weight of each seed in a mean over as many that are drawn with replacement differs from 1 / S, R
+    times: [R, S], scaled as above."""
     even = 1 / seeds
     if seeds == 1:
-        return np.ones((RESAMPLES, 1))
+        return np.zeros((RESAMPLES, 1))
     drawn = generator.multinomial(seeds, np.full(seeds, even), size=RESAMPLES) / seeds
     upper = (1 + CONFIDENCE) / 2
     scale = np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(upper, seeds - 1) / stats.norm.ppf(upper)
-    weights: NDArray[np.float64] = even + scale * (drawn - even)
-    return weights
+    deviations: NDArray[np.float64] = scale * (drawn - even)
+    return deviations
