@@ -173,6 +173,7 @@ TOGETHER: Sequence[tuple[str, Sequence[str], str]] = (
     ("train", ["--box-questions", "questions.yaml"], "--box-questions needs --task detection"),
     ("evaluate", ["--box-view", "drawn"], "--box-view is for the run of a detector"),
     ("train", ["--task", "detection", "--class-teacher", "x"], "--class-teacher is for --task classification"),
+    ("train", ["--set", "seed=5"], "setting 'seed' is given as seeds, one or several; give --seeds 5"),
     ("extract", ["--base-url", "http://localhost:1/v1", "--engine", "vllm"], "--base-url is the address of a server"),
     ("extract", ["--request", "seed=1"], "give its address with --base-url"),
     ("extract", ["--vllm", "seed=1", "--base-url", "http://localhost:1/v1"], "--vllm is for engine vllm alone"),

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from storage.errors import RunFailed
 from storage.hub import HubUnreachable, PushInvalid, find_on_hub, push_folder, require_pushable
 from student.classification.config import StudentConfig
 from student.classification.model import create_network
+from student.classification.trainable import require_trainable
 from student.core.setting_errors import ConfigInvalid
 from student.detection.config import DetectorConfig
 from student.detection.networks import build_network
+from student.detection.trainable import require_trainable_detector
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -88,15 +91,15 @@ def test_a_dataset_is_refused_in_one_line(unreachable: None, tmp_path: Path) -> 
 
 
 def test_pretrained_weights_are_refused_in_one_line(unreachable: None) -> None:
-    said = (
-        r"cannot get the weights of backbone 'resnet18.a1_in1k' .*; check the network, or give --set pretrained=false"
-    )
+    said = r"cannot get the weights of backbone 'resnet18.a1_in1k' .*; check the network, or give --set "
     config = StudentConfig(backbone="resnet18.a1_in1k", image_size=32, epochs=1, pretrained=True)
-    with pytest.raises(ConfigInvalid, match=said):
-        create_network(config, outputs=3)
+    for start in (partial(create_network, config, outputs=3), partial(require_trainable, config)):
+        with pytest.raises(ConfigInvalid, match=f"{said}weights=FILE"):
+            start()
     detector = DetectorConfig(backbone="resnet18.a1_in1k", image_size=64, epochs=1, pretrained=True)
-    with pytest.raises(ConfigInvalid, match=said):
-        build_network(detector, classes=3)
+    for begin in (partial(build_network, detector, classes=3), partial(require_trainable_detector, detector)):
+        with pytest.raises(ConfigInvalid, match=f"{said}pretrained=false"):
+            begin()
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ def test_an_export_with_a_flipped_bit_predicts_nothing(run_dir: Path, tmp_path: 
 def test_impossible_exports_and_predictions_are_one_line(run_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportInvalid, match="export format 'tflite' is unknown; use safetensors or onnx"):
         export(run_dir, tmp_path / "out", formats=["tflite"])
-    with pytest.raises(ExportInvalid, match="no run and no safetensors export in"):
+    with pytest.raises(ExportInvalid, match=r"no run at .*, or name a folder of 'aspects export'"):
         load_classifier(tmp_path)
 
 

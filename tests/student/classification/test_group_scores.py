@@ -63,3 +63,5 @@ def test_rendered_scenes_are_grouped_by_the_right_answers(tmp_path: Path) -> Non
     assert (groups.source, [question.key for question in groups.questions]) == ("truth", ["is_single"])
     ids = [record.image_id for record in scenes.records]
     assert [bool(yes) for (yes,) in groups.of(ids)] == ["_single/" in image_id for image_id in ids]
+    with pytest.raises(QuestionsInvalid, match="no question has the key or text 'is_singel'; did you mean 'is_single'"):
+        find_groups(scenes, select(scenes, ("test",)), ["is_singel"], None)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from storage.answers.read import load_answers
 from storage.datasets import image_folder
@@ -86,6 +87,12 @@ def test_attributes_come_per_image_or_per_class(root: Path, tmp_path: Path) -> N
     pl.DataFrame({"label_name": ["a", "b"], "is_red": [0.25, 1.0]}).write_csv(per_class)
     _, answers = imported(read_attributes(per_class), root, tmp_path / "store")
     np.testing.assert_allclose(answers.p_yes, [[0.25]] * 3, atol=1e-6)
+    (root / "unlabelled").mkdir()
+    Image.new("RGB", (8, 8)).save(root / "unlabelled" / "new.png")
+    summary = import_answers(
+        read_attributes(per_class), image_folder(root), ["train", "unlabelled"], str(tmp_path / "unlabelled")
+    )
+    assert summary.without_answers == {"unlabelled/new.png": "no label to look answers up by"}
     per_image = tmp_path / "images.parquet"
     pl.DataFrame({"image_id": [f"train/a/0{n}.png" for n in range(3)], "is_red": [1, 0, 1]}).write_parquet(per_image)
     _, answers = imported(read_attributes(per_image), root, tmp_path / "store")
