@@ -60,7 +60,7 @@ class TrainingConfig(BaseModel):
         default=0,
         ge=0,
         lt=1 << 63,
-        description="decides the initialisation, the order of the images and all other draws",
+        description="decides the initialisation, the order of the images and all other draws; given by `--seeds`",
     )
 
     method: str = Field(description="what is learned besides the labels")
