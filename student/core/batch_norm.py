@@ -52,12 +52,16 @@ def _normalize(layer: _BatchNorm, input: Tensor) -> Tensor:
     if layer.training:
         others = [axis for axis in range(input.dim()) if axis != 1]
         places = [-1 if axis == 1 else 1 for axis in range(input.dim())]
-        count = _sum_over_devices(input.new_tensor(float(input.numel() // input.shape[1])))
-        mean = _sum_over_devices(input.sum(others)) / count
-        variance = _sum_over_devices((input - mean.view(places)).square().sum(others)) / count
+        # bfloat16 counts to 256 and no further.
+        values = input.to(torch.promote_types(input.dtype, torch.float32))
+        count = _sum_over_devices(values.new_tensor(float(values.numel() // values.shape[1])))
+        mean = _sum_over_devices(values.sum(others)) / count
+        variance = _sum_over_devices((values - mean.view(places)).square().sum(others)) / count
         _track(layer, mean.detach(), variance.detach() * count / (count - 1))
-        output = (input - mean.view(places)) * (variance + layer.eps).rsqrt().view(places)
-        return output * layer.weight.view(places) + layer.bias.view(places) if layer.affine else output
+        output = (values - mean.view(places)) * (variance + layer.eps).rsqrt().view(places)
+        if layer.affine:
+            output = output * layer.weight.view(places) + layer.bias.view(places)
+        return output.to(input.dtype)
     return functional.batch_norm(input, mean, variance, layer.weight, layer.bias, eps=layer.eps)
 
 

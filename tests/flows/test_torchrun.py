@@ -26,6 +26,7 @@ SETTINGS = (
     *("backbone=test_resnet", "image_size=32", "batch_size=8", "lr=0.002", "warmup=1", "epochs=6", "policy=null"),
     *("crop_scale=[0.3,1.0]", "mixup=0", "cutmix=0", "drop_rate=0", "val_fraction=0.25", "sync_batchnorm=true"),
     *("threads=1", "workers=0", "checkpoint_every=1"),
+    "precision=32-true",  # bfloat16 would round the losses of one process and of two differently
 )
 
 

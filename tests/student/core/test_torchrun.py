@@ -128,6 +128,19 @@ def test_synchronised_batch_norm_is_torchs_where_there_is_one_device() -> None:
     torch.testing.assert_close(other.eval()(images), network.eval()(images))
 
 
+@pytest.mark.usefixtures("_group")
+def test_synchronised_batch_norm_of_bfloat16_is_computed_in_float32() -> None:
+    torch.manual_seed(0)
+    images = (3 * torch.randn(301, 4, 3, 3) + 1).bfloat16()  # more than bfloat16 can count
+    layer, other = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+    synchronize_batch_norm(other, torch.device("cpu"))
+    found = other(images)
+    assert found.dtype is torch.bfloat16
+    torch.testing.assert_close(found, layer(images.float()).bfloat16())
+    for name, tensor in layer.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], tensor)
+
+
 def by_torchrun(monkeypatch: pytest.MonkeyPatch, rank: int, world: int, local: int) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     for name, value in (("RANK", rank), ("WORLD_SIZE", world), ("LOCAL_WORLD_SIZE", local)):
