@@ -20,7 +20,7 @@ from student.classification.config import StudentConfig
 from student.classification.groups import soft_groups
 from student.classification.label_free import learned_class_log_odds, require_class_answers
 from student.classification.methods import method_about_classes
-from student.classification.splits import choose_fraction, choose_validation, visible_labels
+from student.classification.splits import choose_fraction, choose_validation, digest_of_seen_labels, visible_labels
 from student.classification.targets import ImageLabels, Values, class_mean, only_labelled
 from student.classification.terms import AspectTerm, ClassTerm, Level
 from student.core.aspects import Aspect
@@ -36,7 +36,8 @@ class Examples:
     `targets` are made of the answers, one tensor [N, K] for each term that learns from them, NaN where there is none;
     `weights` [N, Q] are those of the answers, by the number of the term; `aspects` are the outputs beside the classes.
     `groups` has the shares of groups [N, G] (see groups.py), None where none are balanced. `left_out` is the number of
-    images that are not used at all, without an answer or outside `train_fraction`.
+    images that are not used at all, without an answer or outside `train_fraction`, `seen_labels` the digest of the
+    labels that are known.
     """
 
     train_indices: Tensor
@@ -47,6 +48,7 @@ class Examples:
     groups: Tensor | None = None
     weights: Mapping[int, Tensor] = field(default_factory=dict)
     left_out: int = 0
+    seen_labels: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +168,7 @@ def join_examples(
         aspects=aspects_of(config, teacher_answers),
         groups=_balanced_groups(config, dataset, records, teacher_answers, images),
         left_out=int(left_out.sum()),
+        seen_labels=digest_of_seen_labels(records, labels.tolist()),
     )
 
 

@@ -32,7 +32,6 @@ from student.classification.label_features import label_features
 from student.classification.model import Logits, Student
 from student.classification.probe import ProbeTask
 from student.classification.runs import EpochLog, RunDescription, TrainedStudent, load_run
-from student.classification.splits import digest_of_seen_labels
 from student.classification.task import ClassifierTask, Job, TrainingImages, kept_epoch
 from student.classification.trainable import require_trainable
 from student.core.batch_norm import freeze_batch_norm
@@ -84,7 +83,7 @@ def train(
             if config.starts_by_probe and config.devices > 1 and len(images.shown) <= MOST_IMAGES:
                 features()  # here, for all devices
         examples = join_examples(config, dataset, images.shown.records, teacher_answers, features)
-        require_seen_labels(config, digest_of_seen_labels(images.shown.records, examples.labels_N.tolist()))
+        require_seen_labels(config, examples.seen_labels)
         require_trainable(config, len(examples.train_indices))
         if len(examples.val_indices) == 0 and (config.keep == "best" or config.patience is not None):
             note("no labelled image is left for validation: the last epoch is kept, not the best one")
@@ -134,7 +133,6 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
         describe_outputs(task, job, kept)
         shown = job.images.shown
         used, val_images = len(examples.train_indices.unique()), len(examples.val_indices)
-        seen_labels = digest_of_seen_labels(shown.records, examples.labels_N.tolist())
         finish(
             job.run_dir,
             logs,
@@ -143,7 +141,7 @@ def train_on_rank(fabric: Fabric, job: Job) -> None:
             train_images=used,
             val_images=val_images,
             dropped_images=examples.left_out + len(shown.dropped),
-            seen_labels=seen_labels,
+            seen_labels=examples.seen_labels,
         )
 
 
